@@ -1,0 +1,130 @@
+"""The protocol of optimizers, and what composes them. A transform maps gradients to updates.
+
+Field names and argument order are optax's, so that fnn's transforms work in optax, flax and equinox programs
+and optax's work here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from fnn.typing import PyTree
+
+
+class Update(Protocol):
+    def __call__(
+        self, updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, PyTree]: ...
+
+
+class Transform(NamedTuple):
+    """A gradient transformation: `init(params) -> state`, `update(updates, state, params=None, **extra)`.
+
+    `update` returns the new updates, in the structure and dtypes of the old, and the new state.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.sgd(0.1)
+        >>> params = {"w": jnp.array([1.0, 2.0])}
+        >>> updates, state = rule.update({"w": jnp.array([1.0, 1.0])}, rule.init(params), params)
+        >>> fnn.optim.apply_updates(params, updates)["w"].tolist()
+        [0.8999999761581421, 1.899999976158142]
+    """
+
+    init: Callable[[PyTree], PyTree]
+    update: Update
+
+
+class EmptyState(NamedTuple):
+    """The state of a transform that remembers nothing."""
+
+
+def identity() -> Transform:
+    """Updates pass through unchanged.
+
+    Example:
+        >>> import fnn
+        >>> fnn.optim.identity().update(1.0, fnn.optim.EmptyState())
+        (1.0, EmptyState())
+    """
+    return Transform(
+        lambda params: EmptyState(), lambda updates, state, params=None, **extra: (updates, state)
+    )
+
+
+def _accepted(update: Callable[..., Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Which extra keyword arguments `update` takes: optax's plain transformations take none."""
+    parameters = inspect.signature(update).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return lambda extra: extra
+    names = {p.name for p in parameters}
+    return lambda extra: {k: v for k, v in extra.items() if k in names}
+
+
+def chain(*transforms: Transform) -> Transform:
+    """Transforms one after another: the updates of one are the gradients of the next.
+
+    Args:
+        *transforms: fnn's or optax's; the state is a tuple with one entry each. Extra keyword arguments of
+            `update` reach every transform that accepts them.
+
+    Returns:
+        The composed transform.
+
+    Raises:
+        TypeError: if one of them is not a transform.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.chain(fnn.optim.clip_by_global_norm(1.0), fnn.optim.sgd(0.1))
+    """
+    for place, transform in enumerate(transforms):
+        if not (hasattr(transform, "init") and hasattr(transform, "update")):
+            raise TypeError(f"chain: expected transforms, got {type(transform).__name__} at place {place}")
+    accepted = [_accepted(transform.update) for transform in transforms]
+
+    def init(params: PyTree) -> PyTree:
+        return tuple(transform.init(params) for transform in transforms)
+
+    def update(
+        updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, PyTree]:
+        if len(state) != len(transforms):
+            raise ValueError(
+                f"chain: expected the state of {len(transforms)} transforms, got {len(state)}; call init"
+            )
+        new_state = []
+        for transform, keep, one in zip(transforms, accepted, state, strict=True):
+            updates, one = transform.update(updates, one, params, **keep(extra))
+            new_state.append(one)
+        return updates, tuple(new_state)
+
+    return Transform(init, update)
+
+
+def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
+    r"""Add updates to parameters, in the dtype of the parameters: $\theta \leftarrow \theta + u$.
+
+    Args:
+        params: any pytree of arrays.
+        updates: the same structure; a None stands for "no update".
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.optim.apply_updates({"w": jnp.ones(2)}, {"w": -jnp.ones(2)})["w"].tolist()
+        [0.0, 0.0]
+    """
+
+    def add(param: Any, update: Any) -> Any:
+        if param is None or update is None:
+            return param
+        param = jnp.asarray(param)
+        dtype = jnp.promote_types(param.dtype, jnp.result_type(update))
+        return (param.astype(dtype) + jnp.asarray(update, dtype)).astype(param.dtype)
+
+    return jax.tree.map(add, params, updates, is_leaf=lambda x: x is None)
