@@ -1,0 +1,89 @@
+"""Early stopping: keep the best parameters, stop when they have not improved for a while."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.train.step import Trained
+from fnn.typing import Array
+
+__all__ = ["EarlyStopping", "early_stopping"]
+
+
+class EarlyStopping(NamedTuple):
+    """A stopping rule: see `early_stopping`."""
+
+    monitor: str
+    patience: Any
+    min_delta: Any
+    mode: str
+
+
+class Best(NamedTuple):
+    """The best epoch so far and how many epochs have passed since."""
+
+    value: Array
+    waited: Array
+    epoch: Array
+    trained: Trained
+
+
+def early_stopping(
+    monitor: str = "validation_loss", *, patience: int = 10, min_delta: float = 0.0, mode: str | None = None
+) -> EarlyStopping:
+    """Stop after `patience` epochs without improvement and restore the best parameters.
+
+    Args:
+        monitor: entry of the history to watch: "loss", "validation_loss", "validation_accuracy", ….
+        patience: epochs to wait for an improvement.
+        min_delta: smaller changes count as none.
+        mode: "min" or "max"; by default "min" for losses and errors, "max" for anything else.
+
+    Returns:
+        A rule for `trainer` and `fit`.
+
+    Raises:
+        ValueError: for a negative patience or min_delta, or an unknown mode.
+
+    Example:
+        >>> import fnn
+        >>> fnn.early_stopping("validation_accuracy", patience=5)
+        EarlyStopping(monitor='validation_accuracy', patience=5, min_delta=0.0, mode='max')
+
+    References:
+        Prechelt, Early Stopping – But When?, 1998.
+    """
+    checks.in_range("early_stopping", "patience", patience, 0)
+    checks.in_range("early_stopping", "min_delta", min_delta, 0)
+    falls = monitor.removeprefix("validation_") in ("loss", "mse", "rmse", "mae", "pinball", "negative_log_likelihood")
+    mode = mode or ("min" if falls else "max")
+    checks.one_of("early_stopping", "mode", mode, ("min", "max"))
+    return EarlyStopping(monitor, patience, min_delta, mode)
+
+
+def start(rule: EarlyStopping, trained: Trained) -> Best:
+    """Nothing seen yet: any finite value is an improvement."""
+    worst = jnp.inf if rule.mode == "min" else -jnp.inf
+    return Best(jnp.asarray(worst, jnp.float32), jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32), trained)
+
+
+def observe(rule: EarlyStopping, best: Best, row: dict[str, Array], epoch: Array, trained: Trained) -> Best:
+    """Take the epoch's value into account; NaN is never an improvement."""
+    if rule.monitor not in row:
+        have = ", ".join(map(repr, row))
+        raise ValueError(
+            f"early_stopping: expected monitor to be one of {have}, got {rule.monitor!r}; give validation data"
+        )
+    value = row[rule.monitor].astype(jnp.float32)
+    better = value < best.value - rule.min_delta if rule.mode == "min" else value > best.value + rule.min_delta
+    seen = Best(value, jnp.zeros((), jnp.int32), jnp.asarray(epoch, jnp.int32), trained)
+    return jax.tree.map(lambda new, old: jnp.where(better, new, old), seen, best._replace(waited=best.waited + 1))
+
+
+def exhausted(rule: EarlyStopping, best: Best) -> Array:
+    """Whether the patience is used up."""
+    return best.waited > jnp.maximum(rule.patience - 1, 0)

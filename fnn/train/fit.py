@@ -1,0 +1,236 @@
+"""A run driven from the host: progress bar, callbacks, Ctrl-C, over the same compiled steps as `trainer`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.layer import Layer
+from fnn.optim.transform import Transform
+from fnn.tasks import Task, as_task
+from fnn.train import early_stopping as stopping
+from fnn.train import epoch as epoch_
+from fnn.train import rows as rows_
+from fnn.train.early_stopping import EarlyStopping
+from fnn.train.step import Trained, TrainState, train_step
+from fnn.train.trainer import begin, checked_run, score_row, warn_if_diverged
+from fnn.typing import Array, Key, PyTree
+
+__all__ = ["EpochEnd", "fit"]
+
+RESPONSE_SECONDS = 0.2
+"""How long the compiled program runs before the host looks up: the bar moves, Ctrl-C is heard."""
+
+
+class EpochEnd(NamedTuple):
+    """What a callback is told: the `epoch` (from 0), its `row` of the history, the `train_state`.
+
+    Example:
+        >>> import fnn
+        >>> def stop_when_good(end: fnn.EpochEnd) -> bool:
+        ...     return end.row["loss"] < 0.01
+    """
+
+    epoch: int
+    row: dict[str, float]
+    train_state: TrainState
+
+
+class _Programs(NamedTuple):
+    """The compiled pieces of a run."""
+
+    order: Callable[..., tuple[Array, Array]]
+    advance: Callable[..., epoch_.Progress]
+    row: Callable[..., dict[str, Array]]
+    observe: Callable[..., Any]
+    steps: int
+
+
+def fit(
+    model: Layer,
+    optimizer: Transform,
+    task: Task | Callable[[Any, Any], Array],
+    data: tuple[Any, ...],
+    *,
+    key: Key | None = None,
+    epochs: int,
+    batch_size: int | None = 32,
+    validation: Any = None,
+    penalty: Callable[[PyTree], Any] | None = None,
+    early_stopping: EarlyStopping | None = None,
+    callbacks: Sequence[Callable[[EpochEnd], Any]] = (),
+    progress: bool | None = None,
+    start: Trained | None = None,
+    shuffle: bool = True,
+) -> tuple[Trained, dict[str, Any]]:
+    """Train a model and watch it: the numbers of `trainer`, with a progress bar, callbacks and Ctrl-C.
+
+    Args:
+        model, optimizer, task, epochs, batch_size, penalty, early_stopping, shuffle: as for `trainer`.
+        data: `(x, targets)` or `(x, targets, weights)`.
+        key: random key; the same key gives the same run.
+        validation: another data tuple, or row numbers of `data`, scored after every epoch.
+        callbacks: functions of an `EpochEnd`; one that returns True ends the run.
+        progress: show a bar (needs tqdm); by default if tqdm is installed.
+        start: a `Trained` to go on from.
+
+    Returns:
+        `(trained, history)` as from `trainer`, the history as NumPy arrays with one entry per epoch that was run.
+        After Ctrl-C: what is trained so far.
+
+    Raises:
+        ValueError, TypeError: on data that cannot be trained on, saying what to write.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> x = jnp.linspace(-1, 1, 20).reshape(20, 1)
+        >>> trained, history = fnn.fit(
+        ...     fnn.dense(1), fnn.optim.sgd(0.3), fnn.tasks.regression(), (x, 3 * x[:, 0]),
+        ...     key=jax.random.key(0), epochs=50, batch_size=10, progress=False)
+        >>> bool(history["loss"][-1] < 1e-3)
+        True
+    """
+    task = as_task(task)
+    key = rows_.checked_key("fit", checks.key_given("fit", key, "training"))
+    checks.integer("fit", "epochs", epochs)
+    inputs = checked_run("fit", task, data, None, validation)
+    total = rows_.count(inputs.data[0])
+    size = rows_.checked_batch_size("fit", batch_size and checks.integer("fit", "batch_size", batch_size), total)
+    step = train_step(model, optimizer, task, penalty=penalty)
+    sources = epoch_.keys(key)
+    train_state = jax.jit(lambda init_key, x, start: begin(step.init, init_key, x, start))(
+        sources.init, inputs.data[0], start
+    )
+    steps = -(-total // size)
+    programs = _Programs(
+        jax.jit(lambda number: epoch_.epoch_order(sources, number, jnp.arange(total), shuffle)),
+        _advance(epoch_.stepper(step, size, steps)),
+        jax.jit(lambda progress, inputs: score_row(model, task, progress, inputs)),
+        jax.jit(lambda *given: stopping.observe(early_stopping, *given)) if early_stopping else None,  # type: ignore[arg-type]
+        steps,
+    )
+    with _bar(progress, epochs * steps) as show, _interruption() as interrupted:
+        return _drive(programs, train_state, sources, inputs, epochs, early_stopping, callbacks, show, interrupted)
+
+
+def _advance(one: Callable[..., epoch_.Progress]) -> Callable[..., epoch_.Progress]:
+    """Steps `first` to `last` of an epoch; both are values, so no part of an epoch is compiled again."""
+
+    def advance(progress: epoch_.Progress, first: Array, last: Array, *given: Any) -> epoch_.Progress:
+        return jax.lax.fori_loop(first, last, lambda place, progress: one(place, progress, *given), progress)
+
+    return jax.jit(advance, donate_argnums=0)
+
+
+def _drive(
+    programs: _Programs,
+    train_state: TrainState,
+    sources: epoch_.Keys,
+    inputs: Any,
+    epochs: int,
+    rule: EarlyStopping | None,
+    callbacks: Sequence[Callable[[EpochEnd], Any]],
+    show: Callable[[int, dict[str, float]], None],
+    interrupted: Callable[[], bool],
+) -> tuple[Trained, dict[str, Any]]:
+    # A copy, because the loop gives its buffers away and the caller's `start` must live on.
+    progress = epoch_.begin(jax.tree.map(jnp.copy, train_state))
+    best = stopping.start(rule, train_state.trained) if rule else None
+    table: list[dict[str, float]] = []
+    for epoch in range(epochs):
+        progress = _one_epoch(programs, progress, sources, jnp.asarray(epoch), inputs, show, interrupted)
+        if interrupted():
+            break
+        scores = programs.row(progress, inputs)
+        table.append({name: float(value) for name, value in scores.items()})
+        show(0, table[-1])
+        copy = jax.tree.map(jnp.copy, progress.train_state) if callbacks else progress.train_state
+        ends = [callback(EpochEnd(epoch, table[-1], copy)) for callback in callbacks]
+        if rule and best is not None:
+            trained = jax.tree.map(jnp.copy, progress.train_state.trained)
+            best = programs.observe(best, scores, jnp.asarray(epoch), trained)
+        stop = best is not None and rule is not None and bool(stopping.exhausted(rule, best))
+        if stop or int(progress.diverged_at) >= 0 or any(end is True for end in ends):
+            break
+    warn_if_diverged("fit", int(progress.diverged_at), programs.steps)
+    history: dict[str, Any] = {name: np.array([row[name] for row in table]) for name in (table[0] if table else ())}
+    history |= {"epochs": len(table), "diverged_at": int(progress.diverged_at)}
+    if best is None or not table:
+        return progress.train_state.trained, history
+    return best.trained, history | {"best_epoch": int(best.epoch)}
+
+
+def _one_epoch(
+    programs: _Programs,
+    progress: epoch_.Progress,
+    sources: epoch_.Keys,
+    epoch: Array,
+    inputs: Any,
+    show: Callable[[int, dict[str, float]], None],
+    interrupted: Callable[[], bool],
+) -> epoch_.Progress:
+    order = programs.order(epoch)
+    progress, place, chunk = epoch_.next_epoch(progress), 0, 1
+    while place < programs.steps and not interrupted():
+        began, last = time.perf_counter(), min(place + chunk, programs.steps)
+        progress = programs.advance(progress, jnp.asarray(place), jnp.asarray(last), sources, epoch, order, inputs.data)
+        if int(progress.diverged_at) >= 0:
+            break
+        seconds = max(time.perf_counter() - began, 1e-6)
+        show(last - place, {"loss": float(epoch_.mean_loss(progress))})
+        chunk = max(1, min(4 * chunk, int(chunk * RESPONSE_SECONDS / seconds)))
+        place = last
+    return progress
+
+
+@contextmanager
+def _bar(progress: bool | None, total: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    """A progress bar over the steps of the run, or nothing."""
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        if progress:
+            raise ImportError('progress=True needs tqdm; run pip install "fnn[train]"') from error
+        progress = False
+    if progress is False:
+        yield lambda steps, row: None
+        return
+    with tqdm(total=total, unit="step", dynamic_ncols=True) as bar:
+
+        def show(steps: int, row: dict[str, float]) -> None:
+            bar.set_postfix(
+                {name.replace("validation_", "val_"): f"{value:.4f}" for name, value in row.items()}, refresh=False
+            )
+            bar.update(steps)
+
+        yield show
+
+
+@contextmanager
+def _interruption() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C ends the run between two steps, where nothing is half done; a second one ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    asked = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)

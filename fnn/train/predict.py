@@ -1,0 +1,133 @@
+"""Inference over any number of rows, in batches of one shape, as one compiled program."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.layer import Layer
+from fnn.tasks import Task, as_task
+from fnn.train import rows as rows_
+from fnn.train.step import Trained, example_losses, weighted_mean
+from fnn.typing import Array, PyTree
+
+__all__ = ["evaluate", "predict"]
+
+
+def outputs_of(model: Layer, trained: Trained, x: PyTree, rows: Array | None, batch_size: int) -> PyTree:
+    """The model's outputs for the given rows (all of them for None), `batch_size` at a time."""
+    total = rows_.count(x) if rows is None else rows.shape[0]
+    batch_size = min(batch_size, total)
+    batches = -(-total // batch_size)
+
+    def one(place: Array) -> PyTree:
+        slots = jnp.minimum(place * batch_size + jnp.arange(batch_size), total - 1)
+        chosen = slots if rows is None else jnp.maximum(rows[slots], 0)
+        return model.apply(trained.params, trained.state, rows_.take(x, chosen))[0]
+
+    if batches == 1 and rows is None:
+        return model.apply(trained.params, trained.state, x)[0]
+    stacked = jax.lax.map(one, jnp.arange(batches))
+    return jax.tree.map(lambda leaf: leaf.reshape(batches * batch_size, *leaf.shape[2:])[:total], stacked)
+
+
+def scores_of(
+    model: Layer,
+    task: Task,
+    trained: Trained,
+    data: tuple[PyTree, Array, Array | None],
+    rows: Array | None,
+    batch_size: int,
+) -> dict[str, Array]:
+    """Loss and metrics over the given rows; empty slots and zero weights do not count."""
+    x, targets, weights = data
+    outputs = outputs_of(model, trained, x, rows, batch_size)
+    if rows is not None:
+        targets = rows_.take(targets, jnp.maximum(rows, 0))
+        own = jnp.ones(rows.shape, jnp.float32) if weights is None else weights[jnp.maximum(rows, 0)]
+        weights = jnp.where(rows >= 0, own, 0)
+    scores = {"loss": weighted_mean(example_losses(task, outputs, targets), weights)}
+    return scores | {name: metric(outputs, targets, weights=weights) for name, metric in task.metrics.items()}
+
+
+@functools.partial(jax.jit, static_argnames=("model", "decode", "batch_size"))
+def _predict(model: Layer, decode: Callable[..., Any], trained: Trained, x: PyTree, *, batch_size: int) -> PyTree:
+    return decode(outputs_of(model, trained, x, None, batch_size))
+
+
+def predict(model: Layer, trained: Trained, x: PyTree, task: Task | None = None, *, batch_size: int = 1024) -> PyTree:
+    """The model's predictions for any number of rows; no row is dropped, every batch has one shape.
+
+    Args:
+        model: the layer that was trained.
+        trained: its `Trained(params, state)`.
+        x: inputs, (rows, …).
+        task: decodes the outputs to classes or values; None gives the outputs themselves.
+        batch_size: rows computed at once.
+
+    Returns:
+        Predictions, (rows, …).
+
+    Raises:
+        ValueError: on empty or non-finite inputs.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> model = fnn.dense(3)
+        >>> trained = fnn.Trained(*model.init(jax.random.key(0), jnp.ones((1, 2))))
+        >>> fnn.predict(model, trained, jnp.ones((5, 2)), fnn.tasks.multiclass(3), batch_size=2).shape
+        (5,)
+    """
+    checks.integer("predict", "batch_size", batch_size)
+    x = rows_.checked_inputs("predict", x)
+    decode = _unchanged if task is None else task.decode
+    return _predict(model, decode, Trained(*trained[:2]), x, batch_size=batch_size)
+
+
+def _unchanged(outputs: PyTree) -> PyTree:
+    return outputs
+
+
+def evaluate(
+    model: Layer,
+    trained: Trained,
+    data: tuple[Any, ...],
+    task: Task | Callable[[Any, Any], Array],
+    *,
+    batch_size: int = 1024,
+) -> dict[str, Array]:
+    """Loss and metrics of a trained model over a data set.
+
+    Args:
+        model: the layer that was trained.
+        trained: its `Trained(params, state)`.
+        data: `(x, targets)` or `(x, targets, weights)`.
+        task: a task, or a bare loss function.
+        batch_size: rows computed at once.
+
+    Returns:
+        A dict of scalars: "loss" and one entry per metric of the task.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> model = fnn.dense(1)
+        >>> trained = fnn.Trained(*model.init(jax.random.key(0), jnp.ones((1, 2))))
+        >>> sorted(fnn.evaluate(model, trained, (jnp.ones((5, 2)), jnp.ones(5)), fnn.tasks.regression()))
+        ['loss', 'mae', 'mse', 'r2', 'rmse']
+    """
+    checks.integer("evaluate", "batch_size", batch_size)
+    task = as_task(task)
+    checked = rows_.checked_data("evaluate", data, task)
+    return _scores(model, task, Trained(*trained[:2]), checked, batch_size=batch_size)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "task", "batch_size"))
+def _scores(
+    model: Layer, task: Task, trained: Trained, data: tuple[PyTree, Array, Array | None], *, batch_size: int
+) -> dict[str, Array]:
+    return scores_of(model, task, trained, data, None, batch_size)

@@ -1,0 +1,134 @@
+"""Rows of data: checks on the host, shuffling and batching inside the compiled program.
+
+A set of rows is an integer array of row numbers. A negative number is an empty slot, so that sets of different sizes
+(folds) fit one shape: empty slots are never trained on and never counted.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.tasks import Task
+from fnn.typing import Array, Key, PyTree
+
+
+def count(x: PyTree) -> int:
+    """Number of rows of an array, or of every array of a pytree."""
+    sizes = {np.shape(leaf)[0] if np.ndim(leaf) else None for leaf in jax.tree.leaves(x)}
+    if len(sizes) != 1 or None in sizes:
+        raise ValueError(f"expected arrays with the same number of rows, got {checks.describe(jax.tree.leaves(x))}")
+    return int(sizes.pop())  # type: ignore[arg-type]
+
+
+def checked_inputs(where: str, x: PyTree) -> PyTree:
+    """Inputs as JAX arrays: not empty, nothing non-finite, nothing rounded in silence."""
+    if count(x) == 0:
+        raise ValueError(f"{where}: expected at least one row, got {checks.describe(x)}")
+    return jax.tree.map(lambda leaf: _checked_leaf(where, leaf), x)
+
+
+def _checked_leaf(where: str, x: Any) -> Array:
+    if not checks.is_concrete(x):
+        return x
+    columns = getattr(x, "columns", None)
+    host = np.asarray(x)
+    if host.dtype.kind in "OSU":
+        raise TypeError(f"{where}: expected numeric x, got {host.dtype}; encode text columns as numbers first")
+    if jnp.issubdtype(host.dtype, jnp.floating) and not (finite := np.isfinite(host)).all():
+        place = np.argwhere(~finite)[0]
+        column = f", column {columns[place[1]]!r}" if columns is not None else ""
+        column = column or (f", column {place[-1]}" if host.ndim > 1 else "")
+        raise ValueError(
+            f"{where}: x contains {host[tuple(place)]} at row {place[0]}{column}; remove the row or fill the value in"
+        )
+    if host.dtype == np.float64 and not jax.config.jax_enable_x64:
+        warnings.warn(
+            f"{where}: x is float64 and is computed in float32; write x.astype(numpy.float32), or "
+            'jax.config.update("jax_enable_x64", True) to compute in float64',
+            UserWarning,
+            stacklevel=5,
+        )
+        host = host.astype(np.float32)
+    return jnp.asarray(x if isinstance(x, jax.Array) else host)
+
+
+def checked_data(where: str, data: Any, task: Task) -> tuple[PyTree, Array, Array | None]:
+    """`(x, targets)` or `(x, targets, weights)` as arrays of the same number of rows, targets encoded by the task."""
+    if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+        raise TypeError(f"{where}: expected data (x, targets) or (x, targets, weights), got {checks.describe(data)}")
+    x = checked_inputs(where, data[0])
+    if np.shape(data[1])[:1] != (count(x),):
+        raise ValueError(
+            f"{where}: expected one target per row of x, got {count(x)} rows and {np.shape(data[1])} targets"
+        )
+    targets = task.encode(data[1])
+    if len(data) == 2 or data[2] is None:
+        return x, targets, None
+    weights = jnp.asarray(data[2])
+    if weights.shape != (count(x),):
+        raise ValueError(f"{where}: expected weights of shape ({count(x)},), got {weights.shape}")
+    if checks.is_concrete(weights) and (np.asarray(weights) < 0).any():
+        raise ValueError(f"{where}: expected weights >= 0, got {np.asarray(weights).min()}")
+    floating = jnp.issubdtype(weights.dtype, jnp.floating)
+    return x, targets, weights if floating else weights.astype(jnp.float32)
+
+
+def checked_key(where: str, key: Any) -> Key:
+    """A random key, new style or old."""
+    if not hasattr(key, "dtype") or not (
+        jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or (key.dtype == jnp.uint32 and key.shape[-1:] == (2,))
+    ):
+        raise TypeError(f"{where}: expected a random key, got {checks.describe(key)}; write jax.random.key(0)")
+    return key
+
+
+def checked_batch_size(where: str, batch_size: int | None, rows: int) -> int:
+    """The batch size, all rows at once for None."""
+    if batch_size is None:
+        return rows
+    if batch_size > rows:
+        raise ValueError(
+            f"{where}: expected batch_size <= {rows}, the number of rows, got {batch_size}; "
+            "write batch_size=None for all rows at once"
+        )
+    return batch_size
+
+
+def checked_classes(where: str, targets: Any) -> None:
+    """Class numbers to learn from: more than one of them."""
+    if checks.is_concrete(targets) and targets.ndim == 1 and jnp.issubdtype(targets.dtype, jnp.integer):
+        host = np.asarray(targets)
+        if (host == host[0]).all():
+            raise ValueError(f"{where}: every target is class {host[0]}; there is nothing to tell apart")
+
+
+def shuffled(key: Key, rows: Array) -> tuple[Array, Array]:
+    """The rows in random order, empty slots last, and how many rows there are.
+
+    The order of n rows is the same whether or not empty slots follow them: a member of a padded fold sees what it
+    would see alone.
+    """
+    real = rows >= 0
+    position = jnp.where(real, jax.random.bits(key, rows.shape) >> 1, jnp.uint32(0xFFFFFFFF))
+    return rows[jnp.argsort(position)], real.sum()
+
+
+def batch_rows(order: Array, real: Array, place: Array, batch_size: int) -> tuple[Array, Array]:
+    """The row numbers of batch `place` and a mask of those that count.
+
+    Where rows run out, the batch is filled up with the first rows of the order, which do not count: statistics over
+    the batch see only real data, the loss sees every row once.
+    """
+    slots = place * batch_size + jnp.arange(batch_size)
+    return order[slots % jnp.maximum(real, 1)], slots < real
+
+
+def take(data: PyTree, rows: Array) -> PyTree:
+    """The given rows of every array."""
+    return jax.tree.map(lambda leaf: leaf.at[rows].get(mode="clip"), data)

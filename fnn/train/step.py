@@ -1,0 +1,141 @@
+"""The training step: loss, gradient, update. Everything that trains in fnn runs this one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn.layer import Layer
+from fnn.optim.transform import Transform, apply_updates, chain
+from fnn.tasks import Task, as_task, check_pairing
+from fnn.typing import Array, ArrayLike, Key, PyTree
+
+__all__ = ["TrainState", "TrainStep", "Trained", "train_step"]
+
+
+class Trained(NamedTuple):
+    """What a trained model consists of: `params` and `state`, two pytrees.
+
+    Example:
+        >>> import fnn
+        >>> fnn.Trained(params=(), state=())
+        Trained(params=(), state=())
+    """
+
+    params: PyTree
+    state: PyTree
+
+
+class TrainState(NamedTuple):
+    """Everything that changes while a model trains: `params`, `state` and `opt_state`.
+
+    Example:
+        >>> import fnn
+        >>> fnn.TrainState(params=(), state=(), opt_state=()).trained
+        Trained(params=(), state=())
+    """
+
+    params: PyTree
+    state: PyTree
+    opt_state: PyTree
+
+    @property
+    def trained(self) -> Trained:
+        return Trained(self.params, self.state)
+
+
+class TrainStep(NamedTuple):
+    """`init(key, x) -> train_state` and `update(train_state, key, batch) -> (train_state, loss)`, both pure."""
+
+    init: Callable[[Key, Any], TrainState]
+    update: Callable[[TrainState, Key, tuple[Any, ...]], tuple[TrainState, Array]]
+
+
+def weighted_mean(values: Array, weights: Array | None) -> Array:
+    """$\\sum_i w_i v_i / \\sum_i w_i$ in at least float32; 0 where all weights are 0."""
+    values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    if weights is None:
+        return values.mean()
+    weights = weights.astype(values.dtype)
+    total = weights.sum()
+    # A masked example may have any loss, NaN included: it does not count, nor does its gradient.
+    counted = jnp.where(weights == 0, 0, values) * weights
+    return counted.sum() / jnp.where(total == 0, 1, total)
+
+
+def example_losses(task: Task, outputs: Any, targets: Any) -> Array:
+    """One loss per example, whatever axes the loss function leaves behind the first."""
+    values = task.loss(outputs, targets)
+    batch = jax.tree.leaves(outputs)[0].shape[0]
+    if values.ndim == 0 or values.shape[0] != batch:
+        raise ValueError(
+            f"{task.name}: expected the loss to return one value per example, shape ({batch}, …), got {values.shape}; "
+            'write reduction="none"'
+        )
+    return values.reshape(batch, -1).mean(axis=1)
+
+
+def state_penalties(state: PyTree) -> list[Array]:
+    """What layers ask to be added to the loss: the entries named "penalty" of their state."""
+    found = jax.tree_util.tree_leaves_with_path(state)
+    return [leaf for path, leaf in found if path and getattr(path[-1], "key", None) == "penalty"]
+
+
+def train_step(
+    model: Layer,
+    optimizer: Transform,
+    loss: Task | Callable[[Any, Any], Array],
+    *,
+    penalty: Callable[[PyTree], ArrayLike] | None = None,
+) -> TrainStep:
+    r"""The step itself: $\theta \leftarrow \theta + u(\nabla_\theta[\sum_i w_i L_i/\sum_i w_i + R(\theta)])$.
+
+    Args:
+        model: any layer.
+        optimizer: fnn's or optax's; it is given the loss as `value=`, for rules driven by it.
+        loss: a task, or a function `loss(outputs, targets)` of per-example losses.
+        penalty: $R$, params -> scalar, for instance `fnn.optim.l2(1e-4)`.
+
+    Returns:
+        `TrainStep(init, update)`. A batch is `(x, targets)` or `(x, targets, weights)`, one weight per example.
+        Compile it with `jax.jit(step.update, donate_argnums=0)`.
+
+    Raises:
+        ValueError: if the model already ends in the activation that the task's loss contains.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> step = fnn.train_step(fnn.dense(1), fnn.optim.sgd(0.1), fnn.losses.mse)
+        >>> x, y = jnp.ones((4, 2)), jnp.zeros((4, 1))
+        >>> train_state = step.init(jax.random.key(0), x)
+        >>> train_state, loss = jax.jit(step.update)(train_state, jax.random.key(1), (x, y))
+        >>> loss.shape
+        ()
+    """
+    task = as_task(loss)
+    check_pairing(model, task)
+    optimizer = chain(optimizer) if not isinstance(optimizer, Transform) else optimizer
+
+    def init(key: Key, x: Any) -> TrainState:
+        params, state = model.init(key, x)
+        return TrainState(params, state, optimizer.init(params))
+
+    def objective(params: PyTree, state: PyTree, key: Key, batch: tuple[Any, ...]) -> tuple[Array, PyTree]:
+        x, targets, *weights = batch
+        outputs, state = model.apply(params, state, x, key=key, train=True)
+        value = weighted_mean(example_losses(task, outputs, targets), weights[0] if weights else None)
+        extra = state_penalties(state) + ([] if penalty is None else [jnp.asarray(penalty(params))])
+        for term in extra:
+            value = value + term.astype(value.dtype)
+        return value, state
+
+    def update(train_state: TrainState, key: Key, batch: tuple[Any, ...]) -> tuple[TrainState, Array]:
+        params, state, opt_state = train_state
+        (value, state), gradients = jax.value_and_grad(objective, has_aux=True)(params, state, key, batch)
+        updates, opt_state = optimizer.update(gradients, opt_state, params, value=value)
+        return TrainState(apply_updates(params, updates), state, opt_state), value
+
+    return TrainStep(init, update)

@@ -1,0 +1,216 @@
+"""A whole training run as one pure, compiled function of arrays."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.layer import Layer
+from fnn.optim.transform import Transform
+from fnn.tasks import Task, as_task
+from fnn.train import early_stopping as stopping
+from fnn.train import epoch as epoch_
+from fnn.train import rows as rows_
+from fnn.train.early_stopping import Best, EarlyStopping
+from fnn.train.predict import scores_of
+from fnn.train.step import Trained, TrainState, train_step
+from fnn.typing import Array, Key, PyTree
+
+__all__ = ["trainer"]
+
+EVALUATION_ROWS = 1024
+"""Rows computed at once during validation."""
+
+
+class Inputs(NamedTuple):
+    """The arrays of a run, checked: data with encoded targets, rows to train on, data and rows to validate on."""
+
+    data: tuple[PyTree, Array, Array | None]
+    rows: Array | None
+    validation: tuple[PyTree, Array, Array | None] | None
+    validation_rows: Array | None
+
+
+def checked_run(where: str, task: Task, data: Any, rows: Any, validation: Any) -> Inputs:
+    """Everything a run is given, checked on the host where it is concrete."""
+    checked = rows_.checked_data(where, data, task)
+    if rows is not None:
+        rows = _checked_rows(where, rows, rows_.count(checked[0]))
+    elif checks.is_concrete(checked[1]):
+        rows_.checked_classes(where, checked[1])
+    if validation is None:
+        return Inputs(checked, rows, None, None)
+    if isinstance(validation, (tuple, list)):
+        return Inputs(checked, rows, rows_.checked_data(f"{where}, validation", validation, task), None)
+    return Inputs(checked, rows, checked, _checked_rows(where, validation, rows_.count(checked[0])))
+
+
+def _checked_rows(where: str, rows: Any, total: int) -> Array:
+    rows = jnp.asarray(rows)
+    if rows.ndim != 1 or not jnp.issubdtype(rows.dtype, jnp.integer) or rows.shape[0] == 0:
+        raise ValueError(
+            f"{where}: expected rows to be row numbers, an integer array of shape (n,), got {checks.describe(rows)}; "
+            "write numpy.flatnonzero(mask) for a mask"
+        )
+    if checks.is_concrete(rows) and int(rows.max()) >= total:
+        raise ValueError(f"{where}: expected row numbers below {total}, got {int(rows.max())}")
+    return rows.astype(jnp.int32)
+
+
+def score_row(model: Layer, task: Task, progress: epoch_.Progress, inputs: Inputs) -> dict[str, Array]:
+    """The epoch's entry in the history."""
+    row = {"loss": epoch_.mean_loss(progress)}
+    if inputs.validation is not None:
+        trained = progress.train_state.trained
+        scores = scores_of(model, task, trained, inputs.validation, inputs.validation_rows, EVALUATION_ROWS)
+        row |= {f"validation_{name}": score for name, score in scores.items()}
+    return row
+
+
+class _Run(NamedTuple):
+    """What a run carries from epoch to epoch."""
+
+    progress: epoch_.Progress
+    best: Best | None
+
+
+def trainer(
+    model: Layer,
+    optimizer: Transform,
+    task: Task | Callable[[Any, Any], Array],
+    *,
+    epochs: int,
+    batch_size: int | None = 32,
+    penalty: Callable[[PyTree], Any] | None = None,
+    early_stopping: EarlyStopping | None = None,
+    shuffle: bool = True,
+) -> Callable[..., tuple[Trained, dict[str, Array]]]:
+    """Configure a whole training run: `run(key, data, rows=None, *, validation=None, start=None)`.
+
+    The run is one compiled program: initialization, shuffling, every step of every epoch, validation and early
+    stopping. It is a pure function, so `jax.vmap` over keys, rows or learning rates trains many models at once.
+
+    Args:
+        model: any layer.
+        optimizer: fnn's or optax's.
+        task: a task, or a bare loss function.
+        epochs: passes over the data.
+        batch_size: examples per step; None for all at once. A last partial batch is filled up with rows that do
+            not count, so no row is dropped and nothing is compiled twice.
+        penalty: params -> scalar, added to the loss.
+        early_stopping: a rule made by `fnn.early_stopping`; the best parameters are returned. The run then
+            contains a while loop, which JAX cannot differentiate in reverse.
+        shuffle: a new order each epoch.
+
+    Returns:
+        `run(key, data, rows, validation=, start=) -> (trained, history)`. `data` is `(x, targets)` or
+        `(x, targets, weights)`; `rows` are the row numbers to train on (negative: an empty slot); `validation` is
+        another data tuple or row numbers of `data`; `start` is a `Trained` to go on from. `history` has one entry per
+        epoch of "loss" and "validation_…" (NaN after the run has stopped), the number of "epochs" run, and
+        "diverged_at", the first step whose loss was not finite, or -1. The parameters before that step are kept.
+
+    Raises:
+        ValueError, TypeError: on data that cannot be trained on, saying what to write.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> x = jnp.linspace(-1, 1, 20).reshape(20, 1)
+        >>> run = fnn.trainer(fnn.dense(1), fnn.optim.sgd(0.3), fnn.tasks.regression(), epochs=50, batch_size=10)
+        >>> trained, history = run(jax.random.key(0), (x, 3 * x[:, 0]))
+        >>> history["loss"].shape, bool(history["loss"][-1] < 1e-3)
+        ((50,), True)
+    """
+    task = as_task(task)
+    checks.integer("trainer", "epochs", epochs)
+    if batch_size is not None:
+        checks.integer("trainer", "batch_size", batch_size)
+    step = train_step(model, optimizer, task, penalty=penalty)
+
+    @jax.jit
+    def compiled(key: Key, inputs: Inputs, start: Trained | None) -> tuple[Trained, dict[str, Array]]:
+        rows = jnp.arange(rows_.count(inputs.data[0])) if inputs.rows is None else inputs.rows
+        size = rows_.checked_batch_size("trainer", batch_size, rows.shape[0])
+        steps = -(-rows.shape[0] // size)
+        sources = epoch_.keys(key)
+        train_state = begin(step.init, sources.init, inputs.data[0], start)
+        one_epoch = epoch_.whole_epoch(epoch_.stepper(step, size, steps), steps)
+
+        def epoch(run: _Run, number: Array) -> tuple[_Run, dict[str, Array]]:
+            order = epoch_.epoch_order(sources, number, rows, shuffle)
+            progress = one_epoch(run.progress, sources, number, order, inputs.data)
+            row = score_row(model, task, progress, inputs)
+            best = run.best
+            if early_stopping is not None and best is not None:
+                best = stopping.observe(early_stopping, best, row, number, progress.train_state.trained)
+            return _Run(progress, best), row
+
+        run = _Run(epoch_.begin(train_state), early_stopping and stopping.start(early_stopping, train_state.trained))
+        if early_stopping is None:
+            return _finished(*jax.lax.scan(epoch, run, jnp.arange(epochs)), jnp.asarray(epochs, jnp.int32))
+        return _finished(*_until_stopped(epoch, run, epochs, early_stopping))
+
+    def run(
+        key: Key, data: Any, rows: Any = None, *, validation: Any = None, start: Trained | None = None
+    ) -> tuple[Trained, dict[str, Array]]:
+        inputs = checked_run("trainer", task, data, rows, validation)
+        trained, history = compiled(rows_.checked_key("trainer", key), inputs, start)
+        if checks.is_concrete(history["diverged_at"]) and history["diverged_at"].ndim == 0:
+            total = rows_.count(inputs.data[0]) if inputs.rows is None else inputs.rows.shape[0]
+            warn_if_diverged("trainer", int(history["diverged_at"]), -(-total // (batch_size or total)))
+        return trained, history
+
+    return run
+
+
+def begin(init: Callable[[Key, Any], TrainState], key: Key, x: PyTree, start: Trained | None) -> TrainState:
+    """The training state at the first step: fresh, or going on from trained parameters."""
+    example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), x)
+    train_state = init(key, example)
+    if start is None:
+        return train_state
+    fresh, given = jax.tree.structure(train_state.trained), jax.tree.structure(Trained(*start))
+    if fresh != given:
+        raise ValueError(f"expected start to be this model's Trained(params, state), {fresh}, got {given}")
+    return TrainState(start[0], start[1], train_state.opt_state)
+
+
+def _until_stopped(
+    epoch: Callable[..., tuple[_Run, dict[str, Array]]], run: _Run, epochs: int, rule: EarlyStopping
+) -> tuple[_Run, dict[str, Array], Array]:
+    shapes = jax.eval_shape(epoch, run, jnp.zeros((), jnp.int32))[1]
+    history = {name: jnp.full((epochs,), jnp.nan, leaf.dtype) for name, leaf in shapes.items()}
+
+    def more(carry: tuple[Array, _Run, dict[str, Array]]) -> Array:
+        number, run, _ = carry
+        assert run.best is not None
+        return (number < epochs) & ~stopping.exhausted(rule, run.best) & (run.progress.diverged_at < 0)
+
+    def one(carry: tuple[Array, _Run, dict[str, Array]]) -> tuple[Array, _Run, dict[str, Array]]:
+        number, run, history = carry
+        run, row = epoch(run, number)
+        return number + 1, run, {name: history[name].at[number].set(row[name]) for name in history}
+
+    number, run, history = jax.lax.while_loop(more, one, (jnp.zeros((), jnp.int32), run, history))
+    return run, history, number
+
+
+def _finished(run: _Run, history: dict[str, Array], epochs: Array) -> tuple[Trained, dict[str, Array]]:
+    trained = run.progress.train_state.trained if run.best is None else run.best.trained
+    history = history | {"epochs": epochs, "diverged_at": run.progress.diverged_at}
+    return trained, history if run.best is None else history | {"best_epoch": run.best.epoch}
+
+
+def warn_if_diverged(where: str, step: int, steps: int) -> None:
+    """Say in which epoch and step the loss stopped being finite, and what helps."""
+    if step >= 0:
+        warnings.warn(
+            f"{where}: the loss was not finite in epoch {step // steps + 1}, step {step % steps + 1}; the parameters "
+            "before that step are returned. Try a smaller learning rate, fnn.optim.clip_by_global_norm or scaled inputs",
+            RuntimeWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,126 @@
+"""What a student does wrong, and the sentence that helps."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+
+KEY = jax.random.key(0)
+X = np.ones((6, 2), np.float32)
+Y = np.array([0, 1, 2, 0, 1, 2])
+MULTICLASS = fnn.tasks.multiclass(3)
+
+
+def run(x=X, y=Y, *, model=None, task=MULTICLASS, key=KEY, batch_size=2, **options):
+    model = model or fnn.dense(3)
+    return fnn.trainer(model, fnn.optim.sgd(0.1), task, epochs=1, batch_size=batch_size)(key, (x, y), **options)
+
+
+CASES = {
+    "wrong rank": (lambda: run(np.ones(6, np.float32)), "layer|dense.*(batch, …, features)"),
+    "integer input": (lambda: run(X.astype(np.int32)), r"floating-point.*astype\(jnp.float32\)"),
+    "text input": (lambda: run(np.array([["a", "b"]] * 6)), "numeric x"),
+    "NaN": (lambda: run(np.where(np.eye(6, 2) == 1, np.nan, X)), "x contains nan at row 0, column 0"),
+    "empty": (lambda: run(X[:0], Y[:0]), "at least one row"),
+    "batch too large": (lambda: run(batch_size=7), "batch_size <= 6.*batch_size=None"),
+    "batch of zero": (lambda: run(batch_size=0), "batch_size >= 1, got 0"),
+    "labels out of range": (lambda: run(y=Y + 1), r"classes 0 … 2, got 3 at row 2"),
+    "text labels": (lambda: run(y=np.array(list("abcabc"))), "numpy.unique"),
+    "fractional labels": (lambda: run(y=Y + 0.5), "got 0.5 at row 0"),
+    "one class": (lambda: run(y=0 * Y), "every target is class 0"),
+    "rows differ": (lambda: run(y=Y[:5]), "one target per row of x, got 6 rows"),
+    "targets two-dimensional": (lambda: run(y=np.ones((6, 3))), r"shape \(batch,\)"),
+    "key missing": (
+        lambda: fnn.fit(fnn.dense(3), fnn.optim.sgd(0.1), MULTICLASS, (X, Y), epochs=1),
+        r"needs a random key; write key=jax.random.key\(0\)",
+    ),
+    "key is a number": (lambda: run(key=0), r"random key, got int; write jax.random.key\(0\)"),
+    "dropout without a key": (
+        lambda: fnn.dropout(0.5).apply((), (), jnp.ones((2, 2)), train=True),
+        "needs a random key",
+    ),
+    "negative rate": (lambda: fnn.dropout(-0.1), r"rate in \[0, 1\], got -0.1"),
+    "negative learning rate": (lambda: fnn.optim.sgd(-0.1), "learning_rate"),
+    "softmax twice": (
+        lambda: run(model=fnn.serial(fnn.dense(3), fnn.softmax)),
+        r"ends in softmax, but multiclass\(3\) takes logits",
+    ),
+    "sigmoid twice in an mlp": (
+        lambda: run(y=Y % 2, model=fnn.serial(fnn.models.mlp((4,), 1), fnn.sigmoid), task=fnn.tasks.binary()),
+        "ends in sigmoid",
+    ),
+    "outputs too few": (lambda: run(model=fnn.dense(2)), r"expected outputs of shape \(batch, 3\)"),
+    "loss that is already reduced": (
+        lambda: run(task=lambda outputs, targets: outputs.mean()),
+        "one value per example",
+    ),
+    "constructor not called": (lambda: fnn.serial(fnn.dense), r"write dense\(...\)"),
+    "not a layer": (lambda: fnn.serial(3), "a layer or a function of arrays, got int 3"),
+    "task not called": (lambda: run(task=fnn.tasks.regression), "expected a task"),
+    "rows out of range": (lambda: run(rows=np.array([0, 6])), "below 6, got 6"),
+    "mask as rows": (lambda: run(rows=np.ones(6, bool)), "numpy.flatnonzero"),
+    "negative weights": (
+        lambda: fnn.trainer(fnn.dense(3), fnn.optim.sgd(0.1), MULTICLASS, epochs=1)(KEY, (X, Y, -np.ones(6))),
+        "weights >= 0",
+    ),
+    "monitor unknown": (
+        lambda: fnn.trainer(
+            fnn.dense(3),
+            fnn.optim.sgd(0.1),
+            MULTICLASS,
+            epochs=1,
+            batch_size=2,
+            early_stopping=fnn.early_stopping("validation_loss"),
+        )(KEY, (X, Y)),
+        "expected monitor to be one of 'loss', got 'validation_loss'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_misuse_is_answered_with_a_sentence_that_helps(name):
+    misuse, message = CASES[name]
+    with pytest.raises((ValueError, TypeError), match=message):
+        misuse()
+
+
+def test_another_number_of_features_is_named():
+    model = fnn.serial(fnn.dense(4), fnn.relu, fnn.dense(3))
+    params, state = model.init(KEY, X)
+    with pytest.raises(ValueError, match=r"layer 0, dense\(4\): .*2.*5"):
+        model.apply(params, state, np.ones((6, 5), np.float32))
+
+
+def test_float64_without_x64_is_said():
+    with pytest.warns(UserWarning, match="x is float64 and is computed in float32"):
+        run(X.astype(np.float64))
+    with warnings.catch_warnings(), jax.enable_x64(True):
+        warnings.simplefilter("error")
+        trained, _ = run(X.astype(np.float64))
+    assert trained.params["kernel"].dtype == jnp.float64
+
+
+def test_a_pandas_column_is_named():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=["age", "weight"])
+    frame.loc[3, "weight"] = np.nan
+    with pytest.raises(ValueError, match="x contains nan at row 3, column 'weight'"):
+        run(frame)
+
+
+def test_one_row_trains_and_predicts():
+    task = fnn.tasks.regression()
+    trained, history = fnn.trainer(fnn.dense(1), fnn.optim.sgd(0.1), task, epochs=2, batch_size=1)(KEY, (X[:1], Y[:1]))
+    assert np.isfinite(history["loss"]).all()
+    assert fnn.predict(fnn.dense(1), trained, X[:1]).shape == (1, 1)
+
+
+def test_huge_values_end_in_a_report_not_in_nan_parameters():
+    task = fnn.tasks.regression()
+    with pytest.warns(RuntimeWarning, match="the loss was not finite in epoch 1, step 1"):
+        trained, _ = fnn.trainer(fnn.dense(1), fnn.optim.sgd(0.1), task, epochs=2, batch_size=6)(KEY, (X * 1e30, Y))
+    assert np.isfinite(trained.params["kernel"]).all()
