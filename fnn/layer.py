@@ -148,7 +148,7 @@ def as_layer(layer: Layer | Callable[[Any], Any]) -> Layer:
         raise TypeError(f"expected a layer or a function of arrays, got {type(layer).__name__} {layer!r}")
     if getattr(layer, "builds_a_layer", False):
         raise TypeError(f"expected a layer, got its constructor; write {layer.__name__}(...)")
-    name = getattr(layer, "__name__", None) or getattr(getattr(layer, "func", None), "__name__", "function")
+    name: str = getattr(layer, "__name__", "") or getattr(getattr(layer, "func", None), "__name__", "function")
     return stateless(lambda key, x: (), lambda params, x: layer(x))._replace(name=name)
 
 
