@@ -218,7 +218,15 @@ def test_interrupt_returns_what_is_trained_so_far():
 
     before = signal.getsignal(signal.SIGINT)
     trained, history = fnn.fit(
-        MODEL, fnn.optim.sgd(0.01), TASK, (x, y), key=KEY, epochs=50, callbacks=[interrupt], batch_size=8, progress=False
+        MODEL,
+        fnn.optim.sgd(0.01),
+        TASK,
+        (x, y),
+        key=KEY,
+        epochs=50,
+        callbacks=[interrupt],
+        batch_size=8,
+        progress=False,
     )
     assert history["epochs"] == 2
     assert np.isfinite(trained.params[0]["kernel"]).all()

@@ -1,0 +1,146 @@
+"""Tasks: losses and metrics of each against their definitions, decoding, and refused pairings."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+
+T = fnn.tasks
+RNG = np.random.default_rng(0)
+LOGIT = RNG.normal(size=(40, 1)).astype(np.float32)
+LOGITS = RNG.normal(size=(40, 4)).astype(np.float32)
+BITS = RNG.integers(0, 2, 40)
+CLASSES = RNG.integers(0, 4, 40)
+VALUES = RNG.normal(size=40).astype(np.float32)
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z.astype(np.float64)))
+
+
+def test_binary():
+    task = T.binary()
+    p = sigmoid(LOGIT[:, 0])
+    expected = -(BITS * np.log(p) + (1 - BITS) * np.log(1 - p))
+    np.testing.assert_allclose(task.loss(LOGIT, task.encode(BITS)), expected, rtol=1e-4)
+    np.testing.assert_array_equal(task.decode(LOGIT), (p > 0.5).astype(int))
+    np.testing.assert_allclose(task.probabilities(LOGIT), np.stack([1 - p, p], 1), rtol=1e-5)
+    np.testing.assert_allclose(task.metrics["accuracy"](LOGIT, BITS), ((p > 0.5) == BITS).mean(), rtol=1e-6)
+    np.testing.assert_array_equal(T.binary(threshold=0.9).decode(LOGIT), (p > 0.9).astype(int))
+    np.testing.assert_array_equal(task.encode(BITS.astype(bool)), BITS)
+    np.testing.assert_array_equal(task.encode(BITS[:, None].astype(float)), BITS)
+
+
+def test_multiclass():
+    task = T.multiclass(4)
+    p = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
+    np.testing.assert_allclose(task.loss(LOGITS, task.encode(CLASSES)), -np.log(p[np.arange(40), CLASSES]), rtol=1e-5)
+    np.testing.assert_array_equal(task.decode(LOGITS), LOGITS.argmax(1))
+    np.testing.assert_allclose(task.probabilities(LOGITS), p, rtol=1e-5)
+    np.testing.assert_allclose(
+        task.metrics["accuracy"](LOGITS, CLASSES), (LOGITS.argmax(1) == CLASSES).mean(), rtol=1e-6
+    )
+    weights = np.arange(4.0, dtype=np.float32)
+    weighted = T.multiclass(4, class_weights=weights).loss(LOGITS, CLASSES)
+    np.testing.assert_allclose(weighted, weights[CLASSES] * task.loss(LOGITS, CLASSES), rtol=1e-5)
+    smooth = np.eye(4)[CLASSES] * 0.9 + 0.1 / 4
+    expected = -(smooth * np.log(p)).sum(1)
+    np.testing.assert_allclose(T.multiclass(4, label_smoothing=0.1).loss(LOGITS, CLASSES), expected, rtol=1e-5)
+
+
+def test_multilabel():
+    task, targets = T.multilabel(4), RNG.integers(0, 2, (40, 4))
+    p = sigmoid(LOGITS)
+    expected = -(targets * np.log(p) + (1 - targets) * np.log(1 - p)).mean(1)
+    np.testing.assert_allclose(task.loss(LOGITS, task.encode(targets)), expected, rtol=1e-4)
+    np.testing.assert_array_equal(task.decode(LOGITS), (LOGITS > 0).astype(int))
+    np.testing.assert_allclose(task.metrics["accuracy"](LOGITS, targets), ((LOGITS > 0) == targets).mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_regression(outputs):
+    task, targets = T.regression(outputs), RNG.normal(size=(40, outputs)).astype(np.float32)
+    predictions = LOGITS[:, :outputs]
+    np.testing.assert_allclose(task.loss(predictions, targets), ((predictions - targets) ** 2).mean(1), rtol=1e-5)
+    np.testing.assert_allclose(
+        task.metrics["mae"](predictions, targets), np.abs(predictions - targets).mean(), rtol=1e-5
+    )
+    assert task.encode(VALUES).shape == (40, 1) if outputs == 1 else True
+    robust = T.regression(outputs, loss=fnn.losses.huber_loss)
+    assert robust.loss(predictions, targets).shape == (40,)
+
+
+def test_quantile():
+    task, targets = T.quantile((0.1, 0.5, 0.9)), VALUES[:, None]
+    r = targets - LOGITS[:, :3]
+    levels = np.array([0.1, 0.5, 0.9])
+    np.testing.assert_allclose(
+        task.loss(LOGITS[:, :3], targets), np.maximum(levels * r, (levels - 1) * r).mean(1), rtol=1e-4
+    )
+    decoded = task.decode(LOGITS[:, :3])
+    assert (np.diff(decoded, axis=1) >= 0).all()
+    inside = (decoded[:, 0] <= VALUES) & (decoded[:, 2] >= VALUES)
+    np.testing.assert_allclose(task.metrics["coverage"](LOGITS[:, :3], targets), inside.mean(), rtol=1e-6)
+    with pytest.raises(ValueError, match="ascending"):
+        T.quantile((0.9, 0.1))
+
+
+@pytest.mark.parametrize("family", ["gaussian", "laplace"])
+def test_distribution(family):
+    stats = pytest.importorskip("scipy.stats")
+    task = T.distribution(family)
+    mean, log_scale = LOGITS[:, 0].astype(float), LOGITS[:, 1].astype(float)
+    law = stats.norm(mean, np.exp(log_scale / 2)) if family == "gaussian" else stats.laplace(mean, np.exp(log_scale))
+    np.testing.assert_allclose(task.loss(LOGITS[:, :2], VALUES[:, None]), -law.logpdf(VALUES), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(task.decode(LOGITS[:, :2])[:, 0], LOGITS[:, 0])
+
+
+TASKS = {
+    "binary": (T.binary(), LOGIT, BITS),
+    "multiclass": (T.multiclass(4), LOGITS, CLASSES),
+    "multilabel": (T.multilabel(4), LOGITS, (LOGITS > 0.3).astype(int)),
+    "regression": (T.regression(), LOGIT, VALUES),
+    "quantile": (T.quantile(), LOGITS[:, :3], VALUES),
+    "gaussian": (T.distribution(), LOGITS[:, :2], VALUES),
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_zero_weights_do_not_count_in_any_metric(name):
+    task, outputs, targets = TASKS[name]
+    targets = task.encode(targets)
+    weights = np.r_[np.ones(30), np.zeros(10)].astype(np.float32)
+    for metric in task.metrics.values():
+        kept, masked = metric(outputs[:30], targets[:30]), metric(outputs, targets, weights=weights)
+        np.testing.assert_allclose(masked, kept, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_loss_is_finite_with_finite_gradient_for_huge_outputs(name):
+    task, outputs, targets = TASKS[name]
+    if name == "gaussian":
+        outputs = outputs * np.array([1e4, 1.0], np.float32)
+    else:
+        outputs = outputs * 1e4
+    value, slope = jax.value_and_grad(lambda z: task.loss(z, task.encode(targets)).sum())(jnp.asarray(outputs))
+    assert np.isfinite(value)
+    assert np.isfinite(slope).all()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_wrong_number_of_outputs_is_named(name):
+    task, outputs, targets = TASKS[name]
+    wrong = np.concatenate([outputs, outputs], axis=1)
+    with pytest.raises(ValueError, match=r"expected outputs of shape \(batch, \d\).*end the model in dense"):
+        task.loss(wrong, task.encode(targets))
+
+
+def test_a_bare_loss_from_logits_refuses_a_softmax_too():
+    model = fnn.serial(fnn.dense(3), fnn.softmax)
+    with pytest.raises(ValueError, match="ends in softmax"):
+        fnn.train_step(model, fnn.optim.sgd(0.1), fnn.losses.softmax_cross_entropy)
+    fnn.train_step(model, fnn.optim.sgd(0.1), fnn.losses.mse)
+    with pytest.raises(TypeError, match="expected a task"):
+        T.as_task(3)
