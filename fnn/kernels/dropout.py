@@ -1,0 +1,117 @@
+"""Masks and noise: what the dropout family computes, from a key and an array."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fnn import checks
+from fnn.typing import Array, ArrayLike, Key, Shape
+
+__all__ = ["alpha_dropout", "dropout", "keep_mask"]
+
+SELU_FLOOR = -1.6732632423543772 * 1.0507009873554805
+"""What SELU tends to at minus infinity: the value a unit dropped by `alpha_dropout` takes."""
+
+
+@functools.partial(jax.jit, static_argnames=("shape",))
+def keep_mask(key: Key, shape: Shape, rate: ArrayLike) -> Array:
+    r"""Independent Bernoulli draws: True with probability $1 - p$.
+
+    Each draw compares 16 random bits with $2^{16} p$, two draws from one 32-bit word: $p$ holds to
+    $2^{-17}$, exactly for multiples of $2^{-16}$, 0 and 1 among them.
+
+    Args:
+        key: a random key.
+        shape: shape of the mask.
+        rate: $p$, the fraction dropped, in [0, 1].
+
+    Returns:
+        A bool array.
+
+    Example:
+        >>> import jax, fnn
+        >>> fnn.kernels.keep_mask(jax.random.key(0), (2, 3), 0.0).all().item()
+        True
+    """
+    # 3.2 million draws on two CPU cores take 6 ms this way and 20 ms by jax.random.bernoulli.
+    threshold = jnp.round(jnp.asarray(rate, jnp.float32) * 2**16).astype(jnp.uint32)
+    *rows, last = shape or (1,)
+    words = jax.random.bits(key, (*rows, -(-last // 2)), jnp.uint32)
+    draws = lax.bitcast_convert_type(words, jnp.uint16).reshape(*rows, 2 * words.shape[-1])[..., :last]
+    return (draws.astype(jnp.uint32) >= threshold).reshape(shape)
+
+
+def _mask_shape(where: str, x: Array, broadcast_dims: tuple[int, ...]) -> Shape:
+    if not all(-x.ndim <= d < x.ndim for d in broadcast_dims):
+        raise ValueError(f"{where}: expected broadcast_dims to be axes of x {checks.describe(x)}, got {broadcast_dims}")
+    shared = {d % x.ndim for d in broadcast_dims}
+    return tuple(1 if axis in shared else size for axis, size in enumerate(x.shape))
+
+
+@functools.partial(jax.jit, static_argnames=("broadcast_dims",))
+def dropout(key: Key, x: Array, rate: ArrayLike, *, broadcast_dims: tuple[int, ...] = ()) -> Array:
+    r"""Zero a fraction $p$ of the values and scale the others: $y = x\,m / (1 - p)$, $m \sim Bernoulli(1 - p)$.
+
+    Args:
+        key: a random key.
+        x: floating-point.
+        rate: $p$ in [0, 1]; 0 returns `x`, 1 returns zeros.
+        broadcast_dims: axes along which one draw serves all.
+
+    Returns:
+        `y`, of the shape and dtype of `x`. $E[y] = x$ for $p < 1$.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> y = fnn.kernels.dropout(jax.random.key(0), jnp.ones(1000), 0.5)
+        >>> sorted(set(y.tolist()))
+        [0.0, 2.0]
+
+    References:
+        Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014.
+    """
+    checks.floating("dropout", "x", x)
+    keep = keep_mask(key, _mask_shape("dropout", x, broadcast_dims), rate)
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    kept = 1 - jnp.asarray(rate, dtype)
+    scale = 1 / jnp.where(kept > 0, kept, 1)
+    return jnp.where(keep, (x.astype(dtype) * scale).astype(x.dtype), 0)
+
+
+@jax.jit
+def alpha_dropout(key: Key, x: Array, rate: ArrayLike) -> Array:
+    r"""Dropout that keeps mean and variance of SELU activations.
+
+    $y = a\,(x\,m + \alpha' (1 - m)) + b$ with $m \sim Bernoulli(q)$, $q = 1 - p$, $\alpha' = -\lambda\alpha$,
+    $a = (q + \alpha'^2 q (1 - q))^{-1/2}$ and $b = -a (1 - q) \alpha'$.
+
+    Args:
+        key: a random key.
+        x: floating-point, of mean 0 and variance 1.
+        rate: $p$ in [0, 1]; 0 returns `x`, 1 returns zeros.
+
+    Returns:
+        `y`, of the shape and dtype of `x`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> y = fnn.kernels.alpha_dropout(jax.random.key(0), jax.random.normal(jax.random.key(1), 50_000), 0.3)
+        >>> abs(y.mean().item()) < 0.03, abs(y.std().item() - 1) < 0.03
+        (True, True)
+
+    References:
+        Klambauer et al., Self-Normalizing Neural Networks, 2017.
+    """
+    checks.floating("alpha_dropout", "x", x)
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    q = 1 - jnp.asarray(rate, dtype)
+    some = q > 0
+    safe = jnp.where(some, q, 1)
+    a = jnp.where(some, lax.rsqrt(safe + SELU_FLOOR**2 * safe * (1 - safe)), 0)
+    b = -a * (1 - q) * SELU_FLOOR
+    kept = jnp.where(keep_mask(key, x.shape, rate), x.astype(dtype), jnp.asarray(SELU_FLOOR, dtype))
+    return (a * kept + b).astype(x.dtype)

@@ -1,0 +1,264 @@
+"""Normalization: statistics in float32 or better, gradients in closed form."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fnn import checks
+from fnn.kernels.standardization import affine, along, averaging, axes_of, inverse_deviation, standardize, widen
+from fnn.typing import Array, ArrayLike
+
+__all__ = [
+    "Moments",
+    "batch_norm",
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
+    "normalize",
+    "rms_norm",
+]
+
+Axes = int | tuple[int, ...]
+
+
+class Moments(NamedTuple):
+    """The statistics of a batch, per feature: `mean`, biased `variance`, and the `size` of what they are from."""
+
+    mean: Array
+    variance: Array
+    size: Array
+
+
+@functools.partial(jax.jit, static_argnames=("axis", "eps_inside_sqrt", "axis_name"))
+def batch_norm(
+    x: Array,
+    scale: Array | None = None,
+    bias: Array | None = None,
+    *,
+    axis: Axes = -1,
+    eps: ArrayLike = 1e-5,
+    eps_inside_sqrt: bool = True,
+    where: Array | None = None,
+    axis_name: Any = None,
+) -> tuple[Array, Moments]:
+    r"""Normalize each feature over the batch and all other axes.
+
+    $y = \gamma\,(x - E[x]) / \sqrt{Var[x] + \varepsilon} + \beta$, or $/ (\sqrt{Var[x]} + \varepsilon)$.
+
+    Args:
+        x: floating-point, batch first.
+        scale: $\gamma$, of the shape of `axis` in `x`; None is 1.
+        bias: $\beta$, likewise; None is 0.
+        axis: the feature axis, or axes; statistics are over all the others.
+        eps: $\varepsilon$.
+        eps_inside_sqrt: whether $\varepsilon$ stands inside the root.
+        where: bool, broadcastable to `x`: the values that count (False for padded rows). The others are
+            normalized with the same statistics.
+        axis_name: mapped axis or axes (of `vmap`, `shard_map`) over which the statistics are shared.
+
+    Returns:
+        `(y, moments)`: `y` in the dtype of `x`; the moments in float32 or better, $0$ and $0$ if nothing counts.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> y, moments = fnn.kernels.batch_norm(jnp.array([[1.0], [3.0]]))
+        >>> y.round(3).tolist(), moments.mean.tolist(), moments.variance.tolist()
+        ([[-1.0], [1.0]], [2.0], [1.0])
+
+    References:
+        Ioffe and Szegedy, Batch Normalization, 2015.
+    """
+    checks.floating("batch_norm", "x", x)
+    features = axes_of("batch_norm", axis, x.ndim)
+    axes = tuple(a for a in range(x.ndim) if a not in features)
+    wide = widen(x)
+    gamma, beta = affine("batch_norm", scale, bias, features, wide)
+    y, mean, variance = standardize(wide, gamma, beta, eps, where, axes, axis_name, eps_inside_sqrt)
+    size = jnp.broadcast_to(averaging(axes, axis_name, wide, where)[1], mean.shape)
+    shape = tuple(x.shape[a] for a in features)
+    return y.astype(x.dtype), Moments(mean.reshape(shape), variance.reshape(shape), size.reshape(shape))
+
+
+@functools.partial(jax.jit, static_argnames=("axis", "eps_inside_sqrt"))
+def normalize(
+    x: Array,
+    mean: Array,
+    variance: Array,
+    scale: Array | None = None,
+    bias: Array | None = None,
+    *,
+    axis: Axes = -1,
+    eps: ArrayLike = 1e-5,
+    eps_inside_sqrt: bool = True,
+) -> Array:
+    r"""Normalize each feature with given statistics: `batch_norm` at inference.
+
+    $y = \gamma\,(x - \mu) / \sqrt{\sigma^2 + \varepsilon} + \beta$.
+
+    Args:
+        x: floating-point.
+        mean: $\mu$, of the shape of `axis` in `x`.
+        variance: $\sigma^2$, likewise.
+        scale: $\gamma$, likewise; None is 1.
+        bias: $\beta$, likewise; None is 0.
+        axis: the feature axis, or axes.
+        eps: $\varepsilon$.
+        eps_inside_sqrt: whether $\varepsilon$ stands inside the root.
+
+    Returns:
+        `y`, of the shape and dtype of `x`.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.kernels.normalize(jnp.array([[5.0]]), jnp.array([1.0]), jnp.array([4.0])).round(3).tolist()
+        [[2.0]]
+    """
+    checks.floating("normalize", "x", x)
+    features, wide = axes_of("normalize", axis, x.ndim), widen(x)
+    mu, sigma2 = (
+        along("normalize", "mean", mean, features, wide),
+        along("normalize", "variance", variance, features, wide),
+    )
+    gamma, beta = affine("normalize", scale, bias, features, wide)
+    return ((wide - mu) * (inverse_deviation(sigma2, eps, eps_inside_sqrt) * gamma) + beta).astype(x.dtype)
+
+
+@functools.partial(jax.jit, static_argnames=("axis",))
+def layer_norm(
+    x: Array, scale: Array | None = None, bias: Array | None = None, *, axis: Axes = -1, eps: ArrayLike = 1e-5
+) -> Array:
+    r"""Normalize each example over its features: $y = \gamma\,(x - E[x]) / \sqrt{Var[x] + \varepsilon} + \beta$.
+
+    Args:
+        x: floating-point.
+        scale: $\gamma$, of the shape of `axis` in `x`; None is 1.
+        bias: $\beta$, likewise; None is 0.
+        axis: the axis, or axes, normalized over.
+        eps: $\varepsilon$.
+
+    Returns:
+        `y`, of the shape and dtype of `x`.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.kernels.layer_norm(jnp.array([[1.0, 3.0], [5.0, 5.0]])).round(3).tolist()
+        [[-1.0, 1.0], [0.0, 0.0]]
+
+    References:
+        Ba, Kiros and Hinton, Layer Normalization, 2016.
+    """
+    checks.floating("layer_norm", "x", x)
+    axes, wide = axes_of("layer_norm", axis, x.ndim), widen(x)
+    gamma, beta = affine("layer_norm", scale, bias, axes, wide)
+    return standardize(wide, gamma, beta, eps, None, axes)[0].astype(x.dtype)
+
+
+@functools.partial(jax.jit, static_argnames=("axis",))
+def rms_norm(x: Array, scale: Array | None = None, *, axis: Axes = -1, eps: ArrayLike = 1e-6) -> Array:
+    r"""Divide each example by the root mean square of its features: $y = \gamma\,x / \sqrt{E[x^2] + \varepsilon}$.
+
+    Args:
+        x: floating-point.
+        scale: $\gamma$, of the shape of `axis` in `x`; None is 1.
+        axis: the axis, or axes, averaged over.
+        eps: $\varepsilon$.
+
+    Returns:
+        `y`, of the shape and dtype of `x`.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.kernels.rms_norm(jnp.array([[3.0, -3.0]])).round(3).tolist()
+        [[1.0, -1.0]]
+
+    References:
+        Zhang and Sennrich, Root Mean Square Layer Normalization, 2019.
+    """
+    checks.floating("rms_norm", "x", x)
+    axes, wide = axes_of("rms_norm", axis, x.ndim), widen(x)
+    gamma, _ = affine("rms_norm", scale, None, axes, wide)
+    mean_square = jnp.mean(jnp.square(wide), axes, keepdims=True)
+    return (wide * lax.rsqrt(mean_square + jnp.asarray(eps, wide.dtype)) * gamma).astype(x.dtype)
+
+
+@functools.partial(jax.jit, static_argnames=("num_groups",))
+def group_norm(
+    x: Array, scale: Array | None = None, bias: Array | None = None, *, num_groups: int, eps: ArrayLike = 1e-5
+) -> Array:
+    r"""Normalize each example over groups of neighboring channels and all positions.
+
+    $y = \gamma\,(x - E_g[x]) / \sqrt{Var_g[x] + \varepsilon} + \beta$.
+
+    Args:
+        x: floating-point, (batch, …, channels).
+        scale: $\gamma$, (channels,); None is 1.
+        bias: $\beta$, (channels,); None is 0.
+        num_groups: into how many groups the channels are cut.
+        eps: $\varepsilon$.
+
+    Returns:
+        `y`, of the shape and dtype of `x`.
+
+    Raises:
+        ValueError: if `num_groups` does not divide the channels.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.kernels.group_norm(jnp.array([[1.0, 3.0, 10.0, 30.0]]), num_groups=2).round(3).tolist()
+        [[-1.0, 1.0, -1.0, 1.0]]
+
+    References:
+        Wu and He, Group Normalization, 2018.
+    """
+    checks.floating("group_norm", "x", x)
+    if x.ndim < 2 or x.shape[-1] % num_groups:
+        raise ValueError(
+            f"group_norm: expected x of shape (batch, ..., channels) with channels divisible by "
+            f"num_groups={num_groups}, got {checks.describe(x)}"
+        )
+    wide = widen(x)
+    gamma, beta = affine("group_norm", scale, bias, (x.ndim - 1,), wide)
+    # A group is an axis of its own; scale and bias are per channel, so they come after.
+    grouped = wide.reshape(*x.shape[:-1], num_groups, x.shape[-1] // num_groups)
+    y, *_ = standardize(
+        grouped, *affine("group_norm", None, None, (), grouped), eps, None, (*range(1, x.ndim - 1), x.ndim)
+    )
+    return (y.reshape(x.shape) * gamma + beta).astype(x.dtype)
+
+
+@jax.jit
+def instance_norm(x: Array, scale: Array | None = None, bias: Array | None = None, *, eps: ArrayLike = 1e-5) -> Array:
+    r"""Normalize each channel of each example over its positions.
+
+    $y = \gamma\,(x - E[x]) / \sqrt{Var[x] + \varepsilon} + \beta$.
+
+    Args:
+        x: floating-point, (batch, positions …, channels).
+        scale: $\gamma$, (channels,); None is 1.
+        bias: $\beta$, (channels,); None is 0.
+        eps: $\varepsilon$.
+
+    Returns:
+        `y`, of the shape and dtype of `x`.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.kernels.instance_norm(jnp.array([[[1.0, 7.0], [3.0, 7.0]]])).round(3).tolist()
+        [[[-1.0, 0.0], [1.0, 0.0]]]
+
+    References:
+        Ulyanov, Vedaldi and Lempitsky, Instance Normalization, 2016.
+    """
+    checks.floating("instance_norm", "x", x)
+    if x.ndim < 3:
+        raise ValueError(
+            f"instance_norm: expected x of shape (batch, positions ..., channels), got {checks.describe(x)}"
+        )
+    wide = widen(x)
+    gamma, beta = affine("instance_norm", scale, bias, (x.ndim - 1,), wide)
+    return standardize(wide, gamma, beta, eps, None, tuple(range(1, x.ndim - 1)))[0].astype(x.dtype)

@@ -1,0 +1,207 @@
+"""Dense and embedding layers, and changes of shape."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks, initializers
+from fnn.layer import Layer, constructor, stateless
+from fnn.typing import Array, DType, Initializer, Key, PyTree
+
+__all__ = ["dense", "embedding", "flatten", "reshape"]
+
+
+def _features_of(where: str, x: Any) -> int:
+    """How many features come in; `x` is checked to be (batch, ..., features)."""
+    checks.floating(where, "x", x)
+    if len(x.shape) < 2:
+        raise ValueError(f"{where}: expected x of shape (batch, ..., features), got {checks.describe(x)}")
+    return x.shape[-1]
+
+
+@constructor
+def dense(
+    features: int,
+    *,
+    use_bias: bool = True,
+    kernel_init: Initializer | None = None,
+    bias_init: Initializer | None = None,
+) -> Layer:
+    r"""Every output from every input: $y = x W + b$, over the last axis.
+
+    Parameters: `kernel` $W$ (in, features) and `bias` $b$ (features,).
+
+    Args:
+        features: number of outputs.
+        use_bias: whether $b$ is added.
+        kernel_init: `initializers.lecun_normal()` unless given: $Var[W] = 1/in$.
+        bias_init: `initializers.zeros` unless given.
+
+    Returns:
+        A layer from (batch, …, in) to (batch, …, features).
+
+    Raises:
+        TypeError: if `features` is not an int, or `x` not floating-point.
+        ValueError: if `x` has not the number of features the layer was initialised with.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> layer = fnn.dense(3)
+        >>> params, state = layer.init(jax.random.key(0), jnp.ones((8, 2)))
+        >>> layer.apply(params, state, jnp.ones((8, 2)))[0].shape, params["kernel"].shape
+        ((8, 3), (2, 3))
+    """
+    features = checks.integer("dense", "features", features)
+    kernel_init = initializers.lecun_normal() if kernel_init is None else kernel_init
+    bias_init = initializers.zeros if bias_init is None else bias_init
+
+    def init(key: Key, x: Any) -> PyTree:
+        kernel_key, bias_key = jax.random.split(key)
+        dtype = jnp.result_type(x)
+        params = {"kernel": kernel_init(kernel_key, (_features_of("dense", x), features), dtype)}
+        return params | {"bias": bias_init(bias_key, (features,), dtype)} if use_bias else params
+
+    def apply(params: PyTree, x: Array) -> Array:
+        came, expected = _features_of("dense", x), params["kernel"].shape[0]
+        if came != expected:
+            raise ValueError(f"dense: expected {expected} features, as initialised, got {came} in {checks.describe(x)}")
+        x = jnp.asarray(x)
+        y = x @ params["kernel"].astype(x.dtype)
+        return y + params["bias"].astype(x.dtype) if use_bias else y
+
+    return stateless(init, apply)
+
+
+@constructor
+def embedding(
+    num_embeddings: int,
+    features: int,
+    *,
+    embedding_init: Initializer | None = None,
+    dtype: DType = jnp.float32,
+) -> Layer:
+    r"""A learned vector for each of $n$ indices: $y = E_x$; on vectors, the scores of all indices: $y = x E^T$.
+
+    Integer `x` is looked up. Floating-point `x` (batch, …, features) is decoded, so that
+    `shared(embedding(…), body)` ties the input and output weights of a language model.
+
+    Parameters: `embedding` $E$ (num_embeddings, features).
+
+    Args:
+        num_embeddings: $n$; indices are 0 … n-1.
+        features: length of each vector.
+        embedding_init: `initializers.normal(1.0)` unless given.
+        dtype: of the parameters and of what is looked up; integers do not tell.
+
+    Returns:
+        A layer from (batch, …) to (batch, …, features); decoding, from (batch, …, features) to
+        (batch, …, num_embeddings). An index out of range under `jit`, where it cannot raise, gives NaN.
+
+    Raises:
+        TypeError: if the layer is initialised for `x` that is not integer.
+        ValueError: for an index out of range, or vectors of another length.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> model = fnn.shared(fnn.embedding(50, 8), lambda tied: fnn.serial(tied, fnn.tanh, tied))
+        >>> words = jnp.array([[1, 2, 3]])
+        >>> params, state = model.init(jax.random.key(0), words)
+        >>> params["shared"]["embedding"].shape, model.apply(params, state, words)[0].shape
+        ((50, 8), (1, 3, 50))
+
+    References:
+        Press and Wolf, Using the Output Embedding to Improve Language Models, 2017.
+    """
+    num_embeddings = checks.integer("embedding", "num_embeddings", num_embeddings)
+    features = checks.integer("embedding", "features", features)
+    embedding_init = initializers.normal(1.0) if embedding_init is None else embedding_init
+
+    def init(key: Key, x: Any) -> PyTree:
+        if not jnp.issubdtype(jnp.result_type(x), jnp.integer):
+            raise TypeError(f"embedding: expected integer x, got {checks.describe(x)}; write x.astype(jnp.int32)")
+        return {"embedding": embedding_init(key, (num_embeddings, features), dtype)}
+
+    def look_up(table: Array, x: Array) -> Array:
+        if checks.is_concrete(x) and x.size:
+            checks.in_range("embedding", "every index", int(x.min()), 0, num_embeddings - 1)
+            checks.in_range("embedding", "every index", int(x.max()), 0, num_embeddings - 1)
+        return table.at[jnp.where(x < 0, num_embeddings, x)].get(mode="fill", fill_value=jnp.nan)
+
+    def decode(table: Array, x: Array) -> Array:
+        if _features_of("embedding", x) != features:
+            raise ValueError(
+                f"embedding: expected integer x, or vectors of {features} features to decode, got {checks.describe(x)}"
+            )
+        return x @ table.astype(x.dtype).T
+
+    def apply(params: PyTree, x: Array) -> Array:
+        x = jnp.asarray(x)
+        look = jnp.issubdtype(x.dtype, jnp.integer)
+        return (look_up if look else decode)(params["embedding"], x)
+
+    return stateless(init, apply)
+
+
+@constructor
+def flatten() -> Layer:
+    """All axes but the batch in one: (batch, …) to (batch, features).
+
+    Returns:
+        A layer without parameters.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> layer = fnn.flatten()
+        >>> layer.apply((), (), jnp.ones((8, 4, 4, 3)))[0].shape
+        (8, 48)
+    """
+
+    def apply(params: PyTree, x: Array) -> Array:
+        if not x.shape:
+            raise ValueError(f"flatten: expected x of shape (batch, ...), got {checks.describe(x)}")
+        return jnp.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
+
+    return stateless(lambda key, x: (), apply)
+
+
+@constructor
+def reshape(*shape: int) -> Layer:
+    """Another shape for each example: (batch, …) to (batch, *shape).
+
+    Args:
+        *shape: the new shape without the batch axis; one entry may be -1.
+
+    Returns:
+        A layer without parameters.
+
+    Raises:
+        ValueError: if the sizes do not agree.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> layer = fnn.reshape(4, -1)
+        >>> layer.apply((), (), jnp.ones((8, 12)))[0].shape
+        (8, 4, 3)
+    """
+    for size in shape:
+        checks.integer("reshape", "every size", size, low=-1)
+    if shape.count(-1) > 1:
+        raise ValueError(f"reshape: expected at most one size of -1, got {shape}")
+
+    def apply(params: PyTree, x: Array) -> Array:
+        if not x.shape:
+            raise ValueError(f"reshape: expected x of shape (batch, ...), got {checks.describe(x)}")
+        size, known = math.prod(x.shape[1:]), math.prod(s for s in shape if s != -1)
+        free = size // max(known, 1)
+        new = tuple(free if s == -1 else s for s in shape)
+        if math.prod(new) != size:
+            raise ValueError(
+                f"reshape: expected a shape of {size} values per example, got {shape} for {checks.describe(x)}"
+            )
+        return jnp.reshape(x, (x.shape[0], *new))
+
+    return stateless(lambda key, x: (), apply)

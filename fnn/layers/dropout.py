@@ -1,0 +1,239 @@
+"""The dropout family: layers that are random in training and the identity at inference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks, kernels
+from fnn.layer import Layer, constructor, map_layers
+from fnn.typing import Array, ArrayLike, Key, PyTree
+
+__all__ = [
+    "alpha_dropout",
+    "dropout",
+    "gaussian_noise",
+    "mc_dropout",
+    "spatial_dropout",
+    "variational_dropout",
+]
+
+
+def _random_in_training(name: str, draw: Callable[[Key, Array], Array]) -> Layer:
+    """A layer without parameters: `draw(key, x)` in training, the identity at inference."""
+
+    def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
+        checks.floating(name, "x", x)
+        return (), ()
+
+    def apply(
+        params: PyTree, state: PyTree, x: Array, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Array, PyTree]:
+        if not train:
+            return x, state
+        return draw(checks.key_given(name, key, "train=True"), jnp.asarray(x)), state
+
+    return Layer(init, apply)
+
+
+@constructor
+def dropout(rate: ArrayLike, *, broadcast_dims: tuple[int, ...] = ()) -> Layer:
+    r"""Drop a fraction $p$ of the units in training: $y = x\,m / (1 - p)$, $m \sim Bernoulli(1 - p)$.
+
+    At inference $y = x$; no rescaling is needed.
+
+    Args:
+        rate: $p$ in [0, 1], the fraction dropped; it may be traced.
+        broadcast_dims: axes along which one draw serves all.
+
+    Returns:
+        A layer without parameters; in training it needs a key.
+
+    Raises:
+        ValueError: for a rate outside [0, 1], or training without a key.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> layer = fnn.dropout(0.5)
+        >>> y, _ = layer.apply((), (), jnp.ones((2, 100)), key=jax.random.key(0), train=True)
+        >>> sorted(set(y.ravel().tolist()))
+        [0.0, 2.0]
+
+    References:
+        Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014.
+    """
+    checks.in_range("dropout", "rate", rate, 0, 1)
+    dims = tuple(broadcast_dims)
+    return _random_in_training("dropout", lambda key, x: kernels.dropout(key, x, rate, broadcast_dims=dims))
+
+
+@constructor
+def spatial_dropout(rate: ArrayLike) -> Layer:
+    """Drop whole channels in training: one draw for all positions of a channel.
+
+    $y_{b…c} = x_{b…c} m_{bc} / (1 - p)$.
+
+    Args:
+        rate: $p$ in [0, 1], the fraction of channels dropped; it may be traced.
+
+    Returns:
+        A layer for `x` of shape (batch, positions …, channels).
+
+    Raises:
+        ValueError: for a rate outside [0, 1], `x` without positions, or training without a key.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> layer = fnn.spatial_dropout(0.5)
+        >>> y, _ = layer.apply((), (), jnp.ones((1, 5, 5, 8)), key=jax.random.key(0), train=True)
+        >>> sorted(set(y.sum((1, 2)).ravel().tolist()))
+        [0.0, 50.0]
+
+    References:
+        Tompson et al., Efficient Object Localization Using Convolutional Networks, 2015.
+    """
+    checks.in_range("spatial_dropout", "rate", rate, 0, 1)
+
+    def draw(key: Key, x: Array) -> Array:
+        if x.ndim < 3:
+            raise ValueError(
+                f"spatial_dropout: expected x of shape (batch, positions ..., channels), got {checks.describe(x)}"
+            )
+        return kernels.dropout(key, x, rate, broadcast_dims=tuple(range(1, x.ndim - 1)))
+
+    return _random_in_training("spatial_dropout", draw)
+
+
+@constructor
+def variational_dropout(rate: ArrayLike) -> Layer:
+    """Dropout with the same mask at all time steps: $y_{bt} = x_{bt} m_b / (1 - p)$.
+
+    Args:
+        rate: $p$ in [0, 1], the fraction dropped; it may be traced.
+
+    Returns:
+        A layer for `x` of shape (batch, time, features …).
+
+    Raises:
+        ValueError: for a rate outside [0, 1], `x` without a time axis, or training without a key.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> layer = fnn.variational_dropout(0.5)
+        >>> y, _ = layer.apply((), (), jnp.ones((1, 5, 8)), key=jax.random.key(0), train=True)
+        >>> bool((y == y[:, :1]).all())
+        True
+
+    References:
+        Gal and Ghahramani, A Theoretically Grounded Application of Dropout in Recurrent Neural Networks, 2016.
+    """
+    checks.in_range("variational_dropout", "rate", rate, 0, 1)
+
+    def draw(key: Key, x: Array) -> Array:
+        if x.ndim < 3:
+            raise ValueError(
+                f"variational_dropout: expected x of shape (batch, time, features), got {checks.describe(x)}"
+            )
+        return kernels.dropout(key, x, rate, broadcast_dims=(1,))
+
+    return _random_in_training("variational_dropout", draw)
+
+
+@constructor
+def alpha_dropout(rate: ArrayLike) -> Layer:
+    r"""Dropout after SELU: keeps mean 0 and variance 1.
+
+    $y = a\,(x\,m + \alpha'(1 - m)) + b$, $\alpha' = -\lambda\alpha$; `fnn.kernels.alpha_dropout` has $a$ and $b$.
+
+    Args:
+        rate: $p$ in [0, 1], the fraction dropped; it may be traced.
+
+    Returns:
+        A layer without parameters; in training it needs a key.
+
+    Raises:
+        ValueError: for a rate outside [0, 1], or training without a key.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> layer = fnn.alpha_dropout(0.1)
+        >>> y, _ = layer.apply((), (), jnp.zeros((2, 3)), key=jax.random.key(0), train=True)
+        >>> y.shape
+        (2, 3)
+
+    References:
+        Klambauer et al., Self-Normalizing Neural Networks, 2017.
+    """
+    checks.in_range("alpha_dropout", "rate", rate, 0, 1)
+    return _random_in_training("alpha_dropout", lambda key, x: kernels.alpha_dropout(key, x, rate))
+
+
+@constructor
+def gaussian_noise(stddev: ArrayLike) -> Layer:
+    r"""Add noise in training: $y = x + \epsilon$, $\epsilon \sim N(0, \sigma^2)$.
+
+    Args:
+        stddev: $\sigma \ge 0$, in the units of `x`; it may be traced.
+
+    Returns:
+        A layer without parameters; in training it needs a key.
+
+    Raises:
+        ValueError: for a negative `stddev`, or training without a key.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> layer = fnn.gaussian_noise(0.1)
+        >>> layer.apply((), (), jnp.ones(2))[0].tolist()
+        [1.0, 1.0]
+
+    References:
+        Bishop, Training with Noise is Equivalent to Tikhonov Regularization, 1995.
+    """
+    checks.in_range("gaussian_noise", "stddev", stddev, 0)
+
+    def draw(key: Key, x: Array) -> Array:
+        checks.floating("gaussian_noise", "x", x)
+        return x + jnp.asarray(stddev, x.dtype) * jax.random.normal(key, x.shape, x.dtype)
+
+    return _random_in_training("gaussian_noise", draw)
+
+
+def mc_dropout(model: Layer) -> Layer:
+    r"""The same model with its dropout on at inference too: each call is a draw from the approximate posterior.
+
+    Layers without state (dropout, noise, recurrent layers with dropout) run as in training; layers with state
+    (batch norm) run as they are told. Parameters and state are those of `model`. Over keys $k$, the mean of the
+    outputs is the prediction and their spread its uncertainty.
+
+    Args:
+        model: a layer.
+
+    Returns:
+        A layer whose `apply` needs a key at inference.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> model = fnn.serial(fnn.dense(16), fnn.dropout(0.5), fnn.dense(1))
+        >>> params, state = model.init(jax.random.key(0), jnp.ones((8, 2)))
+        >>> draw = lambda key: fnn.mc_dropout(model).apply(params, state, jnp.ones((8, 2)), key=key)[0]
+        >>> jax.vmap(draw)(jax.random.split(jax.random.key(1), 50)).std(0).shape
+        (8, 1)
+
+    References:
+        Gal and Ghahramani, Dropout as a Bayesian Approximation, 2016.
+    """
+
+    def always_random(layer: Layer) -> Layer:
+        def apply(
+            params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+        ) -> tuple[Any, PyTree]:
+            stateless = not jax.tree.leaves(state)
+            return layer.apply(params, state, x, key=key, train=train or stateless)
+
+        return layer._replace(apply=apply)
+
+    return map_layers(always_random, model)

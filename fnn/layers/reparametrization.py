@@ -1,0 +1,163 @@
+"""Layers around a layer: its kernel dropped, normalized, or bounded before it is used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks, kernels
+from fnn.layer import Layer, constructor
+from fnn.typing import ArrayLike, Key, PyTree
+
+__all__ = ["drop_connect", "spectral_norm", "weight_norm"]
+
+
+def _require(where: str, layer: Layer, params: PyTree, name: str) -> None:
+    """Require the parameter `name` in those of `layer`."""
+    if not isinstance(params, dict) or name not in params:
+        found = ", ".join(map(repr, params)) if isinstance(params, dict) else type(params).__name__
+        raise ValueError(
+            f"{where}: expected a layer with a parameter {name!r}, got {layer.name} with {found or 'none'}; "
+            f"wrap the layer that has it"
+        )
+
+
+@constructor
+def drop_connect(layer: Layer, rate: ArrayLike, name: str = "kernel") -> Layer:
+    r"""Drop weights, not units, in training: `layer` with $W \odot M / (1 - p)$ in the place of $W$.
+
+    One mask serves the whole batch. At inference `layer` is used as it is.
+
+    Args:
+        layer: a layer with a parameter `name`.
+        rate: $p$ in [0, 1], the fraction of weights dropped; it may be traced.
+        name: the parameter, "kernel" or "recurrent_kernel".
+
+    Returns:
+        A layer with the parameters and state of `layer`.
+
+    Raises:
+        ValueError: for a rate outside [0, 1], a layer without that parameter, or training without a key.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> layer = fnn.drop_connect(fnn.dense(3), 0.5)
+        >>> params, state = layer.init(jax.random.key(0), jnp.ones((8, 2)))
+        >>> layer.apply(params, state, jnp.ones((8, 2)), key=jax.random.key(1), train=True)[0].shape
+        (8, 3)
+
+    References:
+        Wan et al., Regularization of Neural Networks using DropConnect, 2013;
+        Merity, Keskar and Socher, Regularizing and Optimizing LSTM Language Models, 2018.
+    """
+    checks.in_range("drop_connect", "rate", rate, 0, 1)
+
+    def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
+        params, state = layer.init(key, x)
+        _require("drop_connect", layer, params, name)
+        return params, state
+
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        if train:
+            mask_key, key = jax.random.split(checks.key_given("drop_connect", key, "train=True"))
+            params = params | {name: kernels.dropout(mask_key, params[name], rate)}
+        return layer.apply(params, state, x, key=key, train=train)
+
+    return Layer(init, apply)
+
+
+@constructor
+def weight_norm(layer: Layer, name: str = "kernel") -> Layer:
+    r"""Learn length and direction of each output's weights apart: `layer` with $W = g\,v / \lVert v \rVert$.
+
+    Parameters: those of `layer`, with $v$ in the place of $W$, and `{name}_scale` $g$ (out,), which starts at
+    $\lVert v \rVert$: at first the layer computes what it did.
+
+    Args:
+        layer: a layer with a parameter `name`.
+        name: the parameter, "kernel" or "recurrent_kernel".
+
+    Returns:
+        A layer with the state of `layer`.
+
+    Raises:
+        ValueError: for a layer without that parameter.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> layer = fnn.weight_norm(fnn.dense(3))
+        >>> params, state = layer.init(jax.random.key(0), jnp.ones((8, 2)))
+        >>> sorted(params)
+        ['bias', 'kernel', 'kernel_scale']
+
+    References:
+        Salimans and Kingma, Weight Normalization, 2016.
+    """
+    length = f"{name}_scale"
+
+    def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
+        params, state = layer.init(key, x)
+        _require("weight_norm", layer, params, name)
+        v = params[name]
+        wide = v.astype(jnp.promote_types(v.dtype, jnp.float32)).reshape(-1, v.shape[-1])
+        return params | {length: jnp.linalg.norm(wide, axis=0).astype(v.dtype)}, state
+
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        inner = {k: v for k, v in params.items() if k != length}
+        inner[name] = kernels.weight_norm(params[name], params[length])
+        return layer.apply(inner, state, x, key=key, train=train)
+
+    return Layer(init, apply)
+
+
+@constructor
+def spectral_norm(layer: Layer, name: str = "kernel", *, steps: int = 1) -> Layer:
+    r"""Bound the slope of `layer` by 1: $W / \sigma(W)$ in the place of $W$, $\sigma$ its largest singular value.
+
+    State: `layer` (that of the layer) and `u` (out,), the singular vector, which `steps` power iterations
+    improve at each training step. It starts after 15 iterations.
+
+    Args:
+        layer: a layer with a parameter `name`.
+        name: the parameter, "kernel" or "recurrent_kernel".
+        steps: power iterations per training step.
+
+    Returns:
+        A layer with the parameters of `layer`.
+
+    Raises:
+        ValueError: for a layer without that parameter.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> layer = fnn.spectral_norm(fnn.dense(3))
+        >>> params, state = layer.init(jax.random.key(0), jnp.ones((8, 2)))
+        >>> state["u"].shape
+        (3,)
+
+    References:
+        Miyato et al., Spectral Normalization for Generative Adversarial Networks, 2018.
+    """
+    steps = checks.integer("spectral_norm", "steps", steps)
+
+    def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
+        params, inner = layer.init(key, x)
+        _require("spectral_norm", layer, params, name)
+        w = params[name]
+        start = jax.random.normal(jax.random.fold_in(key, 1), w.shape[-1:], jnp.promote_types(w.dtype, jnp.float32))
+        return params, {"layer": inner, "u": kernels.spectral_norm(w, start, steps=15)[1]}
+
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        w, u = kernels.spectral_norm(params[name], state["u"], steps=steps if train else 0)
+        y, inner = layer.apply(params | {name: w}, state["layer"], x, key=key, train=train)
+        return y, {"layer": inner, "u": u.astype(state["u"].dtype)}
+
+    return Layer(init, apply)
