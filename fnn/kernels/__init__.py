@@ -2,4 +2,5 @@
 
 from fnn.kernels.dropout import *
 from fnn.kernels.normalization import *
+from fnn.kernels.precision import *
 from fnn.kernels.reparametrization import *

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn import checks
+from fnn.kernels.precision import wide_dtype
 from fnn.typing import Array, ArrayLike, Key, Shape
 
 __all__ = ["alpha_dropout", "dropout", "keep_mask"]
@@ -76,7 +77,7 @@ def dropout(key: Key, x: Array, rate: ArrayLike, *, broadcast_dims: tuple[int, .
     """
     checks.floating("dropout", "x", x)
     keep = keep_mask(key, _mask_shape("dropout", x, broadcast_dims), rate)
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    dtype = wide_dtype(x)
     kept = 1 - jnp.asarray(rate, dtype)
     scale = 1 / jnp.where(kept > 0, kept, 1)
     return jnp.where(keep, (x.astype(dtype) * scale).astype(x.dtype), 0)
@@ -107,7 +108,7 @@ def alpha_dropout(key: Key, x: Array, rate: ArrayLike) -> Array:
         Klambauer et al., Self-Normalizing Neural Networks, 2017.
     """
     checks.floating("alpha_dropout", "x", x)
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    dtype = wide_dtype(x)
     q = 1 - jnp.asarray(rate, dtype)
     some = q > 0
     safe = jnp.where(some, q, 1)

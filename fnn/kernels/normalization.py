@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn import checks
-from fnn.kernels.standardization import affine, along, averaging, axes_of, inverse_deviation, standardize, widen
+from fnn.kernels.precision import widen
+from fnn.kernels.standardization import affine, along, averaging, axes_of, inverse_deviation, standardize
 from fnn.typing import Array, ArrayLike
 
 __all__ = [

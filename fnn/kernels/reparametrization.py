@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.kernels.standardization import widen
+from fnn.kernels.precision import widen
 from fnn.typing import Array
 
 __all__ = ["spectral_norm", "weight_norm"]

@@ -17,11 +17,6 @@ from fnn.typing import Array, ArrayLike
 __all__: list[str] = []
 
 
-def widen(x: Array) -> Array:
-    """float16 and bfloat16 as float32, so that sums over a batch keep their digits."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
 def axes_of(where: str, axis: int | tuple[int, ...], ndim: int) -> tuple[int, ...]:
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     found = tuple(sorted(a % ndim for a in axes if -ndim <= a < ndim))

@@ -116,7 +116,7 @@ def batch_norm(
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
         shape, dtype = _shape("batch_norm", x, axis), jnp.result_type(x)
-        wide = jnp.promote_types(dtype, jnp.float32)
+        wide = kernels.wide_dtype(x)
         return affine(key, shape, dtype), {"mean": jnp.zeros(shape, wide), "var": jnp.ones(shape, wide)}
 
     def apply(

@@ -103,7 +103,7 @@ def weight_norm(layer: Layer, name: str = "kernel") -> Layer:
         params, state = layer.init(key, x)
         _require("weight_norm", layer, params, name)
         v = params[name]
-        wide = v.astype(jnp.promote_types(v.dtype, jnp.float32)).reshape(-1, v.shape[-1])
+        wide = kernels.widen(v).reshape(-1, v.shape[-1])
         return params | {length: jnp.linalg.norm(wide, axis=0).astype(v.dtype)}, state
 
     def apply(
@@ -150,7 +150,7 @@ def spectral_norm(layer: Layer, name: str = "kernel", *, steps: int = 1) -> Laye
         params, inner = layer.init(key, x)
         _require("spectral_norm", layer, params, name)
         w = params[name]
-        start = jax.random.normal(jax.random.fold_in(key, 1), w.shape[-1:], jnp.promote_types(w.dtype, jnp.float32))
+        start = jax.random.normal(jax.random.fold_in(key, 1), w.shape[-1:], kernels.wide_dtype(w))
         return params, {"layer": inner, "u": kernels.spectral_norm(w, start, steps=15)[1]}
 
     def apply(
