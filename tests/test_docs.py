@@ -60,10 +60,10 @@ def test_readme_code_runs():
 
 def test_import_is_light():
     """No optional dependency and no backend is loaded by `import fnn`."""
+    heavy = ["optax", "flax", "torch", "sklearn", "matplotlib", "pandas", "tqdm", "hypothesis", "scipy.stats", "orbax"]
     code = (
         "import sys, fnn, jax._src.xla_bridge as bridge;"
-        "print([m for m in ('optax','flax','torch','sklearn','matplotlib','pandas','tqdm','hypothesis','scipy.stats','orbax')"
-        " if m in sys.modules], bool(bridge._backends))"
+        f"print([m for m in {heavy} if m in sys.modules], bool(bridge._backends))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[] False"

@@ -1,5 +1,7 @@
 """Linear models against scikit-learn and each other, the perceptron's theorem, parameter counts."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,7 +98,7 @@ def test_mlp_has_the_parameters_of_the_formula(hidden):
     model = fnn.models.mlp(hidden, 2)
     params, state = model.init(KEY, jnp.ones((4, 3, 3)))
     widths = (9, *hidden, 2)
-    count = sum((a + 1) * b for a, b in zip(widths, widths[1:], strict=False))
+    count = sum((a + 1) * b for a, b in itertools.pairwise(widths))
     assert (
         sum(leaf.size for leaf in jax.tree.leaves(params))
         == count

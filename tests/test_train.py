@@ -280,3 +280,35 @@ def test_predict_and_evaluate_do_not_depend_on_the_batch_size(batch_size):
     np.testing.assert_allclose(fnn.predict(MODEL, trained, x, batch_size=batch_size), whole, rtol=1e-5, atol=1e-6)
     scores = fnn.evaluate(MODEL, trained, (x, y), TASK, batch_size=batch_size)
     np.testing.assert_allclose(scores["mse"], np.mean((whole[:, 0] - y) ** 2), rtol=1e-5)
+
+
+def test_a_run_resumed_from_its_checkpoint_is_the_unbroken_run(tmp_path):
+    pytest.importorskip("orbax.checkpoint")
+    x, y = line()
+    rule = fnn.early_stopping("loss", patience=50)
+    given = (MODEL, fnn.optim.adam(0.05), TASK, (x, y))
+    options = dict(key=KEY, batch_size=8, early_stopping=rule, progress=False)
+    whole, history = fnn.fit(*given, epochs=5, **options)
+    fnn.fit(*given, epochs=2, checkpoint=tmp_path, **options)
+    resumed, rows = fnn.fit(*given, epochs=5, checkpoint=tmp_path, **options)
+    jax.tree.map(np.testing.assert_array_equal, whole, resumed)
+    np.testing.assert_array_equal(history["loss"], rows["loss"])
+    with pytest.raises(ValueError, match="another key"):
+        fnn.fit(*given, epochs=5, checkpoint=tmp_path, **(options | {"key": jax.random.key(9)}))
+
+
+@pytest.mark.parametrize("batch_size", [4, 10])
+def test_two_devices_give_the_numbers_of_one(batch_size):
+    if len(jax.devices()) < 2:
+        pytest.skip("one device only; set XLA_FLAGS=--xla_force_host_platform_device_count=2")
+    x, y = line()
+    model = fnn.serial(fnn.dense(8), fnn.batch_norm(), fnn.relu, fnn.dropout(0.3), fnn.dense(1))
+    given, options = (model, fnn.optim.adam(0.05), TASK), dict(epochs=3, batch_size=batch_size)
+    mesh = fnn.parallel.data_mesh(jax.devices()[:2])
+    one, _ = fnn.trainer(*given, **options)(KEY, (x, y))
+    two, _ = fnn.trainer(*given, mesh=mesh, **options)(KEY, (x, y))
+    close(one, two, 1e-4)
+    driven, _ = fnn.fit(*given, (x, y), key=KEY, mesh=mesh, progress=False, **options)
+    close(one, driven, 1e-4)
+    with pytest.raises(ValueError, match="2 devices divide, got 5"):
+        fnn.trainer(*given, mesh=mesh, epochs=1, batch_size=5)(KEY, (x, y))

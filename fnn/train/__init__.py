@@ -1,9 +1,9 @@
 """Training: the step, the compiled run, the run driven from the host, inference."""
 
-from fnn.train.early_stopping import EarlyStopping, early_stopping
 from fnn.train.fit import EpochEnd, fit
 from fnn.train.predict import evaluate, predict
 from fnn.train.step import Trained, TrainState, TrainStep, train_step
+from fnn.train.stopping import EarlyStopping, early_stopping
 from fnn.train.trainer import trainer
 
 __all__ = [

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from fnn.train import rows as rows_
+from fnn.train.sharding import splitter
 from fnn.train.step import TrainState, TrainStep
 from fnn.typing import Array, Key, PyTree
 
@@ -61,8 +63,9 @@ def epoch_order(keys: Keys, epoch: Array, rows: Array, shuffle: bool) -> tuple[A
     return rows_.shuffled(jax.random.fold_in(keys.shuffle, epoch), rows)
 
 
-def stepper(step: TrainStep, batch_size: int, steps: int) -> Callable[..., Progress]:
+def stepper(step: TrainStep, batch_size: int, steps: int, mesh: Mesh | None) -> Callable[..., Progress]:
     """`one(place, progress, keys, epoch, order, data)`: the epoch's step number `place`."""
+    split = splitter(mesh)
 
     def one(
         place: Array,
@@ -77,7 +80,7 @@ def stepper(step: TrainStep, batch_size: int, steps: int) -> Callable[..., Progr
         weight = counts.astype(jnp.float32)
         if weights is not None:
             weight = weight * weights[chosen].astype(jnp.float32)
-        batch = (rows_.take(x, chosen), rows_.take(targets, chosen), weight)
+        batch = split((rows_.take(x, chosen), rows_.take(targets, chosen), weight))
         number = (epoch * steps + place).astype(jnp.int32)
         train_state, loss = step.update(progress.train_state, jax.random.fold_in(keys.train, number), batch)
         return _accept(progress, train_state, loss, weight.sum(), number)

@@ -7,21 +7,25 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from fnn import checks
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.tasks import Task, as_task
-from fnn.train import early_stopping as stopping
 from fnn.train import epoch as epoch_
 from fnn.train import rows as rows_
-from fnn.train.early_stopping import EarlyStopping
+from fnn.train import stopping
+from fnn.train.checkpoint import Checkpoints, checkpoints
+from fnn.train.sharding import checked_mesh, replicate
 from fnn.train.step import Trained, TrainState, train_step
+from fnn.train.stopping import Best, EarlyStopping
 from fnn.train.trainer import begin, checked_run, score_row, warn_if_diverged
 from fnn.typing import Array, Key, PyTree
 
@@ -70,18 +74,22 @@ def fit(
     callbacks: Sequence[Callable[[EpochEnd], Any]] = (),
     progress: bool | None = None,
     start: Trained | None = None,
+    checkpoint: str | Path | None = None,
     shuffle: bool = True,
+    mesh: Mesh | None = None,
 ) -> tuple[Trained, dict[str, Any]]:
     """Train a model and watch it: the numbers of `trainer`, with a progress bar, callbacks and Ctrl-C.
 
     Args:
-        model, optimizer, task, epochs, batch_size, penalty, early_stopping, shuffle: as for `trainer`.
+        model, optimizer, task, epochs, batch_size, penalty, early_stopping, shuffle, mesh: as for `trainer`.
         data: `(x, targets)` or `(x, targets, weights)`.
         key: random key; the same key gives the same run.
         validation: another data tuple, or row numbers of `data`, scored after every epoch.
         callbacks: functions of an `EpochEnd`; one that returns True ends the run.
         progress: show a bar (needs tqdm); by default if tqdm is installed.
         start: a `Trained` to go on from.
+        checkpoint: a directory (needs Orbax). The run is saved there after every epoch; called again with the same
+            arguments, `fit` goes on after the last epoch saved and ends with the numbers of an unbroken run.
 
     Returns:
         `(trained, history)` as from `trainer`, the history as NumPy arrays with one entry per epoch that was run.
@@ -105,7 +113,9 @@ def fit(
     inputs = checked_run("fit", task, data, None, validation)
     total = rows_.count(inputs.data[0])
     size = rows_.checked_batch_size("fit", batch_size and checks.integer("fit", "batch_size", batch_size), total)
+    checked_mesh("fit", mesh, size)
     step = train_step(model, optimizer, task, penalty=penalty)
+    key, inputs, start = replicate(mesh, (key, inputs, start))
     sources = epoch_.keys(key)
     train_state = jax.jit(lambda init_key, x, start: begin(step.init, init_key, x, start))(
         sources.init, inputs.data[0], start
@@ -113,13 +123,14 @@ def fit(
     steps = -(-total // size)
     programs = _Programs(
         jax.jit(lambda number: epoch_.epoch_order(sources, number, jnp.arange(total), shuffle)),
-        _advance(epoch_.stepper(step, size, steps)),
+        _advance(epoch_.stepper(step, size, steps, mesh)),
         jax.jit(lambda progress, inputs: score_row(model, task, progress, inputs)),
         jax.jit(lambda *given: stopping.observe(early_stopping, *given)) if early_stopping else None,  # type: ignore[arg-type]
         steps,
     )
-    with _bar(progress, epochs * steps) as show, _interruption() as interrupted:
-        return _drive(programs, train_state, sources, inputs, epochs, early_stopping, callbacks, show, interrupted)
+    run = _Run(programs, sources, inputs, early_stopping, callbacks)
+    with checkpoints(checkpoint) as kept, _bar(progress, epochs * steps) as show, _interruption() as interrupted:
+        return _drive(run, _begin(run, train_state), epochs, kept, show, interrupted)
 
 
 def _advance(one: Callable[..., epoch_.Progress]) -> Callable[..., epoch_.Progress]:
@@ -131,58 +142,104 @@ def _advance(one: Callable[..., epoch_.Progress]) -> Callable[..., epoch_.Progre
     return jax.jit(advance, donate_argnums=0)
 
 
+class _Run(NamedTuple):
+    """What does not change while a run is driven."""
+
+    programs: _Programs
+    sources: epoch_.Keys
+    inputs: Any
+    rule: EarlyStopping | None
+    callbacks: Sequence[Callable[[EpochEnd], Any]]
+
+
+class _Saved(NamedTuple):
+    """What changes, and is saved: enough to go on exactly."""
+
+    progress: epoch_.Progress
+    best: Best | None
+    key: Key
+
+
+def _begin(run: _Run, train_state: TrainState) -> _Saved:
+    # Copies, because the loop gives its buffers away and the caller's `start` must live on.
+    best = stopping.start(run.rule, train_state.trained) if run.rule else None
+    return _Saved(epoch_.begin(jax.tree.map(jnp.copy, train_state)), best, run.sources.train)
+
+
 def _drive(
-    programs: _Programs,
-    train_state: TrainState,
-    sources: epoch_.Keys,
-    inputs: Any,
+    run: _Run,
+    saved: _Saved,
     epochs: int,
-    rule: EarlyStopping | None,
-    callbacks: Sequence[Callable[[EpochEnd], Any]],
+    kept: Checkpoints,
     show: Callable[[int, dict[str, float]], None],
     interrupted: Callable[[], bool],
 ) -> tuple[Trained, dict[str, Any]]:
-    # A copy, because the loop gives its buffers away and the caller's `start` must live on.
-    progress = epoch_.begin(jax.tree.map(jnp.copy, train_state))
-    best = stopping.start(rule, train_state.trained) if rule else None
-    table: list[dict[str, float]] = []
-    for epoch in range(epochs):
-        progress = _one_epoch(programs, progress, sources, jnp.asarray(epoch), inputs, show, interrupted)
+    first, saved, table = _resumed(kept, saved)
+    show(first * run.programs.steps, table[-1] if table else {})
+    for epoch in range(first, epochs):
+        if _ended(run, saved):
+            break
+        progress = _one_epoch(run, saved.progress, jnp.asarray(epoch), show, interrupted)
+        saved = saved._replace(progress=progress)
         if interrupted():
             break
-        scores = programs.row(progress, inputs)
+        scores = run.programs.row(progress, run.inputs)
         table.append({name: float(value) for name, value in scores.items()})
         show(0, table[-1])
-        copy = jax.tree.map(jnp.copy, progress.train_state) if callbacks else progress.train_state
-        ends = [callback(EpochEnd(epoch, table[-1], copy)) for callback in callbacks]
-        if rule and best is not None:
-            trained = jax.tree.map(jnp.copy, progress.train_state.trained)
-            best = programs.observe(best, scores, jnp.asarray(epoch), trained)
-        stop = best is not None and rule is not None and bool(stopping.exhausted(rule, best))
-        if stop or int(progress.diverged_at) >= 0 or any(end is True for end in ends):
+        if saved.best is not None:
+            saved = saved._replace(
+                best=run.programs.observe(saved.best, scores, jnp.asarray(epoch), _copy(progress).trained)
+            )
+        kept.save(epoch, saved, table)
+        ends = [callback(EpochEnd(epoch, table[-1], _copy(progress))) for callback in run.callbacks]
+        if any(end is True for end in ends):
             break
-    warn_if_diverged("fit", int(progress.diverged_at), programs.steps)
+    return _finished(run, saved, table)
+
+
+def _resumed(kept: Checkpoints, saved: _Saved) -> tuple[int, _Saved, list[dict[str, float]]]:
+    found = kept.restore(saved)
+    if found is None:
+        return 0, saved, []
+    epoch, arrays, table = found
+    if not np.array_equal(jax.random.key_data(arrays.key), jax.random.key_data(saved.key)):
+        raise ValueError("fit: the checkpoint is of a run with another key; give that key, or another directory")
+    return epoch + 1, arrays, table
+
+
+def _copy(progress: epoch_.Progress) -> TrainState:
+    """The training state in buffers of its own: the loop gives its buffers away."""
+    return jax.tree.map(jnp.copy, progress.train_state)
+
+
+def _ended(run: _Run, saved: _Saved) -> bool:
+    out_of_patience = run.rule and saved.best and bool(stopping.exhausted(run.rule, saved.best))
+    return bool(out_of_patience) or int(saved.progress.diverged_at) >= 0
+
+
+def _finished(run: _Run, saved: _Saved, table: list[dict[str, float]]) -> tuple[Trained, dict[str, Any]]:
+    diverged_at = int(saved.progress.diverged_at)
+    warn_if_diverged("fit", diverged_at, run.programs.steps)
     history: dict[str, Any] = {name: np.array([row[name] for row in table]) for name in (table[0] if table else ())}
-    history |= {"epochs": len(table), "diverged_at": int(progress.diverged_at)}
-    if best is None or not table:
-        return progress.train_state.trained, history
-    return best.trained, history | {"best_epoch": int(best.epoch)}
+    history |= {"epochs": len(table), "diverged_at": diverged_at}
+    if saved.best is None or not table:
+        return saved.progress.train_state.trained, history
+    return saved.best.trained, history | {"best_epoch": int(saved.best.epoch)}
 
 
 def _one_epoch(
-    programs: _Programs,
+    run: _Run,
     progress: epoch_.Progress,
-    sources: epoch_.Keys,
     epoch: Array,
-    inputs: Any,
     show: Callable[[int, dict[str, float]], None],
     interrupted: Callable[[], bool],
 ) -> epoch_.Progress:
+    programs, data = run.programs, run.inputs.data
     order = programs.order(epoch)
     progress, place, chunk = epoch_.next_epoch(progress), 0, 1
     while place < programs.steps and not interrupted():
         began, last = time.perf_counter(), min(place + chunk, programs.steps)
-        progress = programs.advance(progress, jnp.asarray(place), jnp.asarray(last), sources, epoch, order, inputs.data)
+        progress = programs.advance(progress, jnp.asarray(place), jnp.asarray(last), run.sources, epoch, order, data)
         if int(progress.diverged_at) >= 0:
             break
         seconds = max(time.perf_counter() - began, 1e-6)
@@ -207,9 +264,9 @@ def _bar(progress: bool | None, total: int) -> Iterator[Callable[[int, dict[str,
     with tqdm(total=total, unit="step", dynamic_ncols=True) as bar:
 
         def show(steps: int, row: dict[str, float]) -> None:
-            bar.set_postfix(
-                {name.replace("validation_", "val_"): f"{value:.4f}" for name, value in row.items()}, refresh=False
-            )
+            # As much as a terminal line holds: the losses and the first metric.
+            shown = {name.replace("validation_", "val_"): f"{row[name]:.4f}" for name in list(row)[:3]}
+            bar.set_postfix(shown, refresh=False)
             bar.update(steps)
 
         yield show

@@ -8,17 +8,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from fnn import checks
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.tasks import Task, as_task
-from fnn.train import early_stopping as stopping
 from fnn.train import epoch as epoch_
 from fnn.train import rows as rows_
-from fnn.train.early_stopping import Best, EarlyStopping
+from fnn.train import stopping
 from fnn.train.predict import scores_of
+from fnn.train.sharding import checked_mesh, replicate
 from fnn.train.step import Trained, TrainState, train_step
+from fnn.train.stopping import Best, EarlyStopping
 from fnn.typing import Array, Key, PyTree
 
 __all__ = ["trainer"]
@@ -89,6 +91,7 @@ def trainer(
     penalty: Callable[[PyTree], Any] | None = None,
     early_stopping: EarlyStopping | None = None,
     shuffle: bool = True,
+    mesh: Mesh | None = None,
 ) -> Callable[..., tuple[Trained, dict[str, Array]]]:
     """Configure a whole training run: `run(key, data, rows=None, *, validation=None, start=None)`.
 
@@ -106,6 +109,7 @@ def trainer(
         early_stopping: a rule made by `fnn.early_stopping`; the best parameters are returned. The run then
             contains a while loop, which JAX cannot differentiate in reverse.
         shuffle: a new order each epoch.
+        mesh: devices to split every batch over, `fnn.parallel.data_mesh()`; the numbers are those of one device.
 
     Returns:
         `run(key, data, rows, validation=, start=) -> (trained, history)`. `data` is `(x, targets)` or
@@ -135,10 +139,11 @@ def trainer(
     def compiled(key: Key, inputs: Inputs, start: Trained | None) -> tuple[Trained, dict[str, Array]]:
         rows = jnp.arange(rows_.count(inputs.data[0])) if inputs.rows is None else inputs.rows
         size = rows_.checked_batch_size("trainer", batch_size, rows.shape[0])
+        checked_mesh("trainer", mesh, size)
         steps = -(-rows.shape[0] // size)
         sources = epoch_.keys(key)
         train_state = begin(step.init, sources.init, inputs.data[0], start)
-        one_epoch = epoch_.whole_epoch(epoch_.stepper(step, size, steps), steps)
+        one_epoch = epoch_.whole_epoch(epoch_.stepper(step, size, steps, mesh), steps)
 
         def epoch(run: _Run, number: Array) -> tuple[_Run, dict[str, Array]]:
             order = epoch_.epoch_order(sources, number, rows, shuffle)
@@ -158,7 +163,8 @@ def trainer(
         key: Key, data: Any, rows: Any = None, *, validation: Any = None, start: Trained | None = None
     ) -> tuple[Trained, dict[str, Array]]:
         inputs = checked_run("trainer", task, data, rows, validation)
-        trained, history = compiled(rows_.checked_key("trainer", key), inputs, start)
+        key = rows_.checked_key("trainer", key)
+        trained, history = compiled(*replicate(mesh, (key, inputs, start)))
         if checks.is_concrete(history["diverged_at"]) and history["diverged_at"].ndim == 0:
             total = rows_.count(inputs.data[0]) if inputs.rows is None else inputs.rows.shape[0]
             warn_if_diverged("trainer", int(history["diverged_at"]), -(-total // (batch_size or total)))
@@ -173,7 +179,7 @@ def begin(init: Callable[[Key, Any], TrainState], key: Key, x: PyTree, start: Tr
     train_state = init(key, example)
     if start is None:
         return train_state
-    fresh, given = jax.tree.structure(train_state.trained), jax.tree.structure(Trained(*start))
+    fresh, given = (str(jax.tree.structure(tree)) for tree in (train_state.trained, Trained(*start)))
     if fresh != given:
         raise ValueError(f"expected start to be this model's Trained(params, state), {fresh}, got {given}")
     return TrainState(start[0], start[1], train_state.opt_state)
@@ -210,7 +216,7 @@ def warn_if_diverged(where: str, step: int, steps: int) -> None:
     if step >= 0:
         warnings.warn(
             f"{where}: the loss was not finite in epoch {step // steps + 1}, step {step % steps + 1}; the parameters "
-            "before that step are returned. Try a smaller learning rate, fnn.optim.clip_by_global_norm or scaled inputs",
+            "before that step are kept. Try a smaller learning rate, fnn.optim.clip_by_global_norm or scaled inputs",
             RuntimeWarning,
             stacklevel=3,
         )
