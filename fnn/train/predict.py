@@ -98,6 +98,7 @@ def evaluate(
     trained: Trained,
     data: tuple[Any, ...],
     task: Task | Callable[[Any, Any], Array],
+    rows: Any = None,
     *,
     batch_size: int = 1024,
 ) -> dict[str, Array]:
@@ -108,6 +109,7 @@ def evaluate(
         trained: its `Trained(params, state)`.
         data: `(x, targets)` or `(x, targets, weights)`.
         task: a task, or a bare loss function.
+        rows: row numbers to score, all of them by default; a negative number is an empty slot.
         batch_size: rows computed at once.
 
     Returns:
@@ -123,11 +125,19 @@ def evaluate(
     checks.integer("evaluate", "batch_size", batch_size)
     task = as_task(task)
     checked = rows_.checked_data("evaluate", data, task)
-    return _scores(model, task, Trained(*trained[:2]), checked, batch_size=batch_size)
+    if rows is not None:
+        rows = rows_.checked_rows("evaluate", rows, rows_.count(checked[0]))
+    return _scores(model, task, Trained(*trained[:2]), checked, rows, batch_size=batch_size)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "task", "batch_size"))
 def _scores(
-    model: Layer, task: Task, trained: Trained, data: tuple[PyTree, Array, Array | None], *, batch_size: int
+    model: Layer,
+    task: Task,
+    trained: Trained,
+    data: tuple[PyTree, Array, Array | None],
+    rows: Array | None,
+    *,
+    batch_size: int,
 ) -> dict[str, Array]:
-    return scores_of(model, task, trained, data, None, batch_size)
+    return scores_of(model, task, trained, data, rows, batch_size)

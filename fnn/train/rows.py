@@ -79,6 +79,19 @@ def checked_data(where: str, data: Any, task: Task) -> tuple[PyTree, Array, Arra
     return x, targets, weights if floating else weights.astype(jnp.float32)
 
 
+def checked_rows(where: str, rows: Any, total: int) -> Array:
+    """Row numbers of a data set of `total` rows; a negative one is an empty slot."""
+    rows = jnp.asarray(rows)
+    if rows.ndim != 1 or not jnp.issubdtype(rows.dtype, jnp.integer) or rows.shape[0] == 0:
+        raise ValueError(
+            f"{where}: expected rows to be row numbers, an integer array of shape (n,), got {checks.describe(rows)}; "
+            "write numpy.flatnonzero(mask) for a mask"
+        )
+    if checks.is_concrete(rows) and int(rows.max()) >= total:
+        raise ValueError(f"{where}: expected row numbers below {total}, got {int(rows.max())}")
+    return rows.astype(jnp.int32)
+
+
 def checked_key(where: str, key: Any) -> Key:
     """A random key, new style or old."""
     if not hasattr(key, "dtype") or not (

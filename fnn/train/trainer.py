@@ -42,26 +42,14 @@ def checked_run(where: str, task: Task, data: Any, rows: Any, validation: Any) -
     """Everything a run is given, checked on the host where it is concrete."""
     checked = rows_.checked_data(where, data, task)
     if rows is not None:
-        rows = _checked_rows(where, rows, rows_.count(checked[0]))
+        rows = rows_.checked_rows(where, rows, rows_.count(checked[0]))
     elif checks.is_concrete(checked[1]):
         rows_.checked_classes(where, checked[1])
     if validation is None:
         return Inputs(checked, rows, None, None)
     if isinstance(validation, (tuple, list)):
         return Inputs(checked, rows, rows_.checked_data(f"{where}, validation", validation, task), None)
-    return Inputs(checked, rows, checked, _checked_rows(where, validation, rows_.count(checked[0])))
-
-
-def _checked_rows(where: str, rows: Any, total: int) -> Array:
-    rows = jnp.asarray(rows)
-    if rows.ndim != 1 or not jnp.issubdtype(rows.dtype, jnp.integer) or rows.shape[0] == 0:
-        raise ValueError(
-            f"{where}: expected rows to be row numbers, an integer array of shape (n,), got {checks.describe(rows)}; "
-            "write numpy.flatnonzero(mask) for a mask"
-        )
-    if checks.is_concrete(rows) and int(rows.max()) >= total:
-        raise ValueError(f"{where}: expected row numbers below {total}, got {int(rows.max())}")
-    return rows.astype(jnp.int32)
+    return Inputs(checked, rows, checked, rows_.checked_rows(where, validation, rows_.count(checked[0])))
 
 
 def score_row(model: Layer, task: Task, progress: epoch_.Progress, inputs: Inputs) -> dict[str, Array]:
