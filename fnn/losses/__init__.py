@@ -1,1 +1,47 @@
+r"""Loss functions: predictions first, targets second, one value per example.
 
+What "one value per example" means follows from the formula, and no loss decides it by the shape it meets:
+
+- A formula on one number gives one value per element, in the shape of the predictions: `squared_error`,
+  `absolute_error`, `l2_loss`, `huber_loss`, `smooth_l1_loss`, `log_cosh`, `quantile_loss`, `hinge_loss`,
+  `perceptron_loss`, `sigmoid_binary_cross_entropy`, `sigmoid_focal_loss`, the likelihoods of one number. For
+  predictions of shape (batch,) that is one per example.
+- A formula on a vector uses up its `axis` (the last by default): `softmax_cross_entropy`, `kl_divergence`,
+  `cosine_distance`, the multiclass and the embedding losses.
+- `mse`, `mae`, `half_mse` use up every axis but the first: one value per example of any shape.
+
+Every loss takes, by keyword:
+
+- `reduction`: "none" returns the values, "sum" their sum, "mean" their mean.
+- `weights`: $w$, of the shape of the values or of its leading axes (one per example). The values become $w l$, the
+  sum $\sum w l$ and the mean $\sum w l / \sum w$, which is 0 if all weights are 0.
+- `where`: booleans in the same shapes. What is left out loses 0, does not count in the mean, and may hold
+  anything, infinities and NaN included. Losses over an axis also take a `where` of the predictions' shape,
+  which leaves out single classes or features.
+
+Shapes must match: nothing is broadcast, (n, 1) against (n,) is an error. Half-precision inputs are computed in
+float32; a loss has the dtype of its predictions, and targets follow it. Names, argument order and values are
+those of optax, where it has the loss.
+"""
+# ruff: noqa: F403
+
+from fnn.losses import classification, distribution, divergence, embedding, margin, regression, segmentation, sequence
+from fnn.losses.classification import *
+from fnn.losses.distribution import *
+from fnn.losses.divergence import *
+from fnn.losses.embedding import *
+from fnn.losses.margin import *
+from fnn.losses.regression import *
+from fnn.losses.segmentation import *
+from fnn.losses.sequence import *
+
+__all__ = sorted(
+    classification.__all__
+    + distribution.__all__
+    + divergence.__all__
+    + embedding.__all__
+    + margin.__all__
+    + regression.__all__
+    + segmentation.__all__
+    + sequence.__all__
+)

@@ -1,0 +1,295 @@
+"""Losses of distributions: negative log-likelihoods and divergences."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.losses.classification import log_likelihood_loss, sigmoid_binary_cross_entropy
+from fnn.losses.labels import class_mask, last, times_log
+from fnn.losses.reduction import Axis, Reduction, elements, floats, follow, reduce, visible
+from fnn.typing import Array, ArrayLike
+
+__all__ = [
+    "bernoulli_negative_log_likelihood",
+    "categorical_negative_log_likelihood",
+    "gaussian_negative_log_likelihood",
+    "laplace_negative_log_likelihood",
+    "poisson_negative_log_likelihood",
+    "student_t_negative_log_likelihood",
+]
+
+
+def categorical_negative_log_likelihood(
+    log_probabilities: ArrayLike,
+    labels: ArrayLike,
+    axis: Axis = -1,
+    where: ArrayLike | None = None,
+    *,
+    class_weights: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    weights: ArrayLike | None = None,
+    reduction: Reduction = "none",
+) -> Array:
+    r"""Negative log-likelihood of classes from log-probabilities: $-\sum_i y_i \log p_i$.
+
+    Args:
+        log_probabilities: $\log p$, (..., classes), as `fnn.log_softmax` gives them; not normalized here.
+        labels: class numbers (...), or distributions of the shape of `log_probabilities`.
+        axis, where, class_weights, ignore_index: as in `softmax_cross_entropy`.
+        weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per example (...), or a scalar if reduced.
+
+    Raises:
+        ValueError, TypeError: on labels, as `softmax_cross_entropy`.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> log_p = jnp.log(jnp.array([[0.25, 0.75]]))
+        >>> [round(float(x), 3) for x in fnn.losses.categorical_negative_log_likelihood(log_p, jnp.array([0]))]
+        [1.386]
+    """
+    name = "categorical_negative_log_likelihood"
+    x = floats(name, "log_probabilities", log_probabilities)
+    classes_in = class_mask(name, where, x, axis)
+    log_p = last(name, x, axis)
+    if classes_in is not None:
+        log_p = jnp.where(classes_in, log_p, 0)
+    return log_likelihood_loss(
+        name, log_probabilities, log_p, labels, axis, classes_in, 0.0, class_weights, ignore_index, weights, reduction
+    )
+
+
+def bernoulli_negative_log_likelihood(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    reduction: Reduction = "none",
+) -> Array:
+    r"""Negative log-likelihood of yes-or-no, $p = σ(x)$: the name of `sigmoid_binary_cross_entropy` here.
+
+    Args:
+        logits: (...).
+        targets: 0 or 1, of the same shape.
+        where, weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per element, or a scalar if reduced.
+
+    Raises:
+        ValueError: if shapes differ, or targets are not in [0, 1].
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> [round(float(x), 3) for x in fnn.losses.bernoulli_negative_log_likelihood(jnp.array([0.0]), jnp.array([1]))]
+        [0.693]
+    """
+    return sigmoid_binary_cross_entropy(logits, targets, where=where, weights=weights, reduction=reduction)
+
+
+def _positive(name: str, argument: str, x: ArrayLike, where: ArrayLike | None) -> None:
+    if (visible(x, where if jnp.ndim(x) else None) <= 0).any():
+        raise ValueError(f"{name}: expected positive {argument}; write log_{argument}= for an unbounded output")
+
+
+def _log_scale(
+    name: str, argument: str, scale: ArrayLike | None, log_scale: ArrayLike | None, like: Array, mask: Array | None
+) -> Array:
+    """The logarithm of the scale in the shape of the predictions, from whichever of the two was given."""
+    if (scale is None) == (log_scale is None):
+        raise ValueError(f"{name}: expected either {argument} or log_{argument}")
+    if log_scale is None:
+        _positive(name, argument, scale, mask)
+        value, argument = follow(name, argument, scale, like), argument
+    else:
+        argument = f"log_{argument}"
+        value = follow(name, argument, log_scale, like)
+    if value.ndim:
+        checks.same_shape(name, "predictions", like, argument, value)
+    value = jnp.broadcast_to(value, like.shape)
+    if mask is not None:
+        value = jnp.where(mask, value, 1 if log_scale is None else 0)
+    return jnp.log(value) if log_scale is None else value
+
+
+def standardized(r: Array, log_scale: Array) -> Array:
+    """`r · exp(-log_scale)`, 0 where `r` is 0 however small the scale is."""
+    vanishing = (r == 0) & (log_scale < -0.5 * math.log(jnp.finfo(r.dtype).max))
+    return r * jnp.exp(-jnp.where(vanishing, 0, log_scale))
+
+
+def gaussian_negative_log_likelihood(
+    mean: ArrayLike,
+    targets: ArrayLike,
+    variance: ArrayLike | None = None,
+    *,
+    log_variance: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    reduction: Reduction = "none",
+) -> Array:
+    r"""Negative log-likelihood of a normal distribution: $\frac12 (\log 2πσ^2 + (y-μ)^2 / σ^2)$.
+
+    Args:
+        mean: μ, (...).
+        targets: of the same shape.
+        variance: $σ^2 > 0$, of the same shape or one number; or else
+        log_variance: $\log σ^2$, any number, which suits the output of a network.
+        where, weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per element, or a scalar if reduced.
+
+    Raises:
+        ValueError: if shapes differ, a variance is not positive, or not exactly one of the two is given.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> [round(float(x), 3) for x in fnn.losses.gaussian_negative_log_likelihood(jnp.array([0.0]), jnp.array([2.0]), 4.0)]
+        [2.112]
+
+    References:
+        Nix, Weigend, Estimating the Mean and Variance of the Target Probability Distribution, 1994.
+    """
+    name = "gaussian_negative_log_likelihood"
+    mu, y, mask = elements(name, mean, targets, where, first="mean")
+    log_v = _log_scale(name, "variance", variance, log_variance, mu, mask)
+    losses = 0.5 * (math.log(2 * math.pi) + log_v + standardized(y - mu, log_v / 2) ** 2)
+    return reduce(name, losses, mean, reduction, weights, mask)
+
+
+def laplace_negative_log_likelihood(
+    location: ArrayLike,
+    targets: ArrayLike,
+    scale: ArrayLike | None = None,
+    *,
+    log_scale: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    reduction: Reduction = "none",
+) -> Array:
+    r"""Negative log-likelihood of a Laplace distribution: $\log 2b + |y-μ| / b$.
+
+    Args:
+        location: μ, (...).
+        targets: of the same shape.
+        scale: $b > 0$, of the same shape or one number; or else
+        log_scale: $\log b$, any number.
+        where, weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per element, or a scalar if reduced.
+
+    Raises:
+        ValueError: if shapes differ, a scale is not positive, or not exactly one of the two is given.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> [round(float(x), 3) for x in fnn.losses.laplace_negative_log_likelihood(jnp.array([0.0]), jnp.array([2.0]), 1.0)]
+        [2.693]
+    """
+    name = "laplace_negative_log_likelihood"
+    mu, y, mask = elements(name, location, targets, where, first="location")
+    log_b = _log_scale(name, "scale", scale, log_scale, mu, mask)
+    losses = math.log(2) + log_b + jnp.abs(standardized(y - mu, log_b))
+    return reduce(name, losses, location, reduction, weights, mask)
+
+
+def _log1p_square(u: Array) -> Array:
+    """$\\log(1 + u^2)$ without overflow."""
+    large = jnp.abs(u) > 1
+    near, far = jnp.where(large, 0, u), jnp.where(large, jnp.abs(u), 1)
+    return jnp.where(large, 2 * jnp.log(far) + jnp.log1p(1 / far / far), jnp.log1p(near**2))
+
+
+def student_t_negative_log_likelihood(
+    location: ArrayLike,
+    targets: ArrayLike,
+    scale: ArrayLike | None = None,
+    *,
+    log_scale: ArrayLike | None = None,
+    degrees_of_freedom: ArrayLike,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    reduction: Reduction = "none",
+) -> Array:
+    r"""Negative log-likelihood of Student's t with ν degrees of freedom.
+
+    $-\log \frac{Γ((ν+1)/2)}{Γ(ν/2)\sqrt{πν}\,s} + \frac{ν+1}2 \log(1 + z^2/ν)$, $z = (y-μ)/s$.
+
+    Its tails forgive outliers: the derivative tends to 0 for large residuals.
+
+    Args:
+        location: μ, (...).
+        targets: of the same shape.
+        scale: $s > 0$, of the same shape or one number; or else
+        log_scale: $\log s$, any number.
+        degrees_of_freedom: ν > 0, one number or of the same shape; 1 is the Cauchy distribution.
+        where, weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per element, or a scalar if reduced.
+
+    Raises:
+        ValueError: if shapes differ, a scale is not positive, or not exactly one of the two is given.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> y = jnp.array([1.0])
+        >>> loss = fnn.losses.student_t_negative_log_likelihood(jnp.zeros(1), y, 1.0, degrees_of_freedom=1.0)
+        >>> round(float(loss[0]), 3)
+        1.838
+    """
+    name = "student_t_negative_log_likelihood"
+    mu, y, mask = elements(name, location, targets, where, first="location")
+    log_s = _log_scale(name, "scale", scale, log_scale, mu, mask)
+    if (visible(degrees_of_freedom) <= 0).any():
+        raise ValueError(f"{name}: expected positive degrees_of_freedom")
+    nu = follow(name, "degrees_of_freedom", degrees_of_freedom, mu)
+    if nu.ndim:
+        checks.same_shape(name, "location", mu, "degrees_of_freedom", nu)
+    gammaln = jax.scipy.special.gammaln
+    constant = gammaln(nu / 2) - gammaln((nu + 1) / 2) + 0.5 * jnp.log(math.pi * nu)
+    losses = constant + log_s + (nu + 1) / 2 * _log1p_square(standardized(y - mu, log_s) / jnp.sqrt(nu))
+    return reduce(name, losses, location, reduction, weights, mask)
+
+
+def poisson_negative_log_likelihood(
+    log_rate: ArrayLike,
+    targets: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    reduction: Reduction = "none",
+) -> Array:
+    r"""Negative log-likelihood of counts from the logarithm of their rate: $e^z - y z + \log y!$.
+
+    Args:
+        log_rate: $z = \log λ$, (...), any number, which suits the output of a network.
+        targets: counts $y ≥ 0$, of the same shape.
+        where, weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per element, or a scalar if reduced.
+
+    Raises:
+        ValueError: if shapes differ, or a count is negative.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> [round(float(x), 3) for x in fnn.losses.poisson_negative_log_likelihood(jnp.array([0.0]), jnp.array([3]))]
+        [2.792]
+    """
+    name = "poisson_negative_log_likelihood"
+    if (visible(targets, where) < 0).any():
+        raise ValueError(f"{name}: expected counts >= 0 as targets")
+    z, y, mask = elements(name, log_rate, targets, where, first="log_rate")
+    losses = jnp.exp(z) - times_log(y, z) + jax.scipy.special.gammaln(y + 1)
+    return reduce(name, losses, log_rate, reduction, weights, mask)

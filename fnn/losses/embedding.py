@@ -1,0 +1,218 @@
+"""Losses of embeddings: cosine, contrastive and triplet."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.losses.labels import class_mask, last
+from fnn.losses.reduction import Axis, Reduction, elements, floats, follow, masked, reduce
+from fnn.typing import Array, ArrayLike
+
+__all__ = ["contrastive_loss", "cosine_distance", "cosine_similarity", "triplet_margin_loss"]
+
+
+def _unit(x: Array, epsilon: Array) -> Array:
+    """`x / max(|x|, sqrt(ε))` over the last axis, 0 where that is 0; no square overflows."""
+    scale = jax.lax.stop_gradient(jnp.abs(x).max(-1, keepdims=True, initial=0))
+    scale = jnp.where(scale == 0, 1, scale)
+    x = x / scale
+    squares = (x**2).sum(-1, keepdims=True)
+    norm = jnp.sqrt(jnp.where(squares == 0, 1, squares))
+    return x / jnp.maximum(norm, jnp.sqrt(epsilon) / scale)
+
+
+def cosine_similarity(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    epsilon: ArrayLike = 0.0,
+    axis: Axis = -1,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    reduction: Reduction = "none",
+) -> Array:
+    r"""Cosine of the angle between two vectors: $ŷ^⊤y / (\|ŷ\| \|y\|)$; 0 if one of them is zero.
+
+    Args:
+        predictions: (..., features).
+        targets: of the same shape.
+        epsilon: least squared norm in the denominator.
+        axis: the axis (or axes) of the features.
+        where: features to include, in the shape of `predictions`, or examples to include, without `axis`.
+        weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One similarity per example (...), or a scalar if reduced.
+
+    Raises:
+        ValueError: if shapes differ.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> [round(float(x), 2) for x in fnn.losses.cosine_similarity(jnp.array([[3.0, 4.0]]), jnp.array([[4.0, 3.0]]))]
+        [0.96]
+    """
+    similarity, keep = _cosine("cosine_similarity", predictions, targets, epsilon, axis, where)
+    return reduce("cosine_similarity", similarity, predictions, reduction, weights, keep)
+
+
+def cosine_distance(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    epsilon: ArrayLike = 0.0,
+    axis: Axis = -1,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    reduction: Reduction = "none",
+) -> Array:
+    r"""One minus the cosine of the angle between two vectors: $1 - ŷ^⊤y / (\|ŷ\| \|y\|)$.
+
+    Args:
+        predictions: (..., features).
+        targets: of the same shape.
+        epsilon, axis, where: as in `cosine_similarity`.
+        weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per example (...), or a scalar if reduced.
+
+    Raises:
+        ValueError: if shapes differ.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.losses.cosine_distance(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 2.0]])).tolist()
+        [1.0]
+    """
+    similarity, keep = _cosine("cosine_distance", predictions, targets, epsilon, axis, where)
+    return reduce("cosine_distance", 1 - similarity, predictions, reduction, weights, keep)
+
+
+def _cosine(
+    name: str, predictions: ArrayLike, targets: ArrayLike, epsilon: ArrayLike, axis: Axis, where: ArrayLike | None
+) -> tuple[Array, Array | None]:
+    checks.in_range(name, "epsilon", epsilon, 0)
+    p, t, _ = elements(name, predictions, targets, None)
+    mask = class_mask(name, where, p, axis)
+    p, t = last(name, p, axis), last(name, t, axis)
+    if mask is not None:
+        p, t = jnp.where(mask, p, 0), jnp.where(mask, t, 0)
+    epsilon = jnp.asarray(epsilon, p.dtype)
+    similarity = (_unit(p, epsilon) * _unit(t, epsilon)).sum(-1)
+    return similarity, None if mask is None else mask.any(-1)
+
+
+def _vectors(
+    name: str, names: tuple[str, ...], vectors: tuple[ArrayLike, ...], axis: int, where: ArrayLike | None
+) -> tuple[list[Array], Array | None]:
+    """Embeddings of one shape and which examples count; the others are 0."""
+    first = floats(name, names[0], vectors[0])
+    arrays = [elements(name, first, v, None, first=names[0], second=n)[1] for v, n in zip(vectors, names, strict=True)]
+    keep = masked(name, where, jax.eval_shape(lambda x: x.sum(axis), first).shape)
+    if keep is None:
+        return arrays, None
+    return [jnp.where(jnp.expand_dims(keep, axis), x, 0) for x in arrays], keep
+
+
+def _distance(r: Array, axis: int, degree: float = 2, eps: ArrayLike = 0.0) -> Array:
+    """$(\\sum_i |r_i|^k + ε)^{1/k}$, with derivative 0 where it is 0."""
+    total = (jnp.abs(r) ** degree).sum(axis) + jnp.asarray(eps, r.dtype)
+    return jnp.where(total == 0, 0, jnp.where(total == 0, 1, total) ** (1 / degree))
+
+
+def contrastive_loss(
+    first: ArrayLike,
+    second: ArrayLike,
+    labels: ArrayLike,
+    *,
+    margin: ArrayLike = 1.0,
+    axis: int = -1,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    reduction: Reduction = "none",
+) -> Array:
+    r"""Pulls similar pairs together and pushes others apart: $y\,d^2 + (1-y) \max(0, m - d)^2$.
+
+    Args:
+        first, second: embeddings (..., features); $d$ is their Euclidean distance.
+        labels: 1 for a similar pair, 0 for another, (...).
+        margin: m, the distance beyond which other pairs cost nothing.
+        axis: of the features.
+        where: pairs to include, (...).
+        weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per pair (...), or a scalar if reduced.
+
+    Raises:
+        ValueError: if shapes do not fit.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> a, b = jnp.array([[0.0, 0.0], [0.0, 0.0]]), jnp.array([[0.3, 0.4], [0.3, 0.4]])
+        >>> fnn.losses.contrastive_loss(a, b, jnp.array([1, 0])).round(2).tolist()
+        [0.25, 0.25]
+
+    References:
+        Hadsell, Chopra, LeCun, Dimensionality Reduction by Learning an Invariant Mapping, 2006.
+    """
+    name = "contrastive_loss"
+    (a, b), keep = _vectors(name, ("first", "second"), (first, second), axis, where)
+    d = _distance(a - b, axis)
+    y = follow(name, "labels", labels, d)
+    checks.same_shape(name, "distances", d, "labels", y)
+    losses = y * d**2 + (1 - y) * jnp.maximum(0, jnp.asarray(margin, d.dtype) - d) ** 2
+    return reduce(name, losses, first, reduction, weights, keep)
+
+
+def triplet_margin_loss(
+    anchors: ArrayLike,
+    positives: ArrayLike,
+    negatives: ArrayLike,
+    axis: int = -1,
+    norm_degree: float = 2,
+    margin: ArrayLike = 1.0,
+    eps: ArrayLike = 1e-6,
+    *,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    reduction: Reduction = "none",
+) -> Array:
+    r"""An anchor nearer to the positive than to the negative by a margin: $\max(0, d(a,p) - d(a,n) + m)$.
+
+    $d(u, v) = (\sum_i |u_i - v_i|^k + ε)^{1/k}$.
+
+    Args:
+        anchors, positives, negatives: embeddings (..., features).
+        axis: of the features.
+        norm_degree: k.
+        margin: m.
+        eps: ε, which keeps the derivative finite where a distance is 0.
+        where: triplets to include, (...).
+        weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per triplet (...), or a scalar if reduced.
+
+    Raises:
+        ValueError: if shapes differ.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> a, p, n = jnp.array([[0.0, 0.0]]), jnp.array([[0.0, 1.0]]), jnp.array([[3.0, 4.0]])
+        >>> fnn.losses.triplet_margin_loss(a, p, n, margin=6.0).round(2).tolist()
+        [2.0]
+
+    References:
+        Balntas et al., Learning Shallow Convolutional Feature Descriptors with Triplet Losses, 2016.
+    """
+    name = "triplet_margin_loss"
+    checks.in_range(name, "norm_degree", norm_degree, 1)
+    names = ("anchors", "positives", "negatives")
+    (a, p, n), keep = _vectors(name, names, (anchors, positives, negatives), axis, where)
+    near, far = _distance(a - p, axis, norm_degree, eps), _distance(a - n, axis, norm_degree, eps)
+    losses = jnp.maximum(near - far + jnp.asarray(margin, a.dtype), 0)
+    return reduce(name, losses, anchors, reduction, weights, keep)

@@ -1,0 +1,143 @@
+"""Class labels and class axes: what the losses over classes share."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.losses.reduction import Axis, along, follow, visible
+from fnn.typing import Array, ArrayLike
+
+
+def last(name: str, x: Array, axis: Axis) -> Array:
+    """`x` with the axis (or axes, flattened into one) along which the loss is computed moved to the end."""
+    axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    if not x.ndim or any(not -x.ndim <= a < x.ndim for a in axes):
+        raise ValueError(f"{name}: expected an array with axis {axis}, got {checks.describe(x)}")
+    axes = tuple(a % x.ndim for a in axes)
+    rest = tuple(a for a in range(x.ndim) if a not in axes)
+    return x.transpose(rest + axes).reshape(tuple(x.shape[a] for a in rest) + (-1,))
+
+
+def class_mask(name: str, where: ArrayLike | None, x: Array, axis: Axis) -> Array | None:
+    """`where`, given per class (the shape of `x`) or per example (without `axis`), with the classes last."""
+    if where is None:
+        return None
+    where = jnp.asarray(where)
+    if where.dtype != bool:
+        raise TypeError(f"{name}: expected a boolean where, got {checks.describe(where)}; write where != 0")
+    shape = jax.eval_shape(lambda x: last(name, x, axis), x).shape
+    if where.ndim == x.ndim:
+        checks.same_shape(name, "predictions", x, "where", where)
+        return last(name, where, axis)
+    return jnp.broadcast_to(along(name, "where", where, shape[:-1])[..., None], shape)
+
+
+def log_softmax(x: Array, where: Array | None) -> Array:
+    """`x_i - log Σ_j exp(x_j)` over the last axis; -inf where masked, uniform where everything is.
+
+    One infinite logit has the limit: probability 1.
+    """
+    if where is not None:
+        x = jnp.where(where, x, jnp.where(where.any(-1, keepdims=True), -jnp.inf, 0))
+    peak = jax.lax.stop_gradient(x.max(-1, keepdims=True))
+    shifted = jnp.where(x == jnp.inf, 0, x - peak)
+    return shifted - jnp.log(jnp.exp(shifted).sum(-1, keepdims=True))
+
+
+def log_of_probability(p: Array) -> Array:
+    """`log p`, with 0 raised to the smallest normal number; a negative `p` is NaN."""
+    tiny = jnp.finfo(p.dtype).tiny
+    return jnp.log(jnp.where(jnp.abs(p) < tiny, tiny, p))
+
+
+def times_log(y: Array, log_p: Array) -> Array:
+    """`y · log p` with `0 · log 0 = 0`; the derivative by `y` is `log p` wherever that is finite."""
+    return y * jnp.where((y == 0) & (log_p == -jnp.inf), 0, log_p)
+
+
+def entropy_term(y: Array) -> Array:
+    """`y · log y` with `0 · log 0 = 0` and a finite derivative there."""
+    return y * jnp.log(jnp.where(y == 0, 1, y))
+
+
+def probabilities(name: str, argument: str, x: ArrayLike, where: ArrayLike | None, hint: str) -> None:
+    """Require numbers in [0, 1], up to rounding, where they can be looked at."""
+    host = visible(x, where)
+    if (outside := (host < 0) | (host > 1.01)).any():
+        raise ValueError(f"{name}: expected {argument} in [0, 1], got {host[outside][0]:g}; {hint}")
+
+
+def require_classes(name: str, labels: ArrayLike, classes: int, ignore_index: int | None, keep: Array | None) -> None:
+    """Require class numbers in range, except those that do not count, where they can be looked at."""
+    if not checks.is_concrete(labels):
+        return
+    host = np.asarray(labels)
+    wrong = ((host < 0) | (host >= classes)) & (host != ignore_index)
+    if keep is not None and wrong.any():
+        if not checks.is_concrete(keep):
+            return
+        wrong &= np.asarray(keep)
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise ValueError(f"{name}: expected class numbers 0 … {classes - 1}, got {host[place]} at index {place}")
+
+
+def distribution(
+    name: str,
+    labels: ArrayLike,
+    shape: tuple[int, ...],
+    scores: Array,
+    axis: Axis = -1,
+    *,
+    keep: Array | None = None,
+    ignore_index: int | None = None,
+) -> tuple[Array, Array | None]:
+    """Labels as one distribution over the classes per example, and which examples count.
+
+    Args:
+        name: of the loss, for messages.
+        labels: distributions of shape `shape`, or class numbers of that shape without `axis`.
+        shape: of the predictions as they were given.
+        scores: the predictions with the classes last.
+        axis: where the classes were.
+        keep: examples that count.
+        ignore_index: class number of examples that do not count.
+
+    Returns:
+        `(y, keep)`. A class number out of range that cannot be seen now (it is traced) gives a row of NaN.
+    """
+    raw, labels = labels, jnp.asarray(labels)
+    batch, classes = scores.shape[:-1], scores.shape[-1]
+    if labels.shape == shape:
+        if ignore_index is not None:
+            raise ValueError(f"{name}: expected class numbers with ignore_index, got distributions; use where")
+        y = last(name, follow(name, "labels", labels, scores), axis)
+        return (y if keep is None else jnp.where(keep[..., None], y, 0)), keep
+    if labels.shape != batch:
+        hint = "; write labels[..., 0]" if labels.shape == (*batch, 1) else ""
+        raise ValueError(
+            f"{name}: expected class numbers of shape {batch} or distributions of shape {shape}, "
+            f"got labels of shape {labels.shape}{hint}"
+        )
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(
+            f"{name}: expected integer class numbers, got {checks.describe(labels)}; write labels.astype(jnp.int32)"
+        )
+    if ignore_index is not None:
+        known = labels != ignore_index
+        keep = known if keep is None else keep & known
+    require_classes(name, raw, classes, ignore_index, keep)
+    if keep is not None:
+        labels = jnp.where(keep, labels, 0)
+    return one_hot(labels, classes, scores.dtype), keep
+
+
+def one_hot(labels: Array, classes: int, dtype: jnp.dtype) -> Array:
+    """One-hot rows by comparison, which fuses and needs no scatter in the gradient; NaN rows out of range."""
+    labels = labels.astype(jnp.int32) if jnp.iinfo(labels.dtype).bits < 32 else labels
+    hot = labels[..., None] == jnp.arange(classes, dtype=labels.dtype)
+    inside = (labels >= 0) & (labels < classes)
+    return jnp.where(inside[..., None], hot.astype(dtype), jnp.nan)

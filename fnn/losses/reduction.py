@@ -1,0 +1,130 @@
+"""What every loss shares: its arrays, its mask, its weights and the reduction over examples."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, TypeAlias
+
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.typing import Array, ArrayLike
+
+Reduction: TypeAlias = Literal["none", "mean", "sum"]
+Axis: TypeAlias = int | tuple[int, ...] | None
+
+
+def wide(x: Array) -> Array:
+    """`x` in at least float32: half-precision losses are computed there and rounded once, at the end."""
+    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+
+
+def floats(name: str, argument: str, x: ArrayLike) -> Array:
+    """Floating-point predictions, in at least float32."""
+    checks.floating(name, argument, x)
+    return wide(jnp.asarray(x))
+
+
+def follow(name: str, argument: str, x: ArrayLike, predictions: Array) -> Array:
+    """Targets (real numbers or booleans) in the dtype of the predictions."""
+    x = jnp.asarray(x)
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        raise TypeError(f"{name}: expected real {argument}, got {checks.describe(x)}")
+    return x.astype(predictions.dtype)
+
+
+def masked(name: str, where: ArrayLike | None, shape: tuple[int, ...]) -> Array | None:
+    """`where` with one entry per element of `shape`; it may have the leading axes only."""
+    if where is None:
+        return None
+    where = jnp.asarray(where)
+    if where.dtype != bool:
+        raise TypeError(f"{name}: expected a boolean where, got {checks.describe(where)}; write where != 0")
+    return jnp.broadcast_to(along(name, "where", where, shape), shape)
+
+
+def along(name: str, argument: str, x: Array, shape: tuple[int, ...]) -> Array:
+    """`x`, which has the leading axes of `shape`, with axes of length 1 appended for the others."""
+    if x.shape != shape[: x.ndim]:
+        hint = ""
+        if math.prod(x.shape) == math.prod(shape):
+            hint = f"; write {argument}.reshape({shape}) if they mean the same"
+        raise ValueError(f"{name}: expected {argument} of shape {shape} or of its leading axes, got {x.shape}{hint}")
+    return x.reshape(x.shape + (1,) * (len(shape) - x.ndim))
+
+
+def visible(x: ArrayLike, where: ArrayLike | None = None) -> np.ndarray:
+    """The numbers that can be looked at now: not traced, not masked."""
+    if not (checks.is_concrete(x) and checks.is_concrete(where)):
+        return np.zeros(0)
+    host = np.asarray(x).astype(np.float64)
+    if where is None:
+        return host.ravel()
+    mask = np.asarray(where)
+    return host[mask].ravel() if mask.shape == host.shape[: mask.ndim] else np.zeros(0)
+
+
+def elements(
+    name: str,
+    predictions: ArrayLike,
+    targets: ArrayLike | None,
+    where: ArrayLike | None,
+    *,
+    first: str = "predictions",
+    second: str = "targets",
+) -> tuple[Array, Array, Array | None]:
+    """Predictions and targets of one shape, and the mask of that shape; masked entries are 0 in both.
+
+    Replacing them before anything is computed keeps infinities and NaN there out of the gradient as well.
+    """
+    p = floats(name, first, predictions)
+    t = jnp.zeros_like(p) if targets is None else follow(name, second, targets, p)
+    checks.same_shape(name, first, p, second, t)
+    mask = masked(name, where, p.shape)
+    if mask is not None:
+        p, t = jnp.where(mask, p, 0), jnp.where(mask, t, 0)
+    return p, t, mask
+
+
+def weighted_mean(numerator: Array, weights: Array) -> Array:
+    """`Σ numerator / Σ weights`, and 0 where nothing has weight."""
+    total = weights.sum()
+    return jnp.where(total == 0, 0, numerator.sum() / jnp.where(total == 0, 1, total))
+
+
+def reduce(
+    name: str,
+    losses: Array,
+    predictions: ArrayLike,
+    reduction: Reduction,
+    weights: ArrayLike | None,
+    mask: Array | None = None,
+    share: Array | None = None,
+) -> Array:
+    """The losses weighted, masked and reduced, in the dtype of the predictions.
+
+    Args:
+        name: of the loss, for messages.
+        losses: one per example (or element).
+        predictions: only their dtype is read.
+        reduction: "none" `w·l`, "sum" `Σ w·l`, "mean" `Σ w·l / Σ w` (0 if `Σ w = 0`).
+        weights: `w`, of the shape of `losses` or of its leading axes.
+        mask: of the shape of `losses`; where it is False the loss is 0 and does not count.
+        share: weights that `losses` contain already (class weights), counted in the mean.
+    """
+    checks.one_of(name, "reduction", reduction, ("none", "mean", "sum"))
+    if mask is not None:
+        losses = jnp.where(mask, losses, 0)
+    w = jnp.ones((), losses.dtype)
+    if weights is not None:
+        w = along(name, "weights", follow(name, "weights", weights, losses), losses.shape)
+        losses = w * losses
+    if reduction == "sum":
+        losses = losses.sum()
+    elif reduction == "mean":
+        counted = jnp.broadcast_to(w, losses.shape)
+        if share is not None:
+            counted = counted * share
+        losses = weighted_mean(losses, counted if mask is None else jnp.where(mask, counted, 0))
+    return losses.astype(jnp.result_type(predictions))

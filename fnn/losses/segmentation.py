@@ -1,0 +1,143 @@
+"""Losses of regions: Dice, and Tversky by its weights."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.losses.labels import probabilities
+from fnn.losses.reduction import Reduction, elements, floats, follow, masked, reduce
+from fnn.typing import Array, ArrayLike
+
+__all__ = ["binary_dice_loss", "dice_loss"]
+
+
+def dice_loss(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    class_weights: ArrayLike | None = None,
+    smooth: ArrayLike = 1.0,
+    alpha: ArrayLike = 0.5,
+    beta: ArrayLike = 0.5,
+    apply_softmax: bool = True,
+    reduction: Reduction = "none",
+    ignore_background: bool = False,
+    axis: int | tuple[int, ...] | None = None,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> Array:
+    r"""One minus the overlap of two regions, averaged over classes: $1 - \frac{I + s}{I + α(P - I) + β(T - I) + s}$.
+
+    $I = \sum p\,t$, $P = \sum p$, $T = \sum t$ over the pixels of one example and class. α = β = ½ is the Dice
+    coefficient; others weigh false positives and false negatives (Tversky).
+
+    Args:
+        predictions: logits (batch, …, classes); one class is a sigmoid, several are a softmax.
+        targets: one-hot, of the same shape (or, for one class, without that axis).
+        class_weights: (classes,), factors of the losses of the classes.
+        smooth: s; with 0, two empty regions lose 0.
+        alpha, beta: weights of false positives and of false negatives.
+        apply_softmax: False if the predictions are probabilities already.
+        reduction: over the examples; the classes are always averaged.
+        ignore_background: leave class 0 out of the average.
+        axis: of the pixels; None is every axis but the first and the last.
+        where: pixels or examples to include: the leading axes of `predictions`.
+        weights: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per example (batch,), or a scalar if reduced.
+
+    Raises:
+        ValueError: if shapes do not fit, or probabilities are not in [0, 1].
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> masks = jnp.array([[[1.0], [0.0], [1.0]]])  # (batch, pixels, classes)
+        >>> fnn.losses.dice_loss(1e4 * (2 * masks - 1), masks).tolist()
+        [0.0]
+
+    References:
+        Milletari et al., V-Net, 2016. Salehi et al., Tversky Loss Function, 2017.
+    """
+    name = "dice_loss"
+    if jnp.ndim(predictions) == jnp.ndim(targets) - 1:
+        predictions = jnp.asarray(predictions)[..., None]
+    elif jnp.ndim(targets) == jnp.ndim(predictions) - 1 and jnp.shape(predictions)[-1] == 1:
+        targets = jnp.asarray(targets)[..., None]
+    if not apply_softmax:
+        probabilities(name, "probabilities", predictions, where, "for logits leave apply_softmax=True")
+    p, t, mask = elements(name, predictions, targets, where)
+    checks.rank(name, "predictions", p, range(2, 8), "(batch, ..., classes)")
+    if apply_softmax:
+        p = jax.nn.sigmoid(p) if p.shape[-1] == 1 else jax.nn.softmax(p)
+    if mask is not None:
+        p, t = jnp.where(mask, p, 0), jnp.where(mask, t, 0)
+    axis = tuple(range(1, p.ndim - 1)) if axis is None else axis
+    losses = _overlap_loss(p, t, axis, smooth, alpha, beta)
+    if class_weights is not None:
+        w = follow(name, "class_weights", class_weights, p)
+        if w.shape != p.shape[-1:]:
+            raise ValueError(f"{name}: expected class_weights of shape {p.shape[-1:]}, got {w.shape}")
+        losses = losses * w
+    if ignore_background and p.shape[-1] > 1:
+        losses = losses[..., 1:]
+    keep = None if mask is None else mask.any(axis).any(-1)
+    return reduce(name, losses.mean(-1), predictions, reduction, weights, keep)
+
+
+def _overlap_loss(
+    p: Array, t: Array, axis: int | tuple[int, ...], smooth: ArrayLike, alpha: ArrayLike, beta: ArrayLike
+) -> Array:
+    smooth, alpha, beta = (jnp.asarray(x, p.dtype) for x in (smooth, alpha, beta))
+    both = (p * t).sum(axis)
+    missed = alpha * (p.sum(axis) - both) + beta * (t.sum(axis) - both)
+    whole = both + missed + smooth
+    return jnp.where(whole == 0, 0, missed / jnp.where(whole == 0, 1, whole))
+
+
+def binary_dice_loss(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    smooth: ArrayLike = 1.0,
+    apply_sigmoid: bool = True,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    reduction: Reduction = "none",
+) -> Array:
+    r"""`dice_loss` of one region: $1 - \frac{2I + 2s}{P + T + 2s}$.
+
+    Args:
+        predictions: logits (batch, …) or (batch, …, 1).
+        targets: 0 or 1, of the same shape.
+        smooth: s; with 0, two empty regions lose 0.
+        apply_sigmoid: False if the predictions are probabilities already.
+        where: pixels or examples to include.
+        weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per example (batch,), or a scalar if reduced.
+
+    Raises:
+        ValueError: if shapes differ, or probabilities are not in [0, 1].
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.losses.binary_dice_loss(jnp.array([[0.0, 0.0]]), jnp.array([[1.0, 0.0]])).tolist()
+        [0.25]
+    """
+    checks.same_shape("binary_dice_loss", "predictions", predictions, "targets", targets)
+    p = floats("binary_dice_loss", "predictions", predictions)
+    flat = p.ndim < 2 or p.shape[-1] != 1
+    mask = masked("binary_dice_loss", where, p.shape)
+    return dice_loss(
+        jnp.asarray(predictions)[..., None] if flat else predictions,
+        jnp.asarray(targets)[..., None] if flat else targets,
+        smooth=smooth,
+        apply_softmax=apply_sigmoid,
+        where=mask,
+        weights=weights,
+        reduction=reduction,
+    )

@@ -1,0 +1,106 @@
+"""Losses of sequences: connectionist temporal classification."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.losses.labels import log_softmax, require_classes
+from fnn.losses.reduction import Reduction, floats, follow, masked, reduce
+from fnn.typing import Array, ArrayLike
+
+__all__ = ["ctc_loss"]
+
+
+def ctc_loss(
+    logits: ArrayLike,
+    logit_paddings: ArrayLike,
+    labels: ArrayLike,
+    label_paddings: ArrayLike,
+    *,
+    blank_id: int = 0,
+    log_epsilon: ArrayLike = -1e5,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    reduction: Reduction = "none",
+) -> Array:
+    r"""Negative log-probability of a label sequence over all its alignments with the frames.
+
+    $-\log \sum_{π ∈ B^{-1}(y)} \prod_t \mathrm{softmax}(x_t)_{π_t}$, where $B$ merges repeated symbols and then
+    removes blanks. With the labels interleaved with blanks, $ℓ = (∅, y_1, ∅, …, y_N, ∅)$:
+    $α_t(s) = (α_{t-1}(s) + α_{t-1}(s-1) + [ℓ_s ≠ ∅, ℓ_s ≠ ℓ_{s-2}]\,α_{t-1}(s-2))\, p_t(ℓ_s)$.
+
+    Args:
+        logits: (batch, frames, classes), one class being the blank.
+        logit_paddings: (batch, frames), 1 where a frame is padding, else 0.
+        labels: class numbers (batch, length).
+        label_paddings: (batch, length), 1 where a label is padding (at the end of a row), else 0.
+        blank_id: class number of the blank.
+        log_epsilon: stands for log 0; a sequence that cannot be aligned costs about its negative.
+        where: sequences to include, (batch,).
+        weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per sequence (batch,), or a scalar if reduced.
+
+    Raises:
+        ValueError: if shapes do not fit.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> logits, labels = jnp.zeros((1, 2, 2)), jnp.array([[1]])  # 3 of 4 paths: 1 1, 1 blank, blank 1
+        >>> [round(float(x), 3) for x in fnn.losses.ctc_loss(logits, jnp.zeros((1, 2)), labels, jnp.zeros((1, 1)))]
+        [0.288]
+
+    References:
+        Graves et al., Connectionist Temporal Classification, 2006.
+    """
+    name = "ctc_loss"
+    x = floats(name, "logits", logits)
+    checks.rank(name, "logits", x, 3, "(batch, frames, classes)")
+    checks.integer(name, "blank_id", blank_id, 0)
+    raw, labels = labels, jnp.asarray(labels)
+    padded_frames = follow(name, "logit_paddings", logit_paddings, x) != 0
+    padded_labels = follow(name, "label_paddings", label_paddings, x) != 0
+    if labels.ndim != 2 or labels.shape[0] != x.shape[0] or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"{name}: expected integer labels of shape ({x.shape[0]}, length), got {checks.describe(labels)}"
+        )
+    checks.same_shape(name, "labels", labels, "label_paddings", padded_labels)
+    checks.same_shape(name, "logits[..., 0]", x[..., 0], "logit_paddings", padded_frames)
+    keep = masked(name, where, x.shape[:1])
+    if keep is not None:
+        x = jnp.where(keep[:, None, None], x, 0)
+    x = jnp.where(padded_frames[..., None], 0, x)
+    require_classes(name, raw, x.shape[-1], None, ~padded_labels)
+    # A traced label out of range is read beyond the last class, where there is NaN.
+    labels = jnp.where(labels < 0, x.shape[-1], labels)
+    labels = jnp.where(padded_labels, blank_id, labels)
+    losses = _minus_log_alignments(log_softmax(x, None), padded_frames, labels, ~padded_labels, blank_id, log_epsilon)
+    return reduce(name, losses, logits, reduction, weights, keep)
+
+
+def _minus_log_alignments(
+    log_p: Array, padded_frames: Array, labels: Array, real: Array, blank_id: int, log_epsilon: ArrayLike
+) -> Array:
+    batch, length = labels.shape
+    zero = jnp.asarray(log_epsilon, log_p.dtype)
+    interleaved = jnp.full((batch, 2 * length + 1), blank_id, labels.dtype).at[:, 1::2].set(labels)  # (B, S)
+    before = jnp.pad(interleaved, ((0, 0), (2, 0)), constant_values=blank_id)[:, :-2]
+    may_skip = (interleaved != blank_id) & (interleaved != before)
+    emitted = jnp.take_along_axis(log_p, interleaved[:, None, :], 2, mode="fill").transpose(1, 0, 2)  # (T, B, S)
+
+    def step(alpha: Array, frame: tuple[Array, Array]) -> tuple[Array, None]:
+        log_emitted, padded = frame
+        shifted = jnp.pad(alpha, ((0, 0), (2, 0)), constant_values=zero)  # (B, S + 2)
+        from_skip = jnp.where(may_skip, shifted[:, :-2], zero)
+        moved = jnp.logaddexp(jnp.logaddexp(alpha, shifted[:, 1:-1]), from_skip) + log_emitted
+        return jnp.where(padded[:, None], alpha, moved), None
+
+    start = jnp.full(interleaved.shape, zero).at[:, 0].set(0)
+    alpha, _ = jax.lax.scan(step, start, (emitted, padded_frames.T))
+    end = 2 * real.sum(1)
+    final = jnp.take_along_axis(alpha, end[:, None], 1)[:, 0]
+    label = jnp.take_along_axis(alpha, jnp.maximum(end - 1, 0)[:, None], 1)[:, 0]
+    return -jnp.where(end == 0, final, jnp.logaddexp(final, label))
