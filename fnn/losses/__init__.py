@@ -25,23 +25,38 @@ those of optax, where it has the loss.
 """
 # ruff: noqa: F403
 
-from fnn.losses import classification, distribution, divergence, embedding, margin, regression, segmentation, sequence
+from fnn.losses import (
+    binary,
+    classification,
+    distribution,
+    divergence,
+    embedding,
+    margin,
+    regression,
+    robust,
+    segmentation,
+    sequence,
+)
+from fnn.losses.binary import *
 from fnn.losses.classification import *
 from fnn.losses.distribution import *
 from fnn.losses.divergence import *
 from fnn.losses.embedding import *
 from fnn.losses.margin import *
 from fnn.losses.regression import *
+from fnn.losses.robust import *
 from fnn.losses.segmentation import *
 from fnn.losses.sequence import *
 
 __all__ = sorted(
-    classification.__all__
+    binary.__all__
+    + classification.__all__
     + distribution.__all__
     + divergence.__all__
     + embedding.__all__
     + margin.__all__
     + regression.__all__
+    + robust.__all__
     + segmentation.__all__
     + sequence.__all__
 )

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.losses.classification import log_likelihood_loss, sigmoid_binary_cross_entropy
+from fnn.losses.binary import sigmoid_binary_cross_entropy
+from fnn.losses.classification import log_likelihood_loss
 from fnn.losses.labels import class_mask, last, times_log
 from fnn.losses.reduction import Axis, Reduction, elements, floats, follow, reduce, visible
 from fnn.typing import Array, ArrayLike
@@ -152,8 +153,9 @@ def gaussian_negative_log_likelihood(
 
     Example:
         >>> import jax.numpy as jnp, fnn
-        >>> [round(float(x), 3) for x in fnn.losses.gaussian_negative_log_likelihood(jnp.array([0.0]), jnp.array([2.0]), 4.0)]
-        [2.112]
+        >>> loss = fnn.losses.gaussian_negative_log_likelihood(jnp.array([0.0]), jnp.array([2.0]), 4.0)
+        >>> round(float(loss[0]), 3)
+        2.112
 
     References:
         Nix, Weigend, Estimating the Mean and Variance of the Target Probability Distribution, 1994.
@@ -192,8 +194,9 @@ def laplace_negative_log_likelihood(
 
     Example:
         >>> import jax.numpy as jnp, fnn
-        >>> [round(float(x), 3) for x in fnn.losses.laplace_negative_log_likelihood(jnp.array([0.0]), jnp.array([2.0]), 1.0)]
-        [2.693]
+        >>> loss = fnn.losses.laplace_negative_log_likelihood(jnp.array([0.0]), jnp.array([2.0]), 1.0)
+        >>> round(float(loss[0]), 3)
+        2.693
     """
     name = "laplace_negative_log_likelihood"
     mu, y, mask = elements(name, location, targets, where, first="location")
