@@ -1,0 +1,122 @@
+"""What a workload is made of, and how one repetition is timed. Imports nothing heavy: it runs in fresh processes."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import importlib.util
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+WARM_UPS = 2
+
+
+class Job(NamedTuple):
+    """What a contender does once: `run` is timed, `report` is not."""
+
+    run: Callable[[], Any]
+    """One repetition; whatever it returns is waited for."""
+    calls: float = 1
+    """Calls in one repetition: time and page faults are divided by it."""
+    report: Callable[[Any], Mapping[str, Any]] | None = None
+    """outputs of `run` -> further numbers (or short texts) to record."""
+    work: float = 0
+    """Floating-point operations or bytes of one call, for a rate."""
+
+
+class Contender(NamedTuple):
+    """A library, or a reference such as a bare copy, that takes part in a workload."""
+
+    build: Callable[[str, bool], Job | None]
+    """(case, quick) -> its job, or None where it has no such case."""
+    needs: tuple[str, ...] = ()
+    """Modules that must be installed."""
+
+
+class Workload(NamedTuple):
+    """One benchmark: every contender does every case, interleaved."""
+
+    title: str
+    cases: tuple[str, ...]
+    contenders: Mapping[str, Contender]
+    quick_cases: tuple[str, ...] = ()
+    """Cases of `--quick`; all of them if empty."""
+    baseline: str = "fnn"
+    """The contender that ratios are taken to."""
+    unit: str = "ms"
+    repeats: int = 15
+    fresh: bool = False
+    """A new process for every repetition: what is timed happens once in a process (imports, compilation)."""
+    timed: bool = True
+    """False: what is recorded are the reported numbers, once; the time is of no interest."""
+    compare: tuple[tuple[str, str, str], ...] = ()
+    """(heading, "fraction" or "difference", contender): a column against a reference other than fnn."""
+    columns: tuple[tuple[str, str, str], ...] = ()
+    """(heading, name of a reported number, its format)."""
+    notes: str = ""
+
+
+def load(workload: str) -> Workload:
+    return importlib.import_module(f"benchmarks.{workload}").WORKLOAD
+
+
+def missing(contender: Contender) -> list[str]:
+    """The modules it needs that are not installed."""
+    return [name for name in contender.needs if importlib.util.find_spec(name) is None]
+
+
+def wait(outputs: Any) -> Any:
+    """Return once everything has been computed, on whatever device."""
+    if "jax" in sys.modules:
+        sys.modules["jax"].block_until_ready(outputs)
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return outputs
+
+
+def page_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def timed(job: Job) -> dict[str, Any]:
+    """One repetition."""
+    gc.collect()
+    faults, began = page_faults(), time.perf_counter()
+    outputs = wait(job.run())
+    seconds, faults = time.perf_counter() - began, page_faults() - faults
+    reported = {} if job.report is None else dict(job.report(outputs))
+    if job.work:
+        reported["giga_per_second"] = job.work * job.calls / seconds / 1e9
+    return {"seconds": seconds / job.calls, "faults": faults / job.calls, **reported}
+
+
+class Local:
+    """A contender in this process: `start` a case, `sample` it as often as wanted."""
+
+    def __init__(self, workload: str, contender: str, quick: bool) -> None:
+        self.workload, self.quick = load(workload), quick
+        self.contender = self.workload.contenders[contender]
+        self.job: Job | None = None
+
+    def start(self, case: str) -> dict[str, Any] | None:
+        """The first repetition, compilation included; None if this contender has no such case."""
+        self.job = None
+        self.job = self.contender.build(case, self.quick)
+        if self.job is None:
+            return None
+        first = timed(self.job)
+        if self.workload.timed and not (self.workload.fresh or self.quick):
+            for _ in range(WARM_UPS):
+                timed(self.job)
+        return first
+
+    def sample(self) -> dict[str, Any]:
+        assert self.job is not None
+        return timed(self.job)
+
+    def close(self) -> None:
+        self.job = None

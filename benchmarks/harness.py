@@ -1,0 +1,218 @@
+"""Runs workloads: every contender of a case in turn, round after round, each in its own process.
+
+A-B-A-B: one repetition of every contender makes a round, so a slow minute of the machine falls on all of them. Ratios
+are taken within a round; medians and quartiles are over rounds.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from benchmarks.contender import Contender, Local, Workload, load, missing
+from benchmarks.worker import Failure, Remote
+
+QUIET_SECONDS = 2.0
+"""Shorter than this, nobody needs to be told how far it is."""
+LOG_SECONDS = 10.0
+"""Between two lines where there is no terminal to write over."""
+
+
+class Options(NamedTuple):
+    repeats: int | None = None
+    """Rounds; None for the workload's own number."""
+    quick: bool = False
+    """Tiny sizes, two rounds, everything in this process: is the benchmark itself in order?"""
+    only: tuple[str, ...] = ()
+    """Contenders that take part; all if empty."""
+
+
+class Spread(NamedTuple):
+    """Median and quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+
+def spread(values: list[float]) -> Spread:
+    """Median, first and third quartile (of the sample itself, ends included)."""
+    if len(values) == 1:
+        return Spread(values[0], values[0], values[0])
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return Spread(median, low, high)
+
+
+class Progress:
+    """A line on standard error for whatever takes more than two seconds."""
+
+    def __init__(self, what: str) -> None:
+        self.what, self.began, self.shown = what, time.monotonic(), 0.0
+
+    def __call__(self, text: str) -> None:
+        seconds = time.monotonic() - self.began
+        if seconds < QUIET_SECONDS:
+            return
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K{self.what} {text}, {seconds:.0f} s", end="", file=sys.stderr, flush=True)
+            self.shown = seconds
+        elif seconds > self.shown + LOG_SECONDS:
+            print(f"{self.what} {text}, {seconds:.0f} s", file=sys.stderr, flush=True)
+            self.shown = seconds
+
+    def close(self) -> None:
+        if self.shown and sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+class _Field:
+    """The contenders of a workload that can take part, opened when first needed, and why the others cannot."""
+
+    def __init__(self, name: str, workload: Workload, options: Options) -> None:
+        self.open: dict[str, Local | Remote] = {}
+        self.absent: dict[str, str] = {}
+        self.maker: Callable[[str], Local | Remote] = lambda contender: (Local if options.quick else Remote)(
+            name, contender, options.quick
+        )
+        self.names: list[str] = []
+        for label, contender in workload.contenders.items():
+            if options.only and label not in options.only:
+                continue
+            if lacking := missing(contender):
+                self.absent[label] = "not installed: " + ", ".join(lacking)
+            else:
+                self.names.append(label)
+
+    def start(self, label: str, case: str) -> dict[str, Any] | None:
+        if label not in self.open:
+            self.open[label] = self.maker(label)
+        return self.open[label].start(case)
+
+    def drop(self, label: str, case: str, error: Exception) -> None:
+        """One contender's failure is a line in the table; the others go on."""
+        self.absent[f"{label}, {case}"] = f"failed: {error}"
+        self.close(label)
+
+    def close(self, *labels: str) -> None:
+        for label in labels or tuple(self.open):
+            if label in self.open:
+                self.open.pop(label).close()
+
+
+@contextmanager
+def _field(name: str, workload: Workload, options: Options) -> Iterator[_Field]:
+    field = _Field(name, workload, options)
+    try:
+        yield field
+    finally:
+        field.close()
+
+
+def run(name: str, options: Options) -> dict[str, Any]:
+    """One workload: {"title", "unit", "rows", "absent", …}, ready for `json.dump`."""
+    workload = load(name)
+    cases = (workload.quick_cases or workload.cases) if options.quick else workload.cases
+    rounds = 1 if not workload.timed else options.repeats or (2 if options.quick else workload.repeats)
+    rows, progress = [], Progress(name)
+    with _field(name, workload, options) as field:
+        for case in cases:
+            took = _case(field, case, rounds, workload, progress)
+            rows += _rows(case, took, workload)
+        absent = field.absent
+    progress.close()
+    return {
+        "title": workload.title,
+        "baseline": workload.baseline,
+        "unit": workload.unit,
+        "timed": workload.timed,
+        "rounds": rounds,
+        "compare": [[heading, kind] for heading, kind, _ in workload.compare],
+        "columns": [list(column) for column in workload.columns],
+        "notes": workload.notes,
+        "rows": rows,
+        "absent": absent,
+    }
+
+
+def _case(field: _Field, case: str, rounds: int, workload: Workload, progress: Progress) -> dict[str, list[dict]]:
+    """contender -> its first repetition and then one per round."""
+    took: dict[str, list[dict[str, Any]]] = {}
+    for label in field.names:
+        progress(f"{case}: {label} starts")
+        with _tolerant(field, label, case, took):
+            first = field.start(label, case)
+            if first is not None:
+                took[label] = [first]
+            if workload.fresh:
+                field.close(label)
+    if not workload.timed:
+        return {label: samples * 2 for label, samples in took.items()}
+    for number in range(rounds):
+        for label in tuple(took):
+            progress(f"{case}: round {number + 1} of {rounds}, {label}")
+            with _tolerant(field, label, case, took):
+                # A fresh process has nothing but a first repetition.
+                sample = field.start(label, case) if workload.fresh else field.open[label].sample()
+                assert sample is not None
+                took[label].append(sample)
+                if workload.fresh:
+                    field.close(label)
+    return took
+
+
+@contextmanager
+def _tolerant(field: _Field, label: str, case: str, took: dict[str, list[dict]]) -> Iterator[None]:
+    try:
+        yield
+    except Failure as error:
+        took.pop(label, None)
+        field.drop(label, case, error)
+
+
+def _rows(case: str, took: dict[str, list[dict[str, Any]]], workload: Workload) -> list[dict[str, Any]]:
+    """One row of the table per contender."""
+    rows = []
+    for label, (first, *samples) in took.items():
+        reported = samples[-1].keys() - {"seconds", "faults"}
+        row: dict[str, Any] = {"case": case, "contender": label}
+        row |= {key: _middle([sample[key] for sample in samples]) for key in sorted(reported)}
+        if workload.timed:
+            row |= {
+                "seconds": spread([sample["seconds"] for sample in samples])._asdict(),
+                "faults": statistics.median(sample["faults"] for sample in samples),
+                "first_seconds": first["seconds"],
+                "samples": [sample["seconds"] for sample in samples],
+            }
+            row["ratio"] = _against(took, label, workload.baseline, lambda mine, other: mine / other)
+            for heading, kind, reference in workload.compare:
+                row[heading] = _against(took, label, reference, _COMPARISONS[kind])
+        rows.append(row)
+    return rows
+
+
+_COMPARISONS: dict[str, Callable[[float, float], float]] = {
+    "fraction": lambda mine, other: other / mine,
+    "difference": lambda mine, other: mine - other,
+}
+
+
+def _middle(values: list[Any]) -> Any:
+    return statistics.median(values) if all(isinstance(value, (int, float)) for value in values) else values[-1]
+
+
+def _against(
+    took: dict[str, list[dict]], label: str, other: str, compare: Callable[[float, float], float]
+) -> dict[str, float] | None:
+    """Median and quartiles of a comparison made round by round."""
+    if other not in took:
+        return None
+    pairs = zip(took[label][1:], took[other][1:], strict=True)
+    return spread([compare(mine["seconds"], theirs["seconds"]) for mine, theirs in pairs])._asdict()
+
+
+def participants(contenders: dict[str, Contender]) -> str:
+    return ", ".join(label + (" (not installed)" if missing(one) else "") for label, one in contenders.items())

@@ -1,0 +1,93 @@
+"""What a number was measured on: processor, cores, threads, versions, flags, load."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "jax", "jaxlib", "numpy", "optax", "flax", "dm-haiku", "equinox", "torch", "scikit-learn", "keras",
+)  # fmt: skip
+FLAGS = (
+    "JAX_", "XLA_", "LIBTPU_", "OMP_", "MKL_", "KMP_", "GLIBC_TUNABLES", "MALLOC_", "LD_PRELOAD", "CUDA_VISIBLE_DEVICES",
+)  # fmt: skip
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _commit() -> str:
+    here = Path(__file__).parent
+    try:
+        told = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
+    except OSError:
+        return ""
+    return told.stdout.strip()
+
+
+def _accelerators() -> str:
+    try:
+        told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
+    except OSError:
+        return ""
+    return "; ".join(line.split(" (UUID")[0] for line in told.stdout.splitlines())
+
+
+def load() -> float:
+    """Processes that want a core: well above the number of cores, and every time is too long."""
+    return round(os.getloadavg()[0], 2)
+
+
+def describe() -> dict[str, Any]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "processor": _processor(),
+        "cores": cores,
+        "memory_gib": round(memory, 1),
+        "accelerators": _accelerators(),
+        "system": f"{platform.system()} {platform.release()}, {' '.join(platform.libc_ver())}",
+        "python": platform.python_version(),
+        "versions": _versions(),
+        "flags": {k: v for k, v in sorted(os.environ.items()) if k.startswith(FLAGS)},
+        "commit": _commit(),
+        "load_before": load(),
+    }
+
+
+def headline(machine: dict[str, Any]) -> str:
+    versions = " · ".join(f"{k} {v}" for k, v in machine["versions"].items())
+    flags = " ".join(f"{k}={v}" for k, v in machine["flags"].items()) or "none"
+    return "\n".join(
+        filter(
+            None,
+            (
+                f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}",
+                machine["accelerators"],
+                f"python {machine['python']} · {versions}",
+                f"flags: {flags} · load {machine['load_before']} · commit {machine['commit']} · {machine['date']}",
+            ),
+        )
+    )
