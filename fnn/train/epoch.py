@@ -37,7 +37,7 @@ class Keys(NamedTuple):
 
 
 def keys(key: Key) -> Keys:
-    return Keys(*(jax.random.fold_in(key, place) for place in range(3)))
+    return Keys(*jax.random.split(key, 3))
 
 
 def begin(train_state: TrainState) -> Progress:
