@@ -1,0 +1,192 @@
+"""Convolutions of any rank, channels last, fast alone and inside a loop, with every derivative."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fnn import checks
+from fnn.kernels.convolution_primitives import convolve, input_gradient
+from fnn.kernels.sliding_windows import Padding, PerAxis, Windows, fitting, pads, per_axis
+from fnn.typing import Array, Shape
+
+__all__ = ["conv", "conv_transpose"]
+
+_WRAPPED = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
+
+
+def conv(
+    x: Array,
+    kernel: Array,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = "SAME",
+    dilation: PerAxis = 1,
+    input_dilation: PerAxis = 1,
+    groups: int = 1,
+    flip: bool = False,
+) -> Array:
+    r"""Convolution: $y[n, o, f] = \sum_{t, c} x[n, o s + t d - p, c]\; w[t, c, f]$ over the positions $t$ of the window.
+
+    As everywhere in deep learning this is a cross-correlation; `flip=True` gives the convolution of mathematics,
+    $w[-t]$ in the place of $w[t]$.
+
+    Args:
+        x: $x$, (batch, *spatial, channels) with 1, 2 or 3 spatial axes, or more.
+        kernel: $w$, (*window, channels / groups, features).
+        stride: $s$, an int or one per spatial axis.
+        padding: "SAME" (⌈n / s⌉ outputs), "VALID" (none), "CIRCULAR" or "REFLECT" (the amount of "SAME" at stride
+            1, filled from the other end or mirrored), "CAUSAL" (one spatial axis: all before the first), an int,
+            or an int or pair (low, high) per spatial axis.
+        dilation: $d$, distance between the positions of the window.
+        input_dilation: distance between the inputs; zeros stand between them.
+        groups: into how many independent parts channels and features are cut.
+        flip: whether the kernel is reversed along every spatial axis.
+
+    Returns:
+        (batch, *`conv_output_size`, features), in the dtype of `x`; sums are in float32 or better.
+
+    Raises:
+        ValueError: for shapes that do not fit, with the axis to move if the channels seem to come first.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> x, kernel = jnp.arange(4.0).reshape(1, 4, 1), jnp.array([1.0, 0.0, -1.0]).reshape(3, 1, 1)
+        >>> fnn.kernels.conv(x, kernel, padding="VALID").ravel().tolist()
+        [-2.0, -2.0]
+    """
+    rank = _check("conv", x, kernel, groups, kernel.shape[-2] * groups if kernel.ndim else 0)
+    if kernel.shape[-1] % groups:
+        raise ValueError(f"conv: expected features divisible by groups={groups}, got {kernel.shape[-1]}")
+    size = kernel.shape[:-2]
+    strides, dilations, between = (
+        per_axis("conv", name, value, rank)
+        for name, value in (("stride", stride), ("dilation", dilation), ("input_dilation", input_dilation))
+    )
+    x = _spread(x, between)
+    x, padding = _explicit("conv", x, padding, size, dilations)
+    windows = Windows(size, strides, pads("conv", padding, x.shape[1:-1], size, strides, dilations), dilations)
+    return _conv(x, kernel, fitting("conv", windows, x), groups, flip)
+
+
+@functools.partial(jax.jit, static_argnames=("windows", "groups", "flip"))
+def _conv(x: Array, kernel: Array, windows: Windows, groups: int, flip: bool) -> Array:
+    return convolve(x, _flipped(kernel) if flip else kernel, windows, groups)
+
+
+def conv_transpose(
+    x: Array,
+    kernel: Array,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = "SAME",
+    dilation: PerAxis = 1,
+    groups: int = 1,
+) -> Array:
+    r"""Transposed convolution: each input paints the kernel, $y[n, o s + t d - p, f] \mathrel{+}= x[n, o, c]\; w[t, c, f]$.
+
+    The linear map transposed to `conv` with the same stride, padding and dilation, as in torch and Keras; a learned
+    upsampling. `jax.lax.conv_transpose` has the kernel reversed.
+
+    Args:
+        x: $x$, (batch, *spatial, channels).
+        kernel: $w$, (*window, channels / groups, features).
+        stride: $s$: the output is about $s$ times as large.
+        padding: "SAME" ($n s$ outputs), "VALID" ($(n - 1) s + d (k - 1) + 1$ outputs), or as many as an int, or an
+            int or pair (low, high) per spatial axis, cuts off from that; negative numbers add zeros
+            (torch's `output_padding` q with padding p is `(p, p - q)`).
+        dilation: $d$, distance between the positions of the window.
+        groups: into how many independent parts channels and features are cut.
+
+    Returns:
+        (batch, *spatial, features), in the dtype of `x`.
+
+    Raises:
+        ValueError: for shapes that do not fit.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> x, kernel = jnp.array([1.0, 10.0]).reshape(1, 2, 1), jnp.array([1.0, 2.0, 3.0]).reshape(3, 1, 1)
+        >>> fnn.kernels.conv_transpose(x, kernel, stride=2, padding="VALID").ravel().tolist()
+        [1.0, 2.0, 13.0, 20.0, 30.0]
+
+    References:
+        Dumoulin and Visin, A guide to convolution arithmetic for deep learning, 2016.
+    """
+    where = "conv_transpose"
+    rank = _check(where, x, kernel, groups, kernel.shape[-2] * groups if kernel.ndim else 0)
+    if kernel.shape[-1] % groups:
+        raise ValueError(f"{where}: expected features divisible by groups={groups}, got {kernel.shape[-1]}")
+    size = kernel.shape[:-2]
+    strides, dilations = per_axis(where, "stride", stride, rank), per_axis(where, "dilation", dilation, rank)
+    full = [(n - 1) * s + d * (k - 1) + 1 for n, k, s, d in zip(x.shape[1:-1], size, strides, dilations, strict=True)]
+    if isinstance(padding, str) and padding.upper() == "SAME":
+        cut = [a - n * s for a, n, s in zip(full, x.shape[1:-1], strides, strict=True)]
+        padding = [(c // 2, c - c // 2) for c in cut]
+    lows_highs = pads(where, padding, full, size, strides, dilations)
+    spatial = tuple(a - lo - hi for a, (lo, hi) in zip(full, lows_highs, strict=True))
+    if min(spatial) < 1:
+        raise ValueError(f"{where}: expected padding to leave an output, got {padding} of an output of {tuple(full)}")
+    return _conv_transpose(x, kernel, Windows(size, strides, lows_highs, dilations), groups, spatial)
+
+
+@functools.partial(jax.jit, static_argnames=("windows", "groups", "spatial"))
+def _conv_transpose(x: Array, kernel: Array, windows: Windows, groups: int, spatial: Shape) -> Array:
+    # conv's kernel from the output back to x has (features / groups, channels) last.
+    kernel = kernel.reshape(*kernel.shape[:-1], groups, -1)
+    kernel = jnp.moveaxis(kernel, (-3, -2, -1), (-1, -2, -3)).reshape(*windows.size, kernel.shape[-1], -1)
+    return input_gradient(x, kernel, windows, groups, spatial)
+
+
+def _flipped(kernel: Array) -> Array:
+    return jnp.flip(kernel, range(kernel.ndim - 2))
+
+
+def _check(where: str, x: Any, kernel: Any, groups: int, channels: int) -> int:
+    """Check ranks, channels and dtypes; the number of spatial axes."""
+    checks.floating(where, "x", x)
+    checks.floating(where, "kernel", kernel)
+    checks.integer(where, "groups", groups)
+    if kernel.ndim < 3 or x.ndim != kernel.ndim:
+        raise ValueError(
+            f"{where}: expected x of shape (batch, *spatial, channels) and a kernel of shape "
+            f"(*window, channels / groups, features), of equal rank, got {checks.describe(x)} and "
+            f"{checks.describe(kernel)}; write x[None] for a single example"
+        )
+    if x.dtype != kernel.dtype:
+        raise TypeError(f"{where}: expected a kernel of dtype {x.dtype} as x, got {kernel.dtype}")
+    if x.shape[-1] != channels:
+        hint = "; write jnp.moveaxis(x, 1, -1) to put the channels last" if x.shape[1] == channels else ""
+        raise ValueError(
+            f"{where}: expected {channels} channels, the last axis of x ({kernel.shape[-2]} in the kernel times "
+            f"groups={groups}), got {x.shape[-1]} in {checks.describe(x)}{hint}"
+        )
+    return x.ndim - 2
+
+
+def _spread(x: Array, between: tuple[int, ...]) -> Array:
+    """`x` with between - 1 zeros after each input but the last."""
+    if all(b == 1 for b in between):
+        return x
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((0, 0, b - 1) for b in between), (0, 0, 0)])
+
+
+def _explicit(where: str, x: Array, padding: Padding, size: Shape, dilation: Shape) -> tuple[Array, Padding]:
+    """`x` padded where the padding is not zeros, and what padding remains."""
+    if not isinstance(padding, str):
+        return x, padding
+    padding = padding.upper()
+    checks.one_of(where, "padding", padding, ("SAME", "VALID", "CAUSAL", *_WRAPPED))
+    reach = [d * (k - 1) for k, d in zip(size, dilation, strict=True)]
+    if padding == "CAUSAL":
+        if len(size) > 1:
+            raise ValueError(f"{where}: CAUSAL padding is for one spatial axis (time), got {checks.describe(x)}")
+        return x, [(reach[0], 0)]
+    if padding in _WRAPPED:
+        widths = [(0, 0), *((r // 2, r - r // 2) for r in reach), (0, 0)]
+        return jnp.pad(x, widths, _WRAPPED[padding]), "VALID"
+    return x, padding

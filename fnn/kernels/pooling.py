@@ -1,0 +1,338 @@
+"""Pooling of any rank, channels last. Every gradient is elementwise; equal maxima share theirs."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.kernels.precision import widen
+from fnn.kernels.sliding_windows import Padding, PerAxis, Windows, fitting, pad, pads, per_axis, positions, taps
+from fnn.typing import Array, Shape
+
+__all__ = [
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
+    "avg_pool",
+    "global_avg_pool",
+    "global_max_pool",
+    "lp_pool",
+    "max_pool",
+]
+
+
+def max_pool(
+    x: Array, window: PerAxis, *, stride: PerAxis | None = None, padding: Padding = "VALID", dilation: PerAxis = 1
+) -> Array:
+    r"""The largest value in each window: $y[o] = \max_t x[o s + t d - p]$, where padding counts as $-\infty$.
+
+    The gradient goes to the largest value; equal ones share it evenly.
+
+    Args:
+        x: (batch, *spatial, channels).
+        window: positions in the window, an int or one per spatial axis.
+        stride: step between windows; None is the window.
+        padding: "VALID", "SAME", an int, or an int or pair (low, high) per spatial axis.
+        dilation: distance between the positions of a window.
+
+    Returns:
+        (batch, *`conv_output_size`, channels). NaN in a window gives NaN.
+
+    Raises:
+        ValueError: for a window larger than the padded input, or one that would see nothing but padding.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.kernels.max_pool(jnp.array([1.0, 3.0, 2.0, 0.0]).reshape(1, 4, 1), 2).ravel().tolist()
+        [3.0, 2.0]
+    """
+    windows = _windows("max_pool", x, window, stride, padding, dilation)
+    return _max_pool(x, windows)
+
+
+@functools.partial(jax.jit, static_argnames=("windows",))
+def _max_pool(x: Array, windows: Windows) -> Array:
+    x = pad(x, windows.padding, -jnp.inf)
+    if _tiles(windows):
+        blocks, axes = _blocks(x, windows.size)
+        return _maximum(blocks, axes)
+    return _maximum(jnp.stack(list(taps(x, windows))), (0,))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _maximum(x: Array, axes: tuple[int, ...]) -> Array:
+    """max over `axes`, whose derivative is the mean of the tangents of all that are equal to it."""
+    return jnp.max(x, axes)
+
+
+@_maximum.defjvp
+def _maximum_jvp(axes: tuple[int, ...], primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    y = _maximum(x, axes)
+    largest = (x == jnp.expand_dims(y, axes)).astype(x.dtype)
+    share = largest / jnp.maximum(jnp.sum(largest, axes, keepdims=True), 1)
+    return y, jnp.sum(share * dx, axes)
+
+
+def avg_pool(
+    x: Array,
+    window: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = "VALID",
+    dilation: PerAxis = 1,
+    count_include_pad: bool = True,
+) -> Array:
+    r"""The mean of each window: $y[o] = \frac1{|t|} \sum_t x[o s + t d - p]$.
+
+    Args:
+        x: (batch, *spatial, channels).
+        window: positions in the window, an int or one per spatial axis.
+        stride: step between windows; None is the window.
+        padding: "VALID", "SAME", an int, or an int or pair (low, high) per spatial axis.
+        dilation: distance between the positions of a window.
+        count_include_pad: whether padding counts as zeros; else the mean is over what is not padding.
+
+    Returns:
+        (batch, *`conv_output_size`, channels); sums are in float32 or better.
+
+    Raises:
+        ValueError: for a window larger than the padded input, or one that would see nothing but padding.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.kernels.avg_pool(jnp.array([1.0, 3.0, 2.0, 0.0]).reshape(1, 4, 1), 2).ravel().tolist()
+        [2.0, 1.0]
+    """
+    windows = _windows("avg_pool", x, window, stride, padding, dilation)
+    return _avg_pool(x, windows, count_include_pad)
+
+
+@functools.partial(jax.jit, static_argnames=("windows", "count_include_pad"))
+def _avg_pool(x: Array, windows: Windows, count_include_pad: bool) -> Array:
+    total = _window_sum(widen(x), windows)
+    if count_include_pad:
+        return (total / positions(windows)).astype(x.dtype)
+    return (total / jnp.asarray(_counts(x.shape[1:-1], windows), total.dtype)).astype(x.dtype)
+
+
+def _window_sum(x: Array, windows: Windows) -> Array:
+    """Sum over each window, one axis after another."""
+    x = pad(x, windows.padding)
+    if _tiles(windows):
+        blocks, axes = _blocks(x, windows.size)
+        return jnp.sum(blocks, axes)
+    rank = len(windows.size)
+    for axis in range(rank):
+        along = _along(windows, axis)
+        x = functools.reduce(jnp.add, taps(x, along))
+    return x
+
+
+def _along(windows: Windows, axis: int) -> Windows:
+    """The part of an unpadded window along one axis."""
+
+    def only(values: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(v if i == axis else 1 for i, v in enumerate(values))
+
+    rank = len(windows.size)
+    return Windows(only(windows.size), only(windows.strides), ((0, 0),) * rank, only(windows.dilation))
+
+
+def _counts(spatial: Shape, windows: Windows) -> np.ndarray:
+    """How many positions of each window are not padding: (*windows, 1)."""
+    counts = np.ones((1,) * (len(spatial) + 1))
+    axes = zip(spatial, windows.size, windows.strides, windows.padding, windows.dilation, strict=True)
+    for axis, (n, k, s, (lo, hi), d) in enumerate(axes):
+        inside = np.pad(np.ones(n), (max(lo, 0), max(hi, 0)))[max(-lo, 0) : n + lo + hi + max(-lo, 0)]
+        starts = np.arange(0, n + lo + hi - d * (k - 1), s)
+        here = inside[starts[:, None] + d * np.arange(k)].sum(1)
+        counts = counts * np.expand_dims(here, [i for i in range(len(spatial) + 1) if i != axis])
+    return counts
+
+
+def lp_pool(
+    x: Array,
+    window: PerAxis,
+    p: float = 2,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = "VALID",
+    dilation: PerAxis = 1,
+) -> Array:
+    r"""The p-norm of each window: $y[o] = \left(\sum_t |x[o s + t d - p]|^p\right)^{1/p}$.
+
+    p = 1 is the sum of absolute values, and large p comes near the maximum. The gradient of a window of zeros is 0.
+
+    Args:
+        x: (batch, *spatial, channels).
+        window: positions in the window, an int or one per spatial axis.
+        p: order of the norm, a number of at least 1.
+        stride: step between windows; None is the window.
+        padding: "VALID", "SAME", an int, or an int or pair (low, high) per spatial axis.
+        dilation: distance between the positions of a window.
+
+    Returns:
+        (batch, *`conv_output_size`, channels); sums are in float32 or better and do not overflow.
+
+    Raises:
+        ValueError: for p < 1, or a window larger than the padded input.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.kernels.lp_pool(jnp.array([3.0, -4.0]).reshape(1, 2, 1), 2).ravel().tolist()
+        [5.0]
+    """
+    if not isinstance(p, (int, float)):
+        raise TypeError(f"lp_pool: expected p to be a Python number, got {checks.describe(p)}")
+    checks.in_range("lp_pool", "p", p, 1)
+    windows = _windows("lp_pool", x, window, stride, padding, dilation)
+    return _lp_pool(x, windows, p)
+
+
+@functools.partial(jax.jit, static_argnames=("windows", "p"))
+def _lp_pool(x: Array, windows: Windows, p: float) -> Array:
+    wide = widen(x)
+    # The norm is homogeneous: dividing by the largest value of all changes nothing and cannot overflow.
+    scale = jax.lax.stop_gradient(jnp.max(jnp.abs(wide), initial=0))
+    scale = jnp.where((scale > 0) & jnp.isfinite(scale), scale, 1)
+    total = _window_sum(_power(wide / scale, p), windows)
+    some = total > 0
+    norm = jnp.where(some, jnp.where(some, total, 1) ** (1 / p), 0)
+    return (scale * norm).astype(x.dtype)
+
+
+def _power(x: Array, p: float) -> Array:
+    """|x|^p, with the derivatives of 0 at 0 (the true ones for p = 2, 4, … and p > 2)."""
+    if p == int(p) and int(p) % 2 == 0:
+        return jax.lax.integer_pow(x, int(p))
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.abs(jnp.where(zero, 1, x)) ** p)
+
+
+def global_avg_pool(x: Array) -> Array:
+    """The mean over all spatial axes: (batch, *spatial, channels) to (batch, channels).
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.kernels.global_avg_pool(jnp.array([1.0, 3.0]).reshape(1, 2, 1)).tolist()
+        [[2.0]]
+    """
+    axes = _spatial_axes("global_avg_pool", x)
+    return jnp.mean(widen(x), axes).astype(x.dtype)
+
+
+def global_max_pool(x: Array) -> Array:
+    """The largest value over all spatial axes: (batch, *spatial, channels) to (batch, channels).
+
+    Equal maxima share the gradient evenly.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.kernels.global_max_pool(jnp.array([1.0, 3.0]).reshape(1, 2, 1)).tolist()
+        [[3.0]]
+    """
+    return _maximum(x, _spatial_axes("global_max_pool", x))
+
+
+def adaptive_avg_pool(x: Array, output_size: PerAxis) -> Array:
+    r"""Means over as many windows as asked for: window $o$ of $m$ has the inputs $\lfloor o n / m \rfloor … \lceil (o + 1) n / m \rceil - 1$.
+
+    Args:
+        x: (batch, *spatial, channels).
+        output_size: $m$, an int or one per spatial axis.
+
+    Returns:
+        (batch, *output_size, channels).
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.kernels.adaptive_avg_pool(jnp.arange(5.0).reshape(1, 5, 1), 2).ravel().tolist()
+        [1.0, 3.0]
+    """
+    sizes = _adaptive("adaptive_avg_pool", x, output_size)
+    y = widen(x)
+    for axis, m in enumerate(sizes, 1):
+        inside = _bins(x.shape[axis], m)
+        weights = jnp.asarray(inside / inside.sum(1, keepdims=True), y.dtype)
+        y = jnp.moveaxis(jnp.tensordot(y, weights, ((axis,), (1,)), precision="highest"), -1, axis)
+    return y.astype(x.dtype)
+
+
+def adaptive_max_pool(x: Array, output_size: PerAxis) -> Array:
+    r"""The largest values of as many windows as asked for, those of `adaptive_avg_pool`.
+
+    Args:
+        x: (batch, *spatial, channels).
+        output_size: an int or one per spatial axis.
+
+    Returns:
+        (batch, *output_size, channels). Equal maxima share the gradient evenly.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.kernels.adaptive_max_pool(jnp.arange(5.0).reshape(1, 5, 1), 2).ravel().tolist()
+        [2.0, 4.0]
+    """
+    sizes = _adaptive("adaptive_max_pool", x, output_size)
+    rank, y, outside = len(sizes), x, np.zeros((), bool)
+    for axis, m in enumerate(sizes):
+        inside = _bins(x.shape[1 + axis], m)
+        longest = int(inside.sum(1).max())
+        members = inside.argmax(1)[:, None] + np.arange(longest)  # (m, longest)
+        missing = np.arange(longest) >= inside.sum(1, keepdims=True)
+        # axes of y so far: batch, (m, longest) per axis done, the other spatial axes, channels
+        y = jnp.take(y, jnp.asarray(np.minimum(members, x.shape[1 + axis] - 1)), axis=1 + 2 * axis)
+        shape = [1] * (2 * rank + 2)
+        shape[1 + 2 * axis : 3 + 2 * axis] = missing.shape
+        outside = outside | missing.reshape(shape)
+    if outside.any():
+        y = jnp.where(jnp.asarray(outside), jnp.asarray(-jnp.inf, y.dtype), y)
+    return _maximum(y, tuple(2 + 2 * axis for axis in range(rank)))
+
+
+def _bins(n: int, m: int) -> np.ndarray:
+    """Which of n inputs are in each of m windows: (m, n) of bool."""
+    starts, ends = np.arange(m) * n // m, -(-(np.arange(m) + 1) * n // m)
+    return (np.arange(n) >= starts[:, None]) & (np.arange(n) < ends[:, None])
+
+
+def _spatial_axes(where: str, x: Any) -> tuple[int, ...]:
+    checks.floating(where, "x", x)
+    if len(x.shape) < 3:
+        raise ValueError(f"{where}: expected x of shape (batch, *spatial, channels), got {checks.describe(x)}")
+    return tuple(range(1, len(x.shape) - 1))
+
+
+def _adaptive(where: str, x: Any, output_size: PerAxis) -> tuple[int, ...]:
+    return per_axis(where, "output_size", output_size, len(_spatial_axes(where, x)))
+
+
+def _windows(
+    where: str, x: Any, window: PerAxis, stride: PerAxis | None, padding: Padding, dilation: PerAxis
+) -> Windows:
+    rank = len(_spatial_axes(where, x))
+    size, dilation = per_axis(where, "window", window, rank), per_axis(where, "dilation", dilation, rank)
+    strides = size if stride is None else per_axis(where, "stride", stride, rank)
+    windows = Windows(size, strides, pads(where, padding, x.shape[1:-1], size, strides, dilation), dilation)
+    fitting(where, windows, x)
+    if not (_counts(x.shape[1:-1], windows) > 0).all():
+        raise ValueError(f"{where}: expected every window to see some input, got padding {windows.padding}")
+    return windows
+
+
+def _tiles(windows: Windows) -> bool:
+    """Whether the windows lie side by side."""
+    return windows.size == windows.strides and max(windows.dilation) == 1
+
+
+def _blocks(x: Array, size: Shape) -> tuple[Array, tuple[int, ...]]:
+    """x as (batch, n₁/k₁, k₁, …, channels) without the rest that fills no window, and the axes k₁, …"""
+    counts = [n // k for n, k in zip(x.shape[1:-1], size, strict=True)]
+    x = x[(slice(None), *(slice(0, n * k) for n, k in zip(counts, size, strict=True)))]
+    shape = [length for pair in zip(counts, size, strict=True) for length in pair]
+    return x.reshape(x.shape[0], *shape, x.shape[-1]), tuple(2 + 2 * i for i in range(len(size)))

@@ -1,0 +1,162 @@
+"""Where windows stand on an array: strides, padding, dilation, and how many there are."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+
+from fnn import checks
+from fnn.typing import Array
+
+__all__ = ["conv_output_size"]
+
+PerAxis = int | Sequence[int]
+Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
+Pads = tuple[tuple[int, int], ...]
+
+
+class Windows(NamedTuple):
+    """Window `size`, stride, padding and dilation for each spatial axis. Static and hashable."""
+
+    size: tuple[int, ...]
+    strides: tuple[int, ...]
+    padding: Pads
+    dilation: tuple[int, ...]
+
+    def count(self, spatial: Sequence[int]) -> tuple[int, ...]:
+        """How many windows fit on each axis."""
+        axes = zip(spatial, self.size, self.strides, self.padding, self.dilation, strict=True)
+        return tuple(max((n + lo + hi - d * (k - 1) - 1) // s + 1, 0) for n, k, s, (lo, hi), d in axes)
+
+
+def per_axis(where: str, name: str, value: PerAxis, rank: int, low: int = 1) -> tuple[int, ...]:
+    """One integer per spatial axis; a single one counts for all."""
+    if not isinstance(value, (tuple, list)):
+        return (checks.integer(where, name, value, low),) * rank
+    if len(value) != rank:
+        raise ValueError(f"{where}: expected {name} with {rank} entries, one per spatial axis, got {tuple(value)}")
+    return tuple(checks.integer(where, name, v, low) for v in value)
+
+
+def _pair(where: str, value: int | tuple[int, int]) -> tuple[int, int]:
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        low, high = value
+    else:
+        low = high = value  # type: ignore[assignment]
+    return checks.integer(where, "padding", low, None), checks.integer(where, "padding", high, None)
+
+
+def pads(
+    where: str,
+    padding: Padding,
+    spatial: Sequence[int],
+    size: Sequence[int],
+    strides: Sequence[int],
+    dilation: Sequence[int],
+) -> Pads:
+    """Padding below and above each spatial axis.
+
+    "SAME" gives ceil(n / stride) windows, "VALID" pads nothing, an int pads both ends of every axis,
+    a sequence has an int or a pair (low, high) for each axis.
+    """
+    if isinstance(padding, str):
+        name = padding.upper()
+        checks.one_of(where, "padding", name, ("SAME", "VALID"))
+        if name == "VALID":
+            return ((0, 0),) * len(spatial)
+        totals = [
+            max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
+            for n, k, s, d in zip(spatial, size, strides, dilation, strict=True)
+        ]
+        return tuple((total // 2, total - total // 2) for total in totals)
+    if isinstance(padding, (tuple, list)):
+        if len(padding) != len(spatial):
+            raise ValueError(
+                f"{where}: expected padding with {len(spatial)} entries, one int or pair (low, high) per spatial "
+                f"axis, got {tuple(padding)}"
+            )
+        return tuple(_pair(where, value) for value in padding)
+    return (_pair(where, padding),) * len(spatial)  # type: ignore[arg-type]
+
+
+def fitting(where: str, windows: Windows, x: Array) -> Windows:
+    """Require at least one window on every spatial axis of `x`."""
+    spatial = x.shape[1:-1]
+    for n, k, (lo, hi), d in zip(spatial, windows.size, windows.padding, windows.dilation, strict=True):
+        if n + lo + hi < d * (k - 1) + 1:
+            raise ValueError(
+                f"{where}: expected a window no larger than the padded input, got a window of {windows.size} "
+                f"(dilation {windows.dilation}) on {checks.describe(x)} padded by {windows.padding}; pad more, or "
+                f"use a smaller window. Layout is (batch, *spatial, channels): "
+                f"write jnp.moveaxis(x, 1, -1) if channels come first"
+            )
+    return windows
+
+
+def pad(x: Array, padding: Pads, value: float = 0.0) -> Array:
+    """`x` with its spatial axes padded by a constant; negative padding cuts off."""
+    if not any(itertools.chain.from_iterable(padding)):
+        return x
+    return lax.pad(x, jnp.asarray(value, x.dtype), [(0, 0, 0), *((lo, hi, 0) for lo, hi in padding), (0, 0, 0)])
+
+
+def taps(x: Array, windows: Windows) -> Iterator[Array]:
+    """For each position in the window, what all windows see there: (batch, *windows, channels).
+
+    `x` is already padded. The positions run in row-major order.
+    """
+    spatial = x.shape[1:-1]
+    counts = windows._replace(padding=((0, 0),) * len(spatial)).count(spatial)
+    for position in itertools.product(*map(range, windows.size)):
+        starts = [p * d for p, d in zip(position, windows.dilation, strict=True)]
+        limits = [a + (n - 1) * s + 1 for a, n, s in zip(starts, counts, windows.strides, strict=True)]
+        yield lax.slice(x, (0, *starts, 0), (x.shape[0], *limits, x.shape[-1]), (1, *windows.strides, 1))
+
+
+def conv_output_size(
+    size: PerAxis, window: PerAxis, stride: PerAxis = 1, padding: Padding = "VALID", dilation: PerAxis = 1
+) -> int | tuple[int, ...]:
+    r"""How many windows fit on an axis: $\lfloor (n + p_{lo} + p_{hi} - d (k - 1) - 1) / s \rfloor + 1$.
+
+    The output size of a convolution or of pooling.
+
+    Args:
+        size: $n$, length of the axis, or one length per spatial axis.
+        window: $k$, positions in the window.
+        stride: $s$, step between windows.
+        padding: "SAME" ($\lceil n / s \rceil$ windows), "VALID", an int for both ends, or one int or
+            pair $(p_{lo}, p_{hi})$ per axis.
+        dilation: $d$, distance between the positions of a window.
+
+    Returns:
+        An int for an int, a tuple for a tuple.
+
+    Example:
+        >>> import fnn
+        >>> fnn.kernels.conv_output_size(28, 3), fnn.kernels.conv_output_size((4, 4), 3, padding=1)
+        (26, (4, 4))
+
+    References:
+        Dumoulin and Visin, A guide to convolution arithmetic for deep learning, 2016.
+    """
+    where = "conv_output_size"
+    spatial = (size,) if isinstance(size, int) else tuple(size)
+    rank = len(spatial)
+    spatial = per_axis(where, "size", spatial, rank, 0)
+    window, stride, dilation = (
+        per_axis(where, name, value, rank)
+        for name, value in (("window", window), ("stride", stride), ("dilation", dilation))
+    )
+    windows = Windows(window, stride, pads(where, padding, spatial, window, stride, dilation), dilation)
+    counts = windows.count(spatial)
+    return counts[0] if isinstance(size, int) else counts
+
+
+def positions(windows: Windows) -> int:
+    """How many positions a window has."""
+    return math.prod(windows.size)

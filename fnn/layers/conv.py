@@ -1,0 +1,300 @@
+"""Convolution layers. The number of spatial axes comes from the data; channels are the last axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks, initializers
+from fnn.kernels import convolution
+from fnn.kernels.sliding_windows import Padding, PerAxis, per_axis
+from fnn.layer import Layer, constructor, stateless
+from fnn.typing import Array, Initializer, Key, PyTree
+
+__all__ = ["conv", "conv_transpose", "depthwise_conv", "separable_conv"]
+
+
+def _channels(where: str, x: Any, groups: int) -> int:
+    checks.floating(where, "x", x)
+    if len(x.shape) < 3:
+        raise ValueError(
+            f"{where}: expected x of shape (batch, *spatial, channels), got {checks.describe(x)}; "
+            f"write x[..., None] if it has one channel and none is there"
+        )
+    channels = x.shape[-1]
+    if channels % groups:
+        hint = "; write jnp.moveaxis(x, 1, -1) if channels come first" if x.shape[1] % groups == 0 else ""
+        raise ValueError(
+            f"{where}: expected channels, the last axis of x, divisible by groups={groups}, got {channels} in "
+            f"{checks.describe(x)}{hint}"
+        )
+    return channels
+
+
+def _layer(
+    where: str,
+    features: int | Callable[[int], int],
+    kernel_size: PerAxis,
+    groups: int | None,
+    use_bias: bool,
+    kernel_init: Initializer | None,
+    bias_init: Initializer | None,
+    kernel: Callable[[Array, Array, int], Array],
+) -> Layer:
+    """A layer with the parameters of a convolution; `groups` None is one group per channel."""
+    kernel_init = initializers.lecun_normal() if kernel_init is None else kernel_init
+    bias_init = initializers.zeros if bias_init is None else bias_init
+
+    def init(key: Key, x: Any) -> PyTree:
+        kernel_key, bias_key = jax.random.split(key)
+        channels, dtype = _channels(where, x, groups or 1), jnp.result_type(x)
+        size = per_axis(where, "kernel_size", kernel_size, len(x.shape) - 2)
+        outputs = features if isinstance(features, int) else features(channels)
+        shape = (*size, channels // (groups or channels), outputs)
+        params = {"kernel": kernel_init(kernel_key, shape, dtype)}
+        return params | {"bias": bias_init(bias_key, (outputs,), dtype)} if use_bias else params
+
+    def apply(params: PyTree, x: Array) -> Array:
+        x = jnp.asarray(x)
+        channels = _channels(where, x, groups or 1)
+        y = kernel(x, params["kernel"].astype(x.dtype), groups or channels)
+        return y + params["bias"].astype(x.dtype) if use_bias else y
+
+    return stateless(init, apply)
+
+
+def _features(where: str, features: int, groups: int) -> int:
+    checks.integer(where, "groups", groups)
+    if checks.integer(where, "features", features) % groups:
+        raise ValueError(f"{where}: expected features divisible by groups={groups}, got {features}")
+    return int(features)
+
+
+@constructor
+def conv(
+    features: int,
+    kernel_size: PerAxis,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = "SAME",
+    dilation: PerAxis = 1,
+    input_dilation: PerAxis = 1,
+    groups: int = 1,
+    use_bias: bool = True,
+    flip: bool = False,
+    kernel_init: Initializer | None = None,
+    bias_init: Initializer | None = None,
+) -> Layer:
+    r"""Convolution: $y[n, o, f] = b_f + \sum_{t, c} x[n, o s + t d - p, c]\; w[t, c, f]$.
+
+    As everywhere in deep learning this is a cross-correlation; `flip=True` gives the convolution of mathematics.
+
+    Parameters: `kernel` $w$ (*kernel_size, channels / groups, features) and `bias` $b$ (features,).
+
+    Args:
+        features: number of output channels.
+        kernel_size: positions in the window, an int for every spatial axis or one per axis.
+        stride: $s$, an int or one per spatial axis.
+        padding: "SAME" (⌈n / s⌉ outputs), "VALID" (none), "CIRCULAR", "REFLECT", "CAUSAL" (one spatial axis), an
+            int, or an int or pair (low, high) per spatial axis.
+        dilation: $d$, distance between the positions of the window.
+        input_dilation: distance between the inputs; zeros stand between them.
+        groups: into how many independent parts channels and features are cut.
+        use_bias: whether $b$ is added.
+        flip: whether the kernel is reversed along every spatial axis.
+        kernel_init: `initializers.lecun_normal()` unless given: variance 1 / (positions · channels / groups).
+        bias_init: `initializers.zeros` unless given.
+
+    Returns:
+        A layer from (batch, *spatial, channels) to (batch, *outputs, features).
+
+    Raises:
+        ValueError: if `groups` does not divide channels and features, or the window does not fit.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> layer = fnn.conv(16, 3, stride=2)
+        >>> params, state = layer.init(jax.random.key(0), jnp.ones((8, 28, 28, 1)))
+        >>> layer.apply(params, state, jnp.ones((8, 28, 28, 1)))[0].shape, params["kernel"].shape
+        ((8, 14, 14, 16), (3, 3, 1, 16))
+
+    References:
+        LeCun et al., Gradient-based learning applied to document recognition, 1998.
+    """
+
+    def kernel(x: Array, w: Array, groups: int) -> Array:
+        return convolution.conv(
+            x,
+            w,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            input_dilation=input_dilation,
+            groups=groups,
+            flip=flip,
+        )
+
+    features = _features("conv", features, groups)
+    return _layer("conv", features, kernel_size, groups, use_bias, kernel_init, bias_init, kernel)
+
+
+@constructor
+def conv_transpose(
+    features: int,
+    kernel_size: PerAxis,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = "SAME",
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    use_bias: bool = True,
+    kernel_init: Initializer | None = None,
+    bias_init: Initializer | None = None,
+) -> Layer:
+    r"""Transposed convolution, a learned upsampling: $y[n, o s + t d - p, f] \mathrel{+}= x[n, o, c]\; w[t, c, f]$.
+
+    Parameters: `kernel` $w$ (*kernel_size, channels / groups, features) and `bias` $b$ (features,).
+
+    Args:
+        features: number of output channels.
+        kernel_size: positions in the window, an int for every spatial axis or one per axis.
+        stride: $s$: the output is about $s$ times as large.
+        padding: "SAME" ($n s$ outputs), "VALID" ($(n - 1) s + d (k - 1) + 1$ outputs), or how many of these an int,
+            or an int or pair (low, high) per spatial axis, cuts off.
+        dilation: $d$, distance between the positions of the window.
+        groups: into how many independent parts channels and features are cut.
+        use_bias: whether $b$ is added.
+        kernel_init: `initializers.lecun_normal()` unless given.
+        bias_init: `initializers.zeros` unless given.
+
+    Returns:
+        A layer from (batch, *spatial, channels) to (batch, *larger, features).
+
+    Raises:
+        ValueError: if `groups` does not divide channels and features.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> layer = fnn.conv_transpose(3, 4, stride=2)
+        >>> params, state = layer.init(jax.random.key(0), jnp.ones((8, 7, 7, 16)))
+        >>> layer.apply(params, state, jnp.ones((8, 7, 7, 16)))[0].shape
+        (8, 14, 14, 3)
+    """
+
+    def kernel(x: Array, w: Array, groups: int) -> Array:
+        return convolution.conv_transpose(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+    features = _features("conv_transpose", features, groups)
+    return _layer("conv_transpose", features, kernel_size, groups, use_bias, kernel_init, bias_init, kernel)
+
+
+@constructor
+def depthwise_conv(
+    kernel_size: PerAxis,
+    *,
+    multiplier: int = 1,
+    stride: PerAxis = 1,
+    padding: Padding = "SAME",
+    dilation: PerAxis = 1,
+    use_bias: bool = True,
+    flip: bool = False,
+    kernel_init: Initializer | None = None,
+    bias_init: Initializer | None = None,
+) -> Layer:
+    r"""Each channel convolved by itself, into `multiplier` features: `conv` with as many groups as channels.
+
+    Parameters: `kernel` (*kernel_size, 1, channels · multiplier) and `bias` (channels · multiplier,).
+
+    Args:
+        kernel_size: positions in the window, an int for every spatial axis or one per axis.
+        multiplier: features per channel.
+        stride, padding, dilation, use_bias, flip, kernel_init, bias_init: as for `conv`.
+
+    Returns:
+        A layer from (batch, *spatial, channels) to (batch, *outputs, channels · multiplier).
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> params, state = fnn.depthwise_conv(3).init(jax.random.key(0), jnp.ones((8, 28, 28, 16)))
+        >>> params["kernel"].shape
+        (3, 3, 1, 16)
+    """
+    checks.integer("depthwise_conv", "multiplier", multiplier)
+
+    def kernel(x: Array, w: Array, groups: int) -> Array:
+        return convolution.conv(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups, flip=flip)
+
+    return _layer(
+        "depthwise_conv",
+        lambda channels: channels * multiplier,
+        kernel_size,
+        None,
+        use_bias,
+        kernel_init,
+        bias_init,
+        kernel,
+    )
+
+
+@constructor
+def separable_conv(
+    features: int,
+    kernel_size: PerAxis,
+    *,
+    multiplier: int = 1,
+    stride: PerAxis = 1,
+    padding: Padding = "SAME",
+    dilation: PerAxis = 1,
+    use_bias: bool = True,
+    kernel_init: Initializer | None = None,
+    bias_init: Initializer | None = None,
+) -> Layer:
+    r"""A depthwise convolution without bias, then a pointwise one: space first, channels second.
+
+    Parameters: `depthwise` {`kernel`} and `pointwise` {`kernel`, `bias`}.
+
+    Args:
+        features: number of output channels.
+        kernel_size: positions in the window, an int for every spatial axis or one per axis.
+        multiplier: features per channel between the two.
+        stride, padding, dilation: of the depthwise convolution, as for `conv`.
+        use_bias: whether the pointwise convolution adds a bias.
+        kernel_init, bias_init: as for `conv`.
+
+    Returns:
+        A layer from (batch, *spatial, channels) to (batch, *outputs, features).
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> params, state = fnn.separable_conv(32, 3).init(jax.random.key(0), jnp.ones((8, 28, 28, 16)))
+        >>> params["depthwise"]["kernel"].shape, params["pointwise"]["kernel"].shape
+        ((3, 3, 1, 16), (1, 1, 16, 32))
+
+    References:
+        Chollet, Xception: Deep Learning with Depthwise Separable Convolutions, 2017.
+    """
+    depthwise = depthwise_conv(
+        kernel_size,
+        multiplier=multiplier,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        use_bias=False,
+        kernel_init=kernel_init,
+    )
+    pointwise = conv(features, 1, use_bias=use_bias, kernel_init=kernel_init, bias_init=bias_init)
+
+    def init(key: Key, x: Any) -> PyTree:
+        first_key, second_key = jax.random.split(key)
+        first, _ = depthwise.init(first_key, x)
+        middle = jax.eval_shape(lambda p: depthwise.apply(p, (), jnp.zeros(x.shape, x.dtype))[0], first)
+        return {"depthwise": first, "pointwise": pointwise.init(second_key, middle)[0]}
+
+    def apply(params: PyTree, x: Array) -> Array:
+        y, _ = depthwise.apply(params["depthwise"], (), x)
+        return pointwise.apply(params["pointwise"], (), y)[0]
+
+    return stateless(init, apply)
