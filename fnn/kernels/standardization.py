@@ -74,9 +74,18 @@ def averaging(
     return average, count
 
 
-# Per channel of a 128x28x28x32 batch, forward / gradient on one CPU core, ms: this form 1.4 / 1.9; autodiff of the
-# same forward 1.4 / 3.0; shifted sums of x and x^2 1.4 / 2.4; both sums in one variadic reduction 3.9 / 5.3.
-# XLA reads x once per reduction anyway, so centering first costs nothing and is exact for any mean.
+def moments(x: Array, where: Array | None, axes: tuple[int, ...], axis_name: Any) -> tuple[Array, Array]:
+    r"""$E[x] = c + E[d]$ and $Var[x] = E[d^2] - E[d]^2$ with $d = x - c$, for a first, rounded mean $c$.
+
+    A sum of large numbers rounds; those of $d$ do not, and are taken in one pass.
+    """
+    average, _ = averaging(axes, axis_name, x, where)
+    center = average(x)
+    d = x - center
+    offset = average(d)
+    return center + offset, jnp.maximum(average(jnp.square(d)) - jnp.square(offset), 0)
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(5, 6, 7))
 def standardize(
     x: Array,
@@ -89,9 +98,7 @@ def standardize(
     eps_inside_sqrt: bool = True,
 ) -> tuple[Array, Array, Array]:
     r"""$\gamma\,(x - E[x]) / \sqrt{Var[x] + \varepsilon} + \beta$ over `axes`, and $E[x]$, $Var[x]$."""
-    average, _ = averaging(axes, axis_name, x, where)
-    mean = average(x)
-    variance = average(jnp.square(x - mean))
+    mean, variance = moments(x, where, axes, axis_name)
     return (x - mean) * (inverse_deviation(variance, eps, eps_inside_sqrt) * scale) + bias, mean, variance
 
 

@@ -1,0 +1,379 @@
+"""Normalization: against loops, torch and flax; statistics, masks, devices, precision and hard inputs."""
+
+import functools
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from jax.sharding import NamedSharding, PartitionSpec
+
+import fnn
+
+FOUR = ("float32", "bfloat16", "float16", "float64")
+BATCH_FREE = (fnn.layer_norm(), fnn.rms_norm(), fnn.group_norm(2), fnn.instance_norm())
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def batch_norm_loop(x, scale, bias, axes, eps, inside, where):
+    """One feature at a time; `axes` are those of the features."""
+    y, shape = np.empty_like(x), tuple(x.shape[a] for a in axes)
+    mean, variance = np.zeros(shape), np.zeros(shape)
+    moved = np.moveaxis(x, axes, range(len(axes)))
+    counted = np.moveaxis(np.broadcast_to(where, x.shape), axes, range(len(axes)))
+    result = np.moveaxis(y, axes, range(len(axes)))
+    for feature in np.ndindex(*shape):
+        values = moved[feature][counted[feature]]
+        mean[feature], variance[feature] = values.mean(), ((values - values.mean()) ** 2).mean()
+        deviation = np.sqrt(variance[feature] + eps) if inside else np.sqrt(variance[feature]) + eps
+        result[feature] = (moved[feature] - mean[feature]) / deviation * scale[feature] + bias[feature]
+    return y, mean, variance
+
+
+@given(
+    shape_axes=st.sampled_from([((5, 3), (1,)), ((4, 2, 3), (2,)), ((4, 2, 3), (1,)), ((3, 2, 2, 3), (1, 3))]),
+    eps=st.floats(1e-8, 1.0),
+    inside=st.booleans(),
+    masked=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_batch_norm_is_the_formula(x64, shape_axes, eps, inside, masked, seed):
+    shape, axes = shape_axes
+    x, features = draw(*shape, seed=seed) * 3 + 1, tuple(shape[a] for a in axes)
+    scale, bias = draw(*features, seed=seed + 1), draw(*features, seed=seed + 2)
+    where = np.ones((shape[0],) + (1,) * (len(shape) - 1), bool)
+    where[-1] = not masked
+    y, moments = fnn.kernels.batch_norm(x, scale, bias, axis=axes, eps=eps, eps_inside_sqrt=inside, where=where)
+    expected, mean, variance = batch_norm_loop(x, scale, bias, axes, eps, inside, where)
+    np.testing.assert_allclose(y, expected, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(moments.mean, mean, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(moments.variance, variance, rtol=1e-12, atol=1e-12)
+    assert np.all(moments.size == where.sum() * x.size / (shape[0] * mean.size))
+
+
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("masked", [True, False])
+def test_batch_norm_derivatives_of_every_argument(inside, masked):
+    where = np.array([True, True, True, not masked])[:, None, None]
+
+    def outputs(x, scale, bias, eps):
+        y, moments = fnn.kernels.batch_norm(x, scale, bias, eps=eps, eps_inside_sqrt=inside, where=where)
+        return y, moments.mean, moments.variance
+
+    fnn.testing.check_gradients(outputs, draw(4, 2, 3), draw(3), draw(3), np.array(0.3))
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_slope_at_a_constant_batch(x64, inside):
+    # The mathematics has a value: centering, divided by what stands for the deviation.
+    slope = jax.jacobian(lambda x: fnn.kernels.batch_norm(x, eps=0.01, eps_inside_sqrt=inside)[0])(jnp.ones((4, 1)))
+    np.testing.assert_allclose(slope[:, 0, :, 0], (np.eye(4) - 0.25) / (0.1 if inside else 0.01), atol=1e-12)
+
+
+@pytest.mark.parametrize("padding", [0.0, 1e6])
+def test_masked_rows_do_not_count(padding):
+    x = jnp.asarray(draw(6, 3), jnp.float32).at[4:].set(padding)
+    where = jnp.arange(6)[:, None] < 4
+
+    def loss(x, where):
+        y, moments = fnn.kernels.batch_norm(x, where=where)
+        return jnp.sum(y[:4] ** 3) + jnp.sum(moments.mean), (y[:4], moments)
+
+    slope, (y, moments) = jax.grad(loss, has_aux=True)(x, where)
+    expected_slope, (expected, plain) = jax.grad(loss, has_aux=True)(x[:4], None)
+    np.testing.assert_allclose(y, expected, rtol=1e-5)
+    np.testing.assert_allclose(moments.variance, plain.variance, rtol=1e-5)
+    np.testing.assert_allclose(slope[:4], expected_slope, rtol=1e-4, atol=1e-5)
+    assert not slope[4:].any()
+
+
+def test_statistics_do_not_see_what_stands_in_masked_rows():
+    x = jnp.array([[1.0], [3.0], [jnp.nan]])
+    y, moments = fnn.kernels.batch_norm(x, where=jnp.array([[True], [True], [False]]))
+    np.testing.assert_allclose(y[:2], [[-1], [1]], rtol=1e-4)
+    assert moments.variance.item() == 1
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_batch_norm_of_no_row_and_of_one(rows):
+    layer, x = fnn.batch_norm(unbiased=True), jnp.full((rows, 2), 5.0)
+    params, state = layer.init(jax.random.key(0), x)
+    slope, (y, state) = jax.grad(
+        lambda x: ((out := layer.apply(params, state, x, train=True))[0].sum(), out), has_aux=True
+    )(x)
+    assert y.shape == (rows, 2)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((slope, y, state)))
+
+
+def test_nothing_counts():
+    y, moments = fnn.kernels.batch_norm(jnp.ones((3, 2)), where=jnp.zeros((3, 1), bool))
+    assert jnp.isfinite(y).all()
+    assert (moments.mean == 0).all()
+    assert (moments.variance == 0).all()
+    assert (moments.size == 0).all()
+
+
+@pytest.mark.parametrize("function", ["batch_norm", "layer_norm", "group_norm", "instance_norm"])
+def test_large_mean_and_small_variance(function):
+    x = (1e4 + 0.1 * draw(8, 40, 8)).astype(np.float32)
+    options = {"num_groups": 2} if function == "group_norm" else {}
+    axes = {"batch_norm": (0, 1), "layer_norm": 2, "group_norm": (1, 3), "instance_norm": 1}[function]
+    wide = x.astype(np.float64).reshape(8, 40, 2, 4) if options else x.astype(np.float64)
+    expected = (wide - wide.mean(axes, keepdims=True)) / np.sqrt(wide.var(axes, keepdims=True) + 1e-5)
+    y = getattr(fnn.kernels, function)(x, **options)
+    y = y[0] if function == "batch_norm" else y
+    # Half a unit in the last place of 1e4, the error of the mean itself, is 0.005 deviations.
+    np.testing.assert_allclose(y, expected.reshape(x.shape), atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_low_precision_statistics_are_float32(dtype):
+    x = jnp.asarray(3 + 0.5 * draw(20_000, 1), dtype)
+    y, moments = fnn.kernels.batch_norm(x)
+    wide = np.asarray(x, np.float64)
+    assert y.dtype == dtype
+    assert moments.mean.dtype == moments.variance.dtype == jnp.float32
+    np.testing.assert_allclose(moments.mean, wide.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(moments.variance, wide.var(0), rtol=1e-4)
+    big = jnp.asarray([[6e4], [-6e4]], dtype)
+    np.testing.assert_allclose(np.asarray(fnn.kernels.batch_norm(big)[0], np.float32), [[1], [-1]], rtol=1e-2)
+
+
+@pytest.mark.parametrize("eps_inside_sqrt", [True, False])
+def test_inference_equals_training_after_one_fixed_batch(eps_inside_sqrt):
+    layer, x = fnn.batch_norm(eps_inside_sqrt=eps_inside_sqrt), jnp.asarray(5 + 2 * draw(16, 3), jnp.float32)
+    params, state = layer.init(jax.random.key(0), x)
+    params = {"scale": jnp.array([1.0, 2.0, 3.0]), "bias": jnp.array([0.0, 1.0, -1.0])}
+    state, _ = jax.lax.scan(
+        lambda state, _: (layer.apply(params, state, x, train=True)[1], None), state, None, length=300
+    )
+    trained, _ = layer.apply(params, state, x, train=True)
+    inference, unchanged = layer.apply(params, state, x)
+    np.testing.assert_allclose(inference, trained, atol=2e-5)
+    assert unchanged is state
+
+
+def test_decay_multiplies_the_old_value_and_may_be_traced():
+    x = jnp.array([[1.0], [3.0]])
+
+    def running(decay):
+        layer = fnn.batch_norm(decay=decay)
+        params, state = layer.init(jax.random.key(0), x)
+        return layer.apply(params, {"mean": jnp.array([10.0]), "var": jnp.array([5.0])}, x, train=True)[1]
+
+    found = jax.vmap(running)(jnp.array([0.0, 0.25, 1.0]))
+    np.testing.assert_allclose(found["mean"][:, 0], [2, 0.25 * 10 + 0.75 * 2, 10], rtol=1e-6)
+    np.testing.assert_allclose(found["var"][:, 0], [1, 0.25 * 5 + 0.75 * 1, 5], rtol=1e-6)
+
+
+def test_batch_norm_over_a_mapped_axis_is_over_the_whole_batch():
+    layer, x = fnn.batch_norm(axis_name="shards", unbiased=True), jnp.asarray(draw(4, 3, 2), jnp.float32)
+    whole = fnn.batch_norm(unbiased=True)
+    params, state = whole.init(jax.random.key(0), x[0])
+
+    def mapped(x):
+        y, new = jax.vmap(lambda x: layer.apply(params, state, x, train=True), axis_name="shards")(x)
+        return jnp.sum(y**3), (y.reshape(-1, 2), jax.tree.map(lambda leaf: leaf[0], new))
+
+    def at_once(x):
+        y, new = whole.apply(params, state, x.reshape(-1, 2), train=True)
+        return jnp.sum(y**3), (y, new)
+
+    slope, outputs = jax.grad(mapped, has_aux=True)(x)
+    expected_slope, expected = jax.grad(at_once, has_aux=True)(x)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), outputs, expected)
+    np.testing.assert_allclose(slope, expected_slope, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
+def test_batch_norm_on_two_devices():
+    mesh = jax.make_mesh((2,), ("data",))
+    rows, everywhere = PartitionSpec("data"), PartitionSpec()
+    x = jnp.asarray(draw(8, 3), jnp.float32)
+    whole, named = fnn.batch_norm(), fnn.batch_norm(axis_name="data")
+    params, state = whole.init(jax.random.key(0), x)
+
+    def loss(layer, x):
+        y, new = layer.apply(params, state, x, train=True)
+        return jnp.sum(y**3), new
+
+    expected = jax.grad(functools.partial(loss, whole), has_aux=True)(x)
+    sharded = jax.device_put(x, NamedSharding(mesh, rows))
+    by_jit = jax.jit(jax.grad(functools.partial(loss, whole), has_aux=True))(sharded)
+    shard = jax.shard_map(
+        lambda x: (lambda value, new: (jax.lax.psum(value, "data"), new))(*loss(named, x)),
+        mesh=mesh,
+        in_specs=rows,
+        out_specs=(everywhere, everywhere),
+    )
+    by_name = jax.jit(jax.grad(shard, has_aux=True))(sharded)
+    for found in (by_jit, by_name):
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), found, expected)
+
+
+def test_batch_norm_as_torch():
+    torch = pytest.importorskip("torch")
+    x, weight = draw(6, 3, 4).astype(np.float32), draw(6, 3, 4, seed=1).astype(np.float32)
+    theirs, layer = torch.nn.BatchNorm1d(4), fnn.batch_norm(unbiased=True)
+    tx = torch.tensor(np.moveaxis(x, -1, 1), requires_grad=True)
+    ty = theirs(tx)
+    (ty * torch.tensor(np.moveaxis(weight, -1, 1))).sum().backward()
+    params, state = layer.init(jax.random.key(0), x)
+
+    def loss(params, x):
+        y, new = layer.apply(params, state, x, train=True)
+        return jnp.sum(y * weight), (y, new)
+
+    (dparams, dx), (y, new) = jax.grad(loss, (0, 1), has_aux=True)(params, x)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+    close(y, np.moveaxis(ty.detach().numpy(), 1, -1))
+    close(dx, np.moveaxis(tx.grad.numpy(), 1, -1))
+    close(dparams["scale"], theirs.weight.grad.numpy())
+    close(new["mean"], theirs.running_mean.numpy())
+    close(new["var"], theirs.running_var.numpy())
+    close(
+        layer.apply(params, new, x)[0],
+        np.moveaxis(theirs.eval()(torch.tensor(np.moveaxis(x, -1, 1))).detach().numpy(), 1, -1),
+    )
+
+
+def test_norms_as_flax():
+    nn = pytest.importorskip("flax.linen")
+    x = jnp.asarray(draw(3, 4, 5, 6), jnp.float32)
+    batch = nn.BatchNorm(use_running_average=False, momentum=0.9)
+    variables = batch.init(jax.random.key(0), x)
+    y, updated = batch.apply(variables, x, mutable=["batch_stats"])
+    params, state = fnn.batch_norm().init(jax.random.key(0), x)
+    mine, state = fnn.batch_norm().apply(params, state, x, train=True)
+    np.testing.assert_allclose(mine, y, atol=1e-5)
+    np.testing.assert_allclose(state["var"], updated["batch_stats"]["var"], rtol=1e-5)
+    for mine, theirs in (
+        (fnn.layer_norm(), nn.LayerNorm(epsilon=1e-5)),
+        (fnn.layer_norm(axis=(1, 2, 3)), nn.LayerNorm(epsilon=1e-5, reduction_axes=(1, 2, 3))),
+        (fnn.rms_norm(), nn.RMSNorm()),
+        (fnn.group_norm(3), nn.GroupNorm(3, epsilon=1e-5)),
+        (fnn.instance_norm(), nn.InstanceNorm(epsilon=1e-5)),
+    ):
+        params, state = mine.init(jax.random.key(0), x)
+        expected, _ = theirs.init_with_output(jax.random.key(0), x)
+        np.testing.assert_allclose(mine.apply(params, state, x)[0], expected, atol=1e-5, err_msg=mine.name)
+
+
+def test_batch_free_norms_as_torch():
+    torch = pytest.importorskip("torch")
+    x = draw(3, 5, 6).astype(np.float32)
+    first = torch.tensor(np.moveaxis(x, -1, 1))
+    for mine, theirs, channels_first in (
+        (fnn.layer_norm(), torch.nn.LayerNorm(6), False),
+        (fnn.rms_norm(), torch.nn.RMSNorm(6, eps=1e-6), False),
+        (fnn.group_norm(2), torch.nn.GroupNorm(2, 6), True),
+        (fnn.instance_norm(), torch.nn.InstanceNorm1d(6), True),
+    ):
+        params, state = mine.init(jax.random.key(0), x)
+        expected = theirs(first if channels_first else torch.tensor(x)).detach().numpy()
+        expected = np.moveaxis(expected, 1, -1) if channels_first else expected
+        np.testing.assert_allclose(mine.apply(params, state, x)[0], expected, atol=1e-5, err_msg=mine.name)
+
+
+@pytest.mark.parametrize("layer", [fnn.batch_norm(), *BATCH_FREE], ids=str)
+def test_constant_and_extreme_inputs(layer):
+    """Values and slopes are finite for zeros, constants, subnormals and ±1e4, in four dtypes."""
+    with jax.enable_x64(True):
+        for dtype in FOUR:
+            rows = [np.zeros((3, 4)), np.full((3, 4), 7.0), np.full((3, 4), 1e-40), 1e4 * np.sign(draw(3, 4))]
+            x = jnp.asarray(np.stack(rows), dtype)
+            params, state = layer.init(jax.random.key(0), x)
+
+            def loss(params, x, state=state):
+                y, new = layer.apply(params, state, x, train=True)
+                return jnp.sum(y * jnp.asarray(draw(4, 3, 4), y.dtype)), (y, new)
+
+            slopes, outputs = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(params, x)
+            for leaf in jax.tree.leaves((slopes, outputs)):
+                assert jnp.isfinite(leaf).all(), dtype
+            assert outputs[0].dtype == x.dtype
+
+
+@pytest.mark.parametrize(
+    "layer", [fnn.batch_norm(), fnn.batch_norm(axis=1, eps_inside_sqrt=False, unbiased=True), *BATCH_FREE], ids=str
+)
+def test_norms_keep_the_protocol(layer):
+    fnn.testing.check_layer(layer, jnp.asarray(draw(3, 4, 6), jnp.float32))
+
+
+def test_second_derivatives_of_the_batch_free_norms():
+    def outputs(x, scale, bias):
+        return (
+            fnn.kernels.layer_norm(x, scale, bias),
+            fnn.kernels.rms_norm(x, scale),
+            fnn.kernels.group_norm(x, scale, bias, num_groups=2),
+            fnn.kernels.instance_norm(x, scale, bias),
+        )
+
+    fnn.testing.check_gradients(outputs, draw(2, 3, 4), draw(4), draw(4))
+
+
+def test_eps_may_be_traced():
+    x = jnp.asarray(draw(4, 6), jnp.float32)
+
+    def output(eps, make):
+        layer = make(eps=eps)
+        params, state = layer.init(jax.random.key(0), x)
+        return layer.apply(params, state, x, train=True)[0]
+
+    for make in (fnn.batch_norm, fnn.layer_norm, fnn.rms_norm, functools.partial(fnn.group_norm, 2)):
+        found = jax.vmap(functools.partial(output, make=make))(jnp.array([0.1, 1.0]))
+        np.testing.assert_allclose(found[1], output(1.0, make), rtol=1e-6)
+
+
+def test_scale_and_bias_can_be_left_out():
+    x = jnp.ones((2, 3, 4))
+    for make in (fnn.batch_norm, fnn.layer_norm, fnn.instance_norm, functools.partial(fnn.group_norm, 2)):
+        assert make(use_scale=False, use_bias=False).init(jax.random.key(0), x)[0] == ()
+        assert set(make(use_scale=False).init(jax.random.key(0), x)[0]) == {"bias"}
+        assert set(make(use_bias=False).init(jax.random.key(0), x)[0]) == {"scale"}
+    assert fnn.rms_norm(use_scale=False).init(jax.random.key(0), x)[0] == ()
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (lambda: fnn.batch_norm(decay=1.5), ValueError, r"batch_norm: expected decay in \[0, 1\], got 1.5"),
+        (lambda: fnn.batch_norm(eps=-1e-5), ValueError, "batch_norm: expected eps in"),
+        (lambda: fnn.batch_norm(axis=1.0), TypeError, "batch_norm: expected axis to be a Python int"),
+        (lambda: fnn.layer_norm(eps=-1.0), ValueError, "layer_norm: expected eps in"),
+        (lambda: fnn.group_norm(2.5), TypeError, "group_norm: expected num_groups to be a Python int"),
+        (lambda: fnn.group_norm(0), ValueError, "group_norm: expected num_groups >= 1, got 0"),
+    ],
+)
+def test_wrong_arguments(build, error, message):
+    with pytest.raises(error, match=message):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("layer", "first", "then", "error", "message"),
+    [
+        (fnn.batch_norm(), (4, 3), (4, 5), ValueError, "batch_norm: expected 3 features, as initialised, got 5"),
+        (fnn.layer_norm(), (4, 3), (4, 5), ValueError, "layer_norm: expected 3 features, as initialised, got 5"),
+        (fnn.batch_norm(axis=2), (4, 3, 2), (4, 3), ValueError, "batch_norm: expected x with an axis 2"),
+        (fnn.batch_norm(axis=(1, -1)), (4, 3), (4, 3), ValueError, "batch_norm: expected axis to name distinct axes"),
+        (fnn.group_norm(2), (4, 3), (4, 3), ValueError, "channels divisible by num_groups=2"),
+        (fnn.instance_norm(), (4, 3), (4, 3), ValueError, "instance_norm: expected x of shape"),
+    ],
+)
+def test_wrong_inputs(layer, first, then, error, message):
+    params, state = layer.init(jax.random.key(0), jax.ShapeDtypeStruct(first, jnp.float32))
+    with pytest.raises(error, match=message):
+        layer.apply(params, state, jnp.ones(then), train=True)
+
+
+def test_integer_input():
+    for layer in (fnn.batch_norm(), *BATCH_FREE):
+        with pytest.raises(TypeError, match=r"expected x to be floating-point, got int32.*astype"):
+            layer.init(jax.random.key(0), jnp.ones((2, 3, 4), int))
