@@ -1,0 +1,169 @@
+"""Adafactor: a second moment kept as its rows and columns."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.optim.gradient_descent import ema
+from fnn.optim.layerwise import clip_by_block_rms, scale_by_param_block_rms
+from fnn.optim.learning_rate import scale, scale_by_learning_rate
+from fnn.optim.leaves import counter, increment, leafwise, square
+from fnn.optim.transform import Transform, chain
+from fnn.optim.wrappers import add_decayed_weights
+from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule, Shape
+
+__all__ = ["FactoredState", "adafactor", "scale_by_factored_rms"]
+
+
+class FactoredState(NamedTuple):
+    """Steps made; row and column means of factored leaves; the second moment of the others."""
+
+    count: Array
+    v_row: PyTree
+    v_col: PyTree
+    v: PyTree
+
+
+def _factored_axes(shape: Shape, factored: bool, min_dim_size_to_factor: int) -> tuple[int, int] | None:
+    """The second largest and the largest axis, if both are large enough."""
+    axes = sorted(range(len(shape)), key=shape.__getitem__)[-2:]
+    if not factored or len(axes) < 2 or shape[axes[0]] < min_dim_size_to_factor:
+        return None
+    return axes[0], axes[1]
+
+
+def _factored(
+    g: Array, v_row: Array, v_col: Array, v: Array, *, epsilon: Any, beta: Any, **options: Any
+) -> tuple[Array, Array, Array, Array]:
+    squared = jnp.real(square(g)) + epsilon
+    axes = _factored_axes(g.shape, **options)
+    if axes is None:
+        v = beta * v + (1 - beta) * squared.astype(v.dtype)
+        return g * v**-0.5, v_row, v_col, v
+    small, large = axes
+    v_row = beta * v_row + (1 - beta) * squared.mean(large).astype(v_row.dtype)
+    v_col = beta * v_col + (1 - beta) * squared.mean(small).astype(v_col.dtype)
+    rows = v_row / v_row.mean(small - 1 if small > large else small, keepdims=True)
+    u = g * jnp.expand_dims(rows**-0.5, large) * jnp.expand_dims(v_col**-0.5, small)
+    return u, v_row, v_col, v
+
+
+def scale_by_factored_rms(
+    factored: bool = True,
+    decay_rate: ArrayLike = 0.8,
+    step_offset: ArrayLike = 0,
+    min_dim_size_to_factor: int = 128,
+    epsilon: ArrayLike = 1e-30,
+) -> Transform:
+    r"""Divide by a root mean square of rank one.
+
+    With $R$, $C$ the averages of the row and column means of $g^2 + \epsilon$ at the decay $1 - t^{-c}$,
+    $u = g \sqrt{\mathrm{mean}(R)/(R\,C^\top)}$.
+
+    Args:
+        factored: False keeps the whole second moment of every leaf.
+        decay_rate: $c$, at least 0.
+        step_offset: steps to subtract from the count, for fine-tuning.
+        min_dim_size_to_factor: leaves whose second largest axis is shorter keep their whole second moment.
+        epsilon: $\epsilon$, above 0.
+
+    Raises:
+        ValueError: if `decay_rate` is negative or `epsilon` not positive.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.scale_by_factored_rms(min_dim_size_to_factor=2)
+        >>> state = rule.init(jnp.ones((3, 5)))
+        >>> state.v_row.shape, state.v_col.shape
+        ((3,), (5,))
+
+    References:
+        Shazeer and Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost, 2018.
+    """
+    checks.in_range("scale_by_factored_rms", "decay_rate", decay_rate, 0)
+    checks.in_range("scale_by_factored_rms", "epsilon", epsilon, 0, open="low")
+    least = checks.integer("scale_by_factored_rms", "min_dim_size_to_factor", min_dim_size_to_factor)
+    options = {"factored": factored, "min_dim_size_to_factor": least}
+    step = leafwise(_factored, one_shape=False, epsilon=epsilon, **options)
+
+    def empty(leaf: Any, part: str) -> Array:
+        axes, shape = _factored_axes(leaf.shape, **options), [1]
+        if axes is None and part == "v":
+            shape = list(leaf.shape)
+        elif axes is not None and part != "v":
+            shape = list(leaf.shape)
+            del shape[axes[1] if part == "row" else axes[0]]
+        return jnp.zeros(shape, leaf.dtype)
+
+    def init(params: PyTree) -> FactoredState:
+        parts = (jax.tree.map(lambda leaf: empty(leaf, part), params) for part in ("row", "col", "v"))
+        return FactoredState(counter(), *parts)
+
+    def update(
+        updates: PyTree, state: FactoredState, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, FactoredState]:
+        dtype = jnp.result_type(float)
+        t = (state.count - step_offset + 1).astype(dtype)
+        beta = 1 - t ** -jnp.asarray(decay_rate, dtype)
+        updates, *parts = step(updates, state.v_row, state.v_col, state.v, beta=beta)
+        return updates, FactoredState(increment(state.count), *parts)
+
+    return Transform(init, update)
+
+
+def adafactor(
+    learning_rate: ScalarOrSchedule | None = None,
+    min_dim_size_to_factor: int = 128,
+    decay_rate: ArrayLike = 0.8,
+    decay_offset: ArrayLike = 0,
+    multiply_by_parameter_scale: bool = True,
+    clipping_threshold: ArrayLike | None = 1.0,
+    momentum: ArrayLike | None = None,
+    dtype_momentum: DType = jnp.float32,
+    weight_decay_rate: ScalarOrSchedule | None = None,
+    eps: ArrayLike = 1e-30,
+    factored: bool = True,
+    weight_decay_mask: Any = None,
+) -> Transform:
+    r"""Adafactor: steps relative to the size of the parameters, with little memory.
+
+    $\theta \leftarrow \theta - \alpha \max(10^{-3}, \mathrm{rms}(\theta))\, u/\max(1, \mathrm{rms}(u)/d)$
+    with $u$ of `scale_by_factored_rms`.
+
+    Args:
+        learning_rate: $\alpha$, a scalar or a schedule; None for 1.
+        min_dim_size_to_factor: leaves whose second largest axis is shorter keep their whole second moment.
+        decay_rate: $c$ in the decay $1 - t^{-c}$.
+        decay_offset: steps to subtract from the count, for fine-tuning.
+        multiply_by_parameter_scale: whether the step is relative to the size of the parameters.
+        clipping_threshold: $d$; None does not clip.
+        momentum: decay of an average of steps; None for none.
+        dtype_momentum: its dtype.
+        weight_decay_rate: $\lambda$: decoupled decay, not multiplied by the learning rate. None for none.
+        eps: added to the squared gradient.
+        factored: False keeps the whole second moment of every leaf.
+        weight_decay_mask: which leaves decay: a tree of booleans or a function params -> tree.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.adafactor(1e-2)
+
+    References:
+        Shazeer and Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost, 2018.
+    """
+    parts = [scale_by_factored_rms(factored, decay_rate, decay_offset, min_dim_size_to_factor, eps)]
+    if clipping_threshold is not None:
+        parts.append(clip_by_block_rms(clipping_threshold))
+    if learning_rate is not None:
+        parts.append(scale_by_learning_rate(learning_rate, flip_sign=False))
+    if multiply_by_parameter_scale:
+        parts.append(scale_by_param_block_rms())
+    if momentum is not None:
+        parts.append(ema(momentum, False, dtype_momentum))
+    if weight_decay_rate is not None:
+        parts.append(add_decayed_weights(weight_decay_rate, weight_decay_mask))
+    return chain(*parts, scale(-1))

@@ -1,0 +1,377 @@
+"""Adam and its nearest kin: moments of the gradient, corrected for their start at zero."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.optim.learning_rate import scale_by_learning_rate
+from fnn.optim.leaves import correction, counter, full_like, increment, leafwise, root, square
+from fnn.optim.transform import Transform, chain
+from fnn.optim.wrappers import add_decayed_weights
+from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
+
+__all__ = [
+    "ScaleByAdamState",
+    "ScaleByAmsgradState",
+    "adam",
+    "adamw",
+    "amsgrad",
+    "nadam",
+    "nadamw",
+    "scale_by_adam",
+    "scale_by_amsgrad",
+]
+
+
+class ScaleByAdamState(NamedTuple):
+    """Steps made, the average of gradients and that of squared gradients."""
+
+    count: Array
+    mu: PyTree
+    nu: PyTree
+
+
+def check_moments(where: str, b1: Any, b2: Any, **at_least_zero: Any) -> None:
+    """Require decays in [0, 1) and every epsilon at least 0."""
+    checks.in_range(where, "b1", b1, 0, 1, open="high")
+    checks.in_range(where, "b2", b2, 0, 1, open="high")
+    for name, value in at_least_zero.items():
+        checks.in_range(where, name, value, 0)
+
+
+def ratio(m: Array, v: Array, eps: Any, eps_root: Any = 0) -> Array:
+    """$m/(\\sqrt{v + \\epsilon_r} + \\epsilon)$; 0 where both are 0, whatever the epsilons."""
+    below = root(v + eps_root) + eps
+    return m / jnp.where(below == 0, 1, below)
+
+
+def corrections(count: Array, b1: Any, b2: Any, nesterov: bool) -> dict[str, Array]:
+    """What the averages are multiplied with at this step; `ahead` is that of the next step's mean."""
+    now = {"c1": correction(b1, count), "c2": correction(b2, count)}
+    return {**now, "ahead": correction(b1, increment(count))} if nesterov else now
+
+
+def mean_ahead(g: Array, m: Array, *, b1: Any, c1: Any, ahead: Any = None) -> Array:
+    """The corrected mean, or with Nesterov's step ahead its next value if the gradient stays."""
+    return c1 * m if ahead is None else b1 * (ahead * m) + (1 - b1) * (c1 * g)
+
+
+def _adam(
+    g: Array, m: Array, v: Array, *, b1: Any, b2: Any, eps: Any, eps_root: Any, eps_hat: bool, **at: Any
+) -> tuple[Array, Array, Array]:
+    m = b1 * m + (1 - b1) * g
+    v = b2 * v + (1 - b2) * square(g)
+    c2 = at.pop("c2", 1)
+    mean = mean_ahead(g, m, b1=b1, **at) if at else m
+    if eps_hat:
+        return ratio(mean, v, eps, eps_root) / jnp.sqrt(c2), m, v
+    return ratio(mean, c2 * v, eps, eps_root), m, v
+
+
+def scale_by_adam(
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    mu_dtype: DType | None = None,
+    *,
+    nesterov: bool = False,
+    bias_correction: bool = True,
+    eps_hat: bool = False,
+) -> Transform:
+    r"""Divide the mean of gradients by their root mean square:
+
+    $m \leftarrow \beta_1 m + (1 - \beta_1) g$, $v \leftarrow \beta_2 v + (1 - \beta_2) g^2$,
+    $u = \hat m/(\sqrt{\hat v + \epsilon_r} + \epsilon)$ with $\hat m = m/(1 - \beta_1^t)$,
+    $\hat v = v/(1 - \beta_2^t)$.
+
+    Args:
+        b1: $\beta_1$, in [0, 1).
+        b2: $\beta_2$, in [0, 1).
+        eps: $\epsilon$.
+        eps_root: $\epsilon_r$.
+        mu_dtype: dtype of $m$; that of the parameters by default.
+        nesterov: $\hat m = \beta_1 m/(1 - \beta_1^{t+1}) + (1 - \beta_1) g/(1 - \beta_1^t)$.
+        bias_correction: False takes $\hat m = m$, $\hat v = v$.
+        eps_hat: the paper's second form, $u = \hat m \sqrt{1 - \beta_2^t}/(\sqrt{v + \epsilon_r} + \epsilon)$.
+
+    Raises:
+        ValueError: if a decay is outside [0, 1) or an epsilon negative, or for `nesterov` or `eps_hat` without
+            `bias_correction`.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.scale_by_adam(eps=0.0)
+        >>> rule.update(jnp.array([-4.0]), rule.init(jnp.ones(1)))[0].round(3).tolist()
+        [-1.0]
+    """
+    check_moments("scale_by_adam", b1, b2, eps=eps, eps_root=eps_root)
+    if (nesterov or eps_hat) and not bias_correction:
+        raise ValueError("scale_by_adam: nesterov and eps_hat are forms of the bias correction; leave it on")
+    step = leafwise(_adam, b1=b1, b2=b2, eps=eps, eps_root=eps_root, eps_hat=eps_hat)
+
+    def init(params: PyTree) -> ScaleByAdamState:
+        return ScaleByAdamState(counter(), full_like(params, dtype=mu_dtype), full_like(params))
+
+    def update(
+        updates: PyTree, state: ScaleByAdamState, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, ScaleByAdamState]:
+        count = increment(state.count)
+        at = corrections(count, b1, b2, nesterov) if bias_correction else {}
+        updates, mu, nu = step(updates, state.mu, state.nu, **at)
+        return updates, ScaleByAdamState(count, mu, nu)
+
+    return Transform(init, update)
+
+
+def adam(
+    learning_rate: ScalarOrSchedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    mu_dtype: DType | None = None,
+    *,
+    nesterov: bool = False,
+    bias_correction: bool = True,
+    eps_hat: bool = False,
+) -> Transform:
+    r"""Adam: the mean of gradients, divided by their root mean square.
+
+    $\theta \leftarrow \theta - \alpha \hat m/(\sqrt{\hat v + \epsilon_r} + \epsilon)$, see `scale_by_adam`.
+
+    Args:
+        learning_rate: $\alpha$, a scalar or a schedule.
+        b1: decay of the mean $m$ of gradients, in [0, 1).
+        b2: decay of the mean $v$ of squared gradients, in [0, 1).
+        eps: $\epsilon$.
+        eps_root: $\epsilon_r$.
+        mu_dtype: dtype of $m$; that of the parameters by default.
+        nesterov: look one step ahead.
+        bias_correction: whether the means are corrected for their start at zero.
+        eps_hat: the paper's second form, where the correction multiplies the rate.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.adam(1e-3)
+
+    References:
+        Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015.
+    """
+    scaled = scale_by_adam(
+        b1,
+        b2,
+        eps,
+        eps_root,
+        mu_dtype,
+        nesterov=nesterov,
+        bias_correction=bias_correction,
+        eps_hat=eps_hat,
+    )
+    return chain(scaled, scale_by_learning_rate(learning_rate))
+
+
+def adamw(
+    learning_rate: ScalarOrSchedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    mu_dtype: DType | None = None,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    mask: Any = None,
+    *,
+    nesterov: bool = False,
+) -> Transform:
+    r"""Adam with decoupled weight decay.
+
+    $\theta \leftarrow \theta - \alpha (\hat m/(\sqrt{\hat v + \epsilon_r} + \epsilon) + \lambda\theta)$.
+
+    Args:
+        learning_rate: $\alpha$, a scalar or a schedule.
+        b1: decay of the mean $m$ of gradients, in [0, 1).
+        b2: decay of the mean $v$ of squared gradients, in [0, 1).
+        eps: $\epsilon$.
+        eps_root: $\epsilon_r$.
+        mu_dtype: dtype of $m$; that of the parameters by default.
+        weight_decay: $\lambda$, a scalar or a schedule; it is multiplied by the learning rate.
+        mask: which leaves decay: a tree of booleans or a function params -> tree.
+        nesterov: look one step ahead.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.adamw(1e-3, weight_decay=1e-2)
+
+    References:
+        Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019.
+    """
+    return chain(
+        scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+def nadam(
+    learning_rate: ScalarOrSchedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    mu_dtype: DType | None = None,
+) -> Transform:
+    r"""Adam with Nesterov momentum, `adam(…, nesterov=True)`.
+
+    $\hat m = \beta_1 m/(1 - \beta_1^{t+1}) + (1 - \beta_1) g/(1 - \beta_1^t)$.
+
+    Args: those of `adam`.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.nadam(1e-3)
+
+    References:
+        Dozat, Incorporating Nesterov Momentum into Adam, 2016.
+    """
+    return adam(learning_rate, b1, b2, eps, eps_root, mu_dtype, nesterov=True)
+
+
+def nadamw(
+    learning_rate: ScalarOrSchedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    mu_dtype: DType | None = None,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    mask: Any = None,
+) -> Transform:
+    r"""Decoupled weight decay with Nesterov momentum, `adamw(…, nesterov=True)`.
+
+    Args: those of `adamw`.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.nadamw(1e-3)
+
+    References:
+        Dozat, Incorporating Nesterov Momentum into Adam, 2016.
+        Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019.
+    """
+    return adamw(learning_rate, b1, b2, eps, eps_root, mu_dtype, weight_decay, mask, nesterov=True)
+
+
+class ScaleByAmsgradState(NamedTuple):
+    """Adam's state and the largest average of squared gradients so far."""
+
+    count: Array
+    mu: PyTree
+    nu: PyTree
+    nu_max: PyTree
+
+
+def _amsgrad(
+    g: Array, m: Array, v: Array, largest: Array, *, b1: Any, b2: Any, eps: Any, eps_root: Any, **at: Any
+) -> tuple[Array, ...]:
+    m = b1 * m + (1 - b1) * g
+    v = b2 * v + (1 - b2) * square(g)
+    largest = jnp.maximum(largest, at["before"] * v)
+    u = ratio(at["c1"] * m, at["after"] * largest, at["hat"] * eps, eps_root)
+    return u, m, v, largest
+
+
+def scale_by_amsgrad(
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    mu_dtype: DType | None = None,
+    bias_correction_mu: bool = True,
+    bias_correction_nu: bool = True,
+    *,
+    max_over: str = "corrected",
+    eps_hat: bool = False,
+) -> Transform:
+    r"""Adam with a denominator that never shrinks.
+
+    $u = \hat m/(\sqrt{v_{max} + \epsilon_r} + \epsilon)$, $v_{max} \leftarrow \max(v_{max}, \hat v)$.
+
+    Args:
+        b1: decay of the mean $m$ of gradients, in [0, 1).
+        b2: decay of the mean $v$ of squared gradients, in [0, 1).
+        eps: $\epsilon$.
+        eps_root: $\epsilon_r$.
+        mu_dtype: dtype of $m$; that of the parameters by default.
+        bias_correction_mu: False takes $\hat m = m$ (the paper).
+        bias_correction_nu: False takes $\hat v = v$ (the paper).
+        max_over: "corrected" as above (optax); "raw" takes $v_{max} \leftarrow \max(v_{max}, v)$ and corrects it
+            afterwards, $v_{max}/(1 - \beta_2^t)$ (torch, Keras).
+        eps_hat: the second form of Adam's paper, $\epsilon/\sqrt{1 - \beta_2^t}$ in the place of $\epsilon$.
+
+    Raises:
+        ValueError: if a decay is outside [0, 1), an epsilon negative or `max_over` another word.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.scale_by_amsgrad(eps=0.0)
+        >>> rule.update(jnp.array([-4.0]), rule.init(jnp.ones(1)))[0].round(3).tolist()
+        [-1.0]
+    """
+    check_moments("scale_by_amsgrad", b1, b2, eps=eps, eps_root=eps_root)
+    checks.one_of("scale_by_amsgrad", "max_over", max_over, ("corrected", "raw"))
+    step = leafwise(_amsgrad, b1=b1, b2=b2, eps=eps, eps_root=eps_root)
+
+    def init(params: PyTree) -> ScaleByAmsgradState:
+        mu = full_like(params, dtype=mu_dtype)
+        return ScaleByAmsgradState(counter(), mu, full_like(params), full_like(params))
+
+    def update(
+        updates: PyTree, state: ScaleByAmsgradState, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, ScaleByAmsgradState]:
+        count = increment(state.count)
+        one = jnp.ones([], jnp.float32)
+        c1 = correction(b1, count) if bias_correction_mu else one
+        c2 = correction(b2, count) if bias_correction_nu else one
+        before, after = (c2, one) if max_over == "corrected" else (one, c2)
+        hat = jnp.sqrt(c2) if eps_hat else one
+        updates, mu, nu, nu_max = step(
+            updates, state.mu, state.nu, state.nu_max, c1=c1, before=before, after=after, hat=hat
+        )
+        return updates, ScaleByAmsgradState(count, mu, nu, nu_max)
+
+    return Transform(init, update)
+
+
+def amsgrad(
+    learning_rate: ScalarOrSchedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    mu_dtype: DType | None = None,
+    bias_correction_mu: bool = True,
+    bias_correction_nu: bool = True,
+    *,
+    max_over: str = "corrected",
+) -> Transform:
+    r"""AMSGrad: Adam with a denominator that never shrinks.
+
+    $\theta \leftarrow \theta - \alpha \hat m/(\sqrt{v_{max} + \epsilon_r} + \epsilon)$, see
+    `scale_by_amsgrad`.
+
+    Args: $\alpha$, a scalar or a schedule; the others are those of `scale_by_amsgrad`.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.amsgrad(1e-3, max_over="raw")
+
+    References:
+        Reddi et al., On the Convergence of Adam and Beyond, 2018.
+    """
+    scaled = scale_by_amsgrad(
+        b1, b2, eps, eps_root, mu_dtype, bias_correction_mu, bias_correction_nu, max_over=max_over
+    )
+    return chain(scaled, scale_by_learning_rate(learning_rate))

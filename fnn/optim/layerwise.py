@@ -1,0 +1,210 @@
+"""Steps sized layer by layer, by the norm of the parameters: LARS, LAMB."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.optim.adam import scale_by_adam
+from fnn.optim.gradient_descent import trace
+from fnn.optim.learning_rate import scale_by_learning_rate
+from fnn.optim.leaves import leafwise, need_params, root, square
+from fnn.optim.transform import EmptyState, Transform, chain
+from fnn.optim.wrappers import add_decayed_weights, masked
+from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
+
+__all__ = ["clip_by_block_rms", "lamb", "lars", "scale_by_param_block_rms", "scale_by_trust_ratio"]
+
+
+def _norm(x: Array) -> Array:
+    return root(jnp.sum(jnp.real(square(x))))
+
+
+def _rms(x: Array) -> Array:
+    return root(jnp.mean(jnp.real(square(x)))) if x.size else jnp.zeros([], jnp.finfo(x.dtype).dtype)
+
+
+def _trust(g: Array, p: Array, *, min_norm: Any, trust_coefficient: Any, eps: Any) -> tuple[Array]:
+    of_params, of_update = jnp.maximum(_norm(p), min_norm), jnp.maximum(_norm(g), min_norm)
+    still = (of_params == 0) | (of_update == 0)
+    trust = trust_coefficient * of_params / jnp.where(still, 1, of_update + eps)
+    return (g * jnp.where(still, 1, trust),)
+
+
+def _stateless_rule(where: str, rule: Any, needs_params: bool, **constants: Any) -> Transform:
+    step = leafwise(rule, **constants)
+
+    def update(
+        updates: PyTree, state: EmptyState, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, EmptyState]:
+        trees = (updates, need_params(where, params)) if needs_params else (updates,)
+        return step(*trees)[0], state
+
+    return Transform(lambda params: EmptyState(), update)
+
+
+def scale_by_trust_ratio(
+    min_norm: ArrayLike = 0.0, trust_coefficient: ArrayLike = 1.0, eps: ArrayLike = 0.0
+) -> Transform:
+    r"""Make the step of each leaf proportional to its norm.
+
+    $u = \eta\,\|\theta\|/(\|g\| + \epsilon)\; g$, and $u = g$ where a norm is 0.
+
+    Args:
+        min_norm: least value of both norms.
+        trust_coefficient: $\eta$.
+        eps: $\epsilon$.
+
+    Raises:
+        ValueError: at the update, without the parameters.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.scale_by_trust_ratio()
+        >>> rule.update(jnp.array([2.0]), rule.init(None), jnp.array([8.0]))[0].tolist()
+        [8.0]
+
+    References:
+        You et al., Large Batch Training of Convolutional Networks, 2017.
+    """
+    checks.in_range("scale_by_trust_ratio", "min_norm", min_norm, 0)
+    checks.in_range("scale_by_trust_ratio", "eps", eps, 0)
+    return _stateless_rule(
+        "scale_by_trust_ratio",
+        _trust,
+        True,
+        min_norm=min_norm,
+        trust_coefficient=trust_coefficient,
+        eps=eps,
+    )
+
+
+def scale_by_param_block_rms(min_scale: ArrayLike = 1e-3) -> Transform:
+    r"""Multiply each leaf by the root mean square of its parameters: $u = \max(\mathrm{rms}(\theta), s)\, g$.
+
+    Args:
+        min_scale: $s$.
+
+    Raises:
+        ValueError: at the update, without the parameters.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.scale_by_param_block_rms()
+        >>> rule.update(jnp.array([2.0]), rule.init(None), jnp.array([8.0]))[0].tolist()
+        [16.0]
+    """
+    return _stateless_rule(
+        "scale_by_param_block_rms",
+        lambda g, p, *, min_scale: (g * jnp.maximum(_rms(p), min_scale),),
+        True,
+        min_scale=min_scale,
+    )
+
+
+def clip_by_block_rms(threshold: ArrayLike) -> Transform:
+    r"""Shrink each leaf to a root mean square of at most $d$: $u = g/\max(1, \mathrm{rms}(g)/d)$.
+
+    Args:
+        threshold: $d$, above 0.
+
+    Raises:
+        ValueError: if `threshold` is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.clip_by_block_rms(1.0)
+        >>> rule.update(jnp.array([4.0, -4.0]), rule.init(None))[0].tolist()
+        [1.0, -1.0]
+
+    References:
+        Shazeer and Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost, 2018.
+    """
+    checks.in_range("clip_by_block_rms", "threshold", threshold, 0, open="low")
+    return _stateless_rule(
+        "clip_by_block_rms",
+        lambda g, *, threshold: (g / jnp.maximum(1, _rms(g) / threshold),),
+        False,
+        threshold=threshold,
+    )
+
+
+def lamb(
+    learning_rate: ScalarOrSchedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-6,
+    eps_root: ArrayLike = 0.0,
+    weight_decay: ScalarOrSchedule = 0.0,
+    mask: Any = None,
+) -> Transform:
+    r"""LAMB: Adam with one step length per leaf.
+
+    $r = \hat m/(\sqrt{\hat v} + \epsilon) + \lambda\theta$, one step length per leaf:
+    $\theta \leftarrow \theta - \alpha \|\theta\|/\|r\|\; r$.
+
+    Args:
+        learning_rate: $\alpha$, a scalar or a schedule.
+        b1: decay of the mean $m$ of gradients, in [0, 1).
+        b2: decay of the mean $v$ of squared gradients, in [0, 1).
+        eps: $\epsilon$.
+        eps_root: added under the root.
+        weight_decay: $\lambda$, a scalar or a schedule.
+        mask: which leaves decay: a tree of booleans or a function params -> tree.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.lamb(1e-3)
+
+    References:
+        You et al., Large Batch Optimization for Deep Learning: Training BERT in 76 minutes, 2020.
+    """
+    return chain(
+        scale_by_adam(b1, b2, eps, eps_root),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_trust_ratio(),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+def lars(
+    learning_rate: ScalarOrSchedule,
+    weight_decay: ScalarOrSchedule = 0.0,
+    weight_decay_mask: Any = True,
+    trust_coefficient: ArrayLike = 0.001,
+    eps: ArrayLike = 0.0,
+    trust_ratio_mask: Any = True,
+    momentum: ArrayLike = 0.9,
+    nesterov: bool = False,
+) -> Transform:
+    r"""LARS: momentum with one step length per leaf.
+
+    $r = g + \lambda\theta$, $v \leftarrow \beta v - \alpha\eta \|\theta\|/(\|r\| + \epsilon)\; r$,
+    $\theta \leftarrow \theta + v$.
+
+    Args:
+        learning_rate: $\alpha$, a scalar or a schedule.
+        weight_decay: $\lambda$, a scalar or a schedule.
+        weight_decay_mask: which leaves decay: a boolean, a tree of booleans or a function params -> tree.
+        trust_coefficient: $\eta$.
+        eps: $\epsilon$.
+        trust_ratio_mask: which leaves are rescaled.
+        momentum: $\beta$, in [0, 1].
+        nesterov: step along $\beta v - …$, one look ahead.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.lars(0.1)
+
+    References:
+        You et al., Large Batch Training of Convolutional Networks, 2017.
+    """
+    trusted = scale_by_trust_ratio(trust_coefficient=trust_coefficient, eps=eps)
+    return chain(
+        add_decayed_weights(weight_decay, weight_decay_mask),
+        masked(trusted, trust_ratio_mask),
+        scale_by_learning_rate(learning_rate),
+        trace(momentum, nesterov),
+    )

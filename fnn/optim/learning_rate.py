@@ -1,0 +1,95 @@
+"""Steps against the gradient: updates times minus the learning rate."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from fnn import checks
+from fnn.optim.leaves import counter, increment, leafwise
+from fnn.optim.transform import EmptyState, Transform, identity
+from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule, Schedule
+
+__all__ = ["ScaleByScheduleState", "scale", "scale_by_learning_rate", "scale_by_schedule"]
+
+
+def _times(g: Array, factor: Any) -> tuple[Array]:
+    return (factor * g,)
+
+
+def scale(step_size: ArrayLike) -> Transform:
+    r"""Multiply by a constant: $u = s\,g$.
+
+    Args:
+        step_size: $s$, a number or a traced scalar.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.scale(-0.5)
+        >>> rule.update(jnp.array([2.0]), rule.init(None))[0].tolist()
+        [-1.0]
+    """
+    times = leafwise(_times, factor=step_size)
+
+    def update(
+        updates: PyTree, state: EmptyState, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, EmptyState]:
+        (updates,) = times(updates)
+        return updates, state
+
+    return Transform(lambda params: EmptyState(), update)
+
+
+class ScaleByScheduleState(NamedTuple):
+    """How many updates were made."""
+
+    count: Array
+
+
+def scale_by_schedule(step_size_fn: Schedule) -> Transform:
+    r"""Multiply by a function of the number of updates made before: $u_t = s(t)\,g_t$, $t = 0, 1, …$.
+
+    Args:
+        step_size_fn: $s$, step count -> factor.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.scale_by_schedule(lambda step: 0.5 ** step.astype(float))
+        >>> _, state = rule.update(jnp.ones(1), rule.init(jnp.ones(1)))
+        >>> rule.update(jnp.ones(1), state)[0].tolist()
+        [0.5]
+    """
+    times = leafwise(_times)
+
+    def update(
+        updates: PyTree, state: ScaleByScheduleState, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, ScaleByScheduleState]:
+        (updates,) = times(updates, factor=step_size_fn(state.count))
+        return updates, ScaleByScheduleState(increment(state.count))
+
+    return Transform(lambda params: ScaleByScheduleState(counter()), update)
+
+
+def scale_by_learning_rate(learning_rate: ScalarOrSchedule | None, *, flip_sign: bool = True) -> Transform:
+    r"""Multiply by minus the learning rate: $u = -\alpha g$.
+
+    Args:
+        learning_rate: $\alpha$: a number, a traced scalar, a schedule step -> rate, or None for 1 without a
+            change of sign.
+        flip_sign: False multiplies by $+\alpha$.
+
+    Raises:
+        ValueError: if the rate is negative or NaN.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.scale_by_learning_rate(0.5)
+        >>> rule.update(jnp.array([2.0]), rule.init(None))[0].tolist()
+        [-1.0]
+    """
+    if learning_rate is None:
+        return identity()
+    checks.in_range("scale_by_learning_rate", "learning_rate", learning_rate, 0)
+    sign = -1 if flip_sign else 1
+    if callable(learning_rate):
+        return scale_by_schedule(lambda count: sign * learning_rate(count))
+    return scale(sign * learning_rate)

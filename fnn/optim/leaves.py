@@ -1,0 +1,153 @@
+"""Update rules written for one array, carried out on every leaf of a tree."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.typing import Array, ArrayLike, DType, PyTree
+
+__all__: list[str] = []
+
+
+def widest(*dtypes: DType) -> DType:
+    """The dtype that holds all of them, whatever the promotion mode."""
+    with jax.numpy_dtype_promotion("standard"):
+        return functools.reduce(jnp.promote_types, dtypes)
+
+
+def stored(x: Array, dtype: DType) -> Array:
+    """Round `x` to the dtype it is kept in. In float16 it neither overflows to inf nor vanishes to 0.
+
+    A second moment that became inf would stop its parameter for ever; one that became 0 beside a first
+    moment that did not would divide it by eps.
+    """
+    if x.dtype == dtype:
+        return x
+    if dtype == jnp.float16:
+        limits = jnp.finfo(dtype)
+        size = jnp.clip(jnp.abs(x), float(limits.smallest_subnormal), float(limits.max))
+        x = jnp.where(x == 0, x, jnp.sign(x) * size)
+    return x.astype(dtype)
+
+
+def leafwise(rule: Callable[..., Any], one_shape: bool = True, **constants: Any) -> Callable[..., tuple[PyTree, ...]]:
+    """Make of `rule(g, *leaves, **constants)`, arithmetic on arrays of one shape, a function of trees.
+
+    The arithmetic is done in float32 at least. What the rule returns first, the update, keeps the widest dtype
+    among the gradient and the leaves; the others replace the leaves, in their dtypes. The rule is compiled for
+    itself, so that it is traced once per shape and not once per leaf.
+
+    Args:
+        rule: returns the update and the new values of as many of the leaves as it changes.
+        one_shape: whether the leaves must have the gradient's shape; nothing is broadcast silently.
+        **constants: hyper-parameters and switches; Python values stay exact, arrays take the leaf's precision.
+
+    Returns:
+        A function of the trees, gradients first, and of keyword values of this step (traced scalars), that returns
+        as many trees: the updates, the new ones and those that the rule does not change. Where the gradient is None
+        the update is None and the other leaves are kept.
+    """
+    constants = {k: v.item() if isinstance(v, np.generic) else v for k, v in constants.items()}
+    arrays = {k: v for k, v in constants.items() if isinstance(v, (jax.Array, np.ndarray))}
+    fixed = {k: v for k, v in constants.items() if k not in arrays}
+
+    @jax.jit
+    def one(leaves: tuple[Array, ...], values: dict[str, Array]) -> tuple[Array, ...]:
+        dtypes = [leaf.dtype for leaf in leaves]
+        update_dtype = widest(*dtypes)
+        wide = widest(update_dtype, jnp.float32)
+        real = jnp.finfo(wide).dtype
+        scalars = {k: v if v.dtype == bool else v.astype(real) for k, v in values.items()}
+        # The leaves are of one dtype now; a real factor may meet a complex leaf.
+        with jax.numpy_dtype_promotion("standard"):
+            update, *new = rule(*(leaf.astype(wide) for leaf in leaves), **scalars, **fixed)
+        kept = (stored(x.astype(wide), dtype) for x, dtype in zip(new, dtypes[1:], strict=False))
+        return stored(update, update_dtype), *kept
+
+    def every(updates: PyTree, *trees: PyTree, **values: ArrayLike) -> tuple[PyTree, ...]:
+        columns, structure = aligned(updates, *trees, one_shape=one_shape)
+        values = {k: jnp.asarray(v) for k, v in {**arrays, **values}.items()}
+        results = [row if row[0] is None else one(row, values) for row in zip(*columns, strict=True)]
+        results = [(*row, *old[len(row) :]) for row, old in zip(results, zip(*columns, strict=True), strict=True)]
+        return tuple(structure.unflatten([row[i] for row in results]) for i in range(1 + len(trees)))
+
+    return every
+
+
+def aligned(updates: PyTree, *trees: PyTree, one_shape: bool = True) -> tuple[list[list[Any]], Any]:
+    """The leaves of trees of one structure, and that structure; a None among the updates is a leaf."""
+    leaves, structure = jax.tree.flatten(updates, is_leaf=lambda x: x is None)
+    try:
+        columns = [leaves, *(structure.flatten_up_to(tree) for tree in trees)]
+    except ValueError as error:
+        raise ValueError(
+            f"expected updates in the structure of the params given to init, got {structure}: {error}"
+        ) from error
+    for row in zip(*columns, strict=True):
+        if one_shape and row[0] is not None and len({jnp.shape(leaf) for leaf in row}) > 1:
+            raise ValueError(
+                f"expected updates in the shapes of the params given to init, got {checks.describe(list(row))}"
+            )
+    return columns, structure
+
+
+def full_like(params: PyTree, value: ArrayLike = 0.0, dtype: DType | None = None) -> PyTree:
+    """New arrays in the shapes of `params` (arrays or `jax.ShapeDtypeStruct`), no two of them one buffer."""
+
+    def fill(leaf: Any) -> Array:
+        return jnp.full_like(leaf, jnp.asarray(value).astype(dtype or jnp.result_type(leaf)), dtype=dtype)
+
+    return jax.tree.map(fill, params)
+
+
+def counter() -> Array:
+    """A step count of zero."""
+    return jnp.zeros([], jnp.int32)
+
+
+def increment(count: Array) -> Array:
+    """`count + 1`, staying at the largest integer instead of overflowing."""
+    return jnp.where(count < jnp.iinfo(count.dtype).max, count + 1, count)
+
+
+def power(decay: ArrayLike, count: Array) -> Array:
+    r"""$\beta^t$ in the default precision."""
+    dtype = jnp.result_type(float)
+    return jnp.asarray(decay, dtype) ** count.astype(dtype)
+
+
+def correction(decay: ArrayLike, count: Array) -> Array:
+    r"""$1/(1-\beta^t)$, what an average started at zero is multiplied with."""
+    return 1 / (1 - power(decay, count))
+
+
+def square(g: Array) -> Array:
+    r"""$|g|^2$, in the dtype of `g`."""
+    return (g.conj() * g).real.astype(g.dtype) if jnp.iscomplexobj(g) else g * g
+
+
+@jax.custom_jvp
+def root(x: Array) -> Array:
+    r"""$\sqrt{x}$ with derivative 0 at 0, so that an update has a gradient where the moments are zero."""
+    return jnp.sqrt(x)
+
+
+@root.defjvp
+def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    y = root(primals[0])
+    flat = y == 0
+    return y, jnp.where(flat, 0, tangents[0] / (2 * jnp.where(flat, 1, y)))
+
+
+def need_params(where: str, params: PyTree | None) -> PyTree:
+    """Require the parameters where the rule depends on them."""
+    if params is None:
+        raise ValueError(f"{where}: the update needs the parameters; write update(updates, state, params)")
+    return params

@@ -1,0 +1,229 @@
+"""The optimizers of `keras.optimizers`: their arguments, their defaults, their steps.
+
+Epsilon is 1e-7; in Adam it stands beside the root of the uncorrected second moment (the paper's second form); in
+RMSProp and AdaGrad it stands inside the root; the learning rate is inside the momentum.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fnn.optim.adam import scale_by_adam, scale_by_amsgrad
+from fnn.optim.adam_variants import scale_by_adamax, scale_by_scheduled_nadam
+from fnn.optim.adaptive import adadelta as _adadelta
+from fnn.optim.adaptive import adagrad as _adagrad
+from fnn.optim.adaptive import rmsprop as _rmsprop
+from fnn.optim.gradient_descent import momentum as _momentum
+from fnn.optim.gradient_descent import sgd as _sgd
+from fnn.optim.learning_rate import scale_by_learning_rate
+from fnn.optim.sign import scale_by_lion
+from fnn.optim.transform import Transform, chain
+from fnn.optim.wrappers import add_decayed_weights
+from fnn.typing import ArrayLike, ScalarOrSchedule
+
+__all__ = ["adadelta", "adagrad", "adam", "adamax", "adamw", "lion", "nadam", "rmsprop", "sgd"]
+
+
+def _zero(value: Any) -> bool:
+    return isinstance(value, (int, float)) and value == 0
+
+
+def sgd(learning_rate: ScalarOrSchedule = 0.01, momentum: ArrayLike = 0.0, nesterov: bool = False) -> Transform:
+    r"""`keras.optimizers.SGD`: $v \leftarrow \mu v - \alpha g$, $\theta \leftarrow \theta + v$.
+
+    Args:
+        learning_rate: $\alpha$, a scalar or a schedule.
+        momentum: $\mu$.
+        nesterov: $\theta \leftarrow \theta + \mu v - \alpha g$.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.presets.keras.sgd(momentum=0.9)
+    """
+    if _zero(momentum):
+        return _sgd(learning_rate)
+    return _momentum(learning_rate, momentum, form="velocity", nesterov=nesterov)
+
+
+def _scaled(beta_1: ArrayLike, beta_2: ArrayLike, epsilon: ArrayLike, amsgrad: bool) -> Transform:
+    if amsgrad:
+        return scale_by_amsgrad(beta_1, beta_2, epsilon, max_over="raw", eps_hat=True)
+    return scale_by_adam(beta_1, beta_2, epsilon, eps_hat=True)
+
+
+def adam(
+    learning_rate: ScalarOrSchedule = 0.001,
+    beta_1: ArrayLike = 0.9,
+    beta_2: ArrayLike = 0.999,
+    epsilon: ArrayLike = 1e-7,
+    amsgrad: bool = False,
+) -> Transform:
+    r"""`keras.optimizers.Adam`.
+
+    $\theta \leftarrow \theta - \alpha \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} m/(\sqrt v + \hat\epsilon)$;
+    with `amsgrad`, $\max_{i \le t} v_i$ in the place of $v$.
+
+    Args:
+        learning_rate: $\alpha$, a scalar or a schedule.
+        beta_1: decay of $m$.
+        beta_2: decay of $v$.
+        epsilon: $\hat\epsilon$.
+        amsgrad: keep the largest second moment.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.presets.keras.adam()
+    """
+    return chain(_scaled(beta_1, beta_2, epsilon, amsgrad), scale_by_learning_rate(learning_rate))
+
+
+def adamw(
+    learning_rate: ScalarOrSchedule = 0.001,
+    weight_decay: ScalarOrSchedule = 0.004,
+    beta_1: ArrayLike = 0.9,
+    beta_2: ArrayLike = 0.999,
+    epsilon: ArrayLike = 1e-7,
+    amsgrad: bool = False,
+) -> Transform:
+    r"""`keras.optimizers.AdamW`: $\theta \leftarrow (1 - \alpha\lambda)\theta$, then the step of `adam`.
+
+    Args:
+        learning_rate: $\alpha$, a scalar or a schedule.
+        weight_decay: $\lambda$.
+        beta_1: decay of $m$.
+        beta_2: decay of $v$.
+        epsilon: $\hat\epsilon$.
+        amsgrad: keep the largest second moment.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.presets.keras.adamw()
+    """
+    scaled = _scaled(beta_1, beta_2, epsilon, amsgrad)
+    return chain(scaled, add_decayed_weights(weight_decay), scale_by_learning_rate(learning_rate))
+
+
+def nadam(
+    learning_rate: ScalarOrSchedule = 0.001,
+    beta_1: ArrayLike = 0.9,
+    beta_2: ArrayLike = 0.999,
+    epsilon: ArrayLike = 1e-7,
+) -> Transform:
+    r"""`keras.optimizers.Nadam`.
+
+    Adam with Nesterov momentum on a schedule, $\psi = 1$ in `fnn.optim.scale_by_scheduled_nadam`.
+
+    Args:
+        learning_rate: $\alpha$, a scalar or a schedule.
+        beta_1: final momentum.
+        beta_2: decay of $v$.
+        epsilon: $\epsilon$.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.presets.keras.nadam()
+    """
+    scaled = scale_by_scheduled_nadam(beta_1, beta_2, epsilon, momentum_decay=1.0)
+    return chain(scaled, scale_by_learning_rate(learning_rate))
+
+
+def adamax(
+    learning_rate: ScalarOrSchedule = 0.001,
+    beta_1: ArrayLike = 0.9,
+    beta_2: ArrayLike = 0.999,
+    epsilon: ArrayLike = 1e-7,
+) -> Transform:
+    r"""`keras.optimizers.Adamax`.
+
+    $u \leftarrow \max(\beta_2 u, |g|)$, $\theta \leftarrow \theta - \alpha \hat m/(u + \epsilon)$.
+
+    Args:
+        learning_rate: $\alpha$, a scalar or a schedule.
+        beta_1: decay of $m$.
+        beta_2: decay of $u$.
+        epsilon: $\epsilon$.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.presets.keras.adamax()
+    """
+    scaled = scale_by_adamax(beta_1, beta_2, epsilon, eps_in_max=False)
+    return chain(scaled, scale_by_learning_rate(learning_rate))
+
+
+def rmsprop(
+    learning_rate: ScalarOrSchedule = 0.001,
+    rho: ArrayLike = 0.9,
+    momentum: ArrayLike = 0.0,
+    epsilon: ArrayLike = 1e-7,
+    centered: bool = False,
+) -> Transform:
+    r"""`keras.optimizers.RMSprop`.
+
+    $s \leftarrow \rho s + (1 - \rho) g^2$, $v \leftarrow \mu v + \alpha g/\sqrt{s + \epsilon}$,
+    $\theta \leftarrow \theta - v$.
+
+    Args:
+        learning_rate: $\alpha$, a scalar or a schedule.
+        rho: decay of $s$.
+        momentum: $\mu$.
+        epsilon: $\epsilon$.
+        centered: the variance in the place of $s$.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.presets.keras.rmsprop()
+    """
+    past = None if _zero(momentum) else momentum
+    return _rmsprop(learning_rate, rho, epsilon, centered=centered, momentum=past)
+
+
+def adagrad(
+    learning_rate: ScalarOrSchedule = 0.001,
+    initial_accumulator_value: ArrayLike = 0.1,
+    epsilon: ArrayLike = 1e-7,
+) -> Transform:
+    r"""`keras.optimizers.Adagrad`: $G \leftarrow G + g^2$, $\theta \leftarrow \theta - \alpha g/\sqrt{G + \epsilon}$.
+
+    Args:
+        learning_rate: $\alpha$, a scalar or a schedule.
+        initial_accumulator_value: $G_0$.
+        epsilon: $\epsilon$.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.presets.keras.adagrad()
+    """
+    return _adagrad(learning_rate, initial_accumulator_value, epsilon)
+
+
+def adadelta(learning_rate: ScalarOrSchedule = 0.001, rho: ArrayLike = 0.95, epsilon: ArrayLike = 1e-7) -> Transform:
+    r"""`keras.optimizers.Adadelta`.
+
+    $\theta \leftarrow \theta - \alpha \sqrt{E_x + \epsilon}/\sqrt{E_g + \epsilon}\; g$.
+
+    Args:
+        learning_rate: $\alpha$, a scalar or a schedule.
+        rho: decay of both averages.
+        epsilon: $\epsilon$.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.presets.keras.adadelta()
+    """
+    return _adadelta(learning_rate, rho, epsilon)
+
+
+def lion(learning_rate: ScalarOrSchedule = 0.001, beta_1: ArrayLike = 0.9, beta_2: ArrayLike = 0.99) -> Transform:
+    r"""`keras.optimizers.Lion`: $\theta \leftarrow \theta - \alpha\,\mathrm{sign}(\beta_1 m + (1 - \beta_1) g)$.
+
+    Args:
+        learning_rate: $\alpha$, a scalar or a schedule.
+        beta_1: weight of the average against the gradient.
+        beta_2: decay of the average.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.presets.keras.lion()
+    """
+    return chain(scale_by_lion(beta_1, beta_2), scale_by_learning_rate(learning_rate))

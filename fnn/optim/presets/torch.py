@@ -1,0 +1,279 @@
+"""The optimizers of `torch.optim`: their arguments, their defaults, their steps.
+
+Epsilon stands outside the root, the learning rate outside the momentum, weight decay is added to the gradient
+(except in `adamw`), AMSGrad takes its maximum before the bias correction.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fnn.optim.adam import adamw as _adamw
+from fnn.optim.adam import scale_by_adam, scale_by_amsgrad
+from fnn.optim.adam_variants import scale_by_adamax, scale_by_radam, scale_by_scheduled_nadam
+from fnn.optim.adaptive import rmsprop as _rmsprop
+from fnn.optim.adaptive import scale_by_adadelta, scale_by_rss
+from fnn.optim.gradient_descent import trace
+from fnn.optim.learning_rate import scale_by_learning_rate
+from fnn.optim.transform import Transform, chain, identity
+from fnn.optim.wrappers import add_decayed_weights
+from fnn.typing import ArrayLike, ScalarOrSchedule
+
+__all__ = ["adadelta", "adagrad", "adam", "adamax", "adamw", "nadam", "radam", "rmsprop", "sgd"]
+
+
+def _zero(value: Any) -> bool:
+    return isinstance(value, (int, float)) and value == 0
+
+
+def _coupled(weight_decay: ScalarOrSchedule) -> Transform:
+    return identity() if _zero(weight_decay) else add_decayed_weights(weight_decay)
+
+
+def sgd(
+    lr: ScalarOrSchedule = 1e-3,
+    momentum: ArrayLike = 0.0,
+    dampening: ArrayLike = 0.0,
+    weight_decay: ScalarOrSchedule = 0.0,
+    nesterov: bool = False,
+) -> Transform:
+    r"""`torch.optim.SGD`.
+
+    $g \leftarrow g + \lambda\theta$, $v_1 = g_1$, $v \leftarrow \mu v + (1 - \tau) g$,
+    $\theta \leftarrow \theta - \gamma v$.
+
+    Args:
+        lr: $\gamma$, a scalar or a schedule.
+        momentum: $\mu$.
+        dampening: $\tau$; the first step is not damped.
+        weight_decay: $\lambda$.
+        nesterov: step along $g + \mu v$.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.presets.torch.sgd(0.1, momentum=0.9, dampening=0.5)
+    """
+    damped = not _zero(dampening)
+    past = trace(momentum, nesterov, dampening=dampening, init_from_first=damped)
+    return chain(
+        _coupled(weight_decay),
+        identity() if _zero(momentum) else past,
+        scale_by_learning_rate(lr),
+    )
+
+
+def adam(
+    lr: ScalarOrSchedule = 1e-3,
+    betas: tuple[ArrayLike, ArrayLike] = (0.9, 0.999),
+    eps: ArrayLike = 1e-8,
+    weight_decay: ScalarOrSchedule = 0.0,
+    amsgrad: bool = False,
+) -> Transform:
+    r"""`torch.optim.Adam`.
+
+    $g \leftarrow g + \lambda\theta$, $\theta \leftarrow \theta - \gamma \hat m/(\sqrt{\hat v} + \epsilon)$;
+    with `amsgrad`, $\hat v = \max_{i \le t} v_i/(1 - \beta_2^t)$.
+
+    Args:
+        lr: $\gamma$, a scalar or a schedule.
+        betas: $\beta_1, \beta_2$.
+        eps: $\epsilon$.
+        weight_decay: $\lambda$.
+        amsgrad: keep the largest second moment.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.presets.torch.adam(1e-3, amsgrad=True)
+    """
+    scaled = scale_by_amsgrad(*betas, eps, max_over="raw") if amsgrad else scale_by_adam(*betas, eps)
+    return chain(_coupled(weight_decay), scaled, scale_by_learning_rate(lr))
+
+
+def adamw(
+    lr: ScalarOrSchedule = 1e-3,
+    betas: tuple[ArrayLike, ArrayLike] = (0.9, 0.999),
+    eps: ArrayLike = 1e-8,
+    weight_decay: ScalarOrSchedule = 1e-2,
+    amsgrad: bool = False,
+) -> Transform:
+    r"""`torch.optim.AdamW`: $\theta \leftarrow (1 - \gamma\lambda)\theta - \gamma \hat m/(\sqrt{\hat v} + \epsilon)$.
+
+    Args:
+        lr: $\gamma$, a scalar or a schedule.
+        betas: $\beta_1, \beta_2$.
+        eps: $\epsilon$.
+        weight_decay: $\lambda$.
+        amsgrad: keep the largest second moment.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.presets.torch.adamw(1e-3)
+    """
+    if not amsgrad:
+        return _adamw(lr, *betas, eps, weight_decay=weight_decay)
+    scaled = scale_by_amsgrad(*betas, eps, max_over="raw")
+    return chain(scaled, add_decayed_weights(weight_decay), scale_by_learning_rate(lr))
+
+
+def nadam(
+    lr: ScalarOrSchedule = 2e-3,
+    betas: tuple[ArrayLike, ArrayLike] = (0.9, 0.999),
+    eps: ArrayLike = 1e-8,
+    weight_decay: ScalarOrSchedule = 0.0,
+    momentum_decay: ArrayLike = 4e-3,
+) -> Transform:
+    r"""`torch.optim.NAdam`: Adam with Nesterov momentum on a schedule, see `fnn.optim.scale_by_scheduled_nadam`.
+
+    Args:
+        lr: $\gamma$, a scalar or a schedule.
+        betas: $\beta_1, \beta_2$.
+        eps: $\epsilon$.
+        weight_decay: $\lambda$, in $g \leftarrow g + \lambda\theta$.
+        momentum_decay: $\psi$, in $\mu_t = \beta_1 (1 - 0.96^{t\psi}/2)$.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.presets.torch.nadam()
+    """
+    scaled = scale_by_scheduled_nadam(*betas, eps, momentum_decay)
+    return chain(_coupled(weight_decay), scaled, scale_by_learning_rate(lr))
+
+
+def radam(
+    lr: ScalarOrSchedule = 1e-3,
+    betas: tuple[ArrayLike, ArrayLike] = (0.9, 0.999),
+    eps: ArrayLike = 1e-8,
+    weight_decay: ScalarOrSchedule = 0.0,
+) -> Transform:
+    r"""`torch.optim.RAdam`.
+
+    $\theta \leftarrow \theta - \gamma r_t \hat m \sqrt{1 - \beta_2^t}/(\sqrt v + \epsilon)$ once
+    $\rho_t > 5$, $\theta - \gamma \hat m$ before; see `fnn.optim.scale_by_radam`.
+
+    Args:
+        lr: $\gamma$, a scalar or a schedule.
+        betas: $\beta_1, \beta_2$.
+        eps: $\epsilon$.
+        weight_decay: $\lambda$, in $g \leftarrow g + \lambda\theta$.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.presets.torch.radam()
+    """
+    scaled = scale_by_radam(*betas, eps, eps_hat=True)
+    return chain(_coupled(weight_decay), scaled, scale_by_learning_rate(lr))
+
+
+def adamax(
+    lr: ScalarOrSchedule = 2e-3,
+    betas: tuple[ArrayLike, ArrayLike] = (0.9, 0.999),
+    eps: ArrayLike = 1e-8,
+    weight_decay: ScalarOrSchedule = 0.0,
+) -> Transform:
+    r"""`torch.optim.Adamax`.
+
+    $v \leftarrow \max(\beta_2 v, |g| + \epsilon)$, $\theta \leftarrow \theta - \gamma \hat m/v$.
+
+    Args:
+        lr: $\gamma$, a scalar or a schedule.
+        betas: $\beta_1, \beta_2$.
+        eps: $\epsilon$.
+        weight_decay: $\lambda$, in $g \leftarrow g + \lambda\theta$.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.presets.torch.adamax()
+    """
+    scaled = scale_by_adamax(*betas, eps)
+    return chain(_coupled(weight_decay), scaled, scale_by_learning_rate(lr))
+
+
+def rmsprop(
+    lr: ScalarOrSchedule = 1e-2,
+    alpha: ArrayLike = 0.99,
+    eps: ArrayLike = 1e-8,
+    weight_decay: ScalarOrSchedule = 0.0,
+    momentum: ArrayLike = 0.0,
+    centered: bool = False,
+) -> Transform:
+    r"""`torch.optim.RMSprop`.
+
+    $s \leftarrow \alpha s + (1 - \alpha) g^2$, $b \leftarrow \mu b + g/(\sqrt s + \epsilon)$,
+    $\theta \leftarrow \theta - \gamma b$.
+
+    Args:
+        lr: $\gamma$, a scalar or a schedule.
+        alpha: $\alpha$, decay of $s$.
+        eps: $\epsilon$.
+        weight_decay: $\lambda$, in $g \leftarrow g + \lambda\theta$.
+        momentum: $\mu$.
+        centered: the variance in the place of $s$.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.presets.torch.rmsprop(centered=True)
+    """
+    scaled = _rmsprop(
+        lr,
+        alpha,
+        eps,
+        eps_in_sqrt=False,
+        centered=centered,
+        momentum=None if _zero(momentum) else momentum,
+        learning_rate_inside=False,
+    )
+    return chain(_coupled(weight_decay), scaled)
+
+
+def adagrad(
+    lr: ScalarOrSchedule = 1e-2,
+    lr_decay: ArrayLike = 0.0,
+    weight_decay: ScalarOrSchedule = 0.0,
+    initial_accumulator_value: ArrayLike = 0.0,
+    eps: ArrayLike = 1e-10,
+) -> Transform:
+    r"""`torch.optim.Adagrad`.
+
+    $G \leftarrow G + g^2$,
+    $\theta \leftarrow \theta - \frac{\gamma}{1 + (t - 1)\eta} g/(\sqrt G + \epsilon)$.
+
+    Args:
+        lr: $\gamma$, a scalar or a schedule.
+        lr_decay: $\eta$.
+        weight_decay: $\lambda$, in $g \leftarrow g + \lambda\theta$.
+        initial_accumulator_value: $G_0$.
+        eps: $\epsilon$.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.presets.torch.adagrad()
+    """
+
+    def decayed(count: Any) -> Any:
+        return (lr(count) if callable(lr) else lr) / (1 + lr_decay * count.astype(float))
+
+    scaled = scale_by_rss(initial_accumulator_value, eps, eps_in_sqrt=False)
+    rate = scale_by_learning_rate(lr if _zero(lr_decay) else decayed)
+    return chain(_coupled(weight_decay), scaled, rate)
+
+
+def adadelta(
+    lr: ScalarOrSchedule = 1.0,
+    rho: ArrayLike = 0.9,
+    eps: ArrayLike = 1e-6,
+    weight_decay: ScalarOrSchedule = 0.0,
+) -> Transform:
+    r"""`torch.optim.Adadelta`: $\theta \leftarrow \theta - \gamma \sqrt{E_x + \epsilon}/\sqrt{E_g + \epsilon}\; g$.
+
+    Args:
+        lr: $\gamma$, a scalar or a schedule.
+        rho: decay of both averages.
+        eps: $\epsilon$.
+        weight_decay: $\lambda$, in $g \leftarrow g + \lambda\theta$.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.presets.torch.adadelta()
+    """
+    scaled = scale_by_adadelta(rho, eps)
+    return chain(_coupled(weight_decay), scaled, scale_by_learning_rate(lr))

@@ -1,0 +1,8 @@
+"""Checks for your own layers and optimizers: one line each, the ones fnn's own pass."""
+
+from fnn.testing import strategies
+from fnn.testing.gradients import check_gradients
+from fnn.testing.layers import check_layer
+from fnn.testing.transforms import check_transform
+
+__all__ = ["check_gradients", "check_layer", "check_transform", "strategies"]

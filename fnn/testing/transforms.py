@@ -1,0 +1,200 @@
+"""Does an optimizer keep the protocol, and does it take the steps of another? The checks fnn's own rules pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.optim.transform import Transform, apply_updates
+from fnn.typing import Array, DType, PyTree
+
+__all__ = ["check_transform"]
+
+RATES = (0.1, 0.03)
+TOLERANCE = {
+    "float64": 1e-12,
+    "float32": 3e-5,
+    "bfloat16": 0.1,
+    "float16": 2e-2,
+    "complex64": 3e-5,
+    "complex128": 1e-12,
+}
+Build = Callable[[Any], Transform]
+
+
+def check_transform(
+    mine: Transform | Build,
+    reference: Transform | Build,
+    *,
+    dtype: DType = "float64",
+    steps: int = 50,
+    examples: int = 10,
+    params: PyTree | None = None,
+    rtol: float | None = None,
+    compare_state: bool = True,
+    seed: int = 0,
+) -> float:
+    """Require that `mine` takes the steps of `reference`, and keeps the protocol of transforms.
+
+    On random parameters and trajectories of gradients (some of them tiny, some zero), updates and every leaf of the
+    state are compared at every step, in a scan, under vmap over examples and learning rates. Then `mine` alone: the
+    state mirrors `jax.eval_shape` and jit and eager agree; no two leaves share a buffer; the second call and another
+    learning rate compile nothing; a tree without leaves passes.
+
+    Args:
+        mine: a transform, or a function learning rate -> transform (`fnn.optim.adam`), then tried at traced rates.
+        reference: the same kind of thing, fnn's or optax's.
+        dtype: of parameters and gradients; float64 is switched on where it is asked for.
+        steps: length of a trajectory.
+        examples: how many trajectories.
+        params: a tree whose shapes are used; by default a nested one with a scalar, an empty leaf and a None.
+        rtol: largest difference, relative to the largest entry of the leaf; by default of the size of rounding.
+        compare_state: whether the states must be equal, in the names of their fields too.
+        seed: of the random numbers.
+
+    Returns:
+        The largest relative difference seen.
+
+    Raises:
+        AssertionError: naming the leaf, the step and both values.
+
+    Example:
+        >>> import fnn
+        >>> worst = fnn.testing.check_transform(fnn.optim.sgd, fnn.optim.sgd, steps=3, examples=2)
+        >>> fnn.testing.check_transform(fnn.optim.sgd(0.1), fnn.optim.sgd(0.2), steps=3, examples=2)
+        Traceback (most recent call last):
+        AssertionError: update ['bias'] at step 1, example 0: ...
+    """
+    name = jnp.dtype(dtype).name
+    rtol = TOLERANCE[name] if rtol is None else rtol
+    with jax.enable_x64(name in ("float64", "complex128")):
+        tree = _draw(params if params is not None else _tree(), dtype, np.random.default_rng(seed), examples, ())
+        rng = np.random.default_rng(seed + 1)
+        gradients = _draw(tree, dtype, rng, None, (steps,))
+        rates = jnp.asarray(np.resize(RATES, examples), jnp.finfo(jnp.dtype(dtype)).dtype)
+        got = _trajectories(mine, rates, tree, gradients)
+        with jax.numpy_dtype_promotion("standard"):
+            expected = _trajectories(reference, rates, tree, gradients)
+        worst = _compare("update", got[0], expected[0], rtol)
+        if compare_state:
+            worst = max(worst, _compare("state", got[1], expected[1], rtol))
+        _check_protocol(mine, jax.tree.map(lambda x: x[0], tree), jax.tree.map(lambda x: x[0, 0], gradients), rtol)
+    return worst
+
+
+def _tree() -> PyTree:
+    return {
+        "dense": {"kernel": np.zeros((3, 2))},
+        "bias": np.zeros(4),
+        "scale": np.zeros(()),
+        "rest": [np.zeros((0, 3)), None, ()],
+    }
+
+
+def _draw(tree: PyTree, dtype: DType, rng: np.random.Generator, examples: int | None, steps: tuple[int, ...]) -> PyTree:
+    """Random leaves with axes for examples and steps in front: of all sizes, about one in ten exactly zero."""
+
+    def leaf(x: Any) -> Array:
+        shape = (np.shape(x)[0], *steps, *np.shape(x)[1:]) if examples is None else (examples, *np.shape(x))
+        values = rng.normal(size=shape) * 10.0 ** rng.uniform(-3, 0, size=shape)
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            values = values + 1j * rng.normal(size=shape)
+        return jnp.asarray(np.where(rng.uniform(size=shape) < 0.1, 0, values), dtype)
+
+    return jax.tree.map(leaf, tree)
+
+
+def _built(transform: Transform | Build, rate: Any) -> Transform:
+    return transform(rate) if callable(transform) else transform
+
+
+def _trajectories(transform: Transform | Build, rates: Array, tree: PyTree, gradients: PyTree) -> tuple[PyTree, PyTree]:
+    """Updates and states of all examples and steps: (examples, steps, …)."""
+
+    def run(rate: Array, params: PyTree, gradients: PyTree) -> tuple[PyTree, PyTree]:
+        rule = _built(transform, rate)
+
+        def step(carry: Any, gradient: PyTree) -> Any:
+            params, state = carry
+            updates, state = rule.update(gradient, state, params)
+            return (apply_updates(params, updates), state), (updates, state)
+
+        return jax.lax.scan(step, (params, rule.init(params)), gradients)[1]
+
+    return jax.jit(jax.vmap(run))(rates, tree, gradients)
+
+
+def _compare(what: str, got: PyTree, expected: PyTree, rtol: float) -> float:
+    """Compare (examples, steps, …) leaves; the largest difference relative to the largest entry of its leaf."""
+    left, right = (jax.tree_util.tree_flatten_with_path(tree)[0] for tree in (got, expected))
+    names = [[jax.tree_util.keystr(path) for path, _ in leaves] for leaves in (left, right)]
+    if names[0] != names[1]:
+        extra, missing = (sorted(set(a) - set(b)) for a, b in (names, names[::-1]))
+        raise AssertionError(f"{what}: leaves {extra} instead of {missing}")
+    gaps = np.zeros((1, 1))
+    for name, (_, a), (_, b) in zip(names[0], left, right, strict=True):
+        if (a.dtype, a.shape) != (b.dtype, b.shape):
+            raise AssertionError(f"{what} {name}: {a.dtype}{a.shape[2:]} instead of {b.dtype}{b.shape[2:]}")
+        gap = _gap(a, b)
+        if (gap > rtol).any():
+            step, example = np.argwhere((gap > rtol).T)[0]
+            raise AssertionError(
+                f"{what} {name} at step {step + 1}, example {example}: {np.asarray(a[example, step])} instead of "
+                f"{np.asarray(b[example, step])}, relative difference {gap[example, step]:.3g}"
+            )
+        gaps = np.maximum(gaps, gap)
+    return float(gaps.max(initial=0))
+
+
+def _gap(a: Array, b: Array) -> np.ndarray:
+    """Largest relative difference, (examples, steps); infinite where one is NaN and the other is not."""
+    wide = np.complex128 if jnp.iscomplexobj(a) else np.float64
+    x, y = (np.asarray(v).astype(wide).reshape(*v.shape[:2], -1) for v in (a, b))
+    same = (x == y) | (np.isnan(x) & np.isnan(y))
+    with np.errstate(invalid="ignore"):
+        off = np.where(same, 0, np.abs(x - y))
+        off = np.where(np.isnan(off), np.inf, off).max(-1, initial=0)
+        size = np.nan_to_num(np.abs(y)).max(-1, initial=0)
+    return off / np.maximum(size, np.finfo(np.float32).tiny)
+
+
+def _check_protocol(mine: Transform | Build, params: PyTree, gradient: PyTree, rtol: float) -> None:
+    rule, traces = _built(mine, RATES[0]), 0
+
+    def step(rate: Any, gradient: PyTree, state: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
+        nonlocal traces
+        traces += 1
+        return _built(mine, rate).update(gradient, state, params)
+
+    state = rule.init(params)
+    for initialize in (rule.init, jax.jit(rule.init)):
+        _require_own_buffers(initialize(params))
+    predicted, real = (_shapes(s) for s in (jax.eval_shape(rule.init, params), state))
+    if predicted != real:
+        raise AssertionError(f"init: jax.eval_shape gives {predicted} instead of {real}")
+    eager, jitted = rule.update(gradient, state, params), jax.jit(step)
+    compiled = jitted(jnp.asarray(RATES[0]), gradient, state, params)
+    together = [jax.tree.map(lambda x: x[None, None], tree) for tree in (compiled, eager)]
+    _compare("jit against eager:", *together, rtol)
+    jitted(jnp.asarray(RATES[1]), gradient, compiled[1], params)
+    if traces != 1:
+        raise AssertionError("update: the second call or another learning rate compiles again")
+    empty: dict[str, Any] = {"nothing": ()}
+    if rule.update(empty, rule.init(empty), empty)[0] != empty:
+        raise AssertionError("update: a tree without leaves does not pass unchanged")
+
+
+def _shapes(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
+
+
+def _require_own_buffers(state: PyTree) -> None:
+    """Buffers in common could not be donated."""
+    leaves = [x for x in jax.tree.leaves(state) if isinstance(x, jax.Array) and x.size]
+    pointers = [x.unsafe_buffer_pointer() for x in leaves]
+    if len(set(pointers)) < len(pointers):
+        raise AssertionError("init: two leaves of the state share one buffer, which cannot be donated twice")
