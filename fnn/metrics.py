@@ -315,7 +315,7 @@ def roc_auc(scores: ArrayLike, targets: ArrayLike, *, weights: ArrayLike | None 
     require_classes(name, targets, 2, None, None)
     w = _weights(name, weights, s)
     order = jnp.argsort(s)
-    s, positive, negative = s[order], (w * (y == 1))[order], (w * (y == 0))[order]
+    s, positive, negative = s[order], jnp.where(y == 1, w, 0)[order], jnp.where(y == 0, w, 0)[order]
     below = jnp.concatenate([jnp.zeros(1, s.dtype), jnp.cumsum(negative)])
     wins = below[jnp.searchsorted(s, s, side="left")]
     ties = below[jnp.searchsorted(s, s, side="right")] - wins

@@ -11,7 +11,7 @@ from fnn import checks
 from fnn.losses.binary import sigmoid_binary_cross_entropy
 from fnn.losses.classification import log_likelihood_loss
 from fnn.losses.labels import class_mask, last, times_log
-from fnn.losses.reduction import Axis, Reduction, elements, floats, follow, reduce, visible
+from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, follow, reduce, visible
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -201,7 +201,7 @@ def laplace_negative_log_likelihood(
     name = "laplace_negative_log_likelihood"
     mu, y, mask = elements(name, location, targets, where, first="location")
     log_b = _log_scale(name, "scale", scale, log_scale, mu, mask)
-    losses = math.log(2) + log_b + jnp.abs(standardized(y - mu, log_b))
+    losses = math.log(2) + log_b + absolute(standardized(y - mu, log_b))
     return reduce(name, losses, location, reduction, weights, mask)
 
 

@@ -146,8 +146,8 @@ def kl_divergence_from_probabilities(
         [0.693]
     """
     name = "kl_divergence_from_probabilities"
-    probabilities(name, "predictions", predictions, None, "for log-probabilities write kl_divergence")
-    probabilities(name, "targets", targets, None, "for log-probabilities write kl_divergence_with_log_targets")
+    probabilities(name, "predictions", predictions, where, "for log-probabilities write kl_divergence")
+    probabilities(name, "targets", targets, where, "for log-probabilities write kl_divergence_with_log_targets")
     q, p, _, keep = _pair(name, "predictions", predictions, "targets", targets, axis, where)
     losses = (entropy_term(p) - times_log(p, log_of_probability(q))).sum(-1)
     return reduce(name, losses, predictions, reduction, weights, keep)
@@ -224,8 +224,8 @@ def js_divergence(
         Lin, Divergence Measures Based on the Shannon Entropy, 1991.
     """
     name = "js_divergence"
-    probabilities(name, "predictions", predictions, None, "for logits apply softmax first")
-    probabilities(name, "targets", targets, None, "for logits apply softmax first")
+    probabilities(name, "predictions", predictions, where, "for logits apply softmax first")
+    probabilities(name, "targets", targets, where, "for logits apply softmax first")
     q, p, _, keep = _pair(name, "predictions", predictions, "targets", targets, axis, where)
     terms = (entropy_term(p) + entropy_term(q)) / 2 - entropy_term((p + q) / 2)
     return reduce(name, terms.sum(-1), predictions, reduction, weights, keep)

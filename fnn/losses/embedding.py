@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.losses.labels import class_mask, last
-from fnn.losses.reduction import Axis, Reduction, elements, floats, follow, masked, reduce
+from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, follow, masked, reduce
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["contrastive_loss", "cosine_distance", "cosine_similarity", "triplet_margin_loss"]
@@ -119,7 +119,7 @@ def _vectors(
 
 def _distance(r: Array, axis: int, degree: float = 2, eps: ArrayLike = 0.0) -> Array:
     """$(\\sum_i |r_i|^k + ε)^{1/k}$, with derivative 0 where it is 0."""
-    total = (jnp.abs(r) ** degree).sum(axis) + jnp.asarray(eps, r.dtype)
+    total = (absolute(r) ** degree).sum(axis) + jnp.asarray(eps, r.dtype)
     return jnp.where(total == 0, 0, jnp.where(total == 0, 1, total) ** (1 / degree))
 
 

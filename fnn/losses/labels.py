@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,7 @@ def last(name: str, x: Array, axis: Axis) -> Array:
         raise ValueError(f"{name}: expected an array with axis {axis}, got {checks.describe(x)}")
     axes = tuple(a % x.ndim for a in axes)
     rest = tuple(a for a in range(x.ndim) if a not in axes)
-    return x.transpose(rest + axes).reshape(tuple(x.shape[a] for a in rest) + (-1,))
+    return x.transpose(rest + axes).reshape((*(x.shape[a] for a in rest), math.prod(x.shape[a] for a in axes)))
 
 
 def class_mask(name: str, where: ArrayLike | None, x: Array, axis: Axis) -> Array | None:

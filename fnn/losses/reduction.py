@@ -87,6 +87,11 @@ def elements(
     return p, t, mask
 
 
+def absolute(x: Array) -> Array:
+    """`|x|` with derivative 0 at 0, where that of `jnp.abs` is 1."""
+    return jnp.sign(x) * x
+
+
 def weighted_mean(numerator: Array, weights: Array) -> Array:
     """`Σ numerator / Σ weights`, and 0 where nothing has weight."""
     total = weights.sum()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from fnn.losses.reduction import Reduction, elements, reduce
+from fnn.losses.reduction import Reduction, absolute, elements, reduce
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -114,7 +114,7 @@ def absolute_error(
         [0.0, 2.0]
     """
     r, mask = residual("absolute_error", predictions, targets, where)
-    return reduce("absolute_error", jnp.abs(r), predictions, reduction, weights, mask)
+    return reduce("absolute_error", absolute(r), predictions, reduction, weights, mask)
 
 
 def _per_example(losses: Array, mask: Array | None, *, average: bool) -> tuple[Array, Array | None]:
@@ -221,5 +221,5 @@ def mae(
         [1.5]
     """
     r, mask = residual("mae", predictions, targets, where)
-    losses, mask = _per_example(jnp.abs(r), mask, average=True)
+    losses, mask = _per_example(absolute(r), mask, average=True)
     return reduce("mae", losses, predictions, reduction, weights, mask)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.losses.reduction import Reduction, floats, follow, masked, reduce
+from fnn.losses.reduction import Reduction, absolute, floats, follow, masked, reduce
 from fnn.losses.regression import residual
 from fnn.typing import Array, ArrayLike
 
@@ -49,8 +49,8 @@ def huber_loss(
     checks.in_range("huber_loss", "delta", delta, 0, open="low")
     r, mask = residual("huber_loss", predictions, targets, where)
     delta = jnp.asarray(delta, r.dtype)
-    quadratic = jnp.minimum(jnp.abs(r), delta)
-    losses = 0.5 * quadratic**2 + delta * (jnp.abs(r) - quadratic)
+    quadratic = jnp.minimum(absolute(r), delta)
+    losses = 0.5 * quadratic**2 + delta * (absolute(r) - quadratic)
     return reduce("huber_loss", losses, predictions, reduction, weights, mask)
 
 
@@ -90,8 +90,8 @@ def smooth_l1_loss(
     checks.in_range("smooth_l1_loss", "beta", beta, 0, open="low")
     r, mask = residual("smooth_l1_loss", predictions, targets, where)
     beta = jnp.asarray(beta, r.dtype)
-    quadratic = jnp.minimum(jnp.abs(r), beta)
-    losses = 0.5 * quadratic**2 / beta + (jnp.abs(r) - quadratic)
+    quadratic = jnp.minimum(absolute(r), beta)
+    losses = 0.5 * quadratic**2 / beta + (absolute(r) - quadratic)
     return reduce("smooth_l1_loss", losses, predictions, reduction, weights, mask)
 
 

@@ -1,0 +1,172 @@
+"""Extreme inputs: finite values, JVPs and VJPs wherever the mathematics has them; and NaN where it has none."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_losses_values import CALLS
+
+from fnn import losses
+
+INF = np.inf
+DTYPES = (jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64)
+POINTS = np.array([0.0, -0.0, 1.0, -1.0, 1e4, -1e4, 1e-40, -1e-7])
+A, B = (x.ravel() for x in np.meshgrid(POINTS, POINTS))
+SIGN = np.where(np.arange(len(A)) % 2, 1, -1)
+UNIT = np.array([0.0, 1.0, 0.5, 1e-40, 1e-7])
+S, T = (x.ravel() for x in np.meshgrid(UNIT, UNIT))
+CORNERS = np.array([[0, 0, 1], [1, 0, 0], [0.5, 0.5, 0], [1e-40, 1 - 1e-7, 0]])
+LOGITS = np.array([[1e4, -1e4, 0], [-1e4, -1e4, -1e4], [0, -INF, -INF], [-INF, 1e4, 1e4], [1e-40, 0, -0.0]])
+LABELS = np.array([0, 2, 0, 1, 2])
+VECTORS = np.array([[0, 0], [1e4, 1e4], [-1e4, 0], [1e-40, 0], [1, 1]])
+Z, X = (np.repeat(VECTORS, 5, 0), np.tile(VECTORS, (5, 1)))
+
+# name, function of the floating-point arguments that are differentiated
+GRID = {
+    "softmax_cross_entropy": (lambda x: losses.softmax_cross_entropy(x, LABELS), LOGITS),
+    "softmax_cross_entropy, soft": (losses.softmax_cross_entropy, LOGITS, np.eye(3)[LABELS]),
+    "softmax_cross_entropy, soft finite": (losses.softmax_cross_entropy, np.maximum(LOGITS, -1e4), CORNERS[[0, 1, 2, 0, 1]]),
+    "softmax_cross_entropy, mask": (
+        lambda x: losses.softmax_cross_entropy(x, LABELS, where=(np.eye(3) > 0)[LABELS] * [[1], [1], [0], [1], [0]] > 0),
+        LOGITS,
+    ),
+    "poly_loss_cross_entropy": (lambda x: losses.poly_loss_cross_entropy(x, LABELS), LOGITS),
+    "cross_entropy": (losses.cross_entropy, CORNERS, CORNERS[::-1]),
+    "categorical": (losses.categorical_negative_log_likelihood, np.log(np.maximum(CORNERS, 1e-5)), CORNERS),
+    "binary_cross_entropy": (losses.binary_cross_entropy, S, T),
+    "sigmoid_binary_cross_entropy": (losses.sigmoid_binary_cross_entropy, np.repeat(POINTS, 5), np.tile(UNIT, 8)),
+    "sigmoid_binary_cross_entropy, infinite": (
+        lambda x: losses.sigmoid_binary_cross_entropy(x, np.array([1, 0])),
+        np.array([INF, -INF]),
+    ),
+    "sigmoid_focal_loss": (lambda x: losses.sigmoid_focal_loss(x, np.tile([0, 1], 8)), np.repeat(POINTS, 2)),
+    "sigmoid_focal_loss, gamma<1": (
+        lambda x: losses.sigmoid_focal_loss(x, np.tile([0, 1], 8), gamma=0.5),
+        np.repeat(POINTS, 2),
+    ),
+    "hinge_loss": (lambda p: losses.hinge_loss(p, SIGN), A),
+    "perceptron_loss": (lambda p: losses.perceptron_loss(p, SIGN), A),
+    "multiclass_hinge_loss": (lambda p: losses.multiclass_hinge_loss(p, LABELS), np.maximum(LOGITS, -1e4)),
+    "weston_watkins": (
+        lambda p: losses.multiclass_hinge_loss(p, LABELS, form="weston_watkins"),
+        np.maximum(LOGITS, -1e4),
+    ),
+    "multiclass_perceptron_loss": (
+        lambda p: losses.multiclass_perceptron_loss(p, LABELS),
+        np.maximum(LOGITS, -1e4),
+    ),
+    "absolute_error": (losses.absolute_error, A, B),
+    "huber_loss": (losses.huber_loss, A, B),
+    "smooth_l1_loss": (losses.smooth_l1_loss, A, B),
+    "log_cosh": (losses.log_cosh, A, B),
+    "quantile_loss": (losses.quantile_loss, A, B),
+    "mae": (losses.mae, A, B),
+    "laplace": (lambda m, y: losses.laplace_negative_log_likelihood(m, y, 1.0), A, B),
+    "student_t": (lambda m, y: losses.student_t_negative_log_likelihood(m, y, 1.0, degrees_of_freedom=3.0), A, B),
+    "student_t, narrow": (
+        lambda m, s: losses.student_t_negative_log_likelihood(m, m, log_scale=s, degrees_of_freedom=3.0),
+        A,
+        B,
+    ),
+    "gaussian, narrow": (lambda m, v: losses.gaussian_negative_log_likelihood(m, m, log_variance=v), A, B),
+    "laplace, narrow": (lambda m, v: losses.laplace_negative_log_likelihood(m, m, log_scale=v), A, B),
+    "poisson": (losses.poisson_negative_log_likelihood, np.array([0.0, -1e4, 5, 1e-40]), np.array([0.0, 1, 3, 0])),
+    "kl_divergence": (losses.kl_divergence, np.array([[0, -INF, -INF], [-1e4, 0, -1e4]]), np.array([[1.0, 0, 0], [0, 1, 0]])),
+    "kl_divergence_from_probabilities": (losses.kl_divergence_from_probabilities, CORNERS, CORNERS[::-1]),
+    "kl_divergence_with_log_targets": (
+        losses.kl_divergence_with_log_targets,
+        np.array([[0, -INF, -1e4], [0, -1e4, -1e4]]),
+        np.array([[0, -INF, -INF], [-1e4, 0, -INF]]),
+    ),
+    "generalized_kl_divergence": (losses.generalized_kl_divergence, np.array([[0, -INF, -1e4]]), np.array([[1.0, 0, 0]])),
+    "js_divergence": (losses.js_divergence, CORNERS, CORNERS[::-1]),
+    "gaussian_kl_divergence": (losses.gaussian_kl_divergence, np.array([0.0, 1e-40]), np.array([-1e4, 0.0])),
+    "cosine_distance": (losses.cosine_distance, Z, X),
+    "cosine_distance, epsilon": (lambda p, t: losses.cosine_distance(p, t, epsilon=1e-4), Z, X),
+    "contrastive_loss": (lambda a, b: losses.contrastive_loss(a, b, np.arange(25) * 0), Z, X),
+    "triplet_margin_loss": (losses.triplet_margin_loss, Z, X, Z),
+    "triplet_margin_loss, degree 1": (lambda a, p, n: losses.triplet_margin_loss(a, p, n, norm_degree=1), Z, X, Z),
+    "dice_loss": (lambda p: losses.dice_loss(p[None], np.eye(3)[LABELS][None], smooth=0.0), np.maximum(LOGITS, -1e4)),
+    "dice_loss, empty": (lambda p: losses.binary_dice_loss(p, 0 * p, smooth=0.0), np.full((1, 4), -1e4)),
+    "ctc_loss": (
+        lambda x: losses.ctc_loss(x[None], np.zeros((1, 5)), np.array([[2, 1]]), np.zeros((1, 2))),
+        np.array([[0, -INF, 1e4], [1e4, 0, -1e4], [-1e4, 1e4, 0], [0, 0, 0], [1e-40, 0, -0.0]]),
+    ),
+    "ctc_loss, no label": (
+        lambda x: losses.ctc_loss(x[None], np.zeros((1, 5)), np.array([[2, 1]]), np.ones((1, 2))),
+        np.maximum(LOGITS, -10),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
+@pytest.mark.parametrize("name", GRID)
+def test_values_jvps_and_vjps_are_finite(name, dtype):
+    with jax.enable_x64(dtype == jnp.float64):
+        loss, *inputs = GRID[name]
+        inputs = [jnp.asarray(x, dtype) for x in inputs]
+        value, tangent = jax.jvp(loss, tuple(inputs), tuple(map(jnp.ones_like, inputs)))
+        assert value.dtype == dtype
+        assert jnp.isfinite(value).all(), value
+        assert jnp.isfinite(tangent).all(), tangent
+        for gradient in jax.vjp(loss, *inputs)[1](jnp.ones_like(value)):
+            assert jnp.isfinite(gradient).all(), gradient
+
+
+def test_infinite_logits_have_their_limit():
+    x = jnp.array([[jnp.inf, 0.0], [0.0, jnp.inf]])
+    np.testing.assert_array_equal(losses.softmax_cross_entropy(x, np.array([0, 0])), [0, jnp.inf])
+    assert jnp.isnan(losses.softmax_cross_entropy(jnp.full((1, 2), -jnp.inf), np.array([0]))).all()
+
+
+def test_the_gradient_by_zero_targets_is_the_logarithm():
+    x, y = jnp.array([1.0, 2.0, 0.0]), jnp.array([1.0, 0.0, 0.0])
+    got = jax.grad(losses.softmax_cross_entropy, 1)(x, y)
+    np.testing.assert_allclose(got, -jax.nn.log_softmax(x), rtol=1e-6)
+
+
+def test_a_class_that_cannot_occur_costs_infinity():
+    logits, outside = jnp.zeros((1, 3)), np.array([[True, True, False]])
+    assert losses.softmax_cross_entropy(logits, np.array([2]), where=outside)[0] == jnp.inf
+    assert losses.softmax_cross_entropy(jnp.array([[0.0, -jnp.inf]]), np.array([1]))[0] == jnp.inf
+
+
+@pytest.mark.parametrize("label", [-1, 3, 2**20])
+def test_traced_labels_out_of_range_are_nan(label):
+    x, y = jnp.zeros((2, 3)), jnp.array([0, label])
+
+    @jax.jit
+    def loss(x, y):
+        return losses.softmax_cross_entropy(x, y, reduction="mean")
+
+    assert jnp.isnan(loss(x, y))
+    assert jnp.isnan(jax.jit(jax.grad(loss))(x, y)).any()
+    assert jnp.isfinite(jax.jit(lambda x, y: losses.softmax_cross_entropy(x, y, ignore_index=label))(x, y)).all()
+    assert jnp.isfinite(jax.jit(lambda x, y: losses.softmax_cross_entropy(x, y, where=y == 0))(x, y)).all()
+    frames = jnp.zeros((1, 4, 3))
+    assert jnp.isnan(jax.jit(lambda y: losses.ctc_loss(frames, jnp.zeros((1, 4)), y, jnp.zeros((1, 2))))(y[None])).all()
+    assert jnp.isnan(jax.jit(losses.multiclass_hinge_loss)(x, y)[1])
+
+
+def test_an_ignored_example_does_not_count():
+    x = jnp.array([[0.0, 1.0], [5.0, 1.0]])
+    both = losses.softmax_cross_entropy(x, np.array([1, -100]), ignore_index=-100, reduction="mean")
+    assert both == losses.softmax_cross_entropy(x[:1], np.array([1]))[0]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_no_examples_at_all(name):
+    inputs, others, keywords = CALLS[name]
+    empty = [jnp.asarray(x)[:0] for x in (*inputs, *others)]
+    assert getattr(losses, name)(*empty, **keywords, reduction="mean") == 0
+
+
+def test_one_class_and_one_example():
+    assert losses.softmax_cross_entropy(jnp.array([[3.0]]), np.array([0]))[0] == 0
+    assert losses.softmax_cross_entropy(jnp.array([3.0, 3.0]), np.array(0)).shape == ()
+    assert losses.mse(jnp.array(3.0), jnp.array(1.0)) == 4
+
+
+def test_a_sequence_longer_than_its_frames_costs_a_lot():
+    loss = losses.ctc_loss(jnp.zeros((1, 1, 3)), jnp.zeros((1, 1)), np.array([[1, 1]]), np.zeros((1, 2)))
+    assert loss[0] > 9e4

@@ -1,0 +1,244 @@
+"""Values of every loss against its references, reduction, weights, masks, dtypes and transformations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from loss_references import Comparison, compare_losses, difference
+
+from fnn import losses
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(4, 3)).astype(np.float32)
+Y = rng.normal(size=(4, 3)).astype(np.float32)
+P = rng.dirichlet(np.ones(3), 4).astype(np.float32)
+Q = rng.dirichlet(np.ones(3), 4).astype(np.float32)
+LABELS = np.array([0, 2, 1, 2])
+BITS = np.array([[0, 1, 1], [1, 0, 1], [0, 0, 1], [1, 1, 0]])
+SIGNS = 2 * BITS - 1
+
+# name -> floating-point arguments, other arguments, keywords
+CALLS = {
+    "absolute_error": ((X,), (Y,), {}),
+    "bernoulli_negative_log_likelihood": ((X,), (BITS,), {}),
+    "binary_cross_entropy": ((P,), (BITS,), {}),
+    "binary_dice_loss": ((X,), (BITS,), {}),
+    "categorical_negative_log_likelihood": ((np.log(P),), (LABELS,), {}),
+    "contrastive_loss": ((X, Y), (np.array([0, 1, 1, 0]),), {}),
+    "cosine_distance": ((X, Y), (), {}),
+    "cosine_similarity": ((X, Y), (), {}),
+    "cross_entropy": ((P,), (LABELS,), {}),
+    "ctc_loss": (
+        (np.stack([X, Y, X, Y]), np.zeros((4, 4), np.float32)),
+        (np.array([[1, 2], [1, 1], [2, 1], [2, 2]]), np.zeros((4, 2))),
+        {},
+    ),
+    "dice_loss": ((np.stack([X, Y]),), (np.stack([BITS, BITS]),), {}),
+    "gaussian_kl_divergence": ((X, Y), (), {}),
+    "gaussian_negative_log_likelihood": ((X, Y), (), {"log_variance": 0.3}),
+    "generalized_kl_divergence": ((np.log(P), Q), (), {}),
+    "half_mse": ((X,), (Y,), {}),
+    "hinge_loss": ((X,), (SIGNS,), {}),
+    "huber_loss": ((X,), (Y,), {}),
+    "js_divergence": ((P, Q), (), {}),
+    "kl_divergence": ((np.log(P), Q), (), {}),
+    "kl_divergence_from_probabilities": ((P, Q), (), {}),
+    "kl_divergence_with_log_targets": ((np.log(P), np.log(Q)), (), {}),
+    "l2_loss": ((X,), (Y,), {}),
+    "laplace_negative_log_likelihood": ((X, Y), (), {"log_scale": 0.3}),
+    "log_cosh": ((X,), (Y,), {}),
+    "mae": ((X,), (Y,), {}),
+    "mse": ((X,), (Y,), {}),
+    "multiclass_hinge_loss": ((X,), (LABELS,), {}),
+    "multiclass_perceptron_loss": ((X,), (LABELS,), {}),
+    "perceptron_loss": ((X,), (SIGNS,), {}),
+    "poisson_negative_log_likelihood": ((X,), (LABELS[:, None] + BITS,), {}),
+    "poly_loss_cross_entropy": ((X,), (LABELS,), {}),
+    "quantile_loss": ((X,), (Y[:, 0],), {"levels": (0.1, 0.5, 0.9)}),
+    "sigmoid_binary_cross_entropy": ((X,), (BITS,), {}),
+    "sigmoid_focal_loss": ((X,), (BITS,), {"alpha": 0.25}),
+    "smooth_l1_loss": ((X,), (Y,), {}),
+    "softmax_cross_entropy": ((X,), (LABELS,), {}),
+    "softmax_cross_entropy_with_integer_labels": ((X,), (LABELS,), {}),
+    "squared_error": ((X,), (Y,), {}),
+    "squared_hinge_loss": ((X,), (SIGNS,), {}),
+    "student_t_negative_log_likelihood": ((X, Y), (), {"log_scale": 0.3, "degrees_of_freedom": 3.0}),
+    "triplet_margin_loss": ((X, Y, P), (), {}),
+}
+names = pytest.mark.parametrize("name", CALLS)
+
+
+def call(name, dtype=jnp.float32, **options):
+    inputs, others, keywords = CALLS[name]
+    return getattr(losses, name)(*(jnp.asarray(x, dtype) for x in inputs), *others, **keywords, **options)
+
+
+def test_the_table_of_calls_has_every_loss():
+    assert set(CALLS) == set(losses.__all__) - {"smooth_labels"}
+
+
+def test_the_references_have_every_loss():
+    assert {c.name.split(" (")[0] for c in compare_losses()} >= set(losses.__all__) - {"smooth_l1_loss"}
+
+
+@pytest.mark.parametrize("comparison", compare_losses(), ids=lambda c: f"{c.name} / {c.source}")
+def test_values_are_those_of_the_reference(comparison: Comparison, x64):
+    random = np.random.default_rng(1)
+    assert max(difference(comparison, comparison.cases(random)) for _ in range(10)) < 1e-12
+
+
+def test_smooth_l1_is_huber_at_one_and_scaled_huber_elsewhere():
+    np.testing.assert_array_equal(losses.smooth_l1_loss(X, Y), losses.huber_loss(X, Y))
+    np.testing.assert_allclose(
+        2.5 * losses.smooth_l1_loss(X, Y, beta=2.5), losses.huber_loss(X, Y, delta=2.5), rtol=1e-6
+    )
+
+
+def test_the_median_is_half_the_absolute_error():
+    np.testing.assert_allclose(losses.quantile_loss(X, Y), losses.absolute_error(X, Y) / 2, rtol=1e-6)
+
+
+def test_student_t_tends_to_the_normal_distribution(x64):
+    normal = losses.gaussian_negative_log_likelihood(jnp.asarray(X, float), Y, 2.0)
+    t = losses.student_t_negative_log_likelihood(jnp.asarray(X, float), Y, 2**0.5, degrees_of_freedom=1e8)
+    np.testing.assert_allclose(t, normal, atol=1e-6)
+
+
+def test_scale_and_log_scale_are_the_same():
+    for name, argument in [
+        ("gaussian_negative_log_likelihood", "variance"),
+        ("laplace_negative_log_likelihood", "scale"),
+    ]:
+        loss = getattr(losses, name)
+        np.testing.assert_allclose(loss(X, Y, np.exp(P)), loss(X, Y, **{f"log_{argument}": P}), rtol=2e-5, atol=1e-6)
+
+
+def test_log_cosh_keeps_small_residuals(x64):
+    np.testing.assert_allclose(losses.log_cosh(jnp.array([1e-6])), [5e-13], rtol=1e-9)
+
+
+def test_gradients_are_prediction_minus_target(x64):
+    logits, one_hot, soft_labels = jnp.asarray(5 * X, float), np.eye(3)[LABELS], P.astype(float)
+    softmax = jax.grad(lambda x: losses.softmax_cross_entropy(x, LABELS, reduction="sum"))(logits)
+    np.testing.assert_allclose(softmax, jax.nn.softmax(logits) - one_hot, rtol=1e-14, atol=1e-16)
+    soft = jax.grad(lambda x: losses.softmax_cross_entropy(x, soft_labels, reduction="sum"))(logits)
+    np.testing.assert_allclose(soft, jax.nn.softmax(logits) * soft_labels.sum(1)[:, None] - soft_labels, atol=1e-15)
+    sigmoid = jax.grad(lambda x: losses.sigmoid_binary_cross_entropy(x, BITS, reduction="sum"))(logits)
+    np.testing.assert_allclose(sigmoid, jax.nn.sigmoid(logits) - BITS.astype(float), rtol=1e-14, atol=1e-16)
+
+
+def test_gradient_of_logistic_regression_by_its_weights(x64):
+    x, y = jnp.asarray(X, float), BITS[:, 0].astype(float)
+    w = jnp.array([0.3, -2.0, 1.0])
+    gradient = jax.grad(lambda w: losses.sigmoid_binary_cross_entropy(x @ w, y, reduction="sum"))(w)
+    np.testing.assert_allclose(gradient, (jax.nn.sigmoid(x @ w) - y) @ x, rtol=1e-13)
+
+
+def test_half_mse_has_no_factor_two():
+    x = jnp.asarray(X)
+    gradient = jax.grad(lambda p: losses.half_mse(p, Y, reduction="mean"))(x)
+    np.testing.assert_allclose(gradient, (X - Y) / len(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["absolute_error", "mae", "log_cosh", "huber_loss", "quantile_loss", "squared_error"])
+def test_the_derivative_at_zero_is_zero(name):
+    zero = jnp.zeros((2, 2))
+    assert not jax.grad(lambda p: getattr(losses, name)(p, zero, reduction="sum"))(zero).any()
+
+
+@pytest.mark.parametrize("axis", [0, 1, (0, 2), (2, 1), None])
+def test_classes_on_any_axis(axis, x64):
+    import optax
+
+    x = jax.random.normal(jax.random.key(0), (2, 3, 4))
+    y = jax.nn.softmax(jax.random.normal(jax.random.key(1), (2, 3, 4)), axis)
+    np.testing.assert_allclose(
+        losses.softmax_cross_entropy(x, y, axis), optax.softmax_cross_entropy(x, y, axis), rtol=1e-13
+    )
+    if axis is not None:
+        axes = (axis,) if isinstance(axis, int) else axis
+        shape = tuple(n for i, n in enumerate(x.shape) if i not in axes)
+        labels = jnp.ones(shape, int)
+        np.testing.assert_allclose(
+            losses.softmax_cross_entropy_with_integer_labels(x, labels, axis),
+            optax.softmax_cross_entropy_with_integer_labels(x, labels, axis),
+            rtol=1e-13,
+        )
+
+
+@names
+def test_reduction_and_weights(name):
+    values = np.asarray(call(name), np.float64)
+    w = np.arange(len(values), dtype=np.float32)
+    weighted = values * w.reshape(-1, *[1] * (values.ndim - 1))
+    mean = weighted.sum() / np.broadcast_to(w.reshape(-1, *[1] * (values.ndim - 1)), values.shape).sum()
+    np.testing.assert_allclose(call(name, weights=w), weighted, rtol=1e-6)
+    np.testing.assert_allclose(call(name, weights=w, reduction="sum"), weighted.sum(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(call(name, weights=w, reduction="mean"), mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(call(name, reduction="mean"), values.mean(), rtol=1e-5, atol=1e-6)
+    assert call(name, weights=0 * w, reduction="mean") == 0
+
+
+@names
+def test_masked_examples_may_hold_anything(name):
+    values = np.asarray(call(name))
+    keep = np.arange(len(values)) > 0
+    inputs, others, keywords = CALLS[name]
+
+    def loss(reduction, *inputs):
+        return getattr(losses, name)(*inputs, *others, **keywords, where=keep, reduction=reduction)
+
+    for junk in (jnp.inf, -jnp.inf, jnp.nan):
+        spoiled = [jnp.asarray(x).at[0].set(junk) for x in inputs]
+        if name == "ctc_loss":
+            spoiled[1] = inputs[1]
+        np.testing.assert_allclose(loss("none", *spoiled)[1:], values[1:], rtol=1e-6)
+        assert not loss("none", *spoiled)[0].any()
+        np.testing.assert_allclose(loss("mean", *spoiled), values[1:].mean(), rtol=1e-5, atol=1e-6)
+        gradients = jax.grad(lambda *x: loss("mean", *x), tuple(range(len(inputs))))(*map(jnp.asarray, spoiled))
+        assert all(jnp.isfinite(g).all() and not g[0].any() for g in gradients)
+
+
+@names
+def test_everything_masked_is_zero(name):
+    nothing = np.zeros(len(call(name)), bool)
+    assert call(name, where=nothing, reduction="mean") == 0
+
+
+@names
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float64])
+def test_dtypes(name, dtype):
+    with jax.enable_x64(True):
+        got, mean = call(name, dtype), call(name, dtype, weights=np.ones(len(call(name, dtype))), reduction="mean")
+        assert got.dtype == mean.dtype == dtype
+        tolerance = 40 * float(jnp.finfo(dtype).eps) if dtype != jnp.float64 else 1e-4
+        np.testing.assert_allclose(got.astype(float), call(name, jnp.float32), rtol=tolerance, atol=tolerance)
+
+
+@names
+def test_jit_vmap_and_gradient(name):
+    inputs, others, keywords = CALLS[name]
+    loss = getattr(losses, name)
+    arrays = (*map(jnp.asarray, inputs), *map(jnp.asarray, others))
+    eager = call(name)
+    np.testing.assert_allclose(jax.jit(lambda *a: loss(*a, **keywords))(*arrays), eager, rtol=1e-5, atol=1e-6)
+    twice = [jnp.stack([a, a[::-1]]) for a in arrays]
+    both = jax.vmap(lambda *a: loss(*a, **keywords))(*twice)
+    np.testing.assert_allclose(both[0], eager, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(both[1], loss(*(a[::-1] for a in arrays), **keywords), rtol=1e-5, atol=1e-6)
+
+
+def test_hyperparameters_may_be_traced():
+    x, y = jnp.asarray(X), jnp.asarray(Y)
+    grid = jnp.array([0.1, 0.5, 0.9])
+    each = {
+        "huber_loss": "delta",
+        "smooth_l1_loss": "beta",
+        "quantile_loss": "levels",
+    }
+    for name, argument in each.items():
+        loss = getattr(losses, name)
+        got = jax.vmap(lambda v: loss(x, y, **{argument: v}))(grid)
+        np.testing.assert_allclose(got[2], loss(x, y, **{argument: 0.9}), rtol=1e-6)
+    smoothed = jax.vmap(lambda a: losses.softmax_cross_entropy(x, LABELS, label_smoothing=a))(grid)
+    np.testing.assert_allclose(smoothed[0], losses.softmax_cross_entropy(x, LABELS, label_smoothing=0.1), rtol=1e-6)

@@ -1,0 +1,195 @@
+"""Metrics against scikit-learn, with weights, ties, padding and degenerate sets."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sklearn.metrics as reference
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fnn import metrics
+
+N, K = 20, 4
+seeds = st.integers(0, 10_000)
+CLASS_METRICS = [
+    (metrics.precision, reference.precision_score),
+    (metrics.recall, reference.recall_score),
+    (metrics.f1, reference.f1_score),
+]
+VALUE_METRICS = [
+    (metrics.mean_squared_error, reference.mean_squared_error),
+    (metrics.root_mean_squared_error, reference.root_mean_squared_error),
+    (metrics.mean_absolute_error, reference.mean_absolute_error),
+    (metrics.r2_score, reference.r2_score),
+]
+
+
+def draw(seed, classes=K):
+    rng = np.random.default_rng(seed)
+    # few classes of many occur, so that some never do
+    used = rng.choice(classes, rng.integers(2, classes + 1), replace=False)
+    return rng, rng.choice(used, N), rng.choice(used, N), rng.integers(0, 4, N).astype(float)
+
+
+@given(seeds)
+def test_accuracy_and_confusion_matrix(seed):
+    with jax.enable_x64(True):
+        _, y, p, w = draw(seed)
+        w[0] = 1
+        np.testing.assert_allclose(metrics.accuracy(p, y), reference.accuracy_score(y, p), rtol=1e-12)
+        np.testing.assert_allclose(
+            metrics.accuracy(p, y, weights=w), reference.accuracy_score(y, p, sample_weight=w), rtol=1e-12
+        )
+        counts = metrics.confusion_matrix(p, y, K)
+        assert jnp.issubdtype(counts.dtype, jnp.integer)
+        np.testing.assert_array_equal(counts, reference.confusion_matrix(y, p, labels=range(K)))
+        np.testing.assert_allclose(
+            metrics.confusion_matrix(p, y, K, weights=w),
+            reference.confusion_matrix(y, p, labels=range(K), sample_weight=w),
+        )
+
+
+@given(seeds)
+def test_precision_recall_f1(seed):
+    with jax.enable_x64(True):
+        _, y, p, w = draw(seed)
+        w += 0.5  # in scikit-learn a class of weight 0 still counts as present
+        for mine, theirs in CLASS_METRICS:
+            for average in ("macro", "micro", "weighted"):
+                np.testing.assert_allclose(
+                    mine(p, y, classes=K, average=average, weights=w),
+                    theirs(y, p, average=average, sample_weight=w, zero_division=0),
+                    rtol=1e-12,
+                )
+            np.testing.assert_allclose(
+                mine(p, y, classes=K, average=None), theirs(y, p, labels=range(K), average=None, zero_division=0)
+            )
+            a, b = y % 2, p % 2
+            np.testing.assert_allclose(mine(b, a), theirs(a, b, zero_division=0), rtol=1e-12)
+
+
+@given(seeds)
+def test_roc_auc_with_ties_and_weights(seed):
+    rng = np.random.default_rng(seed)
+    s, y = rng.integers(0, 6, N) / 5, np.append(rng.integers(0, 2, N - 2), [0, 1])
+    w = rng.integers(1, 4, N).astype(float)
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(metrics.roc_auc(s, y), reference.roc_auc_score(y, s), rtol=1e-12)
+        np.testing.assert_allclose(
+            metrics.roc_auc(s, y, weights=w), reference.roc_auc_score(y, s, sample_weight=w), rtol=1e-12
+        )
+
+
+@given(seeds)
+def test_values_of_one_and_of_several_outputs(seed):
+    rng = np.random.default_rng(seed)
+    w = rng.integers(0, 3, N).astype(float)
+    w[:2] = 1
+    with jax.enable_x64(True):
+        for shape in ((N,), (N, 3)):
+            y, p = rng.normal(size=shape), rng.normal(size=shape)
+            for mine, theirs in VALUE_METRICS:
+                np.testing.assert_allclose(mine(p, y), theirs(y, p), rtol=1e-11)
+                np.testing.assert_allclose(mine(p, y, weights=w), theirs(y, p, sample_weight=w), rtol=1e-11)
+
+
+@given(seeds, st.integers(1, K))
+def test_top_k_accuracy(seed, k):
+    rng, y, _, w = draw(seed)
+    w[0] = 1
+    s = rng.normal(size=(N, K))
+    expected = reference.top_k_accuracy_score(y, s, k=k, labels=range(K), sample_weight=w) if k < K else 1.0
+    np.testing.assert_allclose(metrics.top_k_accuracy(s, y, k=k, weights=w), expected, rtol=1e-6)
+
+
+def test_top_1_is_accuracy_with_ties_too():
+    s = jnp.array([[1.0, 1.0], [1.0, 1.0], [0.0, 1.0]])
+    y = jnp.array([0, 1, 1])
+    assert metrics.top_k_accuracy(s, y, k=1) == metrics.accuracy(s, y)
+
+
+@given(seeds)
+def test_perplexity(seed):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(N, K)), rng.integers(0, K, N)
+    w = rng.integers(0, 3, N).astype(float)
+    w[0] = 1
+    p = np.exp(x) / np.exp(x).sum(1, keepdims=True)
+    expected = np.exp(reference.log_loss(y, p, labels=range(K), sample_weight=w))
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(metrics.perplexity(x, y, weights=w), expected, rtol=1e-12)
+
+
+CASES = {
+    "accuracy": (np.array([0, 1, 1, 0]), np.array([0, 1, 0, 1]), {}),
+    "confusion_matrix": (np.array([0, 1, 1, 0]), np.array([0, 1, 0, 1]), {"classes": 2}),
+    "f1": (np.array([0, 1, 1, 0]), np.array([0, 1, 0, 1]), {}),
+    "mean_absolute_error": (np.arange(4.0), np.ones(4), {}),
+    "mean_squared_error": (np.arange(4.0), np.ones(4), {}),
+    "perplexity": (np.eye(4, dtype=np.float32), np.array([0, 1, 1, 0]), {}),
+    "precision": (np.array([0, 1, 1, 0]), np.array([0, 1, 0, 1]), {"classes": 3, "average": "macro"}),
+    "r2_score": (np.arange(4.0), np.array([0.0, 1.5, 2.0, 3.0]), {}),
+    "recall": (np.array([0, 1, 1, 0]), np.array([0, 1, 0, 1]), {"classes": 3, "average": "weighted"}),
+    "roc_auc": (np.array([0.1, 0.3, 0.2, 0.2]), np.array([0, 1, 0, 1]), {}),
+    "root_mean_squared_error": (np.arange(4.0), np.ones(4), {}),
+    "top_k_accuracy": (np.eye(4, dtype=np.float32), np.array([0, 1, 1, 0]), {"k": 2}),
+}
+
+
+@pytest.mark.parametrize("name", metrics.__all__)
+def test_padding_does_not_count_and_jit_agrees(name):
+    p, y, options = CASES[name]
+    metric = getattr(metrics, name)
+    padded = np.concatenate([p, p[:3]]), np.concatenate([y, y[1:4]]), np.array([1.0] * 4 + [0.0] * 3)
+    compiled = jax.jit(lambda p, y, w: metric(p, y, weights=w, **options))
+    np.testing.assert_allclose(compiled(*padded), metric(p, y, **options), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", [n for n in metrics.__all__ if n not in ("roc_auc", "perplexity", "r2_score")])
+def test_nothing_is_zero(name):
+    p, y, options = CASES[name]
+    assert not getattr(metrics, name)(p, y, weights=np.zeros(4), **options).any()
+
+
+def test_degenerate_sets():
+    assert metrics.precision(np.zeros(3, int), np.ones(3, int)) == 0
+    assert metrics.recall(np.ones(3, int), np.zeros(3, int)) == 0
+    assert metrics.f1(np.zeros(3, int), np.zeros(3, int)) == 0
+    assert jnp.isnan(metrics.roc_auc(np.ones(3), np.ones(3, int)))
+    constant = np.full(7, 0.1, np.float32)
+    assert metrics.r2_score(constant, constant) == 1
+    assert metrics.r2_score(constant + 1, constant) == 0
+    assert metrics.perplexity(np.zeros((0, 3)), np.zeros(0, int)) == 1
+
+
+def test_nan_scores_are_never_right():
+    scores = jnp.full((2, 3), jnp.nan)
+    assert metrics.accuracy(scores, np.array([0, 1])) == 0
+    assert metrics.top_k_accuracy(scores, np.array([0, 1]), k=3) == 0
+    assert jnp.isnan(metrics.roc_auc(jnp.array([jnp.nan, 1.0]), np.array([0, 1])))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_half_precision_is_measured_in_float32(dtype):
+    p = jnp.full(5000, 100, dtype)
+    error = metrics.mean_squared_error(p, jnp.zeros(5000, dtype))
+    assert error.dtype == jnp.float32
+    assert error == 10_000
+
+
+def test_misuse():
+    with pytest.raises(TypeError, match=r"accuracy: expected integer class numbers as predictions.*> 0\.5"):
+        metrics.accuracy(np.array([0.2, 0.9]), np.array([0, 1]))
+    with pytest.raises(ValueError, match=r"write targets\.reshape"):
+        metrics.mean_squared_error(np.ones((3, 1)), np.ones(3))
+    with pytest.raises(ValueError, match="needs the number of classes; write classes=10"):
+        metrics.f1(np.array([0]), np.array([0]), average="macro")
+    with pytest.raises(ValueError, match=r"expected class numbers 0 … 1, got 2 at index \(1,\)"):
+        metrics.precision(np.array([0, 1]), np.array([0, 2]))
+    with pytest.raises(ValueError, match="expected weights of shape"):
+        metrics.accuracy(np.array([0, 1]), np.array([0, 1]), weights=np.ones(3))
+    with pytest.raises(ValueError, match="expected k >= 1"):
+        metrics.top_k_accuracy(np.ones((1, 2)), np.array([0]), k=0)
+    with pytest.raises(ValueError, match="expected average to be one of"):
+        metrics.recall(np.array([0]), np.array([0]), average="mean")
