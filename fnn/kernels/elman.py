@@ -1,0 +1,102 @@
+"""The simple recurrent network of Elman."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.kernels import sequences
+from fnn.kernels.recurrent_core import Carry, Core, product, product_of_tangent, product_transposed, recur
+from fnn.typing import Array, ArrayLike, PyTree
+
+__all__ = ["rnn"]
+
+
+def _enter(projected: Array, recurrent: PyTree, saved: PyTree, before: Carry) -> Array:
+    return projected + product_of_tangent(before[0], recurrent[0])
+
+
+def _step_tanh(recurrent: PyTree, projected: Array, carry: Carry) -> tuple[Carry, PyTree]:
+    return (jnp.tanh(projected + product(carry[0], recurrent[0])),), ()
+
+
+def _tangent_tanh(
+    recurrent: PyTree, saved: PyTree, before: Carry, after: Carry, entering: PyTree, carry: Carry
+) -> Carry:
+    return ((1 - after[0] * after[0]) * (entering + product_transposed(carry[0], recurrent[0])),)
+
+
+def _step_relu(recurrent: PyTree, projected: Array, carry: Carry) -> tuple[Carry, PyTree]:
+    return (jnp.maximum(projected + product(carry[0], recurrent[0]), 0),), ()
+
+
+def _tangent_relu(
+    recurrent: PyTree, saved: PyTree, before: Carry, after: Carry, entering: PyTree, carry: Carry
+) -> Carry:
+    return (jnp.where(after[0] > 0, entering + product_transposed(carry[0], recurrent[0]), 0),)
+
+
+_CORES = {"tanh": Core(_step_tanh, _enter, _tangent_tanh), "relu": Core(_step_relu, _enter, _tangent_relu)}
+
+
+def rnn(
+    x: Array,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array | None = None,
+    initial_state: Array | None = None,
+    *,
+    activation: str = "tanh",
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    return_sequences: bool = True,
+    reverse: bool = False,
+    time_major: bool = False,
+    unroll: int = 1,
+    remat: int | None = None,
+) -> tuple[Array, Array]:
+    r"""Elman's recurrent network over a sequence: $h_t = a(x_t W + h_{t-1} U + b)$.
+
+    Args:
+        x: (batch, time, features).
+        kernel: $W$ (features, hidden).
+        recurrent_kernel: $U$ (hidden, hidden).
+        bias: $b$ (hidden,); None is 0.
+        initial_state: $h_0$ (batch, hidden); None is 0.
+        activation: $a$, "tanh" or "relu".
+        lengths, mask, return_sequences, reverse, time_major, unroll, remat: as for `fnn.kernels.lstm`.
+
+    Returns:
+        The outputs, (batch, time, hidden) or (batch, hidden), and the final state (batch, hidden).
+
+    Raises:
+        ValueError: for shapes that do not fit, or lengths that are negative or longer than time.
+        TypeError: if `x` is not floating-point, or `lengths` not integer.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> outputs, state = fnn.kernels.rnn(jnp.ones((2, 3, 1)), jnp.ones((1, 1)), jnp.ones((1, 1)), activation="relu")
+        >>> outputs[0, :, 0].tolist()
+        [1.0, 2.0, 3.0]
+
+    References:
+        Elman, Finding Structure in Time, 1990.
+    """
+    checks.one_of("rnn", "activation", activation, _CORES)
+    layout = sequences.layout("rnn", x, kernel, recurrent_kernel, bias, gates=1, time_major=time_major)
+    carry = sequences.initial("rnn", layout, initial_state, ("h",))
+    valid = sequences.valid_steps("rnn", layout, lengths, mask)
+    bias = jnp.zeros(kernel.shape[-1], kernel.dtype) if bias is None else bias
+    outputs, (final,) = recur(
+        _CORES[activation],
+        jnp.asarray(x),
+        (kernel, bias, recurrent_kernel),
+        carry,
+        valid,
+        return_sequences=return_sequences,
+        reverse=reverse,
+        time_major=time_major,
+        unroll=unroll,
+        remat=remat,
+    )
+    return outputs, final

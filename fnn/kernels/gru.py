@@ -1,0 +1,160 @@
+"""Gated recurrent unit."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import lax
+
+from fnn import checks
+from fnn.kernels import sequences
+from fnn.kernels.recurrent_core import Carry, Core, product, product_of_tangent, product_transposed, recur, sigmoid
+from fnn.typing import Array, ArrayLike, PyTree
+
+__all__ = ["gru"]
+
+
+def _split(gates: Array) -> tuple[Array, Array]:
+    """The columns of r and z, and those of n."""
+    r_z, n = jnp.split(gates, [2 * (gates.shape[-1] // 3)], axis=-1)
+    return r_z, n
+
+
+def _interpolate(r_z: Array, candidate: Array, h: Array) -> tuple[Array, ...]:
+    z = jnp.split(r_z, 2, axis=-1)[1]
+    n = jnp.tanh(candidate)
+    return n, n + z * (h - n)
+
+
+def _step_after(recurrent: PyTree, projected: Array, carry: Carry) -> tuple[Carry, PyTree]:
+    (h,), (kernel, bias) = carry, recurrent
+    x_rz, x_n = _split(projected)
+    h_rz, h_n = _split(product(h, kernel) + bias.astype(h.dtype))
+    r_z = lax.optimization_barrier(sigmoid(x_rz + h_rz))
+    r = jnp.split(r_z, 2, axis=-1)[0]
+    n, h = _interpolate(r_z, x_n + r * h_n, h)
+    return (h,), (r_z, n, h_n)
+
+
+def _enter_after(projected: Array, recurrent: PyTree, saved: PyTree, before: Carry) -> PyTree:
+    kernel, bias = recurrent
+    return projected, product_of_tangent(before[0], kernel) + bias
+
+
+def _tangent_after(
+    recurrent: PyTree, saved: PyTree, before: Carry, after: Carry, entering: PyTree, carry: Carry
+) -> Carry:
+    (r_z, n, h_n), (h,), (dh,) = saved, before, carry
+    r, z = jnp.split(r_z, 2, axis=-1)
+    dx_rz, dx_n = _split(entering[0])
+    dh_rz, dh_n = _split(entering[1] + product_transposed(dh, recurrent[0]))
+    dr, dz = jnp.split(r_z * (1 - r_z) * (dx_rz + dh_rz), 2, axis=-1)
+    dn = (1 - n * n) * (dx_n + r * dh_n + h_n * dr)
+    return ((1 - z) * dn + z * dh + (h - n) * dz,)
+
+
+def _step_before(recurrent: PyTree, projected: Array, carry: Carry) -> tuple[Carry, PyTree]:
+    (h,), (kernel_rz, kernel_n) = carry, recurrent
+    x_rz, x_n = _split(projected)
+    r_z = lax.optimization_barrier(sigmoid(x_rz + product(h, kernel_rz)))
+    r = jnp.split(r_z, 2, axis=-1)[0]
+    n, h = _interpolate(r_z, x_n + product(r * h, kernel_n), h)
+    return (h,), (r_z, n)
+
+
+def _enter_before(projected: Array, recurrent: PyTree, saved: PyTree, before: Carry) -> PyTree:
+    (kernel_rz, kernel_n), (r_z, _), (h,) = recurrent, saved, before
+    x_rz, x_n = _split(projected)
+    r = jnp.split(r_z, 2, axis=-1)[0]
+    return x_rz + product_of_tangent(h, kernel_rz), x_n + product_of_tangent(r * h, kernel_n)
+
+
+def _tangent_before(
+    recurrent: PyTree, saved: PyTree, before: Carry, after: Carry, entering: PyTree, carry: Carry
+) -> Carry:
+    (kernel_rz, kernel_n), (r_z, n), (h,), (dh,) = recurrent, saved, before, carry
+    r, z = jnp.split(r_z, 2, axis=-1)
+    dr, dz = jnp.split(r_z * (1 - r_z) * (entering[0] + product_transposed(dh, kernel_rz)), 2, axis=-1)
+    dn = (1 - n * n) * (entering[1] + product_transposed(r * dh + h * dr, kernel_n))
+    return ((1 - z) * dn + z * dh + (h - n) * dz,)
+
+
+_AFTER = Core(_step_after, _enter_after, _tangent_after)
+_BEFORE = Core(_step_before, _enter_before, _tangent_before)
+
+
+def gru(
+    x: Array,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array | None = None,
+    recurrent_bias: Array | None = None,
+    initial_state: Array | None = None,
+    *,
+    reset: str = "after",
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    return_sequences: bool = True,
+    reverse: bool = False,
+    time_major: bool = False,
+    unroll: int = 1,
+    remat: int | None = None,
+) -> tuple[Array, Array]:
+    r"""Gated recurrent unit over a sequence.
+
+    $r, z = \sigma(x_t W + h_{t-1} U + b)$, each with its own columns, in the order r, z, n;
+    $n = \tanh(x_t W_n + b_n + r \odot (h_{t-1} U_n + b'))$, or with `reset="before"`
+    $n = \tanh(x_t W_n + b_n + (r \odot h_{t-1}) U_n)$; $h_t = (1 - z) \odot n + z \odot h_{t-1}$.
+
+    Args:
+        x: (batch, time, features).
+        kernel: $W$ (features, 3·hidden).
+        recurrent_kernel: $U$ (hidden, 3·hidden).
+        bias: $b$ (3·hidden,); None is 0.
+        recurrent_bias: $b'$ (hidden,), for `reset="after"`; None is 0.
+        initial_state: $h_0$ (batch, hidden); None is 0.
+        reset: "after" the recurrent product (Cho 2014, version 2; torch, flax) or "before" it (version 1).
+        lengths, mask, return_sequences, reverse, time_major, unroll, remat: as for `fnn.kernels.lstm`.
+
+    Returns:
+        The outputs, (batch, time, hidden) or (batch, hidden), and the final state (batch, hidden).
+
+    Raises:
+        ValueError: for shapes that do not fit, or lengths that are negative or longer than time.
+        TypeError: if `x` is not floating-point, or `lengths` not integer.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> outputs, state = fnn.kernels.gru(jnp.ones((2, 5, 3)), jnp.ones((3, 12)), jnp.zeros((4, 12)))
+        >>> outputs.shape, bool((outputs[:, -1] == state).all())
+        ((2, 5, 4), True)
+
+    References:
+        Cho et al., Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine Translation, 2014.
+    """
+    checks.one_of("gru", "reset", reset, ("after", "before"))
+    layout = sequences.layout("gru", x, kernel, recurrent_kernel, bias, gates=3, time_major=time_major)
+    carry = sequences.initial("gru", layout, initial_state, ("h",))
+    valid = sequences.valid_steps("gru", layout, lengths, mask)
+    bias = jnp.zeros(kernel.shape[-1], kernel.dtype) if bias is None else bias
+    if reset == "before":
+        if recurrent_bias is not None:
+            raise ValueError('gru: recurrent_bias is added before the reset gate; write reset="after", or leave it out')
+        recurrent: tuple[Array, ...] = _split(recurrent_kernel)
+    else:
+        n_bias = jnp.zeros(layout.hidden, bias.dtype) if recurrent_bias is None else recurrent_bias
+        if n_bias.shape != (layout.hidden,):
+            raise ValueError(f"gru: expected recurrent_bias of shape {(layout.hidden,)}, got {n_bias.shape}")
+        recurrent = (recurrent_kernel, jnp.concatenate([jnp.zeros(2 * layout.hidden, n_bias.dtype), n_bias]))
+    outputs, (final,) = recur(
+        _AFTER if reset == "after" else _BEFORE,
+        jnp.asarray(x),
+        (kernel, bias, *recurrent),
+        carry,
+        valid,
+        return_sequences=return_sequences,
+        reverse=reverse,
+        time_major=time_major,
+        unroll=unroll,
+        remat=remat,
+    )
+    return outputs, final

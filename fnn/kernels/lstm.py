@@ -1,0 +1,127 @@
+"""Long short-term memory."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from fnn.kernels import sequences
+from fnn.kernels.recurrent_core import Carry, Core, product, product_of_tangent, product_transposed, recur
+from fnn.typing import Array, ArrayLike, PyTree
+
+__all__ = ["LSTMState", "lstm"]
+
+
+class LSTMState(NamedTuple):
+    """What an LSTM carries from step to step: the output `h` and the cell `c`, each (batch, features)."""
+
+    h: Array
+    c: Array
+
+
+def _gates(shared: Array) -> tuple[Array, ...]:
+    r"""i, f, g, o from the tanh of all of them: $\sigma(z) = (1 + \tanh(z/2))/2$."""
+    i, f, g, o = jnp.split(shared, 4, axis=-1)
+    return 0.5 * i + 0.5, 0.5 * f + 0.5, g, 0.5 * o + 0.5
+
+
+def _step(recurrent: PyTree, projected: Array, carry: Carry) -> tuple[Carry, PyTree]:
+    h, c = carry
+    halves = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], h.dtype), h.shape[-1])
+    # One pass of tanh over all gates; without the barrier it is repeated wherever a gate is used.
+    shared = lax.optimization_barrier(jnp.tanh(halves * (projected + product(h, recurrent[0]))))
+    i, f, g, o = _gates(shared)
+    c = f * c + i * g
+    return (o * jnp.tanh(c), c), shared
+
+
+def _enter(projected: Array, recurrent: PyTree, saved: PyTree, before: Carry) -> Array:
+    return projected + product_of_tangent(before[0], recurrent[0])
+
+
+def _tangent(recurrent: PyTree, saved: PyTree, before: Carry, after: Carry, entering: PyTree, carry: Carry) -> Carry:
+    (i, f, g, o), c, tanh_c = _gates(saved), before[1], jnp.tanh(after[1])
+    dh, dc = carry
+    di, df, dg, do = jnp.split(entering + product_transposed(dh, recurrent[0]), 4, axis=-1)
+    dc = f * dc + c * f * (1 - f) * df + g * i * (1 - i) * di + i * (1 - g * g) * dg
+    return tanh_c * o * (1 - o) * do + o * (1 - tanh_c * tanh_c) * dc, dc
+
+
+_CORE = Core(_step, _enter, _tangent)
+
+
+def lstm(
+    x: Array,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array | None = None,
+    initial_state: LSTMState | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    return_sequences: bool = True,
+    reverse: bool = False,
+    time_major: bool = False,
+    unroll: int = 1,
+    remat: int | None = None,
+) -> tuple[Array, LSTMState]:
+    r"""Long short-term memory over a sequence.
+
+    $i, f, o = \sigma(x_t W + h_{t-1} U + b)$, $g = \tanh(x_t W + h_{t-1} U + b)$, each with its own columns, in the
+    order i, f, g, o; $c_t = f \odot c_{t-1} + i \odot g$; $h_t = o \odot \tanh c_t$.
+
+    Args:
+        x: (batch, time, features).
+        kernel: $W$ (features, 4·hidden).
+        recurrent_kernel: $U$ (hidden, 4·hidden).
+        bias: $b$ (4·hidden,); None is 0.
+        initial_state: $(h_0, c_0)$, each (batch, hidden); None is 0.
+        lengths: (batch,) integers: how many steps of each sequence count. At the others the state stays as it is, the
+            output is 0 and no gradient arises, whatever stands there.
+        mask: (batch, time) bool instead of `lengths`: the steps that count.
+        return_sequences: whether to return $h_t$ for all steps, or for the last that counts.
+        reverse: run from the last step to the first (from each sequence's own end); outputs stay in their places.
+        time_major: `x`, `mask` and the outputs have time first.
+        unroll: steps per iteration of the compiled loop.
+        remat: for long sequences, steps per segment: the reverse pass keeps only the states between segments and
+            computes each segment again.
+
+    Returns:
+        The outputs, (batch, time, hidden) or (batch, hidden), and the final `LSTMState`. A sequence of length 0 ends
+        in its initial state.
+
+    Raises:
+        ValueError: for shapes that do not fit, or lengths that are negative or longer than time.
+        TypeError: if `x` is not floating-point, or `lengths` not integer.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> x, kernel, recurrent_kernel = jnp.ones((2, 5, 3)), jnp.ones((3, 16)), jnp.zeros((4, 16))
+        >>> outputs, state = fnn.kernels.lstm(x, kernel, recurrent_kernel, lengths=jnp.array([5, 2]))
+        >>> outputs.shape, state.c.shape, float(outputs[1, 2:].sum())
+        ((2, 5, 4), (2, 4), 0.0)
+
+    References:
+        Hochreiter and Schmidhuber, Long Short-Term Memory, 1997. Gers, Schmidhuber and Cummins, Learning to Forget,
+        2000.
+    """
+    layout = sequences.layout("lstm", x, kernel, recurrent_kernel, bias, gates=4, time_major=time_major)
+    carry = sequences.initial("lstm", layout, initial_state, LSTMState._fields)
+    valid = sequences.valid_steps("lstm", layout, lengths, mask)
+    bias = jnp.zeros(kernel.shape[-1], kernel.dtype) if bias is None else bias
+    outputs, final = recur(
+        _CORE,
+        jnp.asarray(x),
+        (kernel, bias, recurrent_kernel),
+        carry,
+        valid,
+        return_sequences=return_sequences,
+        reverse=reverse,
+        time_major=time_major,
+        unroll=unroll,
+        remat=remat,
+    )
+    return outputs, LSTMState(*final)

@@ -1,0 +1,110 @@
+"""The generic recurrence: any cell over time."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fnn import checks
+from fnn.kernels.sequences import Layout, valid_steps
+from fnn.typing import ArrayLike, PyTree
+
+__all__ = ["scan_cell"]
+
+
+def scan_cell(
+    step: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
+    carry: PyTree,
+    x: PyTree,
+    *,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    reverse: bool = False,
+    time_major: bool = False,
+    unroll: int = 1,
+    remat: int | None = None,
+) -> tuple[PyTree, PyTree]:
+    """Run any cell over time: `carry, y_t = step(carry, x_t)` for t = 1 … time.
+
+    Args:
+        step: (carry, x_t) -> (carry, y_t), on arrays with the batch first.
+        carry: the state before the first step; any pytree of arrays with the batch first.
+        x: pytree of arrays (batch, time, …).
+        lengths: (batch,) integers: how many steps of each sequence count. At the others the carry stays as it is and
+            the output is 0.
+        mask: (batch, time) bool instead of `lengths`: the steps that count.
+        reverse: run from the last step to the first (from each sequence's own end); outputs stay in their places.
+        time_major: `x`, `mask` and the outputs have time first.
+        unroll: steps per iteration of the compiled loop.
+        remat: for long sequences, steps per segment: the reverse pass keeps only the carries between segments and
+            computes each segment again.
+
+    Returns:
+        The outputs, a pytree of (batch, time, …), and the final carry.
+
+    Raises:
+        ValueError: for arrays without time, or lengths that are negative or longer than time.
+        TypeError: if `lengths` are not integer.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> def add(total, x):
+        ...     return total + x, total + x
+        >>> outputs, total = fnn.kernels.scan_cell(add, jnp.zeros(2), jnp.ones((2, 4)), lengths=jnp.array([4, 2]))
+        >>> outputs.tolist(), total.tolist()
+        ([[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 0.0, 0.0]], [4.0, 2.0])
+    """
+    layout = _layout(x, time_major)
+    valid = valid_steps("scan_cell", layout, lengths, mask)
+    if not time_major:
+        x, valid = jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), (x, valid))
+
+    def masked(carry: PyTree, inputs: tuple[PyTree, Any]) -> tuple[PyTree, PyTree]:
+        x, valid = inputs
+        if valid is None:
+            return step(carry, x)
+        # A step over padding is computed and thrown away: with zeros in, it cannot spoil the gradient either.
+        new, y = step(carry, _where(valid, x, jax.tree.map(jnp.zeros_like, x)))
+        return _where(valid, new, carry), _where(valid, y, jax.tree.map(jnp.zeros_like, y))
+
+    run = functools.partial(lax.scan, masked, reverse=reverse, unroll=unroll)
+    carry, outputs = (
+        run(carry, (x, valid)) if remat is None else _segments(run, carry, (x, valid), layout.time, remat, reverse)
+    )
+    return (outputs if time_major else jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), outputs)), carry
+
+
+def _layout(x: PyTree, time_major: bool) -> Layout:
+    axes = "(time, batch, ...)" if time_major else "(batch, time, ...)"
+    shapes = {jnp.shape(leaf)[:2] for leaf in jax.tree.leaves(x)}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 2:
+        raise ValueError(f"scan_cell: expected x of shape {axes}, got {checks.describe(jax.tree.leaves(x))}")
+    first, second = shapes.pop()
+    batch, time = (second, first) if time_major else (first, second)
+    return Layout(batch, time, 0, None, time_major)
+
+
+def _where(valid: Any, new: PyTree, old: PyTree) -> PyTree:
+    return jax.tree.map(lambda n, o: jnp.where(valid.reshape(-1, *[1] * (n.ndim - 1)), n, o), new, old)
+
+
+def _segments(
+    run: Callable[..., tuple[PyTree, PyTree]], carry: PyTree, inputs: PyTree, time: int, size: int, reverse: bool
+) -> tuple[PyTree, PyTree]:
+    """Whole segments of `size` steps under `jax.checkpoint`, and what is left over at the end of time."""
+    segment = jax.checkpoint(run, prevent_cse=False)
+    count = time // size
+    head = jax.tree.map(lambda a: a[: count * size].reshape(count, size, *a.shape[1:]), inputs)
+    tail = jax.tree.map(lambda a: a[count * size :], inputs)
+    if reverse:
+        carry, last = segment(carry, tail)
+    carry, first = lax.scan(segment, carry, head, reverse=reverse)
+    if not reverse:
+        carry, last = segment(carry, tail)
+    joined = jax.tree.map(lambda a, b: jnp.concatenate([a.reshape(count * size, *b.shape[1:]), b]), first, last)
+    return carry, joined
