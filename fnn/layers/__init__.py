@@ -1,6 +1,60 @@
 """Kernels configured as layers."""
 
-from fnn.layers.dense import *
-from fnn.layers.dropout import *
-from fnn.layers.norm import *
-from fnn.layers.reparametrization import *
+from fnn.layers.conv import conv, conv_transpose, depthwise_conv, separable_conv
+from fnn.layers.dense import dense, embedding, flatten, reshape
+from fnn.layers.dropout import (
+    alpha_dropout,
+    dropout,
+    gaussian_noise,
+    mc_dropout,
+    spatial_dropout,
+    variational_dropout,
+)
+from fnn.layers.norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
+from fnn.layers.pool import (
+    adaptive_avg_pool,
+    adaptive_max_pool,
+    avg_pool,
+    global_avg_pool,
+    global_max_pool,
+    lp_pool,
+    max_pool,
+)
+from fnn.layers.recurrent import Padded, gru, lstm, rnn
+from fnn.layers.reparametrization import drop_connect, spectral_norm, weight_norm
+
+__all__ = [
+    "Padded",
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
+    "alpha_dropout",
+    "avg_pool",
+    "batch_norm",
+    "conv",
+    "conv_transpose",
+    "dense",
+    "depthwise_conv",
+    "drop_connect",
+    "dropout",
+    "embedding",
+    "flatten",
+    "gaussian_noise",
+    "global_avg_pool",
+    "global_max_pool",
+    "group_norm",
+    "gru",
+    "instance_norm",
+    "layer_norm",
+    "lp_pool",
+    "lstm",
+    "max_pool",
+    "mc_dropout",
+    "reshape",
+    "rms_norm",
+    "rnn",
+    "separable_conv",
+    "spatial_dropout",
+    "spectral_norm",
+    "variational_dropout",
+    "weight_norm",
+]

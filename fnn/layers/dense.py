@@ -14,6 +14,9 @@ from fnn.typing import Array, DType, Initializer, Key, PyTree
 
 __all__ = ["dense", "embedding", "flatten", "reshape"]
 
+LECUN_NORMAL = initializers.lecun_normal()
+STANDARD_NORMAL = initializers.normal(1.0)
+
 
 def _features_of(where: str, x: Any) -> int:
     """How many features come in; `x` is checked to be (batch, ..., features)."""
@@ -28,8 +31,8 @@ def dense(
     features: int,
     *,
     use_bias: bool = True,
-    kernel_init: Initializer | None = None,
-    bias_init: Initializer | None = None,
+    kernel_init: Initializer = LECUN_NORMAL,
+    bias_init: Initializer = initializers.zeros,
 ) -> Layer:
     r"""Every output from every input: $y = x W + b$, over the last axis.
 
@@ -38,8 +41,8 @@ def dense(
     Args:
         features: number of outputs.
         use_bias: whether $b$ is added.
-        kernel_init: `initializers.lecun_normal()` unless given: $Var[W] = 1/in$.
-        bias_init: `initializers.zeros` unless given.
+        kernel_init: `initializers.lecun_normal()` by default: $Var[W] = 1/in$, unit variance in and out.
+        bias_init: zeros by default.
 
     Returns:
         A layer from (batch, …, in) to (batch, …, features).
@@ -56,14 +59,13 @@ def dense(
         ((8, 3), (2, 3))
     """
     features = checks.integer("dense", "features", features)
-    kernel_init = initializers.lecun_normal() if kernel_init is None else kernel_init
-    bias_init = initializers.zeros if bias_init is None else bias_init
 
     def init(key: Key, x: Any) -> PyTree:
-        kernel_key, bias_key = jax.random.split(key)
         dtype = jnp.result_type(x)
-        params = {"kernel": kernel_init(kernel_key, (_features_of("dense", x), features), dtype)}
-        return params | {"bias": bias_init(bias_key, (features,), dtype)} if use_bias else params
+        params = {"kernel": kernel_init(key, (_features_of("dense", x), features), dtype)}
+        if use_bias:
+            params["bias"] = bias_init(jax.random.fold_in(key, 1), (features,), dtype)
+        return params
 
     def apply(params: PyTree, x: Array) -> Array:
         came, expected = _features_of("dense", x), params["kernel"].shape[0]
@@ -81,7 +83,7 @@ def embedding(
     num_embeddings: int,
     features: int,
     *,
-    embedding_init: Initializer | None = None,
+    embedding_init: Initializer = STANDARD_NORMAL,
     dtype: DType = jnp.float32,
 ) -> Layer:
     r"""A learned vector for each of $n$ indices: $y = E_x$; on vectors, the scores of all indices: $y = x E^T$.
@@ -94,7 +96,7 @@ def embedding(
     Args:
         num_embeddings: $n$; indices are 0 … n-1.
         features: length of each vector.
-        embedding_init: `initializers.normal(1.0)` unless given.
+        embedding_init: standard normal by default.
         dtype: of the parameters and of what is looked up; integers do not tell.
 
     Returns:
@@ -118,7 +120,6 @@ def embedding(
     """
     num_embeddings = checks.integer("embedding", "num_embeddings", num_embeddings)
     features = checks.integer("embedding", "features", features)
-    embedding_init = initializers.normal(1.0) if embedding_init is None else embedding_init
 
     def init(key: Key, x: Any) -> PyTree:
         if not jnp.issubdtype(jnp.result_type(x), jnp.integer):

@@ -16,20 +16,19 @@ from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree, Shape
 __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"]
 
 Axes = int | tuple[int, ...]
-Affine = Callable[[Key, Shape, Any], dict[str, Array]]
+Affine = Callable[[Key, Shape, Any], PyTree]
 
 
-def _affine(scale: bool, bias: bool, scale_init: Initializer | None, bias_init: Initializer | None) -> Affine:
+def _affine(use_scale: bool, use_bias: bool, scale_init: Initializer, bias_init: Initializer) -> Affine:
     """The initialiser of `scale` and `bias`, where they are used."""
-    inits: dict[str, Initializer] = {}
-    if scale:
-        inits["scale"] = initializers.ones if scale_init is None else scale_init
-    if bias:
-        inits["bias"] = initializers.zeros if bias_init is None else bias_init
 
-    def init(key: Key, shape: Shape, dtype: Any) -> Any:
-        keys = jax.random.split(key, 2)
-        return {name: make(k, shape, dtype) for k, (name, make) in zip(keys, inits.items(), strict=False)} or ()
+    def init(key: Key, shape: Shape, dtype: Any) -> PyTree:
+        params = {}
+        if use_scale:
+            params["scale"] = scale_init(key, shape, dtype)
+        if use_bias:
+            params["bias"] = bias_init(jax.random.fold_in(key, 1), shape, dtype)
+        return params or ()
 
     return init
 
@@ -69,8 +68,8 @@ def batch_norm(
     use_bias: bool = True,
     unbiased: bool = False,
     axis_name: Any = None,
-    scale_init: Initializer | None = None,
-    bias_init: Initializer | None = None,
+    scale_init: Initializer = initializers.ones,
+    bias_init: Initializer = initializers.zeros,
 ) -> Layer:
     r"""Normalize each feature over the batch; at inference, with running statistics.
 
@@ -89,8 +88,8 @@ def batch_norm(
         unbiased: whether the running variance takes $\frac{n}{n-1} Var[x]$, as torch's does.
         axis_name: mapped axis or axes (of `vmap`, `shard_map`) over which a batch is spread. A batch sharded
             over a mesh by `jit` needs no name: its statistics are global.
-        scale_init: `initializers.ones` unless given.
-        bias_init: `initializers.zeros` unless given.
+        scale_init: ones by default.
+        bias_init: zeros by default.
 
     Returns:
         A layer that keeps the shape of `x`.
@@ -161,8 +160,8 @@ def layer_norm(
     eps: ArrayLike = 1e-5,
     use_scale: bool = True,
     use_bias: bool = True,
-    scale_init: Initializer | None = None,
-    bias_init: Initializer | None = None,
+    scale_init: Initializer = initializers.ones,
+    bias_init: Initializer = initializers.zeros,
 ) -> Layer:
     r"""Normalize each example over its features: $y = \gamma\,(x - E[x]) / \sqrt{Var[x] + \varepsilon} + \beta$.
 
@@ -173,8 +172,8 @@ def layer_norm(
         eps: $\varepsilon$.
         use_scale: whether there is a $\gamma$.
         use_bias: whether there is a $\beta$.
-        scale_init: `initializers.ones` unless given.
-        bias_init: `initializers.zeros` unless given.
+        scale_init: ones by default.
+        bias_init: zeros by default.
 
     Returns:
         A layer that keeps the shape of `x`; training and inference are alike.
@@ -202,7 +201,7 @@ def layer_norm(
 
 @constructor
 def rms_norm(
-    *, axis: Axes = -1, eps: ArrayLike = 1e-6, use_scale: bool = True, scale_init: Initializer | None = None
+    *, axis: Axes = -1, eps: ArrayLike = 1e-6, use_scale: bool = True, scale_init: Initializer = initializers.ones
 ) -> Layer:
     r"""Divide each example by the root mean square of its features: $y = \gamma\,x / \sqrt{E[x^2] + \varepsilon}$.
 
@@ -212,7 +211,7 @@ def rms_norm(
         axis: the axis, or axes, averaged over.
         eps: $\varepsilon$.
         use_scale: whether there is a $\gamma$.
-        scale_init: `initializers.ones` unless given.
+        scale_init: ones by default.
 
     Returns:
         A layer that keeps the shape of `x`; training and inference are alike.
@@ -232,7 +231,7 @@ def rms_norm(
     """
     axis = _static_axis("rms_norm", axis)
     checks.in_range("rms_norm", "eps", eps, 0)
-    affine = _affine(use_scale, False, scale_init, None)
+    affine = _affine(use_scale, False, scale_init, initializers.zeros)
 
     kernel = functools.partial(kernels.rms_norm, axis=axis, eps=eps)
     return _per_example("rms_norm", axis, affine, kernel)
@@ -245,8 +244,8 @@ def group_norm(
     eps: ArrayLike = 1e-5,
     use_scale: bool = True,
     use_bias: bool = True,
-    scale_init: Initializer | None = None,
-    bias_init: Initializer | None = None,
+    scale_init: Initializer = initializers.ones,
+    bias_init: Initializer = initializers.zeros,
 ) -> Layer:
     r"""Normalize each example over groups of neighboring channels and all positions.
 
@@ -258,8 +257,8 @@ def group_norm(
         eps: $\varepsilon$.
         use_scale: whether there is a $\gamma$.
         use_bias: whether there is a $\beta$.
-        scale_init: `initializers.ones` unless given.
-        bias_init: `initializers.zeros` unless given.
+        scale_init: ones by default.
+        bias_init: zeros by default.
 
     Returns:
         A layer for `x` of shape (batch, …, channels); training and inference are alike.
@@ -291,8 +290,8 @@ def instance_norm(
     eps: ArrayLike = 1e-5,
     use_scale: bool = True,
     use_bias: bool = True,
-    scale_init: Initializer | None = None,
-    bias_init: Initializer | None = None,
+    scale_init: Initializer = initializers.ones,
+    bias_init: Initializer = initializers.zeros,
 ) -> Layer:
     r"""Normalize each channel of each example over its positions.
 
@@ -303,8 +302,8 @@ def instance_norm(
         eps: $\varepsilon$.
         use_scale: whether there is a $\gamma$.
         use_bias: whether there is a $\beta$.
-        scale_init: `initializers.ones` unless given.
-        bias_init: `initializers.zeros` unless given.
+        scale_init: ones by default.
+        bias_init: zeros by default.
 
     Returns:
         A layer for `x` of shape (batch, positions …, channels); training and inference are alike.

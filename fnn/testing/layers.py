@@ -135,9 +135,9 @@ def _check_members(layer: Layer, key: Key, x: Any) -> None:
         params, state = layer.init(key, x)
         return [layer.apply(params, state, x, key=key, train=train) for train in (False, True)]
 
-    loop = [member(key) for key in keys]
+    loop = [jax.jit(member)(key) for key in keys]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *loop)
-    _require_equal("vmap over members differs from a loop", jax.vmap(member)(keys), stacked)
+    _require_equal("vmap over members differs from a loop", jax.jit(jax.vmap(member))(keys), stacked)
 
 
 def _check_dtypes(layer: Layer, key: Key, x: Any) -> None:
@@ -146,9 +146,13 @@ def _check_dtypes(layer: Layer, key: Key, x: Any) -> None:
     with jax.enable_x64(True):
         for dtype in DTYPES:
             cast = _cast(x, dtype)
-            params, state = layer.init(key, cast)
             for train in (False, True):
-                y, _ = layer.apply(params, state, cast, key=key, train=train)
+
+                def run(key: Key, x: Any, train: bool = train) -> tuple[PyTree, Any]:
+                    params, state = layer.init(key, x)
+                    return params, layer.apply(params, state, x, key=key, train=train)[0]
+
+                params, y = jax.eval_shape(run, key, cast)
                 for what, tree in (("input", y), ("input, by the parameters,", params)):
                     kept = all(leaf.dtype == dtype for leaf in jax.tree.leaves(tree) if _is_float(leaf))
                     _require(f"dtype of {dtype} {what} is not kept, train={train}", kept)
