@@ -1,0 +1,190 @@
+"""Features brought to a common scale, with statistics of the training rows only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.typing import Array, ArrayLike
+
+__all__ = ["MinMaxStatistics", "Scaler", "StandardStatistics", "min_max_scaler", "standard_scaler"]
+
+
+class Scaler(NamedTuple):
+    """Pure functions around fitted statistics.
+
+    `fit(x, *, rows=None, weights=None) -> statistics` looks only at the `rows` (indices) with a weight above 0;
+    `transform(statistics, x)` and `inverse_transform(statistics, x)` take any rows. Under `vmap` one call
+    fits every fold.
+    """
+
+    fit: Callable[..., Any]
+    transform: Callable[[Any, ArrayLike], Array]
+    inverse_transform: Callable[[Any, ArrayLike], Array]
+
+
+class MinMaxStatistics(NamedTuple):
+    """Smallest and largest value of each column."""
+
+    minimum: Array
+    maximum: Array
+
+
+class StandardStatistics(NamedTuple):
+    """Mean and standard deviation of each column."""
+
+    mean: Array
+    deviation: Array
+
+
+def _numbers(where: str, x: Any) -> tuple[Array, Sequence[Any]]:
+    """The values as a floating array, and what its columns are called."""
+    names = list(x.columns) if hasattr(x, "columns") else []
+    if names:
+        for name, dtype in zip(names, x.dtypes, strict=True):
+            if getattr(dtype, "kind", "O") not in "biuf":
+                raise TypeError(f"{where}: expected numbers in column {name!r}, got {dtype}; encode it first")
+        x = np.stack([np.asarray(x.iloc[:, i], float) for i in range(len(names))], axis=1)
+    x = jnp.asarray(x)
+    if x.ndim < 1:
+        raise ValueError(f"{where}: expected x of shape (rows, features), got {checks.describe(x)}")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        x = x.astype(float)
+    return x, names
+
+
+def _reject_not_finite(where: str, x: Array, names: Sequence[Any]) -> None:
+    if not checks.is_concrete(x):
+        return
+    values = np.asarray(x, np.float64).reshape(x.shape[0], -1)
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=0))
+    if bad.size:
+        column = names[bad[0]] if names else int(bad[0])
+        row = int(np.flatnonzero(~np.isfinite(values[:, bad[0]]))[0])
+        raise ValueError(
+            f"{where}: expected finite numbers, got {values[row, bad[0]]} in column {column!r} (row {row}); "
+            "fill or drop it, or leave the row out by weights"
+        )
+
+
+def _training(where: str, x: Any, rows: Any, weights: Any) -> tuple[Array, Array, dict[str, Any]]:
+    """The rows to learn from, in float32 at least, their weights, and the arguments of reductions over them."""
+    x, names = _numbers(where, x)
+    if weights is not None and (jnp.ndim(weights) != 1 or len(weights) != len(x)):
+        raise ValueError(
+            f"{where}: expected weights of shape ({len(x)},), one per row of x, got {checks.describe(weights)}"
+        )
+    if rows is not None:
+        rows = jnp.asarray(rows)
+        if not jnp.issubdtype(rows.dtype, jnp.integer):
+            raise TypeError(f"{where}: expected rows to be indices, got {rows.dtype}; write weights=rows for a mask")
+        x = x[rows]
+    if x.shape[0] == 0:
+        raise ValueError(f"{where}: expected at least one row, got {checks.describe(x)}")
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    w = jnp.ones(x.shape[0], x.dtype) if weights is None else jnp.asarray(weights, x.dtype)
+    w = w if weights is None or rows is None else w[rows]
+    w = w.reshape(-1, *[1] * (x.ndim - 1))
+    if checks.is_concrete(w) and (not bool((w >= 0).all()) or not bool((w > 0).any())):
+        raise ValueError(f"{where}: expected weights >= 0, and one above 0")
+    # What a row of weight 0 holds, even NaN, has no influence.
+    _reject_not_finite(where, jnp.where(w > 0, x, 0), names)
+    return jnp.where(w > 0, x, 0), w, {"axis": 0, "where": w > 0}
+
+
+def _prepared(where: str, statistics: Any, x: Any) -> tuple[Array, Any]:
+    """The values in the dtype of the statistics, checked, and the dtype of the result."""
+    x, names = _numbers(where, x)
+    if x.shape[-statistics[0].ndim :] != statistics[0].shape and statistics[0].ndim:
+        raise ValueError(f"{where}: expected {statistics[0].shape} features as in fit, got x of shape {x.shape}")
+    _reject_not_finite(where, x, names)
+    return x.astype(statistics[0].dtype), x.dtype
+
+
+def _nonzero(x: Array) -> Array:
+    return jnp.where(x == 0, 1, x)
+
+
+def min_max_scaler(feature_range: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)) -> Scaler:
+    r"""$z = a + (b-a)\frac{x - \min}{\max - \min}$, column by column; a constant column becomes $a$.
+
+    Args:
+        feature_range: $(a, b)$, $a < b$.
+
+    Returns:
+        A `Scaler` over `MinMaxStatistics`; it keeps the dtype of x.
+
+    Raises:
+        ValueError: if the range is empty, the number of features is another than in `fit`, or x holds NaN or inf
+            (the column is named).
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> scaler = fnn.data.min_max_scaler((-1.0, 1.0))
+        >>> statistics = scaler.fit(jnp.array([[0.0], [10.0]]))
+        >>> scaler.transform(statistics, jnp.array([[5.0], [20.0]])).tolist()
+        [[0.0], [3.0]]
+    """
+    low, high = feature_range
+    if checks.is_concrete(low) and checks.is_concrete(high) and not low < high:
+        raise ValueError(f"min_max_scaler: expected feature_range (low, high) with low < high, got {feature_range}")
+
+    def fit(x: ArrayLike, *, rows: ArrayLike | None = None, weights: ArrayLike | None = None) -> MinMaxStatistics:
+        x, _, reduced = _training("min_max_scaler", x, rows, weights)
+        return MinMaxStatistics(x.min(initial=jnp.inf, **reduced), x.max(initial=-jnp.inf, **reduced))
+
+    def transform(statistics: MinMaxStatistics, x: ArrayLike) -> Array:
+        x, dtype = _prepared("min_max_scaler", statistics, x)
+        a, b = jnp.asarray(low, x.dtype), jnp.asarray(high, x.dtype)
+        part = (x - statistics.minimum) / _nonzero(statistics.maximum - statistics.minimum)
+        # Not a + (b - a) * part, which misses b by rounding.
+        return (a * (1 - part) + b * part).astype(dtype)
+
+    def inverse_transform(statistics: MinMaxStatistics, x: ArrayLike) -> Array:
+        x, dtype = _prepared("min_max_scaler", statistics, x)
+        a, b = jnp.asarray(low, x.dtype), jnp.asarray(high, x.dtype)
+        part = (x - a) / (b - a)
+        return (statistics.minimum * (1 - part) + statistics.maximum * part).astype(dtype)
+
+    return Scaler(fit, transform, inverse_transform)
+
+
+def standard_scaler() -> Scaler:
+    r"""$z = (x - \mu)/\sigma$, column by column, $\sigma^2 = \frac1n\sum(x-\mu)^2$; a constant column becomes 0.
+
+    Returns:
+        A `Scaler` over `StandardStatistics`; it keeps the dtype of x.
+
+    Raises:
+        ValueError: if the number of features is another than in `fit`, or x holds NaN or inf (the column is named).
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> scaler = fnn.data.standard_scaler()
+        >>> statistics = scaler.fit(jnp.array([[1.0], [3.0], [90.0]]), rows=jnp.array([0, 1]))
+        >>> scaler.transform(statistics, jnp.array([[4.0]])).tolist()
+        [[2.0]]
+    """
+
+    def fit(x: ArrayLike, *, rows: ArrayLike | None = None, weights: ArrayLike | None = None) -> StandardStatistics:
+        x, w, reduced = _training("standard_scaler", x, rows, weights)
+        # Around a value of the column, so that a constant column has a deviation of exactly 0.
+        reference = x.min(initial=jnp.inf, **reduced)
+        share = w / w.sum()
+        mean = reference + jnp.sum(share * (x - reference), **reduced)
+        variance = jnp.sum(share * (x - mean) ** 2, **reduced)
+        return StandardStatistics(mean, jnp.sqrt(variance))
+
+    def transform(statistics: StandardStatistics, x: ArrayLike) -> Array:
+        x, dtype = _prepared("standard_scaler", statistics, x)
+        return ((x - statistics.mean) / _nonzero(statistics.deviation)).astype(dtype)
+
+    def inverse_transform(statistics: StandardStatistics, x: ArrayLike) -> Array:
+        x, dtype = _prepared("standard_scaler", statistics, x)
+        return (x * statistics.deviation + statistics.mean).astype(dtype)
+
+    return Scaler(fit, transform, inverse_transform)

@@ -1,0 +1,136 @@
+"""Gradients of several small batches, one update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.optim.leaves import counter, full_like, increment
+from fnn.optim.transform import Transform, _accepted
+from fnn.optim.wrappers import global_norm
+from fnn.typing import Array, ArrayLike, DType, PyTree
+
+__all__ = ["MultiStepsState", "multi_steps", "skip_large_updates", "skip_not_finite"]
+
+ShouldSkip = Callable[[PyTree, Array, PyTree | None], tuple[Array, PyTree]]
+
+
+class MultiStepsState(NamedTuple):
+    """Small batches since the last update, updates made, the inner state, the mean so far, what the skipper says."""
+
+    mini_step: Array
+    gradient_step: Array
+    inner_opt_state: PyTree
+    acc_grads: PyTree
+    skip_state: PyTree = ()
+
+
+def skip_not_finite(updates: PyTree, gradient_step: Array, params: PyTree | None) -> tuple[Array, PyTree]:
+    """Skip gradients that hold an inf or NaN.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> bool(fnn.optim.skip_not_finite(jnp.array([jnp.inf]), 0, None)[0])
+        True
+    """
+    count = sum((jnp.sum(~jnp.isfinite(leaf)) for leaf in jax.tree.leaves(updates)), start=jnp.zeros([], int))
+    return count > 0, {"should_skip": count > 0, "num_not_finite": count}
+
+
+def skip_large_updates(
+    updates: PyTree, gradient_step: Array, params: PyTree | None, max_squared_norm: ArrayLike
+) -> tuple[Array, PyTree]:
+    r"""Skip gradients of $\|g\|^2 \ge c$, or of no norm at all (NaN); bind $c$ with `functools.partial`.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> bool(fnn.optim.skip_large_updates(jnp.array([3.0]), 0, None, max_squared_norm=4.0)[0])
+        True
+    """
+    squared = global_norm(updates) ** 2
+    skip = ~(squared < jnp.asarray(max_squared_norm, squared.dtype))
+    return skip, {"should_skip": skip, "norm_squared": squared}
+
+
+def _never(updates: PyTree, gradient_step: Array, params: PyTree | None) -> tuple[Array, PyTree]:
+    return jnp.array(False), ()
+
+
+def _cast_like(tree: PyTree, like: PyTree) -> PyTree:
+    return jax.tree.map(lambda x, y: jnp.asarray(x, jnp.result_type(y)), tree, like)
+
+
+def multi_steps(
+    opt: Transform,
+    every_k_schedule: int | Callable[[Array], ArrayLike],
+    use_grad_mean: bool = True,
+    should_skip_update_fn: ShouldSkip | None = None,
+    accumulator_dtype: DType | None = jnp.float32,
+) -> Transform:
+    r"""Gradient accumulation: `opt` sees the mean of $k$ gradients, the $k-1$ updates between are zero.
+
+    The mean is kept as $a_n = a_{n-1} + (g_n - a_{n-1})/n$. The inner rule runs only on the $k$-th call.
+
+    Args:
+        opt: fnn's or optax's transform.
+        every_k_schedule: $k$, or a function of the number of updates made.
+        use_grad_mean: False adds the gradients up instead.
+        should_skip_update_fn: (updates, gradient_step, params) -> (skip, report): a skipped batch counts as never
+            seen; the report is kept in the state. `skip_not_finite`, `skip_large_updates`.
+        accumulator_dtype: of the mean; None for that of the parameters.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.multi_steps(fnn.optim.sgd(1.0), 2)
+        >>> first, state = rule.update(jnp.array([1.0]), rule.init(jnp.ones(1)))
+        >>> first.tolist(), rule.update(jnp.array([3.0]), state)[0].tolist()
+        ([0.0], [-2.0])
+    """
+    if callable(every_k_schedule):
+        steps_of = every_k_schedule
+    else:
+        k = checks.integer("multi_steps", "every_k_schedule", every_k_schedule)
+
+        def steps_of(count: Array) -> int:
+            return k
+
+    should_skip = should_skip_update_fn or _never
+    accepted = _accepted(opt.update)
+
+    def init(params: PyTree) -> MultiStepsState:
+        report = should_skip(full_like(params), counter(), params)[1]
+        acc = full_like(params, dtype=accumulator_dtype)
+        return MultiStepsState(counter(), counter(), opt.init(params), acc, report)
+
+    def accumulate(acc: Array, g: Array, n: Array) -> Array:
+        g = jnp.asarray(g, acc.dtype)
+        return acc + (g - acc) / (n + 1).astype(acc.dtype) if use_grad_mean else acc + g
+
+    def update(
+        updates: PyTree, state: MultiStepsState, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, MultiStepsState]:
+        skip, report = should_skip(updates, state.gradient_step, params)
+        if jnp.shape(skip) != () or jnp.result_type(skip) != jnp.bool_:
+            raise ValueError(
+                f"multi_steps: expected should_skip_update_fn to return bool[], got {checks.describe(skip)}"
+            )
+        acc = jax.tree.map(lambda a, g: jnp.where(skip, a, accumulate(a, g, state.mini_step)), state.acc_grads, updates)
+        last = state.mini_step >= jnp.asarray(steps_of(state.gradient_step), jnp.int32) - 1
+        emit = last & ~skip
+
+        def step(inner: PyTree) -> tuple[PyTree, PyTree]:
+            new, new_inner = opt.update(_cast_like(acc, updates), inner, params, **accepted(extra))
+            return new, _cast_like(new_inner, inner)
+
+        zeros = jax.eval_shape(step, state.inner_opt_state)[0]
+        new, inner = jax.lax.cond(emit, step, lambda inner: (full_like(zeros), inner), state.inner_opt_state)
+        mini_step = jnp.where(skip, state.mini_step, jnp.where(last, 0, increment(state.mini_step)))
+        gradient_step = jnp.where(emit, increment(state.gradient_step), state.gradient_step)
+        acc = jax.tree.map(lambda a: jnp.where(emit, jnp.zeros_like(a), a), acc)
+        return new, MultiStepsState(mini_step, gradient_step, inner, acc, report)
+
+    return Transform(init, update)

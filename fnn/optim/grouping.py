@@ -1,0 +1,220 @@
+"""Different rules for different parameters: masks, labels and paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from fnn.optim.transform import EmptyState, Transform, _accepted
+from fnn.typing import PyTree
+
+__all__ = [
+    "Mask",
+    "MaskedNode",
+    "MaskedState",
+    "PartitionState",
+    "by_path",
+    "freeze",
+    "masked",
+    "multi_transform",
+    "partition",
+    "set_to_zero",
+    "weights_only",
+]
+
+Mask: TypeAlias = PyTree | Callable[[PyTree], PyTree]
+"""Booleans in the structure of the parameters or a prefix of it, or a function params -> booleans."""
+
+
+class MaskedNode(NamedTuple):
+    """Stands in a tree where a leaf is hidden; it has no leaves itself."""
+
+
+class MaskedState(NamedTuple):
+    """The state of the inner transform, for the parameters it sees."""
+
+    inner_state: PyTree
+
+
+class PartitionState(NamedTuple):
+    """The state of each group's transform by its label."""
+
+    inner_states: Mapping[Hashable, MaskedState]
+
+
+def weights_only(params: PyTree) -> PyTree:
+    """True for leaves of two axes or more: kernels and embeddings, neither biases nor scales.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.optim.weights_only({"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)})
+        {'bias': False, 'kernel': True}
+    """
+    return jax.tree.map(lambda leaf: jnp.ndim(leaf) >= 2, params)
+
+
+def by_path(function: Callable[[str], Any]) -> Callable[[PyTree], PyTree]:
+    """A mask, or labels, from the names of the parameters.
+
+    Args:
+        function: path -> boolean or label; the path of a leaf is its keys with slashes, "0/kernel".
+
+    Returns:
+        params -> the tree of results.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.optim.by_path(lambda path: path.endswith("kernel"))([{"kernel": jnp.ones(2), "bias": jnp.ones(2)}])
+        [{'bias': False, 'kernel': True}]
+    """
+
+    def apply(params: PyTree) -> PyTree:
+        return jax.tree.map_with_path(
+            lambda path, leaf: function(jax.tree_util.keystr(path, simple=True, separator="/")), params
+        )
+
+    return apply
+
+
+def _resolved(mask: Mask, tree: PyTree) -> PyTree:
+    return mask(tree) if callable(mask) else mask
+
+
+def _kept(where: str, mask: PyTree, tree: PyTree) -> PyTree:
+    try:
+        return jax.tree.map(lambda m, x: x if m else MaskedNode(), mask, tree)
+    except jax.errors.TracerBoolConversionError:
+        raise TypeError(f"{where}: the mask decides the structure of the state; expected Python booleans") from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{where}: expected a mask in the structure of the parameters, or a prefix of it: {error}"
+        ) from error
+
+
+def masked(inner: Transform, mask: Mask, *, mask_compatible_extra_args: bool = False) -> Transform:
+    """Apply `inner` where the mask is True; other updates pass unchanged and need no state.
+
+    Args:
+        inner: fnn's or optax's transform.
+        mask: booleans in the structure of the parameters or a prefix of it, or a function params -> booleans
+            (`weights_only`, `by_path(…)`). It is static.
+        mask_compatible_extra_args: mask also those extra arguments that have the structure of the updates.
+
+    Raises:
+        ValueError: if the mask does not fit the parameters.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.masked(fnn.optim.scale(2.0), {"a": True, "b": False})
+        >>> updates = {"a": jnp.ones(1), "b": jnp.ones(1)}
+        >>> updates, state = rule.update(updates, rule.init(updates))
+        >>> updates["a"].tolist(), updates["b"].tolist()
+        ([2.0], [1.0])
+    """
+    accepted = _accepted(inner.update)
+
+    def init(params: PyTree) -> MaskedState:
+        return MaskedState(inner.init(_kept("masked", _resolved(mask, params), params)))
+
+    def update(
+        updates: PyTree, state: MaskedState, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, MaskedState]:
+        where = _resolved(mask, updates)
+        if mask_compatible_extra_args:
+            structure: Any = jax.tree.structure(updates)
+            extra = {
+                k: _kept("masked", where, v) if jax.tree.structure(v) == structure else v for k, v in extra.items()
+            }
+        seen = None if params is None else _kept("masked", where, params)
+        new, inner_state = inner.update(_kept("masked", where, updates), state.inner_state, seen, **accepted(extra))
+        updates = jax.tree.map(lambda m, n, old: n if m else old, where, new, updates)
+        return updates, MaskedState(inner_state)
+
+    return Transform(init, update)
+
+
+def partition(
+    transforms: Mapping[Hashable, Transform], param_labels: Mask, *, mask_compatible_extra_args: bool = False
+) -> Transform:
+    """Each group of parameters by its own rule, for instance with its own learning rate.
+
+    Args:
+        transforms: label -> fnn's or optax's transform.
+        param_labels: labels in the structure of the parameters or a prefix of it, or a function
+            params -> labels (`by_path(…)`).
+        mask_compatible_extra_args: as in `masked`.
+
+    Raises:
+        ValueError: if a label has no transform.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.partition({"fast": fnn.optim.sgd(1.0), "slow": fnn.optim.sgd(0.5)}, ("fast", "slow"))
+        >>> params = (jnp.ones(1), jnp.ones(1))
+        >>> [u.tolist() for u in rule.update(params, rule.init(params), params)[0]]
+        [[-1.0], [-0.5]]
+    """
+
+    def group(transform: Transform, label: Hashable, labels: PyTree) -> Transform:
+        mask = jax.tree.map(lambda one: one == label, labels)
+        # A tree that happens to be callable is still a mask: it was computed from the labels.
+        return masked(transform, lambda tree: mask, mask_compatible_extra_args=mask_compatible_extra_args)
+
+    def init(params: PyTree) -> PartitionState:
+        labels = _resolved(param_labels, params)
+        unknown = set(jax.tree.leaves(labels)) - set(transforms)
+        if unknown:
+            raise ValueError(
+                f"partition: expected a transform for every label, got labels {sorted(map(repr, unknown))} "
+                f"beside transforms {sorted(map(repr, transforms))}"
+            )
+        return PartitionState({label: group(t, label, labels).init(params) for label, t in transforms.items()})
+
+    def update(
+        updates: PyTree, state: PartitionState, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, PartitionState]:
+        labels, states = _resolved(param_labels, updates), {}
+        for label, transform in transforms.items():
+            one = group(transform, label, labels)
+            updates, states[label] = one.update(updates, state.inner_states[label], params, **extra)
+        return updates, PartitionState(states)
+
+    return Transform(init, update)
+
+
+multi_transform = partition
+"""The older name of `partition`."""
+
+
+def set_to_zero() -> Transform:
+    """No update at all: $u = 0$.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.set_to_zero()
+        >>> rule.update(jnp.ones(2), rule.init(jnp.ones(2)))[0].tolist()
+        [0.0, 0.0]
+    """
+    return Transform(
+        lambda params: EmptyState(),
+        lambda updates, state, params=None, **extra: (jax.tree.map(jnp.zeros_like, updates), state),
+    )
+
+
+def freeze(mask: Mask) -> Transform:
+    """Updates of zero where the mask is True, so that these parameters stay; put it last in a chain.
+
+    Args:
+        mask: as in `masked`.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.chain(fnn.optim.sgd(1.0), fnn.optim.freeze((True, False)))
+        >>> params = (jnp.ones(1), jnp.ones(1))
+        >>> [u.tolist() for u in rule.update(params, rule.init(params), params)[0]]
+        [[0.0], [-1.0]]
+    """
+    return masked(set_to_zero(), mask)

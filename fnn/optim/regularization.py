@@ -1,0 +1,237 @@
+"""Penalties on parameters, and rules that keep parameters sparse or small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.optim.grouping import Mask, masked, weights_only
+from fnn.optim.leaves import counter, increment, leafwise, need_params, widest
+from fnn.optim.transform import EmptyState, Transform
+from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
+
+__all__ = ["ProximalL1State", "elastic_net", "l1", "l2", "max_norm", "proximal_l1", "sparsity"]
+
+Penalty = Callable[[PyTree], Array]
+
+
+def _chosen(mask: Mask, params: PyTree) -> list[tuple[str, Array]]:
+    """The leaves under the mask, with their paths."""
+    mask = mask(params) if callable(mask) else mask
+    flags = jax.tree.broadcast(mask, params)
+    leaves = jax.tree.leaves_with_path(params)
+    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+    return [
+        (name, jnp.asarray(leaf))
+        for name, (_, leaf), keep in zip(names, leaves, jax.tree.leaves(flags), strict=True)
+        if keep
+    ]
+
+
+def _total(function: Callable[[Array], Array], params: PyTree, mask: Mask) -> Array:
+    r"""$\sum f(w)$ in float32 at least."""
+    leaves = [jnp.abs(leaf) for _, leaf in _chosen(mask, params)]
+    wide = widest(jnp.float32, *(leaf.dtype for leaf in leaves))
+    return sum((jnp.sum(function(leaf.astype(wide))) for leaf in leaves), start=jnp.zeros([], wide))
+
+
+def l1(strength: ArrayLike, mask: Mask = weights_only) -> Penalty:
+    r"""$R(w) = \lambda \sum |w|$, with subgradient 0 at 0.
+
+    Args:
+        strength: $\lambda \ge 0$.
+        mask: which parameters are penalised, as in `masked`; weights and not biases by default.
+
+    Returns:
+        params -> scalar, in float32 at least, to be added to a loss.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> params = {"kernel": jnp.array([[1.0, -3.0]]), "bias": jnp.array([5.0])}
+        >>> float(fnn.optim.l1(0.5)(params))
+        2.0
+
+    References:
+        Tibshirani, Regression Shrinkage and Selection via the Lasso, 1996.
+    """
+    checks.in_range("l1", "strength", strength, 0)
+
+    def penalty(params: PyTree) -> Array:
+        total = _total(lambda w: w, params, mask)
+        return jnp.asarray(strength, total.dtype) * total
+
+    return penalty
+
+
+def l2(strength: ArrayLike, mask: Mask = weights_only, *, half: bool = False) -> Penalty:
+    r"""$R(w) = \lambda \sum w^2$, or $\frac{\lambda}{2}\|w\|^2$.
+
+    Args:
+        strength: $\lambda \ge 0$.
+        mask: which parameters are penalised, as in `masked`; weights and not biases by default.
+        half: with the factor one half, so that the gradient is $\lambda w$.
+
+    Returns:
+        params -> scalar, in float32 at least, to be added to a loss.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> params = {"kernel": jnp.array([[1.0, -3.0]]), "bias": jnp.array([5.0])}
+        >>> float(fnn.optim.l2(0.5)(params)), float(fnn.optim.l2(0.5, half=True)(params))
+        (5.0, 2.5)
+
+    References:
+        Hoerl and Kennard, Ridge Regression: Biased Estimation for Nonorthogonal Problems, 1970.
+    """
+    checks.in_range("l2", "strength", strength, 0)
+
+    def penalty(params: PyTree) -> Array:
+        total = _total(jnp.square, params, mask)
+        return jnp.asarray(strength, total.dtype) * (total / 2 if half else total)
+
+    return penalty
+
+
+def elastic_net(
+    l1_strength: ArrayLike, l2_strength: ArrayLike, mask: Mask = weights_only, *, half: bool = False
+) -> Penalty:
+    r"""$R(w) = \lambda_1 \sum |w| + \lambda_2 \sum w^2$.
+
+    Args:
+        l1_strength: $\lambda_1$.
+        l2_strength: $\lambda_2$.
+        mask: which parameters are penalised, as in `masked`; weights and not biases by default.
+        half: $\frac{\lambda_2}{2}$ in the place of $\lambda_2$.
+
+    Returns:
+        params -> scalar, in float32 at least, to be added to a loss.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> float(fnn.optim.elastic_net(1.0, 0.5)({"kernel": jnp.array([[1.0, -3.0]])}))
+        9.0
+
+    References:
+        Zou and Hastie, Regularization and Variable Selection via the Elastic Net, 2005.
+    """
+    first, second = l1(l1_strength, mask), l2(l2_strength, mask, half=half)
+    return lambda params: first(params) + second(params)
+
+
+def sparsity(params: PyTree, mask: Mask = weights_only) -> dict[str, Array]:
+    """The fraction of exact zeros, by the path of each parameter and in "total".
+
+    Args:
+        params: any pytree of arrays.
+        mask: which parameters are reported, as in `masked`.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> report = fnn.optim.sparsity({"kernel": jnp.array([[0.0, 1.0, 0.0, 2.0]])})
+        >>> {path: float(fraction) for path, fraction in report.items()}
+        {'kernel': 0.5, 'total': 0.5}
+    """
+    leaves = _chosen(mask, params)
+    zeros = {name: jnp.sum(leaf == 0).astype(jnp.float32) for name, leaf in leaves}
+    report = {name: zeros[name] / max(leaf.size, 1) for name, leaf in leaves}
+    total = sum(zeros.values(), start=jnp.zeros([], jnp.float32))
+    return {**report, "total": total / max(sum(leaf.size for _, leaf in leaves), 1)}
+
+
+class ProximalL1State(NamedTuple):
+    """How many updates were made."""
+
+    count: Array  # type: ignore[assignment]
+
+
+def _soft_threshold(u: Array, p: Array, threshold: Any) -> tuple[Array]:
+    w = p + u
+    shrunk = w - jnp.clip(w, -threshold, threshold)
+    # p + (-p) is exactly zero, whatever was rounded on the way.
+    return (jnp.where(shrunk == 0, -p, shrunk - p),)
+
+
+def proximal_l1(learning_rate: ScalarOrSchedule, strength: ArrayLike, mask: Mask = weights_only) -> Transform:
+    r"""Soft threshold after the step: $\theta \leftarrow \mathrm{sign}(w)\max(|w|-\alpha\lambda,0)$, $w=\theta+u$.
+
+    It reaches exact zeros, where the gradient of `l1` only jumps around them. Put it last in a `chain`.
+
+    Args:
+        learning_rate: $\alpha$ of the rule before it, a number, a traced scalar or a schedule.
+        strength: $\lambda \ge 0$.
+        mask: which parameters are thresholded, as in `masked`; weights and not biases by default.
+
+    Raises:
+        ValueError: at `update`, without the parameters.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.proximal_l1(0.5, 1.0)
+        >>> params = jnp.array([[0.25, 2.0]])
+        >>> updates, _ = rule.update(jnp.zeros((1, 2)), rule.init(params), params)
+        >>> (params + updates).tolist()
+        [[0.0, 1.5]]
+
+    References:
+        Parikh and Boyd, Proximal Algorithms, 2014.
+    """
+    checks.in_range("proximal_l1", "learning_rate", learning_rate, 0)
+    checks.in_range("proximal_l1", "strength", strength, 0)
+    step = leafwise(_soft_threshold)
+
+    def update(
+        updates: PyTree, state: ProximalL1State, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, ProximalL1State]:
+        params = need_params("proximal_l1", params)
+        rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
+        wide = jnp.result_type(float)
+        threshold = jnp.asarray(rate, wide) * jnp.asarray(strength, wide)
+        return step(updates, params, threshold=threshold)[0], ProximalL1State(increment(state.count))
+
+    return masked(Transform(lambda params: ProximalL1State(counter()), update), mask)
+
+
+def _project(u: Array, p: Array, bound: Any) -> tuple[Array]:
+    w = p + u
+    squares = jnp.sum(w * w, axis=tuple(range(w.ndim - 1)), keepdims=True)
+    over = squares > bound * bound
+    factor = jnp.where(over, bound / jnp.sqrt(jnp.where(over, squares, 1)), 1)
+    return (jnp.where(over, w * factor - p, u),)
+
+
+def max_norm(bound: ArrayLike, mask: Mask = weights_only) -> Transform:
+    r"""Keep the weights into each unit in a ball after the step: $\|\theta_{:j}\| \le c$.
+
+    Args:
+        bound: $c \ge 0$. The norm is over all axes but the last, the unit's.
+        mask: which parameters are held, as in `masked`; weights and not biases by default.
+
+    Returns:
+        A transform that needs the parameters, to be put last in a `chain`.
+
+    Raises:
+        ValueError: at `update`, without the parameters.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.max_norm(1.0)
+        >>> params = jnp.array([[0.0], [4.0]])
+        >>> (params + rule.update(jnp.zeros((2, 1)), rule.init(params), params)[0]).tolist()
+        [[0.0], [1.0]]
+
+    References:
+        Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014.
+    """
+    checks.in_range("max_norm", "bound", bound, 0)
+    project = leafwise(_project, bound=bound)
+
+    def update(
+        updates: PyTree, state: EmptyState, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, EmptyState]:
+        return project(updates, need_params("max_norm", params))[0], state
+
+    return masked(Transform(lambda params: EmptyState(), update), mask)

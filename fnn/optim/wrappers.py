@@ -1,0 +1,292 @@
+"""What optimizers are wrapped in: clipping, weight decay, skipped steps, lookahead."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.optim.grouping import Mask, masked, partition
+from fnn.optim.leaves import counter, increment, leafwise, need_params, widest
+from fnn.optim.transform import EmptyState, Transform, _accepted
+from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
+
+__all__ = [
+    "ApplyIfFiniteState",
+    "LookaheadParams",
+    "LookaheadState",
+    "WeightDecaySchedule",
+    "add_decayed_weights",
+    "apply_if_finite",
+    "clip",
+    "clip_by_global_norm",
+    "global_norm",
+    "lookahead",
+    "masked",
+    "partition",
+]
+
+
+def _clip(g: Array, bound: Any) -> tuple[Array]:
+    return (jnp.clip(g, -bound, bound),)
+
+
+def clip(max_delta: ArrayLike) -> Transform:
+    r"""Clip by value: $u = \min(\max(g, -c), c)$.
+
+    Args:
+        max_delta: $c \ge 0$.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.clip(1.0)
+        >>> rule.update(jnp.array([-3.0, 0.5]), rule.init(None))[0].tolist()
+        [-1.0, 0.5]
+    """
+    checks.in_range("clip", "max_delta", max_delta, 0)
+    clipped = leafwise(_clip, bound=max_delta)
+
+    def update(
+        updates: PyTree, state: EmptyState, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, EmptyState]:
+        return clipped(updates)[0], state
+
+    return Transform(lambda params: EmptyState(), update)
+
+
+def global_norm(tree: PyTree) -> Array:
+    r"""$\sqrt{\sum_i |x_i|^2}$ over all leaves, in float32 at least; it neither overflows nor vanishes.
+
+    Args:
+        tree: arrays in any structure; no leaves at all have norm 0.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> float(fnn.optim.global_norm({"a": jnp.array([3.0]), "b": jnp.array([4.0])}))
+        5.0
+    """
+    leaves = [jnp.abs(leaf) for leaf in jax.tree.leaves(tree) if jnp.size(leaf)]
+    if not leaves:
+        return jnp.zeros([], jnp.float32)
+    wide = widest(jnp.float32, *(leaf.dtype for leaf in leaves))
+    # The square of a gradient of 1e20 is inf in float32: divide by the largest first.
+    largest = jax.lax.stop_gradient(jnp.max(jnp.stack([leaf.max().astype(wide) for leaf in leaves])))
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    total = jnp.sum(jnp.stack([jnp.sum((leaf.astype(wide) / scale) ** 2) for leaf in leaves]))
+    return jnp.where(total == 0, 0, scale * jnp.sqrt(jnp.where(total == 0, 1, total)))
+
+
+def _shrink(g: Array, norm: Any, bound: Any) -> tuple[Array]:
+    return (jnp.where(norm < bound, g, g / jnp.where(norm == 0, 1, norm) * bound),)
+
+
+def clip_by_global_norm(max_norm: ArrayLike) -> Transform:
+    r"""Clip all updates together: $u = g \min(1, c/\|g\|)$, the norm over all leaves.
+
+    Args:
+        max_norm: $c \ge 0$.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.clip_by_global_norm(1.0)
+        >>> rule.update(jnp.array([0.0, 4.0]), rule.init(None))[0].tolist()
+        [0.0, 1.0]
+
+    References:
+        Pascanu et al., On the difficulty of training Recurrent Neural Networks, 2013.
+    """
+    checks.in_range("clip_by_global_norm", "max_norm", max_norm, 0)
+    shrink = leafwise(_shrink, bound=max_norm)
+
+    def update(
+        updates: PyTree, state: EmptyState, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, EmptyState]:
+        return shrink(updates, norm=global_norm(updates))[0], state
+
+    return Transform(lambda params: EmptyState(), update)
+
+
+class WeightDecaySchedule(NamedTuple):
+    """How many updates were made."""
+
+    count: Array  # type: ignore[assignment]
+
+
+def _decayed(g: Array, p: Array, decay: Any) -> tuple[Array]:
+    return (g + decay * p,)
+
+
+def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: Mask | None = None) -> Transform:
+    r"""Weight decay: $u = g + \lambda\theta$.
+
+    Before an adaptive rule it is *coupled*: the gradient of $\frac{\lambda}{2}\|\theta\|^2$, scaled by the rule like
+    any gradient. After the rule and before the learning rate it is *decoupled*:
+    $\theta \leftarrow (1-\alpha\lambda)\theta$ beside the rule's step, as in adamw. For plain gradient descent both are the same.
+
+    Args:
+        weight_decay: $\lambda$, a number, a traced scalar or a schedule.
+        mask: where to decay, as in `masked`; `fnn.optim.weights_only` leaves biases alone.
+
+    Raises:
+        ValueError: at `update`, without the parameters.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.add_decayed_weights(0.5)
+        >>> rule.update(jnp.zeros(1), rule.init(jnp.ones(1)), jnp.array([2.0]))[0].tolist()
+        [1.0]
+
+    References:
+        Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019.
+    """
+    scheduled = callable(weight_decay)
+    decayed = leafwise(_decayed) if scheduled else leafwise(_decayed, decay=weight_decay)
+
+    def init(params: PyTree) -> WeightDecaySchedule | EmptyState:
+        return WeightDecaySchedule(counter()) if scheduled else EmptyState()
+
+    def update(updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, PyTree]:
+        params = need_params("add_decayed_weights", params)
+        if not callable(weight_decay):
+            return decayed(updates, params)[0], state
+        return (
+            decayed(updates, params, decay=weight_decay(state.count))[0],
+            WeightDecaySchedule(increment(state.count)),
+        )
+
+    rule = Transform(init, update)
+    return rule if mask is None else masked(rule, mask)
+
+
+class ApplyIfFiniteState(NamedTuple):
+    """Skipped steps in a row, whether the last was finite, skipped or bad steps in all, the inner state."""
+
+    notfinite_count: Array
+    last_finite: Array
+    total_notfinite: Array
+    inner_state: PyTree
+
+
+def _choose(condition: Array, new: PyTree, old: PyTree) -> PyTree:
+    """`new` where the condition holds, else `old`, in the dtypes of `old`."""
+    return jax.tree.map(lambda n, o: jnp.where(condition, jnp.asarray(n, jnp.result_type(o)), jnp.asarray(o)), new, old)
+
+
+def apply_if_finite(inner: Transform, max_consecutive_errors: ArrayLike) -> Transform:
+    """Skip a step whose gradients hold an inf or NaN: no update, and the inner state stays.
+
+    Args:
+        inner: fnn's or optax's transform.
+        max_consecutive_errors: after so many skipped steps in a row the next is made whatever it holds.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.apply_if_finite(fnn.optim.sgd(0.1), 5)
+        >>> updates, state = rule.update(jnp.array([jnp.nan]), rule.init(jnp.ones(1)))
+        >>> updates.tolist(), int(state.total_notfinite)
+        ([0.0], 1)
+    """
+    accepted = _accepted(inner.update)
+
+    def init(params: PyTree) -> ApplyIfFiniteState:
+        return ApplyIfFiniteState(counter(), jnp.array(True), counter(), inner.init(params))
+
+    def update(
+        updates: PyTree, state: ApplyIfFiniteState, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, ApplyIfFiniteState]:
+        leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(updates)]
+        finite = jnp.stack(leaves).all() if leaves else jnp.array(True)
+        in_a_row = jnp.where(finite, 0, increment(state.notfinite_count))
+        total = jnp.where(finite, state.total_notfinite, increment(state.total_notfinite))
+        new, inner_state = inner.update(updates, state.inner_state, params, **accepted(extra))
+        use = finite | (in_a_row > max_consecutive_errors)
+        new = jax.tree.map(lambda u: jnp.where(use, u, jnp.zeros_like(u)), new)
+        return new, ApplyIfFiniteState(in_a_row, finite, total, _choose(use, inner_state, state.inner_state))
+
+    return Transform(init, update)
+
+
+class LookaheadState(NamedTuple):
+    """The fast rule's state, and its steps since fast and slow parameters were last equal."""
+
+    fast_state: PyTree
+    steps_since_sync: Array
+
+
+class LookaheadParams(NamedTuple):
+    """Fast parameters for the gradients, slow ones for inference.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.optim.LookaheadParams.init_synced(jnp.ones(1)).slow.tolist()
+        [1.0]
+    """
+
+    fast: PyTree
+    slow: PyTree
+
+    @classmethod
+    def init_synced(cls, params: PyTree) -> LookaheadParams:
+        """Both equal to `params`, in buffers of their own so that they can be donated."""
+        return cls(fast=params, slow=jax.tree.map(lambda p: jnp.array(p, copy=True), params))
+
+
+def _fast_of(params: Any) -> PyTree:
+    if not (hasattr(params, "fast") and hasattr(params, "slow")):
+        raise TypeError(
+            f"lookahead: expected LookaheadParams, got {type(params).__name__}; "
+            "write LookaheadParams.init_synced(params)"
+        )
+    return params.fast
+
+
+def lookahead(
+    fast_optimizer: Transform, sync_period: int, slow_step_size: ArrayLike, reset_state: bool = False
+) -> Transform:
+    r"""k steps forward, one step back: every $k$ steps $s \leftarrow s + a(f - s)$ and $f \leftarrow s$.
+
+    Args:
+        fast_optimizer: the rule of the fast parameters $f$, fnn's or optax's.
+        sync_period: $k$, at least 1.
+        slow_step_size: $a$.
+        reset_state: start the fast rule anew at each synchronisation.
+
+    Returns:
+        A transform of `LookaheadParams`; its gradients are those at `params.fast`.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.lookahead(fnn.optim.sgd(1.0), sync_period=1, slow_step_size=0.5)
+        >>> params = fnn.optim.LookaheadParams.init_synced(jnp.ones(1))
+        >>> updates, _ = rule.update(jnp.ones(1), rule.init(params), params)
+        >>> fnn.optim.apply_updates(params, updates).slow.tolist()
+        [0.5]
+
+    References:
+        Zhang et al., Lookahead Optimizer: k steps forward, 1 step back, 2019.
+    """
+    checks.in_range("lookahead", "sync_period", sync_period, 1)
+    accepted = _accepted(fast_optimizer.update)
+
+    def init(params: Any) -> LookaheadState:
+        return LookaheadState(fast_optimizer.init(_fast_of(params)), counter())
+
+    def update(updates: PyTree, state: LookaheadState, params: Any = None, **extra: Any) -> tuple[Any, LookaheadState]:
+        fast = _fast_of(params)
+        updates, fast_state = fast_optimizer.update(updates, state.fast_state, fast, **accepted(extra))
+        sync = state.steps_since_sync == sync_period - 1
+        step = leafwise(_lookahead)
+        fast_updates, slow_updates, _ = step(updates, params.slow, fast, sync=sync, rate=slow_step_size)
+        if reset_state:
+            fast_state = _choose(sync, fast_optimizer.init(fast), fast_state)
+        new_state = LookaheadState(fast_state, (state.steps_since_sync + 1) % sync_period)
+        return type(params)(fast=fast_updates, slow=slow_updates), new_state
+
+    return Transform(init, update)
+
+
+def _lookahead(u: Array, slow: Array, fast: Array, sync: Any, rate: Any) -> tuple[Array, Array]:
+    ahead = jnp.where(sync, fast + u - slow, 0)
+    return u - (1 - rate) * ahead, rate * ahead

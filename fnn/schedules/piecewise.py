@@ -1,0 +1,211 @@
+"""Schedules of several pieces, and one schedule after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.schedules.counting import increasing, passed, portion, real, since
+from fnn.typing import Array, ArrayLike, Schedule
+
+__all__ = [
+    "cosine_onecycle_schedule",
+    "in_epochs",
+    "join_schedules",
+    "linear_onecycle_schedule",
+    "piecewise_constant_schedule",
+    "piecewise_interpolate_schedule",
+]
+
+
+def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
+    r"""One schedule after another; each counts its steps from its own beginning.
+
+    Args:
+        schedules: step -> value, at least one.
+        boundaries: the step at which each but the first begins, increasing.
+
+    Raises:
+        ValueError: if the number of boundaries is not one less than that of schedules, or they do not increase.
+
+    Example:
+        >>> import fnn
+        >>> halves = [fnn.schedules.constant_schedule(1.0), fnn.schedules.linear_schedule(1.0, 0.0, 10)]
+        >>> float(fnn.schedules.join_schedules(halves, [5])(10))
+        0.5
+    """
+    schedules, boundaries = list(schedules), list(boundaries)
+    if not schedules or len(boundaries) != len(schedules) - 1:
+        raise ValueError(
+            "join_schedules: expected one boundary between each two schedules, "
+            f"got {len(schedules)} schedules and {len(boundaries)} boundaries"
+        )
+    increasing("join_schedules", "boundaries", boundaries)
+
+    def joined(count: ArrayLike) -> ArrayLike:
+        value = schedules[0](count)
+        for boundary, schedule in zip(boundaries, schedules[1:], strict=True):
+            later = real(schedule(since(count, boundary)))
+            value = jnp.where(passed(count, boundary), later, real(value))
+        return value
+
+    return joined
+
+
+def in_epochs(schedule: Schedule, steps_per_epoch: int) -> Schedule:
+    r"""Count in epochs what is called with updates: $\alpha_t = s(\lfloor t/n \rfloor)$.
+
+    Args:
+        schedule: $s$, epoch -> value.
+        steps_per_epoch: $n$, updates per epoch.
+
+    Example:
+        >>> import fnn
+        >>> schedule = fnn.schedules.in_epochs(fnn.schedules.step_decay(1.0, 20, 0.5), steps_per_epoch=100)
+        >>> float(schedule(1999)), float(schedule(2000))
+        (1.0, 0.5)
+    """
+    steps = checks.integer("in_epochs", "steps_per_epoch", steps_per_epoch)
+    return lambda count: schedule(jnp.asarray(count) // steps)
+
+
+def piecewise_constant_schedule(
+    init_value: ArrayLike, boundaries_and_scales: Mapping[int, ArrayLike] | None = None
+) -> Schedule:
+    r"""$\alpha_t = I \prod_{b_i \le t} f_i$.
+
+    Args:
+        init_value: $I$.
+        boundaries_and_scales: `{b: f}`; each scale multiplies what came before it.
+
+    Raises:
+        ValueError: if a scale is negative.
+
+    Example:
+        >>> import fnn
+        >>> float(fnn.schedules.piecewise_constant_schedule(1.0, {100: 0.5, 200: 0.25})(200))
+        0.125
+    """
+    pieces = sorted((boundaries_and_scales or {}).items())
+    for boundary, scale in pieces:
+        checks.in_range("piecewise_constant_schedule", f"the non-negative scale at {boundary}", scale, 0)
+
+    def schedule(count: ArrayLike) -> Array:
+        value = real(init_value)
+        for boundary, scale in pieces:
+            value = value * jnp.where(passed(count, boundary), real(scale), 1)
+        return value
+
+    return schedule
+
+
+def _linear(start: Array, end: Array, part: Array) -> Array:
+    return start * (1 - part) + end * part
+
+
+def _cosine(start: Array, end: Array, part: Array) -> Array:
+    return end + (start - end) / 2 * (1 + jnp.cos(jnp.pi * part))
+
+
+_SHAPES: dict[str, Callable[[Array, Array, Array], Array]] = {"linear": _linear, "cosine": _cosine}
+
+
+def piecewise_interpolate_schedule(
+    interpolate_type: str, init_value: ArrayLike, boundaries_and_scales: Mapping[int, ArrayLike] | None = None
+) -> Schedule:
+    r"""Linear or cosine transitions between the values $I \prod_{b_i \le b} f_i$ at the boundaries $b$.
+
+    Args:
+        interpolate_type: "linear" or "cosine".
+        init_value: $I$, the value at step 0.
+        boundaries_and_scales: `{b: f}`; each scale multiplies the value reached before it.
+
+    Raises:
+        ValueError: if the type is unknown or a scale is negative.
+
+    Example:
+        >>> import fnn
+        >>> schedule = fnn.schedules.piecewise_interpolate_schedule("linear", 1.0, {4: 0.5, 8: 0.5})
+        >>> float(schedule(2)), float(schedule(8))
+        (0.75, 0.25)
+    """
+    checks.one_of("piecewise_interpolate_schedule", "interpolate_type", interpolate_type, _SHAPES)
+    pieces = sorted((boundaries_and_scales or {}).items())
+    for boundary, scale in pieces:
+        checks.in_range("piecewise_interpolate_schedule", f"the non-negative scale at {boundary}", scale, 0)
+    shape = _SHAPES[interpolate_type]
+
+    def schedule(count: ArrayLike) -> Array:
+        begin, start = 0, real(init_value)
+        value = start
+        for boundary, scale in pieces:
+            end = start * real(scale)
+            part = portion(count, begin, max(boundary - begin, 1))
+            value = jnp.where(passed(count, begin), shape(start, end, part), value)
+            begin, start = boundary, end
+        return jnp.where(passed(count, begin), start, value)
+
+    return schedule
+
+
+def linear_onecycle_schedule(
+    transition_steps: int,
+    peak_value: ArrayLike,
+    pct_start: float = 0.3,
+    pct_final: float = 0.85,
+    div_factor: ArrayLike = 25.0,
+    final_div_factor: ArrayLike = 1e4,
+) -> Schedule:
+    r"""One cycle in three lines: from $P/d$ up to $P$, down to $P/d$, and on to $P/(d\,d_f)$.
+
+    Args:
+        transition_steps: $T$, the length of the cycle in steps.
+        peak_value: $P$.
+        pct_start: the fraction of $T$ at which $P$ is reached.
+        pct_final: the fraction of $T$ at which the rate is back at $P/d$.
+        div_factor: $d$.
+        final_div_factor: $d_f$.
+
+    Example:
+        >>> import fnn
+        >>> float(fnn.schedules.linear_onecycle_schedule(100, 1.0)(30))
+        1.0
+
+    References:
+        Smith and Topin, Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates, 2017.
+    """
+    steps = checks.integer("linear_onecycle_schedule", "transition_steps", transition_steps)
+    up, down = int(pct_start * steps), int(pct_final * steps)
+    ends = {up: div_factor, down: 1 / div_factor, steps: 1 / final_div_factor}
+    return piecewise_interpolate_schedule("linear", peak_value / div_factor, ends)
+
+
+def cosine_onecycle_schedule(
+    transition_steps: int,
+    peak_value: ArrayLike,
+    pct_start: float = 0.3,
+    div_factor: ArrayLike = 25.0,
+    final_div_factor: ArrayLike = 1e4,
+) -> Schedule:
+    r"""One cycle in two half cosines: from $P/d$ up to $P$ and down to $P/(d\,d_f)$.
+
+    Args:
+        transition_steps: $T$, the length of the cycle in steps.
+        peak_value: $P$.
+        pct_start: the fraction of $T$ at which $P$ is reached.
+        div_factor: $d$.
+        final_div_factor: $d_f$.
+
+    Example:
+        >>> import fnn
+        >>> float(fnn.schedules.cosine_onecycle_schedule(100, 1.0)(30))
+        1.0
+
+    References:
+        Smith and Topin, Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates, 2017.
+    """
+    steps = checks.integer("cosine_onecycle_schedule", "transition_steps", transition_steps)
+    ends = {int(pct_start * steps): div_factor, steps: 1 / (div_factor * final_div_factor)}
+    return piecewise_interpolate_schedule("cosine", peak_value / div_factor, ends)
