@@ -1,4 +1,5 @@
 """Wrong arguments are answered with what was expected, what came, and what to write."""
+# ruff: noqa: E501 (a table, one case per line)
 
 import jax
 import jax.numpy as jnp

@@ -103,7 +103,8 @@ def binary_cross_entropy(
     probabilities(name, "probabilities", predictions, where, "for logits write sigmoid_binary_cross_entropy")
     probabilities(name, "labels", labels, where, "for labels -1 and 1 write (labels + 1) / 2")
     p, y, mask = elements(name, predictions, labels, where, second="labels")
-    losses = _binary(log_of_probability(p), log_of_probability(1 - p), y, label_smoothing, pos_weight, name)
+    log_p, log_not_p = log_of_probability(p, predictions), log_of_probability(1 - p, predictions)
+    losses = _binary(log_p, log_not_p, y, label_smoothing, pos_weight, name)
     return reduce(name, losses, predictions, reduction, weights, mask)
 
 

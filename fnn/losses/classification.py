@@ -213,7 +213,7 @@ def cross_entropy(
     p = last(name, p, axis)
     if classes_in is not None:
         p = jnp.where(classes_in, p, 1)
-    log_p = log_of_probability(p)
+    log_p = log_of_probability(p, predictions)
     return log_likelihood_loss(
         name,
         predictions,

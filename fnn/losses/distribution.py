@@ -11,7 +11,7 @@ from fnn import checks
 from fnn.losses.binary import sigmoid_binary_cross_entropy
 from fnn.losses.classification import log_likelihood_loss
 from fnn.losses.labels import class_mask, last, times_log
-from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, follow, reduce, visible
+from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, follow, negligible, reduce, visible
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -122,7 +122,7 @@ def _log_scale(
 
 def standardized(r: Array, log_scale: Array) -> Array:
     """`r · exp(-log_scale)`, 0 where `r` is 0 however small the scale is."""
-    vanishing = (r == 0) & (log_scale < -0.5 * math.log(jnp.finfo(r.dtype).max))
+    vanishing = negligible(r) & (log_scale < -0.5 * math.log(jnp.finfo(r.dtype).max))
     return r * jnp.exp(-jnp.where(vanishing, 0, log_scale))
 
 

@@ -149,7 +149,7 @@ def kl_divergence_from_probabilities(
     probabilities(name, "predictions", predictions, where, "for log-probabilities write kl_divergence")
     probabilities(name, "targets", targets, where, "for log-probabilities write kl_divergence_with_log_targets")
     q, p, _, keep = _pair(name, "predictions", predictions, "targets", targets, axis, where)
-    losses = (entropy_term(p) - times_log(p, log_of_probability(q))).sum(-1)
+    losses = (entropy_term(p) - times_log(p, log_of_probability(q, predictions))).sum(-1)
     return reduce(name, losses, predictions, reduction, weights, keep)
 
 

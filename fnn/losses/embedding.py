@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.losses.labels import class_mask, last
-from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, follow, masked, reduce
+from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, follow, masked, negligible, reduce
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["contrastive_loss", "cosine_distance", "cosine_similarity", "triplet_margin_loss"]
@@ -16,10 +16,10 @@ __all__ = ["contrastive_loss", "cosine_distance", "cosine_similarity", "triplet_
 def _unit(x: Array, epsilon: Array) -> Array:
     """`x / max(|x|, sqrt(ε))` over the last axis, 0 where that is 0; no square overflows."""
     scale = jax.lax.stop_gradient(jnp.abs(x).max(-1, keepdims=True, initial=0))
-    scale = jnp.where(scale == 0, 1, scale)
+    scale = jnp.where(negligible(scale), 1, scale)
     x = x / scale
     squares = (x**2).sum(-1, keepdims=True)
-    norm = jnp.sqrt(jnp.where(squares == 0, 1, squares))
+    norm = jnp.sqrt(jnp.where(negligible(squares), 1, squares))
     return x / jnp.maximum(norm, jnp.sqrt(epsilon) / scale)
 
 
@@ -120,7 +120,8 @@ def _vectors(
 def _distance(r: Array, axis: int, degree: float = 2, eps: ArrayLike = 0.0) -> Array:
     """$(\\sum_i |r_i|^k + ε)^{1/k}$, with derivative 0 where it is 0."""
     total = (absolute(r) ** degree).sum(axis) + jnp.asarray(eps, r.dtype)
-    return jnp.where(total == 0, 0, jnp.where(total == 0, 1, total) ** (1 / degree))
+    none = negligible(total)
+    return jnp.where(none, 0, jnp.where(none, 1, total) ** (1 / degree))
 
 
 def contrastive_loss(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.losses.reduction import Axis, along, follow, visible
+from fnn.losses.reduction import Axis, along, follow, negligible, visible
 from fnn.typing import Array, ArrayLike
 
 
@@ -49,20 +49,20 @@ def log_softmax(x: Array, where: Array | None) -> Array:
     return shifted - jnp.log(jnp.exp(shifted).sum(-1, keepdims=True))
 
 
-def log_of_probability(p: Array) -> Array:
-    """`log p`, with 0 raised to the smallest normal number; a negative `p` is NaN."""
-    tiny = jnp.finfo(p.dtype).tiny
+def log_of_probability(p: Array, predictions: ArrayLike) -> Array:
+    """`log p`, with 0 raised to the smallest normal number of the predictions' dtype; NaN if `p < 0`."""
+    tiny = jnp.finfo(jnp.result_type(predictions)).tiny.astype(p.dtype)
     return jnp.log(jnp.where(jnp.abs(p) < tiny, tiny, p))
 
 
 def times_log(y: Array, log_p: Array) -> Array:
     """`y · log p` with `0 · log 0 = 0`; the derivative by `y` is `log p` wherever that is finite."""
-    return y * jnp.where((y == 0) & (log_p == -jnp.inf), 0, log_p)
+    return y * jnp.where(negligible(y) & (log_p == -jnp.inf), 0, log_p)
 
 
 def entropy_term(y: Array) -> Array:
     """`y · log y` with `0 · log 0 = 0` and a finite derivative there."""
-    return y * jnp.log(jnp.where(y == 0, 1, y))
+    return y * jnp.log(jnp.where(negligible(y), 1, y))
 
 
 def probabilities(name: str, argument: str, x: ArrayLike, where: ArrayLike | None, hint: str) -> None:

@@ -87,6 +87,11 @@ def elements(
     return p, t, mask
 
 
+def negligible(x: Array) -> Array:
+    """Whether `x` is 0 or so small that the processor may take it for 0."""
+    return jnp.abs(x) < jnp.finfo(x.dtype).tiny
+
+
 def absolute(x: Array) -> Array:
     """`|x|` with derivative 0 at 0, where that of `jnp.abs` is 1."""
     return jnp.sign(x) * x
