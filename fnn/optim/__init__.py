@@ -1,5 +1,24 @@
-"""Optimizers: transforms from gradients to updates."""
+"""Optimizers: transforms from gradients to updates. Rules, wrappers, and the conventions of others as `presets`."""
+# ruff: noqa: F403
 
-from fnn.optim.transform import EmptyState, Transform, apply_updates, chain, identity
+from fnn.optim import presets
+from fnn.optim.accumulation import *
+from fnn.optim.adafactor import *
+from fnn.optim.adam import *
+from fnn.optim.adam_variants import *
+from fnn.optim.adaptive import *
+from fnn.optim.averaging import *
+from fnn.optim.gradient_descent import *
+from fnn.optim.grouping import *
+from fnn.optim.layerwise import *
+from fnn.optim.learning_rate import *
+from fnn.optim.muon import *
+from fnn.optim.plateau import *
+from fnn.optim.regularization import *
+from fnn.optim.schedule_free import *
+from fnn.optim.sign import *
+from fnn.optim.transform import *
+from fnn.optim.wrappers import *
 
-__all__ = ["EmptyState", "Transform", "apply_updates", "chain", "identity"]
+__all__ = ["presets"]
+__all__ += [name for name, value in globals().items() if getattr(value, "__module__", "").startswith("fnn.optim.")]

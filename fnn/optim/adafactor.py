@@ -11,7 +11,7 @@ from fnn import checks
 from fnn.optim.gradient_descent import ema
 from fnn.optim.layerwise import clip_by_block_rms, scale_by_param_block_rms
 from fnn.optim.learning_rate import scale, scale_by_learning_rate
-from fnn.optim.leaves import counter, increment, leafwise, square
+from fnn.optim.leaves import counter, increment, inverse_root, leafwise, square
 from fnn.optim.transform import Transform, chain
 from fnn.optim.wrappers import add_decayed_weights
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule, Shape
@@ -43,12 +43,12 @@ def _factored(
     axes = _factored_axes(g.shape, **options)
     if axes is None:
         v = beta * v + (1 - beta) * squared.astype(v.dtype)
-        return g * v**-0.5, v_row, v_col, v
+        return g * inverse_root(v), v_row, v_col, v
     small, large = axes
     v_row = beta * v_row + (1 - beta) * squared.mean(large).astype(v_row.dtype)
     v_col = beta * v_col + (1 - beta) * squared.mean(small).astype(v_col.dtype)
     rows = v_row / v_row.mean(small - 1 if small > large else small, keepdims=True)
-    u = g * jnp.expand_dims(rows**-0.5, large) * jnp.expand_dims(v_col**-0.5, small)
+    u = g * jnp.expand_dims(inverse_root(rows), large) * jnp.expand_dims(inverse_root(v_col), small)
     return u, v_row, v_col, v
 
 

@@ -146,6 +146,18 @@ def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Arr
     return y, jnp.where(flat, 0, tangents[0] / (2 * jnp.where(flat, 1, y)))
 
 
+@jax.custom_jvp
+def inverse_root(x: Array) -> Array:
+    r"""$1/\sqrt{x}$ with a derivative that does not overflow before it is multiplied with a small number."""
+    return jax.lax.rsqrt(x)
+
+
+@inverse_root.defjvp
+def _inverse_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    y = inverse_root(primals[0])
+    return y, -0.5 * (((tangents[0] * y) * y) * y)
+
+
 def need_params(where: str, params: PyTree | None) -> PyTree:
     """Require the parameters where the rule depends on them."""
     if params is None:

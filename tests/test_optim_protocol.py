@@ -1,0 +1,316 @@
+"""What every rule must survive: odd trees, dtypes, tracing, donation, other libraries, extreme gradients."""
+
+import functools
+
+import chex
+import flax.linen
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax.training.train_state import TrainState
+from hypothesis import strategies as st
+
+from fnn import optim
+from fnn.testing import strategies
+
+RULES = {
+    "sgd": optim.sgd,
+    "momentum": functools.partial(optim.momentum, init_from_first=True, dampening=0.5),
+    "average": functools.partial(optim.momentum, form="average", init_from_first=True),
+    "velocity": functools.partial(optim.momentum, form="velocity", nesterov=True),
+    "adagrad": optim.adagrad,
+    "adagrad_outside": functools.partial(optim.adagrad, initial_accumulator_value=0.0, eps_in_sqrt=False),
+    "rmsprop": optim.rmsprop,
+    "rmsprop_centered": functools.partial(optim.rmsprop, centered=True, eps_in_sqrt=False, momentum=0.9),
+    "adadelta": optim.adadelta,
+    "adam": optim.adam,
+    "adam_uncorrected": functools.partial(optim.adam, bias_correction=False),
+    "adam_hat": functools.partial(optim.adam, eps_hat=True),
+    "adamw": optim.adamw,
+    "nadam": optim.nadam,
+    "amsgrad": functools.partial(optim.amsgrad, max_over="raw"),
+    "adamax": optim.adamax,
+    "keras_adamax": optim.presets.keras.adamax,
+    "torch_nadam": optim.presets.torch.nadam,
+    "radam": optim.radam,
+    "yogi": optim.yogi,
+    "adabelief": optim.adabelief,
+    "signum": optim.signum,
+    "lion": optim.lion,
+    "lamb": optim.lamb,
+    "lars": optim.lars,
+    "adafactor": functools.partial(optim.adafactor, min_dim_size_to_factor=2),
+    "schedule_free": lambda rate: optim.schedule_free(optim.sgd(rate), rate),
+}
+every_rule = pytest.mark.parametrize("build", RULES.values(), ids=RULES)
+
+
+def _finite(tree):
+    return all(bool(jnp.isfinite(leaf.astype(jnp.float32)).all()) for leaf in jax.tree.leaves(tree))
+
+
+@every_rule
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_extreme_gradients_give_finite_updates_and_states(build, dtype):
+    tiny = float(jnp.finfo(dtype).smallest_subnormal)
+    large = 1e4
+    path = [[0.0, 0.0, large, tiny], [0.0, tiny, -large, -tiny], [0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 1e-3, -1e-3]]
+    params = {"w": jnp.ones(4, dtype), "zero": jnp.zeros(4, dtype)}
+    rule = build(1e-3)
+    state = rule.init(params)
+    update = jax.jit(rule.update)
+    for g in [*path, *path[::-1]]:
+        g = jnp.asarray(g, dtype)
+        updates, state = update({"w": g, "zero": g}, state, params)
+        chex.assert_trees_all_equal_dtypes(updates, params)
+        assert _finite(updates), updates
+        assert _finite(state), state
+
+
+@pytest.mark.parametrize("name", ["adam", "nadam", "amsgrad", "adamax", "radam", "lamb", "adabelief", "yogi"])
+def test_float16_zero_gradients_move_nothing(name):
+    params = jnp.ones(3, jnp.float16)
+    rule = RULES[name](1e-3)
+    state = rule.init(params)
+    for _ in range(10):
+        updates, state = rule.update(jnp.zeros(3, jnp.float16), state, params)
+        if name != "yogi":
+            assert (updates == 0).all()
+        assert _finite(updates)
+
+
+@pytest.mark.parametrize("eps_in_sqrt", [False, True])
+@pytest.mark.parametrize("decay", [0.9, 0.95, 0.99])
+def test_centered_rmsprop_survives_a_constant_gradient(eps_in_sqrt, decay):
+    rule = optim.rmsprop(1e-2, decay, eps_in_sqrt=eps_in_sqrt, centered=True)
+    g = jnp.full(3, 0.1)
+
+    def step(state, _):
+        updates, state = rule.update(g, state)
+        return state, jnp.isfinite(updates).all()
+
+    _, finite = jax.jit(lambda s: jax.lax.scan(step, s, length=2000))(rule.init(g))
+    assert finite.all()
+
+
+@every_rule
+def test_updates_have_gradients_where_the_moments_are_zero(build):
+    params = jnp.array([1.0, -2.0])
+    rule = build(0.1)
+
+    def moved(g):
+        state = rule.init(params)
+        for _ in range(2):
+            updates, state = rule.update(g, state, params)
+        return jnp.sum(updates)
+
+    assert jnp.isfinite(jax.grad(moved)(jnp.zeros(2))).all()
+    assert jnp.isfinite(jax.grad(moved)(jnp.array([0.5, -0.1]))).all()
+
+
+@every_rule
+def test_one_trace_for_all_rates_and_no_shared_buffers_when_donated(build):
+    traces = 0
+
+    @functools.partial(jax.jit, donate_argnums=(1, 2))
+    def step(rate, params, state):
+        nonlocal traces
+        traces += 1
+        updates, state = build(rate).update(jax.tree.map(jnp.ones_like, params), state, params)
+        return optim.apply_updates(params, updates), state
+
+    params = {"a": jnp.ones((2, 2)), "b": jnp.ones(2)}
+    state = build(0.1).init(params)
+    for rate in (0.1, 0.2, 0.3):
+        params, state = step(jnp.float32(rate), params, state)
+    assert traces == 1
+    assert _finite(params)
+
+
+@every_rule
+def test_none_masked_and_mixed_leaves(build):
+    params = {"a": jnp.ones(2), "none": None, "b": jnp.ones(2, jnp.bfloat16), "c": jnp.ones((), jnp.float16)}
+    grads = jax.tree.map(jnp.ones_like, params)
+    rule = build(0.1)
+    state = rule.init(params)
+    updates, new = rule.update(grads, state, params)
+    chex.assert_trees_all_equal_shapes_and_dtypes(updates, params)
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, new)
+    chex.assert_trees_all_equal_shapes_and_dtypes(jax.eval_shape(rule.init, params), state)
+    updates, new = rule.update({**grads, "a": None}, state, params)
+    assert updates["a"] is None
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, new)
+    masked = optax.masked(rule, {"a": True, "none": None, "b": False, "c": True})
+    updates, _ = masked.update(grads, masked.init(params), params)
+    chex.assert_trees_all_equal(updates["b"], grads["b"])
+
+
+@every_rule
+def test_in_a_vmap_over_members(build):
+    params = jnp.array([[1.0, 2.0], [3.0, -1.0]])
+    rates = jnp.array([0.1, 0.5])
+
+    def member(rate, p):
+        rule = build(rate)
+        return rule.update(p, rule.init(p), p)
+
+    both = jax.vmap(member)(rates, params)
+    for i in range(2):
+        one = jax.tree.map(lambda leaf: leaf[i], both)
+        chex.assert_trees_all_close(one, member(rates[i], params[i]), rtol=1e-6)
+
+
+@hypothesis.given(tree=strategies.pytrees(), rate=st.floats(1e-4, 1.0), decay=st.floats(0.1, 0.99))
+def test_random_trees_and_hyper_parameters(tree, rate, decay):
+    hypothesis.assume(tree is not None)
+    pairs = [
+        (optim.momentum(rate, decay), optax.sgd(rate, decay)),
+        (optim.adamw(rate, decay, eps=1e-6), optax.adamw(rate, decay, eps=1e-6)),
+        (optim.rmsprop(rate, decay, eps=1e-6), optax.rmsprop(rate, decay, eps=1e-6)),
+    ]
+    for mine, theirs in pairs:
+        states = [mine.init(tree), theirs.init(tree)]
+        for _ in range(2):
+            got, states[0] = mine.update(tree, states[0], tree)
+            with jax.numpy_dtype_promotion("standard"):
+                expected, states[1] = theirs.update(tree, states[1], tree)
+            for a, b in zip(jax.tree.leaves((got, states[0])), jax.tree.leaves((expected, states[1])), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-30)
+
+
+def test_hyper_parameters_may_be_traced(x64):
+    g = jnp.array([0.3, -0.2])
+
+    def first_two(b1, b2, eps):
+        rule = optim.adam(0.1, b1, b2, eps)
+        _, state = rule.update(g, rule.init(g))
+        return rule.update(g, state)[0]
+
+    b1, b2, eps = jnp.array([0.5, 0.9]), jnp.array([0.9, 0.99]), jnp.array([1e-8, 1e-3])
+    for i, row in enumerate(jax.vmap(first_two)(b1, b2, eps)):
+        np.testing.assert_allclose(row, first_two(float(b1[i]), float(b2[i]), float(eps[i])), rtol=1e-12)
+
+
+def test_inside_optax_and_around_it():
+    params = {"w": jnp.array([1.0, 2.0])}
+    grads = {"w": jnp.array([3.0, 4.0])}
+    with jax.numpy_dtype_promotion("standard"):
+        mixed = [
+            optax.chain(optax.clip(1.0), optim.adam(0.1)),
+            optim.chain(optax.clip(1.0), optax.adam(0.1)),
+            optim.chain(optax.clip(1.0), optim.chain(optim.scale_by_adam(), optax.scale(-0.1))),
+        ]
+        expected = optax.chain(optax.clip(1.0), optax.adam(0.1))
+        for rule in mixed:
+            states, updates = [rule.init(params), expected.init(params)], [None, None]
+            for _ in range(3):
+                for i, each in enumerate((rule, expected)):
+                    updates[i], states[i] = each.update(grads, states[i], params)
+            chex.assert_trees_all_close(*updates, rtol=1e-6)
+        every = optax.MultiSteps(optim.adam(0.1), every_k_schedule=2)
+        state = every.init(params)
+        first, state = every.update(grads, state, params)
+        second, state = every.update(grads, state, params)
+    assert not first["w"].any()
+    np.testing.assert_allclose(second["w"], [-0.1, -0.1], rtol=1e-5)
+
+
+def test_extra_arguments_reach_optax_inside_a_chain():
+    rule = optim.chain(optim.sgd(1.0), optax.contrib.reduce_on_plateau(factor=0.5, patience=1))
+    params = jnp.ones(1)
+    state, scales = rule.init(params), []
+    with jax.numpy_dtype_promotion("standard"):
+        for _ in range(4):
+            updates, state = rule.update(jnp.ones(1), state, params, value=jnp.float32(1.0))
+            scales.append(float(updates[0]))
+    assert scales[0] == -1.0
+    assert scales[-1] > -1.0
+
+
+def test_in_a_flax_train_state():
+    model = flax.linen.Dense(1)
+    x = jnp.ones((4, 2))
+    params = model.init(jax.random.key(0), x)
+    state = TrainState.create(apply_fn=model.apply, params=params, tx=optim.adam(0.1))
+
+    @jax.jit
+    def step(state):
+        loss, grads = jax.value_and_grad(lambda p: jnp.mean((state.apply_fn(p, x) - 3) ** 2))(state.params)
+        return state.apply_gradients(grads=grads), loss
+
+    losses = []
+    for _ in range(40):
+        state, loss = step(state)
+        losses.append(float(loss))
+    assert losses[-1] < 0.1 * losses[0]
+
+
+def test_in_an_equinox_program():
+    eqx = pytest.importorskip("equinox")
+    model = eqx.nn.Linear(2, 1, key=jax.random.key(0))
+    rule = optim.adamw(0.1)
+    state = rule.init(eqx.filter(model, eqx.is_inexact_array))
+    grads = eqx.filter_grad(lambda m: m(jnp.ones(2))[0])(model)
+    updates, state = rule.update(grads, state, eqx.filter(model, eqx.is_inexact_array))
+    model = eqx.apply_updates(model, updates)
+    assert jnp.isfinite(model.weight).all()
+
+
+def test_a_new_count_never_overflows():
+    last = jnp.iinfo(jnp.int32).max
+    rule = optim.scale_by_adam()
+    state = rule.init(jnp.ones(1))._replace(count=jnp.int32(last))
+    updates, state = rule.update(jnp.ones(1), state)
+    assert state.count == last
+    assert jnp.isfinite(updates).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: optim.sgd(-0.1), "expected learning_rate in [0, inf), got -0.1"),
+        (lambda: optim.adam(float("nan")), "expected learning_rate in [0, inf), got nan"),
+        (lambda: optim.adam(0.1, b1=1.0), "scale_by_adam: expected b1 in [0, 1), got 1.0"),
+        (lambda: optim.adam(0.1, eps=-1e-8), "scale_by_adam: expected eps in [0, inf), got -1e-08"),
+        (lambda: optim.adam(0.1, nesterov=True, bias_correction=False), "leave it on"),
+        (lambda: optim.amsgrad(0.1, max_over="torch"), "one of 'corrected', 'raw', got 'torch'"),
+        (lambda: optim.momentum(0.1, form="torch"), "one of 'trace', 'average', 'velocity', got 'torch'"),
+        (lambda: optim.momentum(0.1, form="average", dampening=0.1), 'dampening with form="trace" only'),
+        (lambda: optim.ema(0.9, init_from_first=True), "write debias=False"),
+        (lambda: optim.rmsprop(0.1, decay=1.5), "scale_by_rms: expected decay in [0, 1], got 1.5"),
+        (lambda: optim.scale_by_trust_ratio().update(1.0, optim.EmptyState()), "write update(updates, state, params)"),
+        (lambda: optim.orthogonalize(jnp.ones(3)), "expected x of shape (m, n), got float32[3]"),
+        (
+            lambda: optim.scale_by_adam().update(jnp.ones(3), optim.scale_by_adam().init(jnp.ones(1))),
+            "expected updates in the shapes of the params given to init, got (float32[3], float32[1], float32[1])",
+        ),
+        (
+            lambda: optim.scale_by_adam().update({"a": jnp.ones(1)}, optim.scale_by_adam().init(jnp.ones(1))),
+            "expected updates in the structure of the params given to init",
+        ),
+    ],
+)
+def test_misuse_is_answered(call, message):
+    with pytest.raises(ValueError) as caught:
+        call()
+    assert message in str(caught.value)
+
+
+def test_orthogonalized_matrices_have_singular_values_near_one():
+    x = jax.random.normal(jax.random.key(0), (6, 4))
+    values = jnp.linalg.svd(optim.orthogonalize(x), compute_uv=False)
+    assert (values > 0.6).all()
+    assert (values < 1.25).all()
+    np.testing.assert_allclose(optim.orthogonalize(x.T).T, optim.orthogonalize(x), atol=1e-5)
+
+
+def test_accumulator_dtypes_are_kept():
+    params = jnp.ones(2)
+    assert optim.adam(0.1, mu_dtype=jnp.bfloat16).init(params)[0].mu.dtype == jnp.bfloat16
+    rule = optim.sgd(0.1, 0.9, accumulator_dtype=jnp.float32)
+    half = jnp.ones(2, jnp.bfloat16)
+    updates, state = rule.update(half, rule.init(half), half)
+    assert state[0].trace.dtype == updates.dtype == jnp.float32
