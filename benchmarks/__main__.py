@@ -13,7 +13,7 @@ from benchmarks import machine, report
 from benchmarks.contender import load
 from benchmarks.harness import Options, participants, run
 
-WORKLOADS = ("peaks", "optimizers", "mlp_run", "startup", "overhead")
+WORKLOADS = ("peaks", "optimizers", "mlp_run", "startup", "overhead", "cnn", "lstm", "nonfinite", "agreement")
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -49,7 +49,8 @@ def main(given: Sequence[str] | None = None) -> int:
     settings = Options(options.repeats, options.quick, tuple(options.only))
     for name in [name for name in WORKLOADS if not options.workloads or name in ("peaks", *options.workloads)]:
         found["workloads"][name] = run(name, settings)
-        print("\n" + report.table(name, found["workloads"][name]), flush=True)
+        if found["workloads"][name]["rows"] or found["workloads"][name]["absent"]:
+            print("\n" + report.table(name, found["workloads"][name]), flush=True)
         _save(found, options.json)
     found["machine"]["load_after"] = machine.load()
     _save(found, options.json)

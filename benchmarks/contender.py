@@ -51,11 +51,12 @@ class Workload(NamedTuple):
     fresh: bool = False
     """A new process for every repetition: what is timed happens once in a process (imports, compilation)."""
     timed: bool = True
-    """False: what is recorded are the reported numbers, once; the time is of no interest."""
+    """False: what is recorded are the reported numbers, once, or many rows of them reported as "rows"."""
     compare: tuple[tuple[str, str, str], ...] = ()
     """(heading, "fraction" or "difference", contender): a column against a reference other than fnn."""
     columns: tuple[tuple[str, str, str], ...] = ()
     """(heading, name of a reported number, its format)."""
+    headings: tuple[str, str] = ("case", "contender")
     notes: str = ""
 
 
@@ -109,6 +110,7 @@ class Local:
         if self.job is None:
             return None
         first = timed(self.job)
+        first["seconds"] *= self.job.calls  # all of it: compilation is not shared out among the calls
         if self.workload.timed and not (self.workload.fresh or self.quick):
             for _ in range(WARM_UPS):
                 timed(self.job)

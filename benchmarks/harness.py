@@ -94,7 +94,8 @@ class _Field:
 
     def drop(self, label: str, case: str, error: Exception) -> None:
         """One contender's failure is a line in the table; the others go on."""
-        self.absent[f"{label}, {case}"] = f"failed: {error}"
+        kind = "" if isinstance(error, Failure) else f"{type(error).__name__}: "
+        self.absent[f"{label}, {case}"] = f"failed: {kind}{error}"
         self.close(label)
 
     def close(self, *labels: str) -> None:
@@ -129,6 +130,7 @@ def run(name: str, options: Options) -> dict[str, Any]:
         "baseline": workload.baseline,
         "unit": workload.unit,
         "timed": workload.timed,
+        "headings": list(workload.headings),
         "rounds": rounds,
         "compare": [[heading, kind] for heading, kind, _ in workload.compare],
         "columns": [list(column) for column in workload.columns],
@@ -150,7 +152,7 @@ def _case(field: _Field, case: str, rounds: int, workload: Workload, progress: P
             if workload.fresh:
                 field.close(label)
     if not workload.timed:
-        return {label: samples * 2 for label, samples in took.items()}
+        return took
     for number in range(rounds):
         for label in tuple(took):
             progress(f"{case}: round {number + 1} of {rounds}, {label}")
@@ -168,7 +170,7 @@ def _case(field: _Field, case: str, rounds: int, workload: Workload, progress: P
 def _tolerant(field: _Field, label: str, case: str, took: dict[str, list[dict]]) -> Iterator[None]:
     try:
         yield
-    except Failure as error:
+    except Exception as error:
         took.pop(label, None)
         field.drop(label, case, error)
 
@@ -177,19 +179,21 @@ def _rows(case: str, took: dict[str, list[dict[str, Any]]], workload: Workload) 
     """One row of the table per contender."""
     rows = []
     for label, (first, *samples) in took.items():
+        if not workload.timed:
+            rows += [{"case": case, "contender": label} | row for row in first.get("rows", [first])]
+            continue
         reported = samples[-1].keys() - {"seconds", "faults"}
         row: dict[str, Any] = {"case": case, "contender": label}
         row |= {key: _middle([sample[key] for sample in samples]) for key in sorted(reported)}
-        if workload.timed:
-            row |= {
-                "seconds": spread([sample["seconds"] for sample in samples])._asdict(),
-                "faults": statistics.median(sample["faults"] for sample in samples),
-                "first_seconds": first["seconds"],
-                "samples": [sample["seconds"] for sample in samples],
-            }
-            row["ratio"] = _against(took, label, workload.baseline, lambda mine, other: mine / other)
-            for heading, kind, reference in workload.compare:
-                row[heading] = _against(took, label, reference, _COMPARISONS[kind])
+        row |= {
+            "seconds": spread([sample["seconds"] for sample in samples])._asdict(),
+            "faults": statistics.median(sample["faults"] for sample in samples),
+            "first_seconds": first["seconds"],
+            "samples": [sample["seconds"] for sample in samples],
+        }
+        row["ratio"] = _against(took, label, workload.baseline, lambda mine, other: mine / other)
+        for heading, kind, reference in workload.compare:
+            row[heading] = _against(took, label, reference, _COMPARISONS[kind])
         rows.append(row)
     return rows
 

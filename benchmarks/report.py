@@ -49,7 +49,7 @@ def _reported(value: Any, form: str) -> str:
 
 def table(name: str, result: dict[str, Any]) -> str:
     """An aligned table in Markdown: readable on the screen, and to be pasted."""
-    headings = ["case", "contender"]
+    headings = list(result["headings"])
     if result["timed"]:
         unit = result["unit"]
         headings += [f"median, {unit}", "quartiles", *[f"to {result['baseline']}"] * _with_ratio(result), f"first, {unit}", "page faults"]

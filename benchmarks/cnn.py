@@ -1,0 +1,129 @@
+"""A training step of a small convolutional network: two convolutions, two pools, two dense layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.contender import Workload
+from benchmarks.steps import CASES, CLASSES, STEPS, equinox_model, fnn_model, limit, on_jax, on_torch, pure_model
+
+
+def images(quick: bool) -> tuple[int, ...]:
+    return (4, 8, 8, 1) if quick else (128, 28, 28, 1)
+
+
+def channels_first(quick: bool) -> tuple[int, ...]:
+    batch, height, width, channels = images(quick)
+    return batch, channels, height, width
+
+
+def operations(quick: bool) -> float:
+    """Forward, the gradient of every kernel, and of every input but the images."""
+    batch, height, width, _ = images(quick)
+    first = 2 * batch * height * width * 9 * 32
+    second = 2 * batch * (height // 2) * (width // 2) * 9 * 32 * 64
+    dense = 2 * batch * ((height // 4) * (width // 4) * 64 * 128 + 128 * CLASSES)
+    return 2 * first + 3 * (second + dense)
+
+
+def _fnn() -> Any:
+    import fnn
+
+    return fnn.serial(
+        fnn.conv(32, 3), fnn.relu, fnn.max_pool(2), fnn.conv(64, 3), fnn.relu, fnn.max_pool(2),
+        fnn.flatten(), fnn.dense(128), fnn.relu, fnn.dense(CLASSES),
+    )  # fmt: skip
+
+
+def _linen() -> Any:
+    from flax import linen as nn
+
+    class CNN(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any) -> Any:
+            for channels in (32, 64):
+                x = nn.relu(nn.Conv(channels, (3, 3))(x))
+                x = nn.max_pool(x, (2, 2), strides=(2, 2))
+            x = nn.relu(nn.Dense(128)(x.reshape(len(x), -1)))
+            return nn.Dense(CLASSES)(x)
+
+    return CNN()
+
+
+def _haiku() -> Any:
+    import haiku as hk
+    import jax
+
+    def network(x: Any) -> Any:
+        for channels in (32, 64):
+            x = hk.max_pool(jax.nn.relu(hk.Conv2D(channels, 3)(x)), (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+        return hk.nets.MLP([128, CLASSES])(hk.Flatten()(x))
+
+    return hk.without_apply_rng(hk.transform(network))
+
+
+def _equinox(quick: bool) -> Any:
+    import equinox as eqx
+    import jax
+
+    def make(key: Any) -> Any:
+        keys, (_, height, width, _) = jax.random.split(key, 4), images(quick)
+        relu, pool = eqx.nn.Lambda(jax.nn.relu), eqx.nn.MaxPool2d(2, 2)
+        return eqx.nn.Sequential([
+            eqx.nn.Conv2d(1, 32, 3, padding=1, key=keys[0]), relu, pool,
+            eqx.nn.Conv2d(32, 64, 3, padding=1, key=keys[1]), relu, pool,
+            eqx.nn.Lambda(jax.numpy.ravel), eqx.nn.Linear((height // 4) * (width // 4) * 64, 128, key=keys[2]), relu,
+            eqx.nn.Linear(128, CLASSES, key=keys[3]),
+        ])  # fmt: skip
+
+    return make
+
+
+def _torch() -> Any:
+    from torch import nn
+
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.LazyLinear(128), nn.ReLU(), nn.Linear(128, CLASSES),
+    )  # fmt: skip
+
+
+def _channels_last(model: Any, x: Any) -> tuple[Any, Any]:
+    import torch
+
+    return model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+
+
+def _first_layout(model: Any, x: Any) -> tuple[Any, Any]:
+    model(x[:1])  # the lazy layer takes its shape
+    return model, x
+
+
+def _last_layout(model: Any, x: Any) -> tuple[Any, Any]:
+    return _channels_last(*_first_layout(model, x))
+
+
+def _equinox_begin(x: Any) -> Any:
+    return equinox_model(_equinox(x.shape[-1] == 8))(x)
+
+
+WORKLOAD = Workload(
+    title="28×28×1: conv 32 3×3, relu, max-pool 2, conv 64 3×3, relu, max-pool 2, dense 128, relu, dense 10; batch 128, Adam",
+    cases=CASES,
+    contenders={
+        "fnn": on_jax(fnn_model(_fnn), images),
+        "flax linen": on_jax(pure_model(_linen), images, "flax", "optax"),
+        "haiku": on_jax(pure_model(_haiku), images, "haiku", "optax"),
+        "equinox": on_jax(_equinox_begin, channels_first, "equinox", "optax"),
+        "torch NCHW": on_torch(_torch, channels_first, _first_layout),
+        "torch channels-last": on_torch(_torch, channels_first, _last_layout),
+        "arithmetic limit": limit(operations),
+    },
+    repeats=9,
+    compare=(("of the limit", "fraction", "arithmetic limit"),),
+    notes=(
+        f"Times per training step; the second form scans {STEPS} steps over {STEPS} batches (torch: its loop). arithmetic "
+        "limit: the same\nnumber of operations in 2048 × 2048 matrix products. 'first' is a whole repetition with its compilation."
+    ),
+)
