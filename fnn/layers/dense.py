@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks, initializers
 from fnn.layer import Layer, constructor, stateless
@@ -128,8 +129,10 @@ def embedding(
 
     def look_up(table: Array, x: Array) -> Array:
         if checks.is_concrete(x) and x.size:
-            checks.in_range("embedding", "every index", int(x.min()), 0, num_embeddings - 1)
-            checks.in_range("embedding", "every index", int(x.max()), 0, num_embeddings - 1)
+            # In NumPy: inside jit even known indices would become traced by jax.numpy.
+            known = np.asarray(x)
+            checks.in_range("embedding", "every index", int(known.min()), 0, num_embeddings - 1)
+            checks.in_range("embedding", "every index", int(known.max()), 0, num_embeddings - 1)
         return table.at[jnp.where(x < 0, num_embeddings, x)].get(mode="fill", fill_value=jnp.nan)
 
     def decode(table: Array, x: Array) -> Array:
