@@ -34,7 +34,8 @@ def check_sequence(where: str, x: Any, time_major: bool) -> tuple[int, int]:
     if len(x.shape) == 2:
         raise ValueError(
             f"{where}: expected x of shape {axes}, got {checks.describe(x)}; "
-            "write x[..., None] for one feature per step, x[None] for a single sequence"
+            "write return_sequences=True in the recurrent layer before it, x[..., None] for one feature per step, "
+            "x[None] for a single sequence"
         )
     checks.rank(where, "x", x, 3, axes)
     batch, time = x.shape[:2][::-1] if time_major else x.shape[:2]

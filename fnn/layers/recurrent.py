@@ -1,4 +1,4 @@
-"""Recurrent layers: RNN, GRU and LSTM over (batch, time, features)."""
+"""What recurrent layers share: padded input, state kept between calls, noise, and the choice of how they run."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, initializers
-from fnn.kernels.elman import rnn as run_rnn
-from fnn.kernels.gru import gru as run_gru
-from fnn.kernels.lstm import LSTMState
-from fnn.kernels.lstm import lstm as run_lstm
+from fnn.kernels.dropout import dropout
+from fnn.kernels.recurrence import scan_cell
+from fnn.kernels.recurrent_core import wide
 from fnn.kernels.sequences import check_sequence
-from fnn.layer import Layer, constructor
+from fnn.layer import Layer
 from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree
 
-__all__ = ["Padded", "gru", "lstm", "rnn"]
+__all__ = ["Padded"]
 
 
 class Padded(NamedTuple):
@@ -46,244 +45,161 @@ class Options(NamedTuple):
     return_sequences: bool
     reverse: bool
     stateful: bool
+    recurrent_dropout: ArrayLike | None
+    zoneout: ArrayLike | None
     unroll: int
     remat: int | None
 
 
-Run = Callable[..., tuple[Array, PyTree]]
-"""`run(params, values, initial_state, **options) -> (outputs, final_state)`"""
+class Cell(NamedTuple):
+    """A recurrent layer's mathematics.
+
+    - `init(key, x) -> params`.
+    - `start(x) -> carry`: the state before the first step, a tuple whose first entry is the output.
+    - `core(params, x, carry, **options) -> (outputs, carry)`: the fast core, or None for a cell it does not cover.
+    - `project(params, x)`: the part of a step that needs no state, for all steps at once.
+    - `step(params, projected, carry, h) -> carry`: one step; `h` is the last output after recurrent dropout.
+    """
+
+    init: Callable[[Key, Any], PyTree]
+    start: Callable[[Any], tuple[Array, ...]]
+    core: Callable[..., tuple[Array, tuple[Array, ...]]] | None
+    project: Callable[[PyTree, Array], Array]
+    step: Callable[[PyTree, Array, tuple[Array, ...], Array], tuple[Array, ...]]
 
 
-def _unpadded(x: Any) -> tuple[Any, Any]:
+def unpadded(x: Any) -> tuple[Any, Any]:
+    """Values and lengths; None where all sequences are as long as the time axis."""
     return (x.values, x.lengths) if isinstance(x, Padded) else (x, None)
 
 
-def _recurrent(
-    name: str, options: Options, init_params: Callable[[Key, Any], PyTree], start: Callable[[Any], PyTree], run: Run
-) -> Layer:
-    """A layer of `run`; `start(x)` is the state before the first step, kept in the layer's state if it is stateful."""
+def padded_like(x: Any, values: Any) -> Any:
+    """`values` with the lengths of `x`."""
+    return Padded(values, x.lengths) if isinstance(x, Padded) else values
+
+
+def recurrent(name: str, cell: Cell, options: Options) -> Layer:
+    """The layer of a cell."""
+    for rate in ("recurrent_dropout", "zoneout"):
+        if getattr(options, rate) is not None:
+            checks.in_range(name, rate, getattr(options, rate), 0, 1)
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
-        values, _ = _unpadded(x)
+        values, _ = unpadded(x)
         check_sequence(name, values, time_major=False)
-        return init_params(key, values), {"carry": start(values)} if options.stateful else ()
+        return cell.init(key, values), {"carry": cell.start(values)} if options.stateful else ()
 
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
-        values, lengths = _unpadded(x)
+        values, lengths = unpadded(x)
         check_sequence(name, values, time_major=False)
-        # Truncated back-propagation: gradients do not flow into the steps of earlier calls.
-        carry = jax.lax.stop_gradient(state["carry"]) if options.stateful else None
-        outputs, carry = run(
-            params,
-            jnp.asarray(values),
-            carry,
-            lengths=lengths,
-            return_sequences=options.return_sequences,
-            reverse=options.reverse,
-            unroll=options.unroll,
-            remat=options.remat,
-        )
-        padded = options.return_sequences and lengths is not None
-        return Padded(outputs, lengths) if padded else outputs, {"carry": carry} if options.stateful else state
+        _check_features(name, params, values)
+        carry = _kept(name, state, values) if options.stateful else cell.start(values)
+        outputs, carry = _run(name, cell, options, params, jnp.asarray(values), carry, lengths, key, train)
+        if options.return_sequences:
+            outputs = padded_like(x, outputs)
+        return outputs, {"carry": carry} if options.stateful else state
 
     return Layer(init, apply)
 
 
-def _weights(
-    gates: int, features: int, kernel_init: Initializer | None, recurrent_init: Initializer | None
+def _kept(name: str, state: PyTree, x: Any) -> tuple[Array, ...]:
+    """The state the last call ended in; truncated back-propagation: no gradient flows into earlier calls."""
+    carry = state["carry"]
+    if carry[0].shape[0] != x.shape[0]:
+        raise ValueError(
+            f"{name}: stateful=True keeps one state per row of the batch: expected {carry[0].shape[0]} rows, as "
+            f"initialised, got {x.shape[0]} in {checks.describe(x)}"
+        )
+    return jax.lax.stop_gradient(carry)
+
+
+def _check_features(name: str, params: PyTree, x: Any) -> None:
+    expected = params["kernel"].shape[0]
+    if x.shape[-1] != expected:
+        raise ValueError(
+            f"{name}: expected {expected} features, as initialised, got {x.shape[-1]} in {checks.describe(x)}"
+        )
+
+
+def _run(
+    name: str,
+    cell: Cell,
+    options: Options,
+    params: PyTree,
+    x: Array,
+    carry: tuple[Array, ...],
+    lengths: Any,
+    key: Key | None,
+    train: bool,
+) -> tuple[Array, tuple[Array, ...]]:
+    """The one place that chooses: the core where it covers the cell, the generic scan elsewhere."""
+    noisy = options.zoneout is not None or (train and options.recurrent_dropout is not None)
+    how = {"lengths": lengths, "reverse": options.reverse, "unroll": options.unroll, "remat": options.remat}
+    if cell.core is not None and not noisy:
+        return cell.core(params, x, carry, return_sequences=options.return_sequences, **how)
+    if noisy and train:
+        checks.key_given(name, key, "train=True with recurrent_dropout or zoneout")
+    step, inputs, start = _noisy_step(cell, options, params, x, carry, key if train else None)
+    outputs, final = scan_cell(step, start, inputs, **how)
+    final = jax.tree.map(lambda a: a.astype(x.dtype), final)
+    return (outputs if options.return_sequences else final[0]), final
+
+
+def _noisy_step(
+    cell: Cell, options: Options, params: PyTree, x: Array, carry: tuple[Array, ...], key: Key | None
+) -> tuple[Callable[..., Any], PyTree, tuple[Array, ...]]:
+    """The step for `scan_cell`, its inputs and its carry: recurrent dropout and zoneout around the cell's own step.
+
+    Recurrent dropout draws one mask for all steps; zoneout keeps each unit's old state at random steps, at inference
+    the mean of both.
+    """
+    dtype = wide(x.dtype)
+    params = jax.tree.map(lambda a: a.astype(x.dtype), params)
+    carry = jax.tree.map(lambda a: a.astype(dtype), carry)
+    keep: Any = 1
+    if key is not None and options.recurrent_dropout is not None:
+        keep = dropout(jax.random.fold_in(key, 0), jnp.ones_like(carry[0]), options.recurrent_dropout)
+    stay = None
+    if key is not None and options.zoneout is not None:
+        rate, keys = jnp.asarray(options.zoneout), iter(jax.random.split(jax.random.fold_in(key, 1), len(carry)))
+        stay = jax.tree.map(lambda old: jax.random.bernoulli(next(keys), rate, (*x.shape[:2], old.shape[-1])), carry)
+
+    def step(old: tuple[Array, ...], inputs: tuple[Array, PyTree]) -> tuple[tuple[Array, ...], Array]:
+        projected, stay = inputs
+        new = cell.step(params, projected, old, old[0] * keep)
+        if stay is not None:
+            new = jax.tree.map(jnp.where, stay, old, new)
+        elif options.zoneout is not None:
+            rate = jnp.asarray(options.zoneout, dtype)
+            new = jax.tree.map(lambda o, n: rate * o + (1 - rate) * n, old, new)
+        return new, new[0].astype(x.dtype)
+
+    return step, (cell.project(params, x), stay), carry
+
+
+def weights(
+    gates: int, outputs: int, hidden: int, kernel_init: Initializer | None, recurrent_init: Initializer | None
 ) -> Callable[[Key, Any], PyTree]:
-    """`kernel` and `recurrent_kernel`; the latter orthogonal, gate by gate."""
+    """`kernel` (in, gates·hidden) and `recurrent_kernel` (outputs, gates·hidden), drawn gate by gate."""
     kernel_init = initializers.glorot_uniform() if kernel_init is None else kernel_init
     recurrent_init = initializers.orthogonal() if recurrent_init is None else recurrent_init
 
     def init(key: Key, x: Any) -> PyTree:
-        kernel_key, recurrent_key = jax.random.split(key)
+        kernel_keys, recurrent_keys = (jax.random.split(k, gates) for k in jax.random.split(key))
         dtype, inputs = jnp.result_type(x), x.shape[-1]
-        keys = jax.random.split(recurrent_key, gates)
-        recurrent = [recurrent_init(k, (features, features), dtype) for k in keys]
-        kernels = [kernel_init(k, (inputs, features), dtype) for k in jax.random.split(kernel_key, gates)]
-        return {"kernel": jnp.concatenate(kernels, axis=1), "recurrent_kernel": jnp.concatenate(recurrent, axis=1)}
+        # Drawn wide: there is no orthogonal factorization in 16 bits.
+        kernels = [kernel_init(k, (inputs, hidden), wide(dtype)) for k in kernel_keys]
+        recurrent = [recurrent_init(k, (outputs, hidden), wide(dtype)) for k in recurrent_keys]
+        columns = {"kernel": kernels, "recurrent_kernel": recurrent}
+        return {name: jnp.concatenate(gates, axis=1).astype(dtype) for name, gates in columns.items()}
 
     return init
 
 
-@constructor
-def lstm(
-    features: int,
-    *,
-    return_sequences: bool = False,
-    reverse: bool = False,
-    stateful: bool = False,
-    forget_bias: ArrayLike = 1.0,
-    kernel_init: Initializer | None = None,
-    recurrent_init: Initializer | None = None,
-    unroll: int = 1,
-    remat: int | None = None,
-) -> Layer:
-    r"""Long short-term memory: the output at the last step, or with `return_sequences=True` at every step.
-
-    $i, f, o = \sigma(x_t W + h_{t-1} U + b)$, $g = \tanh(x_t W + h_{t-1} U + b)$, each with its own columns, in the
-    order i, f, g, o; $c_t = f \odot c_{t-1} + i \odot g$; $h_t = o \odot \tanh c_t$.
-
-    Parameters: `kernel` $W$ (in, 4·features), `recurrent_kernel` $U$ (features, 4·features), `bias` $b$ (4·features,).
-
-    Args:
-        features: size of $h$ and $c$.
-        return_sequences: whether all outputs are returned.
-        reverse: run from each sequence's own end to its beginning.
-        stateful: begin each call where the last one ended, row by row (truncated back-propagation through time). The
-            state then holds `carry`, at inference too; it starts from the zeros that `init` made.
-        forget_bias: where the forget gate's $b$ starts.
-        kernel_init: of each gate's columns of $W$, `initializers.glorot_uniform()` unless given.
-        recurrent_init: of each gate's columns of $U$, `initializers.orthogonal()` unless given.
-        unroll: steps per iteration of the compiled loop.
-        remat: for long sequences: steps per segment, of which only the ends are kept for the gradient.
-
-    Returns:
-        A layer for (batch, time, in), or `Padded`, to (batch, features) or (batch, time, features).
-
-    Raises:
-        ValueError: for `x` of another rank, or a stateful layer and another batch size.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, fnn
-        >>> model = fnn.serial(fnn.lstm(16), fnn.dense(10))
-        >>> params, state = model.init(jax.random.key(0), jnp.ones((8, 5, 3)))
-        >>> model.apply(params, state, jnp.ones((8, 5, 3)))[0].shape
-        (8, 10)
-
-    References:
-        Hochreiter and Schmidhuber, Long Short-Term Memory, 1997. Jozefowicz et al., An Empirical Exploration of
-        Recurrent Network Architectures, 2015, for the forget bias.
-    """
-    features = checks.integer("lstm", "features", features)
-    weights = _weights(4, features, kernel_init, recurrent_init)
-
-    def init(key: Key, x: Any) -> PyTree:
-        bias = jnp.zeros(4 * features, jnp.result_type(x)).at[features : 2 * features].set(forget_bias)
-        return weights(key, x) | {"bias": bias}
-
-    def start(x: Any) -> PyTree:
-        # Two arrays, not one twice: a buffer that stands in two places cannot be given away.
-        return LSTMState(*(jnp.zeros((x.shape[0], features), jnp.result_type(x)) for _ in range(2)))
-
-    def run(params: PyTree, x: Array, carry: PyTree, **options: Any) -> tuple[Array, PyTree]:
-        return run_lstm(x, params["kernel"], params["recurrent_kernel"], params["bias"], carry, **options)
-
-    return _recurrent("lstm", Options(return_sequences, reverse, stateful, unroll, remat), init, start, run)
-
-
-@constructor
-def gru(
-    features: int,
-    *,
-    reset: str = "after",
-    return_sequences: bool = False,
-    reverse: bool = False,
-    stateful: bool = False,
-    kernel_init: Initializer | None = None,
-    recurrent_init: Initializer | None = None,
-    unroll: int = 1,
-    remat: int | None = None,
-) -> Layer:
-    r"""Gated recurrent unit: the output at the last step, or with `return_sequences=True` at every step.
-
-    $r, z = \sigma(x_t W + h_{t-1} U + b)$; $n = \tanh(x_t W_n + b_n + r \odot (h_{t-1} U_n + b'))$, or with
-    `reset="before"` $n = \tanh(x_t W_n + b_n + (r \odot h_{t-1}) U_n)$; $h_t = (1 - z) \odot n + z \odot h_{t-1}$.
-
-    Parameters: `kernel` $W$ (in, 3·features), `recurrent_kernel` $U$ (features, 3·features), `bias` $b$ (3·features,),
-    gates in the order r, z, n; and with `reset="after"` `recurrent_bias` $b'$ (features,).
-
-    Args:
-        features: size of $h$.
-        reset: "after" or "before" the recurrent product.
-        return_sequences, reverse, stateful, kernel_init, recurrent_init, unroll, remat: as for `fnn.lstm`.
-
-    Returns:
-        A layer for (batch, time, in), or `Padded`, to (batch, features) or (batch, time, features).
-
-    Raises:
-        ValueError: for `x` of another rank, or a stateful layer and another batch size.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, fnn
-        >>> layer = fnn.gru(4)
-        >>> params, state = layer.init(jax.random.key(0), jnp.ones((8, 5, 3)))
-        >>> layer.apply(params, state, jnp.ones((8, 5, 3)))[0].shape
-        (8, 4)
-
-    References:
-        Cho et al., Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine Translation, 2014.
-    """
-    features = checks.integer("gru", "features", features)
-    checks.one_of("gru", "reset", reset, ("after", "before"))
-    weights = _weights(3, features, kernel_init, recurrent_init)
-
-    def init(key: Key, x: Any) -> PyTree:
-        dtype = jnp.result_type(x)
-        extra = {"recurrent_bias": jnp.zeros(features, dtype)} if reset == "after" else {}
-        return weights(key, x) | {"bias": jnp.zeros(3 * features, dtype)} | extra
-
-    def run(params: PyTree, x: Array, carry: PyTree, **options: Any) -> tuple[Array, PyTree]:
-        given = (params["kernel"], params["recurrent_kernel"], params["bias"], params.get("recurrent_bias"))
-        return run_gru(x, *given, carry, reset=reset, **options)
-
-    return _recurrent("gru", Options(return_sequences, reverse, stateful, unroll, remat), init, _start(features), run)
-
-
-@constructor
-def rnn(
-    features: int,
-    *,
-    activation: str = "tanh",
-    return_sequences: bool = False,
-    reverse: bool = False,
-    stateful: bool = False,
-    kernel_init: Initializer | None = None,
-    recurrent_init: Initializer | None = None,
-    unroll: int = 1,
-    remat: int | None = None,
-) -> Layer:
-    r"""Elman's recurrent network: $h_t = a(x_t W + h_{t-1} U + b)$, at the last step or at every step.
-
-    Parameters: `kernel` $W$ (in, features), `recurrent_kernel` $U$ (features, features), `bias` $b$ (features,).
-
-    Args:
-        features: size of $h$.
-        activation: $a$, "tanh" or "relu".
-        return_sequences, reverse, stateful, kernel_init, recurrent_init, unroll, remat: as for `fnn.lstm`.
-
-    Returns:
-        A layer for (batch, time, in), or `Padded`, to (batch, features) or (batch, time, features).
-
-    Raises:
-        ValueError: for `x` of another rank, or a stateful layer and another batch size.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, fnn
-        >>> layer = fnn.rnn(4, return_sequences=True)
-        >>> params, state = layer.init(jax.random.key(0), jnp.ones((8, 5, 3)))
-        >>> layer.apply(params, state, jnp.ones((8, 5, 3)))[0].shape
-        (8, 5, 4)
-
-    References:
-        Elman, Finding Structure in Time, 1990.
-    """
-    features = checks.integer("rnn", "features", features)
-    checks.one_of("rnn", "activation", activation, ("tanh", "relu"))
-    weights = _weights(1, features, kernel_init, recurrent_init)
-
-    def init(key: Key, x: Any) -> PyTree:
-        return weights(key, x) | {"bias": jnp.zeros(features, jnp.result_type(x))}
-
-    def run(params: PyTree, x: Array, carry: PyTree, **options: Any) -> tuple[Array, PyTree]:
-        given = (params["kernel"], params["recurrent_kernel"], params["bias"])
-        return run_rnn(x, *given, carry, activation=activation, **options)
-
-    return _recurrent("rnn", Options(return_sequences, reverse, stateful, unroll, remat), init, _start(features), run)
-
-
-def _start(features: int) -> Callable[[Any], Array]:
-    return lambda x: jnp.zeros((x.shape[0], features), jnp.result_type(x))
+def projected(params: PyTree, x: Array) -> Array:
+    """$x W + b$ for all steps, in the wide dtype."""
+    dtype = wide(x.dtype)
+    product = jnp.matmul(x, params["kernel"].astype(x.dtype), preferred_element_type=dtype)
+    return product + params["bias"].astype(dtype)

@@ -1,0 +1,173 @@
+"""Recurrent layers together: both directions, several on top of each other, and any layer at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.kernels.sequences import reverse_sequences
+from fnn.layer import Layer, as_layer, concatenate, parallel, serial
+from fnn.layers.dropout import dropout as dropout_layer
+from fnn.layers.dropout import variational_dropout
+from fnn.layers.recurrent import padded_like, unpadded
+from fnn.typing import Array, ArrayLike, Key, PyTree
+
+__all__ = ["bidirectional", "stacked", "time_distributed"]
+
+
+def bidirectional(
+    forward: Layer, backward: Layer | None = None, *, merge: Callable[[tuple[Any, ...]], Any] = concatenate
+) -> Layer:
+    r"""A recurrent layer run in both directions: $y_t = [\overrightarrow{h}_t, \overleftarrow{h}_t]$.
+
+    The backward direction starts at each sequence's own end, and its outputs stand at the steps they belong to. Where
+    the layers return only their last output, both ends are merged.
+
+    Parameters: a tuple, those of `forward` and those of `backward`.
+
+    Args:
+        forward: a recurrent layer.
+        backward: another, which sees each sequence reversed; None is a layer like `forward` with parameters of its own.
+        merge: pair of outputs -> output; `fnn.concatenate` joins the features, `sum` adds.
+
+    Returns:
+        A layer (batch, time, in) -> (batch, time, 2·features), or (batch, 2·features).
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> layer = fnn.bidirectional(fnn.gru(4, return_sequences=True))
+        >>> params, state = layer.init(jax.random.key(0), jnp.ones((8, 5, 3)))
+        >>> layer.apply(params, state, jnp.ones((8, 5, 3)))[0].shape
+        (8, 5, 8)
+
+    References:
+        Schuster and Paliwal, Bidirectional Recurrent Neural Networks, 1997.
+    """
+    backward = forward if backward is None else backward
+    both = parallel(forward, _backwards(backward), merge=lambda pair: _merged(merge, pair))
+    return both._replace(
+        name=f"bidirectional({forward.name})",
+        parts=(forward, backward),
+        rebuild=lambda new: bidirectional(*new, merge=merge),
+    )
+
+
+def _merged(merge: Callable[[tuple[Any, ...]], Any], pair: tuple[Any, Any]) -> Any:
+    return padded_like(pair[0], merge(tuple(unpadded(y)[0] for y in pair)))
+
+
+def _backwards(layer: Layer) -> Layer:
+    """The layer on reversed sequences, its outputs put back in order."""
+
+    def turned(x: Any) -> Any:
+        values, lengths = unpadded(x)
+        return padded_like(x, reverse_sequences(values, lengths))
+
+    def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
+        return layer.init(key, x)
+
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        y, state = layer.apply(params, state, turned(x), key=key, train=train)
+        return (turned(y) if jnp.ndim(unpadded(y)[0]) == 3 else y), state
+
+    return Layer(init, apply, layer.name)
+
+
+def stacked(*layers: Layer, dropout: ArrayLike | None = None, variational: bool = False) -> Layer:
+    """Recurrent layers on top of each other, with dropout between them.
+
+    Args:
+        *layers: each but the last with `return_sequences=True`.
+        dropout: rate dropped in training from the outputs of each layer but the last; None for none.
+        variational: whether one draw serves all steps of a sequence.
+
+    Returns:
+        A layer like `serial` of these.
+
+    Raises:
+        ValueError: at `init`, if a layer but the last returns only its last output.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> layer = fnn.stacked(fnn.lstm(8, return_sequences=True), fnn.lstm(4), dropout=0.2)
+        >>> params, state = layer.init(jax.random.key(0), jnp.ones((8, 5, 3)))
+        >>> layer.apply(params, state, jnp.ones((8, 5, 3)))[0].shape
+        (8, 4)
+
+    References:
+        Zaremba et al., Recurrent Neural Network Regularization, 2014. Gal and Ghahramani, 2016, variational dropout.
+    """
+    if not layers:
+        raise ValueError("stacked: expected at least one layer")
+    between = [] if dropout is None else [_on_values((variational_dropout if variational else dropout_layer)(dropout))]
+    parts: list[Layer] = [as_layer(layers[0])]
+    for layer in layers[1:]:
+        parts += [*between, as_layer(layer)]
+    return serial(*parts)._replace(name=f"stacked({len(layers)} layers)")
+
+
+def _on_values(layer: Layer) -> Layer:
+    """The layer on the values of padded sequences, lengths passed on."""
+
+    def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
+        return layer.init(key, unpadded(x)[0])
+
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        values, state = layer.apply(params, state, unpadded(x)[0], key=key, train=train)
+        return padded_like(x, values), state
+
+    return layer._replace(init=init, apply=apply)
+
+
+def time_distributed(layer: Layer | Callable[[Any], Any]) -> Layer:
+    """One layer at every time step: the time axis joins the batch, and comes back.
+
+    Statistics over the batch (batch norm) are over batch and time, padding included.
+
+    Args:
+        layer: a layer for (batch, …), or a bare function.
+
+    Returns:
+        A layer (batch, time, …) -> (batch, time, …), or `Padded` to `Padded`.
+
+    Raises:
+        ValueError: for `x` without a time axis.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> layer = fnn.time_distributed(fnn.serial(fnn.flatten(), fnn.dense(2)))
+        >>> params, state = layer.init(jax.random.key(0), jnp.ones((8, 5, 4, 4)))
+        >>> layer.apply(params, state, jnp.ones((8, 5, 4, 4)))[0].shape
+        (8, 5, 2)
+    """
+    layer = as_layer(layer)
+
+    def folded(x: Any) -> Any:
+        if len(x.shape) < 2:
+            raise ValueError(f"time_distributed: expected x of shape (batch, time, ...), got {checks.describe(x)}")
+        shape = (x.shape[0] * x.shape[1], *x.shape[2:])
+        return jax.ShapeDtypeStruct(shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else jnp.reshape(x, shape)
+
+    def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
+        return layer.init(key, folded(unpadded(x)[0]))
+
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        values = unpadded(x)[0]
+        y, state = layer.apply(params, state, folded(values), key=key, train=train)
+        return padded_like(x, _unfolded(y, values)), state
+
+    return Layer(init, apply, f"time_distributed({layer.name})", (layer,), lambda new: time_distributed(new[0]))
+
+
+def _unfolded(y: PyTree, x: Array) -> PyTree:
+    return jax.tree.map(lambda leaf: jnp.reshape(leaf, (*x.shape[:2], *leaf.shape[1:])), y)
