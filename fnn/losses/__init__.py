@@ -21,7 +21,9 @@ Every loss takes, by keyword:
 
 Shapes must match: nothing is broadcast, (n, 1) against (n,) is an error. Half-precision inputs are computed in
 float32; a loss has the dtype of its predictions, and targets follow it. Names, argument order and values are
-those of optax, where it has the loss.
+those of optax, where it has the loss. They differ in this: here the `reduction` of `dice_loss` is over examples and
+its classes are always averaged; `triplet_margin_loss` takes absolute differences, for odd degrees too; a label in
+a class left out by `where` has probability 0 and costs infinity.
 """
 # ruff: noqa: F403
 

@@ -69,6 +69,7 @@ def kl_divergence(
     """
     name = "kl_divergence"
     checks.floating(name, "targets", targets)
+    probabilities(name, "targets", targets, where, "for log-probabilities write kl_divergence_with_log_targets")
     log_q, p, _, keep = _pair(name, "log_predictions", log_predictions, "targets", targets, axis, where)
     losses = (entropy_term(p) - times_log(p, log_q)).sum(-1)
     return reduce(name, losses, log_predictions, reduction, weights, keep)

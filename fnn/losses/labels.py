@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.losses.reduction import Axis, along, follow, negligible, visible
+from fnn.losses.reduction import Axis, along, follow, negligible, readable, visible
 from fnn.typing import Array, ArrayLike
 
 
@@ -74,12 +74,12 @@ def probabilities(name: str, argument: str, x: ArrayLike, where: ArrayLike | Non
 
 def require_classes(name: str, labels: ArrayLike, classes: int, ignore_index: int | None, keep: Array | None) -> None:
     """Require class numbers in range, except those that do not count, where they can be looked at."""
-    if not checks.is_concrete(labels):
+    if not readable(labels):
         return
     host = np.asarray(labels)
     wrong = ((host < 0) | (host >= classes)) & (host != ignore_index)
     if keep is not None and wrong.any():
-        if not checks.is_concrete(keep):
+        if not readable(keep):
             return
         wrong &= np.asarray(keep)
     if wrong.any():

@@ -54,9 +54,14 @@ def along(name: str, argument: str, x: Array, shape: tuple[int, ...]) -> Array:
     return x.reshape(x.shape + (1,) * (len(shape) - x.ndim))
 
 
+def readable(x: ArrayLike) -> bool:
+    """Whether the values of `x` are here: neither traced nor on another host."""
+    return checks.is_concrete(x) and getattr(x, "is_fully_addressable", True)
+
+
 def visible(x: ArrayLike, where: ArrayLike | None = None) -> np.ndarray:
     """The numbers that can be looked at now: not traced, not masked."""
-    if not (checks.is_concrete(x) and checks.is_concrete(where)):
+    if not (readable(x) and readable(where)):
         return np.zeros(0)
     host = np.asarray(x).astype(np.float64)
     if where is None:

@@ -20,6 +20,7 @@ __all__ = [
 def residual(
     name: str, predictions: ArrayLike, targets: ArrayLike | None, where: ArrayLike | None
 ) -> tuple[Array, Array | None]:
+    """$ŷ - y$ and its mask."""
     p, t, mask = elements(name, predictions, targets, where)
     return p - t, mask
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 import jax.numpy as jnp
-import numpy as np
 
 from fnn import checks
-from fnn.losses.reduction import Reduction, absolute, floats, follow, masked, reduce
+from fnn.losses.reduction import Reduction, absolute, floats, follow, masked, reduce, visible
 from fnn.losses.regression import residual
 from fnn.typing import Array, ArrayLike
 
@@ -164,9 +163,8 @@ def quantile_loss(
     """
     name = "quantile_loss"
     p = floats(name, "predictions", predictions)
-    if checks.is_concrete(levels):
-        for level in np.ravel(np.asarray(levels)):
-            checks.in_range(name, "levels", level, 0, 1, open="both")
+    for level in visible(levels):
+        checks.in_range(name, "levels", level, 0, 1, open="both")
     tau = follow(name, "levels", levels, p)
     y = follow(name, "targets", targets, p)
     if p.shape != y.shape + tau.shape:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -81,6 +83,8 @@ def ctc_loss(
     return reduce(name, losses, logits, reduction, weights, keep)
 
 
+# Compiled, because an eager scan would be compiled again at every call.
+@functools.partial(jax.jit, static_argnames="blank_id")
 def _minus_log_alignments(
     log_p: Array, padded_frames: Array, labels: Array, real: Array, blank_id: int, log_epsilon: ArrayLike
 ) -> Array:
