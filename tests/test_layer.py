@@ -139,6 +139,33 @@ def test_combinators_keep_the_protocol(model):
 IMAGES = jnp.ones((2, 4, 4, 3))
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_layers_compute_in_the_dtype_of_the_input_with_float32_parameters(dtype):
+    """Mixed precision: the state keeps its own dtype, whatever comes in."""
+    sequence = (
+        fnn.dense(3),
+        fnn.batch_norm(),
+        fnn.layer_norm(),
+        fnn.rms_norm(),
+        fnn.group_norm(3),
+        fnn.instance_norm(),
+    )
+    wrapped = (fnn.weight_norm(fnn.dense(3)), fnn.spectral_norm(fnn.dense(3)), fnn.drop_connect(fnn.dense(3), 0.5))
+    recurrent, images = (fnn.lstm(3), fnn.gru(3), fnn.rnn(3)), (fnn.conv(3, 3), fnn.max_pool(2), fnn.avg_pool(2))
+    with jax.enable_x64(True):
+        for layer in (*sequence, *wrapped, *recurrent, *images):
+            x = IMAGES if layer in images else IMAGES[0]
+            params, state = jax.eval_shape(layer.init, KEY, x)
+            for train in (False, True):
+
+                def apply(params, state, x, layer=layer, train=train):
+                    return layer.apply(params, state, x, key=KEY, train=train)
+
+                y, new = jax.eval_shape(apply, params, state, x.astype(dtype))
+                assert y.dtype == dtype, layer
+                assert jax.tree.map(lambda a: a.dtype, new) == jax.tree.map(lambda a: a.dtype, state), layer
+
+
 @pytest.mark.parametrize(
     ("model", "x", "error", "message"),
     [

@@ -125,6 +125,10 @@ FAULTS = {
     "dtype of bfloat16 input is not kept, train=False": planted(
         lambda y, s, x, key, train: (y.astype(jnp.promote_types(y.dtype, "float32")), s)
     ),
+    "dtype of bfloat16 input is not kept by init": layer_of(
+        lambda p, s, x, *, key=None, train=False: (x * p.astype(x.dtype), s),
+        lambda key, x: (jax.random.uniform(key, (2,), jnp.float32), ()),
+    ),
     "gradient, train=True, order 1: forward mode differs": planted(
         lambda y, s, x, key, train: (y * jax.lax.stop_gradient(x) if train else y, s)
     ),
@@ -136,7 +140,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("message", FAULTS)
 def test_every_fault_is_named(message):
-    if "dtype of bfloat16" in message:
+    if "not kept, train" in message:
         jax.config.update("jax_numpy_dtype_promotion", "standard")
     try:
         with pytest.raises(AssertionError, match=f"check_layer, planted: {message}"):

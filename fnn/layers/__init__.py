@@ -10,6 +10,9 @@ from fnn.layers.dropout import (
     spatial_dropout,
     variational_dropout,
 )
+from fnn.layers.elman import rnn
+from fnn.layers.gru import gru
+from fnn.layers.lstm import lstm
 from fnn.layers.norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from fnn.layers.pool import (
     adaptive_avg_pool,
@@ -20,7 +23,8 @@ from fnn.layers.pool import (
     lp_pool,
     max_pool,
 )
-from fnn.layers.recurrent import Padded, gru, lstm, rnn
+from fnn.layers.recurrent import Padded
+from fnn.layers.recurrent_combinators import bidirectional, stacked, time_distributed
 from fnn.layers.reparametrization import drop_connect, spectral_norm, weight_norm
 
 __all__ = [
@@ -30,6 +34,7 @@ __all__ = [
     "alpha_dropout",
     "avg_pool",
     "batch_norm",
+    "bidirectional",
     "conv",
     "conv_transpose",
     "dense",
@@ -55,6 +60,8 @@ __all__ = [
     "separable_conv",
     "spatial_dropout",
     "spectral_norm",
+    "stacked",
+    "time_distributed",
     "variational_dropout",
     "weight_norm",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -51,8 +52,7 @@ def _require_equal(what: str, got: PyTree, expected: PyTree, *, exact: bool = Fa
         if not exact and _is_float(a):
             largest = float(jnp.max(jnp.abs(b), initial=1).astype(jnp.float32))
             tolerance = 200 * float(jnp.finfo(a.dtype).eps) * largest
-        wide = np.float64 if _is_float(a) else None
-        x, y = np.asarray(a).astype(wide or a.dtype), np.asarray(b).astype(wide or a.dtype)
+        x, y = np.asarray(a).astype(np.float64), np.asarray(b).astype(np.float64)
         if not np.allclose(x, y, rtol=0, atol=tolerance, equal_nan=True):
             raise AssertionError(f"{what}: they differ by {np.nanmax(np.abs(x - y)):.3g}")
 
@@ -146,16 +146,15 @@ def _check_dtypes(layer: Layer, key: Key, x: Any) -> None:
     with jax.enable_x64(True):
         for dtype in DTYPES:
             cast = _cast(x, dtype)
+            params, state = jax.eval_shape(layer.init, key, cast)
+            _require(f"dtype of {dtype} input is not kept by init", _all_of(dtype, params))
             for train in (False, True):
+                y, _ = jax.eval_shape(functools.partial(layer.apply, key=key, train=train), params, state, cast)
+                _require(f"dtype of {dtype} input is not kept, train={train}", _all_of(dtype, y))
 
-                def run(key: Key, x: Any, train: bool = train) -> tuple[PyTree, Any]:
-                    params, state = layer.init(key, x)
-                    return params, layer.apply(params, state, x, key=key, train=train)[0]
 
-                params, y = jax.eval_shape(run, key, cast)
-                for what, tree in (("input", y), ("input, by the parameters,", params)):
-                    kept = all(leaf.dtype == dtype for leaf in jax.tree.leaves(tree) if _is_float(leaf))
-                    _require(f"dtype of {dtype} {what} is not kept, train={train}", kept)
+def _all_of(dtype: str, tree: PyTree) -> bool:
+    return all(leaf.dtype == dtype for leaf in jax.tree.leaves(tree) if _is_float(leaf))
 
 
 def _check_derivatives(layer: Layer, params: PyTree, state: PyTree, x: Any, key: Key, order: int) -> None:
