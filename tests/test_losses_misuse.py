@@ -19,7 +19,7 @@ MISUSE = [
     (lambda: losses.mse(COLUMN, ROW), ValueError, r"write targets\.reshape\(predictions\.shape\)"),
     (lambda: losses.sigmoid_binary_cross_entropy(COLUMN, ROW), ValueError, r"write labels\.reshape\(logits\.shape\)"),
     (lambda: losses.hinge_loss(COLUMN, ROW), ValueError, r"write targets\.reshape\(predictor_outputs\.shape\)"),
-    (lambda: losses.kl_divergence(LOG_P, LOG_P[0]), ValueError, r"log_predictions and targets of the same shape"),
+    (lambda: losses.kl_divergence(LOG_P, X[0] / 3), ValueError, r"log_predictions and targets of the same shape"),
     (lambda: losses.cosine_distance(X, X[:1]), ValueError, "same shape"),
     (lambda: losses.quantile_loss(X, ROW, (0.1, 0.9)), ValueError, r"targets and levels, \(4, 2\), got \(4, 3\)"),
     (lambda: losses.squared_error(ROW, ROW, weights=COLUMN), ValueError, r"got \(4, 1\); write weights.reshape\(\(4,\)\)"),
