@@ -22,7 +22,7 @@ __all__ = ["FactoredState", "adafactor", "scale_by_factored_rms"]
 class FactoredState(NamedTuple):
     """Steps made; row and column means of factored leaves; the second moment of the others."""
 
-    count: Array
+    count: Array  # type: ignore[assignment]
     v_row: PyTree
     v_col: PyTree
     v: PyTree
@@ -87,7 +87,7 @@ def scale_by_factored_rms(
     checks.in_range("scale_by_factored_rms", "decay_rate", decay_rate, 0)
     checks.in_range("scale_by_factored_rms", "epsilon", epsilon, 0, open="low")
     least = checks.integer("scale_by_factored_rms", "min_dim_size_to_factor", min_dim_size_to_factor)
-    options = {"factored": factored, "min_dim_size_to_factor": least}
+    options: dict[str, Any] = {"factored": factored, "min_dim_size_to_factor": least}
     step = leafwise(_factored, one_shape=False, epsilon=epsilon, **options)
 
     def empty(leaf: Any, part: str) -> Array:

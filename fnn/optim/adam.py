@@ -29,7 +29,7 @@ __all__ = [
 class ScaleByAdamState(NamedTuple):
     """Steps made, the average of gradients and that of squared gradients."""
 
-    count: Array
+    count: Array  # type: ignore[assignment]
     mu: PyTree
     nu: PyTree
 
@@ -267,7 +267,7 @@ def nadamw(
 class ScaleByAmsgradState(NamedTuple):
     """Adam's state and the largest average of squared gradients so far."""
 
-    count: Array
+    count: Array  # type: ignore[assignment]
     mu: PyTree
     nu: PyTree
     nu_max: PyTree

@@ -307,7 +307,7 @@ def yogi(
 class ScaleByBeliefState(NamedTuple):
     """Steps made, the average of gradients and that of their squared distance from it."""
 
-    count: Array
+    count: Array  # type: ignore[assignment]
     mu: PyTree
     nu: PyTree
 
@@ -392,7 +392,7 @@ def adabelief(
 class ScaleByScheduledNadamState(NamedTuple):
     """Adam's state and the product of all momentums so far."""
 
-    count: Array
+    count: Array  # type: ignore[assignment]
     mu: PyTree
     nu: PyTree
     product: Array

@@ -115,7 +115,7 @@ class ScaleByRmsState(NamedTuple):
 class ScaleByRmsWithCountState(NamedTuple):
     """The average of squared gradients, and how many they were."""
 
-    count: Array
+    count: Array  # type: ignore[assignment]
     nu: PyTree
 
 
@@ -185,7 +185,7 @@ class ScaleByRStdDevState(NamedTuple):
 class ScaleByRStdDevWithCountState(NamedTuple):
     """The averages of gradients and of squared gradients, and how many they were."""
 
-    count: Array
+    count: Array  # type: ignore[assignment]
     mu: PyTree
     nu: PyTree
 

@@ -24,7 +24,7 @@ class TraceState(NamedTuple):
 class TraceWithCountState(NamedTuple):
     """The trace of past updates, and how many they were."""
 
-    count: Array
+    count: Array  # type: ignore[assignment]
     trace: PyTree
 
 
@@ -90,7 +90,7 @@ def trace(
 class EmaState(NamedTuple):
     """The average of past updates, and how many they were."""
 
-    count: Array
+    count: Array  # type: ignore[assignment]
     ema: PyTree
 
 

@@ -42,7 +42,7 @@ def scale(step_size: ArrayLike) -> Transform:
 class ScaleByScheduleState(NamedTuple):
     """How many updates were made."""
 
-    count: Array
+    count: Array  # type: ignore[assignment]
 
 
 def scale_by_schedule(step_size_fn: Schedule) -> Transform:

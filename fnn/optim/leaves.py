@@ -83,6 +83,7 @@ def leafwise(rule: Callable[..., Any], one_shape: bool = True, **constants: Any)
 
 def aligned(updates: PyTree, *trees: PyTree, one_shape: bool = True) -> tuple[list[list[Any]], Any]:
     """The leaves of trees of one structure, and that structure; a None among the updates is a leaf."""
+    structure: Any
     leaves, structure = jax.tree.flatten(updates, is_leaf=lambda x: x is None)
     try:
         columns = [leaves, *(structure.flatten_up_to(tree) for tree in trees)]

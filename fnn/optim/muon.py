@@ -24,7 +24,7 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 class MuonState(NamedTuple):
     """Steps made, the average of gradients and the coefficients of the iteration."""
 
-    count: Array
+    count: Array  # type: ignore[assignment]
     mu: PyTree
     ns_coeffs: Array
 

@@ -84,7 +84,7 @@ def signum(learning_rate: ScalarOrSchedule, beta: ArrayLike = 0.9, accumulator_d
 class ScaleByLionState(NamedTuple):
     """Steps made and the average of gradients."""
 
-    count: Array
+    count: Array  # type: ignore[assignment]
     mu: PyTree
 
 

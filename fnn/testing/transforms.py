@@ -79,9 +79,10 @@ def check_transform(
         got = _trajectories(mine, rates, tree, gradients)
         with jax.numpy_dtype_promotion("standard"):
             expected = _trajectories(reference, rates, tree, gradients)
-        worst = _compare("update", got[0], expected[0], rtol)
-        if compare_state:
-            worst = max(worst, _compare("state", got[1], expected[1], rtol))
+        parts = list(zip(("update", "state"), got, expected, strict=True))[: 2 if compare_state else 1]
+        for what, a, b in parts:
+            _require_same_leaves(what, a, b)
+        worst = max(_compare(*part, rtol) for part in parts)
         _check_protocol(mine, jax.tree.map(lambda x: x[0], tree), jax.tree.map(lambda x: x[0, 0], gradients), rtol)
     return worst
 
@@ -128,17 +129,24 @@ def _trajectories(transform: Transform | Build, rates: Array, tree: PyTree, grad
     return jax.jit(jax.vmap(run))(rates, tree, gradients)
 
 
-def _compare(what: str, got: PyTree, expected: PyTree, rtol: float) -> float:
-    """Compare (examples, steps, …) leaves; the largest difference relative to the largest entry of its leaf."""
-    left, right = (jax.tree_util.tree_flatten_with_path(tree)[0] for tree in (got, expected))
-    names = [[jax.tree_util.keystr(path) for path, _ in leaves] for leaves in (left, right)]
-    if names[0] != names[1]:
-        extra, missing = (sorted(set(a) - set(b)) for a, b in (names, names[::-1]))
+def _leaves(tree: PyTree) -> dict[str, Array]:
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
+def _require_same_leaves(what: str, got: PyTree, expected: PyTree) -> None:
+    left, right = _leaves(got), _leaves(expected)
+    if list(left) != list(right):
+        extra, missing = (", ".join(k for k in a if k not in b) or "none" for a, b in ((left, right), (right, left)))
         raise AssertionError(f"{what}: leaves {extra} instead of {missing}")
-    gaps = np.zeros((1, 1))
-    for name, (_, a), (_, b) in zip(names[0], left, right, strict=True):
+    for (name, a), b in zip(left.items(), right.values(), strict=True):
         if (a.dtype, a.shape) != (b.dtype, b.shape):
             raise AssertionError(f"{what} {name}: {a.dtype}{a.shape[2:]} instead of {b.dtype}{b.shape[2:]}")
+
+
+def _compare(what: str, got: PyTree, expected: PyTree, rtol: float) -> float:
+    """Compare (examples, steps, …) leaves; the largest difference relative to the largest entry of its leaf."""
+    gaps = np.zeros((1, 1))
+    for (name, a), b in zip(_leaves(got).items(), _leaves(expected).values(), strict=True):
         gap = _gap(a, b)
         if (gap > rtol).any():
             step, example = np.argwhere((gap > rtol).T)[0]
@@ -178,8 +186,9 @@ def _check_protocol(mine: Transform | Build, params: PyTree, gradient: PyTree, r
         raise AssertionError(f"init: jax.eval_shape gives {predicted} instead of {real}")
     eager, jitted = rule.update(gradient, state, params), jax.jit(step)
     compiled = jitted(jnp.asarray(RATES[0]), gradient, state, params)
-    together = [jax.tree.map(lambda x: x[None, None], tree) for tree in (compiled, eager)]
-    _compare("jit against eager:", *together, rtol)
+    _require_same_leaves("jit against eager:", compiled, eager)
+    one, other = (jax.tree.map(lambda x: x[None, None], tree) for tree in (compiled, eager))
+    _compare("jit against eager:", one, other, rtol)
     jitted(jnp.asarray(RATES[1]), gradient, compiled[1], params)
     if traces != 1:
         raise AssertionError("update: the second call or another learning rate compiles again")
