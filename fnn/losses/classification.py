@@ -11,6 +11,7 @@ from fnn.losses.labels import (
     last,
     log_of_probability,
     log_softmax,
+    of_label,
     probabilities,
     times_log,
 )
@@ -42,6 +43,9 @@ def log_likelihood_loss(
     """`-Σ_i w_i y_i log p_i` with the classes of `log_p` last: what all cross-entropies share."""
     keep = None if classes_in is None else classes_in.any(-1)
     y, keep = distribution(name, labels, jnp.shape(predictions), log_p, axis, keep=keep, ignore_index=ignore_index)
+    plain = class_weights is None and isinstance(label_smoothing, float) and label_smoothing == 0
+    if plain and jnp.shape(labels) == log_p.shape[:-1]:
+        return reduce(name, -of_label(log_p, labels, keep), predictions, reduction, weights, keep)
     w = jnp.ones(log_p.shape[-1], log_p.dtype)
     if class_weights is not None:
         w = follow(name, "class_weights", class_weights, log_p)

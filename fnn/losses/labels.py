@@ -137,6 +137,16 @@ def distribution(
     return one_hot(labels, classes, scores.dtype), keep
 
 
+def of_label(x: Array, labels: ArrayLike, keep: Array | None) -> Array:
+    """`x` at the label, read without a product over all classes; NaN out of range."""
+    labels = jnp.asarray(labels)
+    if keep is not None:
+        labels = jnp.where(keep, labels, 0)
+    inside = (labels >= 0) & (labels < x.shape[-1])
+    found = jnp.take_along_axis(x, jnp.where(inside, labels, 0)[..., None], -1)[..., 0]
+    return jnp.where(inside, 1, jnp.nan) * found
+
+
 def one_hot(labels: Array, classes: int, dtype: jnp.dtype) -> Array:
     """One-hot rows by comparison, which fuses and needs no scatter in the gradient; NaN rows out of range."""
     labels = labels.astype(jnp.int32) if jnp.iinfo(labels.dtype).bits < 32 else labels
