@@ -123,7 +123,8 @@ def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: Mask | None 
 
     Before an adaptive rule it is *coupled*: the gradient of $\frac{\lambda}{2}\|\theta\|^2$, scaled by the rule like
     any gradient. After the rule and before the learning rate it is *decoupled*:
-    $\theta \leftarrow (1-\alpha\lambda)\theta$ beside the rule's step, as in adamw. For plain gradient descent both are the same.
+    $\theta \leftarrow (1-\alpha\lambda)\theta$ beside the rule's step, as in adamw. For plain gradient
+    descent both are the same.
 
     Args:
         weight_decay: $\lambda$, a number, a traced scalar or a schedule.
