@@ -230,6 +230,27 @@ def test_extra_arguments_reach_optax_inside_a_chain():
     assert scales[-1] > -1.0
 
 
+def test_with_the_tools_of_optax():
+    params = {"w": jnp.ones((3, 2)), "b": jnp.ones(2)}
+    rule = optax.inject_hyperparams(optim.adam)(learning_rate=0.1)
+    state = rule.init(params)
+    with jax.numpy_dtype_promotion("standard"):
+        state.hyperparams["learning_rate"] = jnp.float32(0.2)
+        updates, _ = rule.update(params, state, params)
+    np.testing.assert_allclose(updates["b"], -0.2, rtol=1e-5)
+    state = optim.adamw(0.1).init(params)
+    mapped = optax.tree_utils.tree_map_params(optim.adamw(0.1), lambda leaf: leaf + 1, state)
+    assert (mapped[0].mu["w"] == 1).all()
+    assert optax.tree_utils.tree_get(mapped, "count") == 0
+
+
+def test_a_float16_gradient_that_overflowed_is_not_hidden():
+    rule = optim.sgd(0.1, 0.9)
+    updates, state = rule.update(jnp.array([jnp.inf, 1.0], jnp.float16), rule.init(jnp.ones(2, jnp.float16)))
+    assert updates[0] == -jnp.inf
+    assert state[0].trace[0] == jnp.inf
+
+
 def test_in_a_flax_train_state():
     model = flax.linen.Dense(1)
     x = jnp.ones((4, 2))

@@ -149,7 +149,7 @@ def scale_by_rms(
         >>> rule.update(jnp.array([-4.0]), rule.init(jnp.ones(1)))[0].tolist()
         [-2.0]
     """
-    _check_rms("scale_by_rms", decay, eps, initial_scale)
+    _check_rms("scale_by_rms", decay, eps, initial_scale, bias_correction)
     step = leafwise(_rms, decay=decay, eps=eps, eps_in_sqrt=eps_in_sqrt)
 
     def init(params: PyTree) -> ScaleByRmsState | ScaleByRmsWithCountState:
@@ -169,8 +169,8 @@ def scale_by_rms(
     return Transform(init, update)
 
 
-def _check_rms(where: str, decay: Any, eps: Any, initial_scale: Any) -> None:
-    checks.in_range(where, "decay", decay, 0, 1)
+def _check_rms(where: str, decay: Any, eps: Any, initial_scale: Any, bias_correction: bool) -> None:
+    checks.in_range(where, "decay", decay, 0, 1, open="high" if bias_correction else "")
     checks.in_range(where, "eps", eps, 0)
     checks.in_range(where, "initial_scale", initial_scale, 0)
 
@@ -228,7 +228,7 @@ def scale_by_stddev(
         >>> rule.update(jnp.array([-4.0]), rule.init(jnp.ones(1)))[0].tolist()
         [-2.0]
     """
-    _check_rms("scale_by_stddev", decay, eps, initial_scale)
+    _check_rms("scale_by_stddev", decay, eps, initial_scale, bias_correction)
     step = leafwise(_stddev, decay=decay, eps=eps, eps_in_sqrt=eps_in_sqrt)
 
     def init(params: PyTree) -> ScaleByRStdDevState | ScaleByRStdDevWithCountState:

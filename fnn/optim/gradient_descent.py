@@ -122,7 +122,8 @@ def ema(
         init_from_first: start with $v_1 = g_1$ (without `debias`, which corrects a start at zero).
 
     Raises:
-        ValueError: if `decay` is outside [0, 1], or `debias` is asked for together with one of the last two.
+        ValueError: if `decay` is outside [0, 1] (1 cannot be corrected for), or `debias` is asked for together with
+            one of the last two.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -130,7 +131,7 @@ def ema(
         >>> rule.update(jnp.ones(1), rule.init(jnp.ones(1)))[0].tolist()
         [0.5]
     """
-    checks.in_range("ema", "decay", decay, 0, 1)
+    checks.in_range("ema", "decay", decay, 0, 1, open="high" if debias else "")
     if debias and (nesterov or init_from_first):
         raise ValueError("ema: expected debias=False together with nesterov or init_from_first; write debias=False")
     step = leafwise(_average, decay=decay, nesterov=nesterov)

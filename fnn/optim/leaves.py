@@ -22,19 +22,24 @@ def widest(*dtypes: DType) -> DType:
         return functools.reduce(jnp.promote_types, dtypes)
 
 
+def narrowed(x: Array, dtype: DType) -> Array:
+    """Round `x` to `dtype`; what is finite stays finite in float16."""
+    if dtype == jnp.float16 and x.dtype != dtype:
+        largest = float(jnp.finfo(dtype).max)
+        x = jnp.where(jnp.isfinite(x), jnp.clip(x, -largest, largest), x)
+    return x.astype(dtype)
+
+
 def stored(x: Array, dtype: DType) -> Array:
-    """Round `x` to the dtype it is kept in. In float16 it neither overflows to inf nor vanishes to 0.
+    """Round a moment to the dtype it is kept in; in float16 it neither overflows to inf nor vanishes to 0.
 
     A second moment that became inf would stop its parameter for ever; one that became 0 beside a first
     moment that did not would divide it by eps.
     """
-    if x.dtype == dtype:
-        return x
-    if dtype == jnp.float16:
-        limits = jnp.finfo(dtype)
-        size = jnp.clip(jnp.abs(x), float(limits.smallest_subnormal), float(limits.max))
-        x = jnp.where(x == 0, x, jnp.sign(x) * size)
-    return x.astype(dtype)
+    if dtype == jnp.float16 and x.dtype != dtype:
+        least = float(jnp.finfo(dtype).smallest_subnormal)
+        x = jnp.where((x != 0) & (jnp.abs(x) < least), jnp.sign(x) * least, x)
+    return narrowed(x, dtype)
 
 
 def leafwise(rule: Callable[..., Any], one_shape: bool = True, **constants: Any) -> Callable[..., tuple[PyTree, ...]]:
@@ -69,7 +74,7 @@ def leafwise(rule: Callable[..., Any], one_shape: bool = True, **constants: Any)
         with jax.numpy_dtype_promotion("standard"):
             update, *new = rule(*(leaf.astype(wide) for leaf in leaves), **scalars, **fixed)
         kept = (stored(x.astype(wide), dtype) for x, dtype in zip(new, dtypes[1:], strict=False))
-        return stored(update, update_dtype), *kept
+        return narrowed(update, update_dtype), *kept
 
     def every(updates: PyTree, *trees: PyTree, **values: ArrayLike) -> tuple[PyTree, ...]:
         columns, structure = aligned(updates, *trees, one_shape=one_shape)
