@@ -27,8 +27,15 @@ def _row(name: str, reference: str, cases: str, difference: float) -> dict[str, 
 
 
 def _losses(quick: bool) -> Iterator[dict[str, Any]]:
-    for name, source, cases, difference in _references("loss_references").table(2 if quick else CASES["losses"]):
-        yield _row(name, source, str(cases), difference)
+    import jax
+    import numpy as np
+
+    references, cases = _references("loss_references"), 2 if quick else CASES["losses"]
+    with jax.enable_x64(True):
+        for pair in references.compare_losses()[: 3 if quick else None]:
+            rng = np.random.default_rng(0)
+            worst = max(references.difference(pair, pair.cases(rng)) for _ in range(cases))
+            yield _row(f"losses.{pair.name}", pair.source, str(cases), worst)
 
 
 def _optimizers(quick: bool) -> Iterator[dict[str, Any]]:

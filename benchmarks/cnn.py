@@ -109,7 +109,7 @@ def _equinox_begin(x: Any) -> Any:
 
 
 WORKLOAD = Workload(
-    title="28×28×1: conv 32 3×3, relu, max-pool 2, conv 64 3×3, relu, max-pool 2, dense 128, relu, dense 10; batch 128, Adam",
+    title="28×28×1, twice (conv 3×3, relu, max-pool 2) with 32 and 64 channels, dense 128, dense 10; batch 128, Adam",
     cases=CASES,
     contenders={
         "fnn": on_jax(fnn_model(_fnn), images),
@@ -123,7 +123,8 @@ WORKLOAD = Workload(
     repeats=9,
     compare=(("of the limit", "fraction", "arithmetic limit"),),
     notes=(
-        f"Times per training step; the second form scans {STEPS} steps over {STEPS} batches (torch: its loop). arithmetic "
-        "limit: the same\nnumber of operations in 2048 × 2048 matrix products. 'first' is a whole repetition with its compilation."
+        f"Times per training step; the second form scans {STEPS} steps over {STEPS} batches (torch: its loop).\n"
+        "arithmetic limit: the same number of operations in 2048 × 2048 matrix products. 'first' is a whole repetition "
+        "with its compilation."
     ),
 )

@@ -85,7 +85,6 @@ def page_faults() -> int:
 
 def timed(job: Job) -> dict[str, Any]:
     """One repetition."""
-    gc.collect()
     faults, began = page_faults(), time.perf_counter()
     outputs = wait(job.run())
     seconds, faults = time.perf_counter() - began, page_faults() - faults
@@ -106,6 +105,8 @@ class Local:
     def start(self, case: str) -> dict[str, Any] | None:
         """The first repetition, compilation included; None if this contender has no such case."""
         self.job = None
+        if not self.quick:
+            gc.collect()  # the last case's arrays are gone
         self.job = self.contender.build(case, self.quick)
         if self.job is None:
             return None

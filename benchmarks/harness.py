@@ -26,7 +26,7 @@ class Options(NamedTuple):
     repeats: int | None = None
     """Rounds; None for the workload's own number."""
     quick: bool = False
-    """Tiny sizes, two rounds, everything in this process: is the benchmark itself in order?"""
+    """Tiny sizes, one or two rounds, everything in this process: is the benchmark itself in order?"""
     only: tuple[str, ...] = ()
     """Contenders that take part; all if empty."""
 
@@ -117,7 +117,8 @@ def run(name: str, options: Options) -> dict[str, Any]:
     """One workload: {"title", "unit", "rows", "absent", …}, ready for `json.dump`."""
     workload = load(name)
     cases = (workload.quick_cases or workload.cases) if options.quick else workload.cases
-    rounds = 1 if not workload.timed else options.repeats or (2 if options.quick else workload.repeats)
+    usual = (1 if workload.fresh else 2) if options.quick else workload.repeats
+    rounds = (options.repeats or usual) if workload.timed else 1
     rows, progress = [], Progress(name)
     with _field(name, workload, options) as field:
         for case in cases:

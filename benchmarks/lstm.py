@@ -95,7 +95,8 @@ WORKLOAD = Workload(
     repeats=9,
     compare=(("of the limit", "fraction", "arithmetic limit"),),
     notes=(
-        f"Times per training step; the second form scans {STEPS} steps over {STEPS} batches (torch: its loop). arithmetic "
-        "limit: the same\nnumber of operations in 2048 × 2048 matrix products. 'first' is a whole repetition with its compilation."
+        f"Times per training step; the second form scans {STEPS} steps over {STEPS} batches (torch: its loop).\n"
+        "arithmetic limit: the same number of operations in 2048 × 2048 matrix products. 'first' is a whole repetition "
+        "with its compilation."
     ),
 )

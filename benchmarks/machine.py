@@ -14,7 +14,7 @@ PACKAGES = (
     "jax", "jaxlib", "numpy", "optax", "flax", "dm-haiku", "equinox", "torch", "scikit-learn", "keras",
 )  # fmt: skip
 FLAGS = (
-    "JAX_", "XLA_", "LIBTPU_", "OMP_", "MKL_", "KMP_", "GLIBC_TUNABLES", "MALLOC_", "LD_PRELOAD", "CUDA_VISIBLE_DEVICES",
+    "JAX_", "XLA_", "OMP_", "MKL_", "KMP_", "GLIBC_TUNABLES", "MALLOC_", "LD_PRELOAD", "CUDA_VISIBLE_DEVICES",
 )  # fmt: skip
 
 

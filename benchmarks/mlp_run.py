@@ -58,7 +58,11 @@ def _fnn_fit() -> Train:
     import fnn
 
     def train(x: Any, y: Any, epochs: int) -> Callable[[Any], Any]:
-        model, task, optimizer = networks.fnn_mlp(), fnn.tasks.multiclass(networks.CLASSES), fnn.optim.adam(LEARNING_RATE)
+        model, task, optimizer = (
+            networks.fnn_mlp(),
+            fnn.tasks.multiclass(networks.CLASSES),
+            fnn.optim.adam(LEARNING_RATE),
+        )
         key = jax.random.key(0)
         trained, _ = fnn.fit(model, optimizer, task, (x, y), key=key, epochs=epochs, batch_size=BATCH, progress=False)
         jax.block_until_ready(trained)
@@ -138,7 +142,7 @@ def _sklearn() -> Train:
 
 
 WORKLOAD = Workload(
-    title=f"digits, MLP 64-{'-'.join(map(str, HIDDEN))}-10, Adam, 20 epochs, batch {BATCH}: a run from arrays to a trained model",
+    title=f"digits, MLP {networks.WIDTHS}, Adam, 20 epochs, batch {BATCH}: from arrays to a trained model",
     cases=("whole run",),
     contenders={
         "fnn trainer": _contender(_fnn_trainer, True),
@@ -154,7 +158,7 @@ WORKLOAD = Workload(
     columns=(("of it compiling, s", "compile_seconds", ".2f"), ("test accuracy", "accuracy", ".1%")),
     notes=(
         "Every repetition in a new process, imports done, nothing compiled. Same architecture, optimizer, split and "
-        "number of epochs; each with\nits own initialization and order of rows. flax skips the last 29 rows of an epoch, "
-        "as its example does; the others do not."
+        "number of\nepochs; each with its own initialization and order of rows. flax skips the last 29 rows of an "
+        "epoch, as its example does."
     ),
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 HIDDEN = (128, 64)
 CLASSES = 10
+WIDTHS = "-".join(map(str, (64, *HIDDEN, CLASSES)))
 LEARNING_RATE = 1e-3
 
 

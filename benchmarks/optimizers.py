@@ -108,7 +108,7 @@ WORKLOAD = Workload(
     },
     compare=(("of copy", "fraction", "copy"),),
     notes=(
-        f"Every repetition is {CALLS} updates, the first includes compilation. copy: the same bytes moved by a plain copy "
-        "on all cores;\n'of copy' is its time over the contender's, the fraction of the memory bandwidth reached."
+        f"Every repetition is {CALLS} updates, the first includes compilation. copy: the same bytes moved by a plain "
+        "copy on all cores;\n'of copy' is its time over the contender's, the fraction of the memory bandwidth reached."
     ),
 )

@@ -1,6 +1,6 @@
 """What this machine can do at best: copying memory and multiplying matrices, each by whoever does it fastest.
 
-The two jobs stand beside other workloads too, scaled to their bytes and operations: the limit, measured in the same run.
+The two jobs stand beside other workloads too, scaled to their bytes and operations: limits, measured in the same run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def copy_job(moved: float) -> Job:
     size = int(moved / 2)  # a copy reads and writes
     if jax.default_backend() != "cpu":
         source = jnp.zeros(size, jnp.uint8)
-        return Job(lambda copied=jax.jit(jnp.copy): copied(source), work=moved, report=_devices)
+        copied = jax.jit(jnp.copy)
+        return Job(lambda: copied(source), work=moved, report=_devices)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     here, there = np.ones(size, np.uint8), np.zeros(size, np.uint8)
     parts = list(zip(np.array_split(there, cores), np.array_split(here, cores), strict=True))

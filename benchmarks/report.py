@@ -44,7 +44,9 @@ def _comparison(value: dict[str, float] | None, kind: str, scale: float) -> str:
 
 
 def _reported(value: Any, form: str) -> str:
-    return "" if value is None else value if isinstance(value, str) else format(value, form)
+    if value is None or isinstance(value, str):
+        return value or ""
+    return "0" if value == 0 else format(value, form)
 
 
 def table(name: str, result: dict[str, Any]) -> str:
@@ -52,14 +54,24 @@ def table(name: str, result: dict[str, Any]) -> str:
     headings = list(result["headings"])
     if result["timed"]:
         unit = result["unit"]
-        headings += [f"median, {unit}", "quartiles", *[f"to {result['baseline']}"] * _with_ratio(result), f"first, {unit}", "page faults"]
+        headings += [
+            f"median, {unit}",
+            "quartiles",
+            *[f"to {result['baseline']}"] * _with_ratio(result),
+            f"first, {unit}",
+            "page faults",
+        ]
         headings += [heading for heading, _ in result["compare"]]
     headings += [heading for heading, *_ in result["columns"]]
     lines = [headings] + [_cells(row, result) for row in result["rows"]]
     widths = [max(len(line[place]) for line in lines) for place in range(len(headings))]
     text = [place < 2 or any(_is_text(line[place]) for line in lines[1:]) for place in range(len(headings))]
     drawn = [_line(line, widths, text) for line in lines]
-    rule = "|" + "|".join("-" * (width + 1) + ("-" if left else ":") for width, left in zip(widths, text)) + "|"
+    rule = (
+        "|"
+        + "|".join("-" * (width + 1) + ("-" if left else ":") for width, left in zip(widths, text, strict=True))
+        + "|"
+    )
     rounds = f" ({result['rounds']} rounds)" if result["timed"] else ""
     parts = [f"{name}: {result['title']}{rounds}", "", drawn[0], rule, *drawn[1:]]
     parts += [f"  {label} — {why}" for label, why in result["absent"].items()]
@@ -67,11 +79,11 @@ def table(name: str, result: dict[str, Any]) -> str:
 
 
 def _is_text(cell: str) -> bool:
-    return re.search(r"[A-Za-z_]", cell) is not None and cell != "nan"
+    return re.fullmatch(r"[-+\d.,e%× –]*|nan", cell) is None
 
 
 def _line(cells: list[str], widths: list[int], text: list[bool]) -> str:
-    padded = (c.ljust(w) if left else c.rjust(w) for c, w, left in zip(cells, widths, text))
+    padded = (c.ljust(w) if left else c.rjust(w) for c, w, left in zip(cells, widths, text, strict=True))
     return "| " + " | ".join(padded) + " |"
 
 
@@ -90,11 +102,11 @@ def figure(results: dict[str, dict[str, Any]], path: Path) -> None:
     heights = [0.35 * len(rows) + 0.9 for *_, rows in panels]
     drawing = Figure(figsize=(8, sum(heights)), layout="constrained")
     axes = drawing.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for ax, (name, result, case, rows) in zip(axes, panels):
+    for ax, (name, result, case, rows) in zip(axes, panels, strict=True):
         scale = SCALES[result["unit"]]
         medians = [row["seconds"]["median"] * scale for row in rows]
-        below = [m - row["seconds"]["low"] * scale for m, row in zip(medians, rows)]
-        above = [row["seconds"]["high"] * scale - m for m, row in zip(medians, rows)]
+        below = [m - row["seconds"]["low"] * scale for m, row in zip(medians, rows, strict=True)]
+        above = [row["seconds"]["high"] * scale - m for m, row in zip(medians, rows, strict=True)]
         colors = ["C0" if row["contender"].startswith("fnn") else "0.7" for row in rows]
         bars = ax.barh([row["contender"] for row in rows], medians, xerr=(below, above), color=colors, capsize=2)
         ax.bar_label(bars, [_number(m) for m in medians], padding=4)

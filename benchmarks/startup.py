@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from benchmarks import networks
@@ -28,7 +29,9 @@ def _contender(modules: tuple[str, ...], first: Callable[[Any, Any], First]) -> 
         clock = CompileClock()
         start = None if case == "init" else jax.block_until_ready(init())
         clock.restart()
-        return Job(init if start is None else lambda: step(start), report=lambda _: {"compile_ms": 1e3 * clock.seconds()})
+        return Job(
+            init if start is None else lambda: step(start), report=lambda _: {"compile_ms": 1e3 * clock.seconds()}
+        )
 
     return Contender(build, needs=tuple(dict.fromkeys(module.split(".")[0] for module in modules)))
 
@@ -89,7 +92,7 @@ def _optax_alone(x: Any, y: Any) -> First:
 
     def init(key: Any) -> Any:
         sizes, params = (x.shape[1], *networks.HIDDEN, networks.CLASSES), []
-        for n, m in zip(sizes, sizes[1:], strict=False):
+        for n, m in pairwise(sizes):
             key, own = jax.random.split(key)
             params.append((jax.random.normal(own, (n, m)) / n**0.5, jnp.zeros(m)))
         return params
@@ -127,7 +130,7 @@ def _equinox(x: Any, y: Any) -> First:
 
 
 WORKLOAD = Workload(
-    title=f"import beyond `import jax`; initializing and first training step of the MLP 64-{'-'.join(map(str, networks.HIDDEN))}-10",
+    title=f"import beyond `import jax`; initializing and first training step of the MLP {networks.WIDTHS}",
     cases=("import", "init", "first step"),
     contenders={
         "fnn": _contender(("fnn",), _fnn),
@@ -140,8 +143,8 @@ WORKLOAD = Workload(
     fresh=True,
     columns=(("of it compiling, ms", "compile_ms", ".0f"),),
     notes=(
-        "Every repetition in a new process. import: jax is imported before the clock starts (flax, equinox and haiku need optax "
-        "besides, to train).\ninit and first step: everything imported, the backend running; Adam; the step jitted and its "
-        "result waited for. optax: the network by hand."
+        "Every repetition in a new process. import: jax is imported before the clock starts (flax, equinox and haiku "
+        "need optax\nbesides, to train). init and first step: everything imported, the backend running; the step with "
+        "Adam is jitted and its\nresult waited for. optax: the network by hand."
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import cycle
 from typing import Any
 
@@ -140,9 +140,9 @@ def on_torch(
         pairs = [(prepare(model, x)[1], y.long()) for x, y in zip(xs, ys, strict=True)]
         model, _ = prepare(model, xs[0])
         optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
-        turns = 1 if case == ALONE else len(pairs)
+        turns, batches = 1 if case == ALONE else len(pairs), cycle(pairs)
 
-        def run(batches: Iterator[Any] = cycle(pairs)) -> None:
+        def run() -> None:
             for _ in range(turns):
                 x, y = next(batches)
                 optimizer.zero_grad()

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
@@ -16,7 +15,7 @@ INF = np.inf
 
 
 class Question(NamedTuple):
-    """One function at adversarial points; the first input is the one that is differentiated."""
+    """One function at adversarial points; the first input is differentiated, its first axis counts examples."""
 
     name: str
     inputs: Callable[[Any], tuple[np.ndarray, ...]]
@@ -64,7 +63,8 @@ def _activation(name: str, low: bool, high: bool, **options: Any) -> Question:
 def rows(tiny: float) -> np.ndarray:
     """Logits of four classes; a row of -infinity alone has no limit, and stands in no list."""
     return np.array([
-        [0, 0, 0, 0], [1e4, -1e4, 0, 1], [-1e4] * 4, [1e4] * 4, [tiny, -tiny, 0, 1], [-INF, 0, 0, 1], [0, -INF, -INF, -INF],
+        [0, 0, 0, 0], [1e4, -1e4, 0, 1], [-1e4] * 4, [1e4] * 4, [tiny, -tiny, 0, 1],
+        [-INF, 0, 0, 1], [0, -INF, -INF, -INF],
         [INF, 0, 0, 1], [-INF, INF, -1e4, 1e4],
     ])  # fmt: skip
 
@@ -114,7 +114,7 @@ def activations() -> list[Question]:
     ]
 
 
-def norms(tiny: float) -> np.ndarray:
+def batches(tiny: float) -> np.ndarray:
     """Five batches (2, 3, 4): all zero, all equal and large, subnormal, large of both signs, ordinary."""
     signs = np.where(np.arange(24).reshape(2, 3, 4) % 5 < 2, 1.0, -1.0)
     ordinary = np.linspace(-1, 1, 24).reshape(2, 3, 4)

@@ -1,0 +1,149 @@
+"""The benchmark harness: every workload in its tiny form, and what becomes of the numbers. Nothing is timed here."""
+
+import json
+
+import jax
+import pytest
+
+from benchmarks import report
+from benchmarks.__main__ import WORKLOADS, main
+from benchmarks.compilation import CompileClock
+from benchmarks.contender import Contender, Job, Workload, load
+from benchmarks.harness import Options, participants, run, spread
+from benchmarks.worker import Failure, Remote
+
+# Contenders that import no peer, or one that the tests need anyway.
+OWN = (
+    "fnn",
+    "fnn trainer",
+    "fnn fit",
+    "by hand",
+    "copy",
+    "plain copy",
+    "jax",
+    "arithmetic limit",
+    "losses",
+    "optimizers",
+)
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_every_workload_runs_and_becomes_a_table(name):
+    if name == "mlp_run":
+        pytest.importorskip("sklearn")
+    result = run(name, Options(quick=True, only=OWN))
+    assert result["absent"] == {}
+    workload = load(name)
+    if name == "nonfinite":
+        assert {row["case"] for row in result["rows"]} == {"activations", "losses", "norms", "optimizers"}
+        assert all(row["asked"] > 0 and row["values"] == row["jvps"] == row["vjps"] == 0 for row in result["rows"])
+    for row in result["rows"]:
+        if workload.timed:
+            assert 0 < row["seconds"]["low"] <= row["seconds"]["median"] <= row["seconds"]["high"]
+            assert len(row["samples"]) == result["rounds"]
+    lines = [line for line in report.table(name, result).splitlines() if line.startswith("|")]
+    assert len(lines) == len(result["rows"]) + 2
+    assert len({len(line) for line in lines}) == 1, "columns are not aligned"
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_the_command_writes_json_and_figure(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    numbers, figure = tmp_path / "deep" / "out.json", tmp_path / "out.png"
+    command = ["peaks", "--quick", "--json", str(numbers), "--png", str(figure), "--repeats", "3", "--only", "jax"]
+    assert main(command) == 0
+    found = json.loads(numbers.read_text())
+    assert found["machine"]["versions"]["jax"] == jax.__version__
+    assert {"processor", "cores", "flags", "load_before", "load_after", "commit"} <= found["machine"].keys()
+    assert [len(row["samples"]) for row in found["workloads"]["peaks"]["rows"]] == [3]
+    assert figure.stat().st_size > 1000
+    printed = capsys.readouterr().out
+    assert found["machine"]["processor"] in printed
+    assert "| gemm | jax " in printed
+
+
+def test_the_command_lists_workloads_and_refuses_others(capsys):
+    assert main(["--list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"\n{name} " in "\n" + printed for name in WORKLOADS)
+    with pytest.raises(SystemExit):
+        main(["nonsense"])
+    assert "no workload nonsense; there are peaks" in capsys.readouterr().err
+
+
+def workload(monkeypatch, **contenders):
+    made = Workload("a test", ("only",), contenders)
+    monkeypatch.setattr("benchmarks.harness.load", lambda name: made)
+    monkeypatch.setattr("benchmarks.contender.load", lambda name: made)
+
+
+def test_contenders_take_turns_and_ratios_are_taken_within_a_round(monkeypatch):
+    turns, pace = [], iter([9, 9, 1, 2, 10, 20, 3, 6])
+    clock = [0.0]
+    monkeypatch.setattr("benchmarks.contender.time.perf_counter", lambda: clock[0])
+
+    def contender(label):
+        def work():
+            turns.append(label)
+            clock[0] += next(pace)
+
+        return Contender(lambda case, quick: Job(work))
+
+    workload(monkeypatch, fnn=contender("fnn"), peer=contender("peer"))
+    rows = run("x", Options(quick=True, repeats=3))["rows"]
+    assert turns == ["fnn", "peer"] * 4
+    assert rows[1]["ratio"] == {"median": 2, "low": 2, "high": 2}
+    assert rows[0]["seconds"]["median"] == 3
+
+
+def test_a_peer_that_is_not_installed_or_fails_is_named_and_the_others_go_on(monkeypatch):
+    def broken():
+        raise ValueError("no such thing")
+
+    workload(
+        monkeypatch,
+        fnn=Contender(lambda case, quick: Job(lambda: None)),
+        absent=Contender(lambda case, quick: Job(lambda: None), needs=("json", "no_such_module")),
+        broken=Contender(lambda case, quick: Job(broken)),
+        elsewhere=Contender(lambda case, quick: None),
+    )
+    result = run("x", Options(quick=True))
+    assert [row["contender"] for row in result["rows"]] == ["fnn"]
+    assert result["absent"] == {
+        "absent": "not installed: no_such_module",
+        "broken, only": "failed: ValueError: no such thing",
+    }
+    assert "absent — not installed: no_such_module" in report.table("x", result)
+    assert participants({"absent": Contender(lambda *_: None, ("no_such_module",))}) == "absent (not installed)"
+
+
+def test_a_contender_in_a_process_of_its_own():
+    remote = Remote("peaks", "numpy", True)
+    try:
+        assert remote.start("gemm")["seconds"] > 0
+        assert remote.sample()["giga_per_second"] > 0
+        assert remote.start("copy") is None
+    finally:
+        remote.close()
+    remote = Remote("peaks", "nobody", True)
+    try:
+        with pytest.raises(Failure, match="KeyError: 'nobody'"):
+            remote.start("gemm")
+    finally:
+        remote.close()
+
+
+def test_quartiles():
+    assert spread([4.0]) == (4, 4, 4)
+    assert spread([1.0, 2.0, 3.0, 4.0, 5.0]) == (3, 2, 4)
+
+
+def test_nested_compilation_counts_once(monkeypatch):
+    clock, now = CompileClock(), [0.0]
+    monkeypatch.setattr("benchmarks.compilation.time.perf_counter", lambda: now[0])
+    trace = "/jax/core/compile/jaxpr_trace_duration"
+    for end, duration in ((2.0, 1.0), (3.0, 3.0), (5.0, 1.0)):
+        now[0] = end
+        clock._hear(trace, duration)
+    clock._hear("/jax/something/else", 99.0)
+    assert clock.seconds() == 4.0
