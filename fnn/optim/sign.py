@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from fnn import checks
 from fnn.optim.adam import check_moments
 from fnn.optim.gradient_descent import ema
 from fnn.optim.learning_rate import scale_by_learning_rate
@@ -88,11 +89,23 @@ class ScaleByLionState(NamedTuple):
     mu: PyTree
 
 
-def _lion(g: Array, m: Array, *, b1: Any, b2: Any) -> tuple[Array, Array]:
-    return jnp.sign(b1 * m + (1 - b1) * g), b2 * m + (1 - b2) * g
+def _lion(g: Array, m: Array, *, b1: Any, b2: Any, mode: str, smooth_beta: Any) -> tuple[Array, Array]:
+    c = b1 * m + (1 - b1) * g
+    if mode == "smooth":
+        u = jnp.tanh(smooth_beta * c)
+    else:
+        u = jnp.where(jnp.abs(c) < 1, c, jnp.sign(c)) if mode == "refined" else jnp.sign(c)
+    return u, b2 * m + (1 - b2) * g
 
 
-def scale_by_lion(b1: ArrayLike = 0.9, b2: ArrayLike = 0.99, mu_dtype: DType | None = None) -> Transform:
+def scale_by_lion(
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.99,
+    mu_dtype: DType | None = None,
+    *,
+    mode: str = "hard",
+    smooth_beta: ArrayLike = 1.0,
+) -> Transform:
     r"""The sign of an average.
 
     $u = \mathrm{sign}(\beta_1 m + (1 - \beta_1) g)$, then $m \leftarrow \beta_2 m + (1 - \beta_2) g$.
@@ -101,9 +114,11 @@ def scale_by_lion(b1: ArrayLike = 0.9, b2: ArrayLike = 0.99, mu_dtype: DType | N
         b1: $\beta_1$, in [0, 1).
         b2: $\beta_2$, in [0, 1).
         mu_dtype: dtype of $m$; that of the parameters by default.
+        mode: "hard" is the sign; "smooth" is $\tanh(sc)$ of the average $c$; "refined" is $c$ where $|c| < 1$.
+        smooth_beta: $s$.
 
     Raises:
-        ValueError: if a decay is outside [0, 1).
+        ValueError: if a decay is outside [0, 1) or `mode` is another word.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -112,7 +127,8 @@ def scale_by_lion(b1: ArrayLike = 0.9, b2: ArrayLike = 0.99, mu_dtype: DType | N
         [-1.0]
     """
     check_moments("scale_by_lion", b1, b2)
-    step = leafwise(_lion, b1=b1, b2=b2)
+    checks.one_of("scale_by_lion", "mode", mode, ("hard", "smooth", "refined"))
+    step = leafwise(_lion, b1=b1, b2=b2, mode=mode, smooth_beta=smooth_beta)
 
     def update(
         updates: PyTree, state: ScaleByLionState, params: PyTree | None = None, **extra: Any
