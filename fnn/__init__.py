@@ -1,9 +1,54 @@
 """fnn: neural networks as pure functions over parameter pytrees, with jit-compiled kernels.
 
-Layers, activations, combinators and verbs stand here (`fnn.conv`, `fnn.relu`, `fnn.serial`, `fnn.fit`); families stand in
-their module (`fnn.losses`, `fnn.optim`, `fnn.schedules`, `fnn.initializers`, `fnn.metrics`, `fnn.tasks`, …).
+Layers, activations, combinators and verbs stand here (`fnn.conv`, `fnn.relu`, `fnn.serial`, `fnn.fit`); families stand
+in their module (`fnn.losses`, `fnn.optim`, `fnn.schedules`, `fnn.initializers`, `fnn.metrics`, `fnn.tasks`, …).
 """
-# ruff: noqa: F401, F403
 
-from fnn import optim
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fnn import (
+    activations,
+    initializers,
+    kernels,
+    layer,
+    layers,
+    losses,
+    metrics,
+    models,
+    optim,
+    schedules,
+    tasks,
+    train,
+)
+from fnn.activations import *
 from fnn.layer import *
+from fnn.layers import *
+from fnn.train import *
+
+if TYPE_CHECKING:
+    from fnn import data, diagnostics, interop, parallel, plot, selection, testing
+
+# Rooms that a training script may never enter are opened on first use: `import fnn` stays light.
+_LAZY = ("data", "diagnostics", "estimators", "interop", "parallel", "plot", "selection", "testing")
+_LAZY_NAMES = {"summary": "diagnostics"}
+
+__all__ = sorted(
+    {
+        *activations.__all__,
+        *layer.__all__,
+        *layers.__all__,
+        *train.__all__,
+        *("activations", "initializers", "kernels", "losses", "metrics", "models", "optim", "schedules", "tasks"),
+        *_LAZY,
+        *_LAZY_NAMES,
+    }
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f"fnn.{name}")
+    if name in _LAZY_NAMES:
+        return getattr(importlib.import_module(f"fnn.{_LAZY_NAMES[name]}"), name)
+    raise AttributeError(f"module 'fnn' has no attribute {name!r}")

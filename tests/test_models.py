@@ -51,7 +51,7 @@ def test_least_squares_with_a_constant_column_is_finite():
     x, y = data()
     x[:, 2] = 7
     params = fnn.models.least_squares(x.astype(np.float32), y.astype(np.float32))
-    assert params["kernel"][2] == 0
+    assert abs(float(params["kernel"][2, 0])) < 1e-6
     assert np.isfinite(params["bias"]).all()
 
 
@@ -80,7 +80,7 @@ def test_perceptron_separates_what_is_separable():
         points = np.c_[x, np.ones(len(x))]
         w = np.array([1, -2, 0.5, 0, 0.3])
         margin = np.abs(points @ w).min() / np.linalg.norm(w)
-        assert found.mistakes.sum() <= (np.linalg.norm(points, axis=1).max() / margin) ** 2
+        assert int(found.mistakes.sum()) <= (np.linalg.norm(points, axis=1).max() / margin) ** 2
 
 
 def test_perceptron_says_when_it_does_not_converge():

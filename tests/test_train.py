@@ -73,7 +73,7 @@ def test_fit_gives_the_numbers_of_trainer():
 def test_every_row_is_seen_once_an_epoch():
     """One feature per row and plain gradient descent: the gradient of each row's weight tells how often it was seen."""
     rows = 11
-    model = fnn.serial(fnn.dense(1, bias=False, kernel_init=fnn.initializers.zeros))
+    model = fnn.serial(fnn.dense(1, use_bias=False, kernel_init=fnn.initializers.zeros))
     loss = lambda outputs, targets: outputs[:, 0] * targets  # noqa: E731
     for batch_size in (1, 4, 11, None):
         run = fnn.trainer(model, fnn.optim.sgd(1.0), loss, epochs=1, batch_size=batch_size)

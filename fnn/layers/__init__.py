@@ -1,5 +1,6 @@
 """Kernels configured as layers."""
 
+from fnn.layers.activation import activity_penalty, prelu, rrelu
 from fnn.layers.conv import conv, conv_transpose, depthwise_conv, separable_conv
 from fnn.layers.dense import dense, embedding, flatten, reshape
 from fnn.layers.dropout import (
@@ -29,6 +30,7 @@ from fnn.layers.reparametrization import drop_connect, spectral_norm, weight_nor
 
 __all__ = [
     "Padded",
+    "activity_penalty",
     "adaptive_avg_pool",
     "adaptive_max_pool",
     "alpha_dropout",
@@ -54,9 +56,11 @@ __all__ = [
     "lstm",
     "max_pool",
     "mc_dropout",
+    "prelu",
     "reshape",
     "rms_norm",
     "rnn",
+    "rrelu",
     "separable_conv",
     "spatial_dropout",
     "spectral_norm",

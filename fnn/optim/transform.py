@@ -13,7 +13,10 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from fnn.optim.leaves import widest
 from fnn.typing import PyTree
+
+__all__ = ["EmptyState", "Transform", "apply_updates", "chain", "identity"]
 
 
 class Update(Protocol):
@@ -52,9 +55,7 @@ def identity() -> Transform:
         >>> fnn.optim.identity().update(1.0, fnn.optim.EmptyState())
         (1.0, EmptyState())
     """
-    return Transform(
-        lambda params: EmptyState(), lambda updates, state, params=None, **extra: (updates, state)
-    )
+    return Transform(lambda params: EmptyState(), lambda updates, state, params=None, **extra: (updates, state))
 
 
 def _accepted(update: Callable[..., Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -91,13 +92,9 @@ def chain(*transforms: Transform) -> Transform:
     def init(params: PyTree) -> PyTree:
         return tuple(transform.init(params) for transform in transforms)
 
-    def update(
-        updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, PyTree]:
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, PyTree]:
         if len(state) != len(transforms):
-            raise ValueError(
-                f"chain: expected the state of {len(transforms)} transforms, got {len(state)}; call init"
-            )
+            raise ValueError(f"chain: expected the state of {len(transforms)} transforms, got {len(state)}; call init")
         new_state = []
         for transform, keep, one in zip(transforms, accepted, state, strict=True):
             updates, one = transform.update(updates, one, params, **keep(extra))
@@ -124,7 +121,7 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
         if param is None or update is None:
             return param
         param = jnp.asarray(param)
-        dtype = jnp.promote_types(param.dtype, jnp.result_type(update))
+        dtype = widest(param.dtype, jnp.result_type(update))
         return (param.astype(dtype) + jnp.asarray(update, dtype)).astype(param.dtype)
 
     return jax.tree.map(add, params, updates, is_leaf=lambda x: x is None)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +20,7 @@ from fnn.train import epoch as epoch_
 from fnn.train import rows as rows_
 from fnn.train import stopping
 from fnn.train.checkpoint import Checkpoints, checkpoints
+from fnn.train.console import interruption, progress_bar
 from fnn.train.sharding import checked_mesh, replicate
 from fnn.train.step import Trained, TrainState, train_step
 from fnn.train.stopping import Best, EarlyStopping
@@ -129,7 +127,7 @@ def fit(
         steps,
     )
     run = _Run(programs, sources, inputs, early_stopping, callbacks)
-    with checkpoints(checkpoint) as kept, _bar(progress, epochs * steps) as show, _interruption() as interrupted:
+    with checkpoints(checkpoint) as kept, progress_bar(progress, epochs * steps) as show, interruption() as interrupted:
         return _drive(run, _begin(run, train_state), epochs, kept, show, interrupted)
 
 
@@ -247,47 +245,3 @@ def _one_epoch(
         chunk = max(1, min(4 * chunk, int(chunk * RESPONSE_SECONDS / seconds)))
         place = last
     return progress
-
-
-@contextmanager
-def _bar(progress: bool | None, total: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
-    """A progress bar over the steps of the run, or nothing."""
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        if progress:
-            raise ImportError('progress=True needs tqdm; run pip install "fnn[train]"') from error
-        progress = False
-    if progress is False:
-        yield lambda steps, row: None
-        return
-    with tqdm(total=total, unit="step", dynamic_ncols=True) as bar:
-
-        def show(steps: int, row: dict[str, float]) -> None:
-            # As much as a terminal line holds: the losses and the first metric.
-            shown = {name.replace("validation_", "val_"): f"{row[name]:.4f}" for name in list(row)[:3]}
-            bar.set_postfix(shown, refresh=False)
-            bar.update(steps)
-
-        yield show
-
-
-@contextmanager
-def _interruption() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C ends the run between two steps, where nothing is half done; a second one ends it at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    asked = threading.Event()
-    before = signal.getsignal(signal.SIGINT)
-
-    def ask(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -128,7 +128,7 @@ def shuffled(key: Key, rows: Array) -> tuple[Array, Array]:
     would see alone.
     """
     real = rows >= 0
-    position = jnp.where(real, jax.random.bits(key, rows.shape) >> 1, jnp.uint32(0xFFFFFFFF))
+    position = jnp.where(real, jax.random.bits(key, rows.shape, jnp.uint32) >> 1, jnp.uint32(0xFFFFFFFF))
     return rows[jnp.argsort(position)], real.sum()
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn.kernels.precision import widen
 from fnn.layer import Layer
 from fnn.optim.transform import Transform, apply_updates, chain
 from fnn.tasks import Task, as_task, check_pairing
@@ -56,7 +57,7 @@ class TrainStep(NamedTuple):
 
 def weighted_mean(values: Array, weights: Array | None) -> Array:
     """$\\sum_i w_i v_i / \\sum_i w_i$ in at least float32; 0 where all weights are 0."""
-    values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    values = widen(values)
     if weights is None:
         return values.mean()
     weights = weights.astype(values.dtype)

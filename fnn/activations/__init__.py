@@ -1,0 +1,56 @@
+"""Activation functions: elementwise unless said, in the dtype of x, with the derivative of the formula everywhere.
+
+Names and signatures are those of `jax.nn` where it has the function. What `jax.nn` lets become NaN at large inputs
+(an overflow in the branch that is not taken) is written here so that it cannot.
+
+Which one: in hidden layers relu, then leaky_relu or elu if units die; tanh only in shallow nets, sigmoid never. At the
+output the task knows: sigmoid for two classes, softmax for several, identity for values.
+"""
+
+from fnn.activations.gates import gelu, glu, hard_silu, hard_swish, mish, silu, swish
+from fnn.activations.normalized import log_softmax, softmax
+from fnn.activations.rectifiers import celu, elu, leaky_relu, prelu, relu, relu6, rrelu, selu
+from fnn.activations.sigmoids import (
+    hard_sigmoid,
+    hard_tanh,
+    log_sigmoid,
+    sigmoid,
+    soft_sign,
+    softplus,
+    softsign,
+    squareplus,
+    tanh,
+)
+from fnn.activations.steps import binary_step, identity, sign
+
+__all__ = [
+    "binary_step",
+    "celu",
+    "elu",
+    "gelu",
+    "glu",
+    "hard_sigmoid",
+    "hard_silu",
+    "hard_swish",
+    "hard_tanh",
+    "identity",
+    "leaky_relu",
+    "log_sigmoid",
+    "log_softmax",
+    "mish",
+    "prelu",
+    "relu",
+    "relu6",
+    "rrelu",
+    "selu",
+    "sigmoid",
+    "sign",
+    "silu",
+    "soft_sign",
+    "softmax",
+    "softplus",
+    "softsign",
+    "squareplus",
+    "swish",
+    "tanh",
+]

@@ -1,0 +1,193 @@
+"""Rectifiers: the positive part as it is, the negative part bent down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.activations.pieces import clamped, floating
+from fnn.typing import Array, ArrayLike, Key
+
+__all__ = ["celu", "elu", "leaky_relu", "prelu", "relu", "relu6", "rrelu", "selu"]
+
+
+@jax.custom_jvp
+def _relu(x: Array) -> Array:
+    return jnp.maximum(x, 0)
+
+
+@_relu.defjvp
+def _relu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    # maximum's own derivative at 0 is ½.
+    (x,), (t,) = primals, tangents
+    return _relu(x), jnp.where(x > 0, t, 0)
+
+
+def relu(x: ArrayLike) -> Array:
+    r"""$f(x) = \max(0, x)$, with $f' = 0$ for $x \le 0$ and 1 for $x > 0$.
+
+    Args:
+        x: any real array; integers stay integers.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> fnn.relu(jnp.array([-1.0, 2.0])).tolist(), jax.grad(fnn.relu)(0.0).tolist()
+        ([0.0, 2.0], 0.0)
+
+    References:
+        Nair and Hinton, Rectified linear units improve restricted Boltzmann machines, 2010.
+    """
+    return _relu(jnp.asarray(x))
+
+
+def relu6(x: ArrayLike) -> Array:
+    r"""$f(x) = \min(\max(0, x), 6)$, with $f' = 1$ for $0 < x < 6$ and 0 elsewhere.
+
+    Args:
+        x: floating-point array.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.relu6(jnp.array([-1.0, 2.0, 7.0])).tolist()
+        [0.0, 2.0, 6.0]
+    """
+    return clamped(floating("relu6", x), 0.0, 6.0)
+
+
+def leaky_relu(x: ArrayLike, negative_slope: ArrayLike = 0.01) -> Array:
+    r"""$f(x) = x$ for $x > 0$, $αx$ for $x \le 0$, with $f' = 1$ or $α$.
+
+    Args:
+        x: floating-point array.
+        negative_slope: $α$.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.leaky_relu(jnp.array([-1.0, 2.0]), 0.5).tolist()
+        [-0.5, 2.0]
+
+    References:
+        Maas, Hannun and Ng, Rectifier nonlinearities improve neural network acoustic models, 2013.
+    """
+    x = floating("leaky_relu", x)
+    return jnp.where(x > 0, x, jnp.asarray(negative_slope, x.dtype) * x)
+
+
+def prelu(x: ArrayLike, alpha: ArrayLike) -> Array:
+    r"""$f(x) = x$ for $x > 0$, $αx$ for $x \le 0$, with a learned $α$; `fnn.prelu()` is the layer that learns it.
+
+    Args:
+        x: floating-point array.
+        alpha: a scalar, or one value per channel (last axis).
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.activations.prelu(jnp.array([[-1.0, -1.0]]), jnp.array([0.25, 0.5])).tolist()
+        [[-0.25, -0.5]]
+
+    References:
+        He et al., Delving deep into rectifiers, 2015.
+    """
+    x, alpha = floating("prelu", x), jnp.asarray(alpha)
+    if alpha.ndim > 1 or (alpha.ndim == 1 and (x.ndim == 0 or alpha.shape[0] not in (1, x.shape[-1]))):
+        raise ValueError(
+            f"prelu: expected alpha to be a scalar or one value per channel of {x.shape}, got {alpha.shape}"
+        )
+    return jnp.where(x > 0, x, alpha.astype(x.dtype) * x)
+
+
+def rrelu(
+    x: ArrayLike, key: Key | None = None, lower: ArrayLike = 1 / 8, upper: ArrayLike = 1 / 3, *, train: bool = False
+) -> Array:
+    r"""$f(x) = x$ for $x > 0$, $αx$ for $x \le 0$; $α \sim U(l, u)$ per element in training, $\frac{l+u}{2}$ otherwise.
+
+    Args:
+        x: floating-point array.
+        key: random key, needed in training.
+        lower, upper: $l$ and $u$.
+        train: draw the slopes.
+
+    Example:
+        >>> import fnn
+        >>> fnn.activations.rrelu(-48.0).tolist()
+        -11.0
+
+    References:
+        Xu et al., Empirical evaluation of rectified activations in convolutional network, 2015.
+    """
+    x = floating("rrelu", x)
+    _ordered("rrelu", lower, upper)
+    low, high = jnp.asarray(lower, x.dtype), jnp.asarray(upper, x.dtype)
+    slope = (low + high) / 2
+    if train:
+        key = checks.key_given("rrelu", key, "training")
+        slope = low + (high - low) * jax.random.uniform(key, (x.size,), x.dtype).reshape(x.shape)
+    return jnp.where(x > 0, x, slope * x)
+
+
+def _ordered(where: str, lower: Any, upper: Any) -> None:
+    if checks.is_concrete(lower) and checks.is_concrete(upper) and lower > upper:
+        raise ValueError(f"{where}: expected lower <= upper, got {lower} and {upper}")
+
+
+def elu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
+    r"""$f(x) = x$ for $x > 0$, $α(e^x - 1)$ for $x \le 0$, with $f' = 1$ or $αe^x$.
+
+    Args:
+        x: floating-point array.
+        alpha: $α$.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.elu(jnp.array([-100.0, 2.0])).tolist()
+        [-1.0, 2.0]
+
+    References:
+        Clevert, Unterthiner and Hochreiter, Fast and accurate deep network learning by ELUs, 2016.
+    """
+    x = floating("elu", x)
+    # exp sees only what it is used for, so its derivative cannot overflow in the other branch.
+    return jnp.where(x > 0, x, jnp.asarray(alpha, x.dtype) * jnp.expm1(jnp.where(x > 0, 0, x)))
+
+
+def celu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
+    r"""$f(x) = x$ for $x > 0$, $α(e^{x/α} - 1)$ for $x \le 0$; its derivative is continuous for every $α$.
+
+    Args:
+        x: floating-point array.
+        alpha: $α$, not 0.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.celu(jnp.array([-100.0, 2.0]), 2.0).tolist()
+        [-2.0, 2.0]
+
+    References:
+        Barron, Continuously differentiable exponential linear units, 2017.
+    """
+    x = floating("celu", x)
+    if checks.is_concrete(alpha) and jnp.ndim(alpha) == 0 and alpha == 0:
+        raise ValueError("celu: expected alpha other than 0")
+    alpha = jnp.asarray(alpha, x.dtype)
+    return jnp.where(x > 0, x, alpha * jnp.expm1(jnp.where(x > 0, 0, x) / alpha))
+
+
+def selu(x: ArrayLike) -> Array:
+    r"""$f(x) = λ\,\mathrm{elu}(x, α)$, $λ = 1.0507…$, $α = 1.6733…$: mean 0 and variance 1 reproduce themselves.
+
+    Args:
+        x: floating-point array.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> round(float(fnn.selu(1.0)), 4)
+        1.0507
+
+    References:
+        Klambauer et al., Self-normalizing neural networks, 2017.
+    """
+    x = floating("selu", x)
+    return jnp.asarray(1.0507009873554804934193349852946, x.dtype) * elu(x, 1.6732632423543772848170429916717)

@@ -1,0 +1,132 @@
+"""Many trainings as one compiled program: members in chunks, chunks over devices."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+from fnn import checks
+from fnn.layer import Layer
+from fnn.train.console import interruption, progress_bar
+from fnn.typing import PyTree
+
+MEMORY_SHARE = 0.25
+"""Share of the memory there is that the arrays of one chunk may take."""
+
+
+def available_bytes() -> int:
+    """Memory of the first device, or of the machine."""
+    stats = jax.devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 2**32
+
+
+def bytes_per_member(member: Callable[..., Any], first: PyTree, shared: PyTree) -> int:
+    """What one member holds at once, counted on its traced program: the largest step of the loop body and its inputs."""
+    jaxpr = jax.make_jaxpr(member)(first, shared)
+    return 2 * _live_bytes(jaxpr.jaxpr)
+
+
+def _live_bytes(jaxpr: Any) -> int:
+    own = sum(_size(v.aval) for equation in jaxpr.eqns for v in equation.outvars if len(equation.outvars) > 1)
+    inner = [0]
+    for equation in jaxpr.eqns:
+        for value in equation.params.values():
+            for part in value if isinstance(value, (tuple, list)) else (value,):
+                body = getattr(part, "jaxpr", part)
+                if hasattr(body, "eqns"):
+                    inner.append(_live_bytes(body))
+    widest = max((_size(v.aval) for equation in jaxpr.eqns for v in equation.outvars), default=0)
+    return max(own, widest) + max(inner)
+
+
+def _size(aval: Any) -> int:
+    itemsize = getattr(aval.dtype, "itemsize", 4) if hasattr(aval, "dtype") else 4
+    return math.prod(getattr(aval, "shape", ())) * itemsize
+
+
+def convolves(model: Layer) -> bool:
+    """Whether a layer of the model is a convolution: batched over members it would become a grouped one."""
+    return "conv" in model.name.split("(")[0] or any(convolves(part) for part in model.parts)
+
+
+def run_members(
+    member: Callable[[PyTree, PyTree], PyTree],
+    arguments: PyTree,
+    shared: PyTree,
+    *,
+    together: bool,
+    chunk: int | None = None,
+    mesh: Mesh | None = None,
+    progress: bool | None = None,
+) -> tuple[PyTree, np.ndarray]:
+    """`member(one row of arguments, shared)` for every row, and which rows were finished (Ctrl-C keeps those).
+
+    Args:
+        member: a pure function.
+        arguments: arrays with one row per member.
+        shared: arrays all members read.
+        together: run a chunk's members as one batched program (`vmap`), or one after another inside it (`lax.map`).
+        chunk: members per call; by default as many as fit into a quarter of the memory.
+        mesh: devices to split each chunk over; by default all of them.
+        progress: show a bar over the chunks, with the time left.
+    """
+    count = jax.tree.leaves(arguments)[0].shape[0]
+    devices = len(jax.devices()) if mesh is None else mesh.size
+    mesh = mesh or (Mesh(np.asarray(jax.devices()), ("members",)) if devices > 1 and count >= devices else None)
+    if chunk is None:
+        first = jax.tree.map(lambda leaf: leaf[0], arguments)
+        fit = max(1, int(MEMORY_SHARE * available_bytes() // max(1, bytes_per_member(member, first, shared))))
+        chunk = min(count, fit) if together else min(count, max(devices, -(-count // 20)))
+    chunk = checks.integer("members", "chunk", chunk)
+    chunk = chunk if mesh is None else -(-chunk // mesh.size) * mesh.size
+    compiled = _compiled(member, together, mesh)
+    results: list[PyTree] = []
+    with (
+        progress_bar(progress if count > chunk else progress or False, count, "model") as show,
+        interruption() as asked,
+    ):
+        for begin in range(0, count, chunk):
+            if asked():
+                break
+            rows = jnp.minimum(jnp.arange(begin, begin + chunk), count - 1)
+            part = compiled(jax.tree.map(lambda leaf, rows=rows: leaf[rows], arguments), shared)
+            size = min(chunk, count - begin)
+            results.append(jax.tree.map(lambda leaf, size=size: np.asarray(leaf)[:size], part))
+            show(size, {})
+    finished = np.arange(count) < sum(jax.tree.leaves(part)[0].shape[0] for part in results)
+    if not results:
+        raise KeyboardInterrupt
+    return jax.tree.map(lambda *parts: _filled(np.concatenate(parts), count), *results), finished
+
+
+def _filled(values: np.ndarray, count: int) -> np.ndarray:
+    """Rows of members that were not reached are NaN, or -1 for integers."""
+    missing = np.nan if np.issubdtype(values.dtype, np.inexact) or values.dtype == jnp.bfloat16 else -1
+    rest = np.full((count - len(values), *values.shape[1:]), missing).astype(values.dtype)
+    return np.concatenate([values, rest])
+
+
+def _compiled(
+    member: Callable[[PyTree, PyTree], PyTree], together: bool, mesh: Mesh | None
+) -> Callable[[PyTree, PyTree], PyTree]:
+    def chunk(arguments: PyTree, shared: PyTree) -> PyTree:
+        if together:
+            return jax.vmap(member, (0, None))(arguments, shared)
+        return jax.lax.map(lambda one: member(one, shared), arguments)
+
+    if mesh is None:
+        return jax.jit(chunk)
+    axis = PartitionSpec(mesh.axis_names[0])
+    # Members never speak to each other, so each device runs its own part of the chunk without communication.
+    return jax.jit(jax.shard_map(chunk, mesh=mesh, in_specs=(axis, PartitionSpec()), out_specs=axis, check_vma=False))

@@ -1,0 +1,55 @@
+"""What a person at the terminal sees and does while a compiled program runs: a bar, Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def progress_bar(
+    progress: bool | None, total: int, unit: str = "step"
+) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    """A bar over the parts of a run, `show(parts done, numbers)`; nothing without tqdm unless it was asked for."""
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        if progress:
+            raise ImportError('progress=True needs tqdm; run pip install "fnn[train]"') from error
+        progress = False
+    if progress is False:
+        yield lambda steps, row: None
+        return
+    with tqdm(total=total, unit=unit, dynamic_ncols=True) as bar:
+
+        def show(steps: int, row: dict[str, float]) -> None:
+            # As much as a terminal line holds: the losses and the first metric.
+            shown = {name.replace("validation_", "val_"): f"{row[name]:.4f}" for name in list(row)[:3]}
+            bar.set_postfix(shown, refresh=False)
+            bar.update(steps)
+
+        yield show
+
+
+@contextmanager
+def interruption() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C is asked for, `asked()`, between two steps, where nothing is half done; a second one ends all at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    asked = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
