@@ -45,7 +45,7 @@ def log_likelihood_loss(
     y, keep = distribution(name, labels, jnp.shape(predictions), log_p, axis, keep=keep, ignore_index=ignore_index)
     plain = class_weights is None and isinstance(label_smoothing, float) and label_smoothing == 0
     if plain and jnp.shape(labels) == log_p.shape[:-1]:
-        return reduce(name, -of_label(log_p, labels, keep), predictions, reduction, weights, keep)
+        return reduce(name, 0 - of_label(log_p, labels, keep), predictions, reduction, weights, keep)
     w = jnp.ones(log_p.shape[-1], log_p.dtype)
     if class_weights is not None:
         w = follow(name, "class_weights", class_weights, log_p)
