@@ -37,7 +37,8 @@ def arrays(dtype: DType = "float32", shapes: tuple[Shape, ...] = SHAPES, size: f
 
     Example:
         >>> import hypothesis, fnn
-        >>> @hypothesis.given(fnn.testing.strategies.arrays(shapes=((3,),)))
+        >>> @hypothesis.settings(deadline=None, max_examples=10)
+        ... @hypothesis.given(fnn.testing.strategies.arrays(shapes=((3,),)))
         ... def relu_is_positive(x):
         ...     assert (fnn.relu(x) >= 0).all()
         >>> relu_is_positive()
@@ -67,7 +68,8 @@ def pytrees(leaves: Any = None, max_leaves: int = 5) -> Any:
 
     Example:
         >>> import hypothesis, jax, fnn
-        >>> @hypothesis.given(fnn.testing.strategies.pytrees())
+        >>> @hypothesis.settings(deadline=None, max_examples=10)
+        ... @hypothesis.given(fnn.testing.strategies.pytrees())
         ... def structure_is_kept(tree):
         ...     assert jax.tree.structure(fnn.optim.sgd(0.1).init(tree)) is not None
         >>> structure_is_kept()
