@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.kernels.precision import widen
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["MinMaxStatistics", "Scaler", "StandardStatistics", "min_max_scaler", "standard_scaler"]
@@ -85,7 +86,7 @@ def _training(where: str, x: Any, rows: Any, weights: Any) -> tuple[Array, Array
         x = x[rows]
     if x.shape[0] == 0:
         raise ValueError(f"{where}: expected at least one row, got {checks.describe(x)}")
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = widen(x)
     w = jnp.ones(x.shape[0], x.dtype) if weights is None else jnp.asarray(weights, x.dtype)
     w = w if weights is None or rows is None else w[rows]
     w = w.reshape(-1, *[1] * (x.ndim - 1))

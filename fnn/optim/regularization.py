@@ -32,9 +32,17 @@ def _chosen(mask: Mask, params: PyTree) -> list[tuple[str, Array]]:
     ]
 
 
-def _total(function: Callable[[Array], Array], params: PyTree, mask: Mask) -> Array:
+def _magnitude(w: Array) -> Array:
+    """|w| with derivative 0 at 0, where that of `jnp.abs` is 1 and would move weights that are exactly zero."""
+    return jnp.sign(w) * w
+
+
+def _total(where: str, function: Callable[[Array], Array], params: PyTree, mask: Mask) -> Array:
     r"""$\sum f(w)$ in float32 at least."""
-    leaves = [jnp.abs(leaf) for _, leaf in _chosen(mask, params)]
+    chosen = _chosen(mask, params)
+    for name, leaf in chosen:
+        checks.floating(where, name, leaf)
+    leaves = [leaf for _, leaf in chosen]
     wide = widest(jnp.float32, *(leaf.dtype for leaf in leaves))
     return sum((jnp.sum(function(leaf.astype(wide))) for leaf in leaves), start=jnp.zeros([], wide))
 
@@ -61,7 +69,7 @@ def l1(strength: ArrayLike, mask: Mask = weights_only) -> Penalty:
     checks.in_range("l1", "strength", strength, 0)
 
     def penalty(params: PyTree) -> Array:
-        total = _total(lambda w: w, params, mask)
+        total = _total("l1", _magnitude, params, mask)
         return jnp.asarray(strength, total.dtype) * total
 
     return penalty
@@ -90,7 +98,7 @@ def l2(strength: ArrayLike, mask: Mask = weights_only, *, half: bool = False) ->
     checks.in_range("l2", "strength", strength, 0)
 
     def penalty(params: PyTree) -> Array:
-        total = _total(jnp.square, params, mask)
+        total = _total("l2", jnp.square, params, mask)
         return jnp.asarray(strength, total.dtype) * (total / 2 if half else total)
 
     return penalty

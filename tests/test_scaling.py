@@ -1,0 +1,143 @@
+"""Scalers against scikit-learn; folds by rows, weights and vmap; constant columns, NaN and wrong shapes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fnn.data import scaling
+
+SCALERS = {"min_max": lambda: scaling.min_max_scaler((-2.0, 3.0)), "standard": scaling.standard_scaler}
+
+
+def reference(name):
+    preprocessing = pytest.importorskip("sklearn.preprocessing")
+    return preprocessing.MinMaxScaler((-2.0, 3.0)) if name == "min_max" else preprocessing.StandardScaler()
+
+
+def table(seed, rows=9):
+    x = np.random.default_rng(seed).normal(size=(rows, 4)) * [1, 1e4, 1e-3, 0] + [0, 1e5, -1, 0.1]
+    return x
+
+
+@pytest.mark.parametrize("name", SCALERS)
+@given(seed=st.integers(0, 1000))
+def test_equals_sklearn(name, seed):
+    x, new = table(seed), table(seed + 1)
+    theirs, ours = reference(name).fit(x), SCALERS[name]()
+    with jax.enable_x64(True):
+        statistics = ours.fit(x)
+        z = ours.transform(statistics, new)
+        np.testing.assert_allclose(z, theirs.transform(new), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(ours.inverse_transform(statistics, z)[:, :3], new[:, :3], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", SCALERS)
+def test_rows_and_weights_fit_the_chosen_only(x64, name):
+    x, scaler = table(0), SCALERS[name]()
+    rows = np.array([0, 2, 5, 7])
+    weights = np.isin(np.arange(9), rows)
+    expected = scaler.fit(x[rows])
+    for statistics in (
+        scaler.fit(x, rows=rows),
+        scaler.fit(x, weights=weights),
+        scaler.fit(x, rows=rows, weights=weights),
+    ):
+        for a, b in zip(statistics, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+    x[1] = np.nan
+    np.testing.assert_allclose(scaler.fit(x, weights=weights)[0], expected[0], rtol=1e-12)
+    np.testing.assert_allclose(scaler.fit(x, rows=rows)[1], expected[1], rtol=1e-12, atol=1e-12)
+
+
+def test_sample_weights_equal_sklearn(x64):
+    x, weights = table(0), np.array([1.0, 2, 0, 3, 1, 0.5, 1, 1, 4])
+    theirs = reference("standard").fit(x, sample_weight=weights)
+    statistics = scaling.standard_scaler().fit(x, weights=weights)
+    np.testing.assert_allclose(statistics.mean, theirs.mean_, rtol=1e-12)
+    np.testing.assert_allclose(statistics.deviation[:3], np.sqrt(theirs.var_)[:3], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", SCALERS)
+def test_every_fold_in_one_call(name):
+    x, scaler = jnp.asarray(table(0), jnp.float32), SCALERS[name]()
+    folds = jnp.array([[0, 1, 2, 3], [2, 4, 6, 8], [5, 6, 7, 8]])
+    many = jax.jit(jax.vmap(lambda rows: scaler.transform(scaler.fit(x, rows=rows), x)))(folds)
+    for z, rows in zip(many, folds, strict=True):
+        np.testing.assert_allclose(z, scaler.transform(scaler.fit(x, rows=rows), x), rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "int32", "bool"])
+def test_dtype(dtype):
+    x = jnp.asarray(np.array([[1, 0], [0, 0], [1, 0]]), dtype)
+    for build in SCALERS.values():
+        scaler = build()
+        statistics = scaler.fit(x)
+        z = scaler.transform(statistics, x)
+        assert statistics[0].dtype == jnp.float32
+        assert z.dtype == (x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.float32)
+        back = scaler.inverse_transform(statistics, z)
+        np.testing.assert_allclose(back.astype(jnp.float32), x.astype(jnp.float32), atol=2e-2)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -1e6, 3.3e-7])
+def test_constant_column(value):
+    x = jnp.full((1000, 1), value)
+    standard, min_max = scaling.standard_scaler(), scaling.min_max_scaler((-1.0, 1.0))
+    statistics = standard.fit(x)
+    assert float(statistics.deviation[0]) == 0.0
+    np.testing.assert_array_equal(standard.transform(statistics, x), 0)
+    np.testing.assert_array_equal(standard.inverse_transform(statistics, jnp.zeros((2, 1))), np.float32(value))
+    np.testing.assert_array_equal(min_max.transform(min_max.fit(x), x), -1)
+    np.testing.assert_array_equal(min_max.inverse_transform(min_max.fit(x), -jnp.ones((2, 1))), np.float32(value))
+
+
+def test_training_extremes_meet_the_range_exactly():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(50, 6)) * 7 + 3, jnp.float32)
+    scaler = scaling.min_max_scaler((0.1, 0.7))
+    z = scaler.transform(scaler.fit(x), x)
+    np.testing.assert_array_equal(z.min(0), np.float32(0.1))
+    np.testing.assert_array_equal(z.max(0), np.float32(0.7))
+
+
+def test_large_offset_does_not_swallow_the_deviation():
+    x = jnp.asarray(1e6 + np.arange(100)[:, None], jnp.float32)
+    np.testing.assert_allclose(scaling.standard_scaler().fit(x).deviation, np.arange(100).std(), rtol=1e-5)
+
+
+def test_dataframe_names_its_columns():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"ram": [1, 2, 3], "price": [1.0, np.nan, 3.0]})
+    with pytest.raises(ValueError, match=r"nan in column 'price' \(row 1\)"):
+        scaling.standard_scaler().fit(frame)
+    whole = frame.fillna(2.0)
+    for build in SCALERS.values():
+        scaler = build()
+        np.testing.assert_array_equal(scaler.fit(whole)[0], scaler.fit(whole.to_numpy())[0])
+    with pytest.raises(TypeError, match="numbers in column 'name'"):
+        scaling.standard_scaler().fit(pandas.DataFrame({"name": ["a", "b"]}))
+
+
+STANDARD = scaling.standard_scaler()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda: STANDARD.fit(np.array([[1.0, 2.0], [3.0, np.nan]])), ValueError, r"nan in column 1 \(row 1\)"),
+        (lambda: STANDARD.fit(np.array([[1.0, np.inf]])), ValueError, "inf in column 1"),
+        (lambda: STANDARD.transform(STANDARD.fit(np.ones((2, 2))), np.array([[np.nan, 1.0]])), ValueError, "column 0"),
+        (lambda: STANDARD.transform(STANDARD.fit(np.ones((2, 2))), np.ones((2, 3))), ValueError, "features as in fit"),
+        (lambda: STANDARD.fit(np.ones((0, 2))), ValueError, "at least one row"),
+        (lambda: STANDARD.fit(np.ones((3, 2)), weights=np.ones(2)), ValueError, r"weights of shape \(3,\)"),
+        (lambda: STANDARD.fit(np.ones((3, 2)), weights=np.zeros(3)), ValueError, "one above 0"),
+        (lambda: STANDARD.fit(np.ones((3, 2)), rows=np.array([True, False, True])), TypeError, "weights=rows"),
+        (lambda: STANDARD.fit(np.float64(1.0)), ValueError, r"\(rows, features\)"),
+        (lambda: scaling.min_max_scaler((1.0, 1.0)), ValueError, "low < high"),
+    ],
+)
+def test_misuse(call, error, match):
+    with pytest.raises(error, match=match):
+        call()
