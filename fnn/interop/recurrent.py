@@ -1,0 +1,228 @@
+"""Weights of recurrent layers from and to torch and flax, with equal outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.typing import Array, PyTree
+
+__all__ = ["recurrent_from_flax", "recurrent_from_torch", "recurrent_to_flax", "recurrent_to_torch"]
+
+# Gates in fnn's and torch's order, by the letters flax names them with.
+_FLAX_GATES = {"lstm": "ifgo", "gru": "rzn"}
+_GATES = {4: "lstm", 3: "gru", 1: "rnn"}
+
+
+def recurrent_from_torch(state_dict: Mapping[str, Any], *, dropout: bool = False) -> PyTree:
+    """Parameters of fnn's recurrent layers from those of `torch.nn.LSTM`, `GRU` or `RNN`.
+
+    torch's two biases are added up where they act as one: for all gates but the GRU's n, whose second is
+    `recurrent_bias`.
+
+    Args:
+        state_dict: `module.state_dict()`, or the same names with NumPy arrays.
+        dropout: whether the parameters are for a `stacked` with dropout between its layers.
+
+    Returns:
+        The parameters of `lstm`, `gru` (reset after) or `rnn`; a pair of them for `bidirectional`; for several layers a
+        tuple for `stacked`.
+
+    Raises:
+        ValueError: if the names are not those of a recurrent module.
+
+    Example:
+        >>> import numpy as np, fnn
+        >>> weights = {"weight_ih_l0": np.ones((16, 3)), "weight_hh_l0": np.ones((16, 4))}
+        >>> params = fnn.interop.recurrent_from_torch(weights)
+        >>> {name: value.shape for name, value in params.items()}
+        {'kernel': (3, 16), 'recurrent_kernel': (4, 16), 'bias': (16,)}
+    """
+    arrays = {name: _numpy(value) for name, value in state_dict.items()}
+    if "weight_ih_l0" not in arrays:
+        raise ValueError(
+            "recurrent_from_torch: expected the names of torch.nn.LSTM, GRU or RNN (weight_ih_l0, …), "
+            f"got {', '.join(sorted(arrays)) or 'none'}"
+        )
+    layers: list[PyTree] = []
+    while f"weight_ih_l{len(layers)}" in arrays:
+        names = [f"l{len(layers)}"] + [f"l{len(layers)}_reverse"] * (f"weight_ih_l{len(layers)}_reverse" in arrays)
+        directions = tuple(_one_from_torch(arrays, name) for name in names)
+        layers.append(directions if len(names) == 2 else directions[0])
+    if len(layers) == 1:
+        return layers[0]
+    # Dropout has the parameters () between the layers.
+    return tuple(entry for layer in layers for entry in (layer, ()))[:-1] if dropout else tuple(layers)
+
+
+def _numpy(value: Any) -> np.ndarray:
+    return np.asarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
+
+
+def _one_from_torch(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, Array]:
+    kernel, recurrent = arrays[f"weight_ih_{name}"], arrays[f"weight_hh_{name}"]
+    projection = arrays.get(f"weight_hr_{name}")
+    hidden = recurrent.shape[1] if projection is None else projection.shape[1]
+    none = np.zeros(kernel.shape[0], kernel.dtype)
+    bias, second = (arrays.get(f"bias_{kind}_{name}", none) for kind in ("ih", "hh"))
+    params = {"kernel": kernel.T, "recurrent_kernel": recurrent.T}
+    if _GATES.get(kernel.shape[0] // hidden) == "gru":
+        outside = np.concatenate([second[: 2 * hidden], none[2 * hidden :]])
+        params |= {"bias": bias + outside, "recurrent_bias": second[2 * hidden :]}
+    else:
+        params |= {"bias": bias + second}
+    if projection is not None:
+        params["projection"] = projection.T
+    return {name: jnp.asarray(value) for name, value in params.items()}
+
+
+def recurrent_to_torch(params: PyTree, *, bidirectional: bool = False) -> dict[str, np.ndarray]:
+    """The state dict of `torch.nn.LSTM`, `GRU` or `RNN` from the parameters of fnn's recurrent layers.
+
+    Args:
+        params: of `lstm`, `gru` (reset after) or `rnn`, of `bidirectional` of one, or of `stacked` of either.
+        bidirectional: whether each layer is a `bidirectional`.
+
+    Returns:
+        Names and NumPy arrays; `module.load_state_dict({k: torch.tensor(v) for k, v in …})` takes them.
+
+    Raises:
+        ValueError: for a layer torch does not have (peepholes, coupled gates, layer norm, reset before).
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> params, _ = fnn.gru(4).init(jax.random.key(0), jnp.ones((1, 1, 3)))
+        >>> sorted(fnn.interop.recurrent_to_torch(params))
+        ['bias_hh_l0', 'bias_ih_l0', 'weight_hh_l0', 'weight_ih_l0']
+    """
+    single = isinstance(params, dict) or (bidirectional and isinstance(params[0], dict))
+    layers = [layer for layer in ((params,) if single else params) if layer != ()]
+    arrays: dict[str, np.ndarray] = {}
+    for number, layer in enumerate(layers):
+        directions = layer if bidirectional else (layer,)
+        if not all(isinstance(direction, dict) for direction in directions):
+            raise ValueError("recurrent_to_torch: expected the parameters of one layer each; write bidirectional=True?")
+        for suffix, direction in zip(("", "_reverse"), directions, strict=False):
+            arrays |= _one_to_torch(direction, f"l{number}{suffix}")
+    return arrays
+
+
+def _kind(where: str, params: Mapping[str, Any], known: set[str]) -> str:
+    """ "lstm", "gru" or "rnn", by the shapes; only with the parameters the other library has."""
+    known = known | {"kernel", "recurrent_kernel", "bias"}
+    hidden = params["projection" if "projection" in params else "recurrent_kernel"].shape[0]
+    kind = _GATES.get(params["kernel"].shape[1] // hidden, "")
+    plain = kind != "gru" or "recurrent_bias" in params
+    # Three gates with a projection are an LSTM with coupled gates.
+    coupled = kind == "gru" and "projection" in params
+    if set(params) - known or not kind or not plain or coupled:
+        raise ValueError(f"{where}: expected a plain lstm, gru (reset after) or rnn, got {', '.join(sorted(params))}")
+    return kind
+
+
+def _one_to_torch(params: Mapping[str, Any], name: str) -> dict[str, np.ndarray]:
+    kind = _kind("recurrent_to_torch", params, {"recurrent_bias", "projection"})
+    bias = np.asarray(params["bias"])
+    second = np.zeros_like(bias)
+    if kind == "gru":
+        second[-params["recurrent_bias"].shape[0] :] = params["recurrent_bias"]
+    arrays = {
+        f"weight_ih_{name}": np.asarray(params["kernel"]).T,
+        f"weight_hh_{name}": np.asarray(params["recurrent_kernel"]).T,
+        f"bias_ih_{name}": bias,
+        f"bias_hh_{name}": second,
+    }
+    if "projection" in params:
+        arrays[f"weight_hr_{name}"] = np.asarray(params["projection"]).T
+    return arrays
+
+
+def recurrent_from_flax(params: Mapping[str, Any]) -> dict[str, Array]:
+    """Parameters of `lstm`, `gru` (reset after) or `rnn` from those of a flax cell.
+
+    Args:
+        params: of flax linen's `LSTMCell`, `OptimizedLSTMCell`, `GRUCell` or `SimpleCell` (without the outer
+            "params"), or of nnx's as `nnx.to_pure_dict(nnx.state(cell, nnx.Param))`.
+
+    Returns:
+        The parameters.
+
+    Raises:
+        ValueError: if the names are not those of such a cell.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> cell = {"i": {"kernel": jnp.ones((3, 4)), "bias": jnp.zeros(4)}, "h": {"kernel": jnp.ones((4, 4))}}
+        >>> sorted(fnn.interop.recurrent_from_flax(cell))
+        ['bias', 'kernel', 'recurrent_kernel']
+    """
+    found = {name.rstrip("_").replace("dense_", ""): entry for name, entry in params.items()}
+    if set(found) == {"i", "h"}:
+        return _from_flax_joined(found["i"], found["h"])
+    for gates in _FLAX_GATES.values():
+        if set(found) == {side + gate for side in "ih" for gate in gates}:
+            inputs, hidden = ([found[side + gate] for gate in gates] for side in "ih")
+            return _from_flax_joined(_joined(inputs), _joined(hidden))
+    raise ValueError(
+        "recurrent_from_flax: expected the parameters of an LSTMCell, GRUCell or SimpleCell, "
+        f"got the names {', '.join(sorted(params)) or 'none'}"
+    )
+
+
+def _bias(entry: Mapping[str, Any]) -> Array:
+    kernel = jnp.asarray(entry["kernel"])
+    return jnp.asarray(entry["bias"]) if "bias" in entry else jnp.zeros(kernel.shape[1], kernel.dtype)
+
+
+def _from_flax_joined(inputs: Mapping[str, Any], hidden: Mapping[str, Any]) -> dict[str, Array]:
+    kernel, recurrent = jnp.asarray(inputs["kernel"]), jnp.asarray(hidden["kernel"])
+    params = {"kernel": kernel, "recurrent_kernel": recurrent}
+    if _GATES.get(kernel.shape[1] // recurrent.shape[0]) == "gru":
+        size, second = recurrent.shape[0], _bias(hidden)
+        outside = second.at[2 * size :].set(0)
+        return params | {"bias": _bias(inputs) + outside, "recurrent_bias": second[2 * size :]}
+    return params | {"bias": _bias(inputs) + _bias(hidden)}
+
+
+def _joined(entries: list[Any]) -> dict[str, Array]:
+    """One kernel and bias from those of each gate."""
+    kernels = [jnp.asarray(entry["kernel"]) for entry in entries]
+    return {"kernel": jnp.concatenate(kernels, axis=1), "bias": jnp.concatenate([_bias(entry) for entry in entries])}
+
+
+def recurrent_to_flax(params: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
+    """The parameters of flax linen's `LSTMCell`, `GRUCell` or `SimpleCell` from those of `lstm`, `gru` or `rnn`.
+
+    Args:
+        params: of one plain layer (a GRU with reset after).
+
+    Returns:
+        The cell's parameters; `cell.apply({"params": …}, carry, x)` takes them.
+
+    Raises:
+        ValueError: for a layer flax does not have.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> params, _ = fnn.lstm(4).init(jax.random.key(0), jnp.ones((1, 1, 3)))
+        >>> sorted(fnn.interop.recurrent_to_flax(params))
+        ['hf', 'hg', 'hi', 'ho', 'if', 'ig', 'ii', 'io']
+    """
+    kind = _kind("recurrent_to_flax", params, {"recurrent_bias"})
+    if kind == "rnn":
+        inputs = {"kernel": params["kernel"], "bias": params["bias"]}
+        return {"i": inputs, "h": {"kernel": params["recurrent_kernel"]}}
+    gates = _FLAX_GATES[kind]
+    columns = {name: jnp.split(params[name], len(gates), axis=-1) for name in ("kernel", "recurrent_kernel", "bias")}
+    cell: dict[str, dict[str, Array]] = {}
+    for place, gate in enumerate(gates):
+        cell["i" + gate] = {"kernel": columns["kernel"][place]}
+        cell["h" + gate] = {"kernel": columns["recurrent_kernel"][place]}
+        # flax adds the LSTM's bias to the recurrent product, the GRU's to the input's.
+        cell[("h" if kind == "lstm" else "i") + gate]["bias"] = columns["bias"][place]
+    if kind == "gru":
+        cell["hn"]["bias"] = params["recurrent_bias"]
+    return cell
