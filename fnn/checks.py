@@ -57,9 +57,7 @@ def integer(where: str, name: str, value: Any, low: int | None = 1) -> int:
 def one_of(where: str, name: str, value: Any, options: Collection[Any]) -> None:
     """Require `value` to be one of `options`."""
     if value not in options:
-        raise ValueError(
-            f"{where}: expected {name} to be one of {', '.join(map(repr, options))}, got {value!r}"
-        )
+        raise ValueError(f"{where}: expected {name} to be one of {', '.join(map(repr, options))}, got {value!r}")
 
 
 def floating(where: str, name: str, x: ArrayLike) -> None:

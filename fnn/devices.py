@@ -3,8 +3,8 @@
 On a CPU, XLA runs a convolution on one core. One JAX device per core and a batch sharded over them use all cores:
 
     import fnn
-    fnn.parallel.use_cpu_cores()            # before anything is computed; or set JAX_NUM_CPU_DEVICES=2
-    mesh = fnn.parallel.data_mesh()
+    fnn.devices.use_cpu_cores()            # before anything is computed; or set JAX_NUM_CPU_DEVICES=2
+    mesh = fnn.devices.data_mesh()
     trained, history = fnn.fit(model, optimizer, task, data, key=key, epochs=10, mesh=mesh)
 """
 
@@ -38,7 +38,7 @@ def use_cpu_cores(count: int | None = None) -> int:
 
     Example:
         >>> import fnn
-        >>> devices = fnn.parallel.use_cpu_cores  # call it first in the program: use_cpu_cores()
+        >>> devices = fnn.devices.use_cpu_cores  # call it first in the program: use_cpu_cores()
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = cores if count is None else checks.integer("use_cpu_cores", "count", count)
@@ -64,7 +64,7 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
     Example:
         >>> import fnn
-        >>> fnn.parallel.data_mesh().axis_names
+        >>> fnn.devices.data_mesh().axis_names
         ('batch',)
     """
     devices = jax.devices() if devices is None else list(devices)

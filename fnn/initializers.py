@@ -129,7 +129,7 @@ def identity(gain: ArrayLike = 1.0, dtype: DType = float) -> Initializer:
     def init(key: Key | None, shape: Sequence[int], dtype: DType = dtype) -> Array:
         if len(shape) != 2:
             raise ValueError(f"identity: expected the shape of a matrix, got {tuple(shape)}")
-        return jnp.asarray(gain, _dtype(dtype)) * jnp.eye(*shape, dtype=_dtype(dtype))
+        return jnp.asarray(gain, _dtype(dtype)) * jnp.eye(shape[0], shape[1], dtype=_dtype(dtype))
 
     return init
 
@@ -469,7 +469,7 @@ def delta_orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType
             )
         if shape[-1] < shape[-2]:
             raise ValueError(f"delta_orthogonal: expected no more input than output channels, got shape {tuple(shape)}")
-        kernel = orthogonal(scale, column_axis, dtype)(key, shape[-2:], dtype)
+        kernel = orthogonal(scale, column_axis, dtype)(key, tuple(shape[-2:]), dtype)
         centre = tuple((size - 1) // 2 for size in shape[:-2])
         return jnp.zeros(shape, _dtype(dtype)).at[centre].set(kernel)
 

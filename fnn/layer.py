@@ -154,9 +154,7 @@ def as_layer(layer: Layer | Callable[[Any], Any]) -> Layer:
 
 def _mirror(x: Any) -> Any:
     """The shapes and dtypes of `x`, so that building a model never computes with the data."""
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(jax.numpy.shape(leaf), jax.numpy.result_type(leaf)), x
-    )
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jax.numpy.shape(leaf), jax.numpy.result_type(leaf)), x)
 
 
 def output_shape(layer: Layer, params: PyTree, state: PyTree, x: Any) -> Any:
@@ -230,14 +228,10 @@ def serial(*layers: Layer | Callable[[Any], Any]) -> Layer:
 def _same_length(where: str, parts: tuple[Layer, ...], params: PyTree) -> None:
     if not isinstance(params, tuple) or len(params) != len(parts):
         came = f"a tuple of {len(params)}" if isinstance(params, tuple) else type(params).__name__
-        raise ValueError(
-            f"{where}: expected the parameters of {len(parts)} layers, got {came}; use this model's init"
-        )
+        raise ValueError(f"{where}: expected the parameters of {len(parts)} layers, got {came}; use this model's init")
 
 
-def parallel(
-    *branches: Layer | Callable[[Any], Any], merge: Callable[[tuple[Any, ...]], Any] | None = None
-) -> Layer:
+def parallel(*branches: Layer | Callable[[Any], Any], merge: Callable[[tuple[Any, ...]], Any] | None = None) -> Layer:
     """Layers side by side on the same input: $y = (f_1(x), …, f_n(x))$, or `merge` of that tuple.
 
     Args:
@@ -282,9 +276,7 @@ def parallel(
         y = tuple(outputs)
         return (y if merge is None else merge(y)), tuple(states)
 
-    return Layer(
-        init, apply, f"parallel({len(parts)} branches)", parts, lambda new: parallel(*new, merge=merge)
-    )
+    return Layer(init, apply, f"parallel({len(parts)} branches)", parts, lambda new: parallel(*new, merge=merge))
 
 
 def concatenate(outputs: tuple[Array, ...]) -> Array:
@@ -304,9 +296,7 @@ def _add(outputs: tuple[Array, Array]) -> Array:
     return y + skip
 
 
-def residual(
-    layer: Layer | Callable[[Any], Any], shortcut: Layer | Callable[[Any], Any] | None = None
-) -> Layer:
+def residual(layer: Layer | Callable[[Any], Any], shortcut: Layer | Callable[[Any], Any] | None = None) -> Layer:
     """A layer with a way around it: $y = f(x) + s(x)$, with $s(x) = x$ unless `shortcut` is given.
 
     Args:
@@ -326,9 +316,7 @@ def residual(
     References:
         He et al., Deep Residual Learning for Image Recognition, 2016.
     """
-    both = parallel(
-        layer, as_layer(_identity)._replace(name="identity") if shortcut is None else shortcut, merge=_add
-    )
+    both = parallel(layer, as_layer(_identity)._replace(name="identity") if shortcut is None else shortcut, merge=_add)
     return both._replace(name="residual", rebuild=lambda new: residual(*new))
 
 
@@ -376,9 +364,7 @@ def shared(layer: Layer, body: Callable[[Layer], Layer]) -> Layer:
             if not found:
                 params, state = layer.init(key, x)
                 if jax.tree.leaves(state):
-                    raise ValueError(
-                        f"shared: {layer.name} keeps state, which cannot be shared between places"
-                    )
+                    raise ValueError(f"shared: {layer.name} keeps state, which cannot be shared between places")
                 found.append(params)
             return (), ()
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from fnn import checks, losses, metrics
 from fnn.activations import sigmoid, softmax
+from fnn.kernels.precision import widen
 from fnn.layer import Layer
 from fnn.typing import Array, ArrayLike
 
@@ -124,6 +125,18 @@ def check_pairing(model: Layer, task: Task) -> None:
             f"the model ends in {last.name}, but {task.name} takes logits and applies it in its loss; "
             "remove the last layer (for probabilities afterwards: task.probabilities(outputs))"
         )
+
+
+def weighted_mean(values: Array, weights: Array | None) -> Array:
+    """$\\sum_i w_i v_i / \\sum_i w_i$ in at least float32; 0 where all weights are 0."""
+    values = widen(values)
+    if weights is None:
+        return values.mean()
+    weights = weights.astype(values.dtype)
+    total = weights.sum()
+    # A masked example may have any loss, NaN included: it does not count, nor does its gradient.
+    counted = jnp.where(weights == 0, 0, values) * weights
+    return counted.sum() / jnp.where(total == 0, 1, total)
 
 
 def _width(name: str, outputs: Array, width: int) -> None:
@@ -293,7 +306,7 @@ def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
 
     def accuracy(outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
         right = (decode(outputs) == targets).astype(outputs.dtype).mean(axis=-1)
-        return jnp.average(right, weights=weights)
+        return weighted_mean(right, weights)
 
     return Task(loss, decode, encode, {"accuracy": accuracy}, sigmoid, name, _SQUASHING)
 
@@ -375,10 +388,10 @@ def quantile(levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Task:
     def coverage(outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
         q = decode(outputs)
         inside = (q[:, :1] <= targets) & (targets <= q[:, -1:])
-        return jnp.average(inside[:, 0].astype(outputs.dtype), weights=weights)
+        return weighted_mean(inside[:, 0].astype(outputs.dtype), weights)
 
     def pinball(outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
-        return jnp.average(loss(outputs, targets), weights=weights)
+        return weighted_mean(loss(outputs, targets), weights)
 
     measures: dict[str, Metric] = {"pinball": pinball, "coverage": coverage}
     return Task(loss, decode, lambda t: _values(name, t, 1), measures, None, name, _SQUASHING)
@@ -421,7 +434,7 @@ def distribution(family: str = "gaussian", outputs: int = 1) -> Task:
         return prediction[:, :outputs]
 
     def negative_log_likelihood(prediction: Array, targets: Array, *, weights: Array | None = None) -> Array:
-        return jnp.average(loss(prediction, targets), weights=weights)
+        return weighted_mean(loss(prediction, targets), weights)
 
     measures: dict[str, Metric] = {
         "negative_log_likelihood": negative_log_likelihood,

@@ -5,6 +5,8 @@ Names and signatures are those of `jax.nn` where it has the function. What `jax.
 
 Which one: in hidden layers relu, then leaky_relu or elu if units die; tanh only in shallow nets, sigmoid never. At the
 output the task knows: sigmoid for two classes, softmax for several, identity for values.
+
+`prelu(x, alpha)` and `rrelu(x, key)` are the pure functions; `fnn.prelu()` and `fnn.rrelu()` are the layers.
 """
 
 from fnn.activations.gates import gelu, glu, hard_silu, hard_swish, mish, silu, swish
@@ -38,10 +40,8 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "mish",
-    "prelu",
     "relu",
     "relu6",
-    "rrelu",
     "selu",
     "sigmoid",
     "sign",

@@ -47,7 +47,7 @@ def _checked_leaf(where: str, x: Any) -> Array:
         raise ValueError(
             f"{where}: x contains {host[tuple(place)]} at row {place[0]}{column}; remove the row or fill the value in"
         )
-    if host.dtype == np.float64 and not jax.config.jax_enable_x64:
+    if host.dtype == np.float64 and jnp.result_type(float) != np.float64:
         warnings.warn(
             f"{where}: x is float64 and is computed in float32; write x.astype(numpy.float32), or "
             'jax.config.update("jax_enable_x64", True) to compute in float64',

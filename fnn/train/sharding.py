@@ -16,7 +16,7 @@ def checked_mesh(where: str, mesh: Mesh | None, batch_size: int) -> None:
         return
     if len(mesh.axis_names) != 1:
         raise ValueError(
-            f"{where}: expected a mesh with one axis, got {mesh.axis_names}; write fnn.parallel.data_mesh()"
+            f"{where}: expected a mesh with one axis, got {mesh.axis_names}; write fnn.devices.data_mesh()"
         )
     if batch_size % mesh.size:
         raise ValueError(f"{where}: expected a batch_size that {mesh.size} devices divide, got {batch_size}")

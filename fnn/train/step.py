@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.kernels.precision import widen
 from fnn.layer import Layer
 from fnn.optim.transform import Transform, apply_updates, chain
-from fnn.tasks import Task, as_task, check_pairing
+from fnn.tasks import Task, as_task, check_pairing, weighted_mean
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
 __all__ = ["TrainState", "TrainStep", "Trained", "train_step"]
@@ -53,18 +52,6 @@ class TrainStep(NamedTuple):
 
     init: Callable[[Key, Any], TrainState]
     update: Callable[[TrainState, Key, tuple[Any, ...]], tuple[TrainState, Array]]
-
-
-def weighted_mean(values: Array, weights: Array | None) -> Array:
-    """$\\sum_i w_i v_i / \\sum_i w_i$ in at least float32; 0 where all weights are 0."""
-    values = widen(values)
-    if weights is None:
-        return values.mean()
-    weights = weights.astype(values.dtype)
-    total = weights.sum()
-    # A masked example may have any loss, NaN included: it does not count, nor does its gradient.
-    counted = jnp.where(weights == 0, 0, values) * weights
-    return counted.sum() / jnp.where(total == 0, 1, total)
 
 
 def example_losses(task: Task, outputs: Any, targets: Any) -> Array:

@@ -97,7 +97,7 @@ def trainer(
         early_stopping: a rule made by `fnn.early_stopping`; the best parameters are returned. The run then
             contains a while loop, which JAX cannot differentiate in reverse.
         shuffle: a new order each epoch.
-        mesh: devices to split every batch over, `fnn.parallel.data_mesh()`; the numbers are those of one device.
+        mesh: devices to split every batch over, `fnn.devices.data_mesh()`; the numbers are those of one device.
 
     Returns:
         `run(key, data, rows, validation=, start=) -> (trained, history)`. `data` is `(x, targets)` or
