@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from fnn.kernels.precision import wide_dtype
 from fnn.typing import Array, DType, PyTree
 
 __all__: list[str] = []
@@ -58,11 +59,6 @@ class Plan(NamedTuple):
     unroll: int = 1
 
 
-def wide(dtype: DType) -> DType:
-    """What the elementwise mathematics and all sums are computed in."""
-    return jnp.dtype(dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32)
-
-
 def sigmoid(z: Array) -> Array:
     r"""$\sigma(z) = (1 + \tanh(z/2))/2$: on a CPU tanh is the faster function, and cannot overflow."""
     return 0.5 * jnp.tanh(0.5 * z) + 0.5
@@ -70,7 +66,7 @@ def sigmoid(z: Array) -> Array:
 
 def product(rows: Array, weights: Array) -> Array:
     """`rows @ weights` in the narrower of the two dtypes, summed in the wide one."""
-    return lax.dot(rows.astype(weights.dtype), weights, preferred_element_type=wide(weights.dtype))
+    return lax.dot(rows.astype(weights.dtype), weights, preferred_element_type=wide_dtype(weights))
 
 
 def product_transposed(rows: Array, weights: Array) -> Array:
@@ -124,7 +120,7 @@ def _forward(
     """Outputs, final carry, and for each part what the derivative needs: (saved, carry after each step, at entry)."""
     dtype, (time, batch, _) = x.dtype, x.shape
     kernel, bias, *recurrent = _cast(weights, dtype)
-    bias = bias.astype(wide(dtype))
+    bias = bias.astype(wide_dtype(dtype))
 
     def step(carry: Carry, inputs: tuple[Array, Array | None]) -> tuple[Carry, PyTree]:
         projected, valid = inputs
@@ -165,7 +161,7 @@ def _run_jvp(core: Core, plan: Plan, primals: tuple[Any, ...], tangents: tuple[A
     # Inputs that are data have no tangent, and need no product.
     dx = None if _is_zero(tangents[0]) else tangents[0]
     (d_kernel, d_bias, *d_recurrent), d_carry = jax.tree.map(_instantiated, tangents[1:3], is_leaf=_is_zero)
-    (time, batch, _), dtype = x.shape, wide(x.dtype)
+    (time, batch, _), dtype = x.shape, wide_dtype(x)
     outputs, carry, kept = _forward(core, plan, True, *primals)
     # Materialised once, row-major: XLA folds a bare transpose back into the product, and then packs it at every step.
     kernel_t, *recurrent_t = lax.optimization_barrier([w.T for w in (weights[0], *weights[2:])])
@@ -243,7 +239,7 @@ def recur(
         valid = valid[..., None] if time_major else valid.swapaxes(0, 1)[..., None]
         # Whatever stands in the padding, NaN included, reaches neither a value nor a gradient.
         x = jnp.where(valid, x, 0)
-    weights, carry = _cast((weights, carry), wide(dtype))
+    weights, carry = _cast((weights, carry), wide_dtype(dtype))
     run = functools.partial(_run, core, Plan(return_sequences, reverse, unroll))
     outputs, carry = (
         run(x, weights, carry, valid) if remat is None else _segments(run, remat, reverse, x, weights, carry, valid)

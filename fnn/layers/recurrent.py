@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from fnn import checks, initializers
 from fnn.kernels.dropout import dropout
+from fnn.kernels.precision import wide_dtype
 from fnn.kernels.recurrence import scan_cell
-from fnn.kernels.recurrent_core import wide
 from fnn.kernels.sequences import check_sequence
 from fnn.layer import Layer
 from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree
@@ -155,7 +155,7 @@ def _noisy_step(
     Recurrent dropout draws one mask for all steps; zoneout keeps each unit's old state at random steps, at inference
     the mean of both.
     """
-    dtype = wide(x.dtype)
+    dtype = wide_dtype(x)
     params = jax.tree.map(lambda a: a.astype(x.dtype), params)
     carry = jax.tree.map(lambda a: a.astype(dtype), carry)
     keep: Any = 1
@@ -190,8 +190,8 @@ def weights(
         kernel_keys, recurrent_keys = (jax.random.split(k, gates) for k in jax.random.split(key))
         dtype, inputs = jnp.result_type(x), x.shape[-1]
         # Drawn wide: there is no orthogonal factorization in 16 bits.
-        kernels = [kernel_init(k, (inputs, hidden), wide(dtype)) for k in kernel_keys]
-        recurrent = [recurrent_init(k, (outputs, hidden), wide(dtype)) for k in recurrent_keys]
+        kernels = [kernel_init(k, (inputs, hidden), wide_dtype(dtype)) for k in kernel_keys]
+        recurrent = [recurrent_init(k, (outputs, hidden), wide_dtype(dtype)) for k in recurrent_keys]
         columns = {"kernel": kernels, "recurrent_kernel": recurrent}
         return {name: jnp.concatenate(gates, axis=1).astype(dtype) for name, gates in columns.items()}
 
@@ -200,6 +200,6 @@ def weights(
 
 def projected(params: PyTree, x: Array) -> Array:
     """$x W + b$ for all steps, in the wide dtype."""
-    dtype = wide(x.dtype)
+    dtype = wide_dtype(x)
     product = jnp.matmul(x, params["kernel"].astype(x.dtype), preferred_element_type=dtype)
     return product + params["bias"].astype(dtype)

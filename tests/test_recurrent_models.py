@@ -1,0 +1,119 @@
+"""Recurrent models: classifier, forecaster, language model, encoder and decoder."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+from fnn.models import recurrent as models
+
+KEY = jax.random.key(0)
+
+
+def filled(layer, x):
+    """Parameters with nothing left at zero, and the state."""
+    params, state = layer.init(KEY, x)
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(KEY, len(leaves))
+    return tree.unflatten(
+        [0.5 * jax.random.normal(k, a.shape, a.dtype) for k, a in zip(keys, leaves, strict=True)]
+    ), state
+
+
+def close(got, want, tolerance):
+    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+
+
+def test_classifier_and_forecaster_learn():
+    x = jax.random.normal(KEY, (64, 6, 1))
+    lengths = jax.random.randint(KEY, (64,), 1, 7)
+    inside = jnp.arange(6)[None, :, None] < lengths[:, None, None]
+    sums = (x * inside.astype(x.dtype)).sum((1, 2))
+    for model, targets, task, metric in (
+        (
+            models.sequence_classifier(2, (8,), cell=fnn.gru, bidirectional=True),
+            (sums > 0).astype(jnp.int32),
+            fnn.tasks.multiclass(2),
+            0.3,
+        ),
+        (models.forecaster(1, (8, 8), dropout=0.0), sums[:, None], fnn.tasks.regression(), 0.5),
+    ):
+        run = fnn.trainer(model, fnn.optim.adam(0.02), task, epochs=40, batch_size=32)
+        _, history = run(KEY, (fnn.Padded(x, lengths), targets))
+        losses = jax.tree.leaves(history["loss"])[0]
+        assert float(losses[-1]) < metric * float(losses[0])
+
+
+def test_language_model_generates_what_it_predicts():
+    model, twin = (models.language_model(7, (6, 5), stateful=stateful) for stateful in (False, True))
+    prompt = jnp.array([[1, 2, 3], [4, 5, 6]])
+    params, state = filled(model, prompt)
+    text = models.generate(twin, params, KEY, prompt, 6, temperature=0)
+    seen = prompt
+    for _ in range(6):
+        following = model.apply(params, state, seen)[0][:, -1].argmax(-1)
+        seen = jnp.concatenate([seen, following[:, None].astype(seen.dtype)], axis=1)
+    np.testing.assert_array_equal(text, seen[:, 3:])
+    np.testing.assert_array_equal(models.generate(twin, params, KEY, prompt, 6, top_k=1), text)
+    draw = functools.partial(models.generate, twin, params, prompt=prompt, steps=6, temperature=2.0)
+    np.testing.assert_array_equal(draw(key=KEY), draw(key=KEY))
+    assert (np.asarray(draw(key=KEY)) != np.asarray(draw(key=jax.random.key(1)))).any()
+    with pytest.raises(ValueError, match="stateful=True"):
+        models.generate(model, params, KEY, prompt, 3)
+    with pytest.raises(ValueError, match="prompt of integers"):
+        models.generate(twin, params, KEY, jnp.zeros((1, 0), int), 3)
+    with pytest.raises(ValueError, match="temperature"):
+        models.generate(twin, params, KEY, prompt, 3, temperature=-1.0)
+
+
+def test_sampling_follows_temperature_and_top_k():
+    model = models.language_model(4, (3,), stateful=True)
+    prompt = jnp.zeros((4000, 1), jnp.int32)
+    params, _ = filled(model, prompt[:1])
+    logits = models.language_model(4, (3,)).apply(params, ((), ((),), ()), prompt[:1])[0][0, 0]
+    drawn = models.generate(model, params, KEY, prompt, 1, temperature=0.7, top_k=3)[:, 0]
+    best = np.sort(np.asarray(logits))[-3:].min()
+    wanted = jax.nn.softmax(jnp.where(logits >= best, logits / 0.7, -jnp.inf))
+    np.testing.assert_allclose(np.bincount(drawn, minlength=4) / 4000, wanted, atol=0.03)
+
+
+def test_encoder_decoder_feeds_back_its_own_outputs():
+    model = models.encoder_decoder(6, outputs=1, steps=4)
+    source, lengths = jax.random.normal(KEY, (3, 5, 2)), jnp.array([5, 2, 1])
+    params, state = filled(model, (source, jnp.ones((3, 4, 1))))
+    padded = fnn.Padded(source, lengths)
+    y, _ = model.apply(params, state, padded)
+    shown = jnp.concatenate([jnp.zeros((3, 1, 1)), y[:, :-1]], axis=1)
+    close(model.apply(params, state, (padded, shown))[0], y, 1e-5)
+    gradient = jax.grad(lambda p: (model.apply(p, state, (padded, shown))[0] ** 2).sum())(params)
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
+
+    words = models.encoder_decoder(
+        6,
+        5,
+        steps=4,
+        source=fnn.embedding(8, 3),
+        target=fnn.embedding(5, 3),
+        feedback=lambda y: jnp.argmax(y, -1),
+        start=2,
+    )
+    source = jnp.array([[1, 2, 7]])
+    params, state = filled(words, (source, jnp.array([[2, 0, 0, 0]])))
+    y, _ = words.apply(params, state, source)
+    shown = jnp.concatenate([jnp.array([[2]]), y.argmax(-1)[:, :-1]], axis=1)
+    close(words.apply(params, state, (source, shown))[0], y, 1e-5)
+
+
+def test_misuse():
+    with pytest.raises(TypeError, match=r"write \(64,\)"):
+        models.language_model(5, 64)
+    with pytest.raises(TypeError, match="sequence of sizes"):
+        models.forecaster(1, ())
+    with pytest.raises(ValueError, match="the pair"):
+        models.encoder_decoder(3, 1, steps=2).init(KEY, jnp.ones((1, 2, 1)))
+    stateful = models.encoder_decoder(3, 1, steps=2, source=fnn.batch_norm())
+    with pytest.raises(ValueError, match="source layer without state"):
+        stateful.init(KEY, (jnp.ones((1, 2, 1)), jnp.ones((1, 2, 1))))
