@@ -125,6 +125,7 @@ RTOL = {
     "rmsprop, all switches": 1e-10,
     "adabelief": 1e-10,
     "adabelief, nesterov": 1e-10,
+    "schedule_free": 1e-10,
 }
 # The empty leaf of the default tree has no norm in optax.
 PARAMS = {"layerwise": {"dense": {"kernel": np.zeros((3, 2)), "bias": np.zeros(2)}, "scale": np.zeros(())}}
