@@ -30,7 +30,7 @@ def conv(
     groups: int = 1,
     flip: bool = False,
 ) -> Array:
-    r"""Convolution: $y[n, o, f] = \sum_{t, c} x[n, o s + t d - p, c]\; w[t, c, f]$ over the positions $t$ of the window.
+    r"""Convolution: $y[n, o, f] = \sum_{t, c} x[n, o s + t d - p, c]\; w[t, c, f]$, $t$ the positions of the window.
 
     As everywhere in deep learning this is a cross-correlation; `flip=True` gives the convolution of mathematics,
     $w[-t]$ in the place of $w[t]$.
@@ -87,7 +87,7 @@ def conv_transpose(
     dilation: PerAxis = 1,
     groups: int = 1,
 ) -> Array:
-    r"""Transposed convolution: each input paints the kernel, $y[n, o s + t d - p, f] \mathrel{+}= x[n, o, c]\; w[t, c, f]$.
+    r"""Transposed convolution, every input paints the kernel: $y[n, o s + t d - p, f] \mathrel{+}= x[n, o, c] w[t, c, f]$.
 
     The linear map transposed to `conv` with the same stride, padding and dilation, as in torch and Keras; a learned
     upsampling. `jax.lax.conv_transpose` has the kernel reversed.

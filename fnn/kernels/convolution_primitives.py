@@ -50,7 +50,12 @@ def _primitive(name: str, shape: Callable[..., Shape], plain: Callable[..., Arra
         return jax.core.ShapedArray(shape(a, b, **static), a.dtype)
 
     primitive.def_abstract_eval(abstract)
-    primitive.def_impl(lambda a, b, **static: _compiled(primitive, tuple(static.items()))(a, b))
+
+    def eagerly(a: Array, b: Array, **static: Any) -> Array:
+        with jax.disable_jit(False):  # compiled on its own even where nothing else is
+            return _compiled(primitive, tuple(static.items()))(a, b)
+
+    primitive.def_impl(eagerly)
     mlir.register_lowering(primitive, mlir.lower_fun(plain, multiple_results=False))
     mlir.register_lowering(primitive, mlir.lower_fun(cpu, multiple_results=False), platform="cpu")
     return primitive

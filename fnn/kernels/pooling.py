@@ -240,7 +240,9 @@ def global_max_pool(x: Array) -> Array:
 
 
 def adaptive_avg_pool(x: Array, output_size: PerAxis) -> Array:
-    r"""Means over as many windows as asked for: window $o$ of $m$ has the inputs $\lfloor o n / m \rfloor … \lceil (o + 1) n / m \rceil - 1$.
+    r"""Means over as many windows as asked for.
+
+    Window $o$ of $m$ has the inputs $\lfloor o n / m \rfloor … \lceil (o + 1) n / m \rceil - 1$.
 
     Args:
         x: (batch, *spatial, channels).

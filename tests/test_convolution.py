@@ -1,0 +1,312 @@
+"""Convolutions against loops, XLA's own convolution and finite differences."""
+
+from __future__ import annotations
+
+import convolution_references as references
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.test_util import check_grads
+
+from fnn.kernels import conv, conv_output_size, conv_transpose, convolution_forms
+
+# rank, spatial, kernel size, stride, padding, dilation, channels, features, groups
+CASES = [
+    (1, (9,), (3,), 1, "SAME", 1, 5, 4, 1),
+    (1, (9,), (4,), 2, "VALID", 1, 3, 2, 1),
+    (1, (11,), (3,), 3, [(3, 1)], 2, 4, 6, 2),
+    (1, (8,), (3,), 2, 1, 1, 4, 4, 4),
+    (2, (7, 6), (3, 2), 1, "SAME", 1, 6, 3, 1),
+    (2, (7, 6), (3, 3), 2, "SAME", 1, 5, 20, 1),
+    (2, (8, 5), (2, 3), (1, 3), "VALID", 1, 3, 20, 1),
+    (2, (9, 7), (3, 2), (3, 2), [(1, 2), (0, 3)], (2, 3), 6, 2, 1),
+    (2, (6, 6), (1, 1), 2, "VALID", 1, 5, 3, 1),
+    (2, (5, 6), (3, 3), 1, "SAME", 2, 4, 6, 2),
+    (2, (5, 6), (3, 3), 2, "SAME", 1, 3, 6, 3),
+    (2, (6, 5), (2, 2), 3, [(-1, 0), (2, -1)], 1, 2, 3, 1),
+    (2, (4, 4), (3, 3), 1, [(4, 5), (3, 3)], 1, 5, 3, 1),
+    (3, (4, 5, 3), (2, 3, 2), 1, "SAME", 1, 5, 3, 1),
+    (3, (5, 4, 4), (2, 2, 3), 2, "SAME", (2, 1, 1), 5, 4, 1),
+    (4, (3, 3, 2, 3), (2, 2, 1, 2), 1, "VALID", 1, 5, 2, 1),
+]
+
+
+@pytest.fixture(params=CASES, ids=lambda c: f"{c[0]}d-{c[2]}-s{c[3]}-d{c[5]}-g{c[8]}".replace(" ", ""))
+def case(request, x64):
+    rank, spatial, size, stride, padding, dilation, channels, features, groups = request.param
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, *spatial, channels))
+    w = rng.normal(size=(*size, channels // groups, features))
+    options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+    def each(v):
+        return v if isinstance(v, tuple) else (v,) * rank
+
+    pads = padding
+    if padding == "SAME":
+        pads = references.same(spatial, size, each(stride), each(dilation))
+    elif padding == "VALID":
+        pads = [(0, 0)] * rank
+    elif isinstance(padding, int):
+        pads = [(padding, padding)] * rank
+    return x, w, options, (each(stride), pads, each(dilation), groups)
+
+
+def xla(x, w, strides, padding, dilation, groups):
+    spatial = "TDHW"[-(x.ndim - 2) :]
+    numbers = (f"N{spatial}C", f"{spatial}IO", f"N{spatial}C")
+    return lax.conv_general_dilated(
+        x, w, strides, padding, rhs_dilation=dilation, dimension_numbers=numbers, feature_group_count=groups
+    )
+
+
+def test_value_and_every_derivative(case):
+    """Loops for the value; XLA's form for gradients and for products with the Hessian, forward and reverse."""
+    x, w, options, explicit = case
+    np.testing.assert_allclose(conv(x, w, **options), references.conv(x, w, *explicit), atol=1e-12)
+    rng = np.random.default_rng(1)
+    g, dx, dw = (rng.normal(size=s) for s in (references.conv(x, w, *explicit).shape, x.shape, w.shape))
+
+    def derivatives(form):
+        def energy(x, w):
+            return jnp.sum(g * jnp.sin(form(x, w)))
+
+        def all_of(x, w):
+            gradient = jax.grad(energy, (0, 1))
+            hvp = jax.jvp(gradient, (x, w), (dx, dw))[1]
+            reverse = jax.grad(lambda a: sum(jnp.vdot(d, b) for d, b in zip(gradient(*a), (dx, dw), strict=True)))
+            return gradient(x, w), hvp, reverse((x, w))
+
+        return jax.jit(all_of)(x, w)
+
+    ours = derivatives(lambda x, w: conv(x, w, **options))
+    theirs = derivatives(lambda x, w: xla(x, w, *explicit))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), ours, theirs)
+
+
+def test_transposed(case):
+    """Painting loops, and the inner products: <conv(x), g> = <x, conv_transpose(g)>."""
+    x, w, options, (strides, pads, dilation, groups) = case
+    cut = pads
+    if options["padding"] == "SAME":
+        spans = [
+            d * (k - 1) + 1 - s for k, s, d in zip(w.shape[:-2], strides, dilation, strict=True)
+        ]  # (n - 1) s + span = n s + span - s
+        cut = [(c // 2, c - c // 2) for c in spans]
+    full = [
+        (n - 1) * s + d * (k - 1) + 1 for n, s, k, d in zip(x.shape[1:-1], strides, w.shape, dilation, strict=False)
+    ]
+    if min(n - lo - hi for n, (lo, hi) in zip(full, cut, strict=True)) < 1:
+        with pytest.raises(ValueError, match="leave an output"):
+            conv_transpose(x, w, **options)
+        return
+    y = conv_transpose(x, w, **options)
+    np.testing.assert_allclose(y, references.conv_transpose(x, w, strides, cut, dilation, groups), atol=1e-12)
+    g = np.random.default_rng(1).normal(size=y.shape)
+    back = jax.vjp(lambda x: conv_transpose(x, w, **options), x)[1](g)[0]
+    np.testing.assert_allclose(jnp.vdot(back, x), jnp.vdot(g, y), rtol=1e-10)
+    if options["padding"] == "SAME":
+        assert y.shape[1:-1] == tuple(n * s for n, s in zip(x.shape[1:-1], strides, strict=True))
+
+
+@pytest.mark.parametrize("mapped", [(0, 0), (0, None), (None, 0), (1, 2)])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_vmap_is_a_loop(x64, mapped, groups):
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(3, 2, 5, 6, 4)), rng.normal(size=(3, 3, 2, 4 // groups, 6))
+
+    def all_of(x, w):
+        y, back = jax.vjp(lambda x, w: conv(x, w, stride=2, groups=groups), x, w)
+        return y, *back(jnp.cos(y)), *back(jnp.ones_like(y))
+
+    x, w = (a if m is not None else a[0] for a, m in zip((x, w), mapped, strict=True))
+    x, w = (np.moveaxis(a, 0, m) if m else a for a, m in zip((x, w), mapped, strict=True))
+    together = jax.jit(jax.vmap(all_of, mapped))(x, w)
+    one = jax.jit(all_of)
+    for i in range(3):
+        alone = one(*(a if m is None else np.take(a, i, m) for a, m in zip((x, w), mapped, strict=True)))
+        jax.tree.map(lambda t, a: np.testing.assert_allclose(t[i], a, atol=1e-12), together, alone)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_vmap_of_one_cotangent(x64, which):
+    """Jacobians map over cotangents alone, where the other operand of each gradient is shared."""
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(1, 4, 3)), rng.normal(size=(2, 3, 2))
+
+    def ours(*a):
+        return conv(*a, padding="VALID")
+
+    def theirs(*a):
+        return xla(*a, (1,), [(0, 0)], (1,), 1)
+
+    np.testing.assert_allclose(jax.jacrev(ours, which)(x, w), jax.jacrev(theirs, which)(x, w), atol=1e-12)
+    np.testing.assert_allclose(jax.jacfwd(ours, which)(x, w), jax.jacfwd(theirs, which)(x, w), atol=1e-12)
+
+
+def test_remat_linearize_and_eager(x64):
+    rng = np.random.default_rng(0)
+    x, w = jnp.asarray(rng.normal(size=(2, 6, 5))), jnp.asarray(rng.normal(size=(3, 5, 4)))
+
+    def f(x, w):
+        return jnp.sum(conv(x, w) ** 2)
+
+    expected = jax.jit(jax.grad(f, (0, 1)))(x, w)
+    for gradient in (jax.grad(f, (0, 1)), jax.grad(jax.checkpoint(f), (0, 1))):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), gradient(x, w), expected)
+    with jax.disable_jit():
+        np.testing.assert_allclose(f(x, w), jax.jit(f)(x, w), rtol=1e-12)
+    linear = jax.linearize(f, x, w)[1](x, w)
+    np.testing.assert_allclose(linear, sum(map(jnp.vdot, expected, (x, w))), rtol=1e-12)
+
+
+def test_finite_differences(x64):
+    rng = np.random.default_rng(0)
+    x, w = jnp.asarray(rng.normal(size=(1, 4, 4, 2))), jnp.asarray(rng.normal(size=(3, 3, 2, 2)))
+    check_grads(lambda x, w: jnp.sin(conv(x, w, stride=2)), (x, w), order=2, modes=["fwd", "rev"])
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_padding_that_is_not_zeros(x64, size):
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 7, 2)), rng.normal(size=(size, 2, 3))
+    low, high = (size - 1) // 2, size // 2
+    valid = ((1,), [(0, 0)], (1,), 1)
+    for name, mode in (("CIRCULAR", "wrap"), ("reflect", "reflect")):
+        padded = np.pad(x, ((0, 0), (low, high), (0, 0)), mode)
+        np.testing.assert_allclose(conv(x, w, padding=name), references.conv(padded, w, *valid), atol=1e-12)
+    causal = conv(x, w, padding="CAUSAL", dilation=2)
+    np.testing.assert_allclose(causal, references.conv(x, w, (1,), [(2 * size - 2, 0)], (2,), 1), atol=1e-12)
+    changed = conv(np.concatenate([x[:, :4], -x[:, 4:]], 1), w, padding="CAUSAL", dilation=2)
+    np.testing.assert_array_equal(causal[:, :4], changed[:, :4])
+
+
+def test_circular_shift_is_equivariance(x64):
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(1, 6, 5, 2)), rng.normal(size=(3, 3, 2, 4))
+    shifted = conv(np.roll(x, (2, 1), (1, 2)), w, padding="CIRCULAR")
+    np.testing.assert_allclose(shifted, np.roll(conv(x, w, padding="CIRCULAR"), (2, 1), (1, 2)), atol=1e-12)
+
+
+def test_true_convolution_is_numpys(x64):
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=8), rng.normal(size=3)
+    y = conv(x[None, :, None], w[:, None, None], padding=2, flip=True).ravel()
+    np.testing.assert_allclose(y, np.convolve(x, w), atol=1e-12)
+
+
+def test_input_dilation_is_the_transposed_form(x64):
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 5, 3)), rng.normal(size=(4, 3, 2))
+    spread = np.zeros((2, 9, 3))
+    spread[:, ::2] = x
+    np.testing.assert_allclose(
+        conv(x, w, input_dilation=2, padding="VALID"), conv(spread, w, padding="VALID"), atol=1e-12
+    )
+    np.testing.assert_allclose(
+        conv(x, w, input_dilation=2, padding=3, flip=True),
+        conv_transpose(x, w, stride=2, padding="VALID"),
+        atol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_dtype_is_kept_and_sums_are_float32(dtype):
+    x, w = jnp.ones((1, 4, 4, 600), dtype), jnp.ones((3, 3, 600, 20), dtype)
+    y, back = jax.vjp(lambda x, w: conv(x, w, padding="VALID"), x, w)
+    assert y.dtype == dtype
+    assert [g.dtype for g in back(y)] == [dtype, dtype]
+    np.testing.assert_array_equal(y, jnp.full(y.shape, 5400, dtype))  # bfloat16 alone would stop at 256
+
+
+def test_parts_and_forms_agree(monkeypatch, x64):
+    """The batch is cut only where it pays; here it is cut anyway."""
+    monkeypatch.setattr(convolution_forms, "_parts", lambda batch, products: 2)
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(4, 6, 6, 20)), rng.normal(size=(3, 3, 20, 18))
+
+    def all_of(form):
+        y, back = jax.vjp(form, x, w)
+        return y, *back(np.cos(y))
+
+    explicit = ((1, 1), [(1, 1)] * 2, (1, 1), 1)
+    ours, theirs = all_of(conv), all_of(lambda x, w: xla(x, w, *explicit))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), ours, theirs)
+
+
+def test_parts_divide_the_batch_and_leave_sharded_ones_whole(monkeypatch):
+    monkeypatch.setattr(convolution_forms.os, "cpu_count", lambda: 2)
+    assert convolution_forms._parts(128, 1e9) == 1  # the tests run on two devices
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    assert convolution_forms._parts(128, 1e9) == 4
+    assert convolution_forms._parts(6, 1e9) == 3
+    assert convolution_forms._parts(7, 1e9) == 1
+    assert convolution_forms._parts(128, 1e6) == 1
+
+
+def test_output_size(x64):
+    assert conv_output_size(4, 3, padding=1) == 4
+    assert conv_output_size(28, 5) == 24
+    assert conv_output_size(10, 3, 3) == 3
+    assert conv_output_size((7, 8), (3, 2), 2, "SAME") == (4, 4)
+    for n, k, s, d, p in [(9, 3, 2, 1, 0), (9, 2, 3, 3, 1), (5, 5, 1, 1, 0), (6, 3, 4, 2, 2)]:
+        expected = references.output_shape((n,), (k,), (s,), [(p, p)], (d,))[0]
+        assert conv_output_size(n, k, s, p, d) == expected
+        assert conv(np.ones((1, n, 1)), np.ones((k, 1, 1)), stride=s, padding=p, dilation=d).shape[1] == expected
+
+
+def test_torch(x64):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 4, 7, 6)), rng.normal(size=(6, 2, 3, 3))
+    options = dict(stride=2, padding=1, dilation=1, groups=2)
+    y = torch.nn.functional.conv2d(torch.tensor(x), torch.tensor(w), **options).numpy()
+    ours = conv(np.moveaxis(x, 1, -1), w.transpose(2, 3, 1, 0), **options)
+    np.testing.assert_allclose(np.moveaxis(ours, -1, 1), y, atol=1e-12)
+    w = rng.normal(size=(4, 3, 3, 3))  # torch: (in, out / groups, *window)
+    y = torch.nn.functional.conv_transpose2d(
+        torch.tensor(x), torch.tensor(w), output_padding=1, stride=2, padding=1, groups=2
+    ).numpy()
+    kernel = w.reshape(2, 2, 3, 3, 3).transpose(3, 4, 1, 0, 2).reshape(3, 3, 2, 6)
+    ours = conv_transpose(np.moveaxis(x, 1, -1), kernel, stride=2, padding=[(1, 0)] * 2, groups=2)
+    np.testing.assert_allclose(np.moveaxis(ours, -1, 1), y, atol=1e-12)
+
+
+def test_empty_batch():
+    y, back = jax.vjp(conv, jnp.ones((0, 5, 5, 20)), jnp.ones((3, 3, 20, 18)))
+    dx, dw = back(y)
+    assert y.shape == (0, 5, 5, 18)
+    assert dx.shape == (0, 5, 5, 20)
+    np.testing.assert_array_equal(dw, jnp.zeros((3, 3, 20, 18)))
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "options", "message"),
+    [
+        ((2, 3, 28, 28), (3, 3, 3, 8), {}, r"moveaxis\(x, 1, -1\)"),
+        ((2, 5), (3, 5, 1), {}, "of equal rank"),
+        ((5, 3), (3, 1), {}, r"x\[None\]"),
+        ((2, 5, 3), (3, 2, 4), dict(groups=2), "expected 4 channels"),
+        ((2, 5, 4), (3, 2, 3), dict(groups=2), "features divisible by groups=2"),
+        ((2, 5, 3), (7, 3, 4), dict(padding="VALID"), "no larger than the padded input"),
+        ((2, 5, 5, 3), (3, 3, 3, 4), dict(stride=(1, 2, 3)), "one per spatial axis"),
+        ((2, 5, 5, 3), (3, 3, 3, 4), dict(padding="CAUSAL"), "one spatial axis"),
+        ((2, 5, 5, 3), (3, 3, 3, 4), dict(padding="FULL"), "'CIRCULAR'"),
+        ((2, 5, 5, 3), (3, 3, 3, 4), dict(padding=[(1, 1)]), "padding with 2 entries"),
+        ((2, 5, 5, 3), (3, 3, 3, 4), dict(stride=0), "stride >= 1"),
+    ],
+)
+def test_misuse(x, kernel, options, message):
+    with pytest.raises(ValueError, match=message):
+        conv(jnp.ones(x), jnp.ones(kernel), **options)
+
+
+def test_misuse_of_dtypes_and_of_the_transpose():
+    with pytest.raises(TypeError, match="astype"):
+        conv(jnp.ones((1, 5, 1), jnp.int32), jnp.ones((3, 1, 1)))
+    with pytest.raises(TypeError, match="dtype float32 as x"):
+        conv(jnp.ones((1, 5, 1)), jnp.ones((3, 1, 1), jnp.bfloat16))
+    with pytest.raises(ValueError, match="leave an output"):
+        conv_transpose(jnp.ones((1, 2, 1)), jnp.ones((3, 1, 1)), padding=2)
