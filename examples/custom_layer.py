@@ -6,9 +6,9 @@ Run:   python examples/custom_layer.py
 
 import jax
 import jax.numpy as jnp
-from fnn.testing import check_layer
 
 import fnn
+from fnn.testing import check_layer
 
 
 @fnn.constructor  # names the layer by its call in tables and errors

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from fnn.testing import check_transform
 from sklearn.datasets import load_iris
 
 import fnn
+from fnn.testing import check_transform
 
 
 class SignState(NamedTuple):
@@ -33,7 +33,8 @@ def sign_descent(learning_rate, decay=0.9):
     return fnn.optim.Transform(init, update)
 
 
-check_transform(sign_descent(0.01), optax.chain(optax.trace(0.9), optax.scale_by_sign(), optax.scale(-0.01)))
+reference = optax.chain(optax.trace(0.9), optax.scale_by_sign(), optax.scale(-0.01))
+check_transform(sign_descent(0.01), reference, compare_state=False)  # optax keeps three states, this one
 print("check_transform: updates agree with optax over random pytrees, under jit, scan and vmap")
 
 x, y = load_iris(return_X_y=True)

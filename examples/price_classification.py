@@ -27,7 +27,7 @@ with options.csv.open() as file:
 features = [name for name in rows[0] if name != "price_range"]
 x = np.array([[row[name] for name in features] for row in rows], np.float32)
 y = np.array([int(row["price_range"]) for row in rows])
-order = np.random.default_rng(0).permutation(len(y))
+order = np.random.default_rng(1).permutation(len(y))
 train, test = order[:1600], order[1600:]
 
 scaler = standard_scaler()
@@ -36,17 +36,17 @@ task = fnn.tasks.multiclass(4)
 sgd, adam = fnn.optim.sgd, fnn.optim.adam
 
 SETTINGS = [  # what changed, optimizer, inputs, hidden widths, epochs
-    ("base: SGD, rate 1e-3", sgd(1e-3), x, (256,), 30),
-    ("1 Adam", adam(1e-3), x, (256,), 30),
-    ("2 rate 1e-4", adam(1e-4), x, (256,), 30),
-    ("3 standardised inputs", adam(1e-4), scaled, (256,), 30),
-    ("4 deeper", adam(1e-4), scaled, (256, 128), 30),
-    ("5 more epochs", adam(1e-4), scaled, (256, 128), 100),
+    ("base: SGD, rate 1e-3", sgd(1e-3), x, (16,), 100),
+    ("1 Adam", adam(1e-3), x, (16,), 100),
+    ("2 rate 1e-4", adam(1e-4), x, (16,), 100),
+    ("3 standardised inputs", adam(1e-4), scaled, (16,), 100),
+    ("4 deeper", adam(1e-4), scaled, (16, 16), 100),
+    ("5 more epochs", adam(1e-4), scaled, (16, 16), 400),
 ]
 keys = jax.random.split(jax.random.key(0), options.seeds)
 print(f"{'setting':<24}{'epochs':>7}{'train':>9}{'test':>9}{'± over seeds':>14}")
 for name, optimizer, inputs, hidden, epochs in SETTINGS:
-    model = fnn.models.mlp(hidden, 4)
+    model = fnn.models.mlp(hidden, 4, activation=fnn.tanh)
     run = fnn.trainer(model, optimizer, task, epochs=epochs, batch_size=32)
 
     def scores(key, run=run, model=model, inputs=inputs):

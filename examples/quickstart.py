@@ -47,7 +47,7 @@ trained, history = fnn.fit(
 seconds = time.perf_counter() - began
 
 predicted = fnn.predict(model, trained, x_test, task)
-matrix = np.asarray(fnn.metrics.confusion_matrix(predicted, y_test, num_classes=10))
+matrix = np.asarray(fnn.metrics.confusion_matrix(predicted, y_test, 10))
 print("\ndigit  images  right")
 for digit in range(10):
     print(f"{digit:5d}  {matrix[digit].sum():6d}  {matrix[digit, digit] / matrix[digit].sum():6.1%}")
