@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 from benchmarks.contender import Contender, Local, Workload, load, missing
@@ -48,24 +49,31 @@ def spread(values: list[float]) -> Spread:
 
 
 class Progress:
-    """A line on standard error for whatever takes more than two seconds."""
+    """A line on standard error for whatever takes more than two seconds, also while one contender computes for long."""
 
     def __init__(self, what: str) -> None:
-        self.what, self.began, self.shown = what, time.monotonic(), 0.0
+        self.what, self.text, self.began, self.shown = what, "", time.monotonic(), 0.0
+        self.done = threading.Event()
+        self.ticker = threading.Thread(target=self._tick, daemon=True)
+        self.ticker.start()
 
     def __call__(self, text: str) -> None:
-        seconds = time.monotonic() - self.began
-        if seconds < QUIET_SECONDS:
-            return
-        if sys.stderr.isatty():
-            print(f"\r\x1b[K{self.what} {text}, {seconds:.0f} s", end="", file=sys.stderr, flush=True)
-            self.shown = seconds
-        elif seconds > self.shown + LOG_SECONDS:
-            print(f"{self.what} {text}, {seconds:.0f} s", file=sys.stderr, flush=True)
-            self.shown = seconds
+        self.text = text
+
+    def _tick(self) -> None:
+        while not self.done.wait(QUIET_SECONDS):
+            seconds = time.monotonic() - self.began
+            line = f"{self.what} {self.text}, {seconds:.0f} s"
+            if sys.stderr.isatty():
+                print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+            elif seconds > self.shown + LOG_SECONDS or not self.shown:
+                print(line, file=sys.stderr, flush=True)
+                self.shown = seconds
 
     def close(self) -> None:
-        if self.shown and sys.stderr.isatty():
+        self.done.set()
+        self.ticker.join()
+        if sys.stderr.isatty():
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
@@ -104,28 +112,18 @@ class _Field:
                 self.open.pop(label).close()
 
 
-@contextmanager
-def _field(name: str, workload: Workload, options: Options) -> Iterator[_Field]:
-    field = _Field(name, workload, options)
-    try:
-        yield field
-    finally:
-        field.close()
-
-
 def run(name: str, options: Options) -> dict[str, Any]:
     """One workload: {"title", "unit", "rows", "absent", …}, ready for `json.dump`."""
     workload = load(name)
     cases = (workload.quick_cases or workload.cases) if options.quick else workload.cases
     usual = (1 if workload.fresh else 2) if options.quick else workload.repeats
     rounds = (options.repeats or usual) if workload.timed else 1
-    rows, progress = [], Progress(name)
-    with _field(name, workload, options) as field:
+    rows = []
+    with closing(Progress(name)) as progress, closing(_Field(name, workload, options)) as field:
         for case in cases:
             took = _case(field, case, rounds, workload, progress)
             rows += _rows(case, took, workload)
         absent = field.absent
-    progress.close()
     return {
         "title": workload.title,
         "baseline": workload.baseline,
