@@ -236,6 +236,22 @@ def test_parts_and_forms_agree(monkeypatch, x64):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), ours, theirs)
 
 
+def test_depthwise_by_example(monkeypatch, x64):
+    """On one device the batch of a depthwise convolution is a loop."""
+    monkeypatch.setattr(convolution_forms, "_by_example", lambda batch: True)
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(3, 6, 5, 4)), rng.normal(size=(3, 2, 1, 8))
+
+    def all_of(form):
+        y, back = jax.vjp(form, x, w)
+        return y, *back(np.cos(y))
+
+    explicit = ((2, 2), references.same((6, 5), (3, 2), (2, 2), (1, 1)), (1, 1), 4)
+    ours = all_of(lambda x, w: conv(x, w, stride=2, groups=4))
+    theirs = all_of(lambda x, w: xla(x, w, *explicit))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), ours, theirs)
+
+
 def test_parts_divide_the_batch_and_leave_sharded_ones_whole(monkeypatch):
     monkeypatch.setattr(convolution_forms.os, "cpu_count", lambda: 2)
     assert convolution_forms._parts(128, 1e9) == 1  # the tests run on two devices

@@ -87,7 +87,7 @@ def conv_transpose(
     dilation: PerAxis = 1,
     groups: int = 1,
 ) -> Array:
-    r"""Transposed convolution, every input paints the kernel: $y[n, o s + t d - p, f] \mathrel{+}= x[n, o, c] w[t, c, f]$.
+    r"""Transposed convolution: every input paints the kernel, $y[n, o s + t d - p, f] += x[n, o, c]\; w[t, c, f]$.
 
     The linear map transposed to `conv` with the same stride, padding and dilation, as in torch and Keras; a learned
     upsampling. `jax.lax.conv_transpose` has the kernel reversed.

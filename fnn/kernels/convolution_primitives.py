@@ -82,7 +82,7 @@ def _plain_kernel_gradient(x: Array, g: Array, *, windows: Windows, groups: int)
 
 convolve_p = _primitive(
     "convolve",
-    lambda x, w, *, windows, groups: (x.shape[0], *windows.count(x.shape[1:-1]), w.shape[-1]),
+    lambda x, w, *, windows, groups: (x.shape[0], *windows.counts(x.shape[1:-1]), w.shape[-1]),
     _plain_convolve,
     forms.convolve,
 )

@@ -28,7 +28,7 @@ class Windows(NamedTuple):
     padding: Pads
     dilation: tuple[int, ...]
 
-    def count(self, spatial: Sequence[int]) -> tuple[int, ...]:
+    def counts(self, spatial: Sequence[int]) -> tuple[int, ...]:
         """How many windows fit on each axis."""
         axes = zip(spatial, self.size, self.strides, self.padding, self.dilation, strict=True)
         return tuple(max((n + lo + hi - d * (k - 1) - 1) // s + 1, 0) for n, k, s, (lo, hi), d in axes)
@@ -47,7 +47,7 @@ def _pair(where: str, value: int | tuple[int, int]) -> tuple[int, int]:
     if isinstance(value, (tuple, list)) and len(value) == 2:
         low, high = value
     else:
-        low = high = value  # type: ignore[assignment]
+        low = high = value
     return checks.integer(where, "padding", low, None), checks.integer(where, "padding", high, None)
 
 
@@ -111,7 +111,7 @@ def taps(x: Array, windows: Windows) -> Iterator[Array]:
     `x` is already padded. The positions run in row-major order.
     """
     spatial = x.shape[1:-1]
-    counts = windows._replace(padding=((0, 0),) * len(spatial)).count(spatial)
+    counts = windows._replace(padding=((0, 0),) * len(spatial)).counts(spatial)
     for position in itertools.product(*map(range, windows.size)):
         starts = [p * d for p, d in zip(position, windows.dilation, strict=True)]
         limits = [a + (n - 1) * s + 1 for a, n, s in zip(starts, counts, windows.strides, strict=True)]
@@ -153,7 +153,7 @@ def conv_output_size(
         for name, value in (("window", window), ("stride", stride), ("dilation", dilation))
     )
     windows = Windows(window, stride, pads(where, padding, spatial, window, stride, dilation), dilation)
-    counts = windows.count(spatial)
+    counts = windows.counts(spatial)
     return counts[0] if isinstance(size, int) else counts
 
 
