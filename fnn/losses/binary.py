@@ -147,10 +147,14 @@ def sigmoid_focal_loss(
     checks.in_range(name, "gamma", gamma, 0)
     probabilities(name, "labels", labels, where, "for labels -1 and 1 write (labels + 1) / 2")
     x, y, mask = elements(name, logits, labels, where, first="logits", second="labels")
+    # At an infinite logit the loss is 0 or infinite; the formula below would give its gradient as ∞ - ∞.
+    bound = float(jnp.finfo(x.dtype).max) / 4
+    endless, x = jnp.isinf(x), jnp.clip(x, -bound, bound)
     log_p, log_not_p = jax.nn.log_sigmoid(x), jax.nn.log_sigmoid(-x)
     # In logarithms, because (1 - p)^(γ - 1) in the gradient is infinite at p = 1 for γ < 1.
     log_missed = jax.nn.logsumexp(jnp.stack([log_p, log_not_p]), axis=0, b=jnp.stack([1 - y, y]))
     losses = jnp.exp(jnp.asarray(gamma, x.dtype) * log_missed) * _binary(log_p, log_not_p, y, 0.0, None, name)
+    losses = jnp.where(endless & (losses > 1), jnp.inf, losses)
     if alpha is not None:
         checks.in_range(name, "alpha", alpha, 0, 1)
         alpha = jnp.asarray(alpha, x.dtype)
