@@ -130,7 +130,7 @@ def test_any_mask_and_no_mask(kind):
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("kind", "masked"),
-    [("lstm", True), ("lstm", False), ("gru", True), ("gru before", False), ("rnn", True), ("rnn relu", False)],
+    [("lstm", True), ("gru", True), ("gru before", False), ("rnn", True), ("rnn relu", False)],
 )
 def test_derivatives_are_those_of_the_plain_scan(kind, masked):
     """Gradient, forward mode, and the Hessian by a vector, reverse over reverse."""
@@ -184,9 +184,7 @@ def test_segments_unrolling_and_direction_change_nothing(kind):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize(
-    ("kind", "reverse"), [("lstm", False), ("lstm", True), ("gru", True), ("gru before", False), ("rnn", True)]
-)
+@pytest.mark.parametrize(("kind", "reverse"), [("lstm", True), ("gru", True), ("gru before", False), ("rnn", True)])
 def test_padding_changes_nothing(kind, reverse):
     """Neither what stands in the padding nor how much of it there is: outputs, states, gradients."""
     x, weights, carry = problem(kind, 3, 6, 2, 4)
@@ -231,7 +229,7 @@ def test_a_sequence_in_two_calls(kind):
     close((jnp.concatenate([first, second], axis=1), last), whole)
 
 
-@pytest.mark.parametrize("kind", ["lstm", "gru", "gru before", "rnn"])
+@pytest.mark.parametrize("kind", ["lstm", "gru before"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dtypes_are_kept_and_sums_are_wide(kind, dtype):
     with jax.enable_x64(True):
@@ -296,6 +294,21 @@ def test_rows_over_two_devices():
     rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("rows"))
     f = jax.jit(jax.value_and_grad(scalar(functools.partial(run, "lstm")), 1))
     close(f(*jax.device_put((x,), rows), weights, jax.device_put(carry, rows)), f(x, weights, carry), 1e-5)
+
+
+def test_memory_of_the_gradient():
+    """At most 60 % of what autodiff of the plain scan takes; segments need a fraction of that."""
+    args = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), problem("lstm", 16, 600, 16, 32))
+
+    def temporaries(f):
+        gradient = jax.jit(jax.grad(lambda *a: (f(*a)[1][0] ** 2).sum(), (1, 2)))
+        return gradient.lower(*args).compile().memory_analysis().temp_size_in_bytes
+
+    counts = jnp.ones((16, 600), bool)
+    slow = temporaries(lambda *a: plain("lstm", *a, counts))
+    fast = functools.partial(run, "lstm", return_sequences=False)
+    assert temporaries(fast) < 0.6 * slow
+    assert temporaries(functools.partial(fast, remat=40)) < 0.15 * slow
 
 
 @pytest.mark.parametrize("batch", [1, 8, 64, 1000])

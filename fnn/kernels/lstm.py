@@ -16,7 +16,14 @@ __all__ = ["LSTMState", "lstm"]
 
 
 class LSTMState(NamedTuple):
-    """What an LSTM carries from step to step: the output `h` and the cell `c`, each (batch, features)."""
+    """What an LSTM carries from step to step: the output `h` and the cell `c`, each (batch, features).
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> state = fnn.kernels.LSTMState(h=jnp.zeros((2, 4)), c=jnp.zeros((2, 4)))
+        >>> x, kernel, recurrent_kernel = jnp.ones((2, 5, 3)), jnp.ones((3, 16)), jnp.zeros((4, 16))
+        >>> outputs, state = fnn.kernels.lstm(x, kernel, recurrent_kernel, initial_state=state)
+    """
 
     h: Array
     c: Array
