@@ -12,6 +12,7 @@ from fnn.layers.dropout import (
     variational_dropout,
 )
 from fnn.layers.elman import rnn
+from fnn.layers.folding import fold_batch_norm
 from fnn.layers.gru import gru
 from fnn.layers.lstm import lstm
 from fnn.layers.norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
@@ -45,6 +46,7 @@ __all__ = [
     "dropout",
     "embedding",
     "flatten",
+    "fold_batch_norm",
     "gaussian_noise",
     "global_avg_pool",
     "global_max_pool",
