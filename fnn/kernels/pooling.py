@@ -11,7 +11,18 @@ import numpy as np
 
 from fnn import checks
 from fnn.kernels.precision import widen
-from fnn.kernels.sliding_windows import Padding, PerAxis, Windows, fitting, pad, pads, per_axis, positions, taps
+from fnn.kernels.sliding_windows import (
+    Padding,
+    PerAxis,
+    Windows,
+    fitting,
+    pad,
+    pads,
+    per_axis,
+    phased_taps,
+    positions,
+    taps,
+)
 from fnn.typing import Array, Shape
 
 __all__ = [
@@ -56,16 +67,51 @@ def max_pool(
 
 @functools.partial(jax.jit, static_argnames=("windows",))
 def _max_pool(x: Array, windows: Windows) -> Array:
-    x = pad(x, windows.padding, -jnp.inf)
+    return _window_maximum(pad(x, windows.padding, -jnp.inf), windows._replace(padding=((0, 0),) * (x.ndim - 2)))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _window_maximum(x: Array, windows: Windows) -> Array:
+    """The maximum of each window, whose derivative is the mean of the tangents of all that are equal to it.
+
+    In milliseconds of one core, gradient inside a scan, 128×28×28×32: 2×2 4.0, by `reduce_window` 41.
+    """
+    return functools.reduce(jnp.maximum, taps(x, windows))
+
+
+@_window_maximum.defjvp
+def _window_maximum_jvp(windows: Windows, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    y, share = _maximum_and_share(x, windows)
     if _tiles(windows):
         blocks, axes = _blocks(x, windows.size)
-        return _maximum(blocks, axes)
-    return _maximum(jnp.stack(list(taps(x, windows))), (0,))
+        here = (blocks == jnp.expand_dims(y, axes)).astype(x.dtype)
+        return y, jnp.sum(here * jnp.expand_dims(share, axes) * _blocks(dx, windows.size)[0], axes)
+    pairs = zip(taps(x, windows), phased_taps(dx, windows), strict=True)
+    return y, functools.reduce(jnp.add, [jnp.where(tap == y, moved, 0) for tap, moved in pairs]) * share
+
+
+def _maximum_and_share(x: Array, windows: Windows) -> tuple[Array, Array]:
+    """The maximum of each window, and 1 over the number of positions equal to it.
+
+    Where windows overlap, one example at a time: a loop writes its results, where XLA would compute them anew for
+    each position that needs them (3×3 by 2: gradient 67 ms).
+    """
+
+    def of(x: Array) -> tuple[Array, Array]:
+        y = _window_maximum(x, windows)
+        count = functools.reduce(jnp.add, [(tap == y).astype(x.dtype) for tap in taps(x, windows)])
+        return y, 1 / jnp.maximum(count, 1)
+
+    if _tiles(windows) or x.shape[0] < 2 or jax.local_device_count() > 1:
+        return of(x)
+    y, share = jax.lax.map(lambda one: of(one[None]), x)
+    return y[:, 0], share[:, 0]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _maximum(x: Array, axes: tuple[int, ...]) -> Array:
-    """max over `axes`, whose derivative is the mean of the tangents of all that are equal to it."""
+    """max over `axes`, with the derivative of `_window_maximum`."""
     return jnp.max(x, axes)
 
 

@@ -118,6 +118,26 @@ def taps(x: Array, windows: Windows) -> Iterator[Array]:
         yield lax.slice(x, (0, *starts, 0), (x.shape[0], *limits, x.shape[-1]), (1, *windows.strides, 1))
 
 
+def phased_taps(x: Array, windows: Windows) -> Iterator[Array]:
+    """`taps`, taken from the phases of the stride, so that their transpose puts no zeros between its terms.
+
+    With stride s, position t of window o is element o + ⌊t d / s⌋ of phase t d mod s.
+    """
+    rank = len(windows.size)
+    counts = windows._replace(padding=((0, 0),) * rank).counts(x.shape[1:-1])
+    strides = windows.strides
+    lengths = [n + (k - 1) * d // s for n, k, d, s in zip(counts, windows.size, windows.dilation, strides, strict=True)]
+    fill = tuple((0, length * s - n) for length, s, n in zip(lengths, strides, x.shape[1:-1], strict=True))
+    split = [part for length, s in zip(lengths, strides, strict=True) for part in (length, s)]
+    phases = pad(x, fill).reshape(x.shape[0], *split, x.shape[-1])
+    phases = jnp.moveaxis(phases, [2 + 2 * axis for axis in range(rank)], range(rank))
+    for position in itertools.product(*map(range, windows.size)):
+        offsets = [divmod(p * d, s) for p, d, s in zip(position, windows.dilation, strides, strict=True)]
+        phase = phases[tuple(r for _, r in offsets)]
+        limits = [q + n for (q, _), n in zip(offsets, counts, strict=True)]
+        yield lax.slice(phase, (0, *(q for q, _ in offsets), 0), (x.shape[0], *limits, x.shape[-1]))
+
+
 def conv_output_size(
     size: PerAxis, window: PerAxis, stride: PerAxis = 1, padding: Padding = "VALID", dilation: PerAxis = 1
 ) -> int | tuple[int, ...]:
