@@ -10,7 +10,7 @@ import pytest
 from jax import lax
 from jax.test_util import check_grads
 
-from fnn.kernels import conv, conv_output_size, conv_transpose, convolution_forms
+from fnn.kernels import conv, conv_output_size, conv_transpose, convolution_forms, max_pool
 
 # rank, spatial, kernel size, stride, padding, dilation, channels, features, groups
 CASES = [
@@ -326,3 +326,27 @@ def test_misuse_of_dtypes_and_of_the_transpose():
         conv(jnp.ones((1, 5, 1)), jnp.ones((3, 1, 1), jnp.bfloat16))
     with pytest.raises(ValueError, match="leave an output"):
         conv_transpose(jnp.ones((1, 2, 1)), jnp.ones((3, 1, 1)), padding=2)
+
+
+def test_sharded_batch(x64):
+    """Under jit nothing but the sum of gradients travels; inside shard_map gradients of what is common are summed."""
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    if len(jax.devices()) < 2:
+        pytest.skip("one device")
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
+    rng = np.random.default_rng(0)
+    x, w = jnp.asarray(rng.normal(size=(4, 8, 8, 18))), jnp.asarray(rng.normal(size=(3, 3, 18, 20)))
+
+    def gradient(w, x):
+        return jax.grad(lambda w: jnp.sum(max_pool(conv(x, w), 3, stride=2) ** 2))(w)
+
+    expected = jax.jit(gradient)(w, x)
+    spread = jax.device_put(x, NamedSharding(mesh, PartitionSpec("batch")))
+    compiled = jax.jit(gradient).lower(w, spread).compile()
+    np.testing.assert_allclose(jax.device_get(compiled(w, spread)), expected, rtol=1e-10)
+    assert not any(word in compiled.as_text() for word in ("all-gather", "all-to-all", "collective-permute"))
+
+    specs = (PartitionSpec(), PartitionSpec("batch"))
+    mapped = jax.jit(jax.shard_map(gradient, mesh=mesh, in_specs=specs, out_specs=PartitionSpec()))
+    np.testing.assert_allclose(jax.device_get(mapped(w, spread)), expected, rtol=1e-10)

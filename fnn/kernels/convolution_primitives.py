@@ -30,24 +30,40 @@ __all__: list[str] = []
 
 def convolve(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
     """Cross-correlation of x (N, *spatial, C) with w (*window, C/groups, F): (N, *windows, F)."""
-    return convolve_p.bind(x, w, windows=windows, groups=groups)
+    return convolve_p.bind(*_alike(x, w), windows=windows, groups=groups)
 
 
 def input_gradient(g: Array, w: Array, windows: Windows, groups: int, spatial: Shape) -> Array:
     """What `convolve` sends back to x: g (N, *windows, F) and w (*window, C/groups, F) to (N, *spatial, C)."""
-    return input_gradient_p.bind(g, w, windows=windows, groups=groups, spatial=spatial)
+    return input_gradient_p.bind(*_alike(g, w), windows=windows, groups=groups, spatial=spatial)
 
 
 def kernel_gradient(x: Array, g: Array, windows: Windows, groups: int) -> Array:
     """What `convolve` sends back to w: x (N, *spatial, C) and g (N, *windows, F) to (*window, C/groups, F)."""
-    return kernel_gradient_p.bind(x, g, windows=windows, groups=groups)
+    return kernel_gradient_p.bind(*_alike(x, g), windows=windows, groups=groups)
+
+
+def _alike(a: Array, b: Array) -> tuple[Array, Array]:
+    """Inside `shard_map`, both varying over the same mesh axes: what was common to all devices sums its gradient."""
+    over_a, over_b = _varying(a), _varying(b)
+    if over_b - over_a:
+        a = jax.lax.pcast(a, tuple(over_b - over_a), to="varying")
+    if over_a - over_b:
+        b = jax.lax.pcast(b, tuple(over_a - over_b), to="varying")
+    return a, b
+
+
+def _varying(a: Array) -> frozenset[str]:
+    """The mesh axes over which the values differ, by the name it has in this jax or had before."""
+    kind = jax.typeof(a)
+    return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else kind.vma
 
 
 def _primitive(name: str, shape: Callable[..., Shape], plain: Callable[..., Array], cpu: Callable[..., Array]) -> Any:
     primitive = Primitive(f"fnn_{name}")
 
     def abstract(a: Any, b: Any, **static: Any) -> Any:
-        return jax.core.ShapedArray(shape(a, b, **static), a.dtype)
+        return a.update(shape=shape(a, b, **static), weak_type=False)
 
     primitive.def_abstract_eval(abstract)
 
