@@ -1,0 +1,95 @@
+"""Initializers without chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+
+from fnn.initializers.drawing import resolved
+from fnn.typing import Array, ArrayLike, DType, Initializer, Key
+
+__all__ = [
+    "constant",
+    "identity",
+    "ones",
+    "zeros",
+]
+
+
+def zeros(key: Key | None, shape: Sequence[int], dtype: DType = float) -> Array:
+    """$w = 0$.
+
+    Args:
+        key: unused.
+        shape: shape of the array.
+        dtype: dtype of the array.
+
+    Example:
+        >>> import fnn
+        >>> fnn.initializers.zeros(None, (2,)).tolist()
+        [0.0, 0.0]
+    """
+    return jnp.zeros(shape, resolved(dtype))
+
+
+def ones(key: Key | None, shape: Sequence[int], dtype: DType = float) -> Array:
+    """$w = 1$.
+
+    Args:
+        key: unused.
+        shape: shape of the array.
+        dtype: dtype of the array.
+
+    Example:
+        >>> import fnn
+        >>> fnn.initializers.ones(None, (2,)).tolist()
+        [1.0, 1.0]
+    """
+    return jnp.ones(shape, resolved(dtype))
+
+
+def constant(value: ArrayLike, dtype: DType = float) -> Initializer:
+    """$w = c$. For biases: kernels that start equal stay equal, and their units never learn different things.
+
+    Args:
+        value: $c$, a number or anything that broadcasts to the shape.
+        dtype: dtype unless the call gives one.
+
+    Example:
+        >>> import fnn
+        >>> fnn.initializers.constant(3)(None, (2,)).tolist()
+        [3.0, 3.0]
+    """
+
+    def init(key: Key | None, shape: Sequence[int], dtype: DType = dtype) -> Array:
+        return jnp.full(shape, value, resolved(dtype))
+
+    return init
+
+
+def identity(gain: ArrayLike = 1.0, dtype: DType = float) -> Initializer:
+    """$W = g I$: the layer starts as the identity; a recurrent kernel keeps its state.
+
+    Args:
+        gain: $g$.
+        dtype: dtype unless the call gives one.
+
+    Returns:
+        An initializer of matrices; one that is not square gets an identity in its corner and zeros beside it.
+
+    Example:
+        >>> import fnn
+        >>> fnn.initializers.identity()(None, (2, 3)).tolist()
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+
+    References:
+        Le, Jaitly and Hinton, A simple way to initialize recurrent networks of rectified linear units, 2015.
+    """
+
+    def init(key: Key | None, shape: Sequence[int], dtype: DType = dtype) -> Array:
+        if len(shape) != 2:
+            raise ValueError(f"identity: expected the shape of a matrix, got {tuple(shape)}")
+        return jnp.asarray(gain, resolved(dtype)) * jnp.eye(shape[0], shape[1], dtype=resolved(dtype))
+
+    return init

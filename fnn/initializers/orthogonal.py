@@ -1,0 +1,115 @@
+"""Initializers that keep lengths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from fnn.initializers.drawing import drawn, resolved
+from fnn.typing import Array, ArrayLike, DType, Initializer, Key
+
+__all__ = [
+    "delta_orthogonal",
+    "orthogonal",
+    "per_gate",
+]
+
+
+def orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType = float) -> Initializer:
+    r"""A random matrix with orthonormal columns (or rows, whichever are fewer), times $s$: $W^\top W = s^2 I$.
+
+    Args:
+        scale: $s$.
+        column_axis: the axis of the outputs; all others together are the inputs.
+        dtype: dtype unless the call gives one.
+
+    Raises:
+        ValueError: for a shape of fewer than two axes.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> w = fnn.initializers.orthogonal()(jax.random.key(0), (3, 3))
+        >>> bool(jnp.allclose(w.T @ w, jnp.eye(3), atol=1e-6))
+        True
+
+    References:
+        Saxe, McClelland and Ganguli, Exact solutions to the nonlinear dynamics of learning, 2014.
+    """
+
+    def init(key: Key, shape: Sequence[int], dtype: DType = dtype) -> Array:
+        if len(shape) < 2:
+            raise ValueError(f"orthogonal: expected a kernel of at least two axes, got shape {tuple(shape)}")
+        dtype = resolved(dtype)
+        columns = shape[column_axis]
+        rest = [size for axis, size in enumerate(shape) if axis != column_axis % len(shape)]
+        rows = math.prod(rest)
+        wide = dtype if dtype == jnp.float64 else jnp.dtype(jnp.float32)
+        q, r = jnp.linalg.qr(drawn(jax.random.normal, key, (max(rows, columns), min(rows, columns)), wide))
+        # The signs of R's diagonal make the result uniform over all such matrices.
+        q = q * jnp.sign(jnp.diag(r))
+        q = (q.T if columns < rows else q).reshape(columns, *rest)
+        return (jnp.asarray(scale, wide) * jnp.moveaxis(q, 0, column_axis)).astype(dtype)
+
+    return init
+
+
+def delta_orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType = float) -> Initializer:
+    """A convolution kernel that is orthogonal at its centre and 0 around it: signals pass without changing length.
+
+    Args:
+        scale: factor of the orthogonal matrix.
+        column_axis: the axis of the outputs.
+        dtype: dtype unless the call gives one.
+
+    Raises:
+        ValueError: for other than 3 to 5 axes, or more input than output channels.
+
+    Example:
+        >>> import jax, fnn
+        >>> w = fnn.initializers.delta_orthogonal()(jax.random.key(0), (3, 3, 2, 4))
+        >>> bool((w[0] == 0).all()), w.shape
+        (True, (3, 3, 2, 4))
+
+    References:
+        Xiao et al., Dynamical isometry and a mean field theory of CNNs, 2018.
+    """
+
+    def init(key: Key, shape: Sequence[int], dtype: DType = dtype) -> Array:
+        if len(shape) not in (3, 4, 5):
+            raise ValueError(
+                f"delta_orthogonal: expected a convolution kernel of 3 to 5 axes, got shape {tuple(shape)}"
+            )
+        if shape[-1] < shape[-2]:
+            raise ValueError(f"delta_orthogonal: expected no more input than output channels, got shape {tuple(shape)}")
+        kernel = orthogonal(scale, column_axis, dtype)(key, tuple(shape[-2:]), dtype)
+        centre = tuple((size - 1) // 2 for size in shape[:-2])
+        return jnp.zeros(shape, resolved(dtype)).at[centre].set(kernel)
+
+    return init
+
+
+def per_gate(initializer: Initializer, gates: int) -> Initializer:
+    """Draw each gate of a recurrent kernel (in, gates·features) on its own: its fans, its orthogonality are right.
+
+    Args:
+        initializer: for one gate, (in, features).
+        gates: number of gates along the last axis: 4 for an LSTM, 3 for a GRU.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> u = fnn.initializers.per_gate(fnn.initializers.orthogonal(), 4)(jax.random.key(0), (3, 12), jnp.float32)
+        >>> bool(jnp.allclose(u[:, 3:6].T @ u[:, 3:6], jnp.eye(3), atol=1e-6))
+        True
+    """
+
+    def init(key: Key, shape: Sequence[int], dtype: DType = float) -> Array:
+        if shape[-1] % gates:
+            raise ValueError(f"per_gate: expected a last axis of {gates} equal gates, got shape {tuple(shape)}")
+        one = (*shape[:-1], shape[-1] // gates)
+        parts = [initializer(k, one, dtype) for k in jax.random.split(key, gates)]
+        return jnp.concatenate(parts, axis=-1)
+
+    return init

@@ -1,0 +1,82 @@
+"""Initializers of a given width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from fnn.initializers.drawing import drawn, resolved
+from fnn.typing import Array, ArrayLike, DType, Initializer, Key
+
+__all__ = [
+    "normal",
+    "truncated_normal",
+    "uniform",
+]
+
+
+def uniform(scale: ArrayLike = 1e-2, dtype: DType = float) -> Initializer:
+    """$w \\sim U[0, s)$.
+
+    Args:
+        scale: $s$.
+        dtype: dtype unless the call gives one.
+
+    Example:
+        >>> import jax, fnn
+        >>> w = fnn.initializers.uniform(5.0)(jax.random.key(0), (100,))
+        >>> bool((w >= 0).all() & (w < 5).all())
+        True
+    """
+
+    def init(key: Key, shape: Sequence[int], dtype: DType = dtype) -> Array:
+        dtype = resolved(dtype)
+        return drawn(jax.random.uniform, key, shape, dtype) * jnp.asarray(scale, dtype)
+
+    return init
+
+
+def normal(stddev: ArrayLike = 1e-2, dtype: DType = float) -> Initializer:
+    """$w \\sim N(0, σ^2)$.
+
+    Args:
+        stddev: $σ$.
+        dtype: dtype unless the call gives one.
+
+    Example:
+        >>> import jax, fnn
+        >>> bool(abs(fnn.initializers.normal(2.0)(jax.random.key(0), (10_000,)).std() - 2) < 0.05)
+        True
+    """
+
+    def init(key: Key, shape: Sequence[int], dtype: DType = dtype) -> Array:
+        dtype = resolved(dtype)
+        return drawn(jax.random.normal, key, shape, dtype) * jnp.asarray(stddev, dtype)
+
+    return init
+
+
+def truncated_normal(
+    stddev: ArrayLike = 1e-2, dtype: DType = float, lower: ArrayLike = -2.0, upper: ArrayLike = 2.0
+) -> Initializer:
+    """$w \\sim N(0, σ^2)$ between `lower` σ and `upper` σ; its standard deviation is smaller than σ.
+
+    Args:
+        stddev: $σ$ before truncation.
+        dtype: dtype unless the call gives one.
+        lower, upper: bounds in units of σ.
+
+    Example:
+        >>> import jax, fnn
+        >>> bool(abs(fnn.initializers.truncated_normal(1.0)(jax.random.key(0), (1000,))).max() <= 2)
+        True
+    """
+
+    def init(key: Key, shape: Sequence[int], dtype: DType = dtype) -> Array:
+        dtype = resolved(dtype)
+        values = drawn(lambda k, s, d: jax.random.truncated_normal(k, lower, upper, s, d), key, shape, dtype)
+        return values * jnp.asarray(stddev, dtype)
+
+    return init
