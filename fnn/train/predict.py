@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layer import Layer
-from fnn.tasks import Task, as_task, weighted_mean
+from fnn.tasks.task import Task, as_task, weighted_mean
 from fnn.train import rows as rows_
 from fnn.train.step import Trained, example_losses
 from fnn.typing import Array, PyTree

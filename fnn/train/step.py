@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fnn.layer import Layer
 from fnn.optim.transform import Transform, apply_updates, chain
-from fnn.tasks import Task, as_task, check_pairing, weighted_mean
+from fnn.tasks.task import Task, as_task, check_pairing, weighted_mean
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
 __all__ = ["TrainState", "TrainStep", "Trained", "train_step"]

@@ -1,0 +1,137 @@
+"""Tasks with classes."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from fnn import checks, losses, metrics
+from fnn.activations import sigmoid, softmax
+from fnn.tasks.targets import classes_of, numbers, require_width
+from fnn.tasks.task import SQUASHING, Metric, Task, after, weighted_mean
+from fnn.typing import Array, ArrayLike
+
+__all__ = [
+    "binary",
+    "multiclass",
+    "multilabel",
+]
+
+
+def binary(*, threshold: float = 0.5) -> Task:
+    """Two classes, one logit: sigmoid output, binary cross-entropy $-y\\log σ(z)-(1-y)\\log(1-σ(z))$.
+
+    Args:
+        threshold: class 1 is predicted where $σ(z) >$ `threshold`.
+
+    Returns:
+        A task whose targets are 0 or 1 (or booleans), shape (batch,), and outputs (batch, 1) or (batch,).
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.tasks.binary().decode(jnp.array([[3.0], [-1.0]])).tolist()
+        [1, 0]
+    """
+    checks.in_range("binary", "threshold", threshold, 0, 1)
+    name = "binary()"
+
+    def logit(outputs: Array) -> Array:
+        if outputs.ndim == 2:
+            require_width(name, outputs, 1)
+        return outputs.reshape(outputs.shape[0])
+
+    def decode(outputs: Array) -> Array:
+        return (sigmoid(logit(outputs)) > threshold).astype(jnp.int32)
+
+    def loss(outputs: Array, targets: Array) -> Array:
+        z = logit(outputs)
+        return losses.sigmoid_binary_cross_entropy(z, targets.astype(z.dtype))
+
+    def probabilities(outputs: Array) -> Array:
+        p = sigmoid(logit(outputs))
+        return jnp.stack([1 - p, p], axis=-1)
+
+    of_classes = {
+        "accuracy": metrics.accuracy,
+        "precision": metrics.precision,
+        "recall": metrics.recall,
+        "f1": metrics.f1,
+    }
+    measures: dict[str, Metric] = {k: after(decode, metric) for k, metric in of_classes.items()}
+    measures["roc_auc"] = after(logit, metrics.roc_auc)
+    return Task(loss, decode, lambda t: classes_of(name, t, 2), measures, probabilities, name, SQUASHING)
+
+
+def multiclass(classes: int, *, label_smoothing: float = 0.0, class_weights: ArrayLike | None = None) -> Task:
+    """One of several classes: softmax output, cross-entropy $-\\log \\mathrm{softmax}(z)_y$.
+
+    Args:
+        classes: number of classes, at least 2.
+        label_smoothing: share of the target spread evenly over all classes.
+        class_weights: weight of the loss per class, shape (classes,).
+
+    Returns:
+        A task whose targets are class numbers 0 … classes-1, shape (batch,), and outputs (batch, classes).
+
+    Raises:
+        ValueError: on targets out of range, naming the row.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> round(float(fnn.tasks.multiclass(3).loss(jnp.zeros((1, 3)), jnp.array([2]))[0]), 3)
+        1.099
+    """
+    checks.integer("multiclass", "classes", classes, 2)
+    checks.in_range("multiclass", "label_smoothing", label_smoothing, 0, 1)
+    name = f"multiclass({classes})"
+
+    def loss(outputs: Array, targets: Array) -> Array:
+        require_width(name, outputs, classes)
+        return losses.softmax_cross_entropy(
+            outputs, targets, label_smoothing=label_smoothing, class_weights=class_weights
+        )
+
+    def decode(outputs: Array) -> Array:
+        return jnp.argmax(outputs, axis=-1).astype(jnp.int32)
+
+    measures = {"accuracy": after(decode, metrics.accuracy)}
+    return Task(loss, decode, lambda t: classes_of(name, t, classes), measures, softmax, name, SQUASHING)
+
+
+def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
+    """Any number of labels at once: one sigmoid and one binary cross-entropy per label, averaged over the labels.
+
+    Args:
+        labels: number of labels.
+        threshold: a label is predicted where its probability exceeds it.
+
+    Returns:
+        A task whose targets are 0 or 1, shape (batch, labels), as are its outputs' shapes.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.tasks.multilabel(2).decode(jnp.array([[1.0, -1.0]])).tolist()
+        [[1, 0]]
+    """
+    checks.integer("multilabel", "labels", labels)
+    checks.in_range("multilabel", "threshold", threshold, 0, 1)
+    name = f"multilabel({labels})"
+
+    def encode(targets: ArrayLike) -> Array:
+        array = numbers(name, targets)
+        if array.ndim != 2 or array.shape[1] != labels:
+            raise ValueError(f"{name}: expected targets of shape (batch, {labels}), got {array.shape}")
+        return classes_of(name, array.reshape(-1), 2).reshape(array.shape)
+
+    def loss(outputs: Array, targets: Array) -> Array:
+        require_width(name, outputs, labels)
+        checks.same_shape(name, "outputs", outputs, "targets", targets)
+        return losses.sigmoid_binary_cross_entropy(outputs, targets.astype(outputs.dtype)).mean(axis=-1)
+
+    def decode(outputs: Array) -> Array:
+        return (sigmoid(outputs) > threshold).astype(jnp.int32)
+
+    def accuracy(outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
+        right = (decode(outputs) == targets).astype(outputs.dtype).mean(axis=-1)
+        return weighted_mean(right, weights)
+
+    return Task(loss, decode, encode, {"accuracy": accuracy}, sigmoid, name, SQUASHING)

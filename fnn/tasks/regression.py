@@ -1,0 +1,137 @@
+"""Tasks with values: means, quantiles, distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+
+from fnn import checks, losses, metrics
+from fnn.tasks.targets import require_width, values_of
+from fnn.tasks.task import SQUASHING, Metric, Task, after, mean_rest, unchanged, weighted_mean
+from fnn.typing import Array
+
+__all__ = [
+    "distribution",
+    "quantile",
+    "regression",
+]
+
+
+def regression(outputs: int = 1, *, loss: Callable[[Array, Array], Array] = losses.mse) -> Task:
+    """Values: identity output, squared error by default.
+
+    Args:
+        outputs: values per example.
+        loss: `loss(predictions, targets)` per example, for instance `fnn.losses.mae` or `fnn.losses.huber_loss`.
+
+    Returns:
+        A task whose targets have shape (batch,) or (batch, outputs) and whose outputs have shape (batch, outputs).
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.tasks.regression().loss(jnp.array([[1.0]]), jnp.array([[3.0]])).tolist()
+        [4.0]
+    """
+    checks.integer("regression", "outputs", outputs)
+    name = f"regression({outputs})"
+
+    def per_example(predictions: Array, targets: Array) -> Array:
+        require_width(name, predictions, outputs)
+        return mean_rest(loss(predictions, targets.astype(predictions.dtype)))
+
+    measures: dict[str, Metric] = {
+        "mse": metrics.mean_squared_error,
+        "rmse": metrics.root_mean_squared_error,
+        "mae": metrics.mean_absolute_error,
+        "r2": metrics.r2_score,
+    }
+    measures = {k: after(unchanged, metric) for k, metric in measures.items()}
+    return Task(per_example, unchanged, lambda t: values_of(name, t, outputs), measures, None, name, SQUASHING)
+
+
+def quantile(levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Task:
+    """Quantiles of one value: pinball loss $\\max(τ(y-q), (τ-1)(y-q))$, averaged over the levels.
+
+    Args:
+        levels: the τ, each in (0, 1), ascending.
+
+    Returns:
+        A task whose targets have shape (batch,) and outputs (batch, levels); `decode` sorts them, so that quantiles
+        never cross. Metric `coverage` is the share of targets between the lowest and the highest.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.tasks.quantile((0.1, 0.9)).decode(jnp.array([[3.0, 1.0]])).tolist()
+        [[1.0, 3.0]]
+    """
+    levels = tuple(levels)
+    for level in levels:
+        checks.in_range("quantile", "levels", level, 0, 1, open="both")
+    if not levels or list(levels) != sorted(set(levels)):
+        raise ValueError(f"quantile: expected ascending levels, got {levels}")
+    name = f"quantile({levels})"
+
+    def loss(outputs: Array, targets: Array) -> Array:
+        require_width(name, outputs, len(levels))
+        return _pinball(outputs, targets.astype(outputs.dtype), levels)
+
+    def decode(outputs: Array) -> Array:
+        return jnp.sort(outputs, axis=-1)
+
+    def coverage(outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
+        q = decode(outputs)
+        inside = (q[:, :1] <= targets) & (targets <= q[:, -1:])
+        return weighted_mean(inside[:, 0].astype(outputs.dtype), weights)
+
+    def pinball(outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
+        return weighted_mean(loss(outputs, targets), weights)
+
+    measures: dict[str, Metric] = {"pinball": pinball, "coverage": coverage}
+    return Task(loss, decode, lambda t: values_of(name, t, 1), measures, None, name, SQUASHING)
+
+
+def _pinball(outputs: Array, targets: Array, levels: tuple[float, ...]) -> Array:
+    return losses.quantile_loss(outputs, targets[:, 0], levels).mean(axis=-1)
+
+
+def distribution(family: str = "gaussian", outputs: int = 1) -> Task:
+    """A distribution of each value: the model gives location and log-scale, the loss is $-\\log p(y)$.
+
+    Args:
+        family: "gaussian" ($\\log σ^2$ second) or "laplace" ($\\log b$ second).
+        outputs: values per example; the model has twice as many outputs, locations first.
+
+    Returns:
+        A task whose targets have shape (batch,) or (batch, outputs); `decode` gives the locations.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.tasks.distribution().decode(jnp.array([[2.0, 0.0]])).tolist()
+        [[2.0]]
+    """
+    checks.one_of("distribution", "family", family, ("gaussian", "laplace"))
+    checks.integer("distribution", "outputs", outputs)
+    name = f"distribution({family!r})"
+
+    def likelihood(prediction: Array, targets: Array) -> Array:
+        location, log_scale = jnp.split(prediction, 2, axis=-1)
+        if family == "gaussian":
+            return losses.gaussian_negative_log_likelihood(location, targets, log_variance=log_scale)
+        return losses.laplace_negative_log_likelihood(location, targets, log_scale=log_scale)
+
+    def loss(prediction: Array, targets: Array) -> Array:
+        require_width(name, prediction, 2 * outputs)
+        return mean_rest(likelihood(prediction, targets.astype(prediction.dtype)))
+
+    def decode(prediction: Array) -> Array:
+        return prediction[:, :outputs]
+
+    def negative_log_likelihood(prediction: Array, targets: Array, *, weights: Array | None = None) -> Array:
+        return weighted_mean(loss(prediction, targets), weights)
+
+    measures: dict[str, Metric] = {
+        "negative_log_likelihood": negative_log_likelihood,
+        "rmse": after(decode, metrics.root_mean_squared_error),
+    }
+    return Task(loss, decode, lambda t: values_of(name, t, outputs), measures, None, name, SQUASHING)
