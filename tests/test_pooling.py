@@ -122,6 +122,8 @@ def test_dtype_is_kept_and_extremes_survive(dtype):
     assert max_pool(x, 2).ravel().tolist() == [x[0, 0, 0], x[0, 0, 0], 1, -np.inf]
     assert max_pool(x, 2).dtype == avg_pool(x, 2).dtype == adaptive_avg_pool(x, 3).dtype == dtype
     np.testing.assert_allclose(lp_pool(x[:, :2], 2, 4).astype(float), 1e4 * 2**0.25, rtol=1e-2)
+    apart = jnp.asarray([1e4, 1e4, 1e-3, 1e-3], dtype).reshape(1, 4, 1)
+    np.testing.assert_allclose(lp_pool(apart, 2, 16)[0, 1].astype(float), 1e-3 * 2 ** (1 / 16), rtol=1e-2)
     many = jnp.ones((1, 6000, 1), dtype)
     np.testing.assert_array_equal(avg_pool(many, 6000), jnp.ones((1, 1, 1), dtype))
     np.testing.assert_array_equal(global_avg_pool(many), jnp.ones((1, 1), dtype))

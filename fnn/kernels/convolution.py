@@ -59,6 +59,7 @@ def conv(
         >>> fnn.kernels.conv(x, kernel, padding="VALID").ravel().tolist()
         [-2.0, -2.0]
     """
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     rank = _check("conv", x, kernel, groups, kernel.shape[-2] * groups if kernel.ndim else 0)
     if kernel.shape[-1] % groups:
         raise ValueError(f"conv: expected features divisible by groups={groups}, got {kernel.shape[-1]}")
@@ -118,6 +119,7 @@ def conv_transpose(
         Dumoulin and Visin, A guide to convolution arithmetic for deep learning, 2016.
     """
     where = "conv_transpose"
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     rank = _check(where, x, kernel, groups, kernel.shape[-2] * groups if kernel.ndim else 0)
     if kernel.shape[-1] % groups:
         raise ValueError(f"{where}: expected features divisible by groups={groups}, got {kernel.shape[-1]}")

@@ -242,11 +242,11 @@ def lp_pool(
 
 @functools.partial(jax.jit, static_argnames=("windows", "p"))
 def _lp_pool(x: Array, windows: Windows, p: float) -> Array:
-    wide = widen(x)
-    # The norm is homogeneous: dividing by the largest value of all changes nothing and cannot overflow.
-    scale = jax.lax.stop_gradient(jnp.max(jnp.abs(wide), initial=0))
+    seen = list(taps(pad(widen(x), windows.padding), windows._replace(padding=((0, 0),) * (x.ndim - 2))))
+    # The norm is homogeneous: dividing a window by its largest value can neither overflow nor lose small ones.
+    scale = jax.lax.stop_gradient(functools.reduce(jnp.maximum, map(jnp.abs, seen)))
     scale = jnp.where((scale > 0) & jnp.isfinite(scale), scale, 1)
-    total = _window_sum(_power(wide / scale, p), windows)
+    total = functools.reduce(jnp.add, [_power(tap / scale, p) for tap in seen])
     some = total > 0
     norm = jnp.where(some, jnp.where(some, total, 1) ** (1 / p), 0)
     return (scale * norm).astype(x.dtype)
