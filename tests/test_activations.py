@@ -131,8 +131,31 @@ def test_nothing_is_nan_at_extreme_inputs(name, dtype):
 
 @pytest.mark.parametrize(
     "name",
-    "relu relu6 sigmoid elu celu selu gelu silu swish mish hard_sigmoid hard_tanh hard_silu hard_swish soft_sign "
-    "log_sigmoid leaky_relu softplus squareplus glu softmax log_softmax identity".split(),
+    [
+        "relu",
+        "relu6",
+        "sigmoid",
+        "elu",
+        "celu",
+        "selu",
+        "gelu",
+        "silu",
+        "swish",
+        "mish",
+        "hard_sigmoid",
+        "hard_tanh",
+        "hard_silu",
+        "hard_swish",
+        "soft_sign",
+        "log_sigmoid",
+        "leaky_relu",
+        "softplus",
+        "squareplus",
+        "glu",
+        "softmax",
+        "log_softmax",
+        "identity",
+    ],
 )
 @given(st.lists(st.floats(-50, 50), min_size=4, max_size=4))
 def test_jax_nn_gives_the_same(name, values):

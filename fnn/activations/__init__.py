@@ -11,7 +11,7 @@ output the task knows: sigmoid for two classes, softmax for several, identity fo
 
 from fnn.activations.gates import gelu, glu, hard_silu, hard_swish, mish, silu, swish
 from fnn.activations.normalized import log_softmax, softmax
-from fnn.activations.rectifiers import celu, elu, leaky_relu, prelu, relu, relu6, rrelu, selu
+from fnn.activations.rectifiers import celu, elu, leaky_relu, prelu, relu, relu6, rrelu, selu  # noqa: F401
 from fnn.activations.sigmoids import (
     hard_sigmoid,
     hard_tanh,
