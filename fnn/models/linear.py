@@ -44,8 +44,8 @@ def least_squares(x: ArrayLike, y: ArrayLike, *, ridge: ArrayLike = 0.0) -> dict
         >>> import jax.numpy as jnp, fnn
         >>> x = jnp.array([[0.0], [1.0], [2.0]])
         >>> params = fnn.models.least_squares(x, 3 * x + 1)
-        >>> params["kernel"].round(3).tolist(), params["bias"].round(3).tolist()
-        ([[3.0]], [1.0])
+        >>> round(float(params["kernel"][0, 0]), 3), round(float(params["bias"][0]), 3)
+        (3.0, 1.0)
 
     References:
         Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2009, §3.2 and §3.4.

@@ -1,5 +1,6 @@
-"""Choosing between models: splits, cross-validation, sweeps and ensembles as compiled programs."""
+"""Choosing between models: splits, and cross-validation as one compiled program."""
 
+from fnn.selection.cross_validation import CrossValidation, cross_validate
 from fnn.selection.splits import (
     Folds,
     bootstrap,
@@ -15,8 +16,10 @@ from fnn.selection.splits import (
 )
 
 __all__ = [
+    "CrossValidation",
     "Folds",
     "bootstrap",
+    "cross_validate",
     "group_k_fold",
     "hold_out",
     "k_fold",

@@ -32,7 +32,7 @@ def available_bytes() -> int:
 
 
 def bytes_per_member(member: Callable[..., Any], first: PyTree, shared: PyTree) -> int:
-    """What one member holds at once, counted on its traced program: the largest step of the loop body and its inputs."""
+    """What one member holds at once, counted on its traced program: the arrays of the widest loop body."""
     jaxpr = jax.make_jaxpr(member)(first, shared)
     return 2 * _live_bytes(jaxpr.jaxpr)
 

@@ -1,0 +1,154 @@
+"""Cross-validation: every member is the run it would be alone, however the members are cut up."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+
+KEY = jax.random.key(0)
+S = fnn.selection
+TASK = fnn.tasks.multiclass(2)
+MODEL = fnn.models.mlp((4,), 2)
+RATES = [0.003, 0.03, 0.1]
+
+
+def data(rows=31):
+    rng = np.random.default_rng(0)
+    y = np.arange(rows) % 2
+    return (rng.normal(size=(rows, 3)) + y[:, None]).astype(np.float32), y
+
+
+def validate(x, y, **options):
+    options = {"epochs": 3, "batch_size": 8, "folds": S.k_fold(len(x), 3, seed=0), "progress": False} | options
+    return S.cross_validate(MODEL, fnn.optim.adam, TASK, (x, y), key=KEY, over={"learning_rate": RATES}, **options)
+
+
+def test_every_member_is_its_solo_run():
+    x, y = data()
+    folds = S.k_fold(31, 3, seed=0)
+    found = validate(x, y, seeds=2)
+    assert found.scores["accuracy"].shape == (3, 3, 2)
+    for setting, fold, seed in ((0, 0, 0), (2, 1, 1), (1, 2, 0)):
+        run = fnn.trainer(MODEL, fnn.optim.adam(RATES[setting]), TASK, epochs=3, batch_size=8)
+        train, valid = (side[fold][side[fold] >= 0] for side in folds)
+        trained, history = run(jax.random.split(KEY, 2)[seed], (x, y), train, validation=valid)
+        np.testing.assert_allclose(
+            found.curves["validation_loss"][setting, fold, seed], history["validation_loss"], rtol=1e-4
+        )
+        alone = fnn.predict(MODEL, trained, x[valid])
+        np.testing.assert_allclose(found.outputs[setting, seed, valid], alone, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", [{"chunk": 4}, {"chunk": 1}, {"together": False}])
+def test_chunks_devices_and_form_change_nothing(how):
+    x, y = data()
+    whole, parts = validate(x, y), validate(x, y, **how)
+    np.testing.assert_allclose(whole.scores["loss"], parts.scores["loss"], rtol=1e-4)
+    np.testing.assert_allclose(whole.outputs, parts.outputs, rtol=1e-3, atol=1e-5)
+    assert parts.finished.all()
+
+
+def test_scaler_is_fitted_on_training_rows_only():
+    """A leaking scaler would see the validation rows: it is watched, and the result is that of scaling by hand."""
+    x, y = data()
+    folds = S.k_fold(31, 3, seed=0)
+    scaler = fnn.data.standard_scaler()
+    found = validate(x * 100 + 7, y, scaler=scaler, folds=folds)
+    train, valid = (side[1][side[1] >= 0] for side in folds)
+    scaled = scaler.transform(scaler.fit((x * 100 + 7)[train]), x * 100 + 7)
+    run = fnn.trainer(MODEL, fnn.optim.adam(RATES[1]), TASK, epochs=3, batch_size=8)
+    _, history = run(jax.random.split(KEY, 1)[0], (scaled, y), train, validation=valid)
+    np.testing.assert_allclose(found.curves["validation_loss"][1, 1, 0], history["validation_loss"], rtol=1e-3)
+
+
+def test_every_row_is_predicted_by_a_model_that_did_not_see_it():
+    x, y = data()
+    found = validate(x, y, folds=S.leave_one_out(31), epochs=1)
+    assert found.outputs.shape == (3, 1, 31, 2)
+    assert np.isfinite(found.outputs).all()
+    held = S.hold_out(31, 0.2)
+    part = validate(x, y, folds=held, epochs=1).outputs
+    np.testing.assert_array_equal(np.isfinite(part[0, 0, :, 0]), np.isin(np.arange(31), held.valid[0]))
+
+
+def test_early_stopping_members_stop_on_their_own():
+    x, y = data()
+    rule = fnn.early_stopping("validation_loss", patience=1)
+    found = validate(x, y, early_stopping=rule, epochs=12)
+    run = fnn.trainer(MODEL, fnn.optim.adam(RATES[2]), TASK, epochs=12, batch_size=8, early_stopping=rule)
+    train, valid = (side[0][side[0] >= 0] for side in S.k_fold(31, 3, seed=0))
+    _, history = run(jax.random.split(KEY, 1)[0], (x, y), train, validation=valid)
+    best = int(history["best_epoch"])
+    np.testing.assert_allclose(found.scores["loss"][2, 0, 0], history["validation_loss"][best], rtol=1e-4)
+
+
+def test_a_member_that_diverges_leaves_the_others_unharmed():
+    x, y = data()
+    given = (fnn.dense(1), fnn.optim.sgd, fnn.tasks.regression(), (x, y.astype(np.float32)))
+    options = dict(key=KEY, folds=3, epochs=3, batch_size=8, progress=False)
+    found = S.cross_validate(*given, over={"learning_rate": [0.01, 1e30]}, **options)
+    assert found.diverged[1].all()
+    assert not found.diverged[0].any()
+    assert np.isnan(found.scores["mse"][1]).all()
+    assert np.isfinite(found.scores["mse"][0]).all()
+    alone = S.cross_validate(*given, over={"learning_rate": [0.01]}, **options)
+    np.testing.assert_allclose(found.scores["mse"][0], alone.scores["mse"][0], rtol=1e-5)
+
+
+def test_table_mean_and_best():
+    x, y = data()
+    found = validate(x, y)
+    lines = str(found).splitlines()
+    assert len(lines) == 4
+    assert "learning_rate" in lines[0]
+    scores = found.scores["accuracy"].mean(axis=2)
+    np.testing.assert_allclose(found.mean("accuracy"), scores.mean(axis=1))
+    np.testing.assert_allclose(found.standard_error("accuracy"), scores.std(axis=1, ddof=1) / np.sqrt(3))
+    assert found.best("accuracy") == found.settings[int(scores.mean(axis=1).argmax())]
+    with pytest.raises(ValueError, match="expected a metric among"):
+        found.mean("f2")
+
+
+def test_scikit_learn_splitters_and_models_of_settings():
+    model_selection = pytest.importorskip("sklearn.model_selection")
+    x, y = data()
+    found = S.cross_validate(
+        lambda rate: fnn.models.mlp((4,), 2, dropout=rate),
+        fnn.optim.sgd(0.1),
+        TASK,
+        (x, y),
+        key=KEY,
+        folds=model_selection.StratifiedKFold(3),
+        over={"rate": [0.0, 0.5]},
+        epochs=2,
+        batch_size=8,
+        progress=False,
+    )
+    assert found.scores["accuracy"].shape == (2, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"folds": 40}, "fewer than 40 folds|at most"),
+        ({"folds": S.k_fold(99, 3)}, "name row 98 of 31"),
+    ],
+)
+def test_misuse(options, message):
+    with pytest.raises(ValueError, match=message):
+        validate(*data(), **options)
+
+
+def test_a_setting_nobody_takes_is_named():
+    x, y = data()
+    with pytest.raises(ValueError, match="neither model nor optimizer takes 'width'"):
+        S.cross_validate(MODEL, fnn.optim.adam(0.1), TASK, (x, y), key=KEY, over={"width": [1]}, epochs=1)
+
+
+def test_a_class_without_training_rows_is_said():
+    x, y = data(30)
+    y = np.sort(y)
+    with pytest.warns(UserWarning, match="fold 0 has no training row of class"):
+        validate(x, jnp.asarray(y), folds=S.k_fold(30, 2), epochs=1)
