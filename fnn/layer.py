@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, ParamSpec, Protocol
 
@@ -182,7 +182,8 @@ def _split(key: Key | None, count: int) -> Any:
 def serial(*layers: Layer | Callable[[Any], Any]) -> Layer:
     """Layers one after another: $y = f_n(… f_2(f_1(x)))$.
 
-    `params` and `state` are tuples with one entry per layer. Layer i gets the key `split(key, n)[i]`.
+    `params` and `state` are tuples with one entry per layer; `state` is () if no layer keeps any. Layer i gets the key
+    `split(key, n)[i]`.
 
     Args:
         *layers: layers, or bare functions of arrays (`fnn.relu`).
@@ -209,20 +210,34 @@ def serial(*layers: Layer | Callable[[Any], Any]) -> Layer:
                 params, state = layer.init(keys[place], x)
                 built.append((params, state))
                 x = output_shape(layer, params, state, x)
-        return tuple(p for p, _ in built), tuple(s for _, s in built)
+        return tuple(p for p, _ in built), joined([s for _, s in built])
 
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
         _same_length("serial", parts, params)
         states, keys = [], _split(key, len(parts))
-        for place, (layer, p, s) in enumerate(zip(parts, params, state, strict=True)):
+        for place, (layer, p, s) in enumerate(zip(parts, params, states_of(parts, state), strict=True)):
             with _located(place, layer, x):
                 x, s = layer.apply(p, s, x, key=keys[place], train=train)
             states.append(s)
-        return x, tuple(states)
+        return x, joined(states)
 
     return Layer(init, apply, f"serial({len(parts)} layers)", parts, lambda new: serial(*new))
+
+
+def joined(states: Sequence[PyTree]) -> PyTree:
+    """The states of the parts; () where no part keeps any, because every call from Python pays for every node."""
+    return () if all(_is_empty(state) for state in states) else tuple(states)
+
+
+def _is_empty(state: PyTree) -> bool:
+    return isinstance(state, tuple) and not state
+
+
+def states_of(parts: tuple[Layer, ...], state: PyTree) -> PyTree:
+    """One state for every part of a combination."""
+    return ((),) * len(parts) if _is_empty(state) else state
 
 
 def _same_length(where: str, parts: tuple[Layer, ...], params: PyTree) -> None:
@@ -261,20 +276,20 @@ def parallel(*branches: Layer | Callable[[Any], Any], merge: Callable[[tuple[Any
                 outputs.append(output_shape(layer, params, state, x))
         if merge is not None:
             jax.eval_shape(merge, tuple(outputs))
-        return tuple(p for p, _ in built), tuple(s for _, s in built)
+        return tuple(p for p, _ in built), joined([s for _, s in built])
 
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
         _same_length("parallel", parts, params)
         outputs, states, keys = [], [], _split(key, len(parts))
-        for place, (layer, p, s) in enumerate(zip(parts, params, state, strict=True)):
+        for place, (layer, p, s) in enumerate(zip(parts, params, states_of(parts, state), strict=True)):
             with _located(place, layer, x):
                 y, s = layer.apply(p, s, x, key=keys[place], train=train)
             outputs.append(y)
             states.append(s)
         y = tuple(outputs)
-        return (y if merge is None else merge(y)), tuple(states)
+        return (y if merge is None else merge(y)), joined(states)
 
     return Layer(init, apply, f"parallel({len(parts)} branches)", parts, lambda new: parallel(*new, merge=merge))
 

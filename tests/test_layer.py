@@ -18,12 +18,21 @@ def run(model, x=X, **options):
 def test_serial_is_composition():
     model = fnn.serial(fnn.dense(3), jnp.tanh, fnn.dense(2))
     params, state = model.init(KEY, X)
-    assert len(params) == len(state) == 3
-    assert params[1] == ()
+    assert len(params) == 3
+    assert params[1] == state == ()
     hidden = jnp.tanh(X @ params[0]["kernel"] + params[0]["bias"])
     np.testing.assert_allclose(
         model.apply(params, state, X)[0], hidden @ params[2]["kernel"] + params[2]["bias"], rtol=1e-5, atol=1e-6
     )
+
+
+def test_states_stand_in_the_place_of_their_layers():
+    model = fnn.serial(fnn.dense(3), fnn.serial(jnp.tanh, fnn.batch_norm()), fnn.parallel(jnp.tanh, jnp.sin))
+    params, state = model.init(KEY, X)
+    assert state[0] == state[2] == state[1][0] == ()
+    assert sorted(state[1][1]) == ["mean", "var"]
+    _, new = model.apply(params, state, X, train=True)
+    assert jax.tree.structure(new) == jax.tree.structure(state)
 
 
 def test_serial_of_nothing_is_the_identity():

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.kernels import wide_dtype
-from fnn.layer import Layer, as_layer, stateless
+from fnn.layer import Layer, as_layer, joined, stateless, states_of
 from fnn.typing import Array, PyTree
 
 __all__ = ["fold_batch_norm"]
@@ -43,7 +43,9 @@ def fold_batch_norm(model: Layer, params: PyTree, state: PyTree) -> tuple[Layer,
     """
     if model.rebuild is None or not isinstance(params, tuple) or len(params) != len(model.parts):
         return model, params, state
-    folded = [fold_batch_norm(*inside) for inside in zip(model.parts, params, state, strict=True)]
+    folded = [
+        fold_batch_norm(*inside) for inside in zip(model.parts, params, states_of(model.parts, state), strict=True)
+    ]
     # A model named by its own constructor is rebuilt by the combinator it is made of.
     if model.rebuild(model.parts).name.startswith("serial"):
         for place in range(len(folded) - 1):
@@ -51,7 +53,7 @@ def fold_batch_norm(model: Layer, params: PyTree, state: PyTree) -> tuple[Layer,
             if _folds(layer, norm):
                 folded[place : place + 2] = _fold(layer, norm)
     layers, new_params, new_state = zip(*folded, strict=True) if folded else ((), (), ())
-    return model.rebuild(layers)._replace(name=model.name), new_params, new_state
+    return model.rebuild(layers)._replace(name=model.name), new_params, joined(new_state)
 
 
 Trained = tuple[Layer, PyTree, PyTree]
