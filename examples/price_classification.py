@@ -1,6 +1,6 @@
 """Mobile-phone price class from 20 features (2,000 rows, 4 classes): a base network, then five tunings.
 
-Claim: from chance to at least 93 % test accuracy; every row of the table is one change added to the row before.
+Claim: from 50 % to 96 % test accuracy (means of 5 seeds; chance is 25 %); each row adds one change to the row before.
 Run:   python examples/price_classification.py --csv train.csv
        (the columns of the "mobile price classification" data, `price_range` last)
 """

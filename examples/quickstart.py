@@ -1,6 +1,6 @@
 """Handwritten digits: a small network learns 1,437 images and reads the other 360.
 
-Claim: test accuracy at least 97 % (measured: see the last line printed; seconds on two cores).
+Claim: test accuracy at least 97 %; 98.1 % measured (one run, key 0), 8 s on two busy cores, compilation included.
 Run:   python examples/quickstart.py [--plot curves.png]
 """
 
