@@ -41,10 +41,12 @@ def test_every_member_is_its_solo_run():
         np.testing.assert_allclose(found.outputs[setting, seed, valid], alone, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("how", [{"chunk": 4}, {"chunk": 1}, {"together": False}])
+@pytest.mark.parametrize("how", [{"chunk": 4}, {"chunk": 1}, {"together": False}, {"mesh": "one device"}])
 def test_chunks_devices_and_form_change_nothing(how):
     x, y = data()
-    whole, parts = validate(x, y), validate(x, y, **how)
+    if "mesh" in how:
+        how = {"mesh": fnn.devices.data_mesh(jax.devices()[:1])}
+    whole, parts = validate(x, y), validate(x, y, **how)  # by default over all devices
     np.testing.assert_allclose(whole.scores["loss"], parts.scores["loss"], rtol=1e-4)
     np.testing.assert_allclose(whole.outputs, parts.outputs, rtol=1e-3, atol=1e-5)
     assert parts.finished.all()
@@ -88,10 +90,17 @@ def test_a_member_that_diverges_leaves_the_others_unharmed():
     x, y = data()
     given = (fnn.dense(1), fnn.optim.sgd, fnn.tasks.regression(), (x, y.astype(np.float32)))
     options = dict(key=KEY, folds=3, epochs=3, batch_size=8, progress=False)
-    found = S.cross_validate(*given, over={"learning_rate": [0.01, 1e30]}, **options)
+    with pytest.warns(RuntimeWarning, match=r"3 of 6 runs diverged.*1e\+30.*fold 0, seed 0"):
+        found = S.cross_validate(*given, over={"learning_rate": [0.01, 1e30]}, **options)
     assert found.diverged[1].all()
     assert not found.diverged[0].any()
     assert np.isnan(found.scores["mse"][1]).all()
+    assert np.isnan(found.outputs[1]).all()
+    assert np.isfinite(found.outputs[0]).all()
+    with pytest.warns(RuntimeWarning, match="3 of 3"):
+        lost = S.cross_validate(*given, over={"learning_rate": [1e30]}, **options)
+    with pytest.raises(ValueError, match="no setting has a finite mse"):
+        lost.best("mse", "min")
     assert np.isfinite(found.scores["mse"][0]).all()
     alone = S.cross_validate(*given, over={"learning_rate": [0.01]}, **options)
     np.testing.assert_allclose(found.scores["mse"][0], alone.scores["mse"][0], rtol=1e-5)
@@ -127,6 +136,9 @@ def test_scikit_learn_splitters_and_models_of_settings():
         progress=False,
     )
     assert found.scores["accuracy"].shape == (2, 3, 1)
+    groups = np.arange(31) // 4
+    grouped = validate(x, y, folds=model_selection.GroupKFold(3), groups=groups, epochs=1)
+    assert np.isfinite(grouped.outputs).all()
 
 
 @pytest.mark.parametrize(
@@ -134,6 +146,8 @@ def test_scikit_learn_splitters_and_models_of_settings():
     [
         ({"folds": 40}, "fewer than 40 folds|at most"),
         ({"folds": S.k_fold(99, 3)}, "name row 98 of 31"),
+        ({"folds": S.group_k_fold(np.arange(20) % 4, 2)}, "11 of 31 rows stand in no fold, row 20 first"),
+        ({"batch_size": 32}, "cross_validate: expected batch_size <= 21"),
     ],
 )
 def test_misuse(options, message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -56,12 +57,14 @@ class CrossValidation(NamedTuple):
         folds = self._per_fold(metric)
         count = np.maximum(np.isfinite(folds).sum(axis=1), 1)
         spread = np.sqrt(_nan_mean((folds - _nan_mean(folds, axis=1)[:, None]) ** 2, axis=1))
-        return spread / np.sqrt(np.maximum(count - 1, 1))
+        return spread / np.where(count > 1, np.sqrt(np.maximum(count - 1, 1)), np.nan)
 
     def best(self, metric: str, mode: str = "max") -> dict[str, Any]:
         """The setting with the largest (or smallest) mean score."""
         checks.one_of("best", "mode", mode, ("max", "min"))
         means = self.mean(metric)
+        if not np.isfinite(means).any():
+            raise ValueError(f"best: no setting has a finite {metric}; every run diverged or none was reached")
         return self.settings[int(np.nanargmax(means) if mode == "max" else np.nanargmin(means))]
 
     def _per_fold(self, metric: str) -> np.ndarray:
@@ -115,15 +118,21 @@ def _settings(over: Mapping[str, Sequence[Any]] | None, *makers: Any) -> tuple[d
     return tuple(dict(zip(over, chosen, strict=True)) for chosen in itertools.product(*over.values()))
 
 
-def _folds(folds: Any, data: tuple[Any, Array, Any]) -> Folds:
+def _folds(folds: Any, data: tuple[Any, Array, Any], groups: Any) -> Folds:
     x, targets, _ = data
     if isinstance(folds, Folds):
         top = max(int(folds.train.max()), int(folds.valid.max()))
         if top >= rows_.count(x):
             raise ValueError(f"cross_validate: the folds name row {top} of {rows_.count(x)} rows")
+        unused = np.setdiff1d(np.arange(rows_.count(x)), np.concatenate([folds.train.ravel(), folds.valid.ravel()]))
+        if len(unused):
+            raise ValueError(
+                f"cross_validate: {len(unused)} of {rows_.count(x)} rows stand in no fold, row {unused[0]} first; "
+                "make the folds for this data set, or leave these rows out of it"
+            )
         return folds
     if hasattr(folds, "split"):
-        return splits.using(folds, np.zeros((rows_.count(x), 1)), np.asarray(targets))
+        return splits.using(folds, np.zeros((rows_.count(x), 1)), np.asarray(targets), groups)
     if targets.ndim == 1 and jnp.issubdtype(targets.dtype, jnp.integer):
         return splits.stratified_k_fold(np.asarray(targets), folds, seed=0)
     return splits.k_fold(rows_.count(x), folds, seed=0)
@@ -142,6 +151,7 @@ def cross_validate(
     epochs: int,
     batch_size: int | None = 32,
     scaler: Any = None,
+    groups: Any = None,
     early_stopping: EarlyStopping | None = None,
     penalty: Callable[[PyTree], Any] | None = None,
     together: bool | None = None,
@@ -157,11 +167,13 @@ def cross_validate(
         task: a task, or a bare loss function.
         data: `(x, targets)` or `(x, targets, weights)`.
         key: random key; seed s trains from `split(key, seeds)[s]` in every fold and setting.
-        folds: a number (stratified for classes), `Folds`, or any scikit-learn splitter.
+        folds: a number (stratified for classes), `Folds`, or any scikit-learn splitter; every row must stand in one
+            of them.
         seeds: trainings per fold and setting.
         over: name -> numbers to try; every combination is one setting.
         epochs, batch_size, early_stopping, penalty: as for `trainer`; the validation rows are the fold's.
         scaler: for instance `fnn.data.standard_scaler()`; fitted on each fold's training rows only.
+        groups: (rows,), for scikit-learn splitters that keep groups together.
         together: run the members of a chunk as one batched program or one after another in it; by default batched
             unless the model convolves, because a batched convolution is a grouped one.
         chunk: members per call; by default as many as fit into a quarter of the memory.
@@ -190,7 +202,8 @@ def cross_validate(
     settings = _settings(over, model, optimizer)
     checked = rows_.checked_data("cross_validate", data, task)
     rows_.checked_classes("cross_validate", checked[1])
-    split = _folds(folds, checked)
+    split = _folds(folds, checked, groups)
+    rows_.checked_batch_size("cross_validate", batch_size, split.train.shape[1])
     _warn_of_missing_classes(split, checked[1])
     keys = jax.random.split(rows_.checked_key("cross_validate", key), checks.integer("cross_validate", "seeds", seeds))
 
@@ -217,7 +230,7 @@ def cross_validate(
 
     shape = (len(settings), len(split.train), seeds)
     setting, fold, seed = (jnp.asarray(part.ravel()) for part in np.indices(shape))
-    values = {name: jnp.asarray([s[name] for s in settings], jnp.float32)[setting] for name in settings[0]}
+    values = {name: jnp.asarray([s[name] for s in settings], float)[setting] for name in settings[0]}
     if together is None:
         probe = _built("a layer", model, Layer, {name: column[0] for name, column in values.items()})
         together = not convolves(probe)
@@ -233,8 +246,6 @@ def _warn_of_missing_classes(split: Folds, targets: Array) -> None:
     """A class that a fold never trains on cannot be learned there."""
     if targets.ndim != 1 or not jnp.issubdtype(targets.dtype, jnp.integer):
         return
-    import warnings
-
     host = np.asarray(targets)
     every = set(host.tolist())
     missing = {
@@ -249,6 +260,17 @@ def _warn_of_missing_classes(split: Folds, targets: Array) -> None:
             "write fnn.selection.stratified_k_fold",
             UserWarning,
             stacklevel=3,
+        )
+
+
+def _name_diverged(settings: tuple[dict[str, Any], ...], diverged: np.ndarray) -> None:
+    if diverged.any():
+        setting, fold, seed = np.argwhere(diverged)[0]
+        warnings.warn(
+            f"cross_validate: {diverged.sum()} of {diverged.size} runs diverged and count as NaN, first the one of "
+            f"{settings[setting] or 'the only setting'}, fold {fold}, seed {seed}; see .diverged",
+            RuntimeWarning,
+            stacklevel=4,
         )
 
 
@@ -271,7 +293,9 @@ def _gathered(
         for name, values in curves.items()
         if name.startswith("validation_")
     }
+    _name_diverged(settings, diverged)
     outputs = outputs.reshape(*shape, *outputs.shape[1:])
+    outputs = np.where(diverged.reshape(*shape, *[1] * (outputs.ndim - 3)), np.nan, outputs)
     total = np.zeros((shape[0], shape[2], rows, *outputs.shape[4:]))
     times = np.zeros(rows)
     for fold, valid in enumerate(split.valid):
