@@ -1,0 +1,82 @@
+"""Figures of a training run: learning curves, confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fnn.plot.canvas import figure as blank
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["confusion_matrix", "learning_curves"]
+
+
+def learning_curves(history: Mapping[str, Any]) -> Figure:
+    """Training and validation loss by epoch, and one panel per further metric of the history.
+
+    Args:
+        history: as returned by a `trainer` run or `fit`; entries that are not series over epochs are left out.
+
+    Returns:
+        A matplotlib figure; `figure.savefig("curves.png")`.
+
+    Raises:
+        ValueError: if the history holds no series.
+
+    Example:
+        >>> import fnn.plot
+        >>> figure = fnn.plot.learning_curves({"loss": [2.0, 1.0], "validation_accuracy": [0.5, 0.9]})
+        >>> [axes.get_ylabel() for axes in figure.axes]
+        ['loss', 'accuracy']
+    """
+    series = {name: np.asarray(values) for name, values in history.items() if np.ndim(values) == 1 and len(values)}
+    if not series:
+        raise ValueError(f"learning_curves: expected series over epochs, got {', '.join(history) or 'nothing'}")
+    metrics = list(dict.fromkeys(name.removeprefix("validation_") for name in series))
+    figure = blank(4.5 * len(metrics), 3.5)
+    for axes, metric in zip(np.atleast_1d(figure.subplots(1, len(metrics))), metrics, strict=True):
+        for name, label in ((metric, "training"), (f"validation_{metric}", "validation")):
+            if name in series:
+                axes.plot(1 + np.arange(len(series[name])), series[name], label=label)
+        axes.set(xlabel="epoch", ylabel=metric)
+        axes.legend()
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def confusion_matrix(matrix: Any, labels: Sequence[str] | None = None) -> Figure:
+    """A confusion matrix with its counts: rows are true classes, columns predicted ones.
+
+    Args:
+        matrix: (classes, classes) counts, from `fnn.metrics.confusion_matrix`.
+        labels: names of the classes; their numbers by default.
+
+    Returns:
+        A matplotlib figure.
+
+    Example:
+        >>> import fnn.plot
+        >>> fnn.plot.confusion_matrix([[5, 1], [0, 4]]).axes[0].get_ylabel()
+        'true class'
+    """
+    counts = np.asarray(matrix)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
+        raise ValueError(f"confusion_matrix: expected shape (classes, classes), got {counts.shape}")
+    names = [str(k) for k in range(len(counts))] if labels is None else list(labels)
+    side = max(3.0, 0.45 * len(counts) + 1.5)
+    figure = blank(side, side)
+    axes = figure.subplots()
+    # Shares of the true class: a rare class is as visible as a frequent one.
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        shade = "white" if shares[row, column] > 0.6 else "black"
+        axes.text(column, row, f"{count:g}", ha="center", va="center", color=shade, fontsize=8)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names)
+    return figure
