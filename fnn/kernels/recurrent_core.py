@@ -44,7 +44,7 @@ class Core(NamedTuple):
 
     - `step(recurrent, projected, carry) -> (carry, saved)`: one step.
     - `enter(projected, recurrent, saved, before) -> entering`: the part of the tangent that does not pass through the
-      carry, for several steps at once (rows are steps x batch); `projected` and `recurrent` are tangents here.
+      carry, for several steps at once; `projected` and `recurrent` are tangents here.
     - `tangent(recurrent, saved, before, after, entering, carry) -> carry`: the derivative of `step`, linear in the last
       two arguments; `recurrent` is transposed here.
     """
@@ -67,19 +67,30 @@ def sigmoid(z: Array) -> Array:
     return 0.5 * jnp.tanh(0.5 * z) + 0.5
 
 
-def product(rows: Array, weights: Array) -> Array:
-    """`rows @ weights` in the narrower of the two dtypes, summed in the wide one."""
-    return lax.dot(rows.astype(weights.dtype), weights, preferred_element_type=wide_dtype(weights))
+def _rows(tree: PyTree) -> PyTree:
+    """Steps and batch merged into one axis: XLA then transposes the smaller factor of a weight gradient.
+
+    Over several devices they stay apart, because a batch that is split would be gathered on every device for it.
+    """
+    if jax.device_count() > 1:
+        return tree
+    return jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), tree)
 
 
-def product_transposed(rows: Array, weights: Array) -> Array:
-    """`rows @ weights.T`, whose transpose is the plain `rows @ weights`."""
-    return lax.dot_general(rows, weights, (((1,), (1,)), ((), ())))
+def product(a: Array, weights: Array) -> Array:
+    """`a @ weights` in the narrower of the two dtypes, summed in the wide one."""
+    last = (((a.ndim - 1,), (0,)), ((), ()))
+    return lax.dot_general(a.astype(weights.dtype), weights, last, preferred_element_type=wide_dtype(weights))
 
 
-def product_of_tangent(rows: Array, weights: Array) -> Array:
-    """`rows @ weights` for tangent weights: their gradient `rows.T @ …` becomes a product of two row-major arrays."""
-    return lax.dot_general(lax.optimization_barrier(rows.T), weights, (((0,), (0,)), ((), ())))
+def product_transposed(a: Array, weights: Array) -> Array:
+    """`a @ weights.T`, whose transpose is the plain `a @ weights`."""
+    return lax.dot_general(a, weights, (((a.ndim - 1,), (1,)), ((), ())))
+
+
+def product_of_tangent(a: Array, weights: Array) -> Array:
+    """`a @ weights` for tangent weights: their gradient `a.T @ …` becomes a product of two row-major arrays."""
+    return lax.dot_general(lax.optimization_barrier(jnp.moveaxis(a, -1, 0)), weights, (((0,), (0,)), ((), ())))
 
 
 def chunk_size(time: int, batch: int) -> int:
@@ -135,8 +146,7 @@ def _forward(
 
     def chunk(carry: Carry, inputs: tuple[Array, Array | None]) -> tuple[Carry, PyTree]:
         x, valid = inputs
-        projected = product(x.reshape(-1, x.shape[-1]), kernel) + bias
-        projected = projected.reshape(*x.shape[:2], -1)
+        projected = (product(_rows(x), kernel) + bias).reshape(*x.shape[:2], -1)
         new, ys = lax.scan(step, carry, (projected, valid), reverse=plan.reverse, unroll=plan.unroll)
         return new, (*ys, carry) if save else ys
 
@@ -179,11 +189,10 @@ def _run_jvp(core: Core, plan: Plan, primals: tuple[Any, ...], tangents: tuple[A
         x, dx, valid, (saved, after, entry) = inputs
         x, dx, saved, after = _cast((x, dx, saved, after), dtype)
         before = tuple(_shifted(e, a, plan.reverse) for e, a in zip(entry, after, strict=True))
-        rows = functools.partial(jax.tree.map, lambda a: a.reshape(-1, a.shape[-1]))
-        projected = product_of_tangent(rows(x), d_kernel) + d_bias
+        projected = product_of_tangent(_rows(x), d_kernel) + d_bias
         if dx is not None:
-            projected += product_transposed(rows(dx), kernel_t)
-        entering = core.enter(projected, d_recurrent, rows(saved), rows(before))
+            projected += product_transposed(_rows(dx), kernel_t)
+        entering = core.enter(projected, d_recurrent, _rows(saved), _rows(before))
         entering = jax.tree.map(lambda a: a.reshape(*x.shape[:2], -1), entering)
         body = jax.checkpoint(step, prevent_cse=False)
         return lax.scan(
