@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 import fnn
+from fnn.kernels.recurrent_core import recur
 
 KEY = jax.random.key(0)
 IMAGES, SEQUENCES = (4, 8, 8, 3), (4, 6, 3)
@@ -47,7 +48,7 @@ def test_recurrent_products_of_one_device(monkeypatch, layer):
     params, state = layer.init(KEY, x)
 
     def values():
-        jax.clear_caches()
+        recur.clear_cache()
         return jax.value_and_grad(lambda p: (layer.apply(p, state, x)[0] ** 2).sum())(params)
 
     several = values()
