@@ -11,6 +11,7 @@ from jax import lax
 from jax.test_util import check_grads
 
 from fnn.kernels import conv, conv_output_size, conv_transpose, convolution_forms, max_pool
+from fnn.kernels.sliding_windows import Windows
 
 # rank, spatial, kernel size, stride, padding, dilation, channels, features, groups
 CASES = [
@@ -236,6 +237,30 @@ def test_parts_and_forms_agree(monkeypatch, x64):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), ours, theirs)
 
 
+@pytest.mark.parametrize("patch_bytes", [1, 40_000, 2**30])
+@pytest.mark.parametrize(
+    ("shape", "windows", "groups"),
+    [
+        ((5, 6, 7, 6), Windows((3, 2), (1, 1), ((1, 1), (0, 1)), (1, 1)), 1),
+        ((5, 9, 8, 8), Windows((3, 3), (2, 1), ((1, 0), (2, 2)), (1, 2)), 1),
+        ((5, 6, 7, 12), Windows((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)), 2),
+        ((5, 20, 6), Windows((4,), (2,), ((1, 2),), (1,)), 1),
+        ((5, 4, 5, 4, 6), Windows((2, 2, 3), (1, 1, 1), ((0, 0), (1, 0), (1, 1)), (1, 1, 1)), 1),
+    ],
+    ids=["plain", "strides", "groups", "one axis", "three axes"],
+)
+def test_kernel_gradient_over_patches(monkeypatch, x64, shape, windows, groups, patch_bytes):
+    """What one device computes: all examples at once, some at a time with a rest, one at a time."""
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(convolution_forms, "PATCH_BYTES", patch_bytes)
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=shape), jnp.zeros((*windows.size, shape[-1] // groups, 10))
+    y, back = jax.vjp(lambda w: convolution_forms.xla(x, w, windows, groups), w)
+    g = rng.normal(size=y.shape)
+    ours = convolution_forms.kernel_gradient(x, g, windows=windows, groups=groups)
+    np.testing.assert_allclose(ours, back(g)[0], atol=1e-10)
+
+
 def test_depthwise_by_example(monkeypatch, x64):
     """On one device the batch of a depthwise convolution is a loop."""
     monkeypatch.setattr(convolution_forms, "_by_example", lambda batch: True)
@@ -255,7 +280,7 @@ def test_depthwise_by_example(monkeypatch, x64):
 def test_parts_divide_the_batch_and_leave_sharded_ones_whole(monkeypatch):
     monkeypatch.setattr(convolution_forms.os, "cpu_count", lambda: 2)
     assert convolution_forms._parts(128, 1e9) == 1  # the tests run on two devices
-    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
     assert convolution_forms._parts(128, 1e9) == 4
     assert convolution_forms._parts(6, 1e9) == 3
     assert convolution_forms._parts(7, 1e9) == 1

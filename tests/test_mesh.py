@@ -52,5 +52,5 @@ def test_recurrent_products_of_one_device(monkeypatch, layer):
         return jax.value_and_grad(lambda p: (layer.apply(p, state, x)[0] ** 2).sum())(params)
 
     several = values()
-    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), several, values())

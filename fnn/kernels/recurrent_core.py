@@ -72,7 +72,7 @@ def _rows(tree: PyTree) -> PyTree:
 
     Over several devices they stay apart, because a batch that is split would be gathered on every device for it.
     """
-    if jax.local_device_count() > 1:
+    if jax.device_count() > 1:
         return tree
     return jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), tree)
 
