@@ -13,7 +13,21 @@ from benchmarks import machine, report
 from benchmarks.contender import load
 from benchmarks.harness import Options, participants, run
 
-WORKLOADS = ("peaks", "optimizers", "mlp_run", "startup", "overhead", "cnn", "lstm", "nonfinite", "agreement")
+WORKLOADS = (
+    "peaks",
+    "optimizers",
+    "mlp_run",
+    "startup",
+    "overhead",
+    "cnn",
+    "conv_layers",
+    "resnet",
+    "lstm",
+    "deepbench",
+    "sequences",
+    "nonfinite",
+    "agreement",
+)
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -27,6 +41,9 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, metavar="N", help="rounds, instead of the workload's own number")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one process: does it run at all?")
     parser.add_argument("--only", nargs="+", default=[], metavar="CONTENDER", help="leave the others out")
+    parser.add_argument(
+        "--cases", nargs="+", default=[], metavar="PART", help="only cases whose name holds one of these"
+    )
     options = parser.parse_args(given)
     options.json = options.json or Path("results/quick.json" if options.quick else "results/benchmarks.json")
     unknown = set(options.workloads) - set(WORKLOADS)
@@ -46,7 +63,7 @@ def main(given: Sequence[str] | None = None) -> int:
         return 0
     found: dict[str, Any] = {"machine": machine.describe(), "quick": options.quick, "workloads": {}}
     print(machine.headline(found["machine"]), flush=True)
-    settings = Options(options.repeats, options.quick, tuple(options.only))
+    settings = Options(options.repeats, options.quick, tuple(options.only), tuple(options.cases))
     for name in [name for name in WORKLOADS if not options.workloads or name in ("peaks", *options.workloads)]:
         found["workloads"][name] = run(name, settings)
         if found["workloads"][name]["rows"] or found["workloads"][name]["absent"]:

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.contender import Workload
-from benchmarks.steps import CASES, CLASSES, STEPS, equinox_model, fnn_model, limit, on_jax, on_torch, pure_model
+from benchmarks.contender import PEAK_MEMORY, Workload
+from benchmarks.steps import (
+    CASES,
+    CLASSES,
+    STEPS,
+    equinox_model,
+    fnn_model,
+    keras_model,
+    limit,
+    nnx_model,
+    on_jax,
+    on_torch,
+    pure_model,
+)
 
 
 def images(quick: bool) -> tuple[int, ...]:
@@ -50,6 +62,29 @@ def _linen() -> Any:
     return CNN()
 
 
+def _nnx(x: Any) -> Any:
+    from functools import partial
+
+    from flax import nnx
+
+    rngs, pool = nnx.Rngs(0), partial(nnx.max_pool, window_shape=(2, 2), strides=(2, 2))
+    inputs = (x.shape[1] // 4) * (x.shape[2] // 4) * 64
+    return nnx.Sequential(
+        nnx.Conv(1, 32, (3, 3), rngs=rngs), nnx.relu, pool, nnx.Conv(32, 64, (3, 3), rngs=rngs), nnx.relu, pool,
+        lambda x: x.reshape(len(x), -1), nnx.Linear(inputs, 128, rngs=rngs), nnx.relu,
+        nnx.Linear(128, CLASSES, rngs=rngs),
+    )  # fmt: skip
+
+
+def _keras(keras: Any) -> Any:
+    layers: list[Any] = []
+    for channels in (32, 64):
+        layers += [keras.layers.Conv2D(channels, 3, padding="same", activation="relu"), keras.layers.MaxPooling2D()]
+    return keras.Sequential(
+        [*layers, keras.layers.Flatten(), keras.layers.Dense(128, activation="relu"), keras.layers.Dense(CLASSES)]
+    )
+
+
 def _haiku() -> Any:
     import haiku as hk
     import jax
@@ -89,7 +124,7 @@ def _torch() -> Any:
     )  # fmt: skip
 
 
-def _channels_last(model: Any, x: Any) -> tuple[Any, Any]:
+def channels_last(model: Any, x: Any) -> tuple[Any, Any]:
     import torch
 
     return model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
@@ -101,7 +136,7 @@ def _first_layout(model: Any, x: Any) -> tuple[Any, Any]:
 
 
 def _last_layout(model: Any, x: Any) -> tuple[Any, Any]:
-    return _channels_last(*_first_layout(model, x))
+    return channels_last(*_first_layout(model, x))
 
 
 def _equinox_begin(x: Any) -> Any:
@@ -113,14 +148,19 @@ WORKLOAD = Workload(
     cases=CASES,
     contenders={
         "fnn": on_jax(fnn_model(_fnn), images),
+        "fnn, 2 devices": on_jax(fnn_model(_fnn), images, devices=2),
         "flax linen": on_jax(pure_model(_linen), images, "flax", "optax"),
+        "flax linen, 2 devices": on_jax(pure_model(_linen), images, "flax", "optax", devices=2),
+        "flax nnx": on_jax(lambda x: nnx_model(lambda: _nnx(x))(x), images, "flax", "optax"),
         "haiku": on_jax(pure_model(_haiku), images, "haiku", "optax"),
         "equinox": on_jax(_equinox_begin, channels_first, "equinox", "optax"),
+        "keras": on_jax(keras_model(_keras), images, "keras", "optax"),
         "torch NCHW": on_torch(_torch, channels_first, _first_layout),
         "torch channels-last": on_torch(_torch, channels_first, _last_layout),
         "arithmetic limit": limit(operations),
     },
     repeats=9,
+    columns=(PEAK_MEMORY,),
     compare=(("of the limit", "fraction", "arithmetic limit"),),
     notes=(
         f"Times per training step; the second form scans {STEPS} steps over {STEPS} batches (torch: its loop).\n"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import importlib.util
+import re
 import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 WARM_UPS = 2
+
+PEAK_MEMORY = ("peak memory, MiB", "peak_mib", ",.0f")
+"""A column: memory taken during a repetition beyond what was held before it."""
 
 
 class Job(NamedTuple):
@@ -83,12 +89,26 @@ def page_faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
+def _resident() -> tuple[float, float]:
+    """Memory of this process in MiB, now and at its peak; zeros where the system does not tell."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0, 0
+    kibibytes = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", status, re.MULTILINE))
+    return int(kibibytes["VmRSS"]) / 1024, int(kibibytes["VmHWM"]) / 1024
+
+
 def timed(job: Job) -> dict[str, Any]:
     """One repetition."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    before, _ = _resident()
     faults, began = page_faults(), time.perf_counter()
     outputs = wait(job.run())
     seconds, faults = time.perf_counter() - began, page_faults() - faults
-    reported = {} if job.report is None else dict(job.report(outputs))
+    reported = {"peak_mib": max(_resident()[1] - before, 0)}
+    reported |= {} if job.report is None else dict(job.report(outputs))
     if job.work:
         reported["giga_per_second"] = job.work * job.calls / seconds / 1e9
     return {"seconds": seconds / job.calls, "faults": faults / job.calls, **reported}

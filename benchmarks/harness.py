@@ -30,6 +30,8 @@ class Options(NamedTuple):
     """Tiny sizes, one or two rounds, everything in this process: is the benchmark itself in order?"""
     only: tuple[str, ...] = ()
     """Contenders that take part; all if empty."""
+    cases: tuple[str, ...] = ()
+    """Parts of names: cases that hold one of them are run; all if empty."""
 
 
 class Spread(NamedTuple):
@@ -116,6 +118,7 @@ def run(name: str, options: Options) -> dict[str, Any]:
     """One workload: {"title", "unit", "rows", "absent", …}, ready for `json.dump`."""
     workload = load(name)
     cases = (workload.quick_cases or workload.cases) if options.quick else workload.cases
+    cases = tuple(case for case in cases if not options.cases or any(part in case for part in options.cases))
     usual = (1 if workload.fresh else 2) if options.quick else workload.repeats
     rounds = (options.repeats or usual) if workload.timed else 1
     rows = []

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.contender import Workload
-from benchmarks.steps import CASES, CLASSES, STEPS, equinox_model, fnn_model, limit, on_jax, on_torch, pure_model
+from benchmarks.contender import PEAK_MEMORY, Workload
+from benchmarks.steps import (
+    CASES,
+    CLASSES,
+    STEPS,
+    equinox_model,
+    fnn_model,
+    keras_model,
+    limit,
+    nnx_model,
+    on_jax,
+    on_torch,
+    pure_model,
+)
 
 FEATURES, HIDDEN = 64, 256
 
@@ -36,6 +48,25 @@ def _linen() -> Any:
             return nn.Dense(CLASSES)(nn.RNN(nn.OptimizedLSTMCell(HIDDEN))(x)[:, -1])
 
     return Classifier()
+
+
+def _nnx() -> Any:
+    from flax import nnx
+
+    class Classifier(nnx.Module):
+        def __init__(self) -> None:
+            rngs = nnx.Rngs(0)
+            self.core = nnx.RNN(nnx.OptimizedLSTMCell(FEATURES, HIDDEN, rngs=rngs), rngs=rngs)
+            self.head = nnx.Linear(HIDDEN, CLASSES, rngs=rngs)
+
+        def __call__(self, x: Any) -> Any:
+            return self.head(self.core(x)[:, -1])
+
+    return Classifier()
+
+
+def _keras(keras: Any) -> Any:
+    return keras.Sequential([keras.layers.LSTM(HIDDEN), keras.layers.Dense(CLASSES)])
 
 
 def _haiku() -> Any:
@@ -86,13 +117,18 @@ WORKLOAD = Workload(
     cases=CASES,
     contenders={
         "fnn": on_jax(fnn_model(_fnn), sequences),
+        "fnn, 2 devices": on_jax(fnn_model(_fnn), sequences, devices=2),
         "flax linen": on_jax(pure_model(_linen), sequences, "flax", "optax"),
+        "flax linen, 2 devices": on_jax(pure_model(_linen), sequences, "flax", "optax", devices=2),
+        "flax nnx": on_jax(nnx_model(_nnx), sequences, "flax", "optax"),
         "haiku": on_jax(pure_model(_haiku), sequences, "haiku", "optax"),
         "equinox": on_jax(equinox_model(_equinox), sequences, "equinox", "optax"),
+        "keras": on_jax(keras_model(_keras), sequences, "keras", "optax"),
         "torch": on_torch(_torch, sequences),
         "arithmetic limit": limit(operations),
     },
     repeats=9,
+    columns=(PEAK_MEMORY,),
     compare=(("of the limit", "fraction", "arithmetic limit"),),
     notes=(
         f"Times per training step; the second form scans {STEPS} steps over {STEPS} batches (torch: its loop).\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from itertools import cycle
 from typing import Any
@@ -30,13 +31,21 @@ def data(quick: bool, shape: tuple[int, ...]) -> tuple[Any, Any]:
     return x, random.integers(0, CLASSES, (steps, shape[0])).astype(np.int32)
 
 
-def on_jax(begin: Begin, shape: Callable[[bool], tuple[int, ...]], *needs: str) -> Contender:
+def on_jax(
+    begin: Begin, shape: Callable[[bool], tuple[int, ...]], *needs: str, devices: int | None = None
+) -> Contender:
+    """`devices`: CPU devices to split every batch over."""
+
     def build(case: str, quick: bool) -> Job:
         import jax
         import jax.numpy as jnp
 
+        if devices:
+            use_cpu_devices(devices)
         xs, ys = map(jnp.asarray, data(quick, shape(quick)))
         kept, step = begin(xs[0])
+        if devices:
+            kept, xs, ys = _over_devices(kept, xs, ys)
         if case == ALONE:
             one = jax.jit(step, donate_argnums=0)
             batches = cycle([(x, y) for x, y in zip(xs, ys, strict=True)])
@@ -49,6 +58,25 @@ def on_jax(begin: Begin, shape: Callable[[bool], tuple[int, ...]], *needs: str) 
         return Job(_keeping(kept, lambda kept: program(kept, xs, ys)), calls=len(xs))
 
     return Contender(build, needs=needs)
+
+
+def use_cpu_devices(count: int) -> None:
+    """Before JAX starts; where it has started already, the devices there are."""
+    import jax
+
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", count)
+
+
+def _over_devices(kept: Any, xs: Any, ys: Any) -> tuple[Any, Any, Any]:
+    """What is trained on every device, every batch split over them."""
+    import jax
+    import numpy as np
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+    mesh = Mesh(np.asarray(jax.devices()), ("batch",))
+    everywhere, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (None, "batch")))
+    return jax.device_put(kept, everywhere), jax.device_put(xs, split), jax.device_put(ys, split)
 
 
 def _keeping(kept: Any, advance: Callable[[Any], Any]) -> Callable[[], Any]:
@@ -93,6 +121,66 @@ def pure_model(make: Callable[[], Any]) -> Begin:
             return optax.apply_updates(params, updates), state
 
         return (params, rule.init(params)), step
+
+    return begin
+
+
+def nnx_model(make: Callable[[], Any]) -> Begin:
+    """A module that holds its parameters, split into what is static and what a program carries."""
+
+    def begin(x: Any) -> tuple[Any, Step]:
+        import jax
+        import optax
+        from flax import nnx
+
+        static, params, rest = nnx.split(make(), nnx.Param, ...)
+        rule = optax.adam(RATE)
+
+        def step(kept: Any, x: Any, y: Any) -> Any:
+            params, rest, state = kept
+
+            def loss(params: Any) -> Any:
+                model = nnx.merge(static, params, rest, copy=True)
+                value = optax.softmax_cross_entropy_with_integer_labels(model(x), y).mean()
+                return value, nnx.split(model, nnx.Param, ...)[2]
+
+            gradients, rest = jax.grad(loss, has_aux=True)(params)
+            updates, state = rule.update(gradients, state, params)
+            return optax.apply_updates(params, updates), rest, state
+
+        return (params, rest, rule.init(params)), step
+
+    return begin
+
+
+def keras_model(make: Callable[[Any], Any]) -> Begin:
+    """keras on JAX, by its functions without state; `make` is given the keras module."""
+
+    def begin(x: Any) -> tuple[Any, Step]:
+        import os
+
+        os.environ["KERAS_BACKEND"] = "jax"
+        import jax
+        import keras
+        import optax
+
+        model, rule = make(keras), keras.optimizers.Adam(RATE)
+        model.build((None, *x.shape[1:]))
+        rule.build(model.trainable_variables)
+        variables = model.trainable_variables, model.non_trainable_variables, rule.variables
+
+        def step(kept: Any, x: Any, y: Any) -> Any:
+            weights, others, state = kept
+
+            def loss(weights: Any) -> Any:
+                outputs, changed = model.stateless_call(weights, others, x, training=True)
+                return optax.softmax_cross_entropy_with_integer_labels(outputs, y).mean(), changed
+
+            gradients, others = jax.grad(loss, has_aux=True)(weights)
+            weights, state = rule.stateless_apply(state, gradients, weights)
+            return weights, others, state
+
+        return tuple([v.value for v in each] for each in variables), step
 
     return begin
 

@@ -17,6 +17,8 @@ OWN = (
     "fnn",
     "fnn trainer",
     "fnn fit",
+    "fnn, 2 devices",
+    "fnn, remat=64",
     "by hand",
     "copy",
     "plain copy",
