@@ -10,11 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fnn import checks
 from fnn.layer import Layer
 from fnn.train.console import interruption, progress_bar
+from fnn.train.sharding import agreed, fetch, put, replicate
 from fnn.typing import PyTree
 
 MEMORY_SHARE = 0.25
@@ -22,8 +23,8 @@ MEMORY_SHARE = 0.25
 
 
 def available_bytes() -> int:
-    """Memory of the first device, or of the machine."""
-    stats = jax.devices()[0].memory_stats()
+    """Memory of this process's first device, or of the machine."""
+    stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
     if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
@@ -88,9 +89,10 @@ def run_members(
         first = jax.tree.map(lambda leaf: leaf[0], arguments)
         fit = max(1, int(MEMORY_SHARE * available_bytes() // max(1, bytes_per_member(member, first, shared))))
         chunk = min(count, fit) if together else min(count, max(devices, -(-count // 20)))
-    chunk = checks.integer("members", "chunk", chunk)
+    chunk = agreed(checks.integer("members", "chunk", chunk))
     chunk = chunk if mesh is None else -(-chunk // mesh.size) * mesh.size
     compiled = _compiled(member, together, mesh)
+    shared = replicate(mesh, shared)
     results: list[PyTree] = []
     with (
         progress_bar(progress if count > chunk else progress or False, count, "model") as show,
@@ -100,14 +102,19 @@ def run_members(
             if asked():
                 break
             rows = jnp.minimum(jnp.arange(begin, begin + chunk), count - 1)
-            part = compiled(jax.tree.map(lambda leaf, rows=rows: leaf[rows], arguments), shared)
+            part = fetch(compiled(_over(mesh, jax.tree.map(lambda leaf, rows=rows: leaf[rows], arguments)), shared))
             size = min(chunk, count - begin)
-            results.append(jax.tree.map(lambda leaf, size=size: np.asarray(leaf)[:size], part))
+            results.append(jax.tree.map(lambda leaf, size=size: leaf[:size], part))
             show(size, {})
     finished = np.arange(count) < sum(jax.tree.leaves(part)[0].shape[0] for part in results)
     if not results:
         raise KeyboardInterrupt
     return jax.tree.map(lambda *parts: _filled(np.concatenate(parts), count), *results), finished
+
+
+def _over(mesh: Mesh | None, arguments: PyTree) -> PyTree:
+    """One row of the arguments after another on the devices of the mesh."""
+    return arguments if mesh is None else put(arguments, NamedSharding(mesh, PartitionSpec(mesh.axis_names[0])))
 
 
 def _filled(values: np.ndarray, count: int) -> np.ndarray:

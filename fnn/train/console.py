@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import jax
+
 
 @contextmanager
 def progress_bar(
     progress: bool | None, total: int, unit: str = "step"
 ) -> Iterator[Callable[[int, dict[str, float]], None]]:
     """A bar over the parts of a run, `show(parts done, numbers)`; nothing without tqdm unless it was asked for."""
+    if progress is None and jax.process_index() > 0:
+        progress = False  # one bar for all processes
     try:
         from tqdm.auto import tqdm
     except ImportError as error:

@@ -1,0 +1,48 @@
+"""What each of two processes runs; the last thing the second one does is to die in the middle of the work."""
+
+import os
+import sys
+
+import jax
+import numpy as np
+
+import fnn
+
+TASK = fnn.tasks.multiclass(2)
+MODEL = fnn.serial(fnn.dense(8, use_bias=False), fnn.batch_norm(), fnn.relu, fnn.dropout(0.2), fnn.dense(2))
+OPTIMIZER = fnn.optim.sgd(0.1)
+
+
+def data():
+    x = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    return x, (x.sum(1) > 0).astype(np.int32)
+
+
+def results(mesh):
+    """The numbers of a run, a driven run and a cross-validation."""
+    x, y = data()
+    options = dict(epochs=2, batch_size=8, mesh=mesh)
+    trained, history = fnn.trainer(MODEL, OPTIMIZER, TASK, **options)(jax.random.key(0), (x, y), validation=(x, y))
+    _, driven = fnn.fit(MODEL, OPTIMIZER, TASK, (x, y), key=jax.random.key(0), progress=False, **options)
+    folds = fnn.selection.cross_validate(
+        MODEL, OPTIMIZER, TASK, (x, y), key=jax.random.key(1), folds=4, epochs=2, batch_size=8, progress=False
+    )
+    return {
+        "loss": np.asarray(history["loss"]),
+        "validation_loss": np.asarray(history["validation_loss"]),
+        "driven": driven["loss"],
+        "predicted": np.asarray(fnn.predict(MODEL, trained, x)),
+        "folds": folds.scores["loss"],
+    }
+
+
+if __name__ == "__main__":
+    port, index, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    jax.distributed.initialize(f"127.0.0.1:{port}", 2, index, heartbeat_timeout_seconds=10)
+    mesh = fnn.devices.data_mesh()
+    np.savez(os.path.join(folder, f"{index}.npz"), devices=mesh.size, **results(mesh))
+    print("saved", flush=True)
+    if index == 1:
+        os._exit(9)
+    results(mesh)
+    print("never reached", flush=True)
