@@ -1,7 +1,8 @@
 """Data before and while training."""
 # ruff: noqa: F403
 
-from fnn.data import scaling
+from fnn.data import augmentation, scaling
+from fnn.data.augmentation import *
 from fnn.data.scaling import *
 
-__all__ = [*scaling.__all__]
+__all__ = [*augmentation.__all__, *scaling.__all__]

@@ -68,6 +68,7 @@ def fit(
     batch_size: int | None = 32,
     validation: Any = None,
     penalty: Callable[[PyTree], Any] | None = None,
+    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
     early_stopping: EarlyStopping | None = None,
     callbacks: Sequence[Callable[[EpochEnd], Any]] = (),
     progress: bool | None = None,
@@ -79,7 +80,7 @@ def fit(
     """Train a model and watch it: the numbers of `trainer`, with a progress bar, callbacks and Ctrl-C.
 
     Args:
-        model, optimizer, task, epochs, batch_size, penalty, early_stopping, shuffle, mesh: as for `trainer`.
+        model, optimizer, task, epochs, batch_size, penalty, augment, early_stopping, shuffle, mesh: as for `trainer`.
         data: `(x, targets)` or `(x, targets, weights)`.
         key: random key; the same key gives the same run.
         validation: another data tuple, or row numbers of `data`, scored after every epoch.
@@ -112,7 +113,7 @@ def fit(
     total = rows_.count(inputs.data[0])
     size = rows_.checked_batch_size("fit", batch_size and checks.integer("fit", "batch_size", batch_size), total)
     checked_mesh("fit", mesh, size)
-    step = train_step(model, optimizer, task, penalty=penalty)
+    step = train_step(model, optimizer, task, penalty=penalty, augment=augment)
     key, inputs, start = replicate(mesh, (key, inputs, start))
     sources = epoch_.keys(key)
     train_state = jax.jit(lambda init_key, x, start: begin(step.init, init_key, x, start))(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn import checks
 from fnn.layer import Layer
 from fnn.optim.transform import Transform, apply_updates, chain
 from fnn.tasks.task import Task, as_task, check_pairing, weighted_mean
@@ -72,12 +73,26 @@ def state_penalties(state: PyTree) -> list[Array]:
     return [leaf for path, leaf in found if path and getattr(path[-1], "key", None) == "penalty"]
 
 
+AUGMENT = 0x61756721
+"""Folded into the step's key for the augmentation: far from the small numbers by which layers split that key."""
+
+
+def augmented(augment: Callable[[Key, Any, Any], tuple[Any, Any]], key: Key, batch: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The batch with inputs and targets changed; its weights stay."""
+    x, targets, *weights = batch
+    changed = augment(jax.random.fold_in(key, AUGMENT), x, targets)
+    if not isinstance(changed, tuple) or len(changed) != 2:
+        raise TypeError(f"augment: expected it to return (x, targets), got {checks.describe(changed)}")
+    return (*changed, *weights)
+
+
 def train_step(
     model: Layer,
     optimizer: Transform,
     loss: Task | Callable[[Any, Any], Array],
     *,
     penalty: Callable[[PyTree], ArrayLike] | None = None,
+    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
 ) -> TrainStep:
     r"""The step itself: $\theta \leftarrow \theta + u(\nabla_\theta[\sum_i w_i L_i/\sum_i w_i + R(\theta)])$.
 
@@ -86,6 +101,8 @@ def train_step(
         optimizer: fnn's or optax's; it is given the loss as `value=`, for rules driven by it.
         loss: a task, or a function `loss(outputs, targets)` of per-example losses.
         penalty: $R$, params -> scalar, for instance `fnn.optim.l2(1e-4)`.
+        augment: `augment(key, x, targets) -> (x, targets)`, a random change of every batch, for instance
+            `fnn.data.random_flip()`. Its key comes from the step's; layers get the key they get without it.
 
     Returns:
         `TrainStep(init, update)`. A batch is `(x, targets)` or `(x, targets, weights)`, one weight per example.
@@ -107,6 +124,9 @@ def train_step(
     check_pairing(model, task)
     optimizer = chain(optimizer) if not isinstance(optimizer, Transform) else optimizer
 
+    if augment is not None and not callable(augment):
+        raise TypeError(f"train_step: expected augment(key, x, targets), got {checks.describe(augment)}")
+
     def init(key: Key, x: Any) -> TrainState:
         params, state = model.init(key, x)
         return TrainState(params, state, optimizer.init(params))
@@ -122,6 +142,8 @@ def train_step(
 
     def update(train_state: TrainState, key: Key, batch: tuple[Any, ...]) -> tuple[TrainState, Array]:
         params, state, opt_state = train_state
+        if augment is not None:
+            batch = augmented(augment, key, batch)
         (value, state), gradients = jax.value_and_grad(objective, has_aux=True)(params, state, key, batch)
         updates, opt_state = optimizer.update(gradients, opt_state, params, value=value)
         return TrainState(apply_updates(params, updates), state, opt_state), value

@@ -77,6 +77,7 @@ def trainer(
     epochs: int,
     batch_size: int | None = 32,
     penalty: Callable[[PyTree], Any] | None = None,
+    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
     early_stopping: EarlyStopping | None = None,
     shuffle: bool = True,
     mesh: Mesh | None = None,
@@ -94,6 +95,8 @@ def trainer(
         batch_size: examples per step; None for all at once. A last partial batch is filled up with rows that do
             not count, so no row is dropped and nothing is compiled twice.
         penalty: params -> scalar, added to the loss.
+        augment: `augment(key, x, targets) -> (x, targets)`, a random change of every training batch, for instance
+            `fnn.data.random_flip()`; validation sees the data as they are.
         early_stopping: a rule made by `fnn.early_stopping`; the best parameters are returned. The run then
             contains a while loop, which JAX cannot differentiate in reverse.
         shuffle: a new order each epoch.
@@ -121,7 +124,7 @@ def trainer(
     checks.integer("trainer", "epochs", epochs)
     if batch_size is not None:
         checks.integer("trainer", "batch_size", batch_size)
-    step = train_step(model, optimizer, task, penalty=penalty)
+    step = train_step(model, optimizer, task, penalty=penalty, augment=augment)
 
     @jax.jit
     def compiled(key: Key, inputs: Inputs, start: Trained | None) -> tuple[Trained, dict[str, Array]]:

@@ -1,0 +1,13 @@
+"""Random changes of training batches, inside the compiled step: `fnn.fit(…, augment=…)`.
+
+An augmentation is a pure function of a whole batch, `augment(key, x, targets) -> (x, targets)`. Images are channels
+last, (batch, height, width, channels); time series are (batch, time, features). What is drawn for an example depends
+on the key and its place in the batch alone, so the numbers do not depend on how many devices share the work.
+"""
+# ruff: noqa: F403
+
+from fnn.data.augmentation import images, protocol
+from fnn.data.augmentation.images import *
+from fnn.data.augmentation.protocol import *
+
+__all__ = [*protocol.__all__, *images.__all__]

@@ -1,0 +1,76 @@
+"""What an augmentation is: how it is made of a function of one example, and of other augmentations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.typing import Array, DType, Key
+
+__all__ = ["compose"]
+
+Augmentation: TypeAlias = Callable[[Key, Any, Any], tuple[Any, Any]]
+
+IMAGES = "(batch, height, width, channels)"
+
+
+def each_example(
+    where: str, change: Callable[[Key, Array], Array], ranks: int | Collection[int] | None = None, layout: str = ""
+) -> Augmentation:
+    """`change(key, example)` for every example of the batch, each with a key of its own; targets stay."""
+
+    def augment(key: Key, x: Array, targets: Any) -> tuple[Array, Any]:
+        if ranks is not None:
+            checks.rank(where, "x", x, ranks, layout)
+        x = jnp.asarray(x)
+        return jax.vmap(change)(jax.random.split(key, x.shape[0]), x), targets
+
+    return augment
+
+
+def wide(x: Array) -> DType:
+    """The dtype to interpolate and mix in: float32 for integers and half precision."""
+    return jnp.promote_types(x.dtype, jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else jnp.float32
+
+
+def narrow(y: Array, dtype: DType) -> Array:
+    """Back in the dtype of the data: integers are rounded and held inside their range."""
+    if jnp.issubdtype(dtype, jnp.floating):
+        return y.astype(dtype)
+    info = jnp.iinfo(dtype)
+    return jnp.clip(jnp.round(y), info.min, info.max).astype(dtype)
+
+
+def compose(*augmentations: Augmentation) -> Augmentation:
+    r"""Augmentations one after another: $(x, t) \leftarrow a_n(k_n, … a_1(k_1, x, t))$ with $k = $ `split(key, n)`.
+
+    Args:
+        *augmentations: functions `augment(key, x, targets) -> (x, targets)`.
+
+    Returns:
+        One augmentation.
+
+    Raises:
+        TypeError: if one of them cannot be called.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> augment = fnn.data.compose(fnn.data.random_flip(), fnn.data.random_crop(4))
+        >>> x, targets = augment(jax.random.key(0), jnp.ones((8, 28, 28, 1)), jnp.zeros(8, int))
+        >>> x.shape
+        (8, 28, 28, 1)
+    """
+    for place, one in enumerate(augmentations):
+        if not callable(one):
+            raise TypeError(f"compose: expected augment(key, x, targets) at place {place}, got {checks.describe(one)}")
+
+    def augment(key: Key, x: Any, targets: Any) -> tuple[Any, Any]:
+        for one, own in zip(augmentations, jax.random.split(key, len(augmentations)), strict=True):
+            x, targets = one(own, x, targets)
+        return x, targets
+
+    return augment
