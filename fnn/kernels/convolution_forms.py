@@ -204,8 +204,8 @@ def _in_parts(x: Array, w: Array, windows: Windows) -> Array:
         windows = windows._replace(padding=((0, 0),) * len(counts))
     each = math.prod(w.shape[:-1])
     products = x.shape[0] * math.prod(counts) * each * w.shape[-1]
-    # Below a hundred products per output, joining the parts costs more than computing them.
-    parts = _parts(x.shape[0], products) if each >= 100 else 1
+    # Below two hundred products per output, joining the parts costs more than computing them.
+    parts = _parts(x.shape[0], products) if each >= 200 else 1
     return jnp.concatenate([xla(part, w, windows) for part in jnp.split(x, parts)])
 
 
