@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fnn import checks
-from fnn.layer import Layer
+from fnn.train.console import convolves as convolves
 from fnn.train.console import interruption, progress_bar
 from fnn.train.sharding import agreed, fetch, put, replicate
 from fnn.typing import PyTree
@@ -54,11 +54,6 @@ def _live_bytes(jaxpr: Any) -> int:
 def _size(aval: Any) -> int:
     itemsize = getattr(aval.dtype, "itemsize", 4) if hasattr(aval, "dtype") else 4
     return math.prod(getattr(aval, "shape", ())) * itemsize
-
-
-def convolves(model: Layer) -> bool:
-    """Whether a layer of the model is a convolution: batched over members it would become a grouped one."""
-    return "conv" in model.name.split("(")[0] or any(convolves(part) for part in model.parts)
 
 
 def run_members(

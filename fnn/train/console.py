@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import jax
+
+from fnn.layer import Layer
 
 
 @contextmanager
@@ -57,3 +62,27 @@ def interruption() -> Iterator[Callable[[], bool]]:
         yield asked.is_set
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def convolves(model: Layer) -> bool:
+    """Whether a layer of the model is a convolution."""
+    return "conv" in model.name.split("(")[0] or any(convolves(part) for part in model.parts)
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+def suggest_cores(model: Layer, progress: bool | None) -> None:
+    """Say once per process how convolutions get the other cores of a CPU.
+
+    A line beside the bar and not a warning: nothing is wrong, and whoever turns the bar off wants to read nothing.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    idle = cores > 1 and jax.default_backend() == "cpu" and jax.device_count() == 1
+    if progress is not False and idle and convolves(model):
+        _say_once(
+            f"fnn: on a CPU a convolution runs on one core, and there are {cores}. To use them, write "
+            "fnn.devices.use_cpu_cores() first in the program and fit(..., mesh=fnn.devices.data_mesh())"
+        )

@@ -20,7 +20,7 @@ from fnn.train import epoch as epoch_
 from fnn.train import rows as rows_
 from fnn.train import stopping
 from fnn.train.checkpoint import Checkpoints, checkpoints
-from fnn.train.console import interruption, progress_bar
+from fnn.train.console import interruption, progress_bar, suggest_cores
 from fnn.train.sharding import checked_mesh, replicate
 from fnn.train.step import Trained, TrainState, train_step
 from fnn.train.stopping import Best, EarlyStopping
@@ -113,6 +113,7 @@ def fit(
     total = rows_.count(inputs.data[0])
     size = rows_.checked_batch_size("fit", batch_size and checks.integer("fit", "batch_size", batch_size), total)
     checked_mesh("fit", mesh, size)
+    suggest_cores(model, progress)
     step = train_step(model, optimizer, task, penalty=penalty, augment=augment)
     key, inputs, start = replicate(mesh, (key, inputs, start))
     sources = epoch_.keys(key)
