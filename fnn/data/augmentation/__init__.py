@@ -6,8 +6,10 @@ on the key and its place in the batch alone, so the numbers do not depend on how
 """
 # ruff: noqa: F403
 
-from fnn.data.augmentation import images, protocol
+from fnn.data.augmentation import images, mixing, protocol, series
 from fnn.data.augmentation.images import *
+from fnn.data.augmentation.mixing import *
 from fnn.data.augmentation.protocol import *
+from fnn.data.augmentation.series import *
 
-__all__ = [*protocol.__all__, *images.__all__]
+__all__ = [*images.__all__, *mixing.__all__, *protocol.__all__, *series.__all__]
