@@ -261,20 +261,17 @@ def test_kernel_gradient_over_patches(monkeypatch, x64, shape, windows, groups, 
     np.testing.assert_allclose(ours, back(g)[0], atol=1e-10)
 
 
-def test_depthwise_by_example(monkeypatch, x64):
-    """On one device the batch of a depthwise convolution is a loop."""
-    monkeypatch.setattr(convolution_forms, "_by_example", lambda batch: True)
+@pytest.mark.parametrize("patch_bytes", [1, 2**20], ids=["summed one by one", "summed at the end"])
+def test_depthwise_kernel_gradient_of_one_device(monkeypatch, x64, patch_bytes):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(convolution_forms, "PATCH_BYTES", patch_bytes)
     rng = np.random.default_rng(0)
-    x, w = rng.normal(size=(3, 6, 5, 4)), rng.normal(size=(3, 2, 1, 8))
-
-    def all_of(form):
-        y, back = jax.vjp(form, x, w)
-        return y, *back(np.cos(y))
-
-    explicit = ((2, 2), references.same((6, 5), (3, 2), (2, 2), (1, 1)), (1, 1), 4)
-    ours = all_of(lambda x, w: conv(x, w, stride=2, groups=4))
-    theirs = all_of(lambda x, w: xla(x, w, *explicit))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), ours, theirs)
+    x, w = rng.normal(size=(3, 6, 5, 4)), jnp.zeros((3, 2, 1, 8))
+    windows = Windows((3, 2), (2, 1), ((1, 1), (0, 1)), (1, 2))
+    y, back = jax.vjp(lambda w: convolution_forms.xla(x, w, windows, 4), w)
+    g = rng.normal(size=y.shape)
+    ours = convolution_forms.kernel_gradient(x, g, windows=windows, groups=4)
+    np.testing.assert_allclose(ours, back(g)[0], atol=1e-10)
 
 
 def test_parts_divide_the_batch_and_leave_sharded_ones_whole(monkeypatch):
