@@ -134,8 +134,8 @@ def random_shift(pixels: ArrayLike) -> Augmentation:
     checks.in_range("random_shift", "pixels", pixels, 0)
 
     def change(key: Key, x: Array) -> Array:
-        a, b = jax.random.uniform(key, (2,), minval=-1, maxval=1) * jnp.asarray(pixels, jnp.float32)
-        i, j = jnp.indices(x.shape[:2], jnp.float32)
+        a, b = jax.random.uniform(key, (2,), wide(x), -1, 1) * jnp.asarray(pixels, wide(x))
+        i, j = jnp.indices(x.shape[:2], wide(x))
         return _sample(x, i - a, j - b)
 
     return each_example("random_shift", change, 4, IMAGES)
@@ -168,9 +168,9 @@ def random_rotation(degrees: ArrayLike) -> Augmentation:
     checks.in_range("random_rotation", "degrees", degrees, 0)
 
     def change(key: Key, x: Array) -> Array:
-        angle = jax.random.uniform(key, minval=-1, maxval=1) * jnp.asarray(degrees, jnp.float32) * (math.pi / 180)
+        angle = jax.random.uniform(key, (), wide(x), -1, 1) * jnp.asarray(degrees, wide(x)) * (math.pi / 180)
         middle = (x.shape[0] - 1) / 2, (x.shape[1] - 1) / 2
-        i, j = jnp.indices(x.shape[:2], jnp.float32)
+        i, j = jnp.indices(x.shape[:2], wide(x))
         u, v = i - middle[0], j - middle[1]
         cos, sin = jnp.cos(angle), jnp.sin(angle)
         return _sample(x, u * cos + v * sin + middle[0], v * cos - u * sin + middle[1])
@@ -212,8 +212,9 @@ def inside_box(key: Key, shape: tuple[int, ...], sides: tuple[Array | int, Array
     """The pixels of a box whose center is uniform over the image; what sticks out is cut off. (height, width, 1)."""
     inside = []
     for place, size, side in zip(jax.random.split(key), shape[:2], sides, strict=True):
-        first = jax.random.randint(place, (), 0, size) - jnp.asarray(side, jnp.int32) // 2
-        inside.append((jnp.arange(size) >= first) & (jnp.arange(size) < first + side))
+        first = jax.random.randint(place, (), 0, size, jnp.int32) - jnp.asarray(side, jnp.int32) // 2
+        steps = jnp.arange(size, dtype=jnp.int32)
+        inside.append((steps >= first) & (steps < first + side))
     return (inside[0][:, None] & inside[1][None, :])[..., None]
 
 

@@ -34,7 +34,7 @@ def each_example(
 
 def wide(x: Array) -> DType:
     """The dtype to interpolate and mix in: float32 for integers and half precision."""
-    return jnp.promote_types(x.dtype, jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else jnp.float32
+    return jnp.float64 if x.dtype == jnp.float64 else jnp.float32
 
 
 def narrow(y: Array, dtype: DType) -> Array:
