@@ -262,13 +262,14 @@ def test_kernel_gradient_over_patches(monkeypatch, x64, shape, windows, groups, 
 
 
 @pytest.mark.parametrize("patch_bytes", [1, 2**20], ids=["summed one by one", "summed at the end"])
-def test_depthwise_kernel_gradient_of_one_device(monkeypatch, x64, patch_bytes):
+def test_depthwise_of_one_device(monkeypatch, x64, patch_bytes):
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     monkeypatch.setattr(convolution_forms, "PATCH_BYTES", patch_bytes)
     rng = np.random.default_rng(0)
-    x, w = rng.normal(size=(3, 6, 5, 4)), jnp.zeros((3, 2, 1, 8))
+    x, w = rng.normal(size=(3, 6, 5, 4)), jnp.asarray(rng.normal(size=(3, 2, 1, 8)))
     windows = Windows((3, 2), (2, 1), ((1, 1), (0, 1)), (1, 2))
     y, back = jax.vjp(lambda w: convolution_forms.xla(x, w, windows, 4), w)
+    np.testing.assert_allclose(convolution_forms.convolve(x, w, windows=windows, groups=4), y, atol=1e-10)
     g = rng.normal(size=y.shape)
     ours = convolution_forms.kernel_gradient(x, g, windows=windows, groups=4)
     np.testing.assert_allclose(ours, back(g)[0], atol=1e-10)
