@@ -1,5 +1,6 @@
 """Figures of what a run produced; each function returns a matplotlib figure: `figure.savefig("curves.png")`."""
 
+from fnn.plot.images import filters, image_grid
 from fnn.plot.training import confusion_matrix, learning_curves
 
-__all__ = ["confusion_matrix", "learning_curves"]
+__all__ = ["confusion_matrix", "filters", "image_grid", "learning_curves"]

@@ -1,0 +1,104 @@
+"""Figures of images: a grid of them, and the filters of a first layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fnn import checks
+from fnn.plot.canvas import figure as blank
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["filters", "image_grid"]
+
+
+def image_grid(images: Any, titles: Sequence[str] | None = None, columns: int = 8) -> Figure:
+    """Images side by side, each with a title: misclassified ones with their true and predicted names, for instance.
+
+    Args:
+        images: (count, height, width) or (count, height, width, channels) with 1 or 3 channels; integers in 0 … 255,
+            floats in any range (scaled over all images together).
+        titles: one per image.
+        columns: images in a row.
+
+    Returns:
+        A matplotlib figure with one axes per image.
+
+    Raises:
+        ValueError: on no images, another layout, or a number of titles that is not the number of images.
+
+    Example:
+        >>> import numpy as np, fnn.plot
+        >>> figure = fnn.plot.image_grid(np.zeros((3, 8, 8)), ["true 1: 7", "true 2: 3", "true 5: 6"], columns=2)
+        >>> [axes.get_title() for axes in figure.axes]
+        ['true 1: 7', 'true 2: 3', 'true 5: 6']
+    """
+    checks.integer("image_grid", "columns", columns)
+    pixels = np.asarray(images)
+    pixels = pixels[..., None] if pixels.ndim == 3 else pixels
+    if pixels.ndim != 4 or pixels.shape[-1] not in (1, 3) or not pixels.size:
+        raise ValueError(
+            "image_grid: expected images (count, height, width) or (count, height, width, 1 or 3 channels), at least "
+            f"one, got shape {np.shape(images)}"
+        )
+    if titles is not None and len(titles) != len(pixels):
+        raise ValueError(f"image_grid: expected one title per image, got {len(titles)} for {len(pixels)} images")
+    pixels = pixels.astype(float)
+    # One scale for all: a dark image stays darker than a bright one.
+    low, high = (0.0, 255.0) if np.issubdtype(np.asarray(images).dtype, np.integer) else (pixels.min(), pixels.max())
+    shades = np.clip((pixels - low) / ((high - low) or 1.0), 0, 1)
+    columns = min(columns, len(pixels))
+    rows = -(-len(pixels) // columns)
+    figure = blank(1.4 * columns, (1.4 if titles is None else 1.6) * rows)
+    for place, image in enumerate(shades):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
+        axes.set_axis_off()
+        if titles is not None:
+            axes.set_title(titles[place], fontsize=7)
+    return figure
+
+
+def filters(kernel: Any) -> Figure:
+    """The filters of a convolution, each input channel of each of them one panel: blue negative, red positive.
+
+    Args:
+        kernel: (height, width, in, out), `trained.params[0]["kernel"]` of a network that begins with a convolution.
+
+    Returns:
+        A matplotlib figure: a row per input channel, or, of a single one, rows of 8 filters; one color bar.
+
+    Raises:
+        ValueError: on another rank or an empty kernel.
+
+    Example:
+        >>> import numpy as np, fnn.plot
+        >>> figure = fnn.plot.filters(np.ones((3, 3, 1, 4)))
+        >>> [axes.get_title() for axes in figure.axes[:4]]
+        ['0', '1', '2', '3']
+    """
+    weights = np.asarray(kernel).astype(float)
+    if weights.ndim != 4 or not weights.size:
+        raise ValueError(f"filters: expected a kernel (height, width, in, out), got shape {weights.shape}")
+    inputs, outputs = weights.shape[2:]
+    columns = min(outputs, 8) if inputs == 1 else outputs
+    rows = -(-outputs // columns) if inputs == 1 else inputs
+    limit = np.abs(weights).max() or 1.0
+    figure = blank(0.7 * columns + 1.2, 0.8 * rows + 0.5)
+    panels = []
+    for channel in range(inputs):
+        for output in range(outputs):
+            axes = figure.add_subplot(rows, columns, channel * outputs + output + 1)
+            drawn = axes.imshow(weights[:, :, channel, output], cmap="RdBu_r", vmin=-limit, vmax=limit)
+            axes.set(xticks=[], yticks=[])
+            axes.set_title(str(output) if channel == 0 else "", fontsize=7)
+            if inputs > 1 and output == 0:
+                axes.set_ylabel(f"input {channel}", fontsize=7)
+            panels.append(axes)
+    figure.suptitle("filters of the first layer", fontsize=9)
+    figure.colorbar(drawn, ax=panels, label="weight")
+    return figure
