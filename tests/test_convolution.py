@@ -335,6 +335,8 @@ def test_empty_batch():
         ((2, 5, 5, 3), (3, 3, 3, 4), dict(padding="FULL"), "'CIRCULAR'"),
         ((2, 5, 5, 3), (3, 3, 3, 4), dict(padding=[(1, 1)]), "padding with 2 entries"),
         ((2, 5, 5, 3), (3, 3, 3, 4), dict(stride=0), "stride >= 1"),
+        ((2, 5, 3), (3, 3, 0), {}, "without empty axes"),
+        ((2, 5, 3), (0, 3, 4), {}, "without empty axes"),
     ],
 )
 def test_misuse(x, kernel, options, message):

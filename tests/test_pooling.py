@@ -169,6 +169,8 @@ def test_torch(x64):
         (lambda: avg_pool(jnp.ones((2, 4, 1)), 2, padding="CIRCULAR"), "'SAME', 'VALID'"),
         (lambda: lp_pool(jnp.ones((2, 4, 1)), 2, 0.5), "p in \\[1"),
         (lambda: adaptive_avg_pool(jnp.ones((2, 4, 1)), 0), "output_size >= 1"),
+        (lambda: global_avg_pool(jnp.ones((2, 0, 1))), "no empty spatial axis"),
+        (lambda: global_max_pool(jnp.ones((2, 0, 1))), "no empty spatial axis"),
     ],
 )
 def test_misuse(call, message):

@@ -311,6 +311,16 @@ def test_memory_of_the_gradient():
     assert temporaries(functools.partial(fast, remat=40)) < 0.15 * slow
 
 
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
+def test_an_empty_batch(kind):
+    x, weights, carry = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), problem(kind, 0, 5, 2, 3))
+    f = functools.partial(run, kind)
+    (outputs, state), gradients = jax.jit(lambda *a: (f(*a), jax.grad(scalar(f), 1)(*a)))(x, weights, carry)
+    assert outputs.shape == (0, 5, 3)
+    assert all(leaf.shape == (0, 3) for leaf in state)
+    assert not any(np.asarray(leaf).any() for leaf in gradients)
+
+
 @pytest.mark.parametrize("batch", [1, 8, 64, 1000])
 @pytest.mark.parametrize("time", [1, 5, 97, 100])
 def test_chunks_cover_time(batch, time):
@@ -414,6 +424,8 @@ def lstm_call(x=(2, 5, 3), kernel=(3, 16), recurrent=(4, 16), bias=(16,), state=
             ValueError,
             "'tanh', 'relu'",
         ),
+        (lambda: lstm_call(unroll=0), ValueError, "unroll >= 1"),
+        (lambda: lstm_call(remat=0), ValueError, "remat >= 1"),
         (lambda: fnn.kernels.scan_cell(lambda c, x: (c, x), 0, jnp.zeros(3)), ValueError, r"\(batch, time, ...\)"),
         (lambda: fnn.kernels.reverse_sequences(jnp.zeros((2, 3)), jnp.array([4, 1])), ValueError, "from 0 to 3"),
     ],

@@ -1,5 +1,6 @@
 """The compiled cores: pure functions of arrays, with their own gradients. No parameters, no layers."""
 
+from fnn.kernels.adaptive_pooling import adaptive_avg_pool, adaptive_max_pool, global_avg_pool, global_max_pool
 from fnn.kernels.convolution import conv, conv_transpose
 from fnn.kernels.dropout import alpha_dropout, dropout, keep_mask
 from fnn.kernels.elman import rnn
@@ -14,15 +15,7 @@ from fnn.kernels.normalization import (
     normalize,
     rms_norm,
 )
-from fnn.kernels.pooling import (
-    adaptive_avg_pool,
-    adaptive_max_pool,
-    avg_pool,
-    global_avg_pool,
-    global_max_pool,
-    lp_pool,
-    max_pool,
-)
+from fnn.kernels.pooling import avg_pool, lp_pool, max_pool
 from fnn.kernels.precision import wide_dtype, widen
 from fnn.kernels.recurrence import scan_cell
 from fnn.kernels.reparametrization import spectral_norm, weight_norm

@@ -159,6 +159,8 @@ def _check(where: str, x: Any, kernel: Any, groups: int, channels: int) -> int:
             f"(*window, channels / groups, features), of equal rank, got {checks.describe(x)} and "
             f"{checks.describe(kernel)}; write x[None] for a single example"
         )
+    if 0 in kernel.shape:
+        raise ValueError(f"{where}: expected a kernel without empty axes, got {checks.describe(kernel)}")
     if x.dtype != kernel.dtype:
         raise TypeError(f"{where}: expected a kernel of dtype {x.dtype} as x, got {kernel.dtype}")
     if x.shape[-1] != channels:

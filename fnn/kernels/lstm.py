@@ -117,6 +117,7 @@ def lstm(
     """
     layout = sequences.layout("lstm", x, kernel, recurrent_kernel, bias, gates=4, time_major=time_major)
     carry = sequences.initial("lstm", layout, initial_state, LSTMState._fields)
+    sequences.check_loop("lstm", unroll, remat)
     valid = sequences.valid_steps("lstm", layout, lengths, mask)
     bias = jnp.zeros(kernel.shape[-1], kernel.dtype) if bias is None else bias
     outputs, final = recur(

@@ -21,16 +21,13 @@ from fnn.kernels.sliding_windows import (
     per_axis,
     phased_taps,
     positions,
+    spatial_axes,
     taps,
 )
 from fnn.typing import Array, Shape
 
 __all__ = [
-    "adaptive_avg_pool",
-    "adaptive_max_pool",
     "avg_pool",
-    "global_avg_pool",
-    "global_max_pool",
     "lp_pool",
     "max_pool",
 ]
@@ -107,21 +104,6 @@ def _maximum_and_share(x: Array, windows: Windows) -> tuple[Array, Array]:
         return of(x)
     y, share = jax.lax.map(lambda one: of(one[None]), x)
     return y[:, 0], share[:, 0]
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _maximum(x: Array, axes: tuple[int, ...]) -> Array:
-    """max over `axes`, with the derivative of `_window_maximum`."""
-    return jnp.max(x, axes)
-
-
-@_maximum.defjvp
-def _maximum_jvp(axes: tuple[int, ...], primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (x,), (dx,) = primals, tangents
-    y = _maximum(x, axes)
-    largest = (x == jnp.expand_dims(y, axes)).astype(x.dtype)
-    share = largest / jnp.maximum(jnp.sum(largest, axes, keepdims=True), 1)
-    return y, jnp.sum(share * dx, axes)
 
 
 def avg_pool(
@@ -260,110 +242,10 @@ def _power(x: Array, p: float) -> Array:
     return jnp.where(zero, 0, jnp.abs(jnp.where(zero, 1, x)) ** p)
 
 
-def global_avg_pool(x: Array) -> Array:
-    """The mean over all spatial axes: (batch, *spatial, channels) to (batch, channels).
-
-    Example:
-        >>> import jax.numpy as jnp, fnn
-        >>> fnn.kernels.global_avg_pool(jnp.array([1.0, 3.0]).reshape(1, 2, 1)).tolist()
-        [[2.0]]
-    """
-    axes = _spatial_axes("global_avg_pool", x)
-    return jnp.mean(widen(x), axes).astype(x.dtype)
-
-
-def global_max_pool(x: Array) -> Array:
-    """The largest value over all spatial axes: (batch, *spatial, channels) to (batch, channels).
-
-    Equal maxima share the gradient evenly.
-
-    Example:
-        >>> import jax.numpy as jnp, fnn
-        >>> fnn.kernels.global_max_pool(jnp.array([1.0, 3.0]).reshape(1, 2, 1)).tolist()
-        [[3.0]]
-    """
-    return _maximum(x, _spatial_axes("global_max_pool", x))
-
-
-def adaptive_avg_pool(x: Array, output_size: PerAxis) -> Array:
-    r"""Means over as many windows as asked for.
-
-    Window $o$ of $m$ has the inputs $\lfloor o n / m \rfloor … \lceil (o + 1) n / m \rceil - 1$.
-
-    Args:
-        x: (batch, *spatial, channels).
-        output_size: $m$, an int or one per spatial axis.
-
-    Returns:
-        (batch, *output_size, channels).
-
-    Example:
-        >>> import jax.numpy as jnp, fnn
-        >>> fnn.kernels.adaptive_avg_pool(jnp.arange(5.0).reshape(1, 5, 1), 2).ravel().tolist()
-        [1.0, 3.0]
-    """
-    sizes = _adaptive("adaptive_avg_pool", x, output_size)
-    y = widen(x)
-    for axis, m in enumerate(sizes, 1):
-        inside = _bins(x.shape[axis], m)
-        weights = jnp.asarray(inside / inside.sum(1, keepdims=True), y.dtype)
-        y = jnp.moveaxis(jnp.tensordot(y, weights, ((axis,), (1,)), precision="highest"), -1, axis)
-    return y.astype(x.dtype)
-
-
-def adaptive_max_pool(x: Array, output_size: PerAxis) -> Array:
-    r"""The largest values of as many windows as asked for, those of `adaptive_avg_pool`.
-
-    Args:
-        x: (batch, *spatial, channels).
-        output_size: an int or one per spatial axis.
-
-    Returns:
-        (batch, *output_size, channels). Equal maxima share the gradient evenly.
-
-    Example:
-        >>> import jax.numpy as jnp, fnn
-        >>> fnn.kernels.adaptive_max_pool(jnp.arange(5.0).reshape(1, 5, 1), 2).ravel().tolist()
-        [2.0, 4.0]
-    """
-    sizes = _adaptive("adaptive_max_pool", x, output_size)
-    rank, y, outside = len(sizes), x, np.zeros((), bool)
-    for axis, m in enumerate(sizes):
-        inside = _bins(x.shape[1 + axis], m)
-        longest = int(inside.sum(1).max())
-        members = inside.argmax(1)[:, None] + np.arange(longest)  # (m, longest)
-        missing = np.arange(longest) >= inside.sum(1, keepdims=True)
-        # axes of y so far: batch, (m, longest) per axis done, the other spatial axes, channels
-        y = jnp.take(y, jnp.asarray(np.minimum(members, x.shape[1 + axis] - 1)), axis=1 + 2 * axis)
-        shape = [1] * (2 * rank + 2)
-        shape[1 + 2 * axis : 3 + 2 * axis] = missing.shape
-        outside = outside | missing.reshape(shape)
-    if outside.any():
-        y = jnp.where(jnp.asarray(outside), jnp.asarray(-jnp.inf, y.dtype), y)
-    return _maximum(y, tuple(2 + 2 * axis for axis in range(rank)))
-
-
-def _bins(n: int, m: int) -> np.ndarray:
-    """Which of n inputs are in each of m windows: (m, n) of bool."""
-    starts, ends = np.arange(m) * n // m, -(-(np.arange(m) + 1) * n // m)
-    return (np.arange(n) >= starts[:, None]) & (np.arange(n) < ends[:, None])
-
-
-def _spatial_axes(where: str, x: Any) -> tuple[int, ...]:
-    checks.floating(where, "x", x)
-    if len(x.shape) < 3:
-        raise ValueError(f"{where}: expected x of shape (batch, *spatial, channels), got {checks.describe(x)}")
-    return tuple(range(1, len(x.shape) - 1))
-
-
-def _adaptive(where: str, x: Any, output_size: PerAxis) -> tuple[int, ...]:
-    return per_axis(where, "output_size", output_size, len(_spatial_axes(where, x)))
-
-
 def _windows(
     where: str, x: Any, window: PerAxis, stride: PerAxis | None, padding: Padding, dilation: PerAxis
 ) -> Windows:
-    rank = len(_spatial_axes(where, x))
+    rank = len(spatial_axes(where, x))
     size, dilation = per_axis(where, "window", window, rank), per_axis(where, "dilation", dilation, rank)
     strides = size if stride is None else per_axis(where, "stride", stride, rank)
     windows = Windows(size, strides, pads(where, padding, x.shape[1:-1], size, strides, dilation), dilation)

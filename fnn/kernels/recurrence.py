@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn import checks
-from fnn.kernels.sequences import Layout, valid_steps
+from fnn.kernels.sequences import Layout, check_loop, valid_steps
 from fnn.typing import ArrayLike, PyTree
 
 __all__ = ["scan_cell"]
@@ -59,6 +59,7 @@ def scan_cell(
         >>> outputs.tolist(), total.tolist()
         ([[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 0.0, 0.0]], [4.0, 2.0])
     """
+    check_loop("scan_cell", unroll, remat)
     layout = _layout(x, time_major)
     valid = valid_steps("scan_cell", layout, lengths, mask)
     if not time_major:

@@ -74,7 +74,7 @@ def _rows(tree: PyTree) -> PyTree:
     """
     if jax.device_count() > 1:
         return tree
-    return jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), tree)
+    return jax.tree.map(lambda a: a.reshape(a.shape[0] * a.shape[1], a.shape[2]), tree)
 
 
 def product(a: Array, weights: Array) -> Array:
@@ -116,7 +116,9 @@ def _parts(time: int, size: int, reverse: bool) -> list[tuple[int, int, int]]:
 
 def _joined(parts: list[Array], reverse: bool) -> Array:
     """The results of all parts as one time-major array."""
-    flat = [part.reshape(-1, *part.shape[2:]) for part in (parts[::-1] if reverse else parts)]
+    flat = [
+        part.reshape(part.shape[0] * part.shape[1], *part.shape[2:]) for part in (parts[::-1] if reverse else parts)
+    ]
     return flat[0] if len(flat) == 1 else jnp.concatenate(flat)
 
 
@@ -146,7 +148,7 @@ def _forward(
 
     def chunk(carry: Carry, inputs: tuple[Array, Array | None]) -> tuple[Carry, PyTree]:
         x, valid = inputs
-        projected = (product(_rows(x), kernel) + bias).reshape(*x.shape[:2], -1)
+        projected = (product(_rows(x), kernel) + bias).reshape(*x.shape[:2], *bias.shape)
         new, ys = lax.scan(step, carry, (projected, valid), reverse=plan.reverse, unroll=plan.unroll)
         return new, (*ys, carry) if save else ys
 
@@ -193,7 +195,7 @@ def _run_jvp(core: Core, plan: Plan, primals: tuple[Any, ...], tangents: tuple[A
         if dx is not None:
             projected += product_transposed(_rows(dx), kernel_t)
         entering = core.enter(projected, d_recurrent, _rows(saved), _rows(before))
-        entering = jax.tree.map(lambda a: a.reshape(*x.shape[:2], -1), entering)
+        entering = jax.tree.map(lambda a: a.reshape(*x.shape[:2], a.shape[-1]), entering)
         body = jax.checkpoint(step, prevent_cse=False)
         return lax.scan(
             body, d_carry, (saved, before, after, entering, valid), reverse=plan.reverse, unroll=plan.unroll

@@ -94,6 +94,13 @@ def initial(where: str, layout: Layout, state: Any, names: tuple[str, ...]) -> t
     return tuple(jnp.asarray(part).astype(layout.dtype) for part in parts)
 
 
+def check_loop(where: str, unroll: int, remat: int | None) -> None:
+    """Steps per iteration and per segment: at least one."""
+    checks.integer(where, "unroll", unroll)
+    if remat is not None:
+        checks.integer(where, "remat", remat)
+
+
 def valid_steps(where: str, layout: Layout, lengths: ArrayLike | None, mask: ArrayLike | None) -> Array | None:
     """Which steps count, bool with the axes of x, or None if all do."""
     if mask is not None:

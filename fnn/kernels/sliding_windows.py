@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -32,6 +32,16 @@ class Windows(NamedTuple):
         """How many windows fit on each axis."""
         axes = zip(spatial, self.size, self.strides, self.padding, self.dilation, strict=True)
         return tuple(max((n + lo + hi - d * (k - 1) - 1) // s + 1, 0) for n, k, s, (lo, hi), d in axes)
+
+
+def spatial_axes(where: str, x: Any) -> tuple[int, ...]:
+    """The axes of `x` between batch and channels."""
+    checks.floating(where, "x", x)
+    if len(x.shape) < 3:
+        raise ValueError(f"{where}: expected x of shape (batch, *spatial, channels), got {checks.describe(x)}")
+    if 0 in x.shape[1:-1]:
+        raise ValueError(f"{where}: expected no empty spatial axis, got {checks.describe(x)}")
+    return tuple(range(1, len(x.shape) - 1))
 
 
 def per_axis(where: str, name: str, value: PerAxis, rank: int, low: int = 1) -> tuple[int, ...]:
