@@ -156,6 +156,22 @@ def test_derivatives_are_those_of_the_plain_scan(kind, masked):
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("kind", GATES)
+@settings(max_examples=3)
+@given(data=st.data())
+def test_gradients_for_random_sizes_and_masks(kind, data):
+    batch, time, features, hidden = (data.draw(st.sampled_from(n)) for n in ([1, 3], [1, 2, 6], [1, 2], [1, 3]))
+    args = problem(kind, batch, time, features, hidden, seed=data.draw(st.integers(0, 99)))
+    counts = np.random.default_rng(data.draw(st.integers(0, 99))).random((batch, time)) < 0.6
+
+    def gradients(args, counts):
+        fast = scalar(lambda *a: run(kind, *a, mask=counts))
+        return [jax.grad(f, (0, 1, 2))(*args) for f in (fast, scalar(lambda *a: plain(kind, *a, counts)))]
+
+    close(*jax.jit(gradients)(args, counts), 1e-10)
+
+
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("kind", ["lstm", "gru before"])
 def test_derivatives_against_finite_differences(kind):
     x, weights, carry = problem(kind, 2, 5, 2, 3)
@@ -191,17 +207,16 @@ def test_padding_changes_nothing(kind, reverse):
     lengths = jnp.array([6, 1, 4])
     f = functools.partial(run, kind, lengths=lengths, reverse=reverse)
     value = scalar(lambda *args: (lambda y, s: (y[:, :6], s))(*f(*args)))
-    outputs, state = f(x, weights, carry)
-    gradients = jax.grad(value, (0, 1, 2))(x, weights, carry)
+    both = jax.jit(lambda *args: (f(*args), jax.grad(value, (0, 1, 2))(*args)))
+    (outputs, state), gradients = both(x, weights, carry)
     padding = np.arange(6) >= np.asarray(lengths)[:, None]
     assert not np.asarray(outputs)[padding].any()
     assert not np.asarray(gradients[0])[padding].any()
     filling = np.resize([np.nan, np.inf, 1e300], x.shape)
     dirty = np.concatenate([np.where(padding[..., None], filling, x), filling[:, :3]], axis=1)
-    dirty_outputs, dirty_state = f(dirty, weights, carry)
+    (dirty_outputs, dirty_state), got = both(dirty, weights, carry)
     close((dirty_outputs[:, :6], dirty_state), (outputs, state))
     assert not np.asarray(dirty_outputs[:, 6:]).any()
-    got = jax.grad(value, (0, 1, 2))(dirty, weights, carry)
     close((got[0][:, :6], *got[1:]), gradients)
 
 
@@ -239,9 +254,10 @@ def test_dtypes_are_kept_and_sums_are_wide(kind, dtype):
         assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(got))
         wide = jax.tree.map(lambda a: np.asarray(a, np.float64), cast)
         close(got, expected(kind, *wide, np.ones((3, 12), bool)), DTYPES[dtype])
-        gradients = jax.grad(lambda *a: run(kind, *a)[0].astype(jnp.float64).sum(), (0, 1, 2))(*cast)
+        total = jax.jit(jax.grad(lambda *a: run(kind, *a)[0].astype(jnp.float64).sum(), (0, 1, 2)))
+        gradients = total(*cast)
         assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(gradients))
-        exact = jax.grad(lambda *a: run(kind, *a)[0].sum(), (0, 1, 2))(*wide)
+        exact = total(*wide)
         for a, b in zip(jax.tree.leaves(gradients), jax.tree.leaves(exact), strict=True):
             assert np.abs(np.asarray(a, np.float64) - b).max() <= 2 * DTYPES[dtype] * max(1, np.abs(b).max())
 
@@ -255,10 +271,10 @@ def test_gates_at_their_limits(kind, size):
     small = kind == "rnn relu" and abs(size) > 1
     weights = jax.tree.map(lambda w: 0.1 * w, weights) if small else weights
     f = functools.partial(run, kind)
-    for leaf in jax.tree.leaves((f(x, weights, carry), jax.grad(scalar(f), (0, 1, 2))(x, weights, carry))):
-        assert np.isfinite(leaf).all()
+    y, gradients = jax.jit(lambda *a: (f(*a), jax.grad(scalar(f), (0, 1, 2))(*a)))(x, weights, carry)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((y, gradients)))
     wide = jax.tree.map(lambda a: np.asarray(a, np.float64), (x, weights, carry))
-    close(f(x, weights, carry), expected(kind, *wide, np.ones((2, 4), bool)), 1e-3 if small else 1e-5)
+    close(y, expected(kind, *wide, np.ones((2, 4), bool)), 1e-3 if small else 1e-5)
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
@@ -266,7 +282,7 @@ def test_members_by_vmap(kind):
     args = [jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), problem(kind, 2, 5, 2, 3, seed)) for seed in range(3)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *args)
     f = lambda *a: (run(kind, *a), jax.grad(scalar(functools.partial(run, kind)), (0, 1, 2))(*a))  # noqa: E731
-    each = [f(*a) for a in args]
+    each = [jax.jit(f)(*a) for a in args]
     close(jax.jit(jax.vmap(f))(*stacked), jax.tree.map(lambda *leaves: jnp.stack(leaves), *each), 1e-5)
 
 
