@@ -12,7 +12,7 @@ import numpy as np
 
 __all__ = ["MnistData", "load_mnist", "read_idx"]
 
-TYPES = {
+TYPES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(">u1"),
     0x09: np.dtype(">i1"),
     0x0B: np.dtype(">i2"),

@@ -1,0 +1,78 @@
+"""Fashion-MNIST: clothes in ten classes, by a network of 75,018 parameters or by a larger one.
+
+Run:   python examples/fashion_mnist.py --data DIR [--config small|large] [--epochs N] [--plot PREFIX]
+"""
+
+import argparse
+import time
+
+import jax
+import numpy as np
+
+import fnn
+import fnn.plot
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--data", required=True, metavar="DIR", help="directory of the four idx files, plain or .gz")
+parser.add_argument("--config", choices=("small", "large"), default="small")
+parser.add_argument("--epochs", type=int, default=9)
+parser.add_argument("--plot", metavar="PREFIX", help="save PREFIX_confusion.png, _filters.png, _misclassified.png")
+options = parser.parse_args()
+
+NAMES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
+BATCH = 128
+fnn.devices.use_cpu_cores()
+
+
+def block(features):
+    return fnn.conv(features, 3, use_bias=False), fnn.batch_norm(), fnn.relu
+
+
+def network(first, second, third):
+    return fnn.serial(
+        *(*block(first), fnn.max_pool(2)),
+        *(*block(second), fnn.max_pool(2)),
+        *(*block(third), fnn.global_avg_pool(), fnn.dropout(0.2), fnn.dense(len(NAMES))),
+    )
+
+
+model = {"small": network(32, 64, 96), "large": network(64, 128, 256)}[options.config]
+try:
+    images, labels, test_images, test_labels = fnn.data.load_mnist(options.data)
+except FileNotFoundError as error:
+    parser.error(str(error))
+
+mean, deviation = images.mean(), images.std()
+x, x_test = (((part - mean) / deviation).astype(np.float32) for part in (images, test_images))
+held_out = len(x) // 12  # choices are made on these rows of the training data; the test set is read once, below
+train, validation = (x[held_out:], labels[held_out:]), (x[:held_out], labels[:held_out])
+steps = -(-len(train[0]) // BATCH) * options.epochs
+
+began = time.perf_counter()
+trained, history = fnn.fit(
+    model,
+    fnn.optim.adam(fnn.schedules.cosine_onecycle_schedule(steps, 5e-3)),
+    fnn.tasks.multiclass(len(NAMES)),
+    train,
+    key=jax.random.key(0),
+    epochs=options.epochs,
+    batch_size=BATCH,
+    validation=validation,
+    augment=fnn.data.random_flip(),
+    mesh=fnn.devices.data_mesh(),
+)
+seconds = time.perf_counter() - began
+
+task = fnn.tasks.multiclass(len(NAMES))
+predicted = np.asarray(fnn.predict(model, trained, x_test, task))
+print(f"{options.config}: {sum(leaf.size for leaf in jax.tree.leaves(trained.params)):,} parameters")
+print(f"validation accuracy {history['validation_accuracy'][-1]:.2%}")
+print(f"test accuracy {np.mean(predicted == test_labels):.2%} after {history['epochs']} epochs, {seconds:.0f} s")
+
+if options.plot:
+    matrix = fnn.metrics.confusion_matrix(predicted, test_labels, len(NAMES))
+    wrong = np.flatnonzero(predicted != test_labels)[:24]
+    titles = [f"{NAMES[test_labels[k]]}: {NAMES[predicted[k]]}" for k in wrong]
+    fnn.plot.confusion_matrix(matrix, NAMES).savefig(f"{options.plot}_confusion.png", dpi=150)
+    fnn.plot.filters(trained.params[0]["kernel"]).savefig(f"{options.plot}_filters.png", dpi=150)
+    fnn.plot.image_grid(test_images[wrong], titles).savefig(f"{options.plot}_misclassified.png", dpi=150)
