@@ -1,5 +1,8 @@
-"""Fashion-MNIST: clothes in ten classes, by a network of 75,018 parameters or by a larger one.
+"""Fashion-MNIST: clothes in ten classes, by a small network or a larger one.
 
+Measured: small, 75,370 parameters: test accuracy 90.60 %, validation 91.84 % (one run, key 0, 9 epochs, 296 s on two
+          cores shared with other work). That is below the 92.5 % published for two convolutions and under 100,000
+          parameters. large, 372,682 parameters: not measured.
 Run:   python examples/fashion_mnist.py --data DIR [--config small|large] [--epochs N] [--plot PREFIX]
 """
 
