@@ -50,12 +50,12 @@ x, x_test = (((part - mean) / deviation).astype(np.float32) for part in (images,
 held_out = len(x) // 12  # choices are made on these rows of the training data; the test set is read once, below
 train, validation = (x[held_out:], labels[held_out:]), (x[:held_out], labels[:held_out])
 steps = -(-len(train[0]) // BATCH) * options.epochs
-
+task = fnn.tasks.multiclass(len(NAMES))
 began = time.perf_counter()
 trained, history = fnn.fit(
     model,
     fnn.optim.adam(fnn.schedules.cosine_onecycle_schedule(steps, 5e-3)),
-    fnn.tasks.multiclass(len(NAMES)),
+    task,
     train,
     key=jax.random.key(0),
     epochs=options.epochs,
@@ -66,7 +66,6 @@ trained, history = fnn.fit(
 )
 seconds = time.perf_counter() - began
 
-task = fnn.tasks.multiclass(len(NAMES))
 predicted = np.asarray(fnn.predict(model, trained, x_test, task))
 print(f"{options.config}: {sum(leaf.size for leaf in jax.tree.leaves(trained.params)):,} parameters")
 print(f"validation accuracy {history['validation_accuracy'][-1]:.2%}")
