@@ -1,6 +1,7 @@
 """Choosing between models: splits, and cross-validation as one compiled program."""
 
 from fnn.selection.cross_validation import CrossValidation, cross_validate
+from fnn.selection.ensemble import Ensemble, ensemble, snapshots
 from fnn.selection.splits import (
     Folds,
     bootstrap,
@@ -17,15 +18,18 @@ from fnn.selection.splits import (
 
 __all__ = [
     "CrossValidation",
+    "Ensemble",
     "Folds",
     "bootstrap",
     "cross_validate",
+    "ensemble",
     "group_k_fold",
     "hold_out",
     "k_fold",
     "leave_one_out",
     "leave_p_out",
     "repeated",
+    "snapshots",
     "stratified_k_fold",
     "time_series",
     "using",

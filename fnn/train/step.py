@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layer import Layer
+from fnn.optim.averaging import EmaParamsState, SwaParamsState
 from fnn.optim.transform import Transform, apply_updates, chain
 from fnn.tasks.task import Task, as_task, check_pairing, weighted_mean
 from fnn.typing import Array, ArrayLike, Key, PyTree
@@ -45,13 +46,24 @@ class TrainState(NamedTuple):
 
     @property
     def trained(self) -> Trained:
-        return Trained(self.params, self.state)
+        """What to predict with: the averaged parameters of an `ema_params` or `swa_params`, or else `params`."""
+        return Trained(_averaged(self.params, self.opt_state), self.state)
+
+
+def _averaged(params: PyTree, opt_state: PyTree) -> PyTree:
+    """The average that the optimizer keeps of these parameters, in their dtypes."""
+    kinds = (EmaParamsState, SwaParamsState)
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, kinds))
+    kept = [node.ema if isinstance(node, EmaParamsState) else node.mean for node in nodes if isinstance(node, kinds)]
+    own: Any = jax.tree.structure(params)
+    kept = [mean for mean in kept if jax.tree.structure(mean) == own]
+    return params if not kept else jax.tree.map(lambda mean, p: mean.astype(p.dtype), kept[0], params)
 
 
 class TrainStep(NamedTuple):
-    """`init(key, x) -> train_state` and `update(train_state, key, batch) -> (train_state, loss)`, both pure."""
+    """`init(key, x, start=None) -> train_state`, `update(train_state, key, batch) -> (train_state, loss)`: both pure."""
 
-    init: Callable[[Key, Any], TrainState]
+    init: Callable[..., TrainState]
     update: Callable[[TrainState, Key, tuple[Any, ...]], tuple[TrainState, Array]]
 
 
@@ -127,8 +139,8 @@ def train_step(
     if augment is not None and not callable(augment):
         raise TypeError(f"train_step: expected augment(key, x, targets), got {checks.describe(augment)}")
 
-    def init(key: Key, x: Any) -> TrainState:
-        params, state = model.init(key, x)
+    def init(key: Key, x: Any, start: Trained | None = None) -> TrainState:
+        params, state = model.init(key, x) if start is None else start
         return TrainState(params, state, optimizer.init(params))
 
     def objective(params: PyTree, state: PyTree, key: Key, batch: tuple[Any, ...]) -> tuple[Array, PyTree]:

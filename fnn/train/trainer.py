@@ -164,16 +164,17 @@ def trainer(
     return run
 
 
-def begin(init: Callable[[Key, Any], TrainState], key: Key, x: PyTree, start: Trained | None) -> TrainState:
+def begin(init: Callable[..., TrainState], key: Key, x: PyTree, start: Trained | None) -> TrainState:
     """The training state at the first step: fresh, or going on from trained parameters."""
     example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), x)
-    train_state = init(key, example)
     if start is None:
-        return train_state
-    fresh, given = (str(jax.tree.structure(tree)) for tree in (train_state.trained, Trained(*start)))
+        return init(key, example)
+    like = jax.eval_shape(init, key, example)
+    fresh, given = (str(jax.tree.structure(tree)) for tree in (Trained(like.params, like.state), Trained(*start)))
     if fresh != given:
         raise ValueError(f"expected start to be this model's Trained(params, state), {fresh}, got {given}")
-    return TrainState(start[0], start[1], train_state.opt_state)
+    # The optimizer begins at these parameters too: averages and distances start from them, not from fresh ones.
+    return init(key, example, Trained(*start))
 
 
 def _until_stopped(
