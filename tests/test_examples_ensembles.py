@@ -27,3 +27,12 @@ def test_bagging():
     assert float(re.search(r"average +test +([\d.]+)%", shown)[1]) > 90
     right, wrong = map(float, re.search(r"([\d.]+) where right, ([\d.]+) where wrong", shown).groups())
     assert wrong > right
+
+
+def test_uci_regression():
+    if not (DATA / "uci_regression").exists():
+        pytest.skip(f"{DATA / 'uci_regression'} is not there; set FNN_DATA to the folder of the data sets")
+    few = ("--sets", "energy", "--splits", 3, "--epochs", 10, "--decays", 0.001, 0.1)
+    shown = example("uci_regression.py", "--data", DATA / "uci_regression", *few)
+    assert 0.3 < float(re.search(r"([\d.]+) ± ", shown)[1]) < 4
+    assert sum(map(int, re.search(r"energy +(\d)/(\d)", shown).groups())) == 3

@@ -1,6 +1,7 @@
 """Choosing between models: splits, and cross-validation as one compiled program."""
 
 from fnn.selection.cross_validation import CrossValidation, cross_validate
+from fnn.selection.curves import LearningCurve, learning_curve
 from fnn.selection.ensemble import Ensemble, ensemble, snapshots
 from fnn.selection.splits import (
     Folds,
@@ -20,12 +21,14 @@ __all__ = [
     "CrossValidation",
     "Ensemble",
     "Folds",
+    "LearningCurve",
     "bootstrap",
     "cross_validate",
     "ensemble",
     "group_k_fold",
     "hold_out",
     "k_fold",
+    "learning_curve",
     "leave_one_out",
     "leave_p_out",
     "repeated",

@@ -61,7 +61,7 @@ def _averaged(params: PyTree, opt_state: PyTree) -> PyTree:
 
 
 class TrainStep(NamedTuple):
-    """`init(key, x, start=None) -> train_state`, `update(train_state, key, batch) -> (train_state, loss)`: both pure."""
+    """`init(key, x, start=None) -> train_state`, `update(train_state, key, batch) -> (train_state, loss)`; pure."""
 
     init: Callable[..., TrainState]
     update: Callable[[TrainState, Key, tuple[Any, ...]], tuple[TrainState, Array]]

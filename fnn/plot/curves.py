@@ -1,0 +1,90 @@
+"""Figures of scores: against the size of the training set, and against a setting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fnn.plot.canvas import figure as blank
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["score_by_size", "validation_curve"]
+
+
+def score_by_size(curve: Any, metric: str = "loss") -> Figure:
+    """A validation score against the number of training rows: mean over folds and seeds, ± one standard error.
+
+    Args:
+        curve: as returned by `fnn.selection.learning_curve`.
+        metric: one of its scores.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        ValueError: for a score that is not there.
+
+    Example:
+        >>> import numpy as np, fnn.plot
+        >>> curve = fnn.selection.LearningCurve(np.array([10, 20]), {"loss": np.ones((2, 5, 1))})
+        >>> fnn.plot.score_by_size(curve).axes[0].get_xlabel()
+        'training rows'
+    """
+    if metric not in curve.scores:
+        raise ValueError(f"score_by_size: expected one of {', '.join(curve.scores)}, got {metric!r}")
+    folds = np.nanmean(curve.scores[metric], axis=2)
+    return _band(curve.sizes, np.nanmean(folds, axis=1), _error(folds), "training rows", metric)
+
+
+def validation_curve(found: Any, setting: str, metric: str = "loss") -> Figure:
+    """A validation score against one setting of a cross-validation: mean ± one standard error.
+
+    Args:
+        found: as returned by `fnn.selection.cross_validate` with `over={setting: values}`.
+        setting: the name of the setting.
+        metric: one of the scores.
+
+    Returns:
+        A matplotlib figure, logarithmic where the values span more than a factor of 20.
+
+    Raises:
+        ValueError: if this is not the only setting.
+
+    Example:
+        >>> import numpy as np, fnn.plot
+        >>> settings = ({"decay": 0.1}, {"decay": 0.2})
+        >>> parts = {"loss": np.ones((2, 5, 1))}, {}, np.ones(1), np.zeros((2, 5, 1), bool), np.ones((2, 5, 1), bool)
+        >>> found = fnn.selection.CrossValidation(settings, *parts)
+        >>> fnn.plot.validation_curve(found, "decay").axes[0].get_xlabel()
+        'decay'
+    """
+    names = list(found.settings[0])
+    if names != [setting]:
+        raise ValueError(f"validation_curve: expected {setting!r} to be the only setting, got {names}")
+    values = np.array([one[setting] for one in found.settings])
+    order = np.argsort(values)
+    values = values[order]
+    figure = _band(values, found.mean(metric)[order], found.standard_error(metric)[order], setting, metric)
+    if values[0] > 0 and values[-1] > 20 * values[0]:
+        figure.axes[0].set_xscale("log")
+    return figure
+
+
+def _error(folds: np.ndarray) -> np.ndarray:
+    """Standard error of the mean over folds, 0 for a single one."""
+    count = folds.shape[1]
+    return np.nanstd(folds, axis=1, ddof=1) / np.sqrt(count) if count > 1 else np.zeros(len(folds))
+
+
+def _band(x: np.ndarray, mean: np.ndarray, error: np.ndarray, xlabel: str, ylabel: str) -> Figure:
+    figure = blank(5, 3.5)
+    axes = figure.subplots()
+    axes.plot(x, mean, marker="o", label="mean over folds and seeds")
+    axes.fill_between(x, mean - error, mean + error, alpha=0.25, label="± one standard error")
+    axes.set(xlabel=xlabel, ylabel=f"validation {ylabel}")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    return figure

@@ -1,0 +1,90 @@
+"""Score against the size of the training set, as one compiled program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fnn import checks
+from fnn.selection.cross_validation import CrossValidation, _folds, cross_validate
+from fnn.selection.splits import Folds
+from fnn.tasks import as_task
+from fnn.train import rows as rows_
+
+__all__ = ["LearningCurve", "learning_curve"]
+
+
+class LearningCurve(NamedTuple):
+    """The result of `learning_curve`: `sizes` (sizes,), and `scores`, name -> (sizes, folds, seeds)."""
+
+    sizes: np.ndarray
+    scores: dict[str, np.ndarray]
+
+
+def learning_curve(
+    model: Any,
+    optimizer: Any,
+    task: Any,
+    data: tuple[Any, ...],
+    *,
+    folds: Any = 5,
+    sizes: Sequence[float] = (0.1, 0.325, 0.55, 0.775, 1.0),
+    seed: int | None = 0,
+    groups: Any = None,
+    **options: Any,
+) -> LearningCurve:
+    """Validation scores of networks trained on more and more rows: every size × fold × seed in one program.
+
+    The smaller training sets are parts of the larger ones; all sizes are scored on the fold's same validation rows.
+
+    Args:
+        model, optimizer, task, data, folds, groups: as for `cross_validate`.
+        sizes: numbers of rows, or shares of the first fold's training rows in (0, 1]; equal ones count once.
+        seed: shuffles each fold's training rows first; None takes them in their order, as scikit-learn does.
+        options: everything else `cross_validate` takes but `over`: `key`, `epochs`, `batch_size`, `seeds`, `scaler`, …
+
+    Returns:
+        A `LearningCurve`; draw it with `fnn.plot.score_by_size`.
+
+    Raises:
+        ValueError: for sizes out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> x = jnp.linspace(-1, 1, 20).reshape(20, 1)
+        >>> found = fnn.selection.learning_curve(
+        ...     fnn.dense(1), fnn.optim.sgd(0.3), fnn.tasks.regression(), (x, 3 * x[:, 0]), key=jax.random.key(0),
+        ...     folds=4, sizes=[0.2, 1.0], epochs=5, batch_size=3, progress=False)
+        >>> found.sizes.tolist(), found.scores["mse"].shape
+        ([3, 15], (2, 4, 1))
+    """
+    if "over" in options:
+        raise ValueError("learning_curve: expected one setting; write cross_validate for several (over=…)")
+    split = _folds(folds, rows_.checked_data("learning_curve", data, as_task(task)), groups)
+    lines = [line[line >= 0] for line in split.train]
+    counts = _counts(sizes, len(lines[0]))
+    if seed is not None:
+        rng = np.random.default_rng(seed)
+        lines = [rng.permutation(line) for line in lines]
+    train = np.full((len(counts), *split.train.shape), -1, np.int32)
+    for place, count in enumerate(counts):
+        for fold, line in enumerate(lines):
+            train[place, fold, : min(count, len(line))] = line[:count]
+    every = Folds(train.reshape(-1, train.shape[-1]), np.tile(split.valid, (len(counts), 1)))
+    found: CrossValidation = cross_validate(model, optimizer, task, data, folds=every, **options)
+    shape = (len(counts), len(lines), -1)
+    return LearningCurve(counts, {name: values[0].reshape(shape) for name, values in found.scores.items()})
+
+
+def _counts(sizes: Sequence[float], most: int) -> np.ndarray:
+    """Whole numbers of rows, increasing, each once."""
+    given = np.asarray(sizes)
+    if given.ndim != 1 or not len(given) or not np.issubdtype(given.dtype, np.number):
+        raise ValueError(f"learning_curve: expected sizes to be a sequence of numbers, got {checks.describe(sizes)}")
+    shares = np.issubdtype(given.dtype, np.floating)
+    if given.min() <= 0 or given.max() > (1 if shares else most):
+        bounds = "shares in (0, 1]" if shares else f"numbers of rows from 1 to {most}"
+        raise ValueError(f"learning_curve: expected sizes to be {bounds}, got {given.min()} to {given.max()}")
+    return np.unique(np.clip((given * most).astype(int), 1, most) if shares else given.astype(int))

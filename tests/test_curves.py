@@ -1,0 +1,64 @@
+"""Learning curves: scikit-learn's sizes and subsets, members that are their solo runs; figures with labels."""
+
+import jax
+import numpy as np
+import pytest
+
+import fnn
+
+KEY = jax.random.key(0)
+S = fnn.selection
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(22, 2)).astype(np.float32)
+Y = (X @ np.array([1.0, -2.0])).astype(np.float32)
+PARTS = fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), (X, Y)
+OPTIONS = {"key": KEY, "epochs": 3, "batch_size": 4, "progress": False}
+
+
+@pytest.mark.filterwarnings("ignore:Removed duplicate entries")
+def test_sizes_and_subsets_are_those_of_scikit_learn():
+    selection = pytest.importorskip("sklearn.model_selection")
+    dummy = pytest.importorskip("sklearn.dummy")
+    shares = np.array([0.1, 0.11, 0.5, 1.0])
+    sizes, _, theirs = selection.learning_curve(
+        dummy.DummyRegressor(), X, Y, cv=selection.KFold(4), train_sizes=shares, scoring="neg_mean_squared_error"
+    )
+    found = S.learning_curve(*PARTS, folds=S.k_fold(22, 4), sizes=shares, seed=None, seeds=2, **OPTIONS)
+    assert found.sizes.tolist() == sizes.tolist()
+    assert found.scores["mse"].shape == (*theirs.shape, 2)
+    folds = S.k_fold(22, 4)
+    run = fnn.trainer(*PARTS[:3], epochs=3, batch_size=4)
+    for place, fold, seed in ((1, 0, 1), (2, 3, 0)):
+        rows, valid = (side[fold][side[fold] >= 0] for side in folds)
+        trained, _ = run(jax.random.split(KEY, 2)[seed], (X, Y), rows[: sizes[place]])
+        alone = fnn.evaluate(PARTS[0], trained, (X, Y), PARTS[2], valid)["mse"]
+        np.testing.assert_allclose(found.scores["mse"][place, fold, seed], alone, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sizes", [[0.0, 1.0], [1.5], [0], [40], [], "half"])
+def test_wrong_sizes(sizes):
+    with pytest.raises(ValueError, match="learning_curve: expected sizes"):
+        S.learning_curve(*PARTS, sizes=sizes, **OPTIONS)
+
+
+def test_one_setting_only():
+    with pytest.raises(ValueError, match="write cross_validate"):
+        S.learning_curve(*PARTS, over={"learning_rate": [0.1]}, **OPTIONS)
+
+
+def test_figures():
+    pytest.importorskip("matplotlib")
+    scores = np.array([[[3.0], [5.0]], [[1.0], [1.0]]])
+    axes = fnn.plot.score_by_size(S.LearningCurve(np.array([5, 9]), {"mse": scores}), "mse").axes[0]
+    assert axes.lines[0].get_ydata().tolist() == [4, 1]
+    band = axes.collections[0].get_paths()[0].vertices
+    assert band[:, 1].max() == 5  # the standard error of 3 and 5 is 1
+    with pytest.raises(ValueError, match="expected one of mse"):
+        fnn.plot.score_by_size(S.LearningCurve(np.array([5, 9]), {"mse": scores}), "loss")
+    flags = np.zeros((2, 2, 1), bool)
+    found = S.CrossValidation(({"rate": 1.0}, {"rate": 0.01}), {"mse": scores}, {}, flags, flags, ~flags)
+    axes = fnn.plot.validation_curve(found, "rate", "mse").axes[0]
+    assert axes.lines[0].get_ydata().tolist() == [1, 4]
+    assert axes.get_xscale() == "log"
+    with pytest.raises(ValueError, match="only setting"):
+        fnn.plot.validation_curve(found, "decay")
