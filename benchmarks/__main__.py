@@ -25,6 +25,7 @@ WORKLOADS = (
     "lstm",
     "deepbench",
     "sequences",
+    "selection",
     "nonfinite",
     "agreement",
 )
