@@ -247,9 +247,9 @@ WORKLOAD = Workload(
     fresh=True,
     columns=(("of it compiling, s", "compile_seconds", ".2f"), PEAK_MEMORY),
     notes=(
-        "Every repetition in a new process, imports done, nothing compiled; only the loop over fnn's run is compiled "
-        f"before its\ntime starts. Loops do {LOOPED} trainings of MLPs, {LOOPED_SLOWLY} of other nets, taken evenly from "
-        f"all, and their time is scaled up\nto all. MLPs: one hidden layer of {HIDDEN}; Adam, batch {BATCH}. fnn also "
-        "scores every member after every epoch."
+        "Every repetition in a new process, imports done, nothing compiled; only the loop over fnn's run is compiled\n"
+        f"before its time starts. Loops do {LOOPED} trainings of MLPs, {LOOPED_SLOWLY} of other nets, taken evenly\n"
+        f"from all, and their time is scaled up to all. MLPs: one hidden layer of {HIDDEN}; Adam, batch {BATCH}.\n"
+        "fnn also scores every member after every epoch."
     ),
 )

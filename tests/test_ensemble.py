@@ -162,3 +162,21 @@ def test_a_run_returns_the_averaged_parameters(rule, how):
     np.testing.assert_allclose(trained.params["kernel"], mean if rule == "ema" else sum(kept[1:]) / 2, rtol=1e-5)
     last = fnn.evaluate(model, trained, (x, y), task)["loss"]
     np.testing.assert_allclose(history["validation_loss"][-1], last, rtol=1e-5)
+
+
+def test_members_that_diverge_are_named_and_left_out():
+    x = jnp.linspace(-1, 1, 20).reshape(20, 1)
+
+    def bag(x):
+        return fnn.selection.ensemble(
+            fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), (x, jnp.ones(20)), key=jax.random.key(0),
+            members=6, epochs=2, batch_size=20, progress=False,
+        )  # fmt: skip
+
+    with pytest.warns(RuntimeWarning, match=r"members \[.*\] diverged and are left out"):
+        found = bag(x.at[3].set(1e25))  # its square overflows, in the samples that hold it
+    outputs = np.asarray(found.outputs(x))
+    assert 0 < len(outputs) < 6
+    assert np.isfinite(outputs).all()
+    with pytest.raises(ValueError, match="every member diverged"):
+        bag(x + 1e25)

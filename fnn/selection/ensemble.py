@@ -151,7 +151,7 @@ def ensemble(
         An `Ensemble`, with an out-of-bag estimate if members train on bootstrap samples.
 
     Raises:
-        ValueError: on data that cannot be trained on.
+        ValueError: on data that cannot be trained on, or if every member diverged; a few are left out with a warning.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -186,12 +186,12 @@ def ensemble(
     (trained, history, outputs), finished = run_members(
         member, arguments, checked, together=together, chunk=chunk, mesh=mesh, progress=progress
     )
-    trained, history, outputs = jax.tree.map(lambda leaf: leaf[finished], (trained, history, outputs))
-    _name_diverged("ensemble", history["diverged_at"])
+    sound = finished & ~_diverged("ensemble", history["diverged_at"])
+    trained, history, outputs = jax.tree.map(lambda leaf: leaf[sound], (trained, history, outputs))
     made = Ensemble(model, task, Trained(*jax.tree.map(jnp.asarray, trained)), history)
     if bags is None:
         return made
-    return made._replace(**_out_of_bag(task, checked, outputs, bags.valid[finished]))
+    return made._replace(**_out_of_bag(task, checked, outputs, bags.valid[sound]))
 
 
 def _bags(key: Key, rows: int, members: int) -> splits.Folds:
@@ -290,17 +290,21 @@ def snapshots(
         return jax.lax.scan(cycle, start, jnp.stack(keys))[1]
 
     trained, history = cycles(key, checked)
-    history = {name: np.asarray(values) for name, values in history.items()}
-    _name_diverged("snapshots", history["diverged_at"])
-    return Ensemble(model, task, trained, history)
+    sound = ~_diverged("snapshots", np.asarray(history["diverged_at"]))
+    trained = jax.tree.map(lambda leaf: leaf[sound], trained)
+    return Ensemble(model, task, trained, {name: np.asarray(values)[sound] for name, values in history.items()})
 
 
-def _name_diverged(where: str, diverged_at: np.ndarray) -> None:
-    diverged = np.flatnonzero(np.asarray(diverged_at) >= 0)
-    if len(diverged):
+def _diverged(where: str, diverged_at: np.ndarray) -> np.ndarray:
+    """Which members diverged: they are named, and do not predict with the others."""
+    diverged = diverged_at >= 0
+    advice = "try a smaller learning rate, fnn.optim.clip_by_global_norm or scaled inputs"
+    if diverged.all():
+        raise ValueError(f"{where}: every member diverged; {advice}")
+    if diverged.any():
         warnings.warn(
-            f"{where}: members {diverged.tolist()} diverged; their parameters before that step are kept. "
-            "Try a smaller learning rate or scaled inputs",
+            f"{where}: members {np.flatnonzero(diverged).tolist()} diverged and are left out; {advice}",
             RuntimeWarning,
             stacklevel=3,
         )
+    return diverged
