@@ -1,7 +1,17 @@
 """Figures of what a run produced; each function returns a matplotlib figure: `figure.savefig("curves.png")`."""
 
-from fnn.plot.curves import score_by_size, validation_curve
 from fnn.plot.images import filters, image_grid
+from fnn.plot.scores import score_by_size, validation_curve
+from fnn.plot.series import curves, forecast
 from fnn.plot.training import confusion_matrix, learning_curves
 
-__all__ = ["confusion_matrix", "filters", "image_grid", "learning_curves", "score_by_size", "validation_curve"]
+__all__ = [
+    "confusion_matrix",
+    "curves",
+    "filters",
+    "forecast",
+    "image_grid",
+    "learning_curves",
+    "score_by_size",
+    "validation_curve",
+]
