@@ -1,7 +1,8 @@
 """A character language model: an LSTM reads a text symbol by symbol and learns to write in its manner.
 
-Claim: MEASURED
-Run:   python examples/char_lm.py [--text FILE] [--features 512] [--epochs 12] [--plot curves.png]
+Claim: at most 1.60 nats per character on the last tenth of Tiny Shakespeare, in windows that begin without memory;
+       1.523 measured (one run, key 0, 512 units, 10 epochs), 800 s on two cores shared with other work.
+Run:   python examples/char_lm.py [--text FILE] [--features 512] [--epochs 10] [--plot curves.png]
 """
 
 import argparse
@@ -21,7 +22,7 @@ import fnn.plot
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--text", metavar="FILE", help="what to learn from; the Zen of Python by default")
 parser.add_argument("--features", type=int, default=512, help="hidden units of the LSTM")
-parser.add_argument("--epochs", type=int, default=12)
+parser.add_argument("--epochs", type=int, default=10)
 parser.add_argument("--window", type=int, default=128, help="steps of back-propagation through time")
 parser.add_argument("--temperature", type=float, default=0.8, help="of the samples: 0 always the likeliest symbol")
 parser.add_argument("--plot", metavar="PNG", help="save the learning curves")

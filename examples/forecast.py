@@ -4,9 +4,9 @@ Two classic series: monthly airline passengers (the last 36 months are the test)
 Melbourne (the last two years). The forecast is one step ahead, against the naive one (the last value) and the seasonal
 naive one (the value of a year before).
 
-Claim: smaller errors than both. Measured (one run, key 0), RMSE of the LSTM, naive, seasonal naive: passengers 27.5, 50.3,
-       42.0; temperatures 2.2, 2.5, 3.7. In the 80 % interval lie 69 % of the passengers (36 values) and 84 % of the
-       temperatures. 11 s on two shared cores.
+Claim: smaller errors than both. Measured (one run, key 0), RMSE of the LSTM, naive, seasonal naive: passengers 27.5,
+       50.3, 42.0; temperatures 2.2, 2.5, 3.7. In the 80 % interval lie 69 % of the passengers (36 values) and 84 %
+       of the temperatures. 11 s on two shared cores.
 Run:   python examples/forecast.py [--data DIR] [--epochs N] [--plot PREFIX]
 """
 

@@ -166,3 +166,55 @@ def test_a_class_without_training_rows_is_said():
     y = np.sort(y)
     with pytest.warns(UserWarning, match="fold 0 has no training row of class"):
         validate(x, jnp.asarray(y), folds=S.k_fold(30, 2), epochs=1)
+
+
+def test_only_new_objects_compile():
+    """Other values, rates, folds and keys are arguments of the same program."""
+    x, y = data()
+    model = fnn.dense(2)
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, _, **__: compiled.append(event) if event.endswith("backend_compile_duration") else None
+    )
+
+    def programs(x, y, key, rates, folds):
+        compiled.clear()
+        S.cross_validate(
+            model, fnn.optim.adam, TASK, (x, y), key=key, folds=folds, over={"learning_rate": rates}, epochs=2,
+            batch_size=8, progress=False,
+        )  # fmt: skip
+        return len(compiled)
+
+    try:
+        assert programs(x, y, KEY, [0.1, 0.2], S.k_fold(31, 3, seed=0)) > 0
+        # A bound on what runs outside the program: eager operations on shapes that were seen are not compiled again.
+        assert programs(x + 1, 1 - y, jax.random.key(5), [0.3, 0.4], S.k_fold(31, 3, seed=9)) == 0
+    finally:
+        jax.monitoring.clear_event_listeners()
+
+
+def test_balanced_class_weights_are_those_of_the_training_rows():
+    x, y = data()
+    y = (np.arange(31) % 5 == 0).astype(np.int32)
+    folds = S.stratified_k_fold(y, 3, seed=0)
+    found = validate(x, y, folds=folds, class_weight="balanced", scaler=None)
+    train, valid = (side[1][side[1] >= 0] for side in folds)
+    counts = np.bincount(y[train])
+    weights = (len(train) / (2 * counts))[y].astype(np.float32)
+    run = fnn.trainer(MODEL, fnn.optim.adam(RATES[0]), TASK, epochs=3, batch_size=8)
+    _, history = run(jax.random.split(KEY, 1)[0], (x, y, weights), train, validation=(x[valid], y[valid]))
+    for name in ("loss", "validation_loss"):
+        np.testing.assert_allclose(found.curves[name][0, 1, 0], history[name], rtol=1e-4)
+    with pytest.raises(ValueError, match="class_weight"):
+        validate(x, y, class_weight="even")
+    with pytest.raises(ValueError, match="class_weight needs class numbers"):
+        S.cross_validate(
+            fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), (x, x[:, 0]), key=KEY, epochs=1,
+            batch_size=8, class_weight="balanced",
+        )  # fmt: skip
+
+
+def test_augmentation_reaches_the_members():
+    x, y = data()
+    plain, noisy = (validate(x, y, augment=a, epochs=1) for a in (None, fnn.data.gaussian_noise(1.0)))
+    assert np.abs(plain.scores["loss"] - noisy.scores["loss"]).max() > 1e-4

@@ -17,7 +17,7 @@ from fnn import checks
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.selection import splits
-from fnn.selection.members import convolves, run_members
+from fnn.selection.members import convolves, remembered, run_members
 from fnn.selection.splits import Folds
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
@@ -138,6 +138,55 @@ def _folds(folds: Any, data: tuple[Any, Array, Any], groups: Any) -> Folds:
     return splits.k_fold(rows_.count(x), folds, seed=0)
 
 
+@remembered
+def _member(
+    model: Any, optimizer: Any, task: Any, scaler: Any, classes: int | None, training: dict[str, Any]
+) -> Callable[[PyTree, PyTree], PyTree]:
+    """The training of one fold × setting × seed as a function of arrays."""
+    task = as_task(task)
+
+    def member(one: PyTree, shared: PyTree) -> PyTree:
+        (x, targets, weights), (train, valid) = shared["data"], (table[one["fold"]] for table in shared["folds"])
+        if scaler is not None:
+            # Empty slots weigh nothing; a row drawn twice by a bootstrap counts twice.
+            statistics = scaler.fit(x[jnp.maximum(train, 0)], weights=(train >= 0).astype(jnp.float32))
+            x = scaler.transform(statistics, x)
+        layer = _built("a layer", model, Layer, one["values"])
+        transform = _built("an optimizer", optimizer, Transform, one["values"])
+        run = trainer(layer, transform, task, **training)
+        given, validation = (x, targets) if weights is None else (x, targets, weights), valid
+        if classes is not None:
+            own = jnp.ones(targets.shape, jnp.float32) if weights is None else weights
+            # Scores count every validation row as the caller weighed it.
+            held = rows_.take((x, targets, own), jnp.maximum(valid, 0))
+            validation = (*held[:2], jnp.where(valid >= 0, held[2], 0))
+            given = (x, targets, own * _balanced(targets, train, classes))
+        trained, history = run(shared["keys"][one["seed"]], given, train, validation=validation)
+        return history, outputs_of(layer, trained, x, valid, 1024)
+
+    return member
+
+
+def _classes(class_weight: str | None, targets: Array) -> int | None:
+    """Number of classes to balance, None for none."""
+    if class_weight is None:
+        return None
+    checks.one_of("cross_validate", "class_weight", class_weight, ("balanced",))
+    if targets.ndim != 1 or not jnp.issubdtype(targets.dtype, jnp.integer):
+        raise ValueError(
+            f"cross_validate: class_weight needs class numbers (rows,) as targets, got {checks.describe(targets)}"
+        )
+    return int(targets.max()) + 1
+
+
+def _balanced(targets: Array, train: Array, classes: int) -> Array:
+    """A weight per row: $n / (K n_k)$ for class k, counted over the fold's training rows."""
+    real = (train >= 0).astype(jnp.float32)
+    counts = jnp.zeros(classes, jnp.float32).at[targets[jnp.maximum(train, 0)]].add(real)
+    present = (counts > 0).sum().astype(jnp.float32)
+    return (real.sum() / (present * jnp.maximum(counts, 1)))[targets]
+
+
 def cross_validate(
     model: Layer | Callable[..., Layer],
     optimizer: Transform | Callable[..., Transform],
@@ -154,12 +203,17 @@ def cross_validate(
     groups: Any = None,
     early_stopping: EarlyStopping | None = None,
     penalty: Callable[[PyTree], Any] | None = None,
+    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    class_weight: str | None = None,
     together: bool | None = None,
     chunk: int | None = None,
     mesh: Mesh | None = None,
     progress: bool | None = None,
 ) -> CrossValidation:
     """Train and score every fold × seed × setting in one compiled program.
+
+    Called again with the same model, optimizer and task (the same objects) and data of the same shapes, it compiles
+    nothing: other values, rows of folds, rates and keys are arguments of the program.
 
     Args:
         model: a layer, or a function of settings that returns one.
@@ -171,7 +225,8 @@ def cross_validate(
             of them.
         seeds: trainings per fold and setting.
         over: name -> numbers to try; every combination is one setting.
-        epochs, batch_size, early_stopping, penalty: as for `trainer`; the validation rows are the fold's.
+        epochs, batch_size, early_stopping, penalty, augment: as for `trainer`; the validation rows are the fold's.
+        class_weight: "balanced" weighs the loss of class k by $n/(K n_k)$, counted over each fold's training rows.
         scaler: for instance `fnn.data.standard_scaler()`; fitted on each fold's training rows only.
         groups: (rows,), for scikit-learn splitters that keep groups together.
         together: run the members of a chunk as one batched program or one after another in it; by default batched
@@ -198,7 +253,7 @@ def cross_validate(
     References:
         Stone, Cross-validatory choice and assessment of statistical predictions, 1974.
     """
-    task = as_task(task)
+    given_task, task = task, as_task(task)
     settings = _settings(over, model, optimizer)
     checked = rows_.checked_data("cross_validate", data, task)
     rows_.checked_classes("cross_validate", checked[1])
@@ -206,27 +261,6 @@ def cross_validate(
     rows_.checked_batch_size("cross_validate", batch_size, split.train.shape[1])
     _warn_of_missing_classes(split, checked[1])
     keys = jax.random.split(rows_.checked_key("cross_validate", key), checks.integer("cross_validate", "seeds", seeds))
-
-    def member(one: PyTree, shared: PyTree) -> PyTree:
-        (x, targets, weights), (train, valid) = shared["data"], (table[one["fold"]] for table in shared["folds"])
-        if scaler is not None:
-            # Empty slots weigh nothing; a row drawn twice by a bootstrap counts twice.
-            statistics = scaler.fit(x[jnp.maximum(train, 0)], weights=(train >= 0).astype(jnp.float32))
-            x = scaler.transform(statistics, x)
-        layer = _built("a layer", model, Layer, one["values"])
-        transform = _built("an optimizer", optimizer, Transform, one["values"])
-        run = trainer(
-            layer,
-            transform,
-            task,
-            epochs=epochs,
-            batch_size=batch_size,
-            penalty=penalty,
-            early_stopping=early_stopping,
-        )
-        given = (x, targets) if weights is None else (x, targets, weights)
-        trained, history = run(shared["keys"][one["seed"]], given, train, validation=valid)
-        return history, outputs_of(layer, trained, x, valid, 1024)
 
     shape = (len(settings), len(split.train), seeds)
     setting, fold, seed = (jnp.asarray(part.ravel()) for part in np.indices(shape))
@@ -236,6 +270,11 @@ def cross_validate(
         together = not convolves(probe)
     shared = {"data": checked, "folds": tuple(map(jnp.asarray, split)), "keys": keys}
     arguments = {"fold": fold, "seed": seed, "values": values}
+    classes = _classes(class_weight, checked[1])
+    training = dict(
+        epochs=epochs, batch_size=batch_size, penalty=penalty, early_stopping=early_stopping, augment=augment
+    )
+    member = _member(model, optimizer, given_task, scaler, classes, training)
     (history, outputs), finished = run_members(
         member, arguments, shared, together=together, chunk=chunk, mesh=mesh, progress=progress
     )

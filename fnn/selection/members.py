@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable
@@ -22,6 +23,37 @@ MEMORY_SHARE = 0.25
 """Share of the memory there is that the arrays of one chunk may take."""
 
 
+REMEMBERED = 16
+"""How many compiled programs are kept, the last ones asked for."""
+
+
+def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
+    """`make` called once for the same arguments: what it makes keeps its compiled program.
+
+    The same layer, transform or function is the same argument; an equal one, built again, is another.
+    """
+    made: dict[Any, tuple[Any, tuple[Any, ...]]] = {}
+
+    @functools.wraps(make)
+    def again(*given: Any) -> Any:
+        key = _identity(given)
+        # What was made holds its arguments, so that no other object takes their place in memory.
+        made[key] = made.pop(key) if key in made else (make(*given), given)
+        while len(made) > REMEMBERED:
+            del made[next(iter(made))]
+        return made[key][0]
+
+    return again
+
+
+def _identity(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_identity, value))
+    if isinstance(value, dict):
+        return tuple((name, _identity(part)) for name, part in value.items())
+    return value if isinstance(value, (int, float, str, type(None))) else id(value)
+
+
 def available_bytes() -> int:
     """Memory of this process's first device, or of the machine."""
     stats = jax.local_devices()[0].memory_stats()
@@ -34,8 +66,7 @@ def available_bytes() -> int:
 
 def bytes_per_member(member: Callable[..., Any], first: PyTree, shared: PyTree) -> int:
     """What one member holds at once, counted on its traced program: the arrays of the widest loop body."""
-    jaxpr = jax.make_jaxpr(member)(first, shared)
-    return 2 * _live_bytes(jaxpr.jaxpr)
+    return 2 * _live_bytes(jax.jit(member).trace(first, shared).jaxpr.jaxpr)
 
 
 def _live_bytes(jaxpr: Any) -> int:
@@ -119,6 +150,7 @@ def _filled(values: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([values, rest])
 
 
+@functools.lru_cache(maxsize=REMEMBERED)
 def _compiled(
     member: Callable[[PyTree, PyTree], PyTree], together: bool, mesh: Mesh | None
 ) -> Callable[[PyTree, PyTree], PyTree]:
