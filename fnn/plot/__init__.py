@@ -1,7 +1,7 @@
 """Figures of what a run produced; each function returns a matplotlib figure: `figure.savefig("curves.png")`."""
 
 from fnn.plot.images import filters, image_grid
-from fnn.plot.scores import score_by_size, validation_curve
+from fnn.plot.scores import heat_map, score_by_size, validation_curve
 from fnn.plot.series import curves, forecast
 from fnn.plot.training import confusion_matrix, learning_curves
 
@@ -10,6 +10,7 @@ __all__ = [
     "curves",
     "filters",
     "forecast",
+    "heat_map",
     "image_grid",
     "learning_curves",
     "score_by_size",

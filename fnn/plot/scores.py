@@ -1,7 +1,8 @@
-"""Figures of scores: against the size of the training set, and against a setting."""
+"""Figures of scores: of two settings, against one, against the size of the training set."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,46 @@ from fnn.plot.canvas import figure as blank
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["score_by_size", "validation_curve"]
+__all__ = ["heat_map", "score_by_size", "validation_curve"]
+
+
+def heat_map(values: Any, rows: tuple[str, Sequence[Any]], columns: tuple[str, Sequence[Any]], score: str) -> Figure:
+    """A score for every combination of two things, its number in every cell.
+
+    Args:
+        values: (rows, columns); cells that are NaN (runs that diverged) stay empty.
+        rows, columns: what they stand for, and the name of each.
+        score: what the colours show.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        ValueError: if there are not as many names as rows and columns.
+
+    Example:
+        >>> import fnn.plot
+        >>> figure = fnn.plot.heat_map([[0.9, 0.8]], ("seed", [0]), ("learning rate", [0.1, 0.2]), "accuracy")
+        >>> figure.axes[0].get_xlabel(), [text.get_text() for text in figure.axes[0].texts]
+        ('learning rate', ['0.900', '0.800'])
+    """
+    cells = np.asarray(values, float)
+    expected = len(rows[1]), len(columns[1])
+    if cells.shape != expected:
+        raise ValueError(f"heat_map: expected values of shape {expected}, as the names say, got {cells.shape}")
+    figure = blank(2.5 + 0.75 * expected[1], 1.8 + 0.45 * expected[0])
+    axes = figure.subplots()
+    drawn = axes.imshow(np.ma.masked_invalid(cells), aspect="auto", cmap="viridis")
+    figure.colorbar(drawn, label=score)
+    dark = np.nanmean(cells) if np.isfinite(cells).any() else 0
+    for (row, column), value in np.ndenumerate(cells):
+        if np.isfinite(value):
+            shade = "white" if value < dark else "black"
+            axes.text(column, row, f"{value:.3f}", ha="center", va="center", color=shade, fontsize=8)
+    axes.set(xlabel=columns[0], ylabel=rows[0])
+    axes.set_xticks(range(expected[1]), [str(name) for name in columns[1]])
+    axes.set_yticks(range(expected[0]), [str(name) for name in rows[1]])
+    return figure
 
 
 def score_by_size(curve: Any, metric: str = "loss") -> Figure:
