@@ -298,3 +298,8 @@ def separable_conv(
         return pointwise.apply(params["pointwise"], (), y)[0]
 
     return stateless(init, apply)
+
+
+def convolves(model: Layer) -> bool:
+    """Whether a layer of the model is a convolution."""
+    return "conv" in model.name.split("(")[0] or any(convolves(part) for part in model.parts)

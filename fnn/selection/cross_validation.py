@@ -15,9 +15,10 @@ from jax.sharding import Mesh
 
 from fnn import checks
 from fnn.layer import Layer
+from fnn.layers.conv import convolves
 from fnn.optim.transform import Transform
 from fnn.selection import splits
-from fnn.selection.members import convolves, remembered, run_members
+from fnn.selection.members import remembered, run_members
 from fnn.selection.splits import Folds
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_

@@ -14,10 +14,11 @@ from jax.sharding import Mesh
 
 from fnn import checks
 from fnn.layer import Layer
+from fnn.layers.conv import convolves
 from fnn.optim.transform import Transform
 from fnn.schedules import cosine_decay_schedule
 from fnn.selection import splits
-from fnn.selection.members import convolves, run_members
+from fnn.selection.members import run_members
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.predict import outputs_of

@@ -14,7 +14,6 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fnn import checks
-from fnn.train.console import convolves as convolves
 from fnn.train.console import interruption, progress_bar
 from fnn.train.sharding import agreed, fetch, put, replicate
 from fnn.typing import PyTree

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from fnn.layer import Layer
+from fnn.layers.conv import convolves
 
 
 @contextmanager
@@ -62,11 +63,6 @@ def interruption() -> Iterator[Callable[[], bool]]:
         yield asked.is_set
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def convolves(model: Layer) -> bool:
-    """Whether a layer of the model is a convolution."""
-    return "conv" in model.name.split("(")[0] or any(convolves(part) for part in model.parts)
 
 
 @functools.cache
