@@ -1,9 +1,11 @@
 """Fashion-MNIST: clothes in ten classes, by a small network or a larger one.
 
-Measured: small, 75,370 parameters: test accuracy 90.60 %, validation 91.84 % (one run, key 0, 9 epochs, 296 s on two
-          cores shared with other work). That is below the 92.5 % published for two convolutions and under 100,000
-          parameters. large, 372,682 parameters: not measured.
-Run:   python examples/fashion_mnist.py --data DIR [--config small|large] [--epochs N] [--plot PREFIX]
+Claim: small, 75,498 parameters, at least 92.5 %, the mark published for two convolutions and under 100,000 parameters;
+       92.82 % measured (one run, key 0, 14 epochs), 814 s on two cores shared with other work. The settings were chosen
+       by 93.16 % on 5,000 training rows held out; one other network had been shown the test set before (90.60 %).
+       large, 278,890 parameters: not measured on the test set; 92.0 % held out when its trial was broken off after 7
+       of 10 epochs. 93.4 % is published for a larger net with augmentation.
+Run:   python examples/fashion_mnist.py --data DIR [--config small|large] [--held-out ROWS] [--plot PREFIX]
 """
 
 import argparse
