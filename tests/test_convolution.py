@@ -13,6 +13,8 @@ from jax.test_util import check_grads
 from fnn.kernels import conv, conv_output_size, conv_transpose, convolution_forms, max_pool
 from fnn.kernels.sliding_windows import Windows
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 # rank, spatial, kernel size, stride, padding, dilation, channels, features, groups
 CASES = [
     (1, (9,), (3,), 1, "SAME", 1, 5, 4, 1),

@@ -11,6 +11,8 @@ import pytest
 import fnn
 from fnn.kernels import recurrent_core
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 PLATFORMS = ("cuda", "tpu")
 
 

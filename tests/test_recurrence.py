@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 import fnn
 from fnn.kernels import recurrent_core
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 GATES = {"lstm": 4, "gru": 3, "gru before": 3, "rnn": 1, "rnn relu": 1}
 STEPS = {
     "lstm": reference.lstm_step,
