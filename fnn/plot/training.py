@@ -77,7 +77,9 @@ def confusion_matrix(matrix: Any, labels: Sequence[str] | None = None) -> Figure
         shade = "white" if shares[row, column] > 0.6 else "black"
         axes.text(column, row, f"{count:g}", ha="center", va="center", color=shade, fontsize=8)
     axes.set(xlabel="predicted class", ylabel="true class")
-    slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names), default=0) > 4 else {}
+    slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    if max(map(len, names), default=0) <= 4:
+        slanted = {}
     axes.set_xticks(range(len(names)), names, **slanted)
     axes.set_yticks(range(len(names)), names)
     return figure

@@ -1,8 +1,9 @@
 """Choosing between models: splits, and cross-validation as one compiled program."""
 
-from fnn.selection.cross_validation import CrossValidation, cross_validate
+from fnn.selection.cross_validation import cross_validate
 from fnn.selection.curves import LearningCurve, learning_curve
 from fnn.selection.ensemble import Ensemble, ensemble, snapshots
+from fnn.selection.result import CrossValidation
 from fnn.selection.splits import (
     Folds,
     bootstrap,
@@ -16,6 +17,7 @@ from fnn.selection.splits import (
     time_series,
     using,
 )
+from fnn.selection.sweep import sweep
 
 __all__ = [
     "CrossValidation",
@@ -34,6 +36,7 @@ __all__ = [
     "repeated",
     "snapshots",
     "stratified_k_fold",
+    "sweep",
     "time_series",
     "using",
 ]

@@ -19,6 +19,7 @@ from fnn.layers.conv import convolves
 from fnn.optim.transform import Transform
 from fnn.selection import splits
 from fnn.selection.members import remembered, run_members
+from fnn.selection.result import CrossValidation, gathered
 from fnn.selection.splits import Folds
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
@@ -27,67 +28,44 @@ from fnn.train.stopping import EarlyStopping
 from fnn.train.trainer import trainer
 from fnn.typing import Array, Key, PyTree
 
-__all__ = ["CrossValidation", "cross_validate"]
+__all__ = ["cross_validate"]
 
 
-class CrossValidation(NamedTuple):
-    """The result of `cross_validate`; prints as a table.
-
-    - `settings`: the combinations of `over`, one dict each.
-    - `scores`: name -> (settings, folds, seeds), at the end of each run, or at its best epoch with early stopping.
-    - `curves`: name -> (settings, folds, seeds, epochs), NaN after a run has stopped.
-    - `outputs`: the model's outputs for every row when it was not trained on, (settings, seeds, rows, …); averaged
-      where a row validates several times, NaN where it never does.
-    - `diverged`: (settings, folds, seeds), runs whose loss stopped being finite; their scores are NaN.
-    - `finished`: (settings, folds, seeds), runs that were reached before Ctrl-C.
-    """
+class Plan(NamedTuple):
+    """What is to be trained, checked: settings × folds × seeds, and the arrays all members read."""
 
     settings: tuple[dict[str, Any], ...]
-    scores: dict[str, np.ndarray]
-    curves: dict[str, np.ndarray]
-    outputs: np.ndarray
-    diverged: np.ndarray
-    finished: np.ndarray
+    split: Folds
+    shared: dict[str, Any]
+    maker: tuple[Any, ...]
+    training: dict[str, Any]
+    together: bool
 
-    def mean(self, metric: str) -> np.ndarray:
-        """Mean score per setting over folds and seeds, runs that diverged or were not reached left out."""
-        return _nan_mean(self._per_fold(metric), axis=1)
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return len(self.settings), len(self.split.train), len(self.shared["keys"])
 
-    def standard_error(self, metric: str) -> np.ndarray:
-        """Standard error of that mean: the spread over folds of the mean over seeds, by the square root of folds."""
-        folds = self._per_fold(metric)
-        count = np.maximum(np.isfinite(folds).sum(axis=1), 1)
-        spread = np.sqrt(_nan_mean((folds - _nan_mean(folds, axis=1)[:, None]) ** 2, axis=1))
-        return spread / np.where(count > 1, np.sqrt(np.maximum(count - 1, 1)), np.nan)
+    @property
+    def rows(self) -> int:
+        return rows_.count(self.shared["data"][0])
 
-    def best(self, metric: str, mode: str = "max") -> dict[str, Any]:
-        """The setting with the largest (or smallest) mean score."""
-        checks.one_of("best", "mode", mode, ("max", "min"))
-        means = self.mean(metric)
-        if not np.isfinite(means).any():
-            raise ValueError(f"best: no setting has a finite {metric}; every run diverged or none was reached")
-        return self.settings[int(np.nanargmax(means) if mode == "max" else np.nanargmin(means))]
-
-    def _per_fold(self, metric: str) -> np.ndarray:
-        if metric not in self.scores:
-            raise ValueError(f"expected a metric among {', '.join(map(repr, self.scores))}, got {metric!r}")
-        return _nan_mean(self.scores[metric], axis=2)
-
-    def __str__(self) -> str:
-        names = list(self.settings[0])
-        head = [*names, *(f"{metric} (± s.e.)" for metric in self.scores), "diverged"]
-        columns = [self.mean(metric) for metric in self.scores], [self.standard_error(m) for m in self.scores]
-        lines = [head]
-        for place, setting in enumerate(self.settings):
-            scores = [f"{m[place]:.4f} ± {e[place]:.4f}" for m, e in zip(*columns, strict=True)]
-            lines.append([*(f"{setting[name]:.4g}" for name in names), *scores, str(int(self.diverged[place].sum()))])
-        widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-        return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in lines)
+    def arguments(self) -> dict[str, Any]:
+        """One row per member, in the order of `shape`."""
+        setting, fold, seed = (jnp.asarray(part.ravel()) for part in np.indices(self.shape))
+        columns = {name: jnp.asarray([s[name] for s in self.settings], float) for name in self.settings[0]}
+        return {"fold": fold, "seed": seed, "values": {name: column[setting] for name, column in columns.items()}}
 
 
-def _nan_mean(values: np.ndarray, axis: int) -> np.ndarray:
-    kept = np.isfinite(values)
-    return np.where(kept, values, 0).sum(axis) / np.where(kept.any(axis), kept.sum(axis), np.nan)
+class Case(NamedTuple):
+    """What one member trains, on what, from which key."""
+
+    model: Layer
+    optimizer: Transform
+    key: Key
+    data: tuple[Any, ...]
+    rows: Array
+    validation: Any
+    validation_rows: Array
 
 
 def _built(what: str, given: Any, kind: type, values: Mapping[str, Any]) -> Any:
@@ -105,21 +83,34 @@ def _named(given: Any) -> set[str]:
     return set(inspect.signature(given).parameters)
 
 
-def _settings(over: Mapping[str, Sequence[Any]] | None, *makers: Any) -> tuple[dict[str, Any], ...]:
-    over = {} if over is None else dict(over)
-    known = set().union(*map(_named, makers))
+def grid(where: str, over: Mapping[str, Sequence[Any]]) -> tuple[dict[str, Any], ...]:
+    """Every combination of the values."""
     for name, values in over.items():
+        if np.ndim(values) != 1 or len(values) == 0 or not np.issubdtype(np.asarray(values).dtype, np.number):
+            raise ValueError(f"{where}: expected numbers to try for {name!r}, got {values!r}")
+    return tuple(dict(zip(over, chosen, strict=True)) for chosen in itertools.product(*over.values()))
+
+
+def _settings(
+    over: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]] | None, *makers: Any
+) -> tuple[dict[str, Any], ...]:
+    if over is None or isinstance(over, Mapping):
+        settings = grid("cross_validate", over or {})
+    else:
+        settings = tuple(map(dict, over))
+        if not settings or any(set(one) != set(settings[0]) for one in settings):
+            raise ValueError(f"cross_validate: expected settings that all have the same names, got {over!r}")
+    known = set().union(*map(_named, makers))
+    for name in settings[0]:
         if name not in known:
             raise ValueError(
                 f"cross_validate: neither model nor optimizer takes {name!r}; give a function of it, "
                 f"for instance optimizer=lambda {name}: fnn.optim.adam({name})"
             )
-        if np.ndim(values) != 1 or len(values) == 0 or not np.issubdtype(np.asarray(values).dtype, np.number):
-            raise ValueError(f"cross_validate: expected numbers to try for {name!r}, got {values!r}")
-    return tuple(dict(zip(over, chosen, strict=True)) for chosen in itertools.product(*over.values()))
+    return settings
 
 
-def _folds(folds: Any, data: tuple[Any, Array, Any], groups: Any) -> Folds:
+def folds_of(folds: Any, data: tuple[Any, Array, Any], groups: Any) -> Folds:
     x, targets, _ = data
     if isinstance(folds, Folds):
         top = max(int(folds.train.max()), int(folds.valid.max()))
@@ -139,31 +130,36 @@ def _folds(folds: Any, data: tuple[Any, Array, Any], groups: Any) -> Folds:
     return splits.k_fold(rows_.count(x), folds, seed=0)
 
 
+def case_of(maker: tuple[Any, ...], one: PyTree, shared: PyTree) -> Case:
+    """The network, optimizer and data of one fold × setting × seed, from the numbers in `one`."""
+    model, optimizer, scaler, classes = maker
+    (x, targets, weights), (train, valid) = shared["data"], (table[one["fold"]] for table in shared["folds"])
+    if scaler is not None:
+        # Empty slots weigh nothing; a row drawn twice by a bootstrap counts twice.
+        statistics = scaler.fit(x[jnp.maximum(train, 0)], weights=(train >= 0).astype(jnp.float32))
+        x = scaler.transform(statistics, x)
+    given, validation = (x, targets) if weights is None else (x, targets, weights), valid
+    if classes is not None:
+        own = jnp.ones(targets.shape, jnp.float32) if weights is None else weights
+        # Scores count every validation row as the caller weighed it.
+        held = rows_.take((x, targets, own), jnp.maximum(valid, 0))
+        validation = (*held[:2], jnp.where(valid >= 0, held[2], 0))
+        given = (x, targets, own * _balanced(targets, train, classes))
+    layer = _built("a layer", model, Layer, one["values"])
+    transform = _built("an optimizer", optimizer, Transform, one["values"])
+    return Case(layer, transform, shared["keys"][one["seed"]], given, train, validation, valid)
+
+
 @remembered
-def _member(
-    model: Any, optimizer: Any, task: Any, scaler: Any, classes: int | None, training: dict[str, Any]
-) -> Callable[[PyTree, PyTree], PyTree]:
+def _member(task: Any, maker: tuple[Any, ...], training: dict[str, Any]) -> Callable[[PyTree, PyTree], PyTree]:
     """The training of one fold × setting × seed as a function of arrays."""
     task = as_task(task)
 
     def member(one: PyTree, shared: PyTree) -> PyTree:
-        (x, targets, weights), (train, valid) = shared["data"], (table[one["fold"]] for table in shared["folds"])
-        if scaler is not None:
-            # Empty slots weigh nothing; a row drawn twice by a bootstrap counts twice.
-            statistics = scaler.fit(x[jnp.maximum(train, 0)], weights=(train >= 0).astype(jnp.float32))
-            x = scaler.transform(statistics, x)
-        layer = _built("a layer", model, Layer, one["values"])
-        transform = _built("an optimizer", optimizer, Transform, one["values"])
-        run = trainer(layer, transform, task, **training)
-        given, validation = (x, targets) if weights is None else (x, targets, weights), valid
-        if classes is not None:
-            own = jnp.ones(targets.shape, jnp.float32) if weights is None else weights
-            # Scores count every validation row as the caller weighed it.
-            held = rows_.take((x, targets, own), jnp.maximum(valid, 0))
-            validation = (*held[:2], jnp.where(valid >= 0, held[2], 0))
-            given = (x, targets, own * _balanced(targets, train, classes))
-        trained, history = run(shared["keys"][one["seed"]], given, train, validation=validation)
-        return history, outputs_of(layer, trained, x, valid, 1024)
+        case = case_of(maker, one, shared)
+        run = trainer(case.model, case.optimizer, task, **training)
+        trained, history = run(case.key, case.data, case.rows, validation=case.validation)
+        return history, outputs_of(case.model, trained, case.data[0], case.validation_rows, 1024)
 
     return member
 
@@ -197,7 +193,7 @@ def cross_validate(
     key: Key,
     folds: int | Folds | Any = 5,
     seeds: int = 1,
-    over: Mapping[str, Sequence[Any]] | None = None,
+    over: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]] | None = None,
     epochs: int,
     batch_size: int | None = 32,
     scaler: Any = None,
@@ -225,7 +221,8 @@ def cross_validate(
         folds: a number (stratified for classes), `Folds`, or any scikit-learn splitter; every row must stand in one
             of them.
         seeds: trainings per fold and setting.
-        over: name -> numbers to try; every combination is one setting.
+        over: name -> numbers to try, every combination being one setting; or the settings themselves, dicts of
+            numbers.
         epochs, batch_size, early_stopping, penalty, augment: as for `trainer`; the validation rows are the fold's.
         class_weight: "balanced" weighs the loss of class k by $n/(K n_k)$, counted over each fold's training rows.
         scaler: for instance `fnn.data.standard_scaler()`; fitted on each fold's training rows only.
@@ -248,38 +245,56 @@ def cross_validate(
         >>> found = fnn.selection.cross_validate(
         ...     fnn.dense(1), fnn.optim.sgd, fnn.tasks.regression(), (x, 3 * x[:, 0]), key=jax.random.key(0),
         ...     folds=4, over={"learning_rate": [0.01, 0.3]}, epochs=20, batch_size=5, progress=False)
-        >>> found.scores["mse"].shape, found.best("mse", "min")
+        >>> found.scores["mse"].shape, found.best("mse")
         ((2, 4, 1), {'learning_rate': 0.3})
 
     References:
         Stone, Cross-validatory choice and assessment of statistical predictions, 1974.
     """
-    given_task, task = task, as_task(task)
-    settings = _settings(over, model, optimizer)
-    checked = rows_.checked_data("cross_validate", data, task)
-    rows_.checked_classes("cross_validate", checked[1])
-    split = _folds(folds, checked, groups)
-    rows_.checked_batch_size("cross_validate", batch_size, split.train.shape[1])
-    _warn_of_missing_classes(split, checked[1])
-    keys = jax.random.split(rows_.checked_key("cross_validate", key), checks.integer("cross_validate", "seeds", seeds))
-
-    shape = (len(settings), len(split.train), seeds)
-    setting, fold, seed = (jnp.asarray(part.ravel()) for part in np.indices(shape))
-    values = {name: jnp.asarray([s[name] for s in settings], float)[setting] for name in settings[0]}
-    if together is None:
-        probe = _built("a layer", model, Layer, {name: column[0] for name, column in values.items()})
-        together = not convolves(probe)
-    shared = {"data": checked, "folds": tuple(map(jnp.asarray, split)), "keys": keys}
-    arguments = {"fold": fold, "seed": seed, "values": values}
-    classes = _classes(class_weight, checked[1])
-    training = dict(
-        epochs=epochs, batch_size=batch_size, penalty=penalty, early_stopping=early_stopping, augment=augment
-    )
-    member = _member(model, optimizer, given_task, scaler, classes, training)
+    plan = planned(
+        "cross_validate", model, optimizer, task, data, key=key, folds=folds, seeds=seeds, over=over,
+        batch_size=batch_size, scaler=scaler, groups=groups, class_weight=class_weight, together=together,
+        penalty=penalty, augment=augment,
+    )  # fmt: skip
+    member = _member(task, plan.maker, plan.training | {"epochs": epochs, "early_stopping": early_stopping})
     (history, outputs), finished = run_members(
-        member, arguments, shared, together=together, chunk=chunk, mesh=mesh, progress=progress
+        member, plan.arguments(), plan.shared, together=plan.together, chunk=chunk, mesh=mesh, progress=progress
     )
-    return _gathered(settings, shape, split, rows_.count(checked[0]), history, outputs, finished)
+    return gathered(plan.settings, plan.shape, plan.split, plan.rows, history, outputs, finished)
+
+
+def planned(
+    where: str,
+    model: Any,
+    optimizer: Any,
+    task: Any,
+    data: tuple[Any, ...],
+    *,
+    key: Key,
+    folds: Any = 5,
+    seeds: int = 1,
+    over: Any = None,
+    batch_size: int | None = 32,
+    scaler: Any = None,
+    groups: Any = None,
+    class_weight: str | None = None,
+    together: bool | None = None,
+    **training: Any,
+) -> Plan:
+    """Everything that is given, checked on the host."""
+    settings = _settings(over, model, optimizer)
+    checked = rows_.checked_data(where, data, as_task(task))
+    rows_.checked_classes(where, checked[1])
+    split = folds_of(folds, checked, groups)
+    rows_.checked_batch_size(where, batch_size, split.train.shape[1])
+    _warn_of_missing_classes(split, checked[1])
+    keys = jax.random.split(rows_.checked_key(where, key), checks.integer(where, "seeds", seeds))
+    shared = {"data": checked, "folds": tuple(map(jnp.asarray, split)), "keys": keys}
+    if together is None:
+        probe = _built("a layer", model, Layer, {name: jnp.asarray(v, float) for name, v in settings[0].items()})
+        together = not convolves(probe)
+    maker = (model, optimizer, scaler, _classes(class_weight, checked[1]))
+    return Plan(settings, split, shared, maker, {"batch_size": batch_size} | training, together)
 
 
 def _warn_of_missing_classes(split: Folds, targets: Array) -> None:
@@ -299,48 +314,5 @@ def _warn_of_missing_classes(split: Folds, targets: Array) -> None:
             f"cross_validate: fold {fold} has no training row of class {classes} (so in {len(missing)} folds); "
             "write fnn.selection.stratified_k_fold",
             UserWarning,
-            stacklevel=3,
-        )
-
-
-def _name_diverged(settings: tuple[dict[str, Any], ...], diverged: np.ndarray) -> None:
-    if diverged.any():
-        setting, fold, seed = np.argwhere(diverged)[0]
-        warnings.warn(
-            f"cross_validate: {diverged.sum()} of {diverged.size} runs diverged and count as NaN, first the one of "
-            f"{settings[setting] or 'the only setting'}, fold {fold}, seed {seed}; see .diverged",
-            RuntimeWarning,
             stacklevel=4,
         )
-
-
-def _gathered(
-    settings: tuple[dict[str, Any], ...],
-    shape: tuple[int, int, int],
-    split: Folds,
-    rows: int,
-    history: dict[str, np.ndarray],
-    outputs: np.ndarray,
-    finished: np.ndarray,
-) -> CrossValidation:
-    """Members back in their places, outputs in the order of the rows."""
-    curves = {name: values.reshape(*shape, -1) for name, values in history.items() if values.ndim == 2}
-    last = history.get("best_epoch", history["epochs"] - 1).reshape(shape)
-    diverged = history["diverged_at"].reshape(shape) >= 0
-    at = np.maximum(last, 0)[..., None]
-    scores = {
-        name.removeprefix("validation_"): np.where(diverged, np.nan, np.take_along_axis(values, at, axis=3)[..., 0])
-        for name, values in curves.items()
-        if name.startswith("validation_")
-    }
-    _name_diverged(settings, diverged)
-    outputs = outputs.reshape(*shape, *outputs.shape[1:])
-    outputs = np.where(diverged.reshape(*shape, *[1] * (outputs.ndim - 3)), np.nan, outputs)
-    total = np.zeros((shape[0], shape[2], rows, *outputs.shape[4:]))
-    times = np.zeros(rows)
-    for fold, valid in enumerate(split.valid):
-        kept = valid >= 0
-        total[:, :, valid[kept]] += outputs[:, fold][:, :, kept]
-        times[valid[kept]] += 1
-    times = np.where(times == 0, np.nan, times).reshape(rows, *[1] * (total.ndim - 3))
-    return CrossValidation(settings, scores, curves, total / times, diverged, finished.reshape(shape))

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fnn import checks
-from fnn.selection.cross_validation import CrossValidation, _folds, cross_validate
+from fnn.selection.cross_validation import cross_validate, folds_of
+from fnn.selection.result import CrossValidation
 from fnn.selection.splits import Folds
 from fnn.tasks import as_task
 from fnn.train import rows as rows_
@@ -62,7 +63,7 @@ def learning_curve(
     """
     if "over" in options:
         raise ValueError("learning_curve: expected one setting; write cross_validate for several (over=…)")
-    split = _folds(folds, rows_.checked_data("learning_curve", data, as_task(task)), groups)
+    split = folds_of(folds, rows_.checked_data("learning_curve", data, as_task(task)), groups)
     lines = [line[line >= 0] for line in split.train]
     counts = _counts(sizes, len(lines[0]))
     if seed is not None:

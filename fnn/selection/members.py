@@ -134,7 +134,7 @@ def run_members(
     finished = np.arange(count) < sum(jax.tree.leaves(part)[0].shape[0] for part in results)
     if not results:
         raise KeyboardInterrupt
-    return jax.tree.map(lambda *parts: _filled(np.concatenate(parts), count), *results), finished
+    return jax.tree.map(lambda *parts: filled(_joined(parts), count), *results), finished
 
 
 def _over(mesh: Mesh | None, arguments: PyTree) -> PyTree:
@@ -142,9 +142,17 @@ def _over(mesh: Mesh | None, arguments: PyTree) -> PyTree:
     return arguments if mesh is None else put(arguments, NamedSharding(mesh, PartitionSpec(mesh.axis_names[0])))
 
 
-def _filled(values: np.ndarray, count: int) -> np.ndarray:
+def _joined(parts: tuple[Any, ...]) -> Any:
+    return jnp.concatenate(parts) if jnp.issubdtype(parts[0].dtype, jax.dtypes.prng_key) else np.concatenate(parts)
+
+
+def filled(values: Any, count: int) -> Any:
     """Rows of members that were not reached are NaN, or -1 for integers."""
-    missing = np.nan if np.issubdtype(values.dtype, np.inexact) or values.dtype == jnp.bfloat16 else -1
+    if len(values) == count:
+        return values
+    if jnp.issubdtype(values.dtype, jax.dtypes.prng_key):
+        return jnp.concatenate([values, jnp.broadcast_to(values[:1], (count - len(values), *values.shape[1:]))])
+    missing = np.nan if jnp.issubdtype(values.dtype, jnp.inexact) else -1
     rest = np.full((count - len(values), *values.shape[1:]), missing).astype(values.dtype)
     return np.concatenate([values, rest])
 

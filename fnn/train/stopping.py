@@ -59,10 +59,16 @@ def early_stopping(
     """
     checks.in_range("early_stopping", "patience", patience, 0)
     checks.in_range("early_stopping", "min_delta", min_delta, 0)
-    falls = monitor.removeprefix("validation_") in ("loss", "mse", "rmse", "mae", "pinball", "negative_log_likelihood")
-    mode = mode or ("min" if falls else "max")
+    mode = mode or mode_of(monitor)
     checks.one_of("early_stopping", "mode", mode, ("min", "max"))
     return EarlyStopping(monitor, patience, min_delta, mode)
+
+
+def mode_of(monitor: str) -> str:
+    """Losses and errors are better the smaller they are."""
+    name = monitor.removeprefix("validation_")
+    falls = name in ("mse", "rmse", "mae", "pinball", "perplexity", "negative_log_likelihood")
+    return "min" if falls or name.endswith(("loss", "error")) else "max"
 
 
 def start(rule: EarlyStopping, trained: Trained) -> Best:

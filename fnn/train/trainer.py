@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -62,11 +63,72 @@ def score_row(model: Layer, task: Task, progress: epoch_.Progress, inputs: Input
     return row
 
 
-class _Run(NamedTuple):
+class Run(NamedTuple):
     """What a run carries from epoch to epoch."""
 
     progress: epoch_.Progress
     best: Best | None
+
+
+class Pieces(NamedTuple):
+    """A run in parts: `begin(key, inputs, start) -> run`, `epoch(key, inputs, run, number) -> (run, row)`."""
+
+    begin: Callable[[Key, Inputs, Trained | None], Run]
+    epoch: Callable[[Key, Inputs, Run, Array], tuple[Run, dict[str, Array]]]
+
+
+def pieces(
+    model: Layer,
+    optimizer: Transform,
+    task: Task,
+    *,
+    batch_size: int | None,
+    penalty: Callable[[PyTree], Any] | None = None,
+    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    early_stopping: EarlyStopping | None = None,
+    shuffle: bool = True,
+    mesh: Mesh | None = None,
+) -> Pieces:
+    """The start and one epoch of a run, to be looped over."""
+    step = train_step(model, optimizer, task, penalty=penalty, augment=augment)
+
+    def start_run(key: Key, inputs: Inputs, start: Trained | None) -> Run:
+        train_state = begin(step.init, epoch_.keys(key).init, inputs.data[0], start)
+        return Run(epoch_.begin(train_state), early_stopping and stopping.start(early_stopping, train_state.trained))
+
+    def epoch(key: Key, inputs: Inputs, run: Run, number: Array) -> tuple[Run, dict[str, Array]]:
+        rows = jnp.arange(rows_.count(inputs.data[0])) if inputs.rows is None else inputs.rows
+        size = rows_.checked_batch_size("trainer", batch_size, rows.shape[0])
+        checked_mesh("trainer", mesh, size)
+        steps, sources = -(-rows.shape[0] // size), epoch_.keys(key)
+        one_epoch = epoch_.whole_epoch(epoch_.stepper(step, size, steps, mesh), steps)
+        order = epoch_.epoch_order(sources, number, rows, shuffle)
+        progress = one_epoch(run.progress, sources, number, order, inputs.data)
+        row = score_row(model, task, progress, inputs)
+        best = run.best
+        if early_stopping is not None and best is not None:
+            best = stopping.observe(early_stopping, best, row, number, progress.train_state.trained)
+        return Run(progress, best), row
+
+    return Pieces(start_run, epoch)
+
+
+def epochs_between(
+    parts: Pieces, key: Key, inputs: Inputs, run: Run, first: Array, last: Array, epochs: int
+) -> tuple[Run, dict[str, Array]]:
+    """The epochs from `first` up to `last`, both numbers traced, and a history of `epochs` rows, NaN elsewhere."""
+    epoch = functools.partial(parts.epoch, key, inputs)
+
+    def one(number: Array, carry: tuple[Run, dict[str, Array]]) -> tuple[Run, dict[str, Array]]:
+        run, row = epoch(carry[0], number)
+        return run, {name: carry[1][name].at[number].set(row[name]) for name in row}
+
+    return jax.lax.fori_loop(first, last, one, (run, _no_history(epoch, run, epochs)))
+
+
+def _no_history(epoch: Callable[..., Any], run: Run, epochs: int) -> dict[str, Array]:
+    shapes = jax.eval_shape(epoch, run, jnp.zeros((), jnp.int32))[1]
+    return {name: jnp.full((epochs,), jnp.nan, leaf.dtype) for name, leaf in shapes.items()}
 
 
 def trainer(
@@ -124,28 +186,14 @@ def trainer(
     checks.integer("trainer", "epochs", epochs)
     if batch_size is not None:
         checks.integer("trainer", "batch_size", batch_size)
-    step = train_step(model, optimizer, task, penalty=penalty, augment=augment)
+    parts = pieces(
+        model, optimizer, task, batch_size=batch_size, penalty=penalty, augment=augment,
+        early_stopping=early_stopping, shuffle=shuffle, mesh=mesh,
+    )  # fmt: skip
 
     @jax.jit
     def compiled(key: Key, inputs: Inputs, start: Trained | None) -> tuple[Trained, dict[str, Array]]:
-        rows = jnp.arange(rows_.count(inputs.data[0])) if inputs.rows is None else inputs.rows
-        size = rows_.checked_batch_size("trainer", batch_size, rows.shape[0])
-        checked_mesh("trainer", mesh, size)
-        steps = -(-rows.shape[0] // size)
-        sources = epoch_.keys(key)
-        train_state = begin(step.init, sources.init, inputs.data[0], start)
-        one_epoch = epoch_.whole_epoch(epoch_.stepper(step, size, steps, mesh), steps)
-
-        def epoch(run: _Run, number: Array) -> tuple[_Run, dict[str, Array]]:
-            order = epoch_.epoch_order(sources, number, rows, shuffle)
-            progress = one_epoch(run.progress, sources, number, order, inputs.data)
-            row = score_row(model, task, progress, inputs)
-            best = run.best
-            if early_stopping is not None and best is not None:
-                best = stopping.observe(early_stopping, best, row, number, progress.train_state.trained)
-            return _Run(progress, best), row
-
-        run = _Run(epoch_.begin(train_state), early_stopping and stopping.start(early_stopping, train_state.trained))
+        run, epoch = parts.begin(key, inputs, start), functools.partial(parts.epoch, key, inputs)
         if early_stopping is None:
             return _finished(*jax.lax.scan(epoch, run, jnp.arange(epochs)), jnp.asarray(epochs, jnp.int32))
         return _finished(*_until_stopped(epoch, run, epochs, early_stopping))
@@ -178,17 +226,16 @@ def begin(init: Callable[..., TrainState], key: Key, x: PyTree, start: Trained |
 
 
 def _until_stopped(
-    epoch: Callable[..., tuple[_Run, dict[str, Array]]], run: _Run, epochs: int, rule: EarlyStopping
-) -> tuple[_Run, dict[str, Array], Array]:
-    shapes = jax.eval_shape(epoch, run, jnp.zeros((), jnp.int32))[1]
-    history = {name: jnp.full((epochs,), jnp.nan, leaf.dtype) for name, leaf in shapes.items()}
+    epoch: Callable[..., tuple[Run, dict[str, Array]]], run: Run, epochs: int, rule: EarlyStopping
+) -> tuple[Run, dict[str, Array], Array]:
+    history = _no_history(epoch, run, epochs)
 
-    def more(carry: tuple[Array, _Run, dict[str, Array]]) -> Array:
+    def more(carry: tuple[Array, Run, dict[str, Array]]) -> Array:
         number, run, _ = carry
         assert run.best is not None
         return (number < epochs) & ~stopping.exhausted(rule, run.best) & (run.progress.diverged_at < 0)
 
-    def one(carry: tuple[Array, _Run, dict[str, Array]]) -> tuple[Array, _Run, dict[str, Array]]:
+    def one(carry: tuple[Array, Run, dict[str, Array]]) -> tuple[Array, Run, dict[str, Array]]:
         number, run, history = carry
         run, row = epoch(run, number)
         return number + 1, run, {name: history[name].at[number].set(row[name]) for name in history}
@@ -197,7 +244,7 @@ def _until_stopped(
     return run, history, number
 
 
-def _finished(run: _Run, history: dict[str, Array], epochs: Array) -> tuple[Trained, dict[str, Array]]:
+def _finished(run: Run, history: dict[str, Array], epochs: Array) -> tuple[Trained, dict[str, Array]]:
     trained = run.progress.train_state.trained if run.best is None else run.best.trained
     history = history | {"epochs": epochs, "diverged_at": run.progress.diverged_at}
     return trained, history if run.best is None else history | {"best_epoch": run.best.epoch}
