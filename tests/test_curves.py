@@ -55,8 +55,9 @@ def test_figures():
     assert band[:, 1].max() == 5  # the standard error of 3 and 5 is 1
     with pytest.raises(ValueError, match="expected one of mse"):
         fnn.plot.score_by_size(S.LearningCurve(np.array([5, 9]), {"mse": scores}), "loss")
-    flags = np.zeros((2, 2, 1), bool)
-    found = S.CrossValidation(({"rate": 1.0}, {"rate": 0.01}), {"mse": scores}, {}, flags, flags, ~flags)
+    no = np.zeros((2, 2, 1), bool)
+    settings = ({"rate": 1.0}, {"rate": 0.01})
+    found = S.CrossValidation(settings, {"mse": scores}, {}, np.zeros(0), no, ~no, np.ones((2, 2, 1)), ~no[:, 0, 0])
     axes = fnn.plot.validation_curve(found, "rate", "mse").axes[0]
     assert axes.lines[0].get_ydata().tolist() == [1, 4]
     assert axes.get_xscale() == "log"
