@@ -26,6 +26,7 @@ WORKLOADS = (
     "deepbench",
     "sequences",
     "selection",
+    "members",
     "nonfinite",
     "agreement",
 )

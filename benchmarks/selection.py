@@ -41,7 +41,7 @@ STUDIES = {
 }
 
 
-def _data(study: Study, quick: bool) -> tuple[Any, Any, int]:
+def arrays(study: Study, quick: bool) -> tuple[Any, Any, int]:
     """x scaled, y, number of classes."""
     import numpy as np
     import sklearn.datasets
@@ -55,7 +55,7 @@ def _data(study: Study, quick: bool) -> tuple[Any, Any, int]:
     return x.reshape(shape), y.astype(np.int32), int(y.max()) + 1
 
 
-def _folds(study: Study, y: Any) -> Any:
+def folds_of(study: Study, y: Any) -> Any:
     import fnn
 
     if study.folds == "leave one out":
@@ -67,7 +67,7 @@ def _folds(study: Study, y: Any) -> Any:
 
 def _members(study: Study, y: Any) -> list[tuple[Any, float, int]]:
     """(training rows, rate, seed) of every training."""
-    rows = [train[train >= 0] for train in _folds(study, y).train]
+    rows = [train[train >= 0] for train in folds_of(study, y).train]
     return [(train, rate, seed) for rate in study.rates for train in rows for seed in range(study.seeds)]
 
 
@@ -80,7 +80,7 @@ def _study(case: str, quick: bool) -> Study:
     )
 
 
-def _model(kind: str, classes: int) -> Any:
+def network(kind: str, classes: int) -> Any:
     import fnn
 
     if kind == "cnn":
@@ -112,8 +112,8 @@ def _fnn(devices: int | None = None) -> Contender:
         if devices:
             use_cpu_devices(devices)
         study = _study(case, quick)
-        x, y, classes = _data(study, quick)
-        model, task, folds = _model(study.kind, classes), fnn.tasks.multiclass(classes), _folds(study, y)
+        x, y, classes = arrays(study, quick)
+        model, task, folds = network(study.kind, classes), fnn.tasks.multiclass(classes), folds_of(study, y)
         over = {"learning_rate": study.rates}
         return _compiling(
             lambda: fnn.selection.cross_validate(
@@ -140,8 +140,8 @@ def _fnn_loop(case: str, quick: bool) -> Job:
     import fnn
 
     study = _study(case, quick)
-    x, y, classes = _data(study, quick)
-    task, model, few = fnn.tasks.multiclass(classes), _model(study.kind, classes), _members(study, y)
+    x, y, classes = arrays(study, quick)
+    task, model, few = fnn.tasks.multiclass(classes), network(study.kind, classes), _members(study, y)
     chosen, share = _few(study, few)
     width = max(len(rows) for rows, *_ in few)
 
@@ -188,7 +188,7 @@ def _torch(case: str, quick: bool) -> Job:
     from torch import nn
 
     study = _study(case, quick)
-    x, y, classes = _data(study, quick)
+    x, y, classes = arrays(study, quick)
     chosen, share = _few(study, _members(study, y))
     device = torch_device()
     xs, ys = torch.from_numpy(x).to(device), torch.from_numpy(y).long().to(device)
@@ -215,7 +215,7 @@ def _sklearn(case: str, quick: bool) -> Job | None:
     study = _study(case, quick)
     if study.kind != "mlp":
         return None
-    x, y, _ = _data(study, quick)
+    x, y, _ = arrays(study, quick)
     chosen, share = _few(study, _members(study, y))
 
     def one(rows: Any, rate: float, seed: int) -> Any:

@@ -31,7 +31,7 @@ OWN = (
 
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_every_workload_runs_and_becomes_a_table(name):
-    if name in ("mlp_run", "selection"):
+    if name in ("mlp_run", "selection", "members"):
         pytest.importorskip("sklearn")
     result = run(name, Options(quick=True, only=OWN))
     assert result["absent"] == {}

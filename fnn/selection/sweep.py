@@ -14,6 +14,7 @@ from fnn.selection.cross_validation import Plan, case_of, cross_validate, grid, 
 from fnn.selection.members import filled, remembered, run_members
 from fnn.selection.result import CrossValidation, gathered, mean_score
 from fnn.tasks import as_task
+from fnn.train.console import interruption
 from fnn.train.predict import outputs_of
 from fnn.train.stopping import mode_of
 from fnn.train.trainer import checked_run, epochs_between, pieces
@@ -103,7 +104,8 @@ def sweep(
     running = {name: options.pop(name, None) for name in ("chunk", "mesh", "progress")}
     plan = planned("sweep", model, optimizer, task, data, key=key, over=settings, **options)
     member = _member(task, plan.maker, plan.training, epochs)
-    return _raced(plan, member, brackets, (epochs, metric, mode, factor), **running)
+    with interruption() as asked:
+        return _raced(plan, member, brackets, (epochs, metric, mode, factor), asked, **running)
 
 
 def _brackets(how: str, trials: int | None, epochs: int, factor: int) -> list[tuple[int, int]]:
@@ -178,7 +180,12 @@ def _member(
 
 
 def _raced(
-    plan: Plan, member: Callable[..., Any], brackets: list[tuple[int, int]], rule: tuple[int, str, str, int], **how: Any
+    plan: Plan,
+    member: Callable[..., Any],
+    brackets: list[tuple[int, int]],
+    rule: tuple[int, str, str, int],
+    asked: Callable[[], bool],
+    **how: Any,
 ) -> CrossValidation:
     """Rung after rung: the settings still in the race train to the next epoch at which some bracket decides."""
     epochs, metric, mode, factor = rule
@@ -200,7 +207,7 @@ def _raced(
             break
         finished.flat[places] = reached
         known = _merged(known, part, places, reached, finished.size)
-        if not reached.all():
+        if asked() or not reached.all():
             break
         score = mean_score(known[0][f"validation_{metric}"][:, last - 1].reshape(plan.shape))
         harmed = (known[0]["diverged_at"].reshape(plan.shape) >= 0).any(axis=(1, 2))

@@ -46,18 +46,26 @@ def progress_bar(
 
 @contextmanager
 def interruption() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C is asked for, `asked()`, between two steps, where nothing is half done; a second one ends all at once."""
+    """Ctrl-C is asked for, `asked()`, between two steps, where nothing is half done; a second one ends all at once.
+
+    One inside another asks for the same: what stops the part stops the whole.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    asked = threading.Event()
     before = signal.getsignal(signal.SIGINT)
+    outer = getattr(before, "asked", None)
+    if outer is not None:
+        yield outer.is_set
+        return
+    asked = threading.Event()
 
     def ask(number: int, frame: Any) -> None:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
 
+    ask.asked = asked  # type: ignore[attr-defined]
     signal.signal(signal.SIGINT, ask)
     try:
         yield asked.is_set
