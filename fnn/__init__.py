@@ -27,10 +27,10 @@ from fnn.layers import *
 from fnn.train import *
 
 if TYPE_CHECKING:
-    from fnn import data, devices, diagnostics, interop, plot, selection, testing
+    from fnn import data, devices, diagnostics, estimators, interop, plot, selection, testing
 
 # Rooms that a training script may never enter are opened on first use: `import fnn` stays light.
-_LAZY = ("data", "devices", "diagnostics", "interop", "plot", "selection", "testing")
+_LAZY = ("data", "devices", "diagnostics", "estimators", "interop", "plot", "selection", "testing")
 _LAZY_NAMES = {"summary": "diagnostics"}
 
 __all__ = sorted(

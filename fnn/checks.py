@@ -35,6 +35,8 @@ def in_range(
     """Require low <= value <= high; `open` is "low", "high" or "both" where an end is excluded."""
     if callable(value) or not is_concrete(value):
         return
+    if isinstance(value, str) or value is None:
+        raise TypeError(f"{where}: expected {name} to be a number, got {value!r}")
     below = low is not None and (value <= low if open in ("low", "both") else value < low)
     above = high is not None and (value >= high if open in ("high", "both") else value > high)
     if below or above or value != value:

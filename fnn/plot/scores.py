@@ -96,7 +96,8 @@ def validation_curve(found: Any, setting: str, metric: str = "loss") -> Figure:
     Example:
         >>> import numpy as np, fnn.plot
         >>> settings = ({"decay": 0.1}, {"decay": 0.2})
-        >>> parts = {"loss": np.ones((2, 5, 1))}, {}, np.ones(1), np.zeros((2, 5, 1), bool), np.ones((2, 5, 1), bool)
+        >>> ones = np.ones((2, 5, 1), int)
+        >>> parts = {"loss": ones}, {}, ones, ones < 1, ones > 0, ones, ones[:, 0, 0]
         >>> found = fnn.selection.CrossValidation(settings, *parts)
         >>> fnn.plot.validation_curve(found, "decay").axes[0].get_xlabel()
         'decay'

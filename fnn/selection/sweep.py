@@ -15,6 +15,7 @@ from fnn.selection.members import filled, remembered, run_members
 from fnn.selection.result import CrossValidation, gathered, mean_score
 from fnn.tasks import as_task
 from fnn.train.console import interruption
+from fnn.train.epoch import keys
 from fnn.train.predict import outputs_of
 from fnn.train.stopping import mode_of
 from fnn.train.trainer import checked_run, epochs_between, pieces
@@ -168,10 +169,10 @@ def _member(
 
     def member(one: PyTree, shared: PyTree) -> PyTree:
         case = case_of(maker, one, shared)
-        parts = pieces(case.model, case.optimizer, task, **training)
+        parts, sources = pieces(case.model, case.optimizer, task, **training), keys(case.key)
         inputs = checked_run("sweep", task, case.data, case.rows, case.validation)
-        run = one["run"] if "run" in one else parts.begin(case.key, inputs, None)
-        run, history = epochs_between(parts, case.key, inputs, run, shared["first"], shared["last"], epochs)
+        run = one["run"] if "run" in one else parts.begin(sources, inputs, None)
+        run, history = epochs_between(parts, sources, inputs, run, shared["first"], shared["last"], epochs)
         trained = run.progress.train_state.trained
         history |= {"epochs": shared["last"], "diverged_at": run.progress.diverged_at}
         return run, history, outputs_of(case.model, trained, case.data[0], case.validation_rows, 1024)

@@ -81,7 +81,7 @@ def stepper(step: TrainStep, batch_size: int, steps: int, mesh: Mesh | None) -> 
         if weights is not None:
             weight = weight * weights[chosen].astype(jnp.float32)
         batch = split((rows_.take(x, chosen), rows_.take(targets, chosen), weight))
-        number = (epoch * steps + place).astype(jnp.int32)
+        number = epoch.astype(jnp.int32) * steps + place.astype(jnp.int32)
         train_state, loss = step.update(progress.train_state, jax.random.fold_in(keys.train, number), batch)
         return _accept(progress, train_state, loss, weight.sum(), number)
 

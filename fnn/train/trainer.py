@@ -71,10 +71,10 @@ class Run(NamedTuple):
 
 
 class Pieces(NamedTuple):
-    """A run in parts: `begin(key, inputs, start) -> run`, `epoch(key, inputs, run, number) -> (run, row)`."""
+    """A run in parts: `begin(keys, inputs, start) -> run`, `epoch(keys, inputs, run, number) -> (run, row)`."""
 
-    begin: Callable[[Key, Inputs, Trained | None], Run]
-    epoch: Callable[[Key, Inputs, Run, Array], tuple[Run, dict[str, Array]]]
+    begin: Callable[[epoch_.Keys, Inputs, Trained | None], Run]
+    epoch: Callable[[epoch_.Keys, Inputs, Run, Array], tuple[Run, dict[str, Array]]]
 
 
 def pieces(
@@ -92,18 +92,18 @@ def pieces(
     """The start and one epoch of a run, to be looped over."""
     step = train_step(model, optimizer, task, penalty=penalty, augment=augment)
 
-    def start_run(key: Key, inputs: Inputs, start: Trained | None) -> Run:
-        train_state = begin(step.init, epoch_.keys(key).init, inputs.data[0], start)
+    def start_run(keys: epoch_.Keys, inputs: Inputs, start: Trained | None) -> Run:
+        train_state = begin(step.init, keys.init, inputs.data[0], start)
         return Run(epoch_.begin(train_state), early_stopping and stopping.start(early_stopping, train_state.trained))
 
-    def epoch(key: Key, inputs: Inputs, run: Run, number: Array) -> tuple[Run, dict[str, Array]]:
+    def epoch(keys: epoch_.Keys, inputs: Inputs, run: Run, number: Array) -> tuple[Run, dict[str, Array]]:
         rows = jnp.arange(rows_.count(inputs.data[0])) if inputs.rows is None else inputs.rows
         size = rows_.checked_batch_size("trainer", batch_size, rows.shape[0])
         checked_mesh("trainer", mesh, size)
-        steps, sources = -(-rows.shape[0] // size), epoch_.keys(key)
+        steps = -(-rows.shape[0] // size)
         one_epoch = epoch_.whole_epoch(epoch_.stepper(step, size, steps, mesh), steps)
-        order = epoch_.epoch_order(sources, number, rows, shuffle)
-        progress = one_epoch(run.progress, sources, number, order, inputs.data)
+        order = epoch_.epoch_order(keys, number, rows, shuffle)
+        progress = one_epoch(run.progress, keys, number, order, inputs.data)
         row = score_row(model, task, progress, inputs)
         best = run.best
         if early_stopping is not None and best is not None:
@@ -114,10 +114,10 @@ def pieces(
 
 
 def epochs_between(
-    parts: Pieces, key: Key, inputs: Inputs, run: Run, first: Array, last: Array, epochs: int
+    parts: Pieces, keys: epoch_.Keys, inputs: Inputs, run: Run, first: Array, last: Array, epochs: int
 ) -> tuple[Run, dict[str, Array]]:
     """The epochs from `first` up to `last`, both numbers traced, and a history of `epochs` rows, NaN elsewhere."""
-    epoch = functools.partial(parts.epoch, key, inputs)
+    epoch = functools.partial(parts.epoch, keys, inputs)
 
     def one(number: Array, carry: tuple[Run, dict[str, Array]]) -> tuple[Run, dict[str, Array]]:
         run, row = epoch(carry[0], number)
@@ -193,10 +193,11 @@ def trainer(
 
     @jax.jit
     def compiled(key: Key, inputs: Inputs, start: Trained | None) -> tuple[Trained, dict[str, Array]]:
-        run, epoch = parts.begin(key, inputs, start), functools.partial(parts.epoch, key, inputs)
+        keys = epoch_.keys(key)
+        run, epoch = parts.begin(keys, inputs, start), functools.partial(parts.epoch, keys, inputs)
         if early_stopping is None:
             return _finished(*jax.lax.scan(epoch, run, jnp.arange(epochs)), jnp.asarray(epochs, jnp.int32))
-        return _finished(*_until_stopped(epoch, run, epochs, early_stopping))
+        return _finished(*until_stopped(epoch, run, epochs, early_stopping))
 
     def run(
         key: Key, data: Any, rows: Any = None, *, validation: Any = None, start: Trained | None = None
@@ -225,15 +226,20 @@ def begin(init: Callable[..., TrainState], key: Key, x: PyTree, start: Trained |
     return init(key, example, Trained(*start))
 
 
-def _until_stopped(
-    epoch: Callable[..., tuple[Run, dict[str, Array]]], run: Run, epochs: int, rule: EarlyStopping
+def until_stopped(
+    epoch: Callable[..., tuple[Run, dict[str, Array]]],
+    run: Run,
+    epochs: int | Array,
+    rule: EarlyStopping | None,
+    room: int | None = None,
 ) -> tuple[Run, dict[str, Array], Array]:
-    history = _no_history(epoch, run, epochs)
+    """Up to `epochs` epochs, a number that may be traced; a history with `room` rows; the epochs that were run."""
+    history = _no_history(epoch, run, int(epochs) if room is None else room)
 
     def more(carry: tuple[Array, Run, dict[str, Array]]) -> Array:
         number, run, _ = carry
-        assert run.best is not None
-        return (number < epochs) & ~stopping.exhausted(rule, run.best) & (run.progress.diverged_at < 0)
+        go = (number < epochs) & (run.progress.diverged_at < 0)
+        return go if rule is None or run.best is None else go & ~stopping.exhausted(rule, run.best)
 
     def one(carry: tuple[Array, Run, dict[str, Array]]) -> tuple[Array, Run, dict[str, Array]]:
         number, run, history = carry

@@ -1,0 +1,15 @@
+"""scikit-learn estimators: a compiled training run behind `fit`, for pipelines, grid searches, cross-validation.
+
+A fit is one compiled program. Learning rate, strength of the penalty, number of epochs, weights, seed and data are its
+arguments, and rows are filled up to a multiple of 32 or of the batch: the fits of a grid search compile once.
+"""
+
+try:
+    import sklearn  # noqa: F401
+except ImportError as error:
+    raise ImportError('fnn.estimators needs scikit-learn 1.6 or newer; run pip install "fnn[data]"') from error
+
+from fnn.estimators.classifier import Classifier
+from fnn.estimators.regressor import Regressor
+
+__all__ = ["Classifier", "Regressor"]

@@ -1,0 +1,221 @@
+"""What both estimators share: checked parameters, the fit, going on, predicting, pickling."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from fnn import activations, checks, models, optim
+from fnn.estimators.carrying import Carried
+from fnn.estimators.program import Call, Rates, Recipe, build, ceiling, comparable, host, infer, padded, train
+from fnn.layer import Layer
+from fnn.train.stopping import EarlyStopping, early_stopping
+from fnn.train.trainer import Inputs, warn_if_diverged
+
+STEP = 32
+"""Numbers of rows are rounded up to a multiple of it: data sets of nearly the same size share a program."""
+
+CARRIED = ("model", "optimizer", "activation", "learning_rate")
+"""Parameters that may be closures."""
+
+
+def float_type() -> np.dtype:
+    """float32, or float64 where JAX computes in it."""
+    return np.dtype(jnp.result_type(float))
+
+
+class Estimator(BaseEstimator):
+    """A network as a scikit-learn estimator; `Classifier` and `Regressor` say what targets are."""
+
+    def __init__(
+        self,
+        *,
+        model: Any = None,
+        hidden: Any = (100,),
+        activation: Any = "relu",
+        optimizer: Any = None,
+        learning_rate: Any = 1e-3,
+        epochs: int = 200,
+        batch_size: int | None = 32,
+        l2: float = 0.0,
+        early_stopping: Any = False,
+        validation_fraction: float = 0.1,
+        random_state: Any = None,
+    ) -> None:
+        self.model = model
+        self.hidden = hidden
+        self.activation = activation
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.l2 = l2
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+
+    def _task(self) -> Call:
+        """The task of the fitted targets, as the call that makes it."""
+        raise NotImplementedError
+
+    def _width(self) -> int:
+        """Outputs that the network needs."""
+        raise NotImplementedError
+
+    @property
+    def model_(self) -> Layer:
+        """The network as a layer, to be used with `trained_`: `fnn.predict(fitted.model_, fitted.trained_, x)`."""
+        check_is_fitted(self)
+        return build(self._model(), self._width())
+
+    def _model(self) -> Any:
+        """A layer, or a function of the number of outputs that equals its copies."""
+        if self.model is None:
+            hidden = self.hidden
+            if isinstance(hidden, (str, numbers.Number)) or not np.iterable(hidden):
+                raise TypeError(f"{self._name}: expected hidden to be a tuple of widths, got {hidden!r}")
+            return Call(models.mlp, (tuple(hidden),), (("activation", self._activation()),))
+        if isinstance(self.model, Layer):
+            return self.model
+        if not callable(self.model) or getattr(self.model, "builds_a_layer", False):
+            raise TypeError(
+                f"{self._name}: expected model to be a layer or a function of the number of outputs that returns one, "
+                f"got {checks.describe(self.model)}"
+            )
+        return comparable(self.model)
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def _activation(self) -> Any:
+        if not isinstance(self.activation, str):
+            return comparable(self.activation)
+        checks.one_of(self._name, "activation", self.activation, activations.__all__)
+        return getattr(activations, self.activation)
+
+    def _recipe(self, rows: int, epochs: int, rule: EarlyStopping | None) -> Recipe:
+        optimizer = optim.adam if self.optimizer is None else comparable(self.optimizer)
+        if not callable(optimizer) and not hasattr(optimizer, "update"):
+            raise TypeError(
+                f"{self._name}: expected optimizer to be a function of the learning rate, got {optimizer!r}"
+            )
+        checks.in_range(self._name, "learning_rate", self.learning_rate, 0)
+        checks.in_range(self._name, "l2", self.l2, 0)
+        monitored = () if rule is None else (rule.monitor.removeprefix("validation_"),)
+        return Recipe(
+            model=self._model(),
+            outputs=self._width(),
+            task=self._task(),
+            optimizer=optimizer,
+            schedule=comparable(self.learning_rate) if callable(self.learning_rate) else None,
+            batch_size=self._batch_size(rows),
+            rule=rule,
+            metrics=("accuracy", "r2", *monitored),
+            penalized=self.l2 != 0,
+            capacity=2 ** (epochs - 1).bit_length(),
+        )
+
+    def _batch_size(self, rows: int) -> int:
+        if self.batch_size is None:
+            return ceiling(rows, STEP)
+        return min(checks.integer(self._name, "batch_size", self.batch_size), ceiling(rows, STEP))
+
+    def _rule(self) -> EarlyStopping | None:
+        if isinstance(self.early_stopping, EarlyStopping):
+            return self.early_stopping
+        if not isinstance(self.early_stopping, (bool, np.bool_)):
+            raise TypeError(
+                f"{self._name}: expected early_stopping to be True, False or fnn.early_stopping(...), "
+                f"got {self.early_stopping!r}"
+            )
+        return early_stopping() if self.early_stopping else None
+
+    def _draw_seed(self) -> int:
+        """The seed itself where it is a number, so that a run by hand begins with `jax.random.key(random_state)`."""
+        if isinstance(self.random_state, numbers.Integral):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _begin(self) -> None:
+        self._seed, self.n_iter_ = self._draw_seed(), 0
+        self.history_: dict[str, np.ndarray] = {}
+
+    def _weights(self, sample_weight: Any, x: np.ndarray) -> np.ndarray:
+        if sample_weight is None:
+            return np.ones(len(x), float_type())
+        weights = _check_sample_weight(sample_weight, x, dtype=float_type(), ensure_non_negative=True)
+        if not (weights > 0).any():
+            raise ValueError(f"{self._name}: every sample weight is 0; there is nothing to learn from")
+        return weights
+
+    def _start(self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray, stratify: np.ndarray | None) -> Any:
+        """A new run over all epochs."""
+        epochs = checks.integer(self._name, "epochs", self.epochs)
+        self._begin()
+        kept, rule = weights > 0, self._rule()
+        x, targets, weights = x[kept], targets[kept], weights[kept]
+        rows, held = np.arange(len(x)), None
+        if rule is not None and rule.monitor.startswith("validation_"):
+            checks.in_range(self._name, "validation_fraction", self.validation_fraction, 0, 1, open="both")
+            stratify = None if stratify is None else stratify[kept]
+            rows, held = train_test_split(
+                rows, test_size=self.validation_fraction, random_state=self._seed % 2**32, stratify=stratify
+            )
+        return self._train((x, targets, weights), rows, held, None, epochs, rule)
+
+    def _go_on(self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Any:
+        """One epoch more."""
+        if self._rule() is not None:
+            raise ValueError(f"{self._name}: partial_fit cannot stop early; write early_stopping=False")
+        kept, start = weights > 0, getattr(self, "_train_state", None)
+        if start is None:
+            self._begin()
+        return self._train((x[kept], targets[kept], weights[kept]), np.arange(kept.sum()), None, start, 1, None)
+
+    def _train(
+        self, data: tuple[np.ndarray, ...], rows: np.ndarray, held: Any, start: Any, epochs: int, rule: Any
+    ) -> Any:
+        recipe = self._recipe(len(rows), epochs, rule)
+        assert recipe.batch_size is not None
+        total = ceiling(len(data[0]), STEP)
+        arrays: Any = tuple(padded(array, total) for array in data)
+        kept: Any = padded(rows.astype(np.int32), ceiling(len(rows), recipe.batch_size), -1)
+        left: Any = None if held is None else padded(held.astype(np.int32), ceiling(len(held), STEP), -1)
+        inputs = Inputs(arrays, kept, None if held is None else arrays, left)
+        rate = 0.0 if recipe.schedule is not None else self.learning_rate
+        rates = Rates(np.asarray(rate, float_type()), np.asarray(self.l2, float_type()))
+        first, last = (np.asarray(number, np.int32) for number in (self.n_iter_, self.n_iter_ + epochs))
+        outcome = host(train(recipe, rates, jax.random.key(self._seed), inputs, start, first, last))
+        ran = int(outcome.epochs)
+        self.trained_, self._train_state = outcome.trained, outcome.train_state
+        before = self.history_
+        self.history_ = {k: np.append(before.get(k, []), v[:ran]) for k, v in outcome.history.items()}
+        self.n_iter_ += ran
+        warn_if_diverged(self._name, int(outcome.diverged_at), -(-len(rows) // recipe.batch_size))
+        return self
+
+    def _outputs(self, x: Any) -> np.ndarray:
+        """The network's outputs for any number of rows."""
+        check_is_fitted(self)
+        x = validate_data(self, x, dtype=float_type(), reset=False)
+        # At least 64 rows: one row alone would be rounded otherwise than the same row among others.
+        room = max(64, 2 ** (len(x) - 1).bit_length()) if len(x) < 1024 else ceiling(len(x), 1024)
+        outputs = infer(self._model(), self._width(), self.trained_, padded(x, room))
+        # scikit-learn's scorers and meta-estimators compute in float64.
+        return np.asarray(outputs[: len(x)], np.float64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        return state | {k: Carried(k, state[k]) for k in CARRIED if callable(state[k]) or isinstance(state[k], tuple)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({k: v.value if isinstance(v, Carried) else v for k, v in state.items()})

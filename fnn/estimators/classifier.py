@@ -1,0 +1,237 @@
+"""Classification with scikit-learn's interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import column_or_1d, validate_data
+
+from fnn import tasks
+from fnn.estimators.base import Estimator, float_type
+from fnn.estimators.program import Call
+from fnn.layer import Layer, output_shape
+
+__all__ = ["Classifier"]
+
+
+class Classifier(ClassifierMixin, Estimator):
+    r"""A network that tells classes apart, with scikit-learn's interface; every `fit` is one compiled run.
+
+    Two classes minimize the binary cross-entropy of one logit, more the cross-entropy of a softmax, a 0/1 matrix of
+    labels one binary cross-entropy per label. Each row's loss is multiplied by its sample weight and its class's
+    weight, and the mean is over the weights: $L = \frac{\sum_i w_i c_{y_i} \ell_i}{\sum_i w_i c_{y_i}}$.
+
+    Args:
+        model: a layer, or a function from the number of outputs to one; by default `models.mlp(hidden, outputs)`.
+        hidden: widths of the hidden layers.
+        activation: its name in `fnn.activations`, or a function.
+        optimizer: a function of the learning rate, `fnn.optim.adam` by default.
+        learning_rate: a number, or a schedule of `fnn.schedules`.
+        epochs: passes over the data.
+        batch_size: rows per step, None for all of them.
+        l2: $\lambda$ of the penalty $\lambda \sum w^2$ on weights, not on biases.
+        class_weight: None, "balanced" ($n / (K n_k)$) or {class: weight}.
+        early_stopping: True, or a `fnn.early_stopping(...)`: hold out rows and keep the best epoch.
+        validation_fraction: share of the rows held out for it, stratified.
+        random_state: seed of the split, the first parameters, the order of the rows and dropout.
+
+    Attributes:
+        classes_: the labels, sorted.
+        trained_, model_: what `fnn.predict(model_, trained_, x)` needs.
+        history_: name -> one number per epoch.
+        n_iter_: epochs that were run.
+        n_features_in_, feature_names_in_: of the columns.
+
+    Raises:
+        ValueError: at `fit`, for data, weights or parameters that cannot be used.
+        TypeError: at `fit`, for a model, optimizer or activation of another kind.
+
+    Example:
+        >>> import numpy as np
+        >>> from fnn.estimators import Classifier
+        >>> x = np.linspace(-1, 1, 40).reshape(20, 2)
+        >>> y = np.where(x[:, 0] > 0, "right", "left")
+        >>> fitted = Classifier(hidden=(8,), learning_rate=0.05, epochs=50, random_state=0).fit(x, y)
+        >>> fitted.predict([[0.8, 0.9], [-0.8, -0.9]]).tolist(), fitted.predict_proba(x).shape
+        (['right', 'left'], (20, 2))
+
+    References:
+        Buitinck et al., API design for machine learning software: experiences from the scikit-learn project, 2013.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Any = None,
+        hidden: Any = (100,),
+        activation: Any = "relu",
+        optimizer: Any = None,
+        learning_rate: Any = 1e-3,
+        epochs: int = 200,
+        batch_size: int | None = 32,
+        l2: float = 0.0,
+        class_weight: Any = None,
+        early_stopping: Any = False,
+        validation_fraction: float = 0.1,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            model=model, hidden=hidden, activation=activation, optimizer=optimizer, learning_rate=learning_rate,
+            epochs=epochs, batch_size=batch_size, l2=l2, early_stopping=early_stopping,
+            validation_fraction=validation_fraction, random_state=random_state,
+        )  # fmt: skip
+        self.class_weight = class_weight
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Classifier:
+        """Train a new network.
+
+        Args:
+            X: (rows, columns), array or frame.
+            y: (rows,) labels of any kind, or (rows, labels) of 0 and 1.
+            sample_weight: (rows,), not negative; a row of weight 0 is left out.
+        """
+        x, y = self._checked(X, y, reset=True)
+        weights = self._weights(sample_weight, x)
+        self._multilabel = type_of_target(y).startswith("multilabel")
+        self.classes_ = np.arange(y.shape[1]) if self._multilabel else np.unique(y)
+        self._pair = self._has_two_outputs(x)
+        targets = self._encoded(y)
+        self._require_two_classes(targets[weights > 0])
+        stratify = None if self._multilabel else targets
+        return self._start(x, targets, weights * self._class_weights(targets, weights), stratify)
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Classifier:
+        """One epoch more over these rows, with the optimizer where it was; the first call begins a new network.
+
+        Args:
+            X, y, sample_weight: as for `fit`.
+            classes: every class there will be, in the first call.
+        """
+        first = not hasattr(self, "classes_")
+        x, y = self._checked(X, y, reset=first)
+        weights = self._weights(sample_weight, x)
+        if first:
+            if classes is None:
+                raise ValueError(
+                    "Classifier: expected classes=, every class there is, in the first call of partial_fit"
+                )
+            self._multilabel = type_of_target(y).startswith("multilabel")
+            self.classes_ = np.arange(y.shape[1]) if self._multilabel else np.unique(classes)
+            self._pair = self._has_two_outputs(x)
+        elif classes is not None and not self._multilabel and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(f"Classifier: expected classes {self.classes_} as before, got {np.unique(classes)}")
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                "Classifier: the balance of the classes is not known to partial_fit; "
+                "write class_weight={class: weight, ...}"
+            )
+        targets = self._encoded(y)
+        return self._go_on(x, targets, weights * self._class_weights(targets, weights))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The likeliest class of each row, or 0/1 per label."""
+        decision = self.decision_function(X)
+        if self._multilabel:
+            return (decision > 0).astype(int)
+        return self.classes_[(decision > 0).astype(int) if decision.ndim == 1 else decision.argmax(axis=1)]
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Logits: (rows,) of the second of two classes, else (rows, classes or labels)."""
+        outputs = self._outputs(X)
+        if self._multilabel or len(self.classes_) > 2:
+            return outputs
+        return outputs[:, 1] - outputs[:, 0] if self._pair else outputs[:, 0]
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Logarithms of `predict_proba`, from the logits."""
+        z = self.decision_function(X)
+        if z.ndim == 1:
+            return np.stack([-np.logaddexp(0, z), -np.logaddexp(0, -z)], axis=1)
+        if self._multilabel:
+            return -np.logaddexp(0, -z)
+        return z - np.logaddexp.reduce(z, axis=1, keepdims=True)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """(rows, classes) probabilities in the order of `classes_`, or (rows, labels) of each label."""
+        return np.exp(self.predict_log_proba(X))
+
+    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[np.ndarray, np.ndarray]:
+        x, y = validate_data(self, X, y, dtype=float_type(), multi_output=True, reset=reset)
+        y = y.toarray() if issparse(y) else y
+        check_classification_targets(y)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if type_of_target(y) == "multiclass-multioutput":
+            raise ValueError(
+                "Classifier: Unknown label type: several columns of more than two classes; "
+                "write sklearn.multioutput.MultiOutputClassifier(Classifier())"
+            )
+        return x, y
+
+    def _encoded(self, y: np.ndarray) -> np.ndarray:
+        """Class numbers, in the order of `classes_`."""
+        if self._multilabel:
+            if y.shape[1:] != (len(self.classes_),):
+                raise ValueError(f"Classifier: expected y with {len(self.classes_)} labels as before, got {y.shape}")
+            return y.astype(np.int32)
+        unknown = np.setdiff1d(y, self.classes_)
+        if len(unknown):
+            raise ValueError(f"Classifier: y contains {unknown[0]!r}, which is none of the classes {self.classes_}")
+        return np.searchsorted(self.classes_, y).astype(np.int32)
+
+    def _require_two_classes(self, targets: np.ndarray) -> None:
+        if targets.ndim == 1 and (targets == targets[0]).all():
+            raise ValueError(
+                f"Classifier: expected at least two classes, got one class, {self.classes_[targets[0]]!r}, "
+                "in the rows whose weight is not 0"
+            )
+
+    def _class_weights(self, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """The weight of each row's class; "balanced": $n / (K n_k)$, rows counted by their weights."""
+        if self.class_weight is None:
+            return np.ones(len(weights), weights.dtype)
+        if self._multilabel:
+            raise ValueError("Classifier: class_weight is for classes that exclude each other; write sample_weight=")
+        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
+            counts = np.bincount(targets, weights, len(self.classes_))
+            each = weights.sum() / (np.count_nonzero(counts) * np.where(counts > 0, counts, 1))
+        elif isinstance(self.class_weight, Mapping):
+            unknown = [label for label in self.class_weight if label not in self.classes_]
+            if unknown:
+                raise ValueError(f"Classifier: class_weight names {unknown[0]!r}, which is none of {self.classes_}")
+            each = np.array([self.class_weight.get(label, 1) for label in self.classes_])
+        else:
+            raise ValueError(
+                'Classifier: expected class_weight to be None, "balanced" or {class: weight}, '
+                f"got {self.class_weight!r}"
+            )
+        return each[targets].astype(weights.dtype)
+
+    def _has_two_outputs(self, x: np.ndarray) -> bool:
+        """Whether a layer that was given tells two classes apart by two outputs and not by one."""
+        if self._multilabel or len(self.classes_) != 2 or not isinstance(self.model, Layer):
+            return False
+        example = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
+        params, state = jax.eval_shape(lambda key: self.model.init(key, example), jax.random.key(0))
+        return output_shape(self.model, params, state, example).shape[-1] == 2
+
+    def _task(self) -> Call:
+        classes = len(self.classes_)
+        if self._multilabel:
+            return Call(tasks.multilabel, (classes,))
+        return Call(tasks.binary) if classes == 2 and not self._pair else Call(tasks.multiclass, (classes,))
+
+    def _width(self) -> int:
+        return 1 if len(self.classes_) == 2 and not (self._pair or self._multilabel) else len(self.classes_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,101 @@
+"""Regression with scikit-learn's interface."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import validate_data
+
+from fnn import tasks
+from fnn.estimators.base import Estimator, float_type
+from fnn.estimators.program import Call
+
+__all__ = ["Regressor"]
+
+
+class Regressor(RegressorMixin, Estimator):
+    r"""A network that predicts numbers, with scikit-learn's interface; every `fit` is one compiled run.
+
+    Minimizes the squared error over all columns of y, rows weighted:
+    $L = \frac{\sum_i w_i \lVert y_i - \hat y_i\rVert^2}{\sum_i w_i}$ up to the number of columns. The targets are
+    taken as they are; `TransformedTargetRegressor` standardizes them.
+
+    Args:
+        model: a layer, or a function from the number of outputs to one; by default `models.mlp(hidden, outputs)`.
+        hidden: widths of the hidden layers.
+        activation: its name in `fnn.activations`, or a function.
+        optimizer: a function of the learning rate, `fnn.optim.adam` by default.
+        learning_rate: a number, or a schedule of `fnn.schedules`.
+        epochs: passes over the data.
+        batch_size: rows per step, None for all of them.
+        l2: $\lambda$ of the penalty $\lambda \sum w^2$ on weights, not on biases.
+        early_stopping: True, or a `fnn.early_stopping(...)`: hold out rows and keep the best epoch.
+        validation_fraction: share of the rows held out for it.
+        random_state: seed of the split, the first parameters, the order of the rows and dropout.
+
+    Attributes:
+        trained_, model_: what `fnn.predict(model_, trained_, x)` needs.
+        history_: name -> one number per epoch.
+        n_iter_: epochs that were run.
+        n_outputs_: columns of y.
+        n_features_in_, feature_names_in_: of the columns of X.
+
+    Raises:
+        ValueError: at `fit`, for data, weights or parameters that cannot be used.
+        TypeError: at `fit`, for a model, optimizer or activation of another kind.
+
+    Example:
+        >>> import numpy as np
+        >>> from fnn.estimators import Regressor
+        >>> x = np.linspace(-1, 1, 40).reshape(20, 2)
+        >>> fitted = Regressor(hidden=(16,), learning_rate=0.02, epochs=100, random_state=0).fit(x, 3 * x[:, 0])
+        >>> fitted.score(x, 3 * x[:, 0]) > 0.99, fitted.n_iter_
+        (True, 100)
+
+    References:
+        Buitinck et al., API design for machine learning software: experiences from the scikit-learn project, 2013.
+    """
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Regressor:
+        """Train a new network.
+
+        Args:
+            X: (rows, columns), array or frame.
+            y: (rows,) or (rows, outputs).
+            sample_weight: (rows,), not negative; a row of weight 0 is left out.
+        """
+        x, targets, weights = self._checked(X, y, sample_weight, reset=True)
+        return self._start(x, targets, weights, None)
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Regressor:
+        """One epoch more over these rows, with the optimizer where it was; the first call begins a new network."""
+        x, targets, weights = self._checked(X, y, sample_weight, reset=not hasattr(self, "trained_"))
+        return self._go_on(x, targets, weights)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """(rows,) or (rows, outputs), as y was."""
+        outputs = self._outputs(X)
+        return outputs[:, 0] if self._flat else outputs
+
+    def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[np.ndarray, ...]:
+        x, y = validate_data(self, X, y, dtype=float_type(), y_numeric=True, multi_output=True, reset=reset)
+        targets = y.reshape(len(x), -1).astype(float_type())
+        if reset:
+            self.n_outputs_, self._flat = targets.shape[1], y.ndim == 1
+        elif targets.shape[1] != self.n_outputs_:
+            raise ValueError(f"Regressor: expected y with {self.n_outputs_} columns as before, got {targets.shape[1]}")
+        return x, targets, self._weights(sample_weight, x)
+
+    def _task(self) -> Call:
+        return Call(tasks.regression, (self.n_outputs_,))
+
+    def _width(self) -> int:
+        return self.n_outputs_
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        tags.target_tags.single_output = True
+        return tags
