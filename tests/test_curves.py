@@ -25,7 +25,7 @@ def test_sizes_and_subsets_are_those_of_scikit_learn():
     )
     found = S.learning_curve(*PARTS, folds=S.k_fold(22, 4), sizes=shares, seed=None, seeds=2, **OPTIONS)
     assert found.sizes.tolist() == sizes.tolist()
-    assert found.scores["mse"].shape == (*theirs.shape, 2)
+    assert found.scores["mse"].shape == found.training_scores["mse"].shape == (*theirs.shape, 2)
     folds = S.k_fold(22, 4)
     run = fnn.trainer(*PARTS[:3], epochs=3, batch_size=4)
     for place, fold, seed in ((1, 0, 1), (2, 3, 0)):
@@ -33,6 +33,8 @@ def test_sizes_and_subsets_are_those_of_scikit_learn():
         trained, _ = run(jax.random.split(KEY, 2)[seed], (X, Y), rows[: sizes[place]])
         alone = fnn.evaluate(PARTS[0], trained, (X, Y), PARTS[2], valid)["mse"]
         np.testing.assert_allclose(found.scores["mse"][place, fold, seed], alone, rtol=1e-4)
+        seen = fnn.evaluate(PARTS[0], trained, (X, Y), PARTS[2], rows[: sizes[place]])["mse"]
+        np.testing.assert_allclose(found.training_scores["mse"][place, fold, seed], seen, rtol=1e-4)
 
 
 @pytest.mark.parametrize("sizes", [[0.0, 1.0], [1.5], [0], [40], [], "half"])
@@ -49,15 +51,17 @@ def test_one_setting_only():
 def test_figures():
     pytest.importorskip("matplotlib")
     scores = np.array([[[3.0], [5.0]], [[1.0], [1.0]]])
-    axes = fnn.plot.score_by_size(S.LearningCurve(np.array([5, 9]), {"mse": scores}), "mse").axes[0]
+    axes = fnn.plot.score_by_size(S.LearningCurve(np.array([5, 9]), {"mse": scores}, {"mse": scores / 2}), "mse").axes[
+        0
+    ]
     assert axes.lines[0].get_ydata().tolist() == [4, 1]
     band = axes.collections[0].get_paths()[0].vertices
     assert band[:, 1].max() == 5  # the standard error of 3 and 5 is 1
     with pytest.raises(ValueError, match="expected one of mse"):
-        fnn.plot.score_by_size(S.LearningCurve(np.array([5, 9]), {"mse": scores}), "loss")
+        fnn.plot.score_by_size(S.LearningCurve(np.array([5, 9]), {"mse": scores}, {"mse": scores / 2}), "loss")
     no = np.zeros((2, 2, 1), bool)
     settings = ({"rate": 1.0}, {"rate": 0.01})
-    found = S.CrossValidation(settings, {"mse": scores}, {}, np.zeros(0), no, ~no, np.ones((2, 2, 1)), ~no[:, 0, 0])
+    found = S.CrossValidation(settings, *[{"mse": scores}] * 2, {}, no, no, ~no, np.ones((2, 2, 1)), ~no[:, 0, 0])
     axes = fnn.plot.validation_curve(found, "rate", "mse").axes[0]
     assert axes.lines[0].get_ydata().tolist() == [1, 4]
     assert axes.get_xscale() == "log"

@@ -1,5 +1,7 @@
 """Initializers: the numbers of `jax.nn.initializers`, their variances, and why equal weights never separate."""
 
+import re
+
 import jax
 import jax.nn.initializers as theirs
 import jax.numpy as jnp
@@ -124,3 +126,19 @@ def test_traced_scale_and_vmap():
 def test_misuse(misuse, message):
     with pytest.raises(ValueError, match=message):
         misuse()
+
+
+def test_orthogonal_members_are_factorized_one_after_another_on_a_cpu():
+    """A batch given to LAPACK at once waits for threads that may all be waiting: a program that never ends."""
+
+    def member(key):
+        return I.orthogonal()(key, (5, 3)), I.orthogonal()(key, (3, 5))
+
+    keys = jax.random.split(KEY, 6).reshape(2, 3)
+    many = jax.jit(jax.vmap(jax.vmap(member)))
+    calls = [line for line in many.lower(keys).as_text().splitlines() if "lapack" in line]
+    assert calls
+    assert all(re.search(r"\(tensor<5x3xf32>", line) for line in calls), calls
+    for found, place in ((many(keys), (1, 2)), (jax.vmap(member)(keys[1]), (2,))):
+        for one, alone in zip(found, member(keys[1, 2]), strict=True):
+            np.testing.assert_allclose(one[place], alone, rtol=1e-5, atol=1e-6)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.selection import cross_validation, members
+from fnn.selection import cases, cross_validation, members
 
 KEY = jax.random.key(0)
 
@@ -117,7 +117,7 @@ def test_chunks_follow_the_memory(monkeypatch):
 def test_the_estimate_is_near_enough_to_what_xla_allocates(model, shape):
     x, y = jnp.zeros((200, *shape)), jnp.arange(200) % 2
     task = fnn.tasks.multiclass(2)
-    plan = cross_validation.planned("test", model, fnn.optim.adam(0.1), task, (x, y), key=KEY, seeds=8)
+    plan = cases.planned("test", model, fnn.optim.adam(0.1), task, (x, y), key=KEY, seeds=8)
     training = plan.training | {"epochs": 1, "early_stopping": None}
     member, rows = cross_validation._member(task, plan.maker, training), plan.arguments()
     estimate = members.bytes_per_member(member, jax.tree.map(lambda leaf: leaf[0], rows), plan.shared)

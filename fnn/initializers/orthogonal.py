@@ -18,6 +18,30 @@ __all__ = [
 ]
 
 
+@jax.custom_batching.custom_vmap
+def _qr(a: Array) -> tuple[Array, Array]:
+    q, r = jnp.linalg.qr(a)
+    return q, r
+
+
+@_qr.def_vmap
+def _qr_of_many(size: int, batched: list[bool], many: Array) -> tuple[tuple[Array, Array], tuple[bool, bool]]:
+    """On a CPU one after another: LAPACK on a batch waits in XLA's threads for XLA's threads.
+
+    Two such calls at once, for instance those of two layers of a model initialized under `vmap`, hold every thread of a
+    machine with two cores and never end.
+    """
+
+    def one_by_one(many: Array) -> tuple[Array, Array]:
+        return jax.lax.map(_qr, many)
+
+    def at_once(many: Array) -> tuple[Array, Array]:
+        q, r = jnp.linalg.qr(many)
+        return q, r
+
+    return jax.lax.platform_dependent(many, cpu=one_by_one, default=at_once), (True, True)
+
+
 def orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType = float) -> Initializer:
     r"""A random matrix with orthonormal columns (or rows, whichever are fewer), times $s$: $W^\top W = s^2 I$.
 
@@ -47,7 +71,7 @@ def orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType = flo
         rest = [size for axis, size in enumerate(shape) if axis != column_axis % len(shape)]
         rows = math.prod(rest)
         wide = dtype if dtype == jnp.float64 else jnp.dtype(jnp.float32)
-        q, r = jnp.linalg.qr(drawn(jax.random.normal, key, (max(rows, columns), min(rows, columns)), wide))
+        q, r = _qr(drawn(jax.random.normal, key, (max(rows, columns), min(rows, columns)), wide))
         # The signs of R's diagonal make the result uniform over all such matrices.
         q = q * jnp.sign(jnp.diag(r))
         q = (q.T if columns < rows else q).reshape(columns, *rest)

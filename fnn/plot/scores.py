@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fnn.plot.canvas import figure as blank
+from fnn.selection.result import mean_of, standard_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,7 +56,7 @@ def heat_map(values: Any, rows: tuple[str, Sequence[Any]], columns: tuple[str, S
 
 
 def score_by_size(curve: Any, metric: str = "loss") -> Figure:
-    """A validation score against the number of training rows: mean over folds and seeds, ± one standard error.
+    """Validation and training score against the number of training rows: mean over folds and seeds, ± one s.e.
 
     Args:
         curve: as returned by `fnn.selection.learning_curve`.
@@ -69,18 +70,16 @@ def score_by_size(curve: Any, metric: str = "loss") -> Figure:
 
     Example:
         >>> import numpy as np, fnn.plot
-        >>> curve = fnn.selection.LearningCurve(np.array([10, 20]), {"loss": np.ones((2, 5, 1))})
+        >>> scores = {"loss": np.ones((2, 5, 1))}
+        >>> curve = fnn.selection.LearningCurve(np.array([10, 20]), scores, scores)
         >>> fnn.plot.score_by_size(curve).axes[0].get_xlabel()
         'training rows'
     """
-    if metric not in curve.scores:
-        raise ValueError(f"score_by_size: expected one of {', '.join(curve.scores)}, got {metric!r}")
-    folds = np.nanmean(curve.scores[metric], axis=2)
-    return _band(curve.sizes, np.nanmean(folds, axis=1), _error(folds), "training rows", metric)
+    return _bands("score_by_size", curve, metric, curve.sizes, np.arange(len(curve.sizes)), "training rows")
 
 
 def validation_curve(found: Any, setting: str, metric: str = "loss") -> Figure:
-    """A validation score against one setting of a cross-validation: mean ± one standard error.
+    """Validation and training score against one setting of a cross-validation: mean over folds and seeds, ± one s.e.
 
     Args:
         found: as returned by `fnn.selection.cross_validate` with `over={setting: values}`.
@@ -91,13 +90,13 @@ def validation_curve(found: Any, setting: str, metric: str = "loss") -> Figure:
         A matplotlib figure, logarithmic where the values span more than a factor of 20.
 
     Raises:
-        ValueError: if this is not the only setting.
+        ValueError: if this is not the only setting, for a score that is not there.
 
     Example:
         >>> import numpy as np, fnn.plot
         >>> settings = ({"decay": 0.1}, {"decay": 0.2})
         >>> ones = np.ones((2, 5, 1), int)
-        >>> parts = {"loss": ones}, {}, ones, ones < 1, ones > 0, ones, ones[:, 0, 0]
+        >>> parts = {"loss": ones}, {"loss": ones}, {}, ones, ones < 1, ones > 0, ones, ones[:, 0, 0]
         >>> found = fnn.selection.CrossValidation(settings, *parts)
         >>> fnn.plot.validation_curve(found, "decay").axes[0].get_xlabel()
         'decay'
@@ -108,24 +107,24 @@ def validation_curve(found: Any, setting: str, metric: str = "loss") -> Figure:
     values = np.array([one[setting] for one in found.settings])
     order = np.argsort(values)
     values = values[order]
-    figure = _band(values, found.mean(metric)[order], found.standard_error(metric)[order], setting, metric)
+    figure = _bands("validation_curve", found, metric, values, order, setting)
     if values[0] > 0 and values[-1] > 20 * values[0]:
         figure.axes[0].set_xscale("log")
     return figure
 
 
-def _error(folds: np.ndarray) -> np.ndarray:
-    """Standard error of the mean over folds, 0 for a single one."""
-    count = folds.shape[1]
-    return np.nanstd(folds, axis=1, ddof=1) / np.sqrt(count) if count > 1 else np.zeros(len(folds))
-
-
-def _band(x: np.ndarray, mean: np.ndarray, error: np.ndarray, xlabel: str, ylabel: str) -> Figure:
+def _bands(where: str, found: Any, metric: str, x: np.ndarray, order: np.ndarray, xlabel: str) -> Figure:
+    """A line with a band for validation and one for training."""
+    if metric not in found.scores:
+        raise ValueError(f"{where}: expected one of {', '.join(found.scores)}, got {metric!r}")
     figure = blank(5, 3.5)
     axes = figure.subplots()
-    axes.plot(x, mean, marker="o", label="mean over folds and seeds")
-    axes.fill_between(x, mean - error, mean + error, alpha=0.25, label="± one standard error")
-    axes.set(xlabel=xlabel, ylabel=f"validation {ylabel}")
+    for name, scores in (("validation", found.scores), ("training", found.training_scores)):
+        folds = mean_of(scores[metric], axis=2)[order]
+        mean, error = mean_of(folds, axis=1), np.nan_to_num(standard_error(folds))
+        axes.plot(x, mean, marker="o", label=f"{name}, mean ± one standard error")
+        axes.fill_between(x, mean - error, mean + error, alpha=0.25)
+    axes.set(xlabel=xlabel, ylabel=metric)
     axes.legend()
     axes.grid(alpha=0.3)
     return figure

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fnn import checks
-from fnn.selection.cross_validation import cross_validate, folds_of
+from fnn.selection.cases import folds_of
+from fnn.selection.cross_validation import cross_validate
 from fnn.selection.result import CrossValidation
 from fnn.selection.splits import Folds
 from fnn.tasks import as_task
@@ -18,10 +19,12 @@ __all__ = ["LearningCurve", "learning_curve"]
 
 
 class LearningCurve(NamedTuple):
-    """The result of `learning_curve`: `sizes` (sizes,), and `scores`, name -> (sizes, folds, seeds)."""
+    """The result of `learning_curve`: `sizes` (sizes,); `scores` on validation rows and `training_scores` on those that
+    trained, both name -> (sizes, folds, seeds)."""
 
     sizes: np.ndarray
     scores: dict[str, np.ndarray]
+    training_scores: dict[str, np.ndarray]
 
 
 def learning_curve(
@@ -36,7 +39,7 @@ def learning_curve(
     groups: Any = None,
     **options: Any,
 ) -> LearningCurve:
-    """Validation scores of networks trained on more and more rows: every size × fold × seed in one program.
+    """Scores of networks trained on more and more rows: every size × fold × seed in one program.
 
     The smaller training sets are parts of the larger ones; all sizes are scored on the fold's same validation rows.
 
@@ -76,7 +79,8 @@ def learning_curve(
     every = Folds(train.reshape(-1, train.shape[-1]), np.tile(split.valid, (len(counts), 1)))
     found: CrossValidation = cross_validate(model, optimizer, task, data, folds=every, **options)
     shape = (len(counts), len(lines), -1)
-    return LearningCurve(counts, {name: values[0].reshape(shape) for name, values in found.scores.items()})
+    both = found.scores, found.training_scores
+    return LearningCurve(counts, *({name: part[0].reshape(shape) for name, part in scores.items()} for scores in both))
 
 
 def _counts(sizes: Sequence[float], most: int) -> np.ndarray:

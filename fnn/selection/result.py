@@ -18,7 +18,8 @@ class CrossValidation(NamedTuple):
     """The result of `cross_validate`; prints as a table.
 
     - `settings`: the combinations of `over`, one dict each.
-    - `scores`: name -> (settings, folds, seeds), at the end of each run, or at its best epoch with early stopping.
+    - `scores`: name -> (settings, folds, seeds), on the fold's validation rows, at the end of each run, or at its best
+      epoch with early stopping; `training_scores`: the same network's on the rows it was trained on.
     - `curves`: name -> (settings, folds, seeds, epochs), NaN after a run has stopped.
     - `outputs`: the model's outputs for every row when it was not trained on, (settings, seeds, rows, …); averaged
       where a row validates several times, NaN where it never does.
@@ -30,6 +31,7 @@ class CrossValidation(NamedTuple):
 
     settings: tuple[dict[str, Any], ...]
     scores: dict[str, np.ndarray]
+    training_scores: dict[str, np.ndarray]
     curves: dict[str, np.ndarray]
     outputs: np.ndarray
     diverged: np.ndarray
@@ -43,10 +45,7 @@ class CrossValidation(NamedTuple):
 
     def standard_error(self, metric: str) -> np.ndarray:
         """Standard error of that mean: the spread over folds of the mean over seeds, by the square root of folds."""
-        folds = _nan_mean(self._scores(metric), axis=2)
-        count = np.maximum(np.isfinite(folds).sum(axis=1), 1)
-        spread = np.sqrt(_nan_mean((folds - _nan_mean(folds, axis=1)[:, None]) ** 2, axis=1))
-        return spread / np.where(count > 1, np.sqrt(np.maximum(count - 1, 1)), np.nan)
+        return standard_error(mean_of(self._scores(metric), axis=2))
 
     def best(self, metric: str, mode: str | None = None) -> dict[str, Any]:
         """The setting with the best mean score.
@@ -85,10 +84,18 @@ class CrossValidation(NamedTuple):
 
 def mean_score(scores: np.ndarray) -> np.ndarray:
     """(settings, folds, seeds) -> (settings,): the mean over folds of the mean over seeds, of the finite ones."""
-    return _nan_mean(_nan_mean(scores, axis=2), axis=1)
+    return mean_of(mean_of(scores, axis=2), axis=1)
 
 
-def _nan_mean(values: np.ndarray, axis: int) -> np.ndarray:
+def standard_error(folds: np.ndarray) -> np.ndarray:
+    """(settings, folds) -> (settings,): of the mean over the finite ones, NaN for a single one."""
+    count = np.maximum(np.isfinite(folds).sum(axis=1), 1)
+    spread = np.sqrt(mean_of((folds - mean_of(folds, axis=1)[:, None]) ** 2, axis=1))
+    return spread / np.where(count > 1, np.sqrt(np.maximum(count - 1, 1)), np.nan)
+
+
+def mean_of(values: np.ndarray, axis: int) -> np.ndarray:
+    """The mean of the finite ones, NaN where there are none."""
     kept = np.isfinite(values)
     return np.where(kept, values, 0).sum(axis) / np.where(kept.any(axis), kept.sum(axis), np.nan)
 
@@ -125,6 +132,11 @@ def gathered(
         for name, values in curves.items()
         if name.startswith("validation_")
     }
+    training = {
+        name.removeprefix("training_"): np.where(diverged, np.nan, values.reshape(shape))
+        for name, values in history.items()
+        if name.startswith("training_")
+    }
     _name_diverged(settings, diverged)
     outputs = outputs.reshape(*shape, *outputs.shape[1:])
     outputs = np.where(diverged.reshape(*shape, *[1] * (outputs.ndim - 3)), np.nan, outputs)
@@ -136,4 +148,5 @@ def gathered(
         times[valid[real]] += 1
     times = np.where(times == 0, np.nan, times).reshape(rows, *[1] * (total.ndim - 3))
     kept = np.ones(len(settings), bool) if kept is None else kept
-    return CrossValidation(settings, scores, curves, total / times, diverged, finished.reshape(shape), epochs, kept)
+    found = finished.reshape(shape)
+    return CrossValidation(settings, scores, training, curves, total / times, diverged, found, epochs, kept)

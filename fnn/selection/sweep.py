@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.selection.cross_validation import Plan, case_of, cross_validate, grid, planned
+from fnn.selection.cases import Plan, case_of, grid, judged, planned
+from fnn.selection.cross_validation import cross_validate
 from fnn.selection.members import filled, remembered, run_members
 from fnn.selection.result import CrossValidation, gathered, mean_score
 from fnn.tasks import as_task
 from fnn.train.console import interruption
 from fnn.train.epoch import keys
-from fnn.train.predict import outputs_of
 from fnn.train.stopping import mode_of
 from fnn.train.trainer import checked_run, epochs_between, pieces
 from fnn.typing import Key, PyTree
@@ -174,8 +174,8 @@ def _member(
         run = one["run"] if "run" in one else parts.begin(sources, inputs, None)
         run, history = epochs_between(parts, sources, inputs, run, shared["first"], shared["last"], epochs)
         trained = run.progress.train_state.trained
-        history |= {"epochs": shared["last"], "diverged_at": run.progress.diverged_at}
-        return run, history, outputs_of(case.model, trained, case.data[0], case.validation_rows, 1024)
+        scores, outputs = judged(case, task, trained, shared)
+        return run, history | scores | {"epochs": shared["last"], "diverged_at": run.progress.diverged_at}, outputs
 
     return member
 
