@@ -131,7 +131,8 @@ class Local:
         if self.job is None:
             return None
         first = timed(self.job)
-        first["seconds"] *= self.job.calls  # all of it: compilation is not shared out among the calls
+        # All of it: compilation is not shared out among the calls. A loop that did a share of its work stays scaled up.
+        first["seconds"] *= max(1, self.job.calls)
         if self.workload.timed and not (self.workload.fresh or self.quick):
             for _ in range(WARM_UPS):
                 timed(self.job)

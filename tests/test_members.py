@@ -89,6 +89,13 @@ def test_ctrl_c_in_a_later_rung_keeps_the_earlier_ones(interrupted):
     assert found.best("mse") == {"learning_rate": 0.3}
 
 
+def test_members_run_as_measured_to_be_faster():
+    assert members.batched_is_faster(fnn.models.mlp((8,), 2))
+    assert not members.batched_is_faster(fnn.models.lenet5(2))
+    assert not members.batched_is_faster(fnn.models.sequence_classifier(2, (3,)))
+    assert not members.batched_is_faster(fnn.serial(fnn.bidirectional(fnn.gru(3)), fnn.dense(2)))
+
+
 def test_chunks_follow_the_memory(monkeypatch):
     sizes = []
     compiled = members._compiled

@@ -203,3 +203,8 @@ def projected(params: PyTree, x: Array) -> Array:
     dtype = wide_dtype(x)
     product = jnp.matmul(x, params["kernel"].astype(x.dtype), preferred_element_type=dtype)
     return product + params["bias"].astype(dtype)
+
+
+def recurs(model: Layer) -> bool:
+    """Whether a layer of the model is recurrent."""
+    return model.name.split("(")[0] in ("rnn", "gru", "lstm") or any(recurs(part) for part in model.parts)

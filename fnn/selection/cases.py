@@ -14,9 +14,9 @@ import numpy as np
 
 from fnn import checks
 from fnn.layer import Layer
-from fnn.layers.conv import convolves
 from fnn.optim.transform import Transform
 from fnn.selection import splits
+from fnn.selection.members import batched_is_faster
 from fnn.selection.splits import Folds
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
@@ -47,9 +47,10 @@ class Plan(NamedTuple):
         return rows_.count(self.shared["data"][0])
 
     def arguments(self) -> dict[str, Any]:
-        """One row per member, in the order of `shape`."""
-        setting, fold, seed = (jnp.asarray(part.ravel()) for part in np.indices(self.shape))
-        columns = {name: jnp.asarray([s[name] for s in self.settings], float) for name in self.settings[0]}
+        """One row per member, in the order of `shape`; on the host, where taking rows compiles nothing."""
+        setting, fold, seed = np.indices(self.shape, np.int32).reshape(3, -1)
+        dtype = jnp.result_type(float)
+        columns = {name: np.asarray([s[name] for s in self.settings], dtype) for name in self.settings[0]}
         return {"fold": fold, "seed": seed, "values": {name: column[setting] for name, column in columns.items()}}
 
 
@@ -91,10 +92,10 @@ def planned(
     rows_.checked_batch_size(where, batch_size, split.train.shape[1])
     _warn_of_missing_classes(split, checked[1])
     keys = jax.random.split(rows_.checked_key(where, key), checks.integer(where, "seeds", seeds))
-    shared = {"data": checked, "folds": tuple(map(jnp.asarray, split)), "keys": keys}
+    shared = {"data": checked, "folds": jax.device_put(tuple(split)), "keys": keys}
     if together is None:
         probe = _built("a layer", model, Layer, {name: jnp.asarray(v, float) for name, v in settings[0].items()})
-        together = not convolves(probe)
+        together = batched_is_faster(probe)
     maker = (model, optimizer, scaler, _classes(class_weight, checked[1]))
     return Plan(settings, split, shared, maker, {"batch_size": batch_size} | training, together)
 

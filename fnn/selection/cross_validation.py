@@ -65,7 +65,7 @@ def cross_validate(
         scaler: for instance `fnn.data.standard_scaler()`; fitted on each fold's training rows only.
         groups: (rows,), for scikit-learn splitters that keep groups together.
         together: run the members of a chunk as one batched program or one after another in it; by default batched
-            unless the model convolves, because a batched convolution is a grouped one.
+            unless the model convolves or, on a CPU, recurs, as `python -m benchmarks members` measures it.
         chunk: members per call; by default as many as fit into a quarter of the memory.
         mesh: devices to split the members over; by default all of them.
         progress: show a bar over the chunks; by default if there is more than one.

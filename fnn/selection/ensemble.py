@@ -14,11 +14,10 @@ from jax.sharding import Mesh
 
 from fnn import checks
 from fnn.layer import Layer
-from fnn.layers.conv import convolves
 from fnn.optim.transform import Transform
 from fnn.schedules import cosine_decay_schedule
 from fnn.selection import splits
-from fnn.selection.members import run_members
+from fnn.selection.members import batched_is_faster, run_members
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.predict import outputs_of
@@ -183,7 +182,7 @@ def ensemble(
     arguments = {"key": jax.random.split(key, count)}
     if bags is not None:
         arguments |= {"train": jnp.asarray(bags.train), "valid": jnp.asarray(bags.valid)}
-    together = not convolves(model) if together is None else together
+    together = batched_is_faster(model) if together is None else together
     (trained, history, outputs), finished = run_members(
         member, arguments, checked, together=together, chunk=chunk, mesh=mesh, progress=progress
     )
