@@ -20,7 +20,7 @@ from fnn.selection.members import batched_is_faster
 from fnn.selection.splits import Folds
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
-from fnn.train.predict import outputs_of, scores_of
+from fnn.train.predict import outputs_of, scores_from
 from fnn.train.step import Trained
 from fnn.typing import Array, Key, PyTree
 
@@ -225,7 +225,9 @@ def _balanced(targets: Array, train: Array, classes: int) -> Array:
 
 def judged(case: Case, task: Task, trained: Trained, shared: PyTree) -> tuple[dict[str, Array], Array]:
     """Scores on the rows a network was trained on, as the caller weighed them; its outputs for those it was not."""
-    data = (*case.data[:2], shared["data"][2])
-    scores = scores_of(case.model, task, trained, data, case.rows, EVALUATION_ROWS)
-    outputs = outputs_of(case.model, trained, case.data[0], case.validation_rows, EVALUATION_ROWS)
-    return {f"training_{name}": score for name, score in scores.items()}, outputs
+    data, trained_on = (*case.data[:2], shared["data"][2]), case.rows.shape[0]
+    # All rows in one go: each further forward pass is compiled again.
+    rows = jnp.concatenate([case.rows, case.validation_rows])
+    outputs = outputs_of(case.model, trained, case.data[0], rows, EVALUATION_ROWS)
+    scores = scores_from(task, outputs[:trained_on], data, case.rows)
+    return {f"training_{name}": score for name, score in scores.items()}, outputs[trained_on:]

@@ -45,8 +45,14 @@ def scores_of(
     batch_size: int,
 ) -> dict[str, Array]:
     """Loss and metrics over the given rows; empty slots and zero weights do not count."""
-    x, targets, weights = data
-    outputs = outputs_of(model, trained, x, rows, batch_size)
+    return scores_from(task, outputs_of(model, trained, data[0], rows, batch_size), data, rows)
+
+
+def scores_from(
+    task: Task, outputs: Array, data: tuple[PyTree, Array, Array | None], rows: Array | None
+) -> dict[str, Array]:
+    """`scores_of` for the outputs of these rows."""
+    _, targets, weights = data
     if rows is not None:
         targets = rows_.take(targets, jnp.maximum(rows, 0))
         own = jnp.ones(rows.shape, jnp.float32) if weights is None else weights[jnp.maximum(rows, 0)]
