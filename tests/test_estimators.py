@@ -145,6 +145,15 @@ def test_two_classes_from_a_layer_with_one_output_or_two(outputs):
     np.testing.assert_allclose(fitted.predict_proba(x).sum(axis=1), 1)
 
 
+def test_images_and_sequences():
+    x = np.random.default_rng(0).normal(size=(40, 6, 6, 1))
+    y = (x[:, :3].sum(axis=(1, 2, 3)) > 0).astype(int)
+    network = fnn.serial(fnn.conv(4, 3), fnn.relu, fnn.flatten(), fnn.dense(2))
+    assert Classifier(model=network, **SMALL).fit(x, y).score(x, y) > 0.9
+    forecaster = fnn.serial(fnn.gru(4), fnn.dense(1))
+    assert Regressor(model=forecaster, **SMALL).fit(x[..., 0], x[:, -1, -1, 0]).predict(x[..., 0]).shape == (40,)
+
+
 def test_labels_that_do_not_exclude_each_other():
     x, y = make_multilabel_classification(64, 6, n_classes=3, random_state=0)
     x = StandardScaler().fit_transform(x)

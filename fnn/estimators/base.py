@@ -206,7 +206,7 @@ class Estimator(BaseEstimator):
     def _outputs(self, x: Any) -> np.ndarray:
         """The network's outputs for any number of rows."""
         check_is_fitted(self)
-        x = validate_data(self, x, dtype=float_type(), reset=False)
+        x = validate_data(self, x, dtype=float_type(), allow_nd=True, reset=False)
         # At least 64 rows: one row alone would be rounded otherwise than the same row among others.
         room = max(64, 2 ** (len(x) - 1).bit_length()) if len(x) < 1024 else ceiling(len(x), 1024)
         outputs = infer(self._model(), self._width(), self.trained_, padded(x, room))

@@ -92,7 +92,7 @@ class Classifier(ClassifierMixin, Estimator):
         """Train a new network.
 
         Args:
-            X: (rows, columns), array or frame.
+            X: (rows, columns), array or frame, or (rows, …) for a model of images or sequences.
             y: (rows,) labels of any kind, or (rows, labels) of 0 and 1.
             sample_weight: (rows,), not negative; a row of weight 0 is left out.
         """
@@ -162,7 +162,7 @@ class Classifier(ClassifierMixin, Estimator):
         return np.exp(self.predict_log_proba(X))
 
     def _checked(self, X: Any, y: Any, reset: bool) -> tuple[np.ndarray, np.ndarray]:
-        x, y = validate_data(self, X, y, dtype=float_type(), multi_output=True, reset=reset)
+        x, y = validate_data(self, X, y, dtype=float_type(), multi_output=True, allow_nd=True, reset=reset)
         y = y.toarray() if issparse(y) else y
         check_classification_targets(y)
         if y.ndim == 2 and y.shape[1] == 1:
@@ -188,7 +188,7 @@ class Classifier(ClassifierMixin, Estimator):
     def _require_two_classes(self, targets: np.ndarray) -> None:
         if targets.ndim == 1 and (targets == targets[0]).all():
             raise ValueError(
-                f"Classifier: expected at least two classes, got one class, {self.classes_[targets[0]]!r}, "
+                f"Classifier: expected at least two classes, got one class, {self.classes_[targets[0]]}, "
                 "in the rows whose weight is not 0"
             )
 
@@ -233,5 +233,6 @@ class Classifier(ClassifierMixin, Estimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
+        tags.input_tags.three_d_array = True
         tags.target_tags.multi_output = True
         return tags

@@ -62,7 +62,7 @@ class Regressor(RegressorMixin, Estimator):
         """Train a new network.
 
         Args:
-            X: (rows, columns), array or frame.
+            X: (rows, columns), array or frame, or (rows, …) for a model of images or sequences.
             y: (rows,) or (rows, outputs).
             sample_weight: (rows,), not negative; a row of weight 0 is left out.
         """
@@ -80,7 +80,9 @@ class Regressor(RegressorMixin, Estimator):
         return outputs[:, 0] if self._flat else outputs
 
     def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[np.ndarray, ...]:
-        x, y = validate_data(self, X, y, dtype=float_type(), y_numeric=True, multi_output=True, reset=reset)
+        x, y = validate_data(
+            self, X, y, dtype=float_type(), y_numeric=True, multi_output=True, allow_nd=True, reset=reset
+        )
         targets = y.reshape(len(x), -1).astype(float_type())
         if reset:
             self.n_outputs_, self._flat = targets.shape[1], y.ndim == 1
@@ -96,6 +98,7 @@ class Regressor(RegressorMixin, Estimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
         tags.target_tags.multi_output = True
         tags.target_tags.single_output = True
         return tags

@@ -90,6 +90,8 @@ def sweep(
     checks.integer("sweep", "epochs", epochs)
     if checks.integer("sweep", "factor", factor) < 2:
         raise ValueError(f"sweep: expected factor to be at least 2, got {factor}")
+    if metric not in (names := ("loss", *as_task(task).metrics)):
+        raise ValueError(f"sweep: expected metric among {', '.join(map(repr, names))}, got {metric!r}")
     mode = mode_of(metric) if mode is None else mode
     checks.one_of("sweep", "mode", mode, ("min", "max"))
     brackets = _brackets(how, trials, epochs, factor)
@@ -98,8 +100,6 @@ def sweep(
         return cross_validate(model, optimizer, task, data, key=key, over=settings, epochs=epochs, **options)
     if options.get("early_stopping") is not None:
         raise ValueError(f'sweep: how="{how}" stops settings itself; leave out early_stopping, or write how="random"')
-    if metric not in (names := ("loss", *as_task(task).metrics)):
-        raise ValueError(f"sweep: expected metric among {', '.join(map(repr, names))}, got {metric!r}")
     if how == "halving":
         brackets = [(len(settings), min(_log(len(settings), factor), _log(epochs, factor)))]
     running = {name: options.pop(name, None) for name in ("chunk", "mesh", "progress")}
