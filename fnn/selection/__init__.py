@@ -1,4 +1,4 @@
-"""Choosing between models: splits, cross-validation, sweeps, ensembles and learning curves, each one compiled program."""
+"""Choosing between models: splits, cross-validation, sweeps, ensembles, learning curves; each one compiled program."""
 
 from fnn.selection.cross_validation import cross_validate
 from fnn.selection.curves import LearningCurve, learning_curve
