@@ -40,7 +40,7 @@ def x64():
 
 @pytest.fixture(scope="module")
 def optimized():
-    """Programs compiled as users run them, for the tests of kernels."""
+    """All optimizations, for the tests of kernels; the emitters are still the older ones of `XLA_FLAGS` above."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)

@@ -92,7 +92,8 @@ def _size(aval: Any) -> int:
 def batched_is_faster(model: Layer) -> bool:
     """Whether members of this model run faster as one batched program (vmap) than one after another in it (lax.map).
 
-    Milliseconds per member, digits, 2 epochs, on one CPU device and on two (`python -m benchmarks members`):
+    Milliseconds per member, digits, 2 epochs, on one CPU device and on two, one round (`python -m benchmarks members`;
+    the loop calls `cross_validate` for one member after another):
 
     |           | vmap        | lax.map     | loop |
     |-----------|------------:|------------:|-----:|
@@ -169,7 +170,7 @@ def _joined(parts: tuple[Any, ...]) -> Any:
 
 
 def filled(values: Any, count: int) -> Any:
-    """Rows of members that were not reached are NaN, or -1 for integers."""
+    """Rows of members that were not reached are NaN, -1 for integers, and for random keys the first one again."""
     if len(values) == count:
         return values
     if jnp.issubdtype(values.dtype, jax.dtypes.prng_key):
