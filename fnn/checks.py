@@ -6,6 +6,8 @@ compared and passes unchecked, so that rates, decays and learning rates may be `
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Collection
 from typing import Any
 
@@ -13,6 +15,20 @@ import jax
 import jax.numpy as jnp
 
 from fnn.typing import Array, ArrayLike
+
+
+_BETWEEN = frozenset({"fnn", "jax", "jaxlib", "contextlib", "functools", "sklearn", "joblib"})
+"""Packages that may stand between a user's line and the place where fnn warns."""
+
+
+def warn(message: str, category: type[Warning] = RuntimeWarning) -> None:
+    """Warn at the user's line: the innermost frame that is neither in fnn nor in a package that called it."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
+        frame = frame.f_back
+    module = frame.f_globals.get("__name__", "<unknown>")
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    warnings.warn_explicit(message, category, frame.f_code.co_filename, frame.f_lineno, module, registry)
 
 
 def is_concrete(value: Any) -> bool:

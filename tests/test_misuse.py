@@ -124,3 +124,42 @@ def test_huge_values_end_in_a_report_not_in_nan_parameters():
     with pytest.warns(RuntimeWarning, match="the loss was not finite in epoch 1, step 1"):
         trained, _ = fnn.trainer(fnn.dense(1), fnn.optim.sgd(0.1), task, epochs=2, batch_size=6)(KEY, (X * 1e30, Y))
     assert np.isfinite(trained.params["kernel"]).all()
+
+
+def diverge():
+    return fnn.optim.sgd(1e30), fnn.tasks.regression(), (X, Y.astype(np.float32))
+
+
+WIDE = X.astype(np.float64)
+PARAMS = ({"kernel": jnp.ones((2, 3)), "bias": jnp.zeros(3)}, ())
+WARNED = {
+    "predict": lambda: fnn.predict(fnn.dense(3), fnn.Trained(*PARAMS), WIDE),
+    "evaluate": lambda: fnn.evaluate(fnn.dense(3), fnn.Trained(*PARAMS), (WIDE, Y), MULTICLASS),
+    "fit": lambda: fnn.fit(fnn.dense(1), *diverge(), key=KEY, epochs=3, batch_size=3, progress=False),
+    "trainer": lambda: fnn.trainer(fnn.dense(1), *diverge()[:2], epochs=3, batch_size=3)(KEY, diverge()[2]),
+    "cross_validate": lambda: fnn.selection.cross_validate(
+        fnn.dense(1), *diverge(), key=KEY, folds=2, epochs=3, batch_size=3
+    ),
+    "estimator": lambda: fnn.estimators.Regressor(optimizer=diverge()[0], epochs=3, batch_size=3).fit(X, Y * 1.0),
+    "perceptron": lambda: fnn.models.perceptron(jnp.array([[0.0], [1.0], [2.0]]), jnp.array([0, 1, 0]), epochs=2),
+}
+
+
+@pytest.mark.parametrize("name", WARNED)
+def test_a_warning_points_at_the_users_line(name):
+    with pytest.warns((UserWarning, RuntimeWarning)) as caught:
+        WARNED[name]()
+    code = WARNED[name].__code__
+    lines = {line for *_, line in code.co_lines() if line is not None}
+    assert {warning.filename for warning in caught} == {code.co_filename}
+    assert {warning.lineno for warning in caught} <= lines
+
+
+def test_a_warning_shown_once_per_line_is_shown_for_another_line():
+    x = jnp.array([[0.0], [1.0], [2.0]])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            fnn.models.perceptron(x, jnp.array([0, 1, 0]), epochs=2)
+        fnn.models.perceptron(x, jnp.array([0, 1, 0]), epochs=2)
+    assert len(caught) == 2

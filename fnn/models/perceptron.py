@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import jax
@@ -63,11 +62,9 @@ def perceptron(
     checks.integer("perceptron", "epochs", epochs)
     found = _rosenblatt(x, signs.astype(x.dtype), jnp.asarray(learning_rate, x.dtype), key, epochs)
     if checks.is_concrete(found.converged) and found.converged.ndim == 0 and not found.converged:
-        warnings.warn(
+        checks.warn(
             f"perceptron: {int(found.mistakes[-1])} mistakes in epoch {epochs}, the last; the classes may not be "
             "linearly separable. Give more epochs, or use fnn.models.logistic_regression",
-            RuntimeWarning,
-            stacklevel=2,
         )
     return found
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -166,11 +165,10 @@ def _warn_of_missing_classes(split: Folds, targets: Array) -> None:
     }
     if missing:
         fold, classes = next(iter(missing.items()))
-        warnings.warn(
+        checks.warn(
             f"cross_validate: fold {fold} has no training row of class {classes} (so in {len(missing)} folds); "
             "write fnn.selection.stratified_k_fold",
             UserWarning,
-            stacklevel=4,
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -302,9 +301,7 @@ def _diverged(where: str, diverged_at: np.ndarray) -> np.ndarray:
     if diverged.all():
         raise ValueError(f"{where}: every member diverged; {advice}")
     if diverged.any():
-        warnings.warn(
+        checks.warn(
             f"{where}: members {np.flatnonzero(diverged).tolist()} diverged and are left out; {advice}",
-            RuntimeWarning,
-            stacklevel=3,
         )
     return diverged

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,11 +102,9 @@ def mean_of(values: np.ndarray, axis: int) -> np.ndarray:
 def _name_diverged(settings: tuple[dict[str, Any], ...], diverged: np.ndarray) -> None:
     if diverged.any():
         setting, fold, seed = np.argwhere(diverged)[0]
-        warnings.warn(
+        checks.warn(
             f"cross_validate: {diverged.sum()} of {diverged.size} runs diverged and count as NaN, first the one of "
             f"{settings[setting] or 'the only setting'}, fold {fold}, seed {seed}; see .diverged",
-            RuntimeWarning,
-            stacklevel=4,
         )
 
 

@@ -6,7 +6,6 @@ A set of rows is an integer array of row numbers. A negative number is an empty 
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import jax
@@ -48,11 +47,10 @@ def _checked_leaf(where: str, x: Any) -> Array:
             f"{where}: x contains {host[tuple(place)]} at row {place[0]}{column}; remove the row or fill the value in"
         )
     if host.dtype == np.float64 and jnp.result_type(float) != np.float64:
-        warnings.warn(
+        checks.warn(
             f"{where}: x is float64 and is computed in float32; write x.astype(numpy.float32), or "
             'jax.config.update("jax_enable_x64", True) to compute in float64',
             UserWarning,
-            stacklevel=5,
         )
         host = host.astype(np.float32)
     return jnp.asarray(x if isinstance(x, jax.Array) else host)

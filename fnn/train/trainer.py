@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -259,9 +258,7 @@ def _finished(run: Run, history: dict[str, Array], epochs: Array) -> tuple[Train
 def warn_if_diverged(where: str, step: int, steps: int) -> None:
     """Say in which epoch and step the loss stopped being finite, and what helps."""
     if step >= 0:
-        warnings.warn(
+        checks.warn(
             f"{where}: the loss was not finite in epoch {step // steps + 1}, step {step % steps + 1}; the parameters "
             "before that step are kept. Try a smaller learning rate, fnn.optim.clip_by_global_norm or scaled inputs",
-            RuntimeWarning,
-            stacklevel=3,
         )
