@@ -16,7 +16,6 @@ import jax.numpy as jnp
 
 from fnn.typing import Array, ArrayLike
 
-
 _BETWEEN = frozenset({"fnn", "jax", "jaxlib", "contextlib", "functools", "sklearn", "joblib"})
 """Packages that may stand between a user's line and the place where fnn warns."""
 
