@@ -193,7 +193,7 @@ def weights(
         kernels = [kernel_init(k, (inputs, hidden), wide_dtype(dtype)) for k in kernel_keys]
         recurrent = [recurrent_init(k, (outputs, hidden), wide_dtype(dtype)) for k in recurrent_keys]
         columns = {"kernel": kernels, "recurrent_kernel": recurrent}
-        return {name: jnp.concatenate(gates, axis=1).astype(dtype) for name, gates in columns.items()}
+        return {name: jnp.concatenate(drawn, axis=1).astype(dtype) for name, drawn in columns.items()}
 
     return init
 
