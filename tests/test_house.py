@@ -1,0 +1,47 @@
+"""What holds for every source file."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted(path for room in ("fnn", "tests", "examples", "benchmarks") for path in (ROOT / room).rglob("*.py"))
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+INLINED = (ast.ListComp, ast.SetComp, ast.DictComp)
+
+
+def bound(function):
+    """The names a function binds itself: arguments and what its own body assigns."""
+    names = {node.arg for node in ast.iter_child_nodes(function.args) if isinstance(node, ast.arg)}
+    waiting = list(function.body) if isinstance(function.body, list) else [function.body]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        if not isinstance(node, (*FUNCTIONS, *INLINED, ast.GeneratorExp)):
+            waiting.extend(ast.iter_child_nodes(node))
+    return names
+
+
+def taken_names(tree, outer=frozenset(), own=frozenset()):
+    """Line and name of every inlined comprehension that binds a name its function takes from an enclosing one."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, FUNCTIONS):
+            yield from taken_names(node, outer | own, bound(node))
+            continue
+        if isinstance(node, INLINED):
+            targets = {name.id for part in node.generators for name in ast.walk(part.target) if hasattr(name, "id")}
+            yield from ((node.lineno, name) for name in sorted((targets & outer) - own))
+        yield from taken_names(node, outer, own)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_comprehension_binds_a_name_of_an_enclosing_function(path):
+    """Python 3.12.1 and 3.13.0 inline comprehensions and then lose the enclosing function's name: a NameError."""
+    assert list(taken_names(ast.parse(path.read_text()))) == []
+
+
+def test_a_comprehension_that_takes_the_name_is_found():
+    source = "def f(a):\n    def g(x):\n        return list(a for _ in x), [a for a in x], {b: a for b in x}\n"
+    assert list(taken_names(ast.parse(source))) == [(3, "a")]
