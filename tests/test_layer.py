@@ -200,7 +200,7 @@ def test_layers_compute_in_the_dtype_of_the_input_with_float32_parameters(dtype)
             fnn.serial(fnn.dense(4), fnn.serial(fnn.dense(6), fnn.group_norm(4))),
             X,
             ValueError,
-            r"layer 1, serial\(2 layers\): layer 1, group_norm\(4\): .*num_groups=4, got float32\[5,6\]",
+            r"^layer 1 > 1, group_norm\(4\): .*num_groups=4, got float32\[5,6\]",
         ),
         (
             fnn.parallel(fnn.dense(2), fnn.spatial_dropout(0.5), fnn.instance_norm()),
@@ -231,6 +231,45 @@ def test_errors_name_the_layer_at_apply():
     model = fnn.serial(fnn.dense(3), fnn.dropout(0.5))
     with pytest.raises(ValueError, match=r"layer 1, dropout\(0.5\): dropout: train=True needs a random key"):
         run(model, train=True)
+
+
+def nested(layer):
+    return fnn.serial(fnn.relu, fnn.serial(fnn.relu, fnn.residual(fnn.parallel(fnn.relu, layer, merge=sum))))
+
+
+def test_a_mistake_four_levels_deep_names_one_place_in_a_short_traceback():
+    with pytest.raises(ValueError, match=r"^layer 1 > 1 > 0 > 1, group_norm\(4\): group_norm: ") as caught:
+        nested(fnn.group_norm(4)).init(KEY, jnp.ones((5, 6)))
+    assert str(caught.value).count("layer") == 1
+    assert str(caught.value).count("input") == 1
+    assert caught.value.__cause__ is None
+    assert len(caught.traceback) <= 10  # one frame for each model around it, and where it was made
+
+
+def test_errors_keep_their_kind():
+    def branches(x):
+        return x if x.sum() > 0 else -x
+
+    with pytest.raises(jax.errors.TracerBoolConversionError, match=r"^layer 1 > 1 > 0 > 1, branches: "):
+        nested(branches).init(KEY, X)
+
+    class Own(Exception):
+        pass
+
+    def own(x):
+        raise Own("mine")
+
+    with pytest.raises(Own, match=r"^layer 1 > 1 > 0 > 1, own: mine \(input float32\[5,4\]\)"):
+        nested(own).init(KEY, X)
+
+    def missing(x):
+        return {}["weight"]
+
+    with pytest.raises(KeyError) as caught:
+        nested(missing).init(KEY, X)
+    assert str(caught.value) == "'weight'"
+    assert "in layer 1 > 1 > 0 > 1, missing (input float32[5,4])" in caught.value.__notes__
+    assert sum("in layer" in note for note in caught.value.__notes__) == 1
 
 
 @pytest.mark.parametrize("combine", [fnn.serial, fnn.parallel])
