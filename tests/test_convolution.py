@@ -97,7 +97,7 @@ def test_transposed(case):
         spans = [
             d * (k - 1) + 1 - s for k, s, d in zip(w.shape[:-2], strides, dilation, strict=True)
         ]  # (n - 1) s + span = n s + span - s
-        cut = [(c // 2, c - c // 2) for c in spans]
+        cut = [(max(c, 0) // 2, c - max(c, 0) // 2) for c in spans]
     full = [
         (n - 1) * s + d * (k - 1) + 1 for n, s, k, d in zip(x.shape[1:-1], strides, w.shape, dilation, strict=False)
     ]
@@ -112,6 +112,42 @@ def test_transposed(case):
     np.testing.assert_allclose(jnp.vdot(back, x), jnp.vdot(g, y), rtol=1e-10)
     if options["padding"] == "SAME":
         assert y.shape[1:-1] == tuple(n * s for n, s in zip(x.shape[1:-1], strides, strict=True))
+
+
+def as_keras(x, w, stride, dilation):
+    """Keras' padding="same" on JAX, from its `_convert_conv_transpose_padding_args_from_keras_to_jax`."""
+    reach = dilation * (w.shape[0] - 1) + 1
+    total = stride + reach - 2
+    low = reach - 1 if stride > reach - 1 else -(-total // 2)
+    padding = [(low, total - low)] * (x.ndim - 2)
+    w = jnp.flip(w, range(w.ndim - 2))  # Keras' kernel is painted as ours is; lax's is turned around
+    strides, dilations = (stride,) * (x.ndim - 2), (dilation,) * (x.ndim - 2)
+    return lax.conv_transpose(x, w, strides, padding, dilations, ("NWC", "WIO", "NWC") if x.ndim == 3 else None)
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_same_is_the_transpose_for_windows_smaller_than_the_stride_too(x64, size, stride, dilation):
+    w = np.random.default_rng(0).normal(size=(size, 1, 1))
+    for n in (1, 3):
+        y = conv_transpose(np.eye(n)[..., None], w, stride=stride, dilation=dilation)
+        pads = references.same((n * stride,), (size,), (stride,), (dilation,))
+        forward = references.conv(np.eye(n * stride)[..., None], w, (stride,), pads, (dilation,), 1)
+        np.testing.assert_allclose(y[..., 0], forward[..., 0].T, atol=1e-14)
+        np.testing.assert_allclose(y, as_keras(np.eye(n)[..., None], w, stride, dilation), atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("spatial", "size", "stride"), [((2, 3), (1, 2), (2, 3)), ((3, 2), (3, 1), 2), ((2, 1, 2), (2, 1, 3), (3, 2, 2))]
+)
+def test_same_is_jaxs_linear_transpose_at_any_rank(x64, spatial, size, stride):
+    rng = np.random.default_rng(0)
+    w, g = rng.normal(size=(*size, 3, 2)), rng.normal(size=(2, *spatial, 2))
+    strides = stride if isinstance(stride, tuple) else (stride,) * len(spatial)
+    larger = tuple(n * s for n, s in zip(spatial, strides, strict=True))
+    back = jax.linear_transpose(lambda x: conv(x, w, stride=stride), jnp.zeros((2, *larger, 3)))(g)[0]
+    np.testing.assert_allclose(conv_transpose(g, np.swapaxes(w, -1, -2), stride=stride), back, atol=1e-13)
 
 
 @pytest.mark.parametrize("mapped", [(0, 0), (0, None), (None, 0), (1, 2)])

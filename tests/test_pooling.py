@@ -130,6 +130,27 @@ def test_dtype_is_kept_and_extremes_survive(dtype):
     assert np.isnan(max_pool(x.at[0, 0, 0].set(jnp.nan), 2)[0, 0, 0])
 
 
+@pytest.mark.parametrize(
+    "pool",
+    [
+        lambda x: max_pool(x, 2),
+        lambda x: max_pool(x, 2, stride=1),
+        lambda x: adaptive_max_pool(x, 2),
+        lambda x: global_max_pool(x),
+    ],
+    ids=["side by side", "overlapping", "adaptive", "global"],
+)
+def test_a_nan_that_comes_out_takes_the_gradient(pool):
+    x = jnp.array([5.0, jnp.nan, 1.0, 2.0]).reshape(1, 4, 1)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(pool(x))))(x).ravel()
+    windows_with_nan = int(np.isnan(pool(x)).sum())
+    assert gradient[:2].tolist() == [0, windows_with_nan]
+    assert jnp.sum(gradient) == pool(x).size
+    several = jax.vmap(jax.grad(lambda x: jnp.sum(pool(x))))(jnp.stack([x, jnp.full_like(x, jnp.nan)]))
+    np.testing.assert_array_equal(several[0].ravel(), gradient)
+    assert jnp.sum(several[1]) == pool(x).size
+
+
 def test_vmap_jit_and_empty(x64):
     x = np.random.default_rng(0).normal(size=(3, 2, 5, 4, 2))
 

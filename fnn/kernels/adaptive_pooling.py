@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.kernels.pooling import is_largest
 from fnn.kernels.precision import widen
 from fnn.kernels.sliding_windows import PerAxis, per_axis, spatial_axes
 from fnn.typing import Array
@@ -31,7 +32,7 @@ def global_avg_pool(x: Array) -> Array:
 def global_max_pool(x: Array) -> Array:
     """The largest value over all spatial axes: (batch, *spatial, channels) to (batch, channels).
 
-    Equal maxima share the gradient evenly.
+    Equal maxima share the gradient evenly; a NaN counts as the largest.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -75,7 +76,7 @@ def adaptive_max_pool(x: Array, output_size: PerAxis) -> Array:
         output_size: an int or one per spatial axis.
 
     Returns:
-        (batch, *output_size, channels). Equal maxima share the gradient evenly.
+        (batch, *output_size, channels). Equal maxima share the gradient evenly; a NaN counts as the largest.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -119,6 +120,6 @@ def _maximum(x: Array, axes: tuple[int, ...]) -> Array:
 def _maximum_jvp(axes: tuple[int, ...], primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
     y = _maximum(x, axes)
-    largest = (x == jnp.expand_dims(y, axes)).astype(x.dtype)
+    largest = is_largest(x, jnp.expand_dims(y, axes)).astype(x.dtype)
     share = largest / jnp.maximum(jnp.sum(largest, axes, keepdims=True), 1)
     return y, jnp.sum(share * dx, axes)

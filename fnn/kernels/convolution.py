@@ -127,8 +127,9 @@ def conv_transpose(
     strides, dilations = per_axis(where, "stride", stride, rank), per_axis(where, "dilation", dilation, rank)
     full = [(n - 1) * s + d * (k - 1) + 1 for n, k, s, d in zip(x.shape[1:-1], size, strides, dilations, strict=True)]
     if isinstance(padding, str) and padding.upper() == "SAME":
+        # conv("SAME") over the output pads nothing where the window is smaller than the stride: zeros follow then.
         cut = [a - n * s for a, n, s in zip(full, x.shape[1:-1], strides, strict=True)]
-        padding = [(c // 2, c - c // 2) for c in cut]
+        padding = [(max(c, 0) // 2, c - max(c, 0) // 2) for c in cut]
     lows_highs = pads(where, padding, full, size, strides, dilations)
     spatial = tuple(a - lo - hi for a, (lo, hi) in zip(full, lows_highs, strict=True))
     if min(spatial) < 1:

@@ -30,17 +30,23 @@ __all__: list[str] = []
 
 def convolve(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
     """Cross-correlation of x (N, *spatial, C) with w (*window, C/groups, F): (N, *windows, F)."""
-    return convolve_p.bind(*_alike(x, w), windows=windows, groups=groups)
+    return _bind(convolve_p, x, w, windows=windows, groups=groups)
 
 
 def input_gradient(g: Array, w: Array, windows: Windows, groups: int, spatial: Shape) -> Array:
     """What `convolve` sends back to x: g (N, *windows, F) and w (*window, C/groups, F) to (N, *spatial, C)."""
-    return input_gradient_p.bind(*_alike(g, w), windows=windows, groups=groups, spatial=spatial)
+    return _bind(input_gradient_p, g, w, windows=windows, groups=groups, spatial=spatial)
 
 
 def kernel_gradient(x: Array, g: Array, windows: Windows, groups: int) -> Array:
     """What `convolve` sends back to w: x (N, *spatial, C) and g (N, *windows, F) to (*window, C/groups, F)."""
-    return kernel_gradient_p.bind(*_alike(x, g), windows=windows, groups=groups)
+    return _bind(kernel_gradient_p, x, g, windows=windows, groups=groups)
+
+
+def _bind(primitive: Any, a: Array, b: Array, **static: Any) -> Array:
+    if 0 in a.shape or 0 in b.shape:  # sums of nothing, which no form is asked for
+        return jnp.zeros(_SHAPES[primitive](a, b, **static), a.dtype)
+    return primitive.bind(*_alike(a, b), **static)
 
 
 def _alike(a: Array, b: Array) -> tuple[Array, Array]:
@@ -59,8 +65,12 @@ def _varying(a: Array) -> frozenset[str]:
     return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else kind.vma
 
 
+_SHAPES: dict[Any, Callable[..., Shape]] = {}
+
+
 def _primitive(name: str, shape: Callable[..., Shape], plain: Callable[..., Array], cpu: Callable[..., Array]) -> Any:
     primitive = Primitive(f"fnn_{name}")
+    _SHAPES[primitive] = shape
 
     def abstract(a: Any, b: Any, **static: Any) -> Any:
         return a.update(shape=shape(a, b, **static), weak_type=False)

@@ -38,7 +38,7 @@ def max_pool(
 ) -> Array:
     r"""The largest value in each window: $y[o] = \max_t x[o s + t d - p]$, where padding counts as $-\infty$.
 
-    The gradient goes to the largest value; equal ones share it evenly.
+    The gradient goes to the largest value; equal ones share it evenly. A NaN counts as the largest, as in torch.
 
     Args:
         x: (batch, *spatial, channels).
@@ -76,16 +76,21 @@ def _window_maximum(x: Array, windows: Windows) -> Array:
     return functools.reduce(jnp.maximum, taps(x, windows))
 
 
+def is_largest(x: Array, largest: Array) -> Array:
+    """Where the gradient of a maximum goes: NaN is equal to nothing, and is yet what came out."""
+    return (x == largest) | jnp.isnan(x)
+
+
 @_window_maximum.defjvp
 def _window_maximum_jvp(windows: Windows, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
     y, share = _maximum_and_share(x, windows)
     if _tiles(windows):
         blocks, axes = _blocks(x, windows.size)
-        here = (blocks == jnp.expand_dims(y, axes)).astype(x.dtype)
+        here = is_largest(blocks, jnp.expand_dims(y, axes)).astype(x.dtype)
         return y, jnp.sum(here * jnp.expand_dims(share, axes) * _blocks(dx, windows.size)[0], axes)
     pairs = zip(taps(x, windows), phased_taps(dx, windows), strict=True)
-    return y, functools.reduce(jnp.add, [jnp.where(tap == y, moved, 0) for tap, moved in pairs]) * share
+    return y, functools.reduce(jnp.add, [jnp.where(is_largest(tap, y), moved, 0) for tap, moved in pairs]) * share
 
 
 def _maximum_and_share(x: Array, windows: Windows) -> tuple[Array, Array]:
@@ -97,7 +102,7 @@ def _maximum_and_share(x: Array, windows: Windows) -> tuple[Array, Array]:
 
     def of(x: Array) -> tuple[Array, Array]:
         y = _window_maximum(x, windows)
-        count = functools.reduce(jnp.add, [(tap == y).astype(x.dtype) for tap in taps(x, windows)])
+        count = functools.reduce(jnp.add, [is_largest(tap, y).astype(x.dtype) for tap in taps(x, windows)])
         return y, 1 / jnp.maximum(count, 1)
 
     if _tiles(windows) or x.shape[0] < 2 or jax.local_device_count() > 1:
