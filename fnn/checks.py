@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn.typing import Array, ArrayLike
 
@@ -35,6 +36,11 @@ def is_concrete(value: Any) -> bool:
     return not isinstance(value, jax.core.Tracer)
 
 
+def known(value: Any) -> Any:
+    """A JAX array as a NumPy array: inside `jit` even a comparison of a concrete JAX array is traced."""
+    return np.asarray(value) if isinstance(value, jax.Array) and is_concrete(value) else value
+
+
 def describe(x: Any) -> str:
     """`float32[128,10]` for an array, the type's name for anything else."""
     if isinstance(x, (tuple, list)):
@@ -52,9 +58,10 @@ def in_range(
         return
     if isinstance(value, str) or value is None:
         raise TypeError(f"{where}: expected {name} to be a number, got {value!r}")
-    below = low is not None and (value <= low if open in ("low", "both") else value < low)
-    above = high is not None and (value >= high if open in ("high", "both") else value > high)
-    if below or above or value != value:
+    value = known(value)
+    below = low is not None and np.any(value <= low if open in ("low", "both") else value < low)
+    above = high is not None and np.any(value >= high if open in ("high", "both") else value > high)
+    if below or above or np.any(value != value):
         left = "(" if open in ("low", "both") or low is None else "["
         right = ")" if open in ("high", "both") or high is None else "]"
         bounds = f"{left}{'-inf' if low is None else low}, {'inf' if high is None else high}{right}"

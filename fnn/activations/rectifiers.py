@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks
 from fnn.activations.pieces import clamped, floating
@@ -129,7 +130,7 @@ def rrelu(
 
 
 def _ordered(where: str, lower: Any, upper: Any) -> None:
-    if checks.is_concrete(lower) and checks.is_concrete(upper) and lower > upper:
+    if checks.is_concrete(lower) and checks.is_concrete(upper) and np.any(checks.known(lower) > checks.known(upper)):
         raise ValueError(f"{where}: expected lower <= upper, got {lower} and {upper}")
 
 
@@ -169,7 +170,7 @@ def celu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
         Barron, Continuously differentiable exponential linear units, 2017.
     """
     x = floating("celu", x)
-    if checks.is_concrete(alpha) and jnp.ndim(alpha) == 0 and alpha == 0:
+    if checks.is_concrete(alpha) and np.any(checks.known(alpha) == 0):
         raise ValueError("celu: expected alpha other than 0")
     alpha = jnp.asarray(alpha, x.dtype)
     return jnp.where(x > 0, x, alpha * jnp.expm1(jnp.where(x > 0, 0, x) / alpha))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import activations, checks
 from fnn.kernels.precision import widen
@@ -62,7 +63,7 @@ def rrelu(lower: ArrayLike = 1 / 8, upper: ArrayLike = 1 / 3) -> Layer:
     References:
         Xu et al., Empirical evaluation of rectified activations in convolutional network, 2015.
     """
-    if checks.is_concrete(lower) and checks.is_concrete(upper) and lower > upper:
+    if checks.is_concrete(lower) and checks.is_concrete(upper) and np.any(checks.known(lower) > checks.known(upper)):
         raise ValueError(f"rrelu: expected lower <= upper, got {lower} and {upper}")
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:

@@ -79,8 +79,10 @@ def by_path(function: Callable[[str], Any]) -> Callable[[PyTree], PyTree]:
     return apply
 
 
-def _resolved(mask: Mask, tree: PyTree) -> PyTree:
-    return mask(tree) if callable(mask) else mask
+def resolved(mask: Mask, tree: PyTree) -> PyTree:
+    """What a mask or labels are for this tree. A tree that happens to be callable (a module) is read, not called."""
+    is_function = isinstance(mask, jax.tree_util.Partial) or jax.tree_util.all_leaves([mask])
+    return mask(tree) if callable(mask) and is_function else mask
 
 
 def _kept(where: str, mask: PyTree, tree: PyTree) -> PyTree:
@@ -117,12 +119,14 @@ def masked(inner: Transform, mask: Mask, *, mask_compatible_extra_args: bool = F
     accepted = _accepted(inner.update)
 
     def init(params: PyTree) -> MaskedState:
-        return MaskedState(inner.init(_kept("masked", _resolved(mask, params), params)))
+        if not jax.tree.leaves(params):  # Nothing to hide; optax asks so which parts of a state mirror the parameters.
+            return MaskedState(inner.init(params))
+        return MaskedState(inner.init(_kept("masked", resolved(mask, params), params)))
 
     def update(
         updates: PyTree, state: MaskedState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, MaskedState]:
-        where = _resolved(mask, updates)
+        where = resolved(mask, updates)
         if mask_compatible_extra_args:
             structure: Any = jax.tree.structure(updates)
             extra = {
@@ -160,11 +164,10 @@ def partition(
 
     def group(transform: Transform, label: Hashable, labels: PyTree) -> Transform:
         mask = jax.tree.map(lambda one: one == label, labels)
-        # A tree that happens to be callable is still a mask: it was computed from the labels.
-        return masked(transform, lambda tree: mask, mask_compatible_extra_args=mask_compatible_extra_args)
+        return masked(transform, mask, mask_compatible_extra_args=mask_compatible_extra_args)
 
     def init(params: PyTree) -> PartitionState:
-        labels = _resolved(param_labels, params)
+        labels = resolved(param_labels, params)
         unknown = set(jax.tree.leaves(labels)) - set(transforms)
         if unknown:
             raise ValueError(
@@ -176,7 +179,7 @@ def partition(
     def update(
         updates: PyTree, state: PartitionState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, PartitionState]:
-        labels, states = _resolved(param_labels, updates), {}
+        labels, states = resolved(param_labels, updates), {}
         for label, transform in transforms.items():
             one = group(transform, label, labels)
             updates, states[label] = one.update(updates, state.inner_states[label], params, **extra)

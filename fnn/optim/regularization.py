@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.grouping import Mask, masked, weights_only
+from fnn.optim.grouping import Mask, masked, resolved, weights_only
 from fnn.optim.leaves import counter, increment, leafwise, need_params, widest
 from fnn.optim.transform import EmptyState, Transform
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
@@ -21,8 +21,7 @@ Penalty = Callable[[PyTree], Array]
 
 def _chosen(mask: Mask, params: PyTree) -> list[tuple[str, Array]]:
     """The leaves under the mask, with their paths."""
-    mask = mask(params) if callable(mask) else mask
-    flags = jax.tree.broadcast(mask, params)
+    flags = jax.tree.broadcast(resolved(mask, params), params)
     leaves = jax.tree.leaves_with_path(params)
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
     return [

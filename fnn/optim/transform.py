@@ -7,6 +7,7 @@ and optax's work here.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -25,7 +26,12 @@ class Update(Protocol):
     ) -> tuple[PyTree, PyTree]: ...
 
 
-class Transform(NamedTuple):
+class _Transform(NamedTuple):
+    init: Callable[[PyTree], PyTree]
+    update: Update
+
+
+class Transform(_Transform):
     """A gradient transformation: `init(params) -> state`, `update(updates, state, params=None, **extra)`.
 
     `update` returns the new updates, in the structure and dtypes of the old, and the new state.
@@ -39,8 +45,18 @@ class Transform(NamedTuple):
         [0.8999999761581421, 1.899999976158142]
     """
 
-    init: Callable[[PyTree], PyTree]
-    update: Update
+    __slots__ = ()
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """optax's class where a program uses optax, which hands extra arguments only to what `isinstance` says is one.
+
+        `type` says `Transform` always, and so does `isinstance(…, Transform)`.
+        """
+        return getattr(sys.modules.get("optax"), "GradientTransformationExtraArgs", Transform)
+
+    def __repr__(self) -> str:
+        return f"Transform(init={self.init!r}, update={self.update!r})"
 
 
 class EmptyState(NamedTuple):

@@ -235,6 +235,8 @@ class LookaheadParams(NamedTuple):
 
 
 def _fast_of(params: Any) -> PyTree:
+    if not jax.tree.leaves(params):  # optax asks so which parts of a state mirror the parameters.
+        return params
     if not (hasattr(params, "fast") and hasattr(params, "slow")):
         raise TypeError(
             f"lookahead: expected LookaheadParams, got {type(params).__name__}; "

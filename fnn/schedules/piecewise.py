@@ -177,7 +177,7 @@ def linear_onecycle_schedule(
         Smith and Topin, Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates, 2017.
     """
     steps = checks.integer("linear_onecycle_schedule", "transition_steps", transition_steps)
-    up, down = int(pct_start * steps), int(pct_final * steps)
+    up, down = int(checks.known(pct_start) * steps), int(checks.known(pct_final) * steps)
     ends = {up: div_factor, down: 1 / div_factor, steps: 1 / final_div_factor}
     return piecewise_interpolate_schedule("linear", peak_value / div_factor, ends)
 
@@ -207,5 +207,5 @@ def cosine_onecycle_schedule(
         Smith and Topin, Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates, 2017.
     """
     steps = checks.integer("cosine_onecycle_schedule", "transition_steps", transition_steps)
-    ends = {int(pct_start * steps): div_factor, steps: 1 / (div_factor * final_div_factor)}
+    ends = {int(checks.known(pct_start) * steps): div_factor, steps: 1 / (div_factor * final_div_factor)}
     return piecewise_interpolate_schedule("cosine", peak_value / div_factor, ends)

@@ -26,9 +26,12 @@ def _soft(where: str, targets: Any, classes: int | None, dtype: DType) -> Array:
     if targets.ndim != 1:
         raise ValueError(f"{where}: expected class numbers of shape (batch,), got {checks.describe(raw)}")
     outside = (targets < 0) | (targets >= classes)
-    if checks.is_concrete(targets) and outside.any():
-        row = int(np.argmax(np.asarray(outside)))
-        raise ValueError(f"{where}: expected class numbers 0 … {classes - 1}, got {int(targets[row])} at row {row}")
+    if checks.is_concrete(targets):
+        known = np.asarray(targets)
+        wrong = (known < 0) | (known >= classes)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise ValueError(f"{where}: expected class numbers 0 … {classes - 1}, got {known[row]} at row {row}")
     # A wrong number that cannot be seen now shows as a loss of NaN.
     return jnp.where(outside[:, None], jnp.nan, jax.nn.one_hot(targets, classes, dtype=dtype))
 
