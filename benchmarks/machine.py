@@ -60,12 +60,13 @@ def load() -> float:
 
 
 def describe() -> dict[str, Any]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    from fnn.kernels import placement
+
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "processor": _processor(),
-        "cores": cores,
+        "cores": placement.cores(),
         "memory_gib": round(memory, 1),
         "accelerators": _accelerators(),
         "system": f"{platform.system()} {platform.release()}, {' '.join(platform.libc_ver())}",

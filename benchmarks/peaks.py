@@ -19,12 +19,14 @@ def copy_job(moved: float) -> Job:
     import jax.numpy as jnp
     import numpy as np
 
+    from fnn.kernels import placement
+
     size = int(moved / 2)  # a copy reads and writes
-    if jax.default_backend() != "cpu":
+    if placement.platform() != "cpu":
         source = jnp.zeros(size, jnp.uint8)
         copied = jax.jit(jnp.copy)
         return Job(lambda: copied(source), work=moved, report=_devices)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = placement.cores()
     here, there = np.ones(size, np.uint8), np.zeros(size, np.uint8)
     parts = list(zip(np.array_split(there, cores), np.array_split(here, cores), strict=True))
     pool = ThreadPoolExecutor(cores)
@@ -42,9 +44,9 @@ def gemm_job(operations: float, size: int = 2048) -> Job:
 
 
 def _devices(_: Any) -> dict[str, str]:
-    import jax
+    from fnn.kernels import placement
 
-    return {"threads": f"{jax.device_count()} {jax.default_backend()} device"}
+    return {"threads": f"{placement.devices()} {placement.platform()} device"}
 
 
 def _numpy_gemm(size: int) -> Job:

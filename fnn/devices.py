@@ -10,7 +10,6 @@ On a CPU, XLA runs a convolution on one core. One JAX device per core and a batc
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import jax
@@ -18,6 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from fnn import checks
+from fnn.kernels import placement
 
 __all__ = ["data_mesh", "use_cpu_cores"]
 
@@ -40,8 +40,7 @@ def use_cpu_cores(count: int | None = None) -> int:
         >>> import fnn
         >>> devices = fnn.devices.use_cpu_cores  # call it first in the program: use_cpu_cores()
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = cores if count is None else checks.integer("use_cpu_cores", "count", count)
+    count = placement.cores() if count is None else checks.integer("use_cpu_cores", "count", count)
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError as error:

@@ -1,13 +1,12 @@
 """Augmentations against loops over examples and pixels, and their place inside training."""
 
-import os
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import fnn
+from fnn.kernels import placement
 from fnn.train import console
 
 D = fnn.data
@@ -276,8 +275,8 @@ def test_the_number_of_devices_changes_nothing():
 
 
 def test_idle_cores_are_named_once(monkeypatch, capsys):
-    monkeypatch.setattr(jax, "device_count", lambda: 1)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
+    monkeypatch.setattr(placement, "devices", lambda platform=None: 1)
+    monkeypatch.setattr(placement, "cores", lambda: 3)
     console._say_once.cache_clear()
     console.suggest_cores(fnn.dense(1), None)
     console.suggest_cores(MODEL, False)

@@ -10,7 +10,7 @@ import pytest
 from jax import lax
 from jax.test_util import check_grads
 
-from fnn.kernels import conv, conv_output_size, conv_transpose, convolution_forms, max_pool
+from fnn.kernels import conv, conv_output_size, conv_transpose, convolution_forms, max_pool, placement
 from fnn.kernels.sliding_windows import Windows
 
 pytestmark = pytest.mark.usefixtures("optimized")
@@ -289,7 +289,7 @@ def test_parts_and_forms_agree(monkeypatch, x64):
 )
 def test_kernel_gradient_over_patches(monkeypatch, x64, shape, windows, groups, patch_bytes):
     """What one device computes: all examples at once, some at a time with a rest, one at a time."""
-    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(placement, "devices", lambda platform=None: 1)
     monkeypatch.setattr(convolution_forms, "PATCH_BYTES", patch_bytes)
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=shape), jnp.zeros((*windows.size, shape[-1] // groups, 10))
@@ -301,7 +301,7 @@ def test_kernel_gradient_over_patches(monkeypatch, x64, shape, windows, groups, 
 
 @pytest.mark.parametrize("patch_bytes", [1, 2**20], ids=["summed one by one", "summed at the end"])
 def test_depthwise_of_one_device(monkeypatch, x64, patch_bytes):
-    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(placement, "devices", lambda platform=None: 1)
     monkeypatch.setattr(convolution_forms, "PATCH_BYTES", patch_bytes)
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(3, 6, 5, 4)), jnp.asarray(rng.normal(size=(3, 2, 1, 8)))
@@ -314,9 +314,10 @@ def test_depthwise_of_one_device(monkeypatch, x64, patch_bytes):
 
 
 def test_parts_divide_the_batch_and_leave_sharded_ones_whole(monkeypatch):
-    monkeypatch.setattr(convolution_forms.os, "cpu_count", lambda: 2)
-    assert convolution_forms._parts(128, 1e9) == 1  # the tests run on two devices
-    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(placement, "cores", lambda: 2)
+    monkeypatch.setattr(placement, "devices", lambda platform=None: 2)
+    assert convolution_forms._parts(128, 1e9) == 1
+    monkeypatch.setattr(placement, "devices", lambda platform=None: 1)
     assert convolution_forms._parts(128, 1e9) == 4
     assert convolution_forms._parts(6, 1e9) == 3
     assert convolution_forms._parts(7, 1e9) == 1

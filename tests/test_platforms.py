@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 import fnn
-from fnn.kernels import recurrent_core
+from fnn.kernels import placement, recurrent_core
 
 pytestmark = pytest.mark.usefixtures("optimized")
 
@@ -67,7 +67,7 @@ def test_recurrence_off_the_cpu_projects_all_steps_at_once(kind, monkeypatch):
     """What a GPU process would trace, lowered for it: no loop over chunks around the loop over time."""
     chunk = recurrent_core.chunk_size(37, 64)
     assert chunk < 37
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(placement, "platform", lambda: "gpu")
     assert recurrent_core.chunk_size(700, 64) == 700
     gates = {"lstm": 4, "gru": 3, "rnn": 1}[kind]
     x, kernel, recurrent = jnp.ones((64, 37, 5)), jnp.ones((5, 3 * gates)), jnp.ones((3, 3 * gates))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fnn
-from fnn.kernels import recurrent_core
+from fnn.kernels import placement, recurrent_core
 
 pytestmark = pytest.mark.usefixtures("optimized")
 
@@ -350,7 +350,7 @@ def test_chunks_cover_time(batch, time):
 
 
 def test_off_the_cpu_all_steps_are_projected_at_once(monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(placement, "platform", lambda: "gpu")
     assert recurrent_core.chunk_size(100, 64) == 100
     with jax.enable_x64(True):
         args = problem("lstm", 2, 9, 2, 3)

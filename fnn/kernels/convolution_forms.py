@@ -40,13 +40,13 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import os
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fnn.kernels import placement
 from fnn.kernels.precision import widen
 from fnn.kernels.sliding_windows import Windows, pad, positions, taps
 from fnn.kernels.strided_phases import interleave, phase_of, transposed
@@ -115,7 +115,7 @@ def _kernel_gradient_dense(x: Array, g: Array, windows: Windows) -> Array:
         return _kernel_gradient_dense(x[:, None], g[:, None], _with_axis(windows))[0]
     if len(windows.size) > 2:
         return _kernel_gradient_planes(x, g, windows)
-    return (_over_patches if jax.device_count() == 1 else _over_batch)(x, g, windows)
+    return (_over_patches if placement.devices("cpu") == 1 else _over_batch)(x, g, windows)
 
 
 def _in_float32(form: Callable[..., Array]) -> Callable[..., Array]:
@@ -189,7 +189,7 @@ def _parts(batch: int, products: float) -> int:
     With several CPU devices the batch is spread over those already, and cutting it would gather it again. A part
     below some ten million products costs more to start than it saves.
     """
-    cores = (os.cpu_count() or 1) if jax.device_count() == 1 else 1
+    cores = placement.cores() if placement.devices("cpu") == 1 else 1
     wanted = 2 * cores if cores > 1 else 1
     return next(p for p in range(int(max(min(wanted, products / 1e7, 16), 1)), 0, -1) if batch % p == 0)
 
@@ -298,7 +298,7 @@ def _kernel_gradient_planes(x: Array, g: Array, windows: Windows) -> Array:
 
 
 def _convolve_depthwise(x: Array, w: Array, windows: Windows) -> Array:
-    if x.shape[0] > 1 and jax.device_count() == 1:
+    if x.shape[0] > 1 and placement.devices("cpu") == 1:
         return lax.map(lambda one: _convolve_shifted(one[None], w, windows)[0], x)
     return _convolve_shifted(x, w, windows)
 
@@ -317,7 +317,7 @@ def _kernel_gradient_depthwise(x: Array, g: Array, windows: Windows) -> Array:
     def products(x: Array, g: Array) -> list[Array]:
         return [tap[..., None] * g for tap in taps(pad(x, windows.padding), windows)]
 
-    if jax.device_count() > 1:  # a loop over a batch that is split would gather it
+    if placement.devices("cpu") > 1:  # a loop over a batch that is split would gather it
         totals = [product.sum(tuple(range(g.ndim - 2))) for product in products(x, g)]
         return jnp.stack(totals).reshape(*windows.size, 1, -1)
     over = tuple(range(g.ndim - 3))

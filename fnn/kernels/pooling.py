@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.kernels import placement
 from fnn.kernels.precision import widen
 from fnn.kernels.sliding_windows import (
     Padding,
@@ -96,8 +97,8 @@ def _window_maximum_jvp(windows: Windows, primals: tuple[Array], tangents: tuple
 def _maximum_and_share(x: Array, windows: Windows) -> tuple[Array, Array]:
     """The maximum of each window, and 1 over the number of positions equal to it.
 
-    Where windows overlap, one example at a time: a loop writes its results, where XLA would compute them anew for
-    each position that needs them (3×3 by 2: gradient 67 ms).
+    Where windows overlap, on a CPU one example at a time: a loop writes its results, where XLA would compute them
+    anew for each position that needs them (3×3 by 2: gradient 67 ms).
     """
 
     def of(x: Array) -> tuple[Array, Array]:
@@ -105,10 +106,13 @@ def _maximum_and_share(x: Array, windows: Windows) -> tuple[Array, Array]:
         count = functools.reduce(jnp.add, [is_largest(tap, y).astype(x.dtype) for tap in taps(x, windows)])
         return y, 1 / jnp.maximum(count, 1)
 
-    if _tiles(windows) or x.shape[0] < 2 or jax.local_device_count() > 1:
+    def one_by_one(x: Array) -> tuple[Array, Array]:
+        y, share = jax.lax.map(lambda one: of(one[None]), x)
+        return y[:, 0], share[:, 0]
+
+    if _tiles(windows) or x.shape[0] < 2 or placement.devices("cpu") > 1:
         return of(x)
-    y, share = jax.lax.map(lambda one: of(one[None]), x)
-    return y[:, 0], share[:, 0]
+    return jax.lax.platform_dependent(x, cpu=one_by_one, default=of)
 
 
 def avg_pool(

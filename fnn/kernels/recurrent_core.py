@@ -31,6 +31,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from fnn.kernels import placement
 from fnn.kernels.precision import wide_dtype
 from fnn.typing import Array, DType, PyTree
 
@@ -72,7 +73,7 @@ def _rows(tree: PyTree) -> PyTree:
 
     Over several devices they stay apart, because a batch that is split would be gathered on every device for it.
     """
-    if jax.device_count() > 1:
+    if placement.devices() > 1:
         return tree
     return jax.tree.map(lambda a: a.reshape(a.shape[0] * a.shape[1], a.shape[2]), tree)
 
@@ -95,7 +96,7 @@ def product_of_tangent(a: Array, weights: Array) -> Array:
 
 def chunk_size(time: int, batch: int) -> int:
     """How many steps are projected by one product: on a CPU as many as stay in cache; elsewhere all."""
-    if jax.default_backend() != "cpu":
+    if placement.platform() != "cpu":
         return time
     most = min(time, max(1, -(-640 // max(batch, 1))))
     even = [size for size in range(most, (most + 1) // 2 - 1, -1) if time % size == 0]

@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fnn import checks
+from fnn.kernels import placement
 from fnn.layer import Layer
 from fnn.layers.conv import convolves
 from fnn.layers.recurrent import recurs
@@ -106,7 +107,7 @@ def batched_is_faster(model: Layer) -> bool:
     A batched convolution is a grouped one everywhere; a batched recurrence is many small products, which a GPU or TPU
     is expected to run at once (not measured).
     """
-    return not convolves(model) and not (recurs(model) and jax.default_backend() == "cpu")
+    return not convolves(model) and not (recurs(model) and placement.platform() == "cpu")
 
 
 def run_members(

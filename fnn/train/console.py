@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import signal
 import sys
 import threading
@@ -13,6 +12,7 @@ from typing import Any
 
 import jax
 
+from fnn.kernels import placement
 from fnn.layer import Layer
 from fnn.layers.conv import convolves
 
@@ -83,8 +83,8 @@ def suggest_cores(model: Layer, progress: bool | None) -> None:
 
     A line beside the bar and not a warning: nothing is wrong, and whoever turns the bar off wants to read nothing.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    idle = cores > 1 and jax.default_backend() == "cpu" and jax.device_count() == 1
+    cores = placement.cores()
+    idle = cores > 1 and placement.platform() == "cpu" and placement.devices() == 1
     if progress is not False and idle and convolves(model):
         _say_once(
             f"fnn: on a CPU a convolution runs on one core, and there are {cores}. To use them, write "

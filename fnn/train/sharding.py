@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from fnn.kernels import placement
 from fnn.typing import PyTree
 
 
@@ -68,7 +69,7 @@ def splitter(mesh: Mesh | None) -> Callable[[PyTree], PyTree]:
 
 def agreed(number: int) -> int:
     """The smallest of the numbers that the processes found: they must take the same steps."""
-    if jax.process_count() == 1:
+    if placement.hosts() == 1:
         return number
     from jax.experimental.multihost_utils import process_allgather
 

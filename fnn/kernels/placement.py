@@ -1,0 +1,82 @@
+"""Where this process computes: asked here, and nowhere else.
+
+A form that differs between platforms is chosen when a program is lowered, by `jax.lax.platform_dependent` or a rule of
+lowering, and not by asking `platform()` while it is traced: a program exported for a GPU from a CPU is the GPU's.
+What only this process can know, how many devices a batch may be spread over and how many cores there are, is asked
+below while a program is traced; an exported program keeps the answer of the process that exported it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import jax
+
+__all__: list[str] = []
+
+TESTED_JAX = ((0, 10, 2), (0, 13))
+"""The oldest jax this library is tested with, and the first it is not."""
+
+CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+def platform() -> str:
+    """Where this process computes by default: "cpu", "gpu" or "tpu"."""
+    return jax.default_backend()
+
+
+def devices(platform: str | None = None) -> int:
+    """Over how many devices, those of other hosts included, a batch may be spread: 1 means that it is never cut.
+
+    Args:
+        platform: "cpu" for a program lowered for CPUs, whatever this process computes on by default.
+    """
+    try:
+        return jax.device_count(platform)
+    except RuntimeError:  # the platform was left out when JAX started: such a program is for somebody else
+        if platform is None:
+            raise
+        return 1
+
+
+def hosts() -> int:
+    """How many processes compute together."""
+    return jax.process_count()
+
+
+def cores() -> int:
+    """Cores this process may use: those it is bound to, or fewer where a container limits their time."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(math.ceil(min(bound, _quota())), 1)
+
+
+def _quota() -> float:
+    """Cores' worth of time that the control groups of this process allow, itself and all it is in."""
+    allowed = [math.inf]
+    for line in _text(OWN_CGROUPS).splitlines():
+        _, controllers, own = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):  # no controllers: the one hierarchy of version 2
+            continue
+        for group in (Path(own), *Path(own).parents):
+            at = CGROUPS / controllers / str(group).lstrip("/")
+            limit = _text(at / "cpu.max") or f"{_text(at / 'cpu.cfs_quota_us')} {_text(at / 'cpu.cfs_period_us')}"
+            # No limit is the word "max" in version 2 and -1 in version 1.
+            if len(limit.split()) == 2 and all(word.isdigit() for word in limit.split()):
+                quota, period = map(int, limit.split())
+                allowed.append(quota / period)
+    return min(allowed)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
+
+
+def jax_is_tested() -> bool:
+    """Whether the jax at hand is one of those this library is tested with."""
+    oldest, beyond = TESTED_JAX
+    return oldest <= jax.__version_info__ < beyond

@@ -1,0 +1,94 @@
+"""Cores, devices and versions as this process finds them, and that nothing else asks for them."""
+
+import os
+import re
+from pathlib import Path
+
+import jax
+import pytest
+
+import fnn
+from fnn.kernels import placement
+
+ROOT = Path(__file__).parent.parent
+QUESTIONS = r"sched_getaffinity|cpu_count|default_backend|device_count\(|process_count\(|\.__version"
+
+
+@pytest.mark.parametrize("room", ["fnn", "benchmarks"])
+def test_nothing_else_asks(room):
+    asking = [path.name for path in (ROOT / room).rglob("*.py") if re.search(QUESTIONS, path.read_text())]
+    assert asking == (["placement.py"] if room == "fnn" else [])
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Eight cores, and control groups made of the files that are given."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(placement, "CGROUPS", tmp_path / "groups")
+    monkeypatch.setattr(placement, "OWN_CGROUPS", tmp_path / "own")
+
+    def made(own, files):
+        (tmp_path / "own").write_text(own)
+        for name, text in files.items():
+            (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "groups" / name).write_text(text)
+
+    return made
+
+
+V1 = "12:memory:/a\n4:cpu,cpuacct:/a/b\n1:name=systemd:/a\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "cores"),
+    [
+        ("0::/\n", {}, 8),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, 8),
+        ("0::/\n", {"cpu.max": "200000 100000\n"}, 2),
+        ("0::/\n", {"cpu.max": "250000 100000\n"}, 3),
+        ("0::/\n", {"cpu.max": "5000 100000\n"}, 1),
+        ("0::/\n", {"cpu.max": "6400000 100000\n"}, 8),
+        ("0::/a/b\n", {"a/cpu.max": "300000 100000\n", "a/b/cpu.max": "max 100000\n"}, 3),
+        ("0::/of/the/host\n", {"cpu.max": "400000 100000\n"}, 4),
+        (V1, {"cpu,cpuacct/a/b/cpu.cfs_quota_us": "-1\n", "cpu,cpuacct/a/b/cpu.cfs_period_us": "100000\n"}, 8),
+        (V1, {"cpu,cpuacct/a/b/cpu.cfs_quota_us": "150000\n", "cpu,cpuacct/a/b/cpu.cfs_period_us": "50000\n"}, 3),
+        (V1, {"cpu,cpuacct/cpu.cfs_quota_us": "100000\n", "cpu,cpuacct/cpu.cfs_period_us": "50000\n"}, 2),
+        (V1, {"memory/a/cpu.cfs_quota_us": "100000\n", "memory/a/cpu.cfs_period_us": "50000\n"}, 8),
+    ],
+)
+def test_cores_are_those_bound_to_or_the_fewer_that_a_container_allows(machine, own, files, cores):
+    machine(own, files)
+    assert placement.cores() == cores
+
+
+def test_cores_without_control_groups_or_affinity(machine, monkeypatch):
+    assert placement.cores() == 8
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert placement.cores() == 6
+
+
+def test_devices_of_a_platform_that_was_left_out():
+    assert placement.devices() == placement.devices("cpu") == len(jax.devices("cpu"))
+    assert placement.devices("gpu") == 1
+
+
+@pytest.mark.parametrize(
+    ("version", "tested"),
+    [((0, 10, 1), False), ((0, 10, 2), True), ((0, 12, 0, 1), True), ((0, 13, 0), False), ((1, 0, 0), False)],
+)
+def test_which_jax_is_tested(monkeypatch, version, tested):
+    monkeypatch.setattr(jax, "__version_info__", version)
+    assert placement.jax_is_tested() == tested
+
+
+def test_this_jax_is_tested():
+    assert placement.jax_is_tested()
+
+
+def test_every_core_a_device_means_the_cores_of_the_container(monkeypatch):
+    asked = []
+    monkeypatch.setattr(placement, "cores", lambda: 3)
+    monkeypatch.setattr(jax.config, "update", lambda name, value: asked.append((name, value)))
+    assert fnn.devices.use_cpu_cores() == 3
+    assert asked == [("jax_num_cpu_devices", 3)]
