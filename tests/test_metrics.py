@@ -137,7 +137,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", metrics.__all__)
+@pytest.mark.parametrize("name", CASES)
 def test_padding_does_not_count_and_jit_agrees(name):
     p, y, options = CASES[name]
     metric = getattr(metrics, name)
@@ -146,7 +146,7 @@ def test_padding_does_not_count_and_jit_agrees(name):
     np.testing.assert_allclose(compiled(*padded), metric(p, y, **options), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", [n for n in metrics.__all__ if n not in ("roc_auc", "perplexity", "r2_score")])
+@pytest.mark.parametrize("name", [n for n in CASES if n not in ("roc_auc", "perplexity", "r2_score")])
 def test_nothing_is_zero(name):
     p, y, options = CASES[name]
     assert not getattr(metrics, name)(p, y, weights=np.zeros(4), **options).any()

@@ -14,6 +14,7 @@ from fnn.selection.members import remembered, run_members
 from fnn.selection.result import CrossValidation, gathered
 from fnn.selection.splits import Folds
 from fnn.tasks import Task, as_task
+from fnn.tasks.task import modes_of
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trainer import trainer
 from fnn.typing import Array, Key, PyTree
@@ -97,7 +98,8 @@ def cross_validate(
     (history, outputs), finished = run_members(
         member, plan.arguments(), plan.shared, together=plan.together, chunk=chunk, mesh=mesh, progress=progress
     )
-    return gathered(plan.settings, plan.shape, plan.split, plan.rows, history, outputs, finished)
+    found = gathered(plan.settings, plan.shape, plan.split, plan.rows, history, outputs, finished)
+    return found._replace(modes=modes_of(as_task(task)))
 
 
 @remembered

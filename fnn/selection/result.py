@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fnn import checks
+from fnn.metrics.protocol import Mode
 from fnn.selection.splits import Folds
-from fnn.train.stopping import mode_of
+from fnn.tasks.task import require_mode
 
 __all__ = ["CrossValidation"]
 
@@ -26,6 +29,7 @@ class CrossValidation(NamedTuple):
     - `finished`: (settings, folds, seeds), runs that were reached before Ctrl-C.
     - `epochs`: (settings, folds, seeds), epochs each run was trained for.
     - `kept`: (settings,), False for those a halving `sweep` stopped before the last epoch.
+    - `modes`: name -> "min" or "max", for the scores of which it is stated what is better.
     """
 
     settings: tuple[dict[str, Any], ...]
@@ -37,6 +41,7 @@ class CrossValidation(NamedTuple):
     finished: np.ndarray
     epochs: np.ndarray
     kept: np.ndarray
+    modes: Mapping[str, Mode] = MappingProxyType({"loss": "min"})
 
     def mean(self, metric: str) -> np.ndarray:
         """Mean score per setting over folds and seeds, runs that diverged or were not reached left out."""
@@ -46,18 +51,19 @@ class CrossValidation(NamedTuple):
         """Standard error of that mean: the spread over folds of the mean over seeds, by the square root of folds."""
         return standard_error(mean_of(self._scores(metric), axis=2))
 
-    def best(self, metric: str, mode: str | None = None) -> dict[str, Any]:
+    def best(self, metric: str, mode: Mode | None = None) -> dict[str, Any]:
         """The setting with the best mean score.
 
         Settings that were stopped early, or of which a run diverged, are chosen only where there is no other.
 
         Args:
             metric: a name among the scores.
-            mode: "min" or "max"; by default "min" for losses and errors, "max" for anything else.
+            mode: "min" or "max"; by default as the metric states it, "min" for the loss.
         """
-        mode = mode_of(metric) if mode is None else mode
+        means = self.mean(metric)
+        mode = require_mode("best", metric, self.modes) if mode is None else mode
         checks.one_of("best", "mode", mode, ("max", "min"))
-        means = self.mean(metric) if mode == "max" else -self.mean(metric)
+        means = means if mode == "max" else -means
         if not np.isfinite(means).any():
             raise ValueError(f"best: no setting has a finite {metric}; every run diverged or none was reached")
         whole = self.kept & ~self.diverged.any(axis=(1, 2)) & np.isfinite(means)

@@ -10,14 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.metrics.protocol import Mode
 from fnn.selection.cases import Plan, case_of, grid, judged, planned
 from fnn.selection.cross_validation import cross_validate
 from fnn.selection.members import filled, remembered, run_members
 from fnn.selection.result import CrossValidation, gathered, mean_score
 from fnn.tasks import as_task
+from fnn.tasks.task import modes_of, require_mode
 from fnn.train.console import interruption
 from fnn.train.epoch import keys
-from fnn.train.stopping import mode_of
 from fnn.train.trainer import checked_run, epochs_between, pieces
 from fnn.typing import Key, PyTree
 
@@ -36,7 +37,7 @@ def sweep(
     trials: int | None = None,
     epochs: int,
     metric: str = "loss",
-    mode: str | None = None,
+    mode: Mode | None = None,
     factor: int = 3,
     **options: Any,
 ) -> CrossValidation:
@@ -61,7 +62,7 @@ def sweep(
         trials: number of settings to draw, for "random" and "halving".
         epochs: of a setting that is never stopped, $R$.
         metric: what decides, a name among the scores; averaged over folds and seeds.
-        mode: "min" or "max"; by default "min" for losses and errors, "max" for anything else.
+        mode: "min" or "max"; by default as the metric states it, "min" for the loss.
         factor: $\\eta$, how many settings one survivor stands for.
         options: everything else `cross_validate` takes: `folds`, `seeds`, `batch_size`, `scaler`, `progress`, …
 
@@ -92,12 +93,14 @@ def sweep(
         raise ValueError(f"sweep: expected factor to be at least 2, got {factor}")
     if metric not in (names := ("loss", *as_task(task).metrics)):
         raise ValueError(f"sweep: expected metric among {', '.join(map(repr, names))}, got {metric!r}")
-    mode = mode_of(metric) if mode is None else mode
-    checks.one_of("sweep", "mode", mode, ("min", "max"))
+    checks.one_of("sweep", "mode", mode, (None, "min", "max"))
+    modes = modes_of(as_task(task)) | ({} if mode is None else {metric: mode})
     brackets = _brackets(how, trials, epochs, factor)
     settings = _drawn(over, how, sum(size for size, _ in brackets) if how == "hyperband" else trials, key)
     if how in ("grid", "random"):
-        return cross_validate(model, optimizer, task, data, key=key, over=settings, epochs=epochs, **options)
+        found = cross_validate(model, optimizer, task, data, key=key, over=settings, epochs=epochs, **options)
+        return found._replace(modes=modes)
+    mode = require_mode("sweep", metric, modes)
     if options.get("early_stopping") is not None:
         raise ValueError(f'sweep: how="{how}" stops settings itself; leave out early_stopping, or write how="random"')
     if how == "halving":
@@ -106,7 +109,8 @@ def sweep(
     plan = planned("sweep", model, optimizer, task, data, key=key, over=settings, **options)
     member = _member(task, plan.maker, plan.training, epochs)
     with interruption() as asked:
-        return _raced(plan, member, brackets, (epochs, metric, mode, factor), asked, **running)
+        found = _raced(plan, member, brackets, (epochs, metric, mode, factor), asked, **running)
+    return found._replace(modes=modes)
 
 
 def _brackets(how: str, trials: int | None, epochs: int, factor: int) -> list[tuple[int, int]]:

@@ -130,6 +130,7 @@ def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
     def decode(outputs: Array) -> Array:
         return (sigmoid(outputs) > threshold).astype(jnp.int32)
 
+    @metrics.metric("max")
     def accuracy(outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
         right = (decode(outputs) == targets).astype(outputs.dtype).mean(axis=-1)
         return weighted_mean(right, weights)

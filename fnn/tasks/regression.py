@@ -58,7 +58,8 @@ def quantile(levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Task:
 
     Returns:
         A task whose targets have shape (batch,) and outputs (batch, levels); `decode` sorts them, so that quantiles
-        never cross. Metric `coverage` is the share of targets between the lowest and the highest.
+        never cross. Metric `coverage` is the share of targets between the lowest and the highest; neither small nor
+        large values of it are better.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -84,6 +85,7 @@ def quantile(levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Task:
         inside = (q[:, :1] <= targets) & (targets <= q[:, -1:])
         return weighted_mean(inside[:, 0].astype(outputs.dtype), weights)
 
+    @metrics.metric("min")
     def pinball(outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
         return weighted_mean(loss(outputs, targets), weights)
 
@@ -127,6 +129,7 @@ def distribution(family: str = "gaussian", outputs: int = 1) -> Task:
     def decode(prediction: Array) -> Array:
         return prediction[:, :outputs]
 
+    @metrics.metric("min")
     def negative_log_likelihood(prediction: Array, targets: Array, *, weights: Array | None = None) -> Array:
         return weighted_mean(loss(prediction, targets), weights)
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from fnn.kernels.precision import widen
 from fnn.layer import Layer
+from fnn.metrics.protocol import Mode, metric, mode_of
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -31,7 +32,8 @@ class Task(NamedTuple):
     - `loss(outputs, targets)` -> one loss per example, shape (batch,).
     - `decode(outputs)` -> predictions in the terms of the raw targets: classes, values.
     - `encode(raw targets)` -> targets, with a clear error on wrong ones.
-    - `metrics`: name -> `metric(outputs, targets, *, weights=None)` -> scalar.
+    - `metrics`: name -> `metric(outputs, targets, *, weights=None)` -> scalar; its attribute `mode`, set by
+      `@fnn.metrics.metric("min")` or `("max")`, says which values are better.
     - `probabilities(outputs)`: of every class, where the task has classes.
     - `name`: the call that built it.
     - `refuses`: final layers that the loss already contains.
@@ -121,9 +123,31 @@ def weighted_mean(values: Array, weights: Array | None) -> Array:
     return counted.sum() / jnp.where(total == 0, 1, total)
 
 
-def after(decode: Callable[[Array], Any], metric: Metric) -> Metric:
-    """The metric of decoded outputs."""
-    return lambda outputs, targets, *, weights=None: metric(decode(outputs), targets, weights=weights)
+def after(decode: Callable[[Array], Any], measure: Metric) -> Metric:
+    """The metric of decoded outputs, with its direction."""
+
+    def decoded(outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
+        return measure(decode(outputs), targets, weights=weights)
+
+    mode = mode_of(measure)
+    return decoded if mode is None else metric(mode)(decoded)
+
+
+def modes_of(task: Task) -> dict[str, Mode]:
+    """Score -> "min" or "max", what is better, for the loss and every metric that states it."""
+    stated = {name: mode_of(measure) for name, measure in task.metrics.items()}
+    loss: dict[str, Mode] = {"loss": "min"}
+    return loss | {name: mode for name, mode in stated.items() if mode is not None}
+
+
+def require_mode(where: str, score: str, modes: Mapping[str, Mode]) -> Mode:
+    """The direction of a score, or a message for a metric that states none."""
+    if score not in modes:
+        raise ValueError(
+            f'{where}: the metric {score!r} does not state whether small or large values are better; write mode="min" '
+            'or mode="max", or put @fnn.metrics.metric("min") or ("max") above its definition'
+        )
+    return modes[score]
 
 
 def mean_rest(per_element: Array) -> Array:

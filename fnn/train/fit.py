@@ -107,6 +107,7 @@ def fit(
         True
     """
     task = as_task(task)
+    early_stopping = stopping.resolve(early_stopping, task)
     key = rows_.checked_key("fit", checks.key_given("fit", key, "training"))
     checks.integer("fit", "epochs", epochs)
     inputs = checked_run("fit", task, data, None, validation)

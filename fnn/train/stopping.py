@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
+from fnn.metrics.protocol import Mode
+from fnn.tasks.task import Task, modes_of, require_mode
 from fnn.train.step import Trained
 from fnn.typing import Array
 
@@ -20,7 +22,7 @@ class EarlyStopping(NamedTuple):
     monitor: str
     patience: Any
     min_delta: Any
-    mode: str
+    mode: Mode | None
 
 
 class Best(NamedTuple):
@@ -33,7 +35,7 @@ class Best(NamedTuple):
 
 
 def early_stopping(
-    monitor: str = "validation_loss", *, patience: int = 10, min_delta: float = 0.0, mode: str | None = None
+    monitor: str = "validation_loss", *, patience: int = 10, min_delta: float = 0.0, mode: Mode | None = None
 ) -> EarlyStopping:
     """Stop after `patience` epochs without improvement and restore the best parameters.
 
@@ -41,7 +43,7 @@ def early_stopping(
         monitor: entry of the history to watch: "loss", "validation_loss", "validation_accuracy", ….
         patience: epochs to wait for an improvement.
         min_delta: smaller changes count as none.
-        mode: "min" or "max"; by default "min" for losses and errors, "max" for anything else.
+        mode: "min" or "max", what is better; by default as the metric states it, "min" for the loss.
 
     Returns:
         A rule for `trainer` and `fit`.
@@ -52,23 +54,23 @@ def early_stopping(
     Example:
         >>> import fnn
         >>> fnn.early_stopping("validation_accuracy", patience=5)
-        EarlyStopping(monitor='validation_accuracy', patience=5, min_delta=0.0, mode='max')
+        EarlyStopping(monitor='validation_accuracy', patience=5, min_delta=0.0, mode=None)
 
     References:
         Prechelt, Early Stopping – But When?, 1998.
     """
     checks.in_range("early_stopping", "patience", patience, 0)
     checks.in_range("early_stopping", "min_delta", min_delta, 0)
-    mode = mode or mode_of(monitor)
-    checks.one_of("early_stopping", "mode", mode, ("min", "max"))
+    checks.one_of("early_stopping", "mode", mode, (None, "min", "max"))
     return EarlyStopping(monitor, patience, min_delta, mode)
 
 
-def mode_of(monitor: str) -> str:
-    """Losses and errors are better the smaller they are."""
-    name = monitor.removeprefix("validation_")
-    falls = name in ("mse", "rmse", "mae", "pinball", "perplexity", "negative_log_likelihood")
-    return "min" if falls or name.endswith(("loss", "error")) else "max"
+def resolve(rule: EarlyStopping | None, task: Task) -> EarlyStopping | None:
+    """The rule with the direction that the task's metric states."""
+    score = "" if rule is None else rule.monitor.removeprefix("validation_")
+    if rule is None or rule.mode is not None or score not in ("loss", *task.metrics):
+        return rule
+    return rule._replace(mode=require_mode("early_stopping", score, modes_of(task)))
 
 
 def start(rule: EarlyStopping, trained: Trained) -> Best:
@@ -84,8 +86,9 @@ def observe(rule: EarlyStopping, best: Best, row: dict[str, Array], epoch: Array
         raise ValueError(
             f"early_stopping: expected monitor to be one of {have}, got {rule.monitor!r}; give validation data"
         )
+    mode = require_mode("early_stopping", rule.monitor, {} if rule.mode is None else {rule.monitor: rule.mode})
     value = row[rule.monitor].astype(jnp.float32)
-    better = value < best.value - rule.min_delta if rule.mode == "min" else value > best.value + rule.min_delta
+    better = value < best.value - rule.min_delta if mode == "min" else value > best.value + rule.min_delta
     seen = Best(value, jnp.zeros((), jnp.int32), jnp.asarray(epoch, jnp.int32), trained)
     return jax.tree.map(lambda new, old: jnp.where(better, new, old), seen, best._replace(waited=best.waited + 1))
 

@@ -89,6 +89,7 @@ def pieces(
     mesh: Mesh | None = None,
 ) -> Pieces:
     """The start and one epoch of a run, to be looped over."""
+    early_stopping = stopping.resolve(early_stopping, task)
     step = train_step(model, optimizer, task, penalty=penalty, augment=augment)
 
     def start_run(keys: epoch_.Keys, inputs: Inputs, start: Trained | None) -> Run:

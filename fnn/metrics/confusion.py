@@ -1,0 +1,184 @@
+"""Metrics of which class is taken for which: the confusion matrix, precision, recall, F1."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.losses.labels import require_classes
+from fnn.losses.reduction import weighted_mean
+from fnn.metrics.protocol import broadcast_weights, class_numbers, metric
+from fnn.typing import Array, ArrayLike
+
+__all__ = [
+    "confusion_matrix",
+    "f1",
+    "precision",
+    "recall",
+]
+
+Average: TypeAlias = Literal["binary", "macro", "micro", "weighted"] | None
+
+
+def confusion_matrix(
+    predictions: ArrayLike, targets: ArrayLike, classes: int, *, weights: ArrayLike | None = None
+) -> Array:
+    r"""How often class i was predicted as class j: $C_{ij} = \#\{y = i, ŷ = j\}$.
+
+    Args:
+        predictions: class numbers (n,).
+        targets: class numbers (n,).
+        classes: number of classes, a Python int.
+        weights: per example (n,).
+
+    Returns:
+        (classes, classes), true classes in rows, predicted ones in columns; integers, or sums of weights. A traced
+        class number out of range is in no cell.
+
+    Raises:
+        ValueError: if shapes differ, or a class number is out of range.
+        TypeError: if class numbers are not integers.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.metrics.confusion_matrix(jnp.array([0, 1, 1]), jnp.array([0, 0, 1]), 2).tolist()
+        [[1, 1], [0, 1]]
+    """
+    return _confusion("confusion_matrix", predictions, targets, classes, weights)
+
+
+def _confusion(name: str, predictions: ArrayLike, targets: ArrayLike, classes: int, weights: ArrayLike | None) -> Array:
+    classes = checks.integer(name, "classes", classes)
+    p, y = class_numbers(name, "predictions", predictions), class_numbers(name, "targets", targets)
+    checks.same_shape(name, "predictions", p, "targets", y)
+    checks.rank(name, "predictions", p, 1, "(n,)")
+    require_classes(name, targets, classes, None, None)
+    require_classes(name, predictions, classes, None, None)
+    inside = (p >= 0) & (p < classes) & (y >= 0) & (y < classes)
+    cell = jnp.where(inside, y.astype(jnp.int32) * classes + p.astype(jnp.int32), classes**2)
+    if weights is None:
+        counted = jnp.ones(p.shape, jnp.int32)
+    else:
+        counted = broadcast_weights(name, weights, jnp.zeros(p.shape))
+    return jnp.zeros(classes**2, counted.dtype).at[cell].add(counted, mode="drop").reshape(classes, classes)
+
+
+def _averaged(
+    name: str,
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    classes: int | None,
+    average: Average,
+    weights: ArrayLike | None,
+    of: Literal["predicted", "true", "both"],
+) -> Array:
+    """Right predictions of a class over how often it was predicted, true, or the mean of the two."""
+    checks.one_of(name, "average", average, ("binary", "macro", "micro", "weighted", None))
+    if average == "binary":
+        classes = 2
+    elif classes is None:
+        raise ValueError(f"{name}: average={average!r} needs the number of classes; write classes=10")
+    matrix = _confusion(name, predictions, targets, classes, weights).astype(float)
+    right, true, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    whole = {"predicted": predicted, "true": true, "both": (predicted + true) / 2}[of]
+    if average == "micro":
+        return weighted_mean(right, whole)
+    share = jnp.where(whole == 0, 0, right / jnp.where(whole == 0, 1, whole))
+    if average == "macro":
+        present = (predicted + true > 0).astype(float)
+        return weighted_mean(present * share, present)
+    if average == "weighted":
+        return weighted_mean(true * share, true)
+    return share if average is None else share[1]
+
+
+@metric("max")
+def precision(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    classes: int | None = None,
+    average: Average = "binary",
+    weights: ArrayLike | None = None,
+) -> Array:
+    r"""Share of the predictions of a class that are right: $TP / (TP + FP)$; 0 for a class never predicted.
+
+    Args:
+        predictions: class numbers (n,).
+        targets: class numbers (n,).
+        classes: number of classes, a Python int; not needed for "binary".
+        average: "binary" is of class 1; "macro" the mean over the classes that occur, "weighted" by how often they are
+            true, "micro" over all predictions together; None is one value per class.
+        weights: per example (n,).
+
+    Returns:
+        A scalar in [0, 1], or (classes,) for `average=None`.
+
+    Raises:
+        ValueError: if shapes differ, a class number is out of range, or `classes` is missing.
+        TypeError: if class numbers are not integers.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> float(fnn.metrics.precision(jnp.array([1, 1, 0]), jnp.array([1, 0, 1])))
+        0.5
+    """
+    return _averaged("precision", predictions, targets, classes, average, weights, "predicted")
+
+
+@metric("max")
+def recall(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    classes: int | None = None,
+    average: Average = "binary",
+    weights: ArrayLike | None = None,
+) -> Array:
+    r"""Share of a class that is found: $TP / (TP + FN)$; 0 for a class that never occurs.
+
+    Args:
+        predictions, targets, classes, average, weights: as in `precision`.
+
+    Returns:
+        A scalar in [0, 1], or (classes,) for `average=None`.
+
+    Raises:
+        ValueError, TypeError: as `precision`.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> float(fnn.metrics.recall(jnp.array([0, 1, 2, 0]), jnp.array([0, 1, 2, 2]), classes=3, average="micro"))
+        0.75
+    """
+    return _averaged("recall", predictions, targets, classes, average, weights, "true")
+
+
+@metric("max")
+def f1(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    classes: int | None = None,
+    average: Average = "binary",
+    weights: ArrayLike | None = None,
+) -> Array:
+    r"""Harmonic mean of precision and recall: $2TP / (2TP + FP + FN)$; 0 where that is 0/0.
+
+    Args:
+        predictions, targets, classes, average, weights: as in `precision`.
+
+    Returns:
+        A scalar in [0, 1], or (classes,) for `average=None`.
+
+    Raises:
+        ValueError, TypeError: as `precision`.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> float(fnn.metrics.f1(jnp.array([1, 1, 0]), jnp.array([1, 0, 1])))
+        0.5
+    """
+    return _averaged("f1", predictions, targets, classes, average, weights, "both")

@@ -1,0 +1,78 @@
+"""What every metric shares: the direction it states, its weights, its class numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.losses.reduction import along, follow, weighted_mean
+from fnn.typing import Array, ArrayLike
+
+__all__ = ["metric"]
+
+Mode: TypeAlias = Literal["min", "max"]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def metric(mode: Mode) -> Callable[[F], F]:
+    """State whether small or large values of a metric are better: `metric.mode`, read by early stopping and searches.
+
+    Args:
+        mode: "min" for errors, "max" for scores.
+
+    Returns:
+        A decorator that returns the function itself, with `mode` as an attribute.
+
+    Raises:
+        ValueError: for another word.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> @fnn.metrics.metric("min")
+        ... def largest_error(outputs, targets, *, weights=None):
+        ...     return jnp.abs(outputs - targets).max()
+        >>> largest_error.mode, fnn.metrics.accuracy.mode
+        ('min', 'max')
+    """
+    checks.one_of("metric", "mode", mode, ("min", "max"))
+
+    def state(function: F) -> F:
+        function.mode = mode  # type: ignore[attr-defined]
+        return function
+
+    return state
+
+
+def mode_of(function: Any) -> Mode | None:
+    """The direction that a metric states, also through `functools.partial` and wrappers; None if it states none."""
+    while function is not None:
+        if (mode := getattr(function, "mode", None)) in ("min", "max"):
+            return mode
+        function = getattr(function, "func", None) or getattr(function, "__wrapped__", None)
+    return None
+
+
+def broadcast_weights(name: str, weights: ArrayLike | None, like: Array) -> Array:
+    """Weights in the shape of `like`, ones if there are none."""
+    if weights is None:
+        return jnp.ones_like(like)
+    return jnp.broadcast_to(along(name, "weights", follow(name, "weights", weights, like), like.shape), like.shape)
+
+
+def mean(name: str, values: Array, weights: ArrayLike | None) -> Array:
+    w = broadcast_weights(name, weights, values)
+    return weighted_mean(w * values, w)
+
+
+def class_numbers(name: str, argument: str, x: ArrayLike) -> Array:
+    """Class numbers as integers."""
+    x = jnp.asarray(x)
+    if not (jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool):
+        raise TypeError(
+            f"{name}: expected integer class numbers as {argument}, got {checks.describe(x)}; "
+            f"write jnp.argmax(scores, -1), or ({argument} > 0.5).astype(jnp.int32)"
+        )
+    return x.astype(jnp.int32) if x.dtype == bool else x
