@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, initializers, kernels
-from fnn.layer import Layer, constructor, stateless
+from fnn.layer import Facts, Layer, constructor, stateless
 from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree, Shape
 
 __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"]
@@ -131,7 +131,7 @@ def batch_norm(
             variance = variance * (size / jnp.maximum(size - 1, 1))
         return y, {"mean": _running(state["mean"], mean, decay), "var": _running(state["var"], variance, decay)}
 
-    return Layer(init, apply)
+    return Layer(init, apply, facts=Facts(featurewise=axis in (-1, (-1,))))
 
 
 def _running(old: Array, new: Array, decay: ArrayLike) -> Array:

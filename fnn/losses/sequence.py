@@ -10,11 +10,13 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.losses.labels import log_softmax, require_classes
 from fnn.losses.reduction import Reduction, floats, follow, masked, reduce
+from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["ctc_loss"]
 
 
+@takes("logits")
 def ctc_loss(
     logits: ArrayLike,
     logit_paddings: ArrayLike,

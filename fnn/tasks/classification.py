@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from fnn import checks, losses, metrics
 from fnn.activations import sigmoid, softmax
 from fnn.tasks.targets import classes_of, numbers, require_width
-from fnn.tasks.task import SQUASHING, Metric, Task, after, weighted_mean
+from fnn.tasks.task import Metric, Task, after, weighted_mean
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -58,7 +58,7 @@ def binary(*, threshold: float = 0.5) -> Task:
     }
     measures: dict[str, Metric] = {k: after(decode, metric) for k, metric in of_classes.items()}
     measures["roc_auc"] = after(logit, metrics.roc_auc)
-    return Task(loss, decode, lambda t: classes_of(name, t, 2), measures, probabilities, name, SQUASHING)
+    return Task(loss, decode, lambda t: classes_of(name, t, 2), measures, probabilities, name, "logits")
 
 
 def multiclass(classes: int, *, label_smoothing: float = 0.0, class_weights: ArrayLike | None = None) -> Task:
@@ -94,7 +94,7 @@ def multiclass(classes: int, *, label_smoothing: float = 0.0, class_weights: Arr
         return jnp.argmax(outputs, axis=-1).astype(jnp.int32)
 
     measures = {"accuracy": after(decode, metrics.accuracy)}
-    return Task(loss, decode, lambda t: classes_of(name, t, classes), measures, softmax, name, SQUASHING)
+    return Task(loss, decode, lambda t: classes_of(name, t, classes), measures, softmax, name, "logits")
 
 
 def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
@@ -135,4 +135,4 @@ def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
         right = (decode(outputs) == targets).astype(outputs.dtype).mean(axis=-1)
         return weighted_mean(right, weights)
 
-    return Task(loss, decode, encode, {"accuracy": accuracy}, sigmoid, name, SQUASHING)
+    return Task(loss, decode, encode, {"accuracy": accuracy}, sigmoid, name, "logits")

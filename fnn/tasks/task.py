@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -23,9 +24,6 @@ __all__ = [
 Metric = Callable[..., Array]
 
 
-SQUASHING = frozenset({"softmax", "log_softmax", "sigmoid", "log_sigmoid"})
-
-
 class Task(NamedTuple):
     """What a model is trained for.
 
@@ -36,7 +34,7 @@ class Task(NamedTuple):
       `@fnn.metrics.metric("min")` or `("max")`, says which values are better.
     - `probabilities(outputs)`: of every class, where the task has classes.
     - `name`: the call that built it.
-    - `refuses`: final layers that the loss already contains.
+    - `takes`: what the outputs are to the loss, "logits", "probabilities" or "log_probabilities", if it matters.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -52,7 +50,7 @@ class Task(NamedTuple):
     metrics: Mapping[str, Metric]
     probabilities: Callable[[Array], Array] | None = None
     name: str = "task"
-    refuses: frozenset[str] = frozenset()
+    takes: str | None = None
 
     def __repr__(self) -> str:
         return self.name
@@ -65,7 +63,8 @@ def as_task(loss: Task | Callable[[Array, Array], Array]) -> Task:
     """The task itself, or a bare loss function as a task without decoding and metrics.
 
     Args:
-        loss: a `Task`, or `loss(outputs, targets)` returning per-example losses (further axes are averaged).
+        loss: a `Task`, or `loss(outputs, targets)` returning per-example losses (further axes are averaged). fnn's
+            losses state whether they take logits or probabilities; yours may, `loss.takes = "logits"`.
 
     Raises:
         TypeError: if it is neither.
@@ -80,8 +79,14 @@ def as_task(loss: Task | Callable[[Array, Array], Array]) -> Task:
     if not callable(loss) or str(getattr(loss, "__module__", "")).startswith("fnn.tasks."):
         raise TypeError(f"expected a task such as fnn.tasks.multiclass(10) or a loss function, got {loss!r}")
     name = getattr(loss, "__name__", "loss")
-    from_logits = name.startswith(("softmax_", "sigmoid_"))
-    return Task(loss, unchanged, jnp.asarray, {}, None, name, SQUASHING if from_logits else frozenset())
+    return Task(loss, unchanged, jnp.asarray, {}, None, name, _stated(loss))
+
+
+def _stated(loss: Callable[..., Any]) -> str | None:
+    """What the loss states that it takes, whatever its last arguments are bound to."""
+    while isinstance(loss, functools.partial):
+        loss = loss.func
+    return getattr(loss, "takes", None)
 
 
 def unchanged(outputs: Any) -> Any:
@@ -89,7 +94,7 @@ def unchanged(outputs: Any) -> Any:
 
 
 def check_pairing(model: Layer, task: Task) -> None:
-    """Refuse a model whose last layer applies what the task's loss applies again.
+    """Refuse a model that ends in something else than the task's loss takes.
 
     Raises:
         ValueError: naming the layer and what to write.
@@ -101,14 +106,26 @@ def check_pairing(model: Layer, task: Task) -> None:
         Traceback (most recent call last):
         ValueError: the model ends in softmax, but multiclass(3) takes logits and applies it in its loss; ...
     """
-    last = model
-    while last.parts and not last.name.startswith(("parallel", "residual")):
-        last = last.parts[-1]
-    if last.name.split("(")[0] in task.refuses:
+    end = model.facts.ends_in
+    if end is None or task.takes is None or _GIVES.get(end) == task.takes:
+        return
+    if task.takes == "logits":
         raise ValueError(
-            f"the model ends in {last.name}, but {task.name} takes logits and applies it in its loss; "
+            f"the model ends in {end}, but {task.name} takes logits and applies it in its loss; "
             "remove the last layer (for probabilities afterwards: task.probabilities(outputs))"
         )
+    other = end.removeprefix("log_") if task.takes == "probabilities" else f"log_{end}"
+    raise ValueError(
+        f"the model ends in {end}, but {task.name} takes {task.takes.replace('_', ' ')}; end it in fnn.{other}"
+    )
+
+
+_GIVES = {
+    "softmax": "probabilities",
+    "sigmoid": "probabilities",
+    "log_softmax": "log_probabilities",
+    "log_sigmoid": "log_probabilities",
+}
 
 
 def weighted_mean(values: Array, weights: Array | None) -> Array:

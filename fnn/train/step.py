@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.layer import Layer
+from fnn.layer import Layer, Penalty
 from fnn.optim.averaging import EmaParamsState, SwaParamsState
 from fnn.optim.transform import Transform, apply_updates, chain
 from fnn.tasks.task import Task, as_task, check_pairing, weighted_mean
@@ -80,9 +80,9 @@ def example_losses(task: Task, outputs: Any, targets: Any) -> Array:
 
 
 def state_penalties(state: PyTree) -> list[Array]:
-    """What layers ask to be added to the loss: the entries named "penalty" of their state."""
-    found = jax.tree_util.tree_leaves_with_path(state)
-    return [leaf for path, leaf in found if path and getattr(path[-1], "key", None) == "penalty"]
+    """What layers ask to be added to the loss."""
+    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Penalty))
+    return [node.value for node in nodes if isinstance(node, Penalty)]
 
 
 AUGMENT = 0x61756721
