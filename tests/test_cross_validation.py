@@ -147,7 +147,7 @@ def test_scikit_learn_splitters_and_models_of_settings():
         ({"folds": 40}, "fewer than 40 folds|at most"),
         ({"folds": S.k_fold(99, 3)}, "name row 98 of 31"),
         ({"folds": S.group_k_fold(np.arange(20) % 4, 2)}, "11 of 31 rows stand in no fold, row 20 first"),
-        ({"batch_size": 32}, "cross_validate: expected batch_size <= 21"),
+        ({"batch_size": 0}, "cross_validate: expected batch_size >= 1"),
     ],
 )
 def test_misuse(options, message):

@@ -131,6 +131,65 @@ def test_large_mean_and_small_variance(function):
     np.testing.assert_allclose(y, expected.reshape(x.shape), atol=0.02)
 
 
+# name -> (kernel, axes of the statistics, centered)
+OVER = {
+    "layer_norm": (fnn.kernels.layer_norm, (2,), True),
+    "rms_norm": (fnn.kernels.rms_norm, (2,), False),
+    "instance_norm": (fnn.kernels.instance_norm, (1,), True),
+    "group_norm": (functools.partial(fnn.kernels.group_norm, num_groups=1), (1, 2), True),
+    "batch_norm": (lambda x, eps: fnn.kernels.batch_norm(x, eps=eps)[0], (0, 1), True),
+    "batch_norm, eps outside": (
+        lambda x, eps: fnn.kernels.batch_norm(x, eps=eps, eps_inside_sqrt=False)[0],
+        (0, 1),
+        True,
+    ),
+}
+
+
+def norm_and_gradient(x, g, axes, eps, centered, inside):
+    """In NumPy, float64: the value, and what the gradient `g` of the output is at the input."""
+    x = np.asarray(x, np.float64)
+    offset = x - centered * x.mean(axes, keepdims=True)
+    deviation = np.sqrt((offset**2).mean(axes, keepdims=True))
+    divisor = np.sqrt(deviation**2 + eps) if inside else deviation + eps
+    direction = offset / (divisor if inside else deviation)
+    y = offset / divisor
+    return y, (g - centered * g.mean(axes, keepdims=True) - direction * (g * y).mean(axes, keepdims=True)) / divisor
+
+
+@pytest.mark.parametrize("name", OVER)
+def test_value_and_gradient_are_right_from_1e_minus_30_to_1e30(name):
+    function, axes, centered = OVER[name]
+    g, spread = draw(3, 4, 6, seed=1).astype(np.float32), 10.0 ** np.random.default_rng(2).uniform(-13, 0, (3, 4, 6))
+    spread[:, 0] = spread[..., 0] = 1  # something of the size itself in every group
+
+    @jax.jit
+    @jax.vmap
+    def both(x, eps):
+        y, back = jax.vjp(lambda x: function(x, eps=eps), x)
+        return y, back(g)[0]
+
+    cases = [
+        ((draw(3, 4, 6) * wide + offset) * size, eps)
+        for size in (1e-30, 1e-15, 1.0, 1e10, 1e14, 1e30)
+        for eps in (1e-5, 0.0)
+        for wide, offset in ((1, 0), (1, 3), (spread, 0))
+    ]
+    xs, epsilons = (np.asarray(values, np.float32) for values in zip(*cases, strict=True))
+    for x, eps, y, back in zip(xs, epsilons, *both(xs, epsilons), strict=True):
+        expected = norm_and_gradient(x, g, axes, float(eps), centered, "outside" not in name)
+        for ours, exact in zip((y, back), expected, strict=True):
+            np.testing.assert_allclose(ours, exact, atol=2e-5 * abs(exact).max(), err_msg=f"{abs(x).max()}, {eps}")
+
+
+@pytest.mark.parametrize("name", OVER)
+def test_the_largest_numbers_do_not_overflow(name):
+    function, axes, centered = OVER[name]
+    x = (np.sign(draw(3, 4, 6)) * 3.4e38).astype(np.float32)
+    expected, _ = norm_and_gradient(x, 0 * x, axes, 1e-5, centered, True)
+    np.testing.assert_allclose(function(x, eps=1e-5), expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_low_precision_statistics_are_float32(dtype):
     x = jnp.asarray(3 + 0.5 * draw(20_000, 1), dtype)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
 import pytest
+from every_layer import LAYERS, MODELS, constructors
+from jax.sharding import NamedSharding, PartitionSpec
 
 import fnn
 from fnn.kernels import placement, recurrent_core
@@ -83,22 +86,77 @@ def test_recurrence_off_the_cpu_projects_all_steps_at_once(kind, monkeypatch):
         assert f"tensor<{chunk}x64x" not in text
 
 
-@pytest.mark.parametrize(
-    ("model", "shape"),
-    [
-        (fnn.models.lenet5(10), (4, 28, 28, 1)),
-        (fnn.serial(fnn.conv(8, 3), fnn.batch_norm(), fnn.relu, fnn.global_avg_pool(), fnn.dense(10)), (4, 8, 8, 3)),
-        (fnn.models.sequence_classifier(10, (8,), cell=fnn.gru, bidirectional=True), (4, 9, 3)),
-    ],
-    ids=["lenet5", "batch norm", "recurrent"],
-)
-def test_a_training_step(model, shape):
-    step = fnn.train_step(model, fnn.optim.adam(1e-3), fnn.tasks.multiclass(10))
-    batch = (jnp.ones(shape), jnp.zeros(shape[0], jnp.int32))
+def gradients(case, batch):
+    """The program of a training pass as every platform but a CPU gets it, and the shapes it is traced for."""
+    x = case.x(batch)
+    params, state = jax.eval_shape(case.layer.init, jax.random.key(0), x)
 
-    def first(batch):
-        key = jax.random.key(0)
-        state, loss = step.update(step.init(key, batch[0]), key, batch)
-        return loss, state.params
+    def total(differentiable, x, state):
+        params, inputs = differentiable
+        x = x if inputs is None else inputs
+        y, state = case.layer.apply(params, state, x, key=jax.random.key(1), train=True)
+        return jnp.sum(y), state
 
-    assert all("func.func public @main" in text for text in lowered(first, batch))
+    inputs = x if case.dtype == "float32" else None
+    return jax.grad(total, has_aux=True), ((params, inputs), x, state)
+
+
+def check_for_accelerators(text, batch, loops):
+    """No loop over examples, and nothing that only a CPU is quick at."""
+    assert "select_and_scatter" not in text
+    assert loops or "stablehlo.while" not in text
+    # A loop over examples counts to their number; nothing else in these programs is an integer as large.
+    assert not re.search(rf"dense<{batch}> : tensor<u?i\d+>", text)
+
+
+def test_every_layer_and_model_is_in_the_tables():
+    assert {name.split(",")[0] for name in LAYERS} == constructors(fnn.layers)
+    assert {name.split(",")[0] for name in MODELS} == constructors(fnn.models)
+
+
+@pytest.mark.parametrize(("devices", "batch"), [(1, 53), (2, 58)], ids=["one device", "several"])
+@pytest.mark.parametrize("name", [*LAYERS, *MODELS])
+def test_no_loop_over_examples_off_the_cpu(monkeypatch, name, devices, batch):
+    """Each number of devices has a batch of its own, so that no trace of the other is taken again."""
+    monkeypatch.setattr(placement, "devices", lambda platform=None: devices)
+    case = (LAYERS | MODELS)[name]
+    f, shapes = gradients(case, batch)
+    text = jax.export.export(jax.jit(f), platforms=PLATFORMS)(*shapes).mlir_module()
+    check_for_accelerators(text, batch, case.loops)
+
+
+@pytest.mark.parametrize(("devices", "batch"), [(1, 53), (2, 58)], ids=["one device", "several"])
+@pytest.mark.parametrize("name", ["lenet5", "max_pool, overlapping", "sequence_classifier"])
+def test_a_training_step(monkeypatch, name, devices, batch):
+    monkeypatch.setattr(placement, "devices", lambda platform=None: devices)
+    case = (LAYERS | MODELS)[name]
+    model = case.layer if name in MODELS else fnn.serial(case.layer, fnn.global_avg_pool(), fnn.dense(3))
+    step = fnn.train_step(model, fnn.optim.adam(1e-3), fnn.tasks.multiclass(3))
+    x, y = case.x(batch), jax.ShapeDtypeStruct((batch,), jnp.int32)
+    state = jax.eval_shape(step.init, jax.random.key(0), x)
+
+    def update(state, x, y):
+        return step.update(state, jax.random.key(1), (x, y))
+
+    text = jax.export.export(jax.jit(update), platforms=PLATFORMS)(state, x, y).mlir_module()
+    check_for_accelerators(text, batch, case.loops)
+
+
+def test_a_loop_over_examples_is_found():
+    for loop in (lambda x: jax.lax.map(jnp.sin, x), lambda x: jax.lax.fori_loop(0, 53, lambda i, x: x.at[i].set(0), x)):
+        text = jax.export.export(jax.jit(loop), platforms=PLATFORMS)(jnp.ones((53, 2))).mlir_module()
+        with pytest.raises(AssertionError):
+            check_for_accelerators(text, 53, loops=True)
+
+
+@pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_batch_over_two_devices_is_not_gathered(name):
+    f, shapes = gradients(LAYERS[name], 14)
+    mesh = fnn.devices.data_mesh(jax.devices()[:2])
+    rows, whole = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in (mesh.axis_names, ()))
+    (params, inputs), x, state = shapes
+    # What is kept row by row is split like the rows.
+    of_state = jax.tree.map(lambda a: rows if a.shape[:1] == (14,) else whole, state)
+    program = jax.jit(f, in_shardings=((whole, inputs and rows), rows, of_state)).lower(*shapes).compile().as_text()
+    assert not re.findall(r" (?:all-gather|all-to-all|collective-permute)(?:-start)?\(", program)

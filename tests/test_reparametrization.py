@@ -29,6 +29,22 @@ def test_weight_norm_is_the_formula(x64, seed, shape):
     np.testing.assert_allclose(fnn.kernels.weight_norm(v, g), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_directions_of_tiny_and_huge_kernels(size):
+    v = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)), jnp.float32)
+    g, pull = jnp.ones(3), jnp.asarray(np.random.default_rng(1).normal(size=(4, 3)), jnp.float32)
+
+    def both(v):
+        w, back = jax.vjp(lambda v: fnn.kernels.weight_norm(v, g), v)
+        return w, back(pull)[0]
+
+    (w, slope), (scaled_w, scaled_slope) = both(v), both(v * size)
+    np.testing.assert_allclose(scaled_w, w, rtol=1e-6)
+    np.testing.assert_allclose(scaled_slope * size, slope, rtol=1e-5, atol=1e-6)
+    spectral = fnn.kernels.spectral_norm(v, jnp.ones(3), steps=3)[0]
+    np.testing.assert_allclose(fnn.kernels.spectral_norm(v * size, jnp.ones(3), steps=3)[0], spectral, rtol=1e-5)
+
+
 def test_weight_norm_begins_as_the_layer_it_wraps():
     for layer, x in ((fnn.dense(3), X), (image_filter(), jnp.ones((2, 2, 2, 3)))):
         wrapped = fnn.weight_norm(layer)

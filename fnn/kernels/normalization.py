@@ -11,7 +11,7 @@ from jax import lax
 
 from fnn import checks
 from fnn.kernels.precision import widen
-from fnn.kernels.standardization import affine, along, averaging, axes_of, inverse_deviation, standardize
+from fnn.kernels.standardization import affine, along, averaging, axes_of, inverse_deviation, magnitude, standardize
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -183,8 +183,11 @@ def rms_norm(x: Array, scale: Array | None = None, *, axis: Axes = -1, eps: Arra
     checks.floating("rms_norm", "x", x)
     axes, wide = axes_of("rms_norm", axis, x.ndim), widen(x)
     gamma, _ = affine("rms_norm", scale, None, axes, wide)
+    eps = jnp.asarray(eps, wide.dtype)
+    per_unit = 1 / magnitude(wide, jnp.sqrt(eps), axes)  # in these units no square over- or underflows
+    wide = wide * per_unit
     mean_square = jnp.mean(jnp.square(wide), axes, keepdims=True)
-    return (wide * lax.rsqrt(mean_square + jnp.asarray(eps, wide.dtype)) * gamma).astype(x.dtype)
+    return (wide * lax.rsqrt(mean_square + eps * per_unit * per_unit) * gamma).astype(x.dtype)
 
 
 @functools.partial(jax.jit, static_argnames=("num_groups",))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn.kernels.precision import widen
+from fnn.kernels.standardization import magnitude
 from fnn.typing import Array
 
 __all__ = ["spectral_norm", "weight_norm"]
@@ -16,6 +17,7 @@ __all__ = ["spectral_norm", "weight_norm"]
 
 def _unit(x: Array) -> Array:
     """$x / ‖x‖$ over the first axis; a zero column stays zero, and so does its gradient."""
+    x = x / magnitude(x, 0, (0,))  # a direction has no unit; in this one no square over- or underflows
     squared = jnp.sum(jnp.square(x), 0, keepdims=True)
     nonzero = squared > 0
     return jnp.where(nonzero, x * lax.rsqrt(jnp.where(nonzero, squared, 1)), 0)
@@ -70,6 +72,7 @@ def spectral_norm(w: Array, u: Array, *, steps: int = 1) -> tuple[Array, Array]:
         Miyato et al., Spectral Normalization for Generative Adversarial Networks, 2018.
     """
     matrix = widen(w).reshape(-1, w.shape[-1])
+    matrix = matrix / magnitude(matrix, 0, (0, 1))  # nor has the quotient by a singular value
     fixed = lax.stop_gradient(matrix)
     u = lax.stop_gradient(jnp.asarray(u, matrix.dtype))
     u = lax.fori_loop(0, steps, lambda _, u: _unit(fixed.T @ _unit(fixed @ u)), u)

@@ -1,0 +1,6 @@
+"""Which descriptions are the same program: compiled once, found again by value, bounded in number."""
+
+from fnn.programs.fingerprint import Unknown, digest, fingerprint
+from fnn.programs.store import LIMIT, Info, clear, compile, info
+
+__all__ = ["LIMIT", "Info", "Unknown", "clear", "compile", "digest", "fingerprint", "info"]

@@ -1,0 +1,104 @@
+"""What the code of a function says, and which names outside of it that code reads."""
+
+from __future__ import annotations
+
+import dis
+import functools
+import os
+import site
+import sys
+import sysconfig
+import types
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+FREE = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"})
+ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+SILENT = frozenset({"EXTENDED_ARG", "CACHE", "PUSH_NULL", "NOP"})
+
+
+class Use(NamedTuple):
+    """A name that is read, `cfg` in `cfg.inner.rate`, with the attributes that follow it, `("inner", "rate")`."""
+
+    name: str
+    attributes: tuple[str, ...]
+
+
+class Reading(NamedTuple):
+    """A code object as a value, and what it reads: globals, variables of the functions around it, modules."""
+
+    text: tuple[Any, ...]
+    globals: tuple[Use, ...]
+    free: tuple[Use, ...]
+    imports: tuple[str, ...]
+
+
+@functools.lru_cache(maxsize=4096)
+def read(code: types.CodeType) -> Reading:
+    """The same text for the same code, wherever it stands in its file."""
+    found: dict[str, dict[Any, None]] = {"globals": {}, "free": {}, "imports": {}}
+    for part in _nested(code):
+        lines = [line for line in dis.get_instructions(part) if line.opname not in SILENT]
+        for place, line in enumerate(lines):
+            if line.opname in GLOBAL:
+                found["globals"][Use(line.argval, _attributes(lines, place + 1))] = None
+            elif line.opname in FREE and line.argval in code.co_freevars:
+                found["free"][Use(line.argval, _attributes(lines, place + 1))] = None
+            elif line.opname == "IMPORT_NAME":
+                found["imports"][line.argval] = None
+    return Reading(_text(code), *(tuple(found[kind]) for kind in ("globals", "free", "imports")))
+
+
+def _attributes(lines: list[dis.Instruction], place: int) -> tuple[str, ...]:
+    end = place
+    while end < len(lines) and lines[end].opname in ATTRIBUTE:
+        end += 1
+    return tuple(line.argval for line in lines[place:end])
+
+
+def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _nested(constant)
+
+
+def _text(code: types.CodeType) -> tuple[Any, ...]:
+    """Everything that decides what the code computes; file and line numbers do not."""
+    names = (code.co_name, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
+    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+    constants = tuple(map(_constant, code.co_consts))
+    return (code.co_code, constants, names, counts, getattr(code, "co_exceptiontable", b""))
+
+
+def _constant(value: Any) -> Any:
+    """1, 1.0 and True are equal in Python, and 0.0 and -0.0: here they are not."""
+    if isinstance(value, types.CodeType):
+        return ("code", _text(value))
+    if isinstance(value, tuple):
+        return ("tuple", *map(_constant, value))
+    if isinstance(value, frozenset):
+        return ("frozenset", *sorted(map(_constant, value), key=repr))
+    return (type(value).__name__, repr(value))
+
+
+@functools.cache
+def _libraries() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    kept = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    kept += [*site.getsitepackages(), site.getusersitepackages()] if hasattr(site, "getsitepackages") else []
+    return tuple(os.path.join(os.path.realpath(path), "") for path in kept)
+
+
+@functools.lru_cache(maxsize=4096)
+def is_library(module: str | None) -> bool:
+    """Whether a module is fnn's, Python's, or installed: its functions are known by their names alone."""
+    top = (module or "").partition(".")[0]
+    if top in ("fnn", "builtins"):
+        return True
+    known = sys.modules.get(top)
+    if known is None or top == "__main__":
+        return False
+    file = getattr(known, "__file__", None) or next(iter(getattr(known, "__path__", ())), None)
+    return top in sys.stdlib_module_names if file is None else os.path.realpath(file).startswith(_libraries())

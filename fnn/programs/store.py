@@ -1,0 +1,148 @@
+"""The compiled programs of this process: found again by what they compute, the least recently used ones dropped."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+import jax
+
+from fnn.programs.fingerprint import Fingerprint, Unknown, fingerprint
+
+LIMIT = 64
+"""How many programs are kept, the last ones used."""
+
+
+class Info(NamedTuple):
+    """The store in numbers: programs `kept` of at most `limit`, how often one was `found`, made `new`, or made without
+    being kept (`unknown`), and the last `reason` why not.
+
+    Example:
+        >>> import fnn
+        >>> fnn.programs.info().limit
+        64
+    """
+
+    kept: int
+    limit: int
+    found: int
+    new: int
+    unknown: int
+    reason: str | None
+
+
+class _Given:
+    """A description as a static argument of `jax.jit`: equal where its fingerprint is.
+
+    Each call brings its own, so that what is traced for new shapes is what was described now, not when the program
+    was first made; and takes it away again, because JAX keeps static arguments for as long as the process runs.
+    """
+
+    __slots__ = ("hash", "key", "value")
+
+    def __init__(self, value: Any, key: Fingerprint, hash: int) -> None:
+        self.value, self.key, self.hash = value, key, hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Given) and self.hash == other.hash and self.key == other.key
+
+    def __hash__(self) -> int:
+        return self.hash
+
+
+_lock = threading.RLock()
+_kept: OrderedDict[Hashable, Callable[..., Any]] = OrderedDict()
+_counts = {"found": 0, "new": 0, "unknown": 0}
+_reason: str | None = None
+
+
+def compile(function: Callable[..., Any], description: Any, *, donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+    """`jax.jit` of `function(description, *arguments)` as a function of the arguments, compiled once per description.
+
+    Asked again with an equal description, also one that was built anew, it is the same program and compiles nothing;
+    see `fnn.programs.fingerprint` for what equal means. A description that cannot be compared makes a new program.
+
+    Args:
+        function: a function of a module: it is known by its identity.
+        description: whatever decides the program; anything that is static.
+        donate: places among the arguments whose buffers the program may take.
+
+    Returns:
+        A compiled function of the arguments.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> def apply(model, params, x):
+        ...     return model.apply(params, (), x)[0]
+        >>> run = fnn.programs.compile(apply, fnn.as_layer(fnn.relu))
+        >>> run((), jnp.asarray([-1.0, 2.0])).tolist()
+        [0.0, 2.0]
+    """
+    global _reason
+    try:
+        key = fingerprint(description)
+    except Unknown as unknown:
+        with _lock:
+            _counts["unknown"] += 1
+            _reason = str(unknown)
+        return jax.jit(functools.partial(function, description), donate_argnums=donate)
+    place = (function, donate, own := hash(key), key)
+    with _lock:
+        program = _kept.get(place)
+        _counts["new" if program is None else "found"] += 1
+        if program is None:
+            program = _kept[place] = _jitted(function, donate)
+        _kept.move_to_end(place)
+        while len(_kept) > LIMIT:
+            _kept.popitem(last=False)
+    return functools.partial(_run, program, description, key, own)
+
+
+def _jitted(function: Callable[..., Any], donate: tuple[int, ...]) -> Callable[..., Any]:
+    """A function of its own for each program: dropped, it takes what was compiled with it."""
+
+    def described(given: _Given, *arguments: Any) -> Any:
+        return function(given.value, *arguments)
+
+    described.__name__ = function.__name__
+    return jax.jit(described, static_argnums=0, donate_argnums=tuple(place + 1 for place in donate))
+
+
+def _run(program: Callable[..., Any], description: Any, key: Fingerprint, own: int, *arguments: Any) -> Any:
+    given = _Given(description, key, own)
+    try:
+        return program(given, *arguments)
+    finally:
+        given.value = None
+
+
+def clear() -> None:
+    """Drop every program; what is called next compiles anew.
+
+    Example:
+        >>> import fnn
+        >>> fnn.programs.clear()
+        >>> fnn.programs.info().kept
+        0
+    """
+    global _reason
+    with _lock:
+        _kept.clear()
+        _counts.update(found=0, new=0, unknown=0)
+        _reason = None
+
+
+def info() -> Info:
+    """How many programs there are, and how often one was found again.
+
+    Example:
+        >>> import fnn
+        >>> fnn.programs.clear()
+        >>> fnn.programs.info()
+        Info(kept=0, limit=64, found=0, new=0, unknown=0, reason=None)
+    """
+    with _lock:
+        return Info(len(_kept), LIMIT, **_counts, reason=_reason)
