@@ -41,6 +41,7 @@ def test_every_member_is_its_solo_run():
         np.testing.assert_allclose(found.outputs[setting, seed, valid], alone, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.devices(1, 2)
 @pytest.mark.parametrize("how", [{"chunk": 4}, {"chunk": 1}, {"together": False}, {"mesh": "one device"}])
 def test_chunks_devices_and_form_change_nothing(how):
     x, y = data()

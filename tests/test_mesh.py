@@ -28,7 +28,7 @@ MODELS = {
 }  # fmt: skip
 
 
-@pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
+@pytest.mark.devices(2)
 @pytest.mark.parametrize("name", MODELS)
 def test_no_device_computes_the_rows_of_another(name):
     model, shape = MODELS[name]
@@ -42,6 +42,7 @@ def test_no_device_computes_the_rows_of_another(name):
     assert not re.findall(r" (?:all-gather|all-to-all|collective-permute)(?:-start)?\(", program)
 
 
+@pytest.mark.devices(2)
 @pytest.mark.parametrize("layer", [fnn.lstm(3), fnn.gru(3), fnn.rnn(3)], ids=["lstm", "gru", "rnn"])
 def test_recurrent_products_of_one_device(monkeypatch, layer):
     """On several devices steps and batch are not merged; on one they are."""

@@ -249,7 +249,7 @@ def test_batch_norm_over_a_mapped_axis_is_over_the_whole_batch():
     np.testing.assert_allclose(slope, expected_slope, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
+@pytest.mark.devices(2)
 def test_batch_norm_on_two_devices():
     mesh = jax.make_mesh((2,), ("data",))
     rows, everywhere = PartitionSpec("data"), PartitionSpec()

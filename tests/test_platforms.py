@@ -14,8 +14,6 @@ from jax.sharding import NamedSharding, PartitionSpec
 import fnn
 from fnn.kernels import placement, recurrent_core
 
-pytestmark = pytest.mark.usefixtures("optimized")
-
 PLATFORMS = ("cuda", "tpu")
 
 
