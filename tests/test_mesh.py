@@ -42,7 +42,6 @@ def test_no_device_computes_the_rows_of_another(name):
     assert not re.findall(r" (?:all-gather|all-to-all|collective-permute)(?:-start)?\(", program)
 
 
-@pytest.mark.devices(2)
 @pytest.mark.parametrize("layer", [fnn.lstm(3), fnn.gru(3), fnn.rnn(3)], ids=["lstm", "gru", "rnn"])
 def test_recurrent_products_of_one_device(monkeypatch, layer):
     """On several devices steps and batch are not merged; on one they are."""

@@ -147,7 +147,7 @@ def test_a_loop_over_examples_is_found():
             check_for_accelerators(text, 53, loops=True)
 
 
-@pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
+@pytest.mark.devices(2)
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_batch_over_two_devices_is_not_gathered(name):
     f, shapes = gradients(LAYERS[name], 14)
