@@ -127,11 +127,11 @@ def test_values_on_a_mapped_axis_and_positions_count_too():
 def test_a_last_batch_of_one_row_is_filled_up_before_it_is_normalized():
     x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     data, model = (x, x[:, :1]), fnn.serial(fnn.batch_norm(), fnn.dense(1))
-    options = {"epochs": 4, "progress": False}
-    trained, _ = fnn.fit(model, fnn.optim.sgd(0.1), fnn.losses.mse, data, batch_size=2, key=jax.random.key(0), **options)
+    options = {"epochs": 4, "progress": False, "key": jax.random.key(0)}
+    trained, _ = fnn.fit(model, fnn.optim.sgd(0.1), fnn.losses.mse, data, batch_size=2, **options)
     assert (trained.state[0]["var"] > 0.1).all()
     with pytest.raises(ValueError, match="one value per feature"):
-        fnn.fit(model, fnn.optim.sgd(0.1), fnn.losses.mse, data, batch_size=1, key=jax.random.key(0), **options)
+        fnn.fit(model, fnn.optim.sgd(0.1), fnn.losses.mse, data, batch_size=1, **options)
 
 
 def test_nothing_counts():
