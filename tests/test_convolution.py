@@ -10,7 +10,15 @@ import pytest
 from jax import lax
 from jax.test_util import check_grads
 
-from fnn.kernels import conv, conv_output_size, conv_transpose, convolution_forms, max_pool, placement
+from fnn.kernels import (
+    conv,
+    conv_output_size,
+    conv_transpose,
+    convolution_forms,
+    convolution_plain,
+    max_pool,
+    placement,
+)
 from fnn.kernels.sliding_windows import Windows
 
 # rank, spatial, kernel size, stride, padding, dilation, channels, features, groups
@@ -291,7 +299,7 @@ def test_kernel_gradient_over_patches(monkeypatch, x64, shape, windows, groups, 
     monkeypatch.setattr(convolution_forms, "PATCH_BYTES", patch_bytes)
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=shape), jnp.zeros((*windows.size, shape[-1] // groups, 10))
-    y, back = jax.vjp(lambda w: convolution_forms.xla(x, w, windows, groups), w)
+    y, back = jax.vjp(lambda w: convolution_plain.convolve(x, w, windows, groups), w)
     g = rng.normal(size=y.shape)
     ours = convolution_forms.kernel_gradient(x, g, windows=windows, groups=groups)
     np.testing.assert_allclose(ours, back(g)[0], atol=1e-10)
@@ -304,7 +312,7 @@ def test_depthwise_gradient(monkeypatch, x64, patch_bytes):
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(3, 6, 5, 4)), jnp.asarray(rng.normal(size=(3, 2, 1, 8)))
     windows = Windows((3, 2), (2, 1), ((1, 1), (0, 1)), (1, 2))
-    y, back = jax.vjp(lambda w: convolution_forms.xla(x, w, windows, 4), w)
+    y, back = jax.vjp(lambda w: convolution_plain.convolve(x, w, windows, 4), w)
     np.testing.assert_allclose(convolution_forms.convolve(x, w, windows=windows, groups=4), y, atol=1e-10)
     g = rng.normal(size=y.shape)
     ours = convolution_forms.kernel_gradient(x, g, windows=windows, groups=4)

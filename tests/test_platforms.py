@@ -128,7 +128,9 @@ def test_no_loop_over_examples_off_the_cpu(monkeypatch, name, devices, batch):
 def test_a_training_step(monkeypatch, name, devices, batch):
     monkeypatch.setattr(placement, "devices", lambda platform=None: devices)
     case = (LAYERS | MODELS)[name]
-    model = case.layer if name in MODELS else fnn.serial(case.layer, fnn.global_avg_pool(), fnn.dense(3))
+    model = (
+        case.layer if name in MODELS else fnn.serial(fnn.conv(4, 3), case.layer, fnn.global_avg_pool(), fnn.dense(3))
+    )
     step = fnn.train_step(model, fnn.optim.adam(1e-3), fnn.tasks.multiclass(3))
     x, y = case.x(batch), jax.ShapeDtypeStruct((batch,), jnp.int32)
     state = jax.eval_shape(step.init, jax.random.key(0), x)

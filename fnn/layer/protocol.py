@@ -103,7 +103,7 @@ class Layer(NamedTuple):
 def _argument_text(value: Any) -> str:
     if isinstance(value, Layer):
         return value.name
-    if isinstance(value, (jax.Array, jax.core.Tracer)):
+    if isinstance(value, jax.Array):
         return checks.describe(value)
     if callable(value):
         return getattr(value, "__name__", type(value).__name__)
