@@ -19,7 +19,7 @@ from fnn.kernels.sliding_windows import Windows
 
 ROOT = Path(__file__).parent.parent
 SOURCES = [path for room in ("fnn", "tests", "examples", "benchmarks") for path in (ROOT / room).rglob("*.py")]
-INTERIOR = ("jax.extend", "jax.interpreters", "jax._src", "jaxlib")
+INTERIOR = ("jax.extend", "jax.interpreters", "jax._src")
 PRIMITIVES = "fnn.kernels.convolution_primitives"
 
 
