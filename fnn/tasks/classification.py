@@ -6,8 +6,9 @@ import jax.numpy as jnp
 
 from fnn import checks, losses, metrics
 from fnn.activations import sigmoid, softmax
+from fnn.losses.reduction import Reduction, weighted_mean
 from fnn.tasks.targets import classes_of, numbers, require_width
-from fnn.tasks.task import Metric, Task, after, weighted_mean
+from fnn.tasks.task import Metric, Task, after
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -67,7 +68,7 @@ def multiclass(classes: int, *, label_smoothing: float = 0.0, class_weights: Arr
     Args:
         classes: number of classes, at least 2.
         label_smoothing: share of the target spread evenly over all classes.
-        class_weights: weight of the loss per class, shape (classes,).
+        class_weights: weight of the loss per class, shape (classes,); the mean is over the weights.
 
     Returns:
         A task whose targets are class numbers 0 … classes-1, shape (batch,), and outputs (batch, classes).
@@ -83,11 +84,12 @@ def multiclass(classes: int, *, label_smoothing: float = 0.0, class_weights: Arr
     checks.integer("multiclass", "classes", classes, 2)
     checks.in_range("multiclass", "label_smoothing", label_smoothing, 0, 1)
     name = f"multiclass({classes})"
+    reduction: Reduction = "none" if class_weights is None else "pair"
 
-    def loss(outputs: Array, targets: Array) -> Array:
+    def loss(outputs: Array, targets: Array) -> Array | tuple[Array, Array]:
         require_width(name, outputs, classes)
         return losses.softmax_cross_entropy(
-            outputs, targets, label_smoothing=label_smoothing, class_weights=class_weights
+            outputs, targets, label_smoothing=label_smoothing, class_weights=class_weights, reduction=reduction
         )
 
     def decode(outputs: Array) -> Array:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import jax.numpy as jnp
 
 from fnn import checks, losses, metrics
+from fnn.losses.reduction import weighted_mean
 from fnn.tasks.targets import require_width, values_of
-from fnn.tasks.task import Metric, Task, after, mean_rest, unchanged, weighted_mean
+from fnn.tasks.task import Metric, Task, after, mean_rest, unchanged
 from fnn.typing import Array
 
 __all__ = [

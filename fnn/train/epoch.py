@@ -51,7 +51,7 @@ def next_epoch(progress: Progress) -> Progress:
 
 
 def mean_loss(progress: Progress) -> Array:
-    """Mean training loss over the examples of the epoch, NaN where none counted and once the run has diverged."""
+    """Mean training loss over what counted in the epoch, NaN where nothing did and once the run has diverged."""
     mean = progress.loss_sum / jnp.maximum(progress.weight_sum, jnp.finfo(jnp.float32).tiny)
     return jnp.where((progress.diverged_at < 0) & (progress.weight_sum > 0), mean, jnp.nan)
 
@@ -82,8 +82,8 @@ def stepper(step: TrainStep, batch_size: int, steps: int, mesh: Mesh | None) -> 
             weight = weight * weights[chosen].astype(jnp.float32)
         batch = split((rows_.take(x, chosen), rows_.take(targets, chosen), weight))
         number = epoch.astype(jnp.int32) * steps + place.astype(jnp.int32)
-        train_state, loss = step.update(progress.train_state, jax.random.fold_in(keys.train, number), batch)
-        return _accept(progress, train_state, loss, weight.sum(), number)
+        train_state, loss, counted = step.advance(progress.train_state, jax.random.fold_in(keys.train, number), batch)
+        return _accept(progress, train_state, loss, counted, number)
 
     return one
 
