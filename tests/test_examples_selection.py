@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from running import example
+from test_examples import example
 
 
 def test_cross_validation(tmp_path):

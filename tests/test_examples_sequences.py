@@ -4,7 +4,7 @@ import math
 import re
 
 import pytest
-from running import example
+from test_examples import example
 
 pytest.importorskip("matplotlib")
 

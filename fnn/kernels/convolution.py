@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn import checks, versions
-from fnn.kernels import convolution_plain
+from fnn import checks
+from fnn.kernels.convolution_primitives import convolve, input_gradient
+from fnn.kernels.mesh_axes import auto_axes, rows_and_features
 from fnn.kernels.sliding_windows import Padding, PerAxis, Windows, fitting, pads, per_axis
 from fnn.typing import Array, Shape
 
@@ -71,12 +72,14 @@ def conv(
     x = _spread(x, between)
     x, padding = _explicit("conv", x, padding, size, dilations)
     windows = Windows(size, strides, pads("conv", padding, x.shape[1:-1], size, strides, dilations), dilations)
-    return _conv(x, kernel, fitting("conv", windows, x), groups, flip)
+    windows = fitting("conv", windows, x)
+    split = rows_and_features("conv", x, kernel)
+    return auto_axes(lambda x, kernel: _conv(x, kernel, windows, groups, flip), split)(x, kernel)
 
 
 @functools.partial(jax.jit, static_argnames=("windows", "groups", "flip"))
 def _conv(x: Array, kernel: Array, windows: Windows, groups: int, flip: bool) -> Array:
-    return _products().convolve(x, _flipped(kernel) if flip else kernel, windows, groups)
+    return convolve(x, _flipped(kernel) if flip else kernel, windows, groups)
 
 
 def conv_transpose(
@@ -134,7 +137,9 @@ def conv_transpose(
     spatial = tuple(a - lo - hi for a, (lo, hi) in zip(full, lows_highs, strict=True))
     if min(spatial) < 1:
         raise ValueError(f"{where}: expected padding to leave an output, got {padding} of an output of {tuple(full)}")
-    return _conv_transpose(x, kernel, Windows(size, strides, lows_highs, dilations), groups, spatial)
+    windows = Windows(size, strides, lows_highs, dilations)
+    split = rows_and_features(where, x, kernel)
+    return auto_axes(lambda x, kernel: _conv_transpose(x, kernel, windows, groups, spatial), split)(x, kernel)
 
 
 @functools.partial(jax.jit, static_argnames=("windows", "groups", "spatial"))
@@ -142,21 +147,7 @@ def _conv_transpose(x: Array, kernel: Array, windows: Windows, groups: int, spat
     # conv's kernel from the output back to x has (features / groups, channels) last.
     kernel = kernel.reshape(*kernel.shape[:-1], groups, -1)
     kernel = jnp.moveaxis(kernel, (-3, -2, -1), (-1, -2, -3)).reshape(*windows.size, kernel.shape[-1], -1)
-    return _products().input_gradient(x, kernel, windows, groups, spatial)
-
-
-@functools.cache
-def _products() -> Any:
-    """The module of the three products: the primitives, or XLA's own where this jax has not what they are made of."""
-    try:
-        from fnn.kernels import convolution_primitives
-    except Exception as error:
-        checks.warn(
-            f"convolutions run by XLA's own forms, slower on a CPU: jax {jax.__version__} lacks what fnn's are made of "
-            f"({type(error).__name__}: {error}); fnn is tested with jax{versions.TESTED}"
-        )
-        return convolution_plain
-    return convolution_primitives
+    return input_gradient(x, kernel, windows, groups, spatial)
 
 
 def _flipped(kernel: Array) -> Array:

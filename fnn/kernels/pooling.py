@@ -11,6 +11,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.kernels import placement
+from fnn.kernels.mesh_axes import auto_axes, rows_and_features
 from fnn.kernels.precision import widen
 from fnn.kernels.sliding_windows import (
     Padding,
@@ -60,7 +61,7 @@ def max_pool(
         [3.0, 2.0]
     """
     windows = _windows("max_pool", x, window, stride, padding, dilation)
-    return _max_pool(x, windows)
+    return auto_axes(lambda x: _max_pool(x, windows), rows_and_features("max_pool", x))(x)
 
 
 @functools.partial(jax.jit, static_argnames=("windows",))
@@ -146,7 +147,7 @@ def avg_pool(
         [2.0, 1.0]
     """
     windows = _windows("avg_pool", x, window, stride, padding, dilation)
-    return _avg_pool(x, windows, count_include_pad)
+    return auto_axes(lambda x: _avg_pool(x, windows, count_include_pad), rows_and_features("avg_pool", x))(x)
 
 
 @functools.partial(jax.jit, static_argnames=("windows", "count_include_pad"))
@@ -228,7 +229,7 @@ def lp_pool(
         raise TypeError(f"lp_pool: expected p to be a Python number, got {checks.describe(p)}")
     checks.in_range("lp_pool", "p", p, 1)
     windows = _windows("lp_pool", x, window, stride, padding, dilation)
-    return _lp_pool(x, windows, p)
+    return auto_axes(lambda x: _lp_pool(x, windows, p), rows_and_features("lp_pool", x))(x)
 
 
 @functools.partial(jax.jit, static_argnames=("windows", "p"))

@@ -9,8 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec, reshard
 
 from fnn import checks
+from fnn.kernels.mesh_axes import alike, explicit_mesh, split_of
 from fnn.kernels.sequences import Layout, check_loop, valid_steps
 from fnn.typing import ArrayLike, PyTree
 
@@ -73,11 +75,29 @@ def scan_cell(
         new, y = step(carry, _where(valid, x, jax.tree.map(jnp.zeros_like, x)))
         return _where(valid, new, carry), _where(valid, y, jax.tree.map(jnp.zeros_like, y))
 
+    carry = _as_after_a_step(masked, carry, (x, valid))
     run = functools.partial(lax.scan, masked, reverse=reverse, unroll=unroll)
     carry, outputs = (
         run(carry, (x, valid)) if remat is None else _segments(run, carry, (x, valid), layout.time, remat, reverse)
     )
     return (outputs if time_major else jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), outputs)), carry
+
+
+def _as_after_a_step(step: Callable[..., tuple[PyTree, PyTree]], carry: PyTree, inputs: PyTree) -> PyTree:
+    """The carry, over the mesh as the step returns it: zeros that are whole on every device, as the inputs are."""
+    carry = alike((carry, inputs))[0]
+    mesh = explicit_mesh((carry, inputs))
+    if mesh is None:
+        return carry
+    splits = []
+
+    def first(carry: PyTree, inputs: PyTree) -> PyTree:
+        new, _ = step(carry, jax.tree.map(lambda a: a[0], inputs))
+        splits.append(jax.tree.map(lambda a: NamedSharding(mesh, PartitionSpec(*split_of(a))), new))
+        return new
+
+    jax.eval_shape(first, carry, inputs)
+    return reshard(carry, splits[0])
 
 
 def _layout(x: PyTree, time_major: bool) -> Layout:

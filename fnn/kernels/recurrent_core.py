@@ -30,8 +30,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
+from jax.sharding import PartitionSpec
 
 from fnn.kernels import placement
+from fnn.kernels.mesh_axes import alike, auto_axes, split_of
 from fnn.kernels.precision import wide_dtype
 from fnn.typing import Array, DType, PyTree
 
@@ -176,7 +178,8 @@ def _run_jvp(core: Core, plan: Plan, primals: tuple[Any, ...], tangents: tuple[A
     x, weights, _, valid = primals
     # Inputs that are data have no tangent, and need no product.
     dx = None if _is_zero(tangents[0]) else tangents[0]
-    (d_kernel, d_bias, *d_recurrent), d_carry = jax.tree.map(_instantiated, tangents[1:3], is_leaf=_is_zero)
+    d_weights, d_carry = jax.tree.map(_instantiated, tangents[1:3], is_leaf=_is_zero)
+    _, (d_kernel, d_bias, *d_recurrent), d_carry = alike((x, d_weights, d_carry))
     (time, batch, _), dtype = x.shape, wide_dtype(x)
     outputs, carry, kept = _forward(core, plan, True, *primals)
     # Materialised once, row-major: XLA folds a bare transpose back into the product, and then packs it at every step.
@@ -246,6 +249,25 @@ def recur(
     `weights` are the kernel (features, gates), the bias (gates,) and what else the core needs, each with gates last;
     `valid` (batch, time) tells which steps count.
     """
+    plan = Plan(return_sequences, reverse, unroll)
+    run = functools.partial(_recur, core, plan, time_major=time_major, remat=remat)
+    rows = split_of(x)[1 if time_major else 0]
+    outputs = PartitionSpec(None, rows) if time_major and return_sequences else PartitionSpec(rows)
+    return auto_axes(run, (outputs, PartitionSpec(rows)))(x, weights, carry, valid)
+
+
+def _recur(
+    core: Core,
+    plan: Plan,
+    x: Array,
+    weights: tuple[Array, ...],
+    carry: Carry,
+    valid: Array | None,
+    *,
+    time_major: bool,
+    remat: int | None,
+) -> tuple[Array, Carry]:
+    x, weights, carry, valid = alike((x, weights, carry, valid))
     dtype = x.dtype
     if not time_major:
         # Materialised: the product over several steps wants its rows in one piece.
@@ -255,10 +277,10 @@ def recur(
         # Whatever stands in the padding, NaN included, reaches neither a value nor a gradient.
         x = jnp.where(valid, x, 0)
     weights, carry = _cast((weights, carry), wide_dtype(dtype))
-    run = functools.partial(_run, core, Plan(return_sequences, reverse, unroll))
-    outputs, carry = (
-        run(x, weights, carry, valid) if remat is None else _segments(run, remat, reverse, x, weights, carry, valid)
-    )
+    run = functools.partial(_run, core, plan)
+    if remat is not None:
+        run = functools.partial(_segments, run, remat, plan.reverse)
+    outputs, carry = run(x, weights, carry, valid)
     carry = _cast(carry, dtype)
     if outputs is None:
         return carry[0], carry

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks, initializers
-from fnn.layer import Facts, Layer, constructor, stateless
+from fnn.kernels.mesh_axes import auto_axes, rows_and_features
+from fnn.layer import Layer, constructor, stateless
 from fnn.typing import Array, DType, Initializer, Key, PyTree
 
 __all__ = ["dense", "embedding", "flatten", "reshape"]
@@ -76,7 +77,7 @@ def dense(
         y = x @ params["kernel"].astype(x.dtype)
         return y + params["bias"].astype(x.dtype) if use_bias else y
 
-    return stateless(init, apply, facts=Facts(linear=()))
+    return stateless(init, apply)
 
 
 @constructor
@@ -133,7 +134,8 @@ def embedding(
             known = np.asarray(x)
             checks.in_range("embedding", "every index", int(known.min()), 0, num_embeddings - 1)
             checks.in_range("embedding", "every index", int(known.max()), 0, num_embeddings - 1)
-        return table.at[jnp.where(x < 0, num_embeddings, x)].get(mode="fill", fill_value=jnp.nan)
+        split = rows_and_features("embedding", x, table, x.ndim + 1)
+        return auto_axes(_rows_of, split)(table, jnp.where(x < 0, num_embeddings, x))
 
     def decode(table: Array, x: Array) -> Array:
         if _features_of("embedding", x) != features:
@@ -148,6 +150,10 @@ def embedding(
         return (look_up if look else decode)(params["embedding"], x)
 
     return stateless(init, apply)
+
+
+def _rows_of(table: Array, places: Array) -> Array:
+    return table.at[places].get(mode="fill", fill_value=jnp.nan)
 
 
 @constructor

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from fnn import checks, kernels
-from fnn.layer import Facts, Layer, constructor
+from fnn.layer import Layer, constructor
 from fnn.typing import ArrayLike, Key, PyTree
 
 __all__ = ["drop_connect", "spectral_norm", "weight_norm"]
@@ -23,15 +22,6 @@ def _require(where: str, layer: Layer, params: PyTree, name: str) -> None:
             f"{where}: expected a layer with a parameter {name!r}, got {layer.name} with {found or 'none'}; "
             f"wrap the layer that has it"
         )
-
-
-def _around(
-    layer: Layer, init: Callable[..., Any], apply: Callable[..., Any], again: Callable[[Layer], Layer], **own: Any
-) -> Layer:
-    """A layer around another: what the inner one states is found in its parts, what it ends in is carried on."""
-    return Layer(
-        init, apply, parts=(layer,), rebuild=lambda new: again(*new), facts=Facts(ends_in=layer.facts.ends_in, **own)
-    )
 
 
 @constructor
@@ -77,9 +67,7 @@ def drop_connect(layer: Layer, rate: ArrayLike, name: str = "kernel") -> Layer:
             params = params | {name: kernels.dropout(mask_key, params[name], rate)}
         return layer.apply(params, state, x, key=key, train=train)
 
-    return _around(
-        layer, init, apply, lambda new: drop_connect(new, rate, name), linear=layer.facts.linear, random=True
-    )
+    return Layer(init, apply)
 
 
 @constructor
@@ -125,7 +113,7 @@ def weight_norm(layer: Layer, name: str = "kernel") -> Layer:
         inner[name] = kernels.weight_norm(params[name], params[length])
         return layer.apply(inner, state, x, key=key, train=train)
 
-    return _around(layer, init, apply, lambda new: weight_norm(new, name))
+    return Layer(init, apply)
 
 
 @constructor
@@ -172,4 +160,4 @@ def spectral_norm(layer: Layer, name: str = "kernel", *, steps: int = 1) -> Laye
         y, inner = layer.apply(params | {name: w}, state["layer"], x, key=key, train=train)
         return y, {"layer": inner, "u": u.astype(state["u"].dtype)}
 
-    return _around(layer, init, apply, lambda new: spectral_norm(new, name, steps=steps))
+    return Layer(init, apply)

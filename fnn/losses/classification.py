@@ -16,7 +16,6 @@ from fnn.losses.labels import (
     times_log,
 )
 from fnn.losses.reduction import Axis, Reduction, floats, follow, reduce
-from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -59,7 +58,6 @@ def log_likelihood_loss(
     return reduce(name, losses, predictions, reduction, weights, keep, share)
 
 
-@takes("logits")
 def softmax_cross_entropy(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -124,7 +122,6 @@ def softmax_cross_entropy(
     )
 
 
-@takes("logits")
 def softmax_cross_entropy_with_integer_labels(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -177,7 +174,6 @@ def softmax_cross_entropy_with_integer_labels(
     )
 
 
-@takes("probabilities")
 def cross_entropy(
     predictions: ArrayLike,
     labels: ArrayLike,
@@ -237,7 +233,6 @@ def cross_entropy(
     )
 
 
-@takes("logits")
 def poly_loss_cross_entropy(
     logits: ArrayLike,
     labels: ArrayLike,

@@ -8,15 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
+from fnn.kernels.mesh_axes import auto_axes, rows_of
 from fnn.losses.labels import log_softmax, require_classes
 from fnn.losses.reduction import Reduction, floats, follow, masked, reduce
-from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["ctc_loss"]
 
 
-@takes("logits")
 def ctc_loss(
     logits: ArrayLike,
     logit_paddings: ArrayLike,
@@ -81,14 +80,15 @@ def ctc_loss(
     # A traced label out of range is read beyond the last class, where there is NaN.
     labels = jnp.where(labels < 0, x.shape[-1], labels)
     labels = jnp.where(padded_labels, blank_id, labels)
-    losses = _minus_log_alignments(log_softmax(x, None), padded_frames, labels, ~padded_labels, blank_id, log_epsilon)
+    align = functools.partial(_minus_log_alignments, blank_id=blank_id)
+    losses = auto_axes(align, rows_of(x))(log_softmax(x, None), padded_frames, labels, ~padded_labels, log_epsilon)
     return reduce(name, losses, logits, reduction, weights, keep)
 
 
 # Compiled, because an eager scan would be compiled again at every call.
 @functools.partial(jax.jit, static_argnames="blank_id")
 def _minus_log_alignments(
-    log_p: Array, padded_frames: Array, labels: Array, real: Array, blank_id: int, log_epsilon: ArrayLike
+    log_p: Array, padded_frames: Array, labels: Array, real: Array, log_epsilon: ArrayLike, *, blank_id: int
 ) -> Array:
     batch, length = labels.shape
     zero = jnp.asarray(log_epsilon, log_p.dtype)

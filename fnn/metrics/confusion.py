@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Literal, TypeAlias
 
 import jax.numpy as jnp
 
 from fnn import checks
+from fnn.kernels.mesh_axes import auto_axes
 from fnn.losses.labels import require_classes
-from fnn.losses.reduction import quotient, weighted_mean
+from fnn.losses.reduction import weighted_mean
 from fnn.metrics.protocol import broadcast_weights, class_numbers, metric
 from fnn.typing import Array, ArrayLike
 
@@ -62,7 +64,12 @@ def _confusion(name: str, predictions: ArrayLike, targets: ArrayLike, classes: i
         counted = jnp.ones(p.shape, jnp.int32)
     else:
         counted = broadcast_weights(name, weights, jnp.zeros(p.shape))
-    return jnp.zeros(classes**2, counted.dtype).at[cell].add(counted, mode="drop").reshape(classes, classes)
+    count = auto_axes(functools.partial(_count_cells, cells=classes**2))
+    return count(cell, counted).reshape(classes, classes)
+
+
+def _count_cells(cell: Array, counted: Array, *, cells: int) -> Array:
+    return jnp.zeros(cells, counted.dtype).at[cell].add(counted, mode="drop")
 
 
 def _averaged(
@@ -84,13 +91,13 @@ def _averaged(
     right, true, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
     whole = {"predicted": predicted, "true": true, "both": (predicted + true) / 2}[of]
     if average == "micro":
-        return quotient(right, whole)
+        return weighted_mean(right, whole)
     share = jnp.where(whole == 0, 0, right / jnp.where(whole == 0, 1, whole))
     if average == "macro":
         present = (predicted + true > 0).astype(float)
-        return weighted_mean(share, present)
+        return weighted_mean(present * share, present)
     if average == "weighted":
-        return weighted_mean(share, true)
+        return weighted_mean(true * share, true)
     return share if average is None else share[1]
 
 

@@ -63,7 +63,8 @@ def broadcast_weights(name: str, weights: ArrayLike | None, like: Array) -> Arra
 
 
 def mean(name: str, values: Array, weights: ArrayLike | None) -> Array:
-    return weighted_mean(values, broadcast_weights(name, weights, values))
+    w = broadcast_weights(name, weights, values)
+    return weighted_mean(w * values, w)
 
 
 def class_numbers(name: str, argument: str, x: ArrayLike) -> Array:

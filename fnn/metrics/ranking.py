@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from fnn import checks
+from fnn.kernels.mesh_axes import auto_axes
 from fnn.losses.labels import require_classes
 from fnn.losses.reduction import floats
 from fnn.metrics.protocol import broadcast_weights, class_numbers, metric
@@ -43,7 +44,10 @@ def roc_auc(scores: ArrayLike, targets: ArrayLike, *, weights: ArrayLike | None 
     checks.same_shape(name, "scores", s, "targets", y)
     checks.rank(name, "scores", s, 1, "(n,)")
     require_classes(name, targets, 2, None, None)
-    w = broadcast_weights(name, weights, s)
+    return auto_axes(_area)(s, y, broadcast_weights(name, weights, s))
+
+
+def _area(s: Array, y: Array, w: Array) -> Array:
     order = jnp.argsort(s)
     s, positive, negative = s[order], jnp.where(y == 1, w, 0)[order], jnp.where(y == 0, w, 0)[order]
     below = jnp.concatenate([jnp.zeros(1, s.dtype), jnp.cumsum(negative)])

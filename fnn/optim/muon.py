@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from fnn import checks
+from fnn.kernels.mesh_axes import auto_axes, split_of
 from fnn.optim.adam import adamw, mean_ahead
-from fnn.optim.grouping import partition, weights_only
 from fnn.optim.layerwise import _norm
 from fnn.optim.learning_rate import scale_by_learning_rate
 from fnn.optim.leaves import correction, counter, full_like, increment, leafwise
 from fnn.optim.transform import EmptyState, Transform, chain
-from fnn.optim.wrappers import add_decayed_weights
+from fnn.optim.wrappers import add_decayed_weights, partition
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
 
 __all__ = ["MuonState", "muon", "orthogonalize", "scale_by_muon"]
@@ -54,11 +56,17 @@ def orthogonalize(x: Array, ns_coeffs: Any = QUINTIC, ns_steps: int = 5, eps: Ar
         Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024.
     """
     checks.rank("orthogonalize", "x", x, 2, "(m, n)")
-    a, b, c = (jnp.asarray(k).astype(jnp.finfo(x.dtype).dtype) for k in ns_coeffs)
+    coefficients = tuple(jnp.asarray(k).astype(jnp.finfo(x.dtype).dtype) for k in ns_coeffs)
+    iterate = functools.partial(_newton_schulz, steps=ns_steps)
+    return auto_axes(iterate, PartitionSpec(*split_of(x)))(x, coefficients, eps)
+
+
+def _newton_schulz(x: Array, coefficients: tuple[Array, ...], eps: ArrayLike, *, steps: int) -> Array:
+    a, b, c = coefficients
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / (_norm(x) + eps)
-    for _ in range(ns_steps):
+    for _ in range(steps):
         gram = x @ x.T.conj()
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x.T if tall else x
@@ -167,7 +175,7 @@ def muon(
     adam_learning_rate: ScalarOrSchedule | None = None,
     consistent_rms: ArrayLike | None = None,
 ) -> Transform:
-    r"""Muon for the weights that are matrices (`weights_only`), AdamW for everything else.
+    r"""Muon for matrices, AdamW for everything else.
 
     $\theta \leftarrow \theta - \alpha (s\, \mathrm{orthogonalize}(\hat m) + \lambda\theta)$.
 
@@ -215,8 +223,6 @@ def muon(
     )
 
     def labels(params: PyTree) -> PyTree:
-        return jax.tree.map(
-            lambda leaf, weight: "muon" if weight and jnp.ndim(leaf) == 2 else "adam", params, weights_only(params)
-        )
+        return jax.tree.map(lambda leaf: "muon" if jnp.ndim(leaf) == 2 else "adam", params)
 
     return partition({"muon": matrices, "adam": others}, labels)

@@ -11,6 +11,7 @@ import numpy as np
 from fnn import checks
 from fnn.data.augmentation.images import inside_box
 from fnn.data.augmentation.protocol import IMAGES, Augmentation, narrow, wide
+from fnn.kernels.mesh_axes import auto_axes, rows_of
 from fnn.typing import Array, ArrayLike, DType, Key
 
 __all__ = ["cutmix", "mixup"]
@@ -50,6 +51,10 @@ def _mixed(share: Array, a: Array, b: Array) -> Array:
     return narrow(share * a.astype(dtype) + (1 - share) * b.astype(dtype), a.dtype)
 
 
+def _taken(a: Array, rows: Array) -> Array:
+    return auto_axes(lambda a, rows: a[rows], rows_of(a))(a, rows)
+
+
 def mixup(alpha: ArrayLike = 0.2, *, classes: int | None = None) -> Augmentation:
     r"""Mix every example with another of the batch: $x = λ x_i + (1-λ) x_j$, $t = λ t_i + (1-λ) t_j$.
 
@@ -87,7 +92,7 @@ def mixup(alpha: ArrayLike = 0.2, *, classes: int | None = None) -> Augmentation
         for_share, for_partner = jax.random.split(key)
         share = _shares(for_share, alpha, x.shape[0], dtype)
         partner = jax.random.permutation(for_partner, x.shape[0])
-        return _mixed(share, x, x[partner]), _mixed(share, targets, targets[partner])
+        return _mixed(share, x, _taken(x, partner)), _mixed(share, targets, _taken(targets, partner))
 
     return augment
 
@@ -137,6 +142,6 @@ def cutmix(alpha: ArrayLike = 1.0, *, classes: int | None = None) -> Augmentatio
         pasted = jax.vmap(box)(jax.random.split(for_place, x.shape[0]), side)
         partner = jax.random.permutation(for_partner, x.shape[0])
         stays = 1 - pasted.mean(axis=(1, 2, 3), dtype=jnp.float32)
-        return jnp.where(pasted, x[partner], x), _mixed(stays, targets, targets[partner])
+        return jnp.where(pasted, _taken(x, partner), x), _mixed(stays, targets, _taken(targets, partner))
 
     return augment

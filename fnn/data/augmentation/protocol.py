@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
+from fnn.kernels.mesh_axes import auto_axes, rows_of
 from fnn.typing import Array, DType, Key
 
 __all__ = ["compose"]
@@ -27,7 +28,8 @@ def each_example(
         if ranks is not None:
             checks.rank(where, "x", x, ranks, layout)
         x = jnp.asarray(x)
-        return jax.vmap(change)(jax.random.split(key, x.shape[0]), x), targets
+        each = auto_axes(jax.vmap(change), rows_of(x))
+        return each(jax.random.split(key, x.shape[0]), x), targets
 
     return augment
 
