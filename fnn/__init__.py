@@ -7,6 +7,10 @@ in their module (`fnn.losses`, `fnn.optim`, `fnn.schedules`, `fnn.initializers`,
 import importlib
 from typing import TYPE_CHECKING, Any
 
+# First of all, so that a JAX that is too old is named before anything fails for want of a name in it.
+from fnn.versions import __version__
+
+# isort: split
 from fnn import (
     activations,
     initializers,
@@ -64,3 +68,8 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY_NAMES:
         return getattr(importlib.import_module(f"fnn.{_LAZY_NAMES[name]}"), name)
     raise AttributeError(f"module 'fnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What a user may write after `fnn.`: the rooms opened on first use too, nothing that is here by the way."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

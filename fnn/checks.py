@@ -17,7 +17,7 @@ import numpy as np
 
 from fnn.typing import Array, ArrayLike
 
-_BETWEEN = frozenset({"fnn", "jax", "jaxlib", "contextlib", "functools", "sklearn", "joblib"})
+_BETWEEN = frozenset({"fnn", "jax", "jaxlib", "importlib", "contextlib", "functools", "sklearn", "joblib"})
 """Packages that may stand between a user's line and the place where fnn warns."""
 
 

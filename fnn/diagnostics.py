@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import jax
 
 from fnn import checks
-from fnn.layer import Layer, map_layers
+from fnn.layer import Layer
+from fnn.layer.protocol import within
 from fnn.typing import PyTree
 
 __all__ = ["LayerRow", "Summary", "summary"]
@@ -79,17 +80,28 @@ def summary(model: Layer, x: Any) -> Summary:
     rows: list[LayerRow] = []
 
     def watched(layer: Layer) -> Layer:
+        again: list[bool] = []
+
         def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
             y, state = layer.apply(params, state, x, **options)
-            rows.append(_row(layer, params, state, x, y))
+            row = _row(layer, params, state, x, y)
+            # One layer in several places has its parameters once.
+            rows.append(row._replace(parameters=0, bytes=0) if again else row)
+            again.append(True)
             return y, state
 
         return layer._replace(apply=apply)
 
+    def watched_within(layer: Layer, params: PyTree, state: PyTree) -> Layer:
+        inside = within(layer, params, state)
+        if layer.rebuild is None or inside is None:
+            return layer if layer.rebuild is not None and not layer.parts else watched(layer)
+        return layer.rebuild(tuple(watched_within(*part) for part in inside))
+
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), x)
     # The model is built as it is, so that building it adds no rows.
     params, state = jax.eval_shape(lambda: model.init(jax.random.key(0), shapes))
-    jax.eval_shape(lambda p, s, v: map_layers(watched, model).apply(p, s, v)[0], params, state, shapes)
+    jax.eval_shape(lambda p, s, v: watched_within(model, p, s).apply(p, s, v)[0], params, state, shapes)
     return Summary(tuple(rows))
 
 

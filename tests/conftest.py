@@ -1,19 +1,14 @@
-"""Strict by default: no implicit dtype promotion, no warning unread, float64 only where a test asks for it."""
+"""Strict by default: no implicit dtype promotion, no warning unread, float64 only where a test asks for it.
+
+The suite runs as users do, on one CPU device with XLA's default flags. `@pytest.mark.devices(2)` marks a test for a
+process with two devices, `devices(1, 2)` one for both: `test_devices.py` starts such processes.
+"""
 
 import os
-from importlib.metadata import version
+import shutil
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Most of the suite's time is compiling programs that run once: XLA is told not to make them fast, and to take its older
-# emitters, which compile in half the time. A flag XLA does not know ends the process, so only where it is known.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-os.environ.setdefault(
-    "XLA_FLAGS",
-    # Two devices, so that everything sharded is tested on any machine.
-    "--xla_force_host_platform_device_count=2"
-    + " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-    * version("jaxlib").startswith("0.10."),
-)
 
 import hypothesis
 import jax
@@ -31,16 +26,31 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("fnn")
 
 
+def pytest_configure(config):
+    """Workers and the processes that tests start compile the same programs: the first to need one keeps it for all."""
+    if jax.config.jax_compilation_cache_dir:
+        return
+    folder = tempfile.mkdtemp(prefix="fnn-tests-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    set_everywhere("jax_compilation_cache_dir", folder)
+    set_everywhere("jax_persistent_cache_min_compile_time_secs", 0)
+    set_everywhere("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def set_everywhere(name, value):
+    """A setting of JAX, in this process and those it starts."""
+    os.environ[name.upper()] = str(value)
+    jax.config.update(name, value)
+
+
+def pytest_runtest_setup(item):
+    mark = item.get_closest_marker("devices")
+    if mark and jax.device_count() not in mark.args:
+        pytest.skip(f"for {' or '.join(map(str, mark.args))} devices: test_devices.py runs it")
+
+
 @pytest.fixture
 def x64():
     """float64 inside the test."""
     with jax.enable_x64(True):
         yield
-
-
-@pytest.fixture(scope="module")
-def optimized():
-    """All optimizations, for the tests of kernels; the emitters are still the older ones of `XLA_FLAGS` above."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)

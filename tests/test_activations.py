@@ -254,7 +254,7 @@ def test_activity_penalty_joins_the_loss():
     x = jnp.array([[1.0, -3.0], [0.0, 2.0]])
     y, state = layer.apply((), layer.init(jax.random.key(0), x)[1], x)
     np.testing.assert_array_equal(y, x)
-    np.testing.assert_allclose(state["penalty"], (0.5 * 6 + 2 * 14) / 2)
+    np.testing.assert_allclose(state["penalty"].value, (0.5 * 6 + 2 * 14) / 2)
     plain, fined = fnn.dense(2), fnn.serial(fnn.dense(2), layer)
     steps = [fnn.train_step(model, fnn.optim.sgd(0.1), fnn.losses.mse) for model in (fnn.serial(plain), fined)]
     states = [step.init(jax.random.key(0), x) for step in steps]

@@ -262,7 +262,7 @@ def test_fit_gives_the_numbers_of_trainer_with_soft_targets():
     assert np.isfinite(history["loss"]).all()
 
 
-@pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
+@pytest.mark.devices(2)
 def test_the_number_of_devices_changes_nothing():
     augment = D.compose(D.random_crop(1), D.random_flip(), D.random_rotation(9.0), D.cutout(2), D.mixup(classes=3))
     results = []
@@ -275,7 +275,6 @@ def test_the_number_of_devices_changes_nothing():
 
 
 def test_idle_cores_are_named_once(monkeypatch, capsys):
-    monkeypatch.setattr(placement, "devices", lambda platform=None: 1)
     monkeypatch.setattr(placement, "cores", lambda: 3)
     console._say_once.cache_clear()
     console.suggest_cores(fnn.dense(1), None)

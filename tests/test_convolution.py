@@ -10,10 +10,16 @@ import pytest
 from jax import lax
 from jax.test_util import check_grads
 
-from fnn.kernels import conv, conv_output_size, conv_transpose, convolution_forms, max_pool, placement
+from fnn.kernels import (
+    conv,
+    conv_output_size,
+    conv_transpose,
+    convolution_forms,
+    convolution_plain,
+    max_pool,
+    placement,
+)
 from fnn.kernels.sliding_windows import Windows
-
-pytestmark = pytest.mark.usefixtures("optimized")
 
 # rank, spatial, kernel size, stride, padding, dilation, channels, features, groups
 CASES = [
@@ -275,6 +281,7 @@ def test_parts_and_forms_agree(monkeypatch, x64):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), ours, theirs)
 
 
+@pytest.mark.devices(1, 2)
 @pytest.mark.parametrize("patch_bytes", [1, 40_000, 2**30])
 @pytest.mark.parametrize(
     ("shape", "windows", "groups"),
@@ -288,25 +295,24 @@ def test_parts_and_forms_agree(monkeypatch, x64):
     ids=["plain", "strides", "groups", "one axis", "three axes"],
 )
 def test_kernel_gradient_over_patches(monkeypatch, x64, shape, windows, groups, patch_bytes):
-    """What one device computes: all examples at once, some at a time with a rest, one at a time."""
-    monkeypatch.setattr(placement, "devices", lambda platform=None: 1)
+    """On one device all examples at once, some at a time with a rest, one at a time; on several another form."""
     monkeypatch.setattr(convolution_forms, "PATCH_BYTES", patch_bytes)
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=shape), jnp.zeros((*windows.size, shape[-1] // groups, 10))
-    y, back = jax.vjp(lambda w: convolution_forms.xla(x, w, windows, groups), w)
+    y, back = jax.vjp(lambda w: convolution_plain.convolve(x, w, windows, groups), w)
     g = rng.normal(size=y.shape)
     ours = convolution_forms.kernel_gradient(x, g, windows=windows, groups=groups)
     np.testing.assert_allclose(ours, back(g)[0], atol=1e-10)
 
 
+@pytest.mark.devices(1, 2)
 @pytest.mark.parametrize("patch_bytes", [1, 2**20], ids=["summed one by one", "summed at the end"])
-def test_depthwise_of_one_device(monkeypatch, x64, patch_bytes):
-    monkeypatch.setattr(placement, "devices", lambda platform=None: 1)
+def test_depthwise_gradient(monkeypatch, x64, patch_bytes):
     monkeypatch.setattr(convolution_forms, "PATCH_BYTES", patch_bytes)
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(3, 6, 5, 4)), jnp.asarray(rng.normal(size=(3, 2, 1, 8)))
     windows = Windows((3, 2), (2, 1), ((1, 1), (0, 1)), (1, 2))
-    y, back = jax.vjp(lambda w: convolution_forms.xla(x, w, windows, 4), w)
+    y, back = jax.vjp(lambda w: convolution_plain.convolve(x, w, windows, 4), w)
     np.testing.assert_allclose(convolution_forms.convolve(x, w, windows=windows, groups=4), y, atol=1e-10)
     g = rng.normal(size=y.shape)
     ours = convolution_forms.kernel_gradient(x, g, windows=windows, groups=4)
@@ -392,12 +398,11 @@ def test_misuse_of_dtypes_and_of_the_transpose():
         conv_transpose(jnp.ones((1, 2, 1)), jnp.ones((3, 1, 1)), padding=2)
 
 
+@pytest.mark.devices(2)
 def test_sharded_batch(x64):
     """Under jit nothing but the sum of gradients travels; inside shard_map gradients of what is common are summed."""
     from jax.sharding import NamedSharding, PartitionSpec
 
-    if len(jax.devices()) < 2:
-        pytest.skip("one device")
     mesh = jax.make_mesh((2,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
     rng = np.random.default_rng(0)
     x, w = jnp.asarray(rng.normal(size=(4, 8, 8, 18))), jnp.asarray(rng.normal(size=(3, 3, 18, 20)))

@@ -41,6 +41,7 @@ def test_every_member_is_its_solo_run():
         np.testing.assert_allclose(found.outputs[setting, seed, valid], alone, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.devices(1, 2)
 @pytest.mark.parametrize("how", [{"chunk": 4}, {"chunk": 1}, {"together": False}, {"mesh": "one device"}])
 def test_chunks_devices_and_form_change_nothing(how):
     x, y = data()
@@ -147,7 +148,7 @@ def test_scikit_learn_splitters_and_models_of_settings():
         ({"folds": 40}, "fewer than 40 folds|at most"),
         ({"folds": S.k_fold(99, 3)}, "name row 98 of 31"),
         ({"folds": S.group_k_fold(np.arange(20) % 4, 2)}, "11 of 31 rows stand in no fold, row 20 first"),
-        ({"batch_size": 32}, "cross_validate: expected batch_size <= 21"),
+        ({"batch_size": 0}, "cross_validate: expected batch_size >= 1"),
     ],
 )
 def test_misuse(options, message):

@@ -195,7 +195,7 @@ def test_wrong_ranks():
         train(fnn.dropout(0.5, broadcast_dims=(2,)), jnp.ones((2, 3)))
 
 
-@pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
+@pytest.mark.devices(2)
 def test_masks_do_not_depend_on_the_number_of_devices():
     mesh = jax.make_mesh((2,), ("data",))
     x = jnp.asarray(np.random.default_rng(0).standard_normal((4, 6)), jnp.float32)

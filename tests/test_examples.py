@@ -1,29 +1,8 @@
 """Every example runs as its header says, and its claim holds."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).parent.parent
-DATA = Path(os.environ.get("FNN_DATA", ROOT.parent / "shared" / "data"))
-
-
-def example(name, *arguments):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / name), *map(str, arguments)], capture_output=True, text=True, cwd=ROOT
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
-def data(path):
-    if not (DATA / path).exists():
-        pytest.skip(f"{DATA / path} is not there; set FNN_DATA to the folder of the data sets")
-    return DATA / path
+from running import data, example
 
 
 def test_quickstart(tmp_path):

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from test_examples import example
+from running import example
 
 
 def test_cross_validation(tmp_path):

@@ -4,7 +4,7 @@ import math
 import re
 
 import pytest
-from test_examples import example
+from running import example
 
 pytest.importorskip("matplotlib")
 

@@ -1,6 +1,9 @@
 """What holds for every source file."""
 
 import ast
+import re
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -45,3 +48,27 @@ def test_no_comprehension_binds_a_name_of_an_enclosing_function(path):
 def test_a_comprehension_that_takes_the_name_is_found():
     source = "def f(a):\n    def g(x):\n        return list(a for _ in x), [a for a in x], {b: a for b in x}\n"
     assert list(taken_names(ast.parse(source))) == [(3, "a")]
+
+
+PROVIDES = {"sklearn": "scikit-learn", "orbax": "orbax-checkpoint"}
+
+
+def installed_by_readme():
+    """What README's first command installs: fnn, what it depends on and NumPy with it, and the extras it names."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = re.search(r'pip install -e "\.\[([\w,]+)\]" && \S+ examples/', (ROOT / "README.md").read_text())[1]
+    lists = [project["dependencies"], *(project["optional-dependencies"][name] for name in extras.split(","))]
+    return {"fnn", "numpy", *(re.match(r"[\w-]+", requirement)[0] for wanted in lists for requirement in wanted)}
+
+
+def imported(tree):
+    """The packages that a source imports, wherever it does, without Python's own."""
+    names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names += [one.name for node in ast.walk(tree) if isinstance(node, ast.Import) for one in node.names]
+    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_an_example_imports_what_the_first_command_installs(path):
+    packages = {PROVIDES.get(package, package) for package in imported(ast.parse(path.read_text()))}
+    assert packages <= installed_by_readme()

@@ -28,7 +28,7 @@ MODELS = {
 }  # fmt: skip
 
 
-@pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
+@pytest.mark.devices(2)
 @pytest.mark.parametrize("name", MODELS)
 def test_no_device_computes_the_rows_of_another(name):
     model, shape = MODELS[name]

@@ -100,14 +100,38 @@ def test_statistics_do_not_see_what_stands_in_masked_rows():
 
 
 @pytest.mark.parametrize("rows", [0, 1])
-def test_batch_norm_of_no_row_and_of_one(rows):
-    layer, x = fnn.batch_norm(unbiased=True), jnp.full((rows, 2), 5.0)
-    params, state = layer.init(jax.random.key(0), x)
-    slope, (y, state) = jax.grad(
-        lambda x: ((out := layer.apply(params, state, x, train=True))[0].sum(), out), has_aux=True
-    )(x)
-    assert y.shape == (rows, 2)
-    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((slope, y, state)))
+def test_training_on_one_value_per_feature_says_what_to_write(rows):
+    model, x = fnn.serial(fnn.dense(2), fnn.batch_norm()), jnp.full((rows, 2), 5.0)
+    params, state = model.init(jax.random.key(0), x)
+    assert model.apply(params, state, x)[0].shape == (rows, 2)
+    message = rf"layer 1, batch_norm\(\).*one value per feature \(axis -1\) in training, got {rows}.*layer_norm"
+    for apply in (model.apply, jax.jit(model.apply, static_argnames="train")):
+        with pytest.raises(ValueError, match=message):
+            apply(params, state, x, train=True)
+    with pytest.raises(ValueError, match="one value per feature"):
+        jax.vmap(lambda x: model.apply(params, state, x, train=True)[0])(jnp.ones((3, rows, 2)))
+    with pytest.raises(ValueError, match="one value per feature"):
+        jax.grad(lambda p: model.apply(p, state, x, train=True)[0].sum())(params)
+
+
+def test_values_on_a_mapped_axis_and_positions_count_too():
+    layer = fnn.batch_norm(axis_name="devices")
+    params, state = layer.init(jax.random.key(0), jnp.ones((1, 2)))
+    y = jax.vmap(lambda x: layer.apply(params, state, x, train=True)[0], axis_name="devices")(jnp.ones((2, 1, 2)))
+    assert y.shape == (2, 1, 2)
+    image = fnn.batch_norm()
+    params, state = image.init(jax.random.key(0), jnp.ones((1, 2, 2, 3)))
+    assert image.apply(params, state, jnp.ones((1, 2, 2, 3)), train=True)[0].shape == (1, 2, 2, 3)
+
+
+def test_a_last_batch_of_one_row_is_filled_up_before_it_is_normalized():
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    data, model = (x, x[:, :1]), fnn.serial(fnn.batch_norm(), fnn.dense(1))
+    options = {"epochs": 4, "progress": False, "key": jax.random.key(0)}
+    trained, _ = fnn.fit(model, fnn.optim.sgd(0.1), fnn.losses.mse, data, batch_size=2, **options)
+    assert (trained.state[0]["var"] > 0.1).all()
+    with pytest.raises(ValueError, match="one value per feature"):
+        fnn.fit(model, fnn.optim.sgd(0.1), fnn.losses.mse, data, batch_size=1, **options)
 
 
 def test_nothing_counts():
@@ -249,7 +273,7 @@ def test_batch_norm_over_a_mapped_axis_is_over_the_whole_batch():
     np.testing.assert_allclose(slope, expected_slope, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
+@pytest.mark.devices(2)
 def test_batch_norm_on_two_devices():
     mesh = jax.make_mesh((2,), ("data",))
     rows, everywhere = PartitionSpec("data"), PartitionSpec()

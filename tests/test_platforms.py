@@ -14,8 +14,6 @@ from jax.sharding import NamedSharding, PartitionSpec
 import fnn
 from fnn.kernels import placement, recurrent_core
 
-pytestmark = pytest.mark.usefixtures("optimized")
-
 PLATFORMS = ("cuda", "tpu")
 
 
@@ -130,7 +128,9 @@ def test_no_loop_over_examples_off_the_cpu(monkeypatch, name, devices, batch):
 def test_a_training_step(monkeypatch, name, devices, batch):
     monkeypatch.setattr(placement, "devices", lambda platform=None: devices)
     case = (LAYERS | MODELS)[name]
-    model = case.layer if name in MODELS else fnn.serial(case.layer, fnn.global_avg_pool(), fnn.dense(3))
+    model = (
+        case.layer if name in MODELS else fnn.serial(fnn.conv(4, 3), case.layer, fnn.global_avg_pool(), fnn.dense(3))
+    )
     step = fnn.train_step(model, fnn.optim.adam(1e-3), fnn.tasks.multiclass(3))
     x, y = case.x(batch), jax.ShapeDtypeStruct((batch,), jnp.int32)
     state = jax.eval_shape(step.init, jax.random.key(0), x)
@@ -149,7 +149,7 @@ def test_a_loop_over_examples_is_found():
             check_for_accelerators(text, 53, loops=True)
 
 
-@pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
+@pytest.mark.devices(2)
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_batch_over_two_devices_is_not_gathered(name):
     f, shapes = gradients(LAYERS[name], 14)

@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 import fnn
 from fnn.kernels import placement, recurrent_core
 
-pytestmark = pytest.mark.usefixtures("optimized")
-
 GATES = {"lstm": 4, "gru": 3, "gru before": 3, "rnn": 1, "rnn relu": 1}
 STEPS = {
     "lstm": reference.lstm_step,
@@ -304,9 +302,8 @@ def test_inside_an_outer_scan_under_jit():
     close(final, looped, 1e-5)
 
 
+@pytest.mark.devices(2)
 def test_rows_over_two_devices():
-    if len(jax.devices()) < 2:
-        pytest.skip("one device")
     mesh = jax.make_mesh((2,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
     x, weights, carry = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), problem("lstm", 4, 5, 2, 3))
     rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("rows"))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fnn
 from fnn import optim
 from fnn.optim import grouping, regularization
 from fnn.optim.transform import apply_updates, chain
@@ -189,3 +190,45 @@ def test_with_optax():
 def test_misuse(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+KEY = jax.random.key(0)
+SEQUENCE, IMAGE = jnp.ones((2, 4, 3)), jnp.ones((2, 4, 4, 3))
+NO_WEIGHTS = {
+    "layer norm": (fnn.layer_norm(axis=(1, 2, 3)), IMAGE, set()),
+    "rms norm": (fnn.rms_norm(axis=(1, 2)), IMAGE, set()),
+    "batch norm": (fnn.batch_norm(axis=(2, 3)), IMAGE, set()),
+    "prelu": (fnn.prelu(), IMAGE, set()),
+    "peepholes": (fnn.lstm(3, peephole=True, projection=2), SEQUENCE, {"kernel", "recurrent_kernel", "projection"}),
+    "normalized LSTM": (fnn.lstm(3, layer_norm=True), SEQUENCE, {"kernel", "recurrent_kernel"}),
+    "GRU": (fnn.gru(3), SEQUENCE, {"kernel", "recurrent_kernel"}),
+    "weight norm": (fnn.weight_norm(fnn.conv(2, 3)), IMAGE, {"kernel"}),
+    "embedding": (fnn.embedding(5, 2), jnp.array([[1, 2]]), {"embedding"}),
+    "dense": (fnn.dense(2), IMAGE, {"kernel"}),
+}
+
+
+@pytest.mark.parametrize("name", NO_WEIGHTS)
+def test_layers_say_which_parameters_are_weights(name):
+    layer, x, weights = NO_WEIGHTS[name]
+    model = fnn.serial(layer)
+    params, _ = model.init(KEY, x)
+    mask = grouping.weights_only(params)[0]
+    assert {key for key, chosen in mask.items() if chosen} == weights
+    ones = jax.tree.map(jnp.ones_like, params)
+    assert optim.l2(1.0)(ones) == sum(params[0][key].size for key in weights)
+    many = jax.vmap(lambda key: optim.l2(1.0)(jax.tree.map(jnp.ones_like, model.init(key, x)[0])))
+    np.testing.assert_array_equal(many(jax.random.split(KEY, 2)), optim.l2(1.0)(ones))
+
+
+def test_muon_orthogonalises_weights_alone():
+    model = fnn.serial(fnn.lstm(3, peephole=True, return_sequences=True), fnn.layer_norm(axis=(1, 2)), fnn.dense(2))
+    params, _ = model.init(KEY, SEQUENCE)
+    rule = optim.muon(0.1)
+    # Adam's first step is the same whatever the shape; an orthogonalised update is not.
+    updates, _ = rule.update(jax.tree.map(jnp.ones_like, params), rule.init(params), params)
+    adam = updates[2]["bias"][0]
+    for tree, key in ((updates[0], "peephole"), (updates[1], "scale"), (updates[1], "bias"), (updates[2], "bias")):
+        np.testing.assert_allclose(tree[key], adam, rtol=1e-5)
+    for tree, key in ((updates[0], "kernel"), (updates[0], "recurrent_kernel"), (updates[2], "kernel")):
+        assert (abs(tree[key] - adam) > 1e-2).all()

@@ -43,8 +43,9 @@ def test_multiclass():
         task.metrics["accuracy"](LOGITS, CLASSES), (LOGITS.argmax(1) == CLASSES).mean(), rtol=1e-6
     )
     weights = np.arange(4.0, dtype=np.float32)
-    weighted = T.multiclass(4, class_weights=weights).loss(LOGITS, CLASSES)
+    weighted, counts = T.multiclass(4, class_weights=weights).loss(LOGITS, CLASSES)
     np.testing.assert_allclose(weighted, weights[CLASSES] * task.loss(LOGITS, CLASSES), rtol=1e-5)
+    np.testing.assert_array_equal(counts, weights[CLASSES])
     smooth = np.eye(4)[CLASSES] * 0.9 + 0.1 / 4
     expected = -(smooth * np.log(p)).sum(1)
     np.testing.assert_allclose(T.multiclass(4, label_smoothing=0.1).loss(LOGITS, CLASSES), expected, rtol=1e-5)

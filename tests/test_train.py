@@ -298,10 +298,9 @@ def test_a_run_resumed_from_its_checkpoint_is_the_unbroken_run(tmp_path):
         fnn.fit(*given, epochs=5, checkpoint=tmp_path, **(options | {"key": jax.random.key(9)}))
 
 
+@pytest.mark.devices(2)
 @pytest.mark.parametrize("batch_size", [4, 10])
 def test_two_devices_give_the_numbers_of_one(batch_size):
-    if len(jax.devices()) < 2:
-        pytest.skip("one device only; set XLA_FLAGS=--xla_force_host_platform_device_count=2")
     x, y = line()
     # No bias before batch norm: its gradient is 0, and Adam would make steps of the rounding that is left.
     model = fnn.serial(fnn.dense(8, use_bias=False), fnn.batch_norm(), fnn.relu, fnn.dropout(0.3), fnn.dense(1))

@@ -17,7 +17,7 @@ from fnn import activations, checks, models, optim
 from fnn.estimators.carrying import Carried
 from fnn.estimators.program import Call, Rates, Recipe, build, ceiling, comparable, host, infer, padded, train
 from fnn.layer import Layer
-from fnn.train.stopping import EarlyStopping, early_stopping
+from fnn.train.stopping import EarlyStopping, early_stopping, warn_if_never_scored
 from fnn.train.trainer import Inputs, warn_if_diverged
 
 STEP = 32
@@ -201,6 +201,8 @@ class Estimator(BaseEstimator):
         self.history_ = {k: np.append(before.get(k, []), v[:ran]) for k, v in outcome.history.items()}
         self.n_iter_ += ran
         warn_if_diverged(self._name, int(outcome.diverged_at), -(-len(rows) // recipe.batch_size))
+        if rule is not None and int(outcome.diverged_at) < 0:
+            warn_if_never_scored(self._name, rule, self.history_)
         return self
 
     def _outputs(self, x: Any) -> np.ndarray:

@@ -15,7 +15,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 from fnn import tasks
 from fnn.estimators.base import Estimator, float_type
 from fnn.estimators.program import Call
-from fnn.layer import Layer, output_shape
+from fnn.layer.protocol import Layer, output_shape
 
 __all__ = ["Classifier"]
 

@@ -13,6 +13,7 @@ import numpy as np
 from fnn import checks, optim
 from fnn.layer import Layer
 from fnn.train import epoch as epoch_
+from fnn.train import stopping
 from fnn.train.predict import outputs_of
 from fnn.train.step import Trained, TrainState
 from fnn.train.stopping import EarlyStopping
@@ -108,9 +109,10 @@ def train(
 
     run, history, ran = until_stopped(epoch, run, last - first, recipe.rule, recipe.capacity)
     train_state = run.progress.train_state
+    trained = train_state.trained
     if run.best is not None:
-        train_state = train_state._replace(params=run.best.trained.params, state=run.best.trained.state)
-    trained = train_state.trained if run.best is None else run.best.trained
+        trained = stopping.chosen(run.best, trained)
+        train_state = train_state._replace(params=trained.params, state=trained.state)
     return Outcome(train_state, trained, history, ran, run.progress.diverged_at)
 
 

@@ -46,6 +46,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fnn.kernels import convolution_plain as plain
 from fnn.kernels import placement
 from fnn.kernels.precision import widen
 from fnn.kernels.sliding_windows import Windows, pad, positions, taps
@@ -53,20 +54,6 @@ from fnn.kernels.strided_phases import interleave, phase_of, transposed
 from fnn.typing import Array, Shape
 
 __all__: list[str] = []
-
-
-def xla(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
-    """XLA's convolution, channels last."""
-    spatial = "TDHW"[-len(windows.size) :]
-    return lax.conv_general_dilated(
-        x,
-        w,
-        windows.strides,
-        windows.padding,
-        rhs_dilation=windows.dilation,
-        dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
-        feature_group_count=groups,
-    )
 
 
 # The choice.
@@ -206,7 +193,7 @@ def _in_parts(x: Array, w: Array, windows: Windows) -> Array:
     products = x.shape[0] * math.prod(counts) * each * w.shape[-1]
     # Below two hundred products per output, joining the parts costs more than computing them.
     parts = _parts(x.shape[0], products) if each >= 200 else 1
-    return jnp.concatenate([xla(part, w, windows) for part in jnp.split(x, parts)])
+    return jnp.concatenate([plain.convolve(part, w, windows) for part in jnp.split(x, parts)])
 
 
 PATCH_BYTES = 4 * 2**20
@@ -253,7 +240,7 @@ def _over_batch(x: Array, g: Array, windows: Windows) -> Array:
         x_part, g_part = lax.optimization_barrier(
             (jnp.transpose(x_part, (x.ndim - 1, *over, 0)), jnp.transpose(g_part, (*over, 0, x.ndim - 1)))
         )
-        sums.append(xla(x_part, g_part, exchanged))
+        sums.append(plain.convolve(x_part, g_part, exchanged))
     return jnp.moveaxis(functools.reduce(jnp.add, sums), 0, -2)
 
 

@@ -8,6 +8,10 @@ With $T(x, w, g) = \\sum_{n,o,t,c,f} x[n, o s + t d - p, c]\\, w[t, c, f]\\, g[n
 
 Every derivative of one of them is one of the others, so jvp, vjp, Hessian-vector products, `vmap`, `remat` and
 `linearize` all meet only these three, and each platform says once how to compute them.
+
+This is the one module that uses jax's interior (`jax.extend`, `jax.interpreters`), which may change with any release:
+it is loaded when the first convolution is traced, tries what it has built, and if that fails `convolution_plain` is
+right without it.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from fnn.kernels import convolution_forms as forms
+from fnn.kernels import convolution_plain as plain
 from fnn.kernels.mesh_axes import alike
 from fnn.kernels.sliding_windows import Windows
 from fnn.typing import Array, Shape
@@ -77,36 +82,22 @@ def _compiled(primitive: Any, static: tuple[tuple[str, Any], ...]) -> Callable[[
     return jax.jit(lambda a, b: primitive.bind(a, b, **dict(static)))
 
 
-def _plain_convolve(x: Array, w: Array, *, windows: Windows, groups: int) -> Array:
-    return forms.xla(x, w, windows, groups)
-
-
-def _plain_input_gradient(g: Array, w: Array, *, windows: Windows, groups: int, spatial: Shape) -> Array:
-    x = jax.ShapeDtypeStruct((g.shape[0], *spatial, w.shape[-2] * groups), g.dtype)
-    return jax.linear_transpose(lambda x: forms.xla(x, w, windows, groups), x)(g)[0]
-
-
-def _plain_kernel_gradient(x: Array, g: Array, *, windows: Windows, groups: int) -> Array:
-    w = jax.ShapeDtypeStruct((*windows.size, x.shape[-1] // groups, g.shape[-1]), x.dtype)
-    return jax.linear_transpose(lambda w: forms.xla(x, w, windows, groups), w)(g)[0]
-
-
 convolve_p = _primitive(
     "convolve",
     lambda x, w, *, windows, groups: (x.shape[0], *windows.counts(x.shape[1:-1]), w.shape[-1]),
-    _plain_convolve,
+    plain.convolve,
     forms.convolve,
 )
 input_gradient_p = _primitive(
     "input_gradient",
     lambda g, w, *, windows, groups, spatial: (g.shape[0], *spatial, w.shape[-2] * groups),
-    _plain_input_gradient,
+    plain.input_gradient,
     forms.input_gradient,
 )
 kernel_gradient_p = _primitive(
     "kernel_gradient",
     lambda x, g, *, windows, groups: (*windows.size, x.shape[-1] // groups, g.shape[-1]),
-    _plain_kernel_gradient,
+    plain.kernel_gradient,
     forms.kernel_gradient,
 )
 
@@ -201,3 +192,19 @@ def _batch_kernel_gradient(operands: Any, axes: Any, *, windows: Windows, groups
 batching.primitive_batchers[convolve_p] = _batch_convolve
 batching.primitive_batchers[input_gradient_p] = _batch_input_gradient
 batching.primitive_batchers[kernel_gradient_p] = _batch_kernel_gradient
+
+
+def _try() -> None:
+    """Use each rule above once, so that what jax no longer has is missed here and not in the middle of a model."""
+    point = Windows((1,), (1,), ((0, 0),), (1,))
+
+    def gradients(x: Array, w: Array) -> Any:
+        y, back = jax.vjp(lambda x, w: convolve(x, w, point), x, w)
+        return back(y)
+
+    one = jax.ShapeDtypeStruct((2, 1, 1, 1), jnp.float32)
+    used = jax.vmap(lambda x, w: jax.jvp(gradients, (x, w), (x, w)))
+    jax.jit(used).trace(one, one).lower(lowering_platforms=("cpu",))
+
+
+_try()

@@ -16,9 +16,6 @@ import jax
 
 __all__: list[str] = []
 
-TESTED_JAX = ((0, 10, 2), (0, 13))
-"""The oldest jax this library is tested with, and the first it is not."""
-
 CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
@@ -74,9 +71,3 @@ def _text(file: Path) -> str:
         return file.read_text()
     except OSError:
         return ""
-
-
-def jax_is_tested() -> bool:
-    """Whether the jax at hand is one of those this library is tested with."""
-    oldest, beyond = TESTED_JAX
-    return oldest <= jax.__version_info__ < beyond

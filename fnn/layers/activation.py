@@ -9,7 +9,7 @@ import numpy as np
 
 from fnn import activations, checks
 from fnn.kernels.precision import widen
-from fnn.layer import Layer, constructor, stateless
+from fnn.layer import Facts, Layer, Penalty, constructor, stateless
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
 __all__ = ["activity_penalty", "prelu", "rrelu"]
@@ -75,7 +75,7 @@ def rrelu(lower: ArrayLike = 1 / 8, upper: ArrayLike = 1 / 3) -> Layer:
     ) -> tuple[Array, PyTree]:
         return activations.rrelu(x, key, lower, upper, train=train), state
 
-    return Layer(init, apply)
+    return Layer(init, apply, facts=Facts(random=True))
 
 
 @constructor
@@ -84,7 +84,7 @@ def activity_penalty(l1: ArrayLike = 0.0, l2: ArrayLike = 0.0) -> Layer:
 
     The sums are over the features of an example, the mean over the batch. The layer returns x as it is.
 
-    States: `penalty` (), which `train_step` adds to the loss.
+    States: `penalty`, an `fnn.Penalty`, which `train_step` adds to the loss.
 
     Args:
         l1: $λ_1$; drives activations to exactly zero behind a relu.
@@ -93,8 +93,8 @@ def activity_penalty(l1: ArrayLike = 0.0, l2: ArrayLike = 0.0) -> Layer:
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> layer = fnn.activity_penalty(l1=0.5)
-        >>> y, state = layer.apply((), {"penalty": jnp.zeros(())}, jnp.array([[1.0, -3.0]]), train=True)
-        >>> state["penalty"].tolist()
+        >>> y, state = layer.apply((), {"penalty": fnn.Penalty(0.0)}, jnp.array([[1.0, -3.0]]), train=True)
+        >>> state["penalty"].value.tolist()
         2.0
 
     References:
@@ -105,13 +105,13 @@ def activity_penalty(l1: ArrayLike = 0.0, l2: ArrayLike = 0.0) -> Layer:
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
         checks.floating("activity_penalty", "x", x)
-        return (), {"penalty": jnp.zeros((), widen(jnp.zeros((), jnp.result_type(x))).dtype)}
+        return (), {"penalty": Penalty(jnp.zeros((), widen(jnp.zeros((), jnp.result_type(x))).dtype))}
 
     def apply(
         params: PyTree, state: PyTree, x: Array, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Array, PyTree]:
         wide = widen(x)
         total = jnp.asarray(l1, wide.dtype) * jnp.abs(wide).sum() + jnp.asarray(l2, wide.dtype) * (wide**2).sum()
-        return x, {"penalty": (total / x.shape[0]).astype(wide.dtype)}
+        return x, {"penalty": Penalty((total / x.shape[0]).astype(wide.dtype))}
 
     return Layer(init, apply)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fnn import checks, initializers
 from fnn.kernels import convolution
 from fnn.kernels.sliding_windows import Padding, PerAxis, per_axis
-from fnn.layer import Layer, constructor, stateless
+from fnn.layer import Facts, Layer, constructor, stateless
 from fnn.typing import Array, Initializer, Key, PyTree
 
 __all__ = ["conv", "conv_transpose", "depthwise_conv", "separable_conv"]
@@ -63,7 +63,7 @@ def _layer(
         y = kernel(x, params["kernel"].astype(x.dtype), groups or channels)
         return y + params["bias"].astype(x.dtype) if use_bias else y
 
-    return stateless(init, apply)
+    return stateless(init, apply, facts=Facts(convolves=True, linear=()))
 
 
 def _features(where: str, features: int, groups: int) -> int:
@@ -297,9 +297,4 @@ def separable_conv(
         y, _ = depthwise.apply(params["depthwise"], (), x)
         return pointwise.apply(params["pointwise"], (), y)[0]
 
-    return stateless(init, apply)
-
-
-def convolves(model: Layer) -> bool:
-    """Whether a layer of the model is a convolution."""
-    return "conv" in model.name.split("(")[0] or any(convolves(part) for part in model.parts)
+    return stateless(init, apply, facts=Facts(convolves=True, linear=("pointwise",)))

@@ -11,7 +11,7 @@ import numpy as np
 
 from fnn import checks, initializers
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
-from fnn.layer import Layer, constructor, stateless
+from fnn.layer import Facts, Layer, constructor, stateless
 from fnn.typing import Array, DType, Initializer, Key, PyTree
 
 __all__ = ["dense", "embedding", "flatten", "reshape"]
@@ -77,7 +77,7 @@ def dense(
         y = x @ params["kernel"].astype(x.dtype)
         return y + params["bias"].astype(x.dtype) if use_bias else y
 
-    return stateless(init, apply)
+    return stateless(init, apply, facts=Facts(linear=()))
 
 
 @constructor

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, kernels
-from fnn.layer import Layer, constructor, map_layers
+from fnn.layer import Facts, Layer, constructor
+from fnn.layer.protocol import any_layer
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
 __all__ = [
@@ -36,7 +37,7 @@ def _random_in_training(name: str, draw: Callable[[Key, Array], Array]) -> Layer
             return x, state
         return draw(checks.key_given(name, key, "train=True"), jnp.asarray(x)), state
 
-    return Layer(init, apply)
+    return Layer(init, apply, facts=Facts(random=True))
 
 
 @constructor
@@ -205,15 +206,18 @@ def gaussian_noise(stddev: ArrayLike) -> Layer:
 def mc_dropout(model: Layer) -> Layer:
     r"""The same model with its dropout on at inference too: each call is a draw from the approximate posterior.
 
-    Layers without state (dropout, noise, recurrent layers with dropout) run as in training; layers with state
-    (batch norm) run as they are told. Parameters and state are those of `model`. Over keys $k$, the mean of the
-    outputs is the prediction and their spread its uncertainty.
+    Layers that draw in training (dropout, noise, `drop_connect`, recurrent layers with dropout) and layers without
+    state run as in training; all others (batch norm) run as they are told. Parameters and state are those of `model`.
+    Over keys $k$, the mean of the outputs is the prediction and their spread its uncertainty.
 
     Args:
-        model: a layer.
+        model: a layer. A layer of your own that draws and keeps state says so, `facts=fnn.Facts(random=True)`.
 
     Returns:
         A layer whose `apply` needs a key at inference.
+
+    Raises:
+        ValueError: for a model that hides a layer that draws beside one that keeps state.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -226,14 +230,38 @@ def mc_dropout(model: Layer) -> Layer:
     References:
         Gal and Ghahramani, Dropout as a Bayesian Approximation, 2016.
     """
+    drawing = _drawing(model)
 
-    def always_random(layer: Layer) -> Layer:
-        def apply(
-            params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
-        ) -> tuple[Any, PyTree]:
-            stateless = not jax.tree.leaves(state)
-            return layer.apply(params, state, x, key=key, train=train or stateless)
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        return (model if train else drawing).apply(params, state, x, key=key, train=train)
 
-        return layer._replace(apply=apply)
+    again = model.rebuild
+    return model._replace(apply=apply, rebuild=again and (lambda parts: mc_dropout(again(parts))))
 
-    return map_layers(always_random, model)
+
+def _drawing(layer: Layer) -> Layer:
+    """The layer at inference, each layer inside told for itself whether it runs as in training."""
+    if layer.rebuild is not None:
+        layer = layer.rebuild(tuple(_drawing(part) for part in layer.parts))
+        return _told(layer, lambda state: layer.facts.random) if layer.parts else layer
+
+    def draws(state: PyTree) -> bool:
+        kept = bool(jax.tree.leaves(state))
+        if kept and not layer.facts.random and any_layer(layer, lambda facts: facts.random):
+            raise ValueError(
+                f"mc_dropout: {layer.name} keeps state and hides a layer that draws; give it parts and rebuild"
+            )
+        return layer.facts.random or not kept
+
+    return _told(layer, draws)
+
+
+def _told(layer: Layer, draws: Callable[[PyTree], bool]) -> Layer:
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        return layer.apply(params, state, x, key=key, train=draws(state))
+
+    return layer._replace(apply=apply)

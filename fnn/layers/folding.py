@@ -8,18 +8,18 @@ import jax
 import jax.numpy as jnp
 
 from fnn.kernels import wide_dtype
-from fnn.layer import Layer, as_layer, joined, stateless, states_of
+from fnn.layer import Layer, as_layer, stateless
+from fnn.layer.protocol import at, put, put_within, within
 from fnn.typing import Array, PyTree
 
 __all__ = ["fold_batch_norm"]
-
-_LINEAR = ("conv(", "conv_transpose(", "dense(", "depthwise_conv(", "separable_conv(")
 
 
 def fold_batch_norm(model: Layer, params: PyTree, state: PyTree) -> tuple[Layer, PyTree, PyTree]:
     r"""The same model at inference without its batch norms: $\gamma (Wx + b - \mu) / \sigma + \beta = W'x + b'$.
 
-    Every `batch_norm` that follows a `dense` or any convolution in a `serial`, at any depth, is folded into it:
+    Every `batch_norm` of the last axis that follows a `dense` or any convolution in a `serial`, at any depth, is folded
+    into it, and so is whatever states `featurewise` and follows what states `linear` (`fnn.Facts`):
     $W' = W \gamma / \sigma$, $b' = (b - \mu)\, \gamma / \sigma + \beta$. Others stay.
 
     Args:
@@ -41,46 +41,38 @@ def fold_batch_norm(model: Layer, params: PyTree, state: PyTree) -> tuple[Layer,
     References:
         Jacob et al., Quantization and Training of Neural Networks for Efficient Inference, 2018.
     """
-    if model.rebuild is None or not isinstance(params, tuple) or len(params) != len(model.parts):
+    inside = within(model, params, state)
+    if model.rebuild is None or inside is None:
         return model, params, state
-    folded = [
-        fold_batch_norm(*inside) for inside in zip(model.parts, params, states_of(model.parts, state), strict=True)
-    ]
-    # A model named by its own constructor is rebuilt by the combinator it is made of.
-    if model.rebuild(model.parts).name.startswith("serial"):
+    folded = [fold_batch_norm(*part) for part in inside]
+    if model.facts.sequential:
         for place in range(len(folded) - 1):
-            layer, norm = folded[place : place + 2]
-            if _folds(layer, norm):
-                folded[place : place + 2] = _fold(layer, norm)
-    layers, new_params, new_state = zip(*folded, strict=True) if folded else ((), (), ())
-    return model.rebuild(layers)._replace(name=model.name), new_params, joined(new_state)
+            if folded[place][0].facts.linear is not None and folded[place + 1][0].facts.featurewise:
+                folded[place : place + 2] = _fold(*folded[place : place + 2])
+    rebuilt = model.rebuild(tuple(layer for layer, *_ in folded))._replace(name=model.name)
+    return rebuilt, *put_within(model, folded, params, state)
 
 
 Trained = tuple[Layer, PyTree, PyTree]
 
 
-def _folds(layer: Trained, norm: Trained) -> bool:
-    """Whether `norm` is a batch norm of the last axis right after a linear layer."""
-    name = norm[0].name
-    return layer[0].name.startswith(_LINEAR) and name.startswith("batch_norm(") and "axis=" not in name
-
-
 def _fold(layer: Trained, norm: Trained) -> tuple[Trained, Trained]:
     linear, params, state = layer
-    inside = params.get("pointwise", params)  # the last half of a separable convolution
-    scale, shift = _affine(*norm)
+    keys = linear.facts.linear or ()
+    inside = at(params, keys)
+    scale, shift = _affine(inside["kernel"], *norm)
     new: dict[str, Any] = {"kernel": _times(inside["kernel"], scale)}
     if "bias" in inside:
         new["bias"] = (inside["bias"].astype(shift.dtype) * scale + shift).astype(inside["bias"].dtype)
         rest: Trained = (as_layer(lambda x: x)._replace(name="identity"), (), ())
     else:
         rest = (_BIAS, {"bias": shift.astype(new["kernel"].dtype)}, ())
-    return (linear, {**params, "pointwise": new} if inside is not params else new, state), rest
+    return (linear, put(params, keys, new), state), rest
 
 
-def _affine(norm: Layer, params: PyTree, state: PyTree) -> tuple[Array, Array]:
-    """Scale and shift of a batch norm at inference, from what it does to 0 and to a tangent of 1."""
-    zero = jnp.zeros((1, *state["mean"].shape), wide_dtype(state["mean"]))
+def _affine(kernel: Array, norm: Layer, params: PyTree, state: PyTree) -> tuple[Array, Array]:
+    """Scale and shift of a layer that acts feature by feature, from what it does to 0 and to a tangent of 1."""
+    zero = jnp.zeros((1, kernel.shape[-1]), wide_dtype(kernel))
     shift, scale = jax.jvp(lambda x: norm.apply(params, state, x)[0], (zero,), (jnp.ones_like(zero),))
     return scale[0], shift[0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, initializers, kernels
-from fnn.layer import Layer, constructor, stateless
+from fnn.layer import Facts, Layer, constructor, stateless
 from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree, Shape
 
 __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"]
@@ -95,7 +96,9 @@ def batch_norm(
         A layer that keeps the shape of `x`.
 
     Raises:
-        ValueError: for a decay outside [0, 1], a negative eps, or `x` without that axis or number of features.
+        ValueError: for a decay outside [0, 1], a negative eps, `x` without that axis or number of features, or, in
+            training, one value per feature only: a single example without positions. (`fit` and `trainer` fill a
+            last batch up with other rows, whose loss does not count, so that only `batch_size=1` meets this.)
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -127,11 +130,24 @@ def batch_norm(
         if not train:
             return kernels.normalize(x, state["mean"], state["var"], **dict(params), **options), state
         y, (mean, variance, size) = kernels.batch_norm(x, **dict(params), **options, axis_name=axis_name)
+        _several(x, axis, axis_name)
         if unbiased:
             variance = variance * (size / jnp.maximum(size - 1, 1))
         return y, {"mean": _running(state["mean"], mean, decay), "var": _running(state["var"], variance, decay)}
 
-    return Layer(init, apply)
+    return Layer(init, apply, facts=Facts(featurewise=axis in (-1, (-1,))))
+
+
+def _several(x: Array, axis: Axes, axis_name: Any) -> None:
+    """Require more than one value per feature: the variance of one is 0, and every output then the bias."""
+    size = math.prod(x.shape) // max(math.prod(_shape("batch_norm", x, axis)), 1)
+    size = size if axis_name is None else jax.lax.psum(size, axis_name)
+    if isinstance(size, int) and size < 2:
+        raise ValueError(
+            f"batch_norm: expected more than one value per feature (axis {axis}) in training, got {size} in "
+            f"{checks.describe(x)}, whose variance is no estimate; train on batches of at least 2 examples, or write "
+            "layer_norm() or group_norm(), which look at one example at a time"
+        )
 
 
 def _running(old: Array, new: Array, decay: ArrayLike) -> Array:

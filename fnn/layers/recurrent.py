@@ -13,7 +13,7 @@ from fnn.kernels.dropout import dropout
 from fnn.kernels.precision import wide_dtype
 from fnn.kernels.recurrence import scan_cell
 from fnn.kernels.sequences import check_sequence
-from fnn.layer import Layer
+from fnn.layer import Facts, Layer
 from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree
 
 __all__ = ["Padded"]
@@ -101,7 +101,8 @@ def recurrent(name: str, cell: Cell, options: Options) -> Layer:
             outputs = padded_like(x, outputs)
         return outputs, {"carry": carry} if options.stateful else state
 
-    return Layer(init, apply)
+    random = options.recurrent_dropout is not None or options.zoneout is not None
+    return Layer(init, apply, facts=Facts(recurs=True, random=random))
 
 
 def _kept(name: str, state: PyTree, x: Any) -> tuple[Array, ...]:
@@ -203,8 +204,3 @@ def projected(params: PyTree, x: Array) -> Array:
     dtype = wide_dtype(x)
     product = jnp.matmul(x, params["kernel"].astype(x.dtype), preferred_element_type=dtype)
     return product + params["bias"].astype(dtype)
-
-
-def recurs(model: Layer) -> bool:
-    """Whether a layer of the model is recurrent."""
-    return model.name.split("(")[0] in ("rnn", "gru", "lstm") or any(recurs(part) for part in model.parts)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.kernels.sequences import reverse_sequences
-from fnn.layer import Layer, as_layer, concatenate, parallel, serial
+from fnn.layer import Facts, Layer, as_layer, concatenate, parallel, serial
 from fnn.layers.dropout import dropout as dropout_layer
 from fnn.layers.dropout import variational_dropout
 from fnn.layers.recurrent import padded_like, unpadded
@@ -76,7 +76,7 @@ def _backwards(layer: Layer) -> Layer:
         y, state = layer.apply(params, state, turned(x), key=key, train=train)
         return (turned(y) if jnp.ndim(unpadded(y)[0]) == 3 else y), state
 
-    return Layer(init, apply, layer.name)
+    return layer._replace(init=init, apply=apply)
 
 
 def stacked(*layers: Layer, dropout: ArrayLike | None = None, variational: bool = False) -> Layer:
@@ -166,7 +166,9 @@ def time_distributed(layer: Layer | Callable[[Any], Any]) -> Layer:
         y, state = layer.apply(params, state, folded(values), key=key, train=train)
         return padded_like(x, _unfolded(y, values)), state
 
-    return Layer(init, apply, f"time_distributed({layer.name})", (layer,), lambda new: time_distributed(new[0]))
+    facts = Facts(ends_in=layer.facts.ends_in, linear=layer.facts.linear, places=(((), ()),))
+    name = f"time_distributed({layer.name})"
+    return Layer(init, apply, name, (layer,), lambda new: time_distributed(new[0]), facts)
 
 
 def _unfolded(y: PyTree, x: Array) -> PyTree:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from fnn import checks, kernels
-from fnn.layer import Layer, constructor
+from fnn.layer import Facts, Layer, constructor
 from fnn.typing import ArrayLike, Key, PyTree
 
 __all__ = ["drop_connect", "spectral_norm", "weight_norm"]
@@ -22,6 +23,15 @@ def _require(where: str, layer: Layer, params: PyTree, name: str) -> None:
             f"{where}: expected a layer with a parameter {name!r}, got {layer.name} with {found or 'none'}; "
             f"wrap the layer that has it"
         )
+
+
+def _around(
+    layer: Layer, init: Callable[..., Any], apply: Callable[..., Any], again: Callable[[Layer], Layer], **own: Any
+) -> Layer:
+    """A layer around another: what the inner one states is found in its parts, what it ends in is carried on."""
+    return Layer(
+        init, apply, parts=(layer,), rebuild=lambda new: again(*new), facts=Facts(ends_in=layer.facts.ends_in, **own)
+    )
 
 
 @constructor
@@ -67,7 +77,9 @@ def drop_connect(layer: Layer, rate: ArrayLike, name: str = "kernel") -> Layer:
             params = params | {name: kernels.dropout(mask_key, params[name], rate)}
         return layer.apply(params, state, x, key=key, train=train)
 
-    return Layer(init, apply)
+    return _around(
+        layer, init, apply, lambda new: drop_connect(new, rate, name), linear=layer.facts.linear, random=True
+    )
 
 
 @constructor
@@ -113,7 +125,7 @@ def weight_norm(layer: Layer, name: str = "kernel") -> Layer:
         inner[name] = kernels.weight_norm(params[name], params[length])
         return layer.apply(inner, state, x, key=key, train=train)
 
-    return Layer(init, apply)
+    return _around(layer, init, apply, lambda new: weight_norm(new, name))
 
 
 @constructor
@@ -160,4 +172,4 @@ def spectral_norm(layer: Layer, name: str = "kernel", *, steps: int = 1) -> Laye
         y, inner = layer.apply(params | {name: w}, state["layer"], x, key=key, train=train)
         return y, {"layer": inner, "u": u.astype(state["u"].dtype)}
 
-    return Layer(init, apply)
+    return _around(layer, init, apply, lambda new: spectral_norm(new, name, steps=steps))

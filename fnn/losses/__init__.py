@@ -12,7 +12,10 @@ What "one value per example" means follows from the formula, and no loss decides
 
 Every loss takes, by keyword:
 
-- `reduction`: "none" returns the values, "sum" their sum, "mean" their mean.
+- `reduction`: "none" returns the values, "sum" their sum, "mean" their mean; "pair" returns `(values, counts)`, of
+  which the mean is $\sum$ values $/\sum$ counts. A loss of your own that leaves some entries out (`where`,
+  `ignore_index`) or weighs classes returns such a pair to `fnn.fit`, `fnn.evaluate` and all others that train or
+  score, so that they average over what counts; a loss of this module, bare or by `functools.partial`, they ask for it.
 - `weights`: $w$, of the shape of the values or of its leading axes (one per example). The values become $w l$, the
   sum $\sum w l$ and the mean $\sum w l / \sum w$, which is 0 if all weights are 0.
 - `where`: booleans in the same shapes. What is left out loses 0, does not count in the mean, and may hold

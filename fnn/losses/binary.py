@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.losses.labels import log_of_probability, probabilities, times_log
 from fnn.losses.reduction import Reduction, elements, follow, reduce
+from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["binary_cross_entropy", "sigmoid_binary_cross_entropy", "sigmoid_focal_loss"]
@@ -27,6 +28,7 @@ def _binary(
     return -times_log(positive, log_p) - times_log(1 - y, log_not_p)
 
 
+@takes("logits")
 def sigmoid_binary_cross_entropy(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -67,6 +69,7 @@ def sigmoid_binary_cross_entropy(
     return reduce(name, losses, logits, reduction, weights, mask)
 
 
+@takes("probabilities")
 def binary_cross_entropy(
     predictions: ArrayLike,
     labels: ArrayLike,
@@ -108,6 +111,7 @@ def binary_cross_entropy(
     return reduce(name, losses, predictions, reduction, weights, mask)
 
 
+@takes("logits")
 def sigmoid_focal_loss(
     logits: ArrayLike,
     labels: ArrayLike,

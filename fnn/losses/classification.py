@@ -16,6 +16,7 @@ from fnn.losses.labels import (
     times_log,
 )
 from fnn.losses.reduction import Axis, Reduction, floats, follow, reduce
+from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -58,6 +59,7 @@ def log_likelihood_loss(
     return reduce(name, losses, predictions, reduction, weights, keep, share)
 
 
+@takes("logits")
 def softmax_cross_entropy(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -122,6 +124,7 @@ def softmax_cross_entropy(
     )
 
 
+@takes("logits")
 def softmax_cross_entropy_with_integer_labels(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -174,6 +177,7 @@ def softmax_cross_entropy_with_integer_labels(
     )
 
 
+@takes("probabilities")
 def cross_entropy(
     predictions: ArrayLike,
     labels: ArrayLike,
@@ -233,6 +237,7 @@ def cross_entropy(
     )
 
 
+@takes("logits")
 def poly_loss_cross_entropy(
     logits: ArrayLike,
     labels: ArrayLike,

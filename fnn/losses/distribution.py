@@ -12,6 +12,7 @@ from fnn.losses.binary import sigmoid_binary_cross_entropy
 from fnn.losses.classification import log_likelihood_loss
 from fnn.losses.labels import class_mask, last, times_log
 from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, follow, negligible, reduce, visible
+from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 
+@takes("log_probabilities")
 def categorical_negative_log_likelihood(
     log_probabilities: ArrayLike,
     labels: ArrayLike,
@@ -66,6 +68,7 @@ def categorical_negative_log_likelihood(
     )
 
 
+@takes("logits")
 def bernoulli_negative_log_likelihood(
     logits: ArrayLike,
     targets: ArrayLike,

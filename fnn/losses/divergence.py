@@ -8,6 +8,7 @@ from fnn import checks
 from fnn.losses.distribution import standardized
 from fnn.losses.labels import class_mask, entropy_term, last, log_of_probability, probabilities, times_log
 from fnn.losses.reduction import Axis, Reduction, elements, floats, follow, masked, reduce
+from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -32,6 +33,7 @@ def _pair(
     return jnp.where(mask, p, 0), jnp.where(mask, t, 0), mask, mask.any(-1)
 
 
+@takes("log_probabilities")
 def kl_divergence(
     log_predictions: ArrayLike,
     targets: ArrayLike,
@@ -75,6 +77,7 @@ def kl_divergence(
     return reduce(name, losses, log_predictions, reduction, weights, keep)
 
 
+@takes("log_probabilities")
 def kl_divergence_with_log_targets(
     log_predictions: ArrayLike,
     log_targets: ArrayLike,
@@ -115,6 +118,7 @@ def kl_divergence_with_log_targets(
     return reduce(name, losses, log_predictions, reduction, weights, keep)
 
 
+@takes("probabilities")
 def kl_divergence_from_probabilities(
     predictions: ArrayLike,
     targets: ArrayLike,
@@ -193,6 +197,7 @@ def generalized_kl_divergence(
     return reduce(name, losses, log_predictions, reduction, weights, keep)
 
 
+@takes("probabilities")
 def js_divergence(
     predictions: ArrayLike,
     targets: ArrayLike,

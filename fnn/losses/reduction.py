@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from fnn import checks
 from fnn.typing import Array, ArrayLike
 
-Reduction: TypeAlias = Literal["none", "mean", "sum"]
+Reduction: TypeAlias = Literal["none", "mean", "sum", "pair"]
 Axis: TypeAlias = int | tuple[int, ...] | None
 
 
@@ -102,10 +102,22 @@ def absolute(x: Array) -> Array:
     return jnp.sign(x) * x
 
 
-def weighted_mean(numerator: Array, weights: Array) -> Array:
-    """`Σ numerator / Σ weights`, and 0 where nothing has weight."""
-    total = weights.sum()
-    return jnp.where(total == 0, 0, numerator.sum() / jnp.where(total == 0, 1, total))
+def weighted(values: Array, weights: Array) -> Array:
+    """`w v`; what weighs 0 may be anything, NaN included, and is 0."""
+    return jnp.where(weights == 0, 0, weights * values)
+
+
+def quotient(total: Array, count: Array) -> Array:
+    """`Σ total / Σ count`, and 0 where nothing counts."""
+    count = count.sum()
+    return jnp.where(count == 0, 0, total.sum() / jnp.where(count == 0, 1, count))
+
+
+def weighted_mean(values: Array, weights: Array | None = None) -> Array:
+    """`Σ w v / Σ w` in at least float32; 0 where nothing has weight."""
+    values = wide(values)
+    weights = jnp.ones_like(values) if weights is None else weights.astype(values.dtype)
+    return quotient(weighted(values, weights), jnp.broadcast_to(weights, values.shape))
 
 
 def reduce(
@@ -116,30 +128,29 @@ def reduce(
     weights: ArrayLike | None,
     mask: Array | None = None,
     share: Array | None = None,
-) -> Array:
+) -> Any:
     """The losses weighted, masked and reduced, in the dtype of the predictions.
 
     Args:
         name: of the loss, for messages.
         losses: one per example (or element).
         predictions: only their dtype is read.
-        reduction: "none" `w·l`, "sum" `Σ w·l`, "mean" `Σ w·l / Σ w` (0 if `Σ w = 0`).
+        reduction: "none" `w·l`, "sum" `Σ w·l`, "mean" `Σ w·l / Σ w` (0 if `Σ w = 0`), "pair" `(w·l, w)`.
         weights: `w`, of the shape of `losses` or of its leading axes.
         mask: of the shape of `losses`; where it is False the loss is 0 and does not count.
         share: weights that `losses` contain already (class weights), counted in the mean.
     """
-    checks.one_of(name, "reduction", reduction, ("none", "mean", "sum"))
+    checks.one_of(name, "reduction", reduction, ("none", "mean", "sum", "pair"))
     if mask is not None:
         losses = jnp.where(mask, losses, 0)
     w = jnp.ones((), losses.dtype)
     if weights is not None:
         w = along(name, "weights", follow(name, "weights", weights, losses), losses.shape)
-        losses = w * losses
-    if reduction == "sum":
-        losses = losses.sum()
-    elif reduction == "mean":
-        counted = jnp.broadcast_to(w, losses.shape)
-        if share is not None:
-            counted = counted * share
-        losses = weighted_mean(losses, counted if mask is None else jnp.where(mask, counted, 0))
-    return losses.astype(jnp.result_type(predictions))
+        losses = weighted(losses, w)
+    dtype = jnp.result_type(predictions)
+    if reduction in ("none", "sum"):
+        return (losses if reduction == "none" else losses.sum()).astype(dtype)
+    counts = jnp.broadcast_to(w, losses.shape)
+    counts = counts if share is None else counts * share
+    counts = counts if mask is None else jnp.where(mask, counts, 0)
+    return (losses.astype(dtype), counts) if reduction == "pair" else quotient(losses, counts).astype(dtype)

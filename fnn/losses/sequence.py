@@ -11,11 +11,13 @@ from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, rows_of
 from fnn.losses.labels import log_softmax, require_classes
 from fnn.losses.reduction import Reduction, floats, follow, masked, reduce
+from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["ctc_loss"]
 
 
+@takes("logits")
 def ctc_loss(
     logits: ArrayLike,
     logit_paddings: ArrayLike,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes
 from fnn.losses.labels import require_classes
-from fnn.losses.reduction import weighted_mean
+from fnn.losses.reduction import quotient, weighted_mean
 from fnn.metrics.protocol import broadcast_weights, class_numbers, metric
 from fnn.typing import Array, ArrayLike
 
@@ -91,13 +91,13 @@ def _averaged(
     right, true, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
     whole = {"predicted": predicted, "true": true, "both": (predicted + true) / 2}[of]
     if average == "micro":
-        return weighted_mean(right, whole)
+        return quotient(right, whole)
     share = jnp.where(whole == 0, 0, right / jnp.where(whole == 0, 1, whole))
     if average == "macro":
         present = (predicted + true > 0).astype(float)
-        return weighted_mean(present * share, present)
+        return weighted_mean(share, present)
     if average == "weighted":
-        return weighted_mean(true * share, true)
+        return weighted_mean(share, true)
     return share if average is None else share[1]
 
 

@@ -63,8 +63,7 @@ def broadcast_weights(name: str, weights: ArrayLike | None, like: Array) -> Arra
 
 
 def mean(name: str, values: Array, weights: ArrayLike | None) -> Array:
-    w = broadcast_weights(name, weights, values)
-    return weighted_mean(w * values, w)
+    return weighted_mean(values, broadcast_weights(name, weights, values))
 
 
 def class_numbers(name: str, argument: str, x: ArrayLike) -> Array:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.kernels.mesh_axes import auto_axes
-from fnn.losses.reduction import elements, weighted_mean
+from fnn.losses.reduction import elements, weighted, weighted_mean
 from fnn.metrics.protocol import broadcast_weights, metric
 from fnn.typing import Array, ArrayLike
 
@@ -47,7 +47,7 @@ def mean_squared_error(predictions: ArrayLike, targets: ArrayLike, *, weights: A
         2.0
     """
     p, y, w = _columns("mean_squared_error", predictions, targets, weights)
-    return weighted_mean(w * (p - y) ** 2, w)
+    return weighted_mean((p - y) ** 2, w)
 
 
 @metric("min")
@@ -69,7 +69,7 @@ def root_mean_squared_error(predictions: ArrayLike, targets: ArrayLike, *, weigh
         3.0
     """
     p, y, w = _columns("root_mean_squared_error", predictions, targets, weights)
-    return jnp.sqrt(jax.vmap(weighted_mean, 1)(w * (p - y) ** 2, w)).mean()
+    return jnp.sqrt(jax.vmap(weighted_mean, 1)((p - y) ** 2, w)).mean()
 
 
 @metric("min")
@@ -91,7 +91,7 @@ def mean_absolute_error(predictions: ArrayLike, targets: ArrayLike, *, weights: 
         1.0
     """
     p, y, w = _columns("mean_absolute_error", predictions, targets, weights)
-    return weighted_mean(w * jnp.abs(p - y), w)
+    return weighted_mean(jnp.abs(p - y), w)
 
 
 @metric("max")
@@ -116,7 +116,7 @@ def r2_score(predictions: ArrayLike, targets: ArrayLike, *, weights: ArrayLike |
     """
     p, y, w = _columns("r2_score", predictions, targets, weights)
     centered = y - auto_axes(lambda y: y[:1])(y)  # constant targets become exact zeros
-    centered = centered - jax.vmap(weighted_mean, 1)(w * centered, w)
-    left, whole = (w * (y - p) ** 2).sum(0), (w * centered**2).sum(0)
+    centered = centered - jax.vmap(weighted_mean, 1)(centered, w)
+    left, whole = weighted((y - p) ** 2, w).sum(0), weighted(centered**2, w).sum(0)
     explained = 1 - left / jnp.where(whole == 0, 1, whole)
     return jnp.where(whole == 0, (left == 0).astype(p.dtype), explained).mean()

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.kernels.lstm import LSTMState
 from fnn.kernels.lstm import lstm as run_lstm
-from fnn.layer import Layer, constructor
+from fnn.layer import Facts, Layer, as_layer, constructor
 from fnn.layers.dense import dense
 from fnn.layers.lstm import lstm
 from fnn.layers.recurrent import unpadded
@@ -64,7 +64,8 @@ def encoder_decoder(
         Sutskever, Vinyals and Le, Sequence to Sequence Learning with Neural Networks, 2014.
     """
     steps = checks.integer("encoder_decoder", "steps", steps)
-    read, write = (time_distributed(_as_is if layer is None else layer) for layer in (source, target))
+    parts = tuple(as_layer(_as_is if layer is None else layer) for layer in (source, target))
+    read, write = map(time_distributed, parts)
     cell, output = lstm(features), dense(outputs)
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
@@ -86,15 +87,16 @@ def encoder_decoder(
         hidden, carry = _lstm(params["decoder"], values, carry)
         return output.apply(params["output"], (), hidden)[0], carry
 
-    def free(params: PyTree, carry: LSTMState, shown: Any) -> Array:
-        def step(state: tuple[LSTMState, Array], _: None) -> tuple[tuple[LSTMState, Array], Array]:
+    def free(params: PyTree, carry: LSTMState, shown: Any, key: Key | None) -> Array:
+        def step(state: tuple[LSTMState, Array], key: Key | None) -> tuple[tuple[LSTMState, Array], Array]:
             carry, shown = state
-            y, carry = decode(params, shown[:, None], carry, None, False)
+            y, carry = decode(params, shown[:, None], carry, key, False)
             y = y[:, 0]
             following = y if feedback is None else feedback(y)
             return (carry, following.astype(shown.dtype)), y
 
-        return jax.lax.scan(step, (carry, shown), None, length=steps)[1].swapaxes(0, 1)
+        keys = None if key is None else jax.random.split(key, steps)
+        return jax.lax.scan(step, (carry, shown), keys, length=steps)[1].swapaxes(0, 1)
 
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
@@ -108,9 +110,14 @@ def encoder_decoder(
             return decode(params, x[1], carry, second, train)[0], state
         y = jax.ShapeDtypeStruct((values.shape[0], outputs), values.dtype)
         shown = y if feedback is None else jax.eval_shape(feedback, y)
-        return free(params, carry, jnp.full(shown.shape, start, shown.dtype)), state
+        return free(params, carry, jnp.full(shown.shape, start, shown.dtype), second), state
 
-    return Layer(init, apply)
+    def rebuild(new: tuple[Layer, ...]) -> Layer:
+        return encoder_decoder(
+            features, outputs, steps=steps, source=new[0], target=new[1], feedback=feedback, start=start
+        )
+
+    return Layer(init, apply, parts=parts, rebuild=rebuild, facts=Facts(recurs=True))
 
 
 def _as_is(x: Any) -> Any:

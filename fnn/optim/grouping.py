@@ -46,14 +46,26 @@ class PartitionState(NamedTuple):
 
 
 def weights_only(params: PyTree) -> PyTree:
-    """True for leaves of two axes or more: kernels and embeddings, neither biases nor scales.
+    """True for leaves of two axes or more that their layer does not call a bias, a scale or a peephole.
+
+    A parameter's own key says what it is: `bias`, `scale` and `peephole`, and what ends in `_bias` or `_scale`, are no
+    weights, however many axes they have (`layer_norm(axis=(1, 2, 3))`); kernels, embeddings and all others are. In a
+    layer of your own, name its parameters so, or give a mask made by `by_path`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.optim.weights_only({"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)})
         {'bias': False, 'kernel': True}
     """
-    return jax.tree.map(lambda leaf: jnp.ndim(leaf) >= 2, params)
+
+    def weight(path: tuple[Any, ...], leaf: Any) -> bool:
+        own = jax.tree_util.keystr(path[-1:], simple=True)
+        return jnp.ndim(leaf) >= 2 and own not in _NO_WEIGHTS and not own.endswith(("_bias", "_scale"))
+
+    return jax.tree.map_with_path(weight, params)
+
+
+_NO_WEIGHTS = frozenset({"bias", "scale", "peephole"})
 
 
 def by_path(function: Callable[[str], Any]) -> Callable[[PyTree], PyTree]:

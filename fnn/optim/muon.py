@@ -12,11 +12,12 @@ from jax.sharding import PartitionSpec
 from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, split_of
 from fnn.optim.adam import adamw, mean_ahead
+from fnn.optim.grouping import partition, weights_only
 from fnn.optim.layerwise import _norm
 from fnn.optim.learning_rate import scale_by_learning_rate
 from fnn.optim.leaves import correction, counter, full_like, increment, leafwise
 from fnn.optim.transform import EmptyState, Transform, chain
-from fnn.optim.wrappers import add_decayed_weights, partition
+from fnn.optim.wrappers import add_decayed_weights
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
 
 __all__ = ["MuonState", "muon", "orthogonalize", "scale_by_muon"]
@@ -175,7 +176,7 @@ def muon(
     adam_learning_rate: ScalarOrSchedule | None = None,
     consistent_rms: ArrayLike | None = None,
 ) -> Transform:
-    r"""Muon for matrices, AdamW for everything else.
+    r"""Muon for the weights that are matrices (`weights_only`), AdamW for everything else.
 
     $\theta \leftarrow \theta - \alpha (s\, \mathrm{orthogonalize}(\hat m) + \lambda\theta)$.
 
@@ -223,6 +224,8 @@ def muon(
     )
 
     def labels(params: PyTree) -> PyTree:
-        return jax.tree.map(lambda leaf: "muon" if jnp.ndim(leaf) == 2 else "adam", params)
+        return jax.tree.map(
+            lambda leaf, weight: "muon" if weight and jnp.ndim(leaf) == 2 else "adam", params, weights_only(params)
+        )
 
     return partition({"muon": matrices, "adam": others}, labels)

@@ -16,8 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from fnn import checks
 from fnn.kernels import placement
 from fnn.layer import Layer
-from fnn.layers.conv import convolves
-from fnn.layers.recurrent import recurs
+from fnn.layer.protocol import any_layer
 from fnn.train.console import interruption, progress_bar
 from fnn.train.sharding import agreed, fetch, put, replicate
 from fnn.typing import PyTree
@@ -107,7 +106,8 @@ def batched_is_faster(model: Layer) -> bool:
     A batched convolution is a grouped one everywhere; a batched recurrence is many small products, which a GPU or TPU
     is expected to run at once (not measured).
     """
-    return not convolves(model) and not (recurs(model) and placement.platform() == "cpu")
+    on_cpu = placement.platform() == "cpu"
+    return not any_layer(model, lambda facts: facts.convolves or (facts.recurs and on_cpu))
 
 
 def run_members(

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fnn import checks
+from fnn.train.inputs import shares
 
 __all__ = [
     "Folds",
@@ -199,7 +200,7 @@ def hold_out(rows: int, fraction: float = 0.2, *, seed: int | None = 0, stratify
         rows: number of rows.
         fraction: share that validates, rounded up to whole rows.
         seed: shuffles the rows; None takes the last ones.
-        stratify: classes (rows,), each of which then has its share within one row.
+        stratify: classes (rows,), each of which then has its share within one row, and never all of its rows.
 
     Example:
         >>> import fnn
@@ -218,6 +219,15 @@ def hold_out(rows: int, fraction: float = 0.2, *, seed: int | None = 0, stratify
     # Rows sorted by class, every 1/fraction-th of them validates: each class has its share within one row.
     by_class = order[np.argsort(classes[order], kind="stable")]
     valid = by_class[np.floor((np.arange(count) + 0.5) * rows / count).astype(int)]
+    names, begins, sizes = np.unique(classes[by_class], return_index=True, return_counts=True)
+    if len(np.unique(np.delete(classes, valid))) < len(names):
+        # A class must have rows to train on before it has one to validate on.
+        places = [np.arange(b, b + share) for b, share in zip(begins, shares(sizes, count), strict=True)]
+        valid = by_class[np.concatenate(places)]
+        if (sizes == 1).any():
+            checks.warn(
+                f"hold_out: class {names[sizes == 1][0]!r} has one row, which trains, so the class is not validated"
+            )
     return _folds([(np.setdiff1d(order, valid), valid)], "hold_out")
 
 

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 
 from fnn import checks, losses, metrics
 from fnn.activations import sigmoid, softmax
+from fnn.losses.reduction import Reduction, weighted_mean
 from fnn.tasks.targets import classes_of, numbers, require_width
-from fnn.tasks.task import SQUASHING, Metric, Task, after, weighted_mean
+from fnn.tasks.task import Metric, Task, after
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -58,7 +59,7 @@ def binary(*, threshold: float = 0.5) -> Task:
     }
     measures: dict[str, Metric] = {k: after(decode, metric) for k, metric in of_classes.items()}
     measures["roc_auc"] = after(logit, metrics.roc_auc)
-    return Task(loss, decode, lambda t: classes_of(name, t, 2), measures, probabilities, name, SQUASHING)
+    return Task(loss, decode, lambda t: classes_of(name, t, 2), measures, probabilities, name, "logits")
 
 
 def multiclass(classes: int, *, label_smoothing: float = 0.0, class_weights: ArrayLike | None = None) -> Task:
@@ -67,7 +68,7 @@ def multiclass(classes: int, *, label_smoothing: float = 0.0, class_weights: Arr
     Args:
         classes: number of classes, at least 2.
         label_smoothing: share of the target spread evenly over all classes.
-        class_weights: weight of the loss per class, shape (classes,).
+        class_weights: weight of the loss per class, shape (classes,); the mean is over the weights.
 
     Returns:
         A task whose targets are class numbers 0 … classes-1, shape (batch,), and outputs (batch, classes).
@@ -83,18 +84,19 @@ def multiclass(classes: int, *, label_smoothing: float = 0.0, class_weights: Arr
     checks.integer("multiclass", "classes", classes, 2)
     checks.in_range("multiclass", "label_smoothing", label_smoothing, 0, 1)
     name = f"multiclass({classes})"
+    reduction: Reduction = "none" if class_weights is None else "pair"
 
-    def loss(outputs: Array, targets: Array) -> Array:
+    def loss(outputs: Array, targets: Array) -> Array | tuple[Array, Array]:
         require_width(name, outputs, classes)
         return losses.softmax_cross_entropy(
-            outputs, targets, label_smoothing=label_smoothing, class_weights=class_weights
+            outputs, targets, label_smoothing=label_smoothing, class_weights=class_weights, reduction=reduction
         )
 
     def decode(outputs: Array) -> Array:
         return jnp.argmax(outputs, axis=-1).astype(jnp.int32)
 
     measures = {"accuracy": after(decode, metrics.accuracy)}
-    return Task(loss, decode, lambda t: classes_of(name, t, classes), measures, softmax, name, SQUASHING)
+    return Task(loss, decode, lambda t: classes_of(name, t, classes), measures, softmax, name, "logits")
 
 
 def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
@@ -135,4 +137,4 @@ def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
         right = (decode(outputs) == targets).astype(outputs.dtype).mean(axis=-1)
         return weighted_mean(right, weights)
 
-    return Task(loss, decode, encode, {"accuracy": accuracy}, sigmoid, name, SQUASHING)
+    return Task(loss, decode, encode, {"accuracy": accuracy}, sigmoid, name, "logits")

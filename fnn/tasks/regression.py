@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import jax.numpy as jnp
 
 from fnn import checks, losses, metrics
+from fnn.losses.reduction import weighted_mean
 from fnn.tasks.targets import require_width, values_of
-from fnn.tasks.task import SQUASHING, Metric, Task, after, mean_rest, unchanged, weighted_mean
+from fnn.tasks.task import Metric, Task, after, mean_rest, unchanged
 from fnn.typing import Array
 
 __all__ = [
@@ -47,7 +48,7 @@ def regression(outputs: int = 1, *, loss: Callable[[Array, Array], Array] = loss
         "r2": metrics.r2_score,
     }
     measures = {k: after(unchanged, metric) for k, metric in measures.items()}
-    return Task(per_example, unchanged, lambda t: values_of(name, t, outputs), measures, None, name, SQUASHING)
+    return Task(per_example, unchanged, lambda t: values_of(name, t, outputs), measures, None, name)
 
 
 def quantile(levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Task:
@@ -90,7 +91,7 @@ def quantile(levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Task:
         return weighted_mean(loss(outputs, targets), weights)
 
     measures: dict[str, Metric] = {"pinball": pinball, "coverage": coverage}
-    return Task(loss, decode, lambda t: values_of(name, t, 1), measures, None, name, SQUASHING)
+    return Task(loss, decode, lambda t: values_of(name, t, 1), measures, None, name)
 
 
 def _pinball(outputs: Array, targets: Array, levels: tuple[float, ...]) -> Array:
@@ -137,4 +138,4 @@ def distribution(family: str = "gaussian", outputs: int = 1) -> Task:
         "negative_log_likelihood": negative_log_likelihood,
         "rmse": after(decode, metrics.root_mean_squared_error),
     }
-    return Task(loss, decode, lambda t: values_of(name, t, outputs), measures, None, name, SQUASHING)
+    return Task(loss, decode, lambda t: values_of(name, t, outputs), measures, None, name)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
+from fnn import checks, losses
 from fnn.kernels.precision import widen
 from fnn.layer import Layer
+from fnn.layers import Padded
+from fnn.losses.reduction import quotient, weighted
 from fnn.metrics.protocol import Mode, metric, mode_of
 from fnn.typing import Array, ArrayLike
 
@@ -16,27 +24,24 @@ __all__ = [
     "Task",
     "as_task",
     "check_pairing",
-    "weighted_mean",
 ]
 
 
 Metric = Callable[..., Array]
 
 
-SQUASHING = frozenset({"softmax", "log_softmax", "sigmoid", "log_sigmoid"})
-
-
 class Task(NamedTuple):
     """What a model is trained for.
 
-    - `loss(outputs, targets)` -> one loss per example, shape (batch,).
+    - `loss(outputs, targets)` -> one loss per example, shape (batch,); or a pair `(losses, counts)`, both (batch, …),
+      of which the mean is $\\sum$ losses $/\\sum$ counts, where some entries do not count or classes are weighed.
     - `decode(outputs)` -> predictions in the terms of the raw targets: classes, values.
     - `encode(raw targets)` -> targets, with a clear error on wrong ones.
     - `metrics`: name -> `metric(outputs, targets, *, weights=None)` -> scalar; its attribute `mode`, set by
       `@fnn.metrics.metric("min")` or `("max")`, says which values are better.
     - `probabilities(outputs)`: of every class, where the task has classes.
     - `name`: the call that built it.
-    - `refuses`: final layers that the loss already contains.
+    - `takes`: what the outputs are to the loss, "logits", "probabilities" or "log_probabilities", if it matters.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -46,13 +51,13 @@ class Task(NamedTuple):
         ([0, 2], 0.5)
     """
 
-    loss: Callable[[Array, Array], Array]
+    loss: Callable[[Array, Array], Any]
     decode: Callable[[Array], Any]
     encode: Callable[[ArrayLike], Array]
     metrics: Mapping[str, Metric]
     probabilities: Callable[[Array], Array] | None = None
     name: str = "task"
-    refuses: frozenset[str] = frozenset()
+    takes: str | None = None
 
     def __repr__(self) -> str:
         return self.name
@@ -65,7 +70,10 @@ def as_task(loss: Task | Callable[[Array, Array], Array]) -> Task:
     """The task itself, or a bare loss function as a task without decoding and metrics.
 
     Args:
-        loss: a `Task`, or `loss(outputs, targets)` returning per-example losses (further axes are averaged).
+        loss: a `Task`, or `loss(outputs, targets)` returning per-example losses (further axes are averaged) or a pair
+            `(losses, counts)`. A loss of `fnn.losses`, bare or by `functools.partial`, is asked for the pair, so that
+            what `ignore_index` leaves out, and the padding of `fnn.Padded` outputs, do not count. fnn's losses state
+            whether they take logits or probabilities; yours may, `loss.takes = "logits"`.
 
     Raises:
         TypeError: if it is neither.
@@ -79,9 +87,10 @@ def as_task(loss: Task | Callable[[Array, Array], Array]) -> Task:
         return loss
     if not callable(loss) or str(getattr(loss, "__module__", "")).startswith("fnn.tasks."):
         raise TypeError(f"expected a task such as fnn.tasks.multiclass(10) or a loss function, got {loss!r}")
-    name = getattr(loss, "__name__", "loss")
-    from_logits = name.startswith(("softmax_", "sigmoid_"))
-    return Task(loss, unchanged, jnp.asarray, {}, None, name, SQUASHING if from_logits else frozenset())
+    function, chosen = _bare(loss)
+    counted: Any = Counted(loss) if _says_what_counts(function) and "reduction" not in chosen else loss
+    name = getattr(function, "__name__", "loss")
+    return Task(counted, unchanged, jnp.asarray, {}, None, name, getattr(function, "takes", None))
 
 
 def unchanged(outputs: Any) -> Any:
@@ -89,7 +98,7 @@ def unchanged(outputs: Any) -> Any:
 
 
 def check_pairing(model: Layer, task: Task) -> None:
-    """Refuse a model whose last layer applies what the task's loss applies again.
+    """Refuse a model that ends in something else than the task's loss takes.
 
     Raises:
         ValueError: naming the layer and what to write.
@@ -101,26 +110,91 @@ def check_pairing(model: Layer, task: Task) -> None:
         Traceback (most recent call last):
         ValueError: the model ends in softmax, but multiclass(3) takes logits and applies it in its loss; ...
     """
-    last = model
-    while last.parts and not last.name.startswith(("parallel", "residual")):
-        last = last.parts[-1]
-    if last.name.split("(")[0] in task.refuses:
+    end = model.facts.ends_in
+    if end is None or task.takes is None or _GIVES.get(end) == task.takes:
+        return
+    if task.takes == "logits":
         raise ValueError(
-            f"the model ends in {last.name}, but {task.name} takes logits and applies it in its loss; "
+            f"the model ends in {end}, but {task.name} takes logits and applies it in its loss; "
             "remove the last layer (for probabilities afterwards: task.probabilities(outputs))"
+        )
+    other = end.removeprefix("log_") if task.takes == "probabilities" else f"log_{end}"
+    raise ValueError(
+        f"the model ends in {end}, but {task.name} takes {task.takes.replace('_', ' ')}; end it in fnn.{other}"
+    )
+
+
+_GIVES = {
+    "softmax": "probabilities",
+    "sigmoid": "probabilities",
+    "log_softmax": "log_probabilities",
+    "log_sigmoid": "log_probabilities",
+}
+
+
+class Counted(NamedTuple):
+    """A loss of `fnn.losses` that says how much of each example counts: equal for equal losses."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, outputs: Any, targets: Any) -> tuple[Array, Array]:
+        if not isinstance(outputs, Padded):
+            return self.function(outputs, targets, reduction="pair")
+        real = jnp.arange(outputs.values.shape[1]) < outputs.lengths[:, None]
+        return self.function(outputs.values, targets, where=real, reduction="pair")
+
+
+def _bare(loss: Any) -> tuple[Any, set[str]]:
+    """The function inside `functools.partial`, and the keywords that are given there."""
+    chosen: set[str] = set()
+    while isinstance(loss, functools.partial):
+        chosen, loss = chosen | set(loss.keywords), loss.func
+    return loss, chosen
+
+
+def _says_what_counts(function: Any) -> bool:
+    """Whether it is a loss of `fnn.losses` that is asked for one value per example."""
+    if not any(function is getattr(losses, name) for name in losses.__all__):
+        return False
+    reduction = inspect.signature(function).parameters.get("reduction")
+    return reduction is not None and reduction.default == "none"
+
+
+def sums_and_counts(task: Task, outputs: Any, targets: Any) -> tuple[Array, Array]:
+    """Of each example the sum of its losses and how many they are, whatever axes the loss leaves behind the first."""
+    found = task.loss(outputs, targets)
+    values, counts = found if isinstance(found, tuple) else (found, None)
+    batch = jax.tree.leaves(outputs)[0].shape[0]
+    if values.ndim == 0 or values.shape[0] != batch:
+        raise ValueError(
+            f"{task.name}: expected the loss to return one value per example, shape ({batch}, …), got {values.shape}; "
+            'write reduction="none"'
+        )
+    _refuse_broadcast(task, jnp.shape(targets), values.shape, outputs)
+    values = widen(values.reshape(batch, -1))
+    if counts is None:
+        return values.mean(axis=1), jnp.ones(batch, values.dtype)
+    checks.same_shape(task.name, "the values of the loss", found[0], "its counts", counts)
+    return values.sum(axis=1), counts.reshape(batch, -1).astype(values.dtype).sum(axis=1)
+
+
+def _refuse_broadcast(task: Task, targets: tuple[int, ...], values: tuple[int, ...], outputs: Any) -> None:
+    """A loss of (n, 1) against (n,) has n² values, every example against every other."""
+    given = getattr(outputs, "shape", targets)
+    if math.prod(values) > max(math.prod(given), math.prod(targets)) and values == np.broadcast_shapes(given, targets):
+        raise ValueError(
+            f"{task.name}: the loss of outputs {given} and targets {targets} has shape {values}: every example against "
+            f"every other; write targets.reshape({given}) if they mean the same"
         )
 
 
-def weighted_mean(values: Array, weights: Array | None) -> Array:
-    """$\\sum_i w_i v_i / \\sum_i w_i$ in at least float32; 0 where all weights are 0."""
-    values = widen(values)
-    if weights is None:
-        return values.mean()
-    weights = weights.astype(values.dtype)
-    total = weights.sum()
-    # A masked example may have any loss, NaN included: it does not count, nor does its gradient.
-    counted = jnp.where(weights == 0, 0, values) * weights
-    return counted.sum() / jnp.where(total == 0, 1, total)
+def mean_loss(task: Task, outputs: Any, targets: Any, weights: Array | None = None) -> tuple[Array, Array]:
+    """The mean loss over what counts, $\\sum_i w_i s_i / \\sum_i w_i c_i$, and how much counts, $\\sum_i w_i c_i$."""
+    sums, counts = sums_and_counts(task, outputs, targets)
+    if weights is not None:
+        weights = weights.astype(sums.dtype)
+        sums, counts = weighted(sums, weights), weighted(counts, weights)
+    return quotient(sums, counts), counts.sum()
 
 
 def after(decode: Callable[[Array], Any], measure: Metric) -> Metric:

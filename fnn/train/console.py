@@ -14,7 +14,7 @@ import jax
 
 from fnn.kernels import placement
 from fnn.layer import Layer
-from fnn.layers.conv import convolves
+from fnn.layer.protocol import any_layer
 
 
 @contextmanager
@@ -48,12 +48,15 @@ def progress_bar(
 def interruption() -> Iterator[Callable[[], bool]]:
     """Ctrl-C is asked for, `asked()`, between two steps, where nothing is half done; a second one ends all at once.
 
-    One inside another asks for the same: what stops the part stops the whole.
+    One inside another asks for the same: what stops the part stops the whole. A process that was told to ignore
+    Ctrl-C goes on ignoring it, a handler that is not Python's (None) is left alone, and a thread other than the main
+    one is never interrupted.
     """
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    foreign = before is None or before is signal.SIG_IGN
+    if foreign or threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    before = signal.getsignal(signal.SIGINT)
     outer = getattr(before, "asked", None)
     if outer is not None:
         yield outer.is_set
@@ -85,7 +88,7 @@ def suggest_cores(model: Layer, progress: bool | None) -> None:
     """
     cores = placement.cores()
     idle = cores > 1 and placement.platform() == "cpu" and placement.devices() == 1
-    if progress is not False and idle and convolves(model):
+    if progress is not False and idle and any_layer(model, lambda facts: facts.convolves):
         _say_once(
             f"fnn: on a CPU a convolution runs on one core, and there are {cores}. To use them, write "
             "fnn.devices.use_cpu_cores() first in the program and fit(..., mesh=fnn.devices.data_mesh())"

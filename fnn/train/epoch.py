@@ -51,9 +51,9 @@ def next_epoch(progress: Progress) -> Progress:
 
 
 def mean_loss(progress: Progress) -> Array:
-    """Mean training loss over the examples of the epoch, NaN once the run has diverged."""
+    """Mean training loss over what counted in the epoch, NaN where nothing did and once the run has diverged."""
     mean = progress.loss_sum / jnp.maximum(progress.weight_sum, jnp.finfo(jnp.float32).tiny)
-    return jnp.where(progress.diverged_at >= 0, jnp.nan, mean)
+    return jnp.where((progress.diverged_at < 0) & (progress.weight_sum > 0), mean, jnp.nan)
 
 
 def epoch_order(keys: Keys, epoch: Array, rows: Array, shuffle: bool) -> tuple[Array, Array]:
@@ -82,17 +82,17 @@ def stepper(step: TrainStep, batch_size: int, steps: int, mesh: Mesh | None) -> 
             weight = weight * weights[chosen].astype(jnp.float32)
         batch = split((rows_.take(x, chosen), rows_.take(targets, chosen), weight))
         number = epoch.astype(jnp.int32) * steps + place.astype(jnp.int32)
-        train_state, loss = step.update(progress.train_state, jax.random.fold_in(keys.train, number), batch)
-        return _accept(progress, train_state, loss, weight.sum(), number)
+        train_state, loss, counted = step.advance(progress.train_state, jax.random.fold_in(keys.train, number), batch)
+        return _accept(progress, train_state, loss, counted, number)
 
     return one
 
 
 def _accept(progress: Progress, train_state: TrainState, loss: Array, weight: Array, number: Array) -> Progress:
-    """Keep the step's result if it had rows to learn from and its loss is finite."""
-    real = weight > 0
+    """Keep the step's result if it had rows to learn from and its loss is finite; NaN weights are no empty batch."""
+    real = weight != 0
     running = progress.diverged_at < 0
-    finite = jnp.isfinite(loss) & _all_finite(train_state.params)
+    finite = (weight > 0) & jnp.isfinite(loss) & _all_finite(train_state.params)
     good = real & running & finite
     diverged_at = jnp.where(real & running & ~finite, number, progress.diverged_at)
     kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), train_state, progress.train_state)

@@ -21,10 +21,11 @@ from fnn.train import rows as rows_
 from fnn.train import stopping
 from fnn.train.checkpoint import Checkpoints, checkpoints
 from fnn.train.console import interruption, progress_bar, suggest_cores
+from fnn.train.inputs import Inputs, checked_run
 from fnn.train.sharding import checked_mesh, replicate
 from fnn.train.step import Trained, TrainState, train_step
 from fnn.train.stopping import Best, EarlyStopping
-from fnn.train.trainer import begin, checked_run, score_row, warn_if_diverged
+from fnn.train.trainer import begin, score_row, warn_if_diverged
 from fnn.typing import Array, Key, PyTree
 
 __all__ = ["EpochEnd", "fit"]
@@ -66,6 +67,7 @@ def fit(
     key: Key | None = None,
     epochs: int,
     batch_size: int | None = 32,
+    rows: Any = None,
     validation: Any = None,
     penalty: Callable[[PyTree], Any] | None = None,
     augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
@@ -83,7 +85,9 @@ def fit(
         model, optimizer, task, epochs, batch_size, penalty, augment, early_stopping, shuffle, mesh: as for `trainer`.
         data: `(x, targets)` or `(x, targets, weights)`.
         key: random key; the same key gives the same run.
-        validation: another data tuple, or row numbers of `data`, scored after every epoch.
+        rows: row numbers to train on, all by default.
+        validation: scored after every epoch: another data tuple, row numbers of `data`, or a fraction of the rows such
+            as 0.2, drawn by the key and of every class its share. Validation rows are not trained on.
         callbacks: functions of an `EpochEnd`; one that returns True ends the run.
         progress: show a bar (needs tqdm); by default if tqdm is installed.
         start: a `Trained` to go on from.
@@ -110,9 +114,8 @@ def fit(
     early_stopping = stopping.resolve(early_stopping, task)
     key = rows_.checked_key("fit", checks.key_given("fit", key, "training"))
     checks.integer("fit", "epochs", epochs)
-    inputs = checked_run("fit", task, data, None, validation)
-    total = rows_.count(inputs.data[0])
-    size = rows_.checked_batch_size("fit", batch_size and checks.integer("fit", "batch_size", batch_size), total)
+    inputs = checked_run("fit", task, data, rows, validation, key)
+    size = rows_.checked_batch_size("fit", batch_size, inputs.slots)
     checked_mesh("fit", mesh, size)
     suggest_cores(model, progress)
     step = train_step(model, optimizer, task, penalty=penalty, augment=augment)
@@ -121,9 +124,9 @@ def fit(
     train_state = jax.jit(lambda init_key, x, start: begin(step.init, init_key, x, start))(
         sources.init, inputs.data[0], start
     )
-    steps = -(-total // size)
+    steps = -(-inputs.slots // size)
     programs = _Programs(
-        jax.jit(lambda number: epoch_.epoch_order(sources, number, jnp.arange(total), shuffle)),
+        jax.jit(lambda number, inputs: epoch_.epoch_order(sources, number, inputs.training_rows(), shuffle)),
         _advance(epoch_.stepper(step, size, steps, mesh)),
         jax.jit(lambda progress, inputs: score_row(model, task, progress, inputs)),
         jax.jit(lambda *given: stopping.observe(early_stopping, *given)) if early_stopping else None,  # type: ignore[arg-type]
@@ -148,7 +151,7 @@ class _Run(NamedTuple):
 
     programs: _Programs
     sources: epoch_.Keys
-    inputs: Any
+    inputs: Inputs
     rule: EarlyStopping | None
     callbacks: Sequence[Callable[[EpochEnd], Any]]
 
@@ -192,8 +195,8 @@ def _drive(
                 best=run.programs.observe(saved.best, scores, jnp.asarray(epoch), _copy(progress).trained)
             )
         kept.save(epoch, saved, table)
-        ends = [callback(EpochEnd(epoch, table[-1], _copy(progress))) for callback in run.callbacks]
-        if any(end is True for end in ends):
+        ends = [callback(EpochEnd(epoch, dict(table[-1]), _copy(progress))) for callback in run.callbacks]
+        if any(map(_is_true, ends)):
             break
     return _finished(run, saved, table)
 
@@ -213,6 +216,12 @@ def _copy(progress: epoch_.Progress) -> TrainState:
     return jax.tree.map(jnp.copy, progress.train_state)
 
 
+def _is_true(answer: Any) -> bool:
+    """True itself, of Python, NumPy or JAX; what a callback returns by the way, a list say, ends nothing."""
+    scalar = getattr(answer, "ndim", None) == 0 and answer.dtype == np.bool_
+    return answer is True or (scalar and bool(answer))
+
+
 def _ended(run: _Run, saved: _Saved) -> bool:
     out_of_patience = run.rule and saved.best and bool(stopping.exhausted(run.rule, saved.best))
     return bool(out_of_patience) or int(saved.progress.diverged_at) >= 0
@@ -221,11 +230,16 @@ def _ended(run: _Run, saved: _Saved) -> bool:
 def _finished(run: _Run, saved: _Saved, table: list[dict[str, float]]) -> tuple[Trained, dict[str, Any]]:
     diverged_at = int(saved.progress.diverged_at)
     warn_if_diverged("fit", diverged_at, run.programs.steps)
-    history: dict[str, Any] = {name: np.array([row[name] for row in table]) for name in (table[0] if table else ())}
-    history |= {"epochs": len(table), "diverged_at": diverged_at}
-    if saved.best is None or not table:
-        return saved.progress.train_state.trained, history
-    return saved.best.trained, history | {"best_epoch": int(saved.best.epoch)}
+    # Before the first epoch's end there is no row yet: its columns are what the program would return.
+    columns = table[0] if table else jax.eval_shape(run.programs.row, saved.progress, run.inputs)
+    history: dict[str, Any] = {name: np.array([row[name] for row in table], float) for name in columns}
+    trained = saved.progress.train_state.trained
+    if saved.best is not None and run.rule is not None:
+        if diverged_at < 0:
+            stopping.warn_if_never_scored("fit", run.rule, history)
+        history["best_epoch"] = int(saved.best.epoch)
+        trained = saved.best.trained if history["best_epoch"] >= 0 else trained
+    return trained, history | {"epochs": len(table), "diverged_at": diverged_at}
 
 
 def _one_epoch(
@@ -236,7 +250,7 @@ def _one_epoch(
     interrupted: Callable[[], bool],
 ) -> epoch_.Progress:
     programs, data = run.programs, run.inputs.data
-    order = programs.order(epoch)
+    order = programs.order(epoch, run.inputs)
     progress, place, chunk = epoch_.next_epoch(progress), 0, 1
     while place < programs.steps and not interrupted():
         began, last = time.perf_counter(), min(place + chunk, programs.steps)

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layer import Layer
-from fnn.tasks.task import Task, as_task, weighted_mean
+from fnn.tasks.task import Task, as_task, mean_loss
 from fnn.train import rows as rows_
-from fnn.train.step import Trained, example_losses
+from fnn.train.step import Trained
 from fnn.typing import Array, PyTree
 
 __all__ = ["evaluate", "predict"]
@@ -57,7 +57,7 @@ def scores_from(
         targets = rows_.take(targets, jnp.maximum(rows, 0))
         own = jnp.ones(rows.shape, jnp.float32) if weights is None else weights[jnp.maximum(rows, 0)]
         weights = jnp.where(rows >= 0, own, 0)
-    scores = {"loss": weighted_mean(example_losses(task, outputs, targets), weights)}
+    scores = {"loss": mean_loss(task, outputs, targets, weights)[0]}
     return scores | {name: metric(outputs, targets, weights=weights) for name, metric in task.metrics.items()}
 
 

@@ -16,6 +16,9 @@ from fnn import checks
 from fnn.tasks import Task
 from fnn.typing import Array, Key, PyTree
 
+SMALLEST_WEIGHT = 1e-20
+"""Of a row that counts: the product with any usual loss, and the sum over a batch, are still normal float32 numbers."""
+
 
 def count(x: PyTree) -> int:
     """Number of rows of an array, or of every array of a pytree."""
@@ -68,26 +71,54 @@ def checked_data(where: str, data: Any, task: Task) -> tuple[PyTree, Array, Arra
     targets = task.encode(data[1])
     if len(data) == 2 or data[2] is None:
         return x, targets, None
-    weights = jnp.asarray(data[2])
-    if weights.shape != (count(x),):
-        raise ValueError(f"{where}: expected weights of shape ({count(x)},), got {weights.shape}")
-    if checks.is_concrete(weights) and (np.asarray(weights) < 0).any():
-        raise ValueError(f"{where}: expected weights >= 0, got {np.asarray(weights).min()}")
-    floating = jnp.issubdtype(weights.dtype, jnp.floating)
-    return x, targets, weights if floating else weights.astype(jnp.float32)
+    return x, targets, checked_weights(where, data[2], count(x))
+
+
+def checked_weights(where: str, weights: Any, total: int) -> Array:
+    """One weight per row, each 0 or of a size that float32 multiplies without loss, not all of them 0."""
+    if np.shape(weights) != (total,):
+        raise ValueError(f"{where}: expected weights of shape ({total},), got {np.shape(weights)}")
+    if checks.is_concrete(weights):
+        host = np.asarray(checks.known(weights))
+        if host.dtype.kind in "OSUc":
+            raise TypeError(f"{where}: expected real weights, got {host.dtype}")
+        wide = host.astype(np.float64)
+        if not (wide >= 0).all():
+            row = int(np.argmin(wide >= 0))
+            raise ValueError(f"{where}: expected weights >= 0, got {host[row]} at row {row}")
+        fine = (wide == 0) | ((wide >= SMALLEST_WEIGHT) & (wide <= 1 / SMALLEST_WEIGHT))
+        if not fine.all():
+            row = int(np.argmin(fine))
+            raise ValueError(
+                f"{where}: expected weights that are 0 or between {SMALLEST_WEIGHT} and {1 / SMALLEST_WEIGHT}, got "
+                f"{host[row]} at row {row}; only their ratios count, so multiply all of them by one number"
+            )
+        if not wide.any():
+            raise ValueError(f"{where}: every weight is 0, so no row counts; leave the weights out to count every row")
+        weights = weights if isinstance(weights, jax.Array) else host
+        if host.dtype.kind in "iub":
+            weights = host.astype(np.float32)
+    weights = jnp.asarray(weights)
+    return weights if jnp.issubdtype(weights.dtype, jnp.floating) else weights.astype(jnp.float32)
 
 
 def checked_rows(where: str, rows: Any, total: int) -> Array:
     """Row numbers of a data set of `total` rows; a negative one is an empty slot."""
-    rows = jnp.asarray(rows)
-    if rows.ndim != 1 or not jnp.issubdtype(rows.dtype, jnp.integer) or rows.shape[0] == 0:
+    given = np.asarray(checks.known(rows)) if checks.is_concrete(rows) else rows
+    if given.ndim != 1 or not jnp.issubdtype(given.dtype, jnp.integer) or given.shape[0] == 0:
         raise ValueError(
-            f"{where}: expected rows to be row numbers, an integer array of shape (n,), got {checks.describe(rows)}; "
+            f"{where}: expected rows to be row numbers, an integer array of shape (n,), got {checks.describe(given)}; "
             "write numpy.flatnonzero(mask) for a mask"
         )
-    if checks.is_concrete(rows) and int(rows.max()) >= total:
-        raise ValueError(f"{where}: expected row numbers below {total}, got {int(rows.max())}")
-    return rows.astype(jnp.int32)
+    if isinstance(given, np.ndarray):
+        if given.max() >= total:
+            raise ValueError(f"{where}: expected row numbers below {total}, got {given.max()}")
+        if given.max() < 0:
+            raise ValueError(
+                f"{where}: expected at least one row, got {len(given)} negative numbers, which are empty slots; "
+                "write numpy.arange(total)[-n:] for the last n rows"
+            )
+    return jnp.asarray(given).astype(jnp.int32)
 
 
 def checked_key(where: str, key: Any) -> Key:
@@ -100,23 +131,21 @@ def checked_key(where: str, key: Any) -> Key:
 
 
 def checked_batch_size(where: str, batch_size: int | None, rows: int) -> int:
-    """The batch size, all rows at once for None."""
-    if batch_size is None:
-        return rows
-    if batch_size > rows:
-        raise ValueError(
-            f"{where}: expected batch_size <= {rows}, the number of rows, got {batch_size}; "
-            "write batch_size=None for all rows at once"
-        )
-    return batch_size
+    """The batch size: all rows at once for None, and never more than there are."""
+    return rows if batch_size is None else min(checks.integer(where, "batch_size", batch_size), rows)
 
 
-def checked_classes(where: str, targets: Any) -> None:
-    """Class numbers to learn from: more than one of them."""
-    if checks.is_concrete(targets) and targets.ndim == 1 and jnp.issubdtype(targets.dtype, jnp.integer):
-        host = np.asarray(targets)
-        if (host == host[0]).all():
-            raise ValueError(f"{where}: every target is class {host[0]}; there is nothing to tell apart")
+def checked_classes(where: str, targets: Any, rows: Any = None) -> None:
+    """Class numbers to learn from: more than one of them among the rows."""
+    if not checks.is_concrete(targets) or targets.ndim != 1 or not jnp.issubdtype(targets.dtype, jnp.integer):
+        return
+    if not checks.is_concrete(rows):
+        return
+    host = np.asarray(targets)
+    if rows is not None:
+        host = host[np.asarray(rows)[np.asarray(rows) >= 0]]
+    if (host == host[0]).all():
+        raise ValueError(f"{where}: every target is class {host[0]}; there is nothing to tell apart")
 
 
 def shuffled(key: Key, rows: Array) -> tuple[Array, Array]:

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.layer import Layer
+from fnn.layer import Layer, Penalty
 from fnn.optim.averaging import EmaParamsState, SwaParamsState
 from fnn.optim.transform import Transform, apply_updates, chain
-from fnn.tasks.task import Task, as_task, check_pairing, weighted_mean
+from fnn.tasks.task import Task, as_task, check_pairing, mean_loss
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
 __all__ = ["TrainState", "TrainStep", "Trained", "train_step"]
@@ -61,28 +61,21 @@ def _averaged(params: PyTree, opt_state: PyTree) -> PyTree:
 
 
 class TrainStep(NamedTuple):
-    """`init(key, x, start=None) -> train_state`, `update(train_state, key, batch) -> (train_state, loss)`; pure."""
+    """`init(key, x, start=None) -> train_state`, `update(train_state, key, batch) -> (train_state, loss)`; pure.
+
+    `advance` is `update` that also returns how much counted, over which the loss is the mean: the sum of the weights,
+    or what the loss says of tokens and classes. The mean over several batches is weighed by it.
+    """
 
     init: Callable[..., TrainState]
     update: Callable[[TrainState, Key, tuple[Any, ...]], tuple[TrainState, Array]]
-
-
-def example_losses(task: Task, outputs: Any, targets: Any) -> Array:
-    """One loss per example, whatever axes the loss function leaves behind the first."""
-    values = task.loss(outputs, targets)
-    batch = jax.tree.leaves(outputs)[0].shape[0]
-    if values.ndim == 0 or values.shape[0] != batch:
-        raise ValueError(
-            f"{task.name}: expected the loss to return one value per example, shape ({batch}, …), got {values.shape}; "
-            'write reduction="none"'
-        )
-    return values.reshape(batch, -1).mean(axis=1)
+    advance: Callable[[TrainState, Key, tuple[Any, ...]], tuple[TrainState, Array, Array]]
 
 
 def state_penalties(state: PyTree) -> list[Array]:
-    """What layers ask to be added to the loss: the entries named "penalty" of their state."""
-    found = jax.tree_util.tree_leaves_with_path(state)
-    return [leaf for path, leaf in found if path and getattr(path[-1], "key", None) == "penalty"]
+    """What layers ask to be added to the loss."""
+    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Penalty))
+    return [node.value for node in nodes if isinstance(node, Penalty)]
 
 
 AUGMENT = 0x61756721
@@ -111,7 +104,7 @@ def train_step(
     Args:
         model: any layer.
         optimizer: fnn's or optax's; it is given the loss as `value=`, for rules driven by it.
-        loss: a task, or a function `loss(outputs, targets)` of per-example losses.
+        loss: a task, or a function `loss(outputs, targets)` of per-example losses or of pairs `(losses, counts)`.
         penalty: $R$, params -> scalar, for instance `fnn.optim.l2(1e-4)`.
         augment: `augment(key, x, targets) -> (x, targets)`, a random change of every batch, for instance
             `fnn.data.random_flip()`. Its key comes from the step's; layers get the key they get without it.
@@ -143,21 +136,24 @@ def train_step(
         params, state = model.init(key, x) if start is None else start
         return TrainState(params, state, optimizer.init(params))
 
-    def objective(params: PyTree, state: PyTree, key: Key, batch: tuple[Any, ...]) -> tuple[Array, PyTree]:
+    def objective(params: PyTree, state: PyTree, key: Key, batch: tuple[Any, ...]) -> tuple[Array, tuple[Any, Array]]:
         x, targets, *weights = batch
         outputs, state = model.apply(params, state, x, key=key, train=True)
-        value = weighted_mean(example_losses(task, outputs, targets), weights[0] if weights else None)
+        value, counted = mean_loss(task, outputs, targets, weights[0] if weights else None)
         extra = state_penalties(state) + ([] if penalty is None else [jnp.asarray(penalty(params))])
         for term in extra:
             value = value + term.astype(value.dtype)
-        return value, state
+        return value, (state, counted)
 
-    def update(train_state: TrainState, key: Key, batch: tuple[Any, ...]) -> tuple[TrainState, Array]:
+    def advance(train_state: TrainState, key: Key, batch: tuple[Any, ...]) -> tuple[TrainState, Array, Array]:
         params, state, opt_state = train_state
         if augment is not None:
             batch = augmented(augment, key, batch)
-        (value, state), gradients = jax.value_and_grad(objective, has_aux=True)(params, state, key, batch)
+        (value, (state, counted)), gradients = jax.value_and_grad(objective, has_aux=True)(params, state, key, batch)
         updates, opt_state = optimizer.update(gradients, opt_state, params, value=value)
-        return TrainState(apply_updates(params, updates), state, opt_state), value
+        return TrainState(apply_updates(params, updates), state, opt_state), value, counted
 
-    return TrainStep(init, update)
+    def update(train_state: TrainState, key: Key, batch: tuple[Any, ...]) -> tuple[TrainState, Array]:
+        return advance(train_state, key, batch)[:2]
+
+    return TrainStep(init, update, advance)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks
 from fnn.metrics.protocol import Mode
@@ -91,6 +92,22 @@ def observe(rule: EarlyStopping, best: Best, row: dict[str, Array], epoch: Array
     better = value < best.value - rule.min_delta if mode == "min" else value > best.value + rule.min_delta
     seen = Best(value, jnp.zeros((), jnp.int32), jnp.asarray(epoch, jnp.int32), trained)
     return jax.tree.map(lambda new, old: jnp.where(better, new, old), seen, best._replace(waited=best.waited + 1))
+
+
+def chosen(best: Best, last: Trained) -> Trained:
+    """The parameters of the best epoch; the last ones if no epoch had a finite score."""
+    return jax.tree.map(lambda kept, now: jnp.where(best.epoch >= 0, kept, now), best.trained, last)
+
+
+def warn_if_never_scored(where: str, rule: EarlyStopping, history: dict[str, Any]) -> None:
+    """Say that no epoch could be compared with another."""
+    scores = np.asarray(history[rule.monitor])
+    if len(scores) and not np.isfinite(scores).any():
+        checks.warn(
+            f"{where}: early_stopping watched {rule.monitor}, which was {float(scores[0])} in epoch 1 and finite in "
+            "none, so no epoch was the best; the parameters of the last one are returned. Watch another metric, or "
+            "look at the data it is computed on"
+        )
 
 
 def exhausted(rule: EarlyStopping, best: Best) -> Array:

@@ -17,6 +17,7 @@ from fnn.tasks import Task, as_task
 from fnn.train import epoch as epoch_
 from fnn.train import rows as rows_
 from fnn.train import stopping
+from fnn.train.inputs import Inputs, checked_run
 from fnn.train.predict import scores_of
 from fnn.train.sharding import checked_mesh, replicate
 from fnn.train.step import Trained, TrainState, train_step
@@ -27,29 +28,6 @@ __all__ = ["trainer"]
 
 EVALUATION_ROWS = 1024
 """Rows computed at once during validation."""
-
-
-class Inputs(NamedTuple):
-    """The arrays of a run, checked: data with encoded targets, rows to train on, data and rows to validate on."""
-
-    data: tuple[PyTree, Array, Array | None]
-    rows: Array | None
-    validation: tuple[PyTree, Array, Array | None] | None
-    validation_rows: Array | None
-
-
-def checked_run(where: str, task: Task, data: Any, rows: Any, validation: Any) -> Inputs:
-    """Everything a run is given, checked on the host where it is concrete."""
-    checked = rows_.checked_data(where, data, task)
-    if rows is not None:
-        rows = rows_.checked_rows(where, rows, rows_.count(checked[0]))
-    elif checks.is_concrete(checked[1]):
-        rows_.checked_classes(where, checked[1])
-    if validation is None:
-        return Inputs(checked, rows, None, None)
-    if isinstance(validation, (tuple, list)):
-        return Inputs(checked, rows, rows_.checked_data(f"{where}, validation", validation, task), None)
-    return Inputs(checked, rows, checked, rows_.checked_rows(where, validation, rows_.count(checked[0])))
 
 
 def score_row(model: Layer, task: Task, progress: epoch_.Progress, inputs: Inputs) -> dict[str, Array]:
@@ -97,12 +75,11 @@ def pieces(
         return Run(epoch_.begin(train_state), early_stopping and stopping.start(early_stopping, train_state.trained))
 
     def epoch(keys: epoch_.Keys, inputs: Inputs, run: Run, number: Array) -> tuple[Run, dict[str, Array]]:
-        rows = jnp.arange(rows_.count(inputs.data[0])) if inputs.rows is None else inputs.rows
-        size = rows_.checked_batch_size("trainer", batch_size, rows.shape[0])
+        size = rows_.checked_batch_size("trainer", batch_size, inputs.slots)
         checked_mesh("trainer", mesh, size)
-        steps = -(-rows.shape[0] // size)
+        steps = -(-inputs.slots // size)
         one_epoch = epoch_.whole_epoch(epoch_.stepper(step, size, steps, mesh), steps)
-        order = epoch_.epoch_order(keys, number, rows, shuffle)
+        order = epoch_.epoch_order(keys, number, inputs.training_rows(), shuffle)
         progress = one_epoch(run.progress, keys, number, order, inputs.data)
         row = score_row(model, task, progress, inputs)
         best = run.best
@@ -154,8 +131,8 @@ def trainer(
         optimizer: fnn's or optax's.
         task: a task, or a bare loss function.
         epochs: passes over the data.
-        batch_size: examples per step; None for all at once. A last partial batch is filled up with rows that do
-            not count, so no row is dropped and nothing is compiled twice.
+        batch_size: examples per step, at most as many as there are; None for all at once. A last partial batch is
+            filled up with rows that do not count, so no row is dropped and nothing is compiled twice.
         penalty: params -> scalar, added to the loss.
         augment: `augment(key, x, targets) -> (x, targets)`, a random change of every training batch, for instance
             `fnn.data.random_flip()`; validation sees the data as they are.
@@ -166,10 +143,13 @@ def trainer(
 
     Returns:
         `run(key, data, rows, validation=, start=) -> (trained, history)`. `data` is `(x, targets)` or
-        `(x, targets, weights)`; `rows` are the row numbers to train on (negative: an empty slot); `validation` is
-        another data tuple or row numbers of `data`; `start` is a `Trained` to go on from. `history` has one entry per
-        epoch of "loss" and "validation_…" (NaN after the run has stopped), the number of "epochs" run, and
-        "diverged_at", the first step whose loss was not finite, or -1. The parameters before that step are kept.
+        `(x, targets, weights)`; `rows` are the row numbers to train on (negative: an empty slot); `start` is a
+        `Trained` to go on from. `validation` is another data tuple, row numbers of `data`, or a fraction of the rows
+        such as 0.2, drawn by the key and of every class its share. Validation rows are not trained on: given as both
+        they are an error, and where they are traced they are left out of the training rows. `history` has one entry
+        per epoch of "loss" and "validation_…" (NaN after the run has stopped, and where no row counts), the number of
+        "epochs" run, and "diverged_at", the first step whose loss was not finite, or -1. The parameters before that
+        step are kept.
 
     Raises:
         ValueError, TypeError: on data that cannot be trained on, saying what to write.
@@ -202,12 +182,17 @@ def trainer(
     def run(
         key: Key, data: Any, rows: Any = None, *, validation: Any = None, start: Trained | None = None
     ) -> tuple[Trained, dict[str, Array]]:
-        inputs = checked_run("trainer", task, data, rows, validation)
         key = rows_.checked_key("trainer", key)
+        inputs = checked_run("trainer", task, data, rows, validation, key)
         trained, history = compiled(*replicate(mesh, (key, inputs, start)))
         if checks.is_concrete(history["diverged_at"]) and history["diverged_at"].ndim == 0:
             total = rows_.count(inputs.data[0]) if inputs.rows is None else inputs.rows.shape[0]
-            warn_if_diverged("trainer", int(history["diverged_at"]), -(-total // (batch_size or total)))
+            diverged_at = int(history["diverged_at"])
+            warn_if_diverged(
+                "trainer", diverged_at, -(-total // rows_.checked_batch_size("trainer", batch_size, total))
+            )
+            if early_stopping is not None and diverged_at < 0:
+                stopping.warn_if_never_scored("trainer", early_stopping, history)
         return trained, history
 
     return run
@@ -251,7 +236,8 @@ def until_stopped(
 
 
 def _finished(run: Run, history: dict[str, Array], epochs: Array) -> tuple[Trained, dict[str, Array]]:
-    trained = run.progress.train_state.trained if run.best is None else run.best.trained
+    trained = run.progress.train_state.trained
+    trained = trained if run.best is None else stopping.chosen(run.best, trained)
     history = history | {"epochs": epochs, "diverged_at": run.progress.diverged_at}
     return trained, history if run.best is None else history | {"best_epoch": run.best.epoch}
 

@@ -1,0 +1,20 @@
+"""The layer protocol and the combinators. A layer is two pure functions; a model is a layer."""
+
+from fnn.layer.combinators import concatenate, parallel, residual, serial
+from fnn.layer.protocol import Facts, Layer, Penalty, as_layer, constructor, map_layers, stateless
+from fnn.layer.sharing import shared
+
+__all__ = [
+    "Facts",
+    "Layer",
+    "Penalty",
+    "as_layer",
+    "concatenate",
+    "constructor",
+    "map_layers",
+    "parallel",
+    "residual",
+    "serial",
+    "shared",
+    "stateless",
+]

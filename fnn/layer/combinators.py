@@ -1,0 +1,165 @@
+"""Layers put together: one after another, side by side, with a way around."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from fnn import checks
+from fnn.layer.location import located
+from fnn.layer.protocol import Facts, Layer, as_layer, joined, mirror, output_shape, states_of
+from fnn.typing import Array, Key, PyTree
+
+
+def _split(key: Key | None, count: int) -> Any:
+    """One key per layer. All come from one call, because each call is a tenth of a second to compile."""
+    return [None] * count if key is None else jax.random.split(key, count)
+
+
+def serial(*layers: Layer | Callable[[Any], Any]) -> Layer:
+    """Layers one after another: $y = f_n(… f_2(f_1(x)))$.
+
+    `params` and `state` are tuples with one entry per layer; `state` is () if no layer keeps any. Layer i gets the key
+    `split(key, n)[i]`.
+
+    Args:
+        *layers: layers, or bare functions of arrays (`fnn.relu`).
+
+    Returns:
+        The composed layer.
+
+    Raises:
+        ValueError, TypeError: at `init`, naming the layer by its place and kind, and the shape that came.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> model = fnn.serial(fnn.dense(16), fnn.relu, fnn.dense(10))
+        >>> params, state = model.init(jax.random.key(0), jnp.ones((8, 4)))
+        >>> model.apply(params, state, jnp.ones((8, 4)))[0].shape
+        (8, 10)
+    """
+    parts = tuple(as_layer(layer) for layer in layers)
+
+    def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
+        built, x, keys = [], mirror(x), _split(key, len(parts))
+        for place, layer in enumerate(parts):
+            with located(place, layer, x):
+                params, state = layer.init(keys[place], x)
+                built.append((params, state))
+                x = output_shape(layer, params, state, x)
+        return tuple(p for p, _ in built), joined([s for _, s in built])
+
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        _same_length("serial", parts, params)
+        states, keys = [], _split(key, len(parts))
+        for place, (layer, p, s) in enumerate(zip(parts, params, states_of(parts, state), strict=True)):
+            with located(place, layer, x):
+                x, s = layer.apply(p, s, x, key=keys[place], train=train)
+            states.append(s)
+        return x, joined(states)
+
+    facts = Facts(ends_in=parts[-1].facts.ends_in if parts else None, sequential=True)
+    return Layer(init, apply, f"serial({len(parts)} layers)", parts, lambda new: serial(*new), facts)
+
+
+def _same_length(where: str, parts: tuple[Layer, ...], params: PyTree) -> None:
+    if not isinstance(params, tuple) or len(params) != len(parts):
+        came = f"a tuple of {len(params)}" if isinstance(params, tuple) else type(params).__name__
+        raise ValueError(f"{where}: expected the parameters of {len(parts)} layers, got {came}; use this model's init")
+
+
+def parallel(*branches: Layer | Callable[[Any], Any], merge: Callable[[tuple[Any, ...]], Any] | None = None) -> Layer:
+    """Layers side by side on the same input: $y = (f_1(x), …, f_n(x))$, or `merge` of that tuple.
+
+    Args:
+        *branches: layers or bare functions; `params` and `state` are tuples with one entry per branch.
+        merge: tuple of outputs -> output; `sum` adds, `fnn.concatenate` joins along the last axis.
+            None returns the tuple (several heads on one trunk).
+
+    Returns:
+        The composed layer.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> heads = fnn.parallel(fnn.dense(1), fnn.dense(4))
+        >>> params, state = heads.init(jax.random.key(0), jnp.ones((8, 2)))
+        >>> price, color = heads.apply(params, state, jnp.ones((8, 2)))[0]
+        >>> price.shape, color.shape
+        ((8, 1), (8, 4))
+    """
+    parts = tuple(as_layer(branch) for branch in branches)
+
+    def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
+        built, outputs, x, keys = [], [], mirror(x), _split(key, len(parts))
+        for place, layer in enumerate(parts):
+            with located(place, layer, x):
+                params, state = layer.init(keys[place], x)
+                built.append((params, state))
+                outputs.append(output_shape(layer, params, state, x))
+        if merge is not None:
+            jax.eval_shape(merge, tuple(outputs))
+        return tuple(p for p, _ in built), joined([s for _, s in built])
+
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        _same_length("parallel", parts, params)
+        outputs, states, keys = [], [], _split(key, len(parts))
+        for place, (layer, p, s) in enumerate(zip(parts, params, states_of(parts, state), strict=True)):
+            with located(place, layer, x):
+                y, s = layer.apply(p, s, x, key=keys[place], train=train)
+            outputs.append(y)
+            states.append(s)
+        y = tuple(outputs)
+        return (y if merge is None else merge(y)), joined(states)
+
+    return Layer(init, apply, f"parallel({len(parts)} branches)", parts, lambda new: parallel(*new, merge=merge))
+
+
+def concatenate(outputs: tuple[Array, ...]) -> Array:
+    """Join the outputs of `parallel` branches along the last axis (features, channels).
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.concatenate((jnp.ones((2, 3)), jnp.zeros((2, 1)))).shape
+        (2, 4)
+    """
+    return jax.numpy.concatenate(outputs, axis=-1)
+
+
+def _add(outputs: tuple[Array, Array]) -> Array:
+    y, skip = outputs
+    checks.same_shape("residual", "layer(x)", y, "shortcut(x)", skip)
+    return y + skip
+
+
+def residual(layer: Layer | Callable[[Any], Any], shortcut: Layer | Callable[[Any], Any] | None = None) -> Layer:
+    """A layer with a way around it: $y = f(x) + s(x)$, with $s(x) = x$ unless `shortcut` is given.
+
+    Args:
+        layer: $f$.
+        shortcut: $s$, a projection where `layer` changes the shape.
+
+    Raises:
+        ValueError: at `init`, if $f(x)$ and $s(x)$ differ in shape; nothing is broadcast.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> block = fnn.residual(fnn.serial(fnn.dense(4), fnn.relu))
+        >>> params, state = block.init(jax.random.key(0), jnp.ones((8, 4)))
+        >>> block.apply(params, state, jnp.ones((8, 4)))[0].shape
+        (8, 4)
+
+    References:
+        He et al., Deep Residual Learning for Image Recognition, 2016.
+    """
+    both = parallel(layer, as_layer(_identity)._replace(name="identity") if shortcut is None else shortcut, merge=_add)
+    return both._replace(name="residual", rebuild=lambda new: residual(*new))
+
+
+def _identity(x: Any) -> Any:
+    return x

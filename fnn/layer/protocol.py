@@ -1,0 +1,294 @@
+"""The layer protocol. A layer is two pure functions; a model is a layer."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, ParamSpec, Protocol
+
+import jax
+
+from fnn import activations, checks
+from fnn.typing import Key, PyTree
+
+P = ParamSpec("P")
+
+
+class Init(Protocol):
+    def __call__(self, key: Key, x: Any, /) -> tuple[PyTree, PyTree]: ...
+
+
+class Apply(Protocol):
+    def __call__(
+        self, params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]: ...
+
+
+class Facts(NamedTuple):
+    """What a layer states of itself, for those who must know; it never changes what the layer computes.
+
+    - `convolves`, `recurs`: it is a convolution, or a loop over time.
+    - `random`: in training it draws (dropout, noise), its parts aside.
+    - `ends_in`: "softmax", "log_softmax", "sigmoid" or "log_sigmoid", if its outputs come from there.
+    - `linear`: at inference it is $W x + b$ over the last axis, with `kernel` $W$, its outputs last, and `bias` $b$ or
+      none, under these keys of its parameters; () where they stand at the top.
+    - `featurewise`: at inference it is a scale and a shift of each feature, the last axis of x.
+    - `sequential`: its parts are applied one after another.
+    - `places`: for each part, the keys of its parameters and those of its state within those of the whole, None for
+      a part that keeps no state. Not needed where parameters and state are tuples with one entry per part.
+
+    Example:
+        >>> import fnn
+        >>> fnn.lstm(3).facts.recurs, fnn.serial(fnn.dense(3), fnn.softmax).facts.ends_in
+        (True, 'softmax')
+    """
+
+    convolves: bool = False
+    recurs: bool = False
+    random: bool = False
+    ends_in: str | None = None
+    linear: tuple[str, ...] | None = None
+    featurewise: bool = False
+    sequential: bool = False
+    places: tuple[tuple[tuple[Any, ...], tuple[Any, ...] | None], ...] | None = None
+
+
+NOTHING = Facts()
+
+
+class Penalty(NamedTuple):
+    """A scalar in a layer's state that training adds to the loss, whatever stands around the layer.
+
+    Example:
+        >>> import fnn, jax.numpy as jnp
+        >>> state = {"mean": jnp.zeros(3), "sparsity": fnn.Penalty(jnp.zeros(()))}
+    """
+
+    value: Any
+
+
+class Layer(NamedTuple):
+    """A layer: `init` makes its arrays, `apply` computes with them.
+
+    - `init(key, x) -> (params, state)`: `x` is an array or a `jax.ShapeDtypeStruct`, batch axis included;
+      only its shape and dtype are read.
+    - `apply(params, state, x, *, key=None, train=False) -> (y, state)`: computes in the dtype of `x`.
+
+    The other fields describe the layer and never change what it computes: `name` is the call that built it, for
+    people; `parts` are the layers inside it and `rebuild(parts)` makes the same combination of other parts; `facts`
+    are what others may rely on.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> layer = fnn.dense(3)
+        >>> x = jnp.ones((8, 2))
+        >>> params, state = layer.init(jax.random.key(0), x)
+        >>> y, state = layer.apply(params, state, x)
+        >>> y.shape, layer
+        ((8, 3), dense(3))
+    """
+
+    init: Init
+    apply: Apply
+    name: str = "layer"
+    parts: tuple[Layer, ...] = ()
+    rebuild: Callable[[tuple[Layer, ...]], Layer] | None = None
+    facts: Facts = NOTHING
+
+    def __repr__(self) -> str:
+        inside = "\n".join(f"  {i}: {part!r}".replace("\n", "\n  ") for i, part in enumerate(self.parts))
+        return f"{self.name}\n{inside}" if inside else self.name
+
+
+def _argument_text(value: Any) -> str:
+    if isinstance(value, Layer):
+        return value.name
+    if isinstance(value, jax.Array):
+        return checks.describe(value)
+    if callable(value):
+        return getattr(value, "__name__", type(value).__name__)
+    return repr(value)
+
+
+def constructor(build: Callable[P, Layer]) -> Callable[P, Layer]:
+    """Decorate a function that returns a `Layer` so that the layer is named by the call that built it.
+
+    Example:
+        >>> import fnn
+        >>> @fnn.constructor
+        ... def double(times=1):
+        ...     return fnn.as_layer(lambda x: 2**times * x)
+        >>> double(times=3)
+        double(times=3)
+    """
+
+    @functools.wraps(build)
+    def built(*args: P.args, **kwargs: P.kwargs) -> Layer:
+        given = [_argument_text(v) for v in args] + [f"{k}={_argument_text(v)}" for k, v in kwargs.items()]
+        return build(*args, **kwargs)._replace(name=f"{build.__name__}({', '.join(given)})")
+
+    built.builds_a_layer = True  # type: ignore[attr-defined]
+    return built
+
+
+def stateless(
+    init: Callable[[Key, Any], PyTree], apply: Callable[[PyTree, Any], Any], *, facts: Facts = NOTHING
+) -> Layer:
+    """Lift two obvious functions to a `Layer`: `init(key, x) -> params` and `apply(params, x) -> y`.
+
+    Args:
+        init: makes the parameters from a key and the shape and dtype of `x`.
+        apply: computes the output from the parameters and the input.
+        facts: what the layer states of itself.
+
+    Returns:
+        A layer without state that behaves alike in training and inference.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> scale = fnn.stateless(lambda key, x: jnp.ones(x.shape[-1], x.dtype), lambda params, x: params * x)
+        >>> params, state = scale.init(jax.random.key(0), jnp.ones((4, 2)))
+        >>> scale.apply(params, state, jnp.ones((4, 2)))[0].shape
+        (4, 2)
+    """
+
+    def init_both(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
+        return init(key, x), ()
+
+    def apply_both(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        return apply(params, x), state
+
+    return Layer(init_both, apply_both, getattr(apply, "__name__", "stateless"), facts=facts)
+
+
+_ENDS = {
+    function: end
+    for end in ("softmax", "log_softmax", "sigmoid", "log_sigmoid")
+    for function in (getattr(activations, end), getattr(jax.nn, end))
+}
+"""The functions themselves, ours and JAX's, that end in probabilities or their logarithms."""
+
+
+def _facts_of(function: Callable[[Any], Any]) -> Facts:
+    while isinstance(function, functools.partial):
+        function = function.func
+    # A function that cannot be hashed is none of these.
+    return Facts(ends_in=_ENDS.get(function)) if getattr(type(function), "__hash__", None) else NOTHING
+
+
+def as_layer(layer: Layer | Callable[[Any], Any]) -> Layer:
+    """The layer itself, or a bare function of arrays as a layer without parameters.
+
+    Raises:
+        TypeError: if it is neither.
+
+    Example:
+        >>> import jax, fnn
+        >>> fnn.as_layer(jax.numpy.tanh)
+        tanh
+    """
+    if isinstance(layer, Layer):
+        return layer
+    if not callable(layer):
+        raise TypeError(f"expected a layer or a function of arrays, got {type(layer).__name__} {layer!r}")
+    if getattr(layer, "builds_a_layer", False):
+        raise TypeError(f"expected a layer, got its constructor; write {layer.__name__}(...)")
+    name: str = getattr(layer, "__name__", "") or getattr(getattr(layer, "func", None), "__name__", "function")
+    return stateless(lambda key, x: (), lambda params, x: layer(x), facts=_facts_of(layer))._replace(name=name)
+
+
+def map_layers(function: Callable[[Layer], Layer], model: Layer) -> Layer:
+    """The same model with `function(layer)` in the place of every elementary layer.
+
+    What is made of layers (`serial`, `residual`, `shared`, `weight_norm`, …) is rebuilt around the new ones, so
+    parameters and state keep their structure if `function` keeps that of each layer.
+
+    Example:
+        >>> import fnn
+        >>> model = fnn.serial(fnn.dense(2), fnn.relu, fnn.residual(fnn.dense(2)))
+        >>> names = []
+        >>> _ = fnn.map_layers(lambda layer: names.append(layer.name) or layer, model)
+        >>> names
+        ['dense(2)', 'relu', 'dense(2)', 'identity']
+    """
+    if model.rebuild is None:
+        return function(model)
+    return model.rebuild(tuple(map_layers(function, part) for part in model.parts))
+
+
+def any_layer(model: Layer, holds: Callable[[Facts], bool]) -> bool:
+    """Whether the model, or a layer inside it, states something."""
+    return holds(model.facts) or any(any_layer(part, holds) for part in model.parts)
+
+
+def at(tree: PyTree, keys: tuple[Any, ...] | None) -> PyTree:
+    """What stands under these keys, one after another; () under None."""
+    return () if keys is None else functools.reduce(lambda node, key: node[key], keys, tree)
+
+
+def put(tree: PyTree, keys: tuple[Any, ...] | None, value: PyTree) -> PyTree:
+    """The tree with `value` under these keys; as it is for None."""
+    if keys is None:
+        return tree
+    if not keys:
+        return value
+    inner = put(tree[keys[0]], keys[1:], value)
+    if isinstance(tree, dict):
+        return {**tree, keys[0]: inner}
+    return (*tree[: keys[0]], inner, *tree[keys[0] + 1 :])
+
+
+def within(model: Layer, params: PyTree, state: PyTree) -> list[tuple[Layer, PyTree, PyTree]] | None:
+    """Every part with its parameters and state; None where those of the whole are not made up of theirs."""
+    places = model.facts.places
+    if places is not None:
+        return [(part, at(params, p), at(state, s)) for part, (p, s) in zip(model.parts, places, strict=True)]
+    if not model.parts or not isinstance(params, tuple) or len(params) != len(model.parts):
+        return None
+    return list(zip(model.parts, params, states_of(model.parts, state), strict=True))
+
+
+def put_within(
+    model: Layer, parts: list[tuple[Layer, PyTree, PyTree]], params: PyTree, state: PyTree
+) -> tuple[PyTree, PyTree]:
+    """Parameters and state of the whole with those of its parts, as `within` gave them, in their places."""
+    if model.facts.places is None:
+        return tuple(p for _, p, _ in parts), joined([s for *_, s in parts])
+    for (_, new_params, new_state), (p, s) in zip(parts, model.facts.places, strict=True):
+        params, state = put(params, p, new_params), put(state, s, new_state)
+    return params, state
+
+
+def layers_within(model: Layer, params: PyTree, state: PyTree) -> Iterator[tuple[Layer, PyTree, PyTree]]:
+    """Every layer of the model that has parameters and state of its own."""
+    inside = within(model, params, state)
+    if inside is None:
+        yield model, params, state
+    for part in inside or ():
+        yield from layers_within(*part)
+
+
+def is_empty(state: PyTree) -> bool:
+    return isinstance(state, tuple) and not state
+
+
+def joined(states: Any) -> PyTree:
+    """The states of the parts; () where no part keeps any, because every call from Python pays for every node."""
+    return () if all(is_empty(state) for state in states) else tuple(states)
+
+
+def states_of(parts: tuple[Layer, ...], state: PyTree) -> PyTree:
+    """One state for every part of a combination."""
+    return ((),) * len(parts) if is_empty(state) else state
+
+
+def mirror(x: Any) -> Any:
+    """The shapes and dtypes of `x`, so that building a model never computes with the data."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jax.numpy.shape(leaf), jax.numpy.result_type(leaf)), x)
+
+
+def output_shape(layer: Layer, params: PyTree, state: PyTree, x: Any) -> Any:
+    """Shape and dtype of what `layer` returns for `x`, without computing it."""
+    return jax.eval_shape(lambda p, s, v: layer.apply(p, s, v)[0], params, state, x)
