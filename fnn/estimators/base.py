@@ -23,6 +23,9 @@ from fnn.train.trainer import Inputs, warn_if_diverged
 STEP = 32
 """Numbers of rows are rounded up to a multiple of it: data sets of nearly the same size share a program."""
 
+FLOATS = [np.float64, np.float32]
+"""Dtypes in which columns are looked at as they came; anything else comes as the first of them."""
+
 CARRIED = ("model", "optimizer", "activation", "learning_rate")
 """Parameters that may be closures."""
 
@@ -148,6 +151,13 @@ class Estimator(BaseEstimator):
     def _begin(self) -> None:
         self._seed, self.n_iter_ = self._draw_seed(), 0
         self.history_: dict[str, np.ndarray] = {}
+
+    def _narrow(self, x: np.ndarray) -> np.ndarray:
+        """Columns in the dtype that JAX computes in; one whose numbers become equal there is named."""
+        narrow = checks.host_cast(self._name, "X", x, x, float_type())
+        if x.dtype != narrow.dtype and (found := checks.lost(x, narrow.dtype)):
+            checks.warn(f"{self._name}: {checks.said_of_lost('X', x, x, narrow.dtype, found)}", UserWarning)
+        return narrow
 
     def _weights(self, sample_weight: Any, x: np.ndarray) -> np.ndarray:
         if sample_weight is None:

@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from fnn import tasks
-from fnn.estimators.base import Estimator, float_type
+from fnn.estimators.base import FLOATS, Estimator
 from fnn.estimators.program import Call
 from fnn.layer.protocol import Layer, output_shape
 
@@ -162,7 +162,8 @@ class Classifier(ClassifierMixin, Estimator):
         return np.exp(self.predict_log_proba(X))
 
     def _checked(self, X: Any, y: Any, reset: bool) -> tuple[np.ndarray, np.ndarray]:
-        x, y = validate_data(self, X, y, dtype=float_type(), multi_output=True, allow_nd=True, reset=reset)
+        x, y = validate_data(self, X, y, dtype=FLOATS, multi_output=True, allow_nd=True, reset=reset)
+        x = self._narrow(x)
         y = y.toarray() if issparse(y) else y
         check_classification_targets(y)
         if y.ndim == 2 and y.shape[1] == 1:

@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import validate_data
 
-from fnn import tasks
-from fnn.estimators.base import Estimator, float_type
+from fnn import checks, tasks
+from fnn.estimators.base import FLOATS, Estimator, float_type
 from fnn.estimators.program import Call
 
 __all__ = ["Regressor"]
@@ -80,10 +80,10 @@ class Regressor(RegressorMixin, Estimator):
         return outputs[:, 0] if self._flat else outputs
 
     def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[np.ndarray, ...]:
-        x, y = validate_data(
-            self, X, y, dtype=float_type(), y_numeric=True, multi_output=True, allow_nd=True, reset=reset
-        )
-        targets = y.reshape(len(x), -1).astype(float_type())
+        x, y = validate_data(self, X, y, dtype=FLOATS, y_numeric=True, multi_output=True, allow_nd=True, reset=reset)
+        x = self._narrow(x)
+        targets = np.asarray(y).reshape(len(x), -1)
+        targets = checks.host_cast(self._name, "y", y, targets, float_type(), distinct=True)
         if reset:
             self.n_outputs_, self._flat = targets.shape[1], y.ndim == 1
         elif targets.shape[1] != self.n_outputs_:

@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from fnn import checks
 from fnn.typing import Array, PyTree
 
 __all__ = ["recurrent_from_flax", "recurrent_from_torch", "recurrent_to_flax", "recurrent_to_torch"]
@@ -76,7 +77,7 @@ def _one_from_torch(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, Ar
         params |= {"bias": bias + second}
     if projection is not None:
         params["projection"] = projection.T
-    return {name: jnp.asarray(value) for name, value in params.items()}
+    return {name: checks.cast("interop", name, value) for name, value in params.items()}
 
 
 def recurrent_to_torch(params: PyTree, *, bidirectional: bool = False) -> dict[str, np.ndarray]:

@@ -134,6 +134,7 @@ def embedding(
             known = np.asarray(x)
             checks.in_range("embedding", "every index", int(known.min()), 0, num_embeddings - 1)
             checks.in_range("embedding", "every index", int(known.max()), 0, num_embeddings - 1)
+        x = x if jnp.iinfo(x.dtype).bits >= 32 else x.astype(jnp.int32)
         split = rows_and_features("embedding", x, table, x.ndim + 1)
         return auto_axes(_rows_of, split)(table, jnp.where(x < 0, num_embeddings, x))
 
@@ -145,7 +146,7 @@ def embedding(
         return x @ table.astype(x.dtype).T
 
     def apply(params: PyTree, x: Array) -> Array:
-        x = jnp.asarray(x)
+        x = checks.cast("embedding", "x", x)
         look = jnp.issubdtype(x.dtype, jnp.integer)
         return (look_up if look else decode)(params["embedding"], x)
 

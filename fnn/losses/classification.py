@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks
 from fnn.losses.labels import (
@@ -43,9 +44,9 @@ def log_likelihood_loss(
 ) -> Array:
     """`-Σ_i w_i y_i log p_i` with the classes of `log_p` last: what all cross-entropies share."""
     keep = None if classes_in is None else classes_in.any(-1)
-    y, keep = distribution(name, labels, jnp.shape(predictions), log_p, axis, keep=keep, ignore_index=ignore_index)
+    y, keep = distribution(name, labels, np.shape(predictions), log_p, axis, keep=keep, ignore_index=ignore_index)
     plain = class_weights is None and isinstance(label_smoothing, float) and label_smoothing == 0
-    if plain and jnp.shape(labels) == log_p.shape[:-1]:
+    if plain and np.shape(labels) == log_p.shape[:-1]:
         return reduce(name, 0 - of_label(log_p, labels, keep), predictions, reduction, weights, keep)
     w = jnp.ones(log_p.shape[-1], log_p.dtype)
     if class_weights is not None:
@@ -159,7 +160,7 @@ def softmax_cross_entropy_with_integer_labels(
         1.386
     """
     name = "softmax_cross_entropy_with_integer_labels"
-    if not jnp.issubdtype(jnp.result_type(labels), jnp.integer) or jnp.ndim(labels) >= jnp.ndim(logits):
+    if not jnp.issubdtype(jnp.result_type(labels), jnp.integer) or np.ndim(labels) >= np.ndim(logits):
         raise TypeError(
             f"{name}: expected integer class numbers without the class axis, got "
             f"{checks.describe(jnp.asarray(labels))}; for distributions write softmax_cross_entropy"

@@ -111,7 +111,7 @@ def distribution(
     Returns:
         `(y, keep)`. A class number out of range that cannot be seen now (it is traced) gives a row of NaN.
     """
-    raw, labels = labels, jnp.asarray(labels)
+    raw, labels = labels, checks.cast(name, "labels", labels)
     batch, classes = scores.shape[:-1], scores.shape[-1]
     if labels.shape == shape:
         if ignore_index is not None:
@@ -128,6 +128,7 @@ def distribution(
         raise TypeError(
             f"{name}: expected integer class numbers, got {checks.describe(labels)}; write labels.astype(jnp.int32)"
         )
+    labels = full_width(labels)
     if ignore_index is not None:
         known = labels != ignore_index
         keep = known if keep is None else keep & known
@@ -137,9 +138,15 @@ def distribution(
     return one_hot(labels, classes, scores.dtype), keep
 
 
+def full_width(numbers: Array) -> Array:
+    """Class numbers in at least int32: uint8 holds neither -1 nor 300."""
+    narrow = numbers.dtype == bool or jnp.iinfo(numbers.dtype).bits < 32
+    return numbers.astype(jnp.int32) if narrow else numbers
+
+
 def of_label(x: Array, labels: ArrayLike, keep: Array | None) -> Array:
     """`x` at the label, read without a product over all classes; NaN out of range."""
-    labels = jnp.asarray(labels)
+    labels = full_width(jnp.asarray(labels))
     if keep is not None:
         labels = jnp.where(keep, labels, 0)
     inside = (labels >= 0) & (labels < x.shape[-1])
@@ -149,7 +156,6 @@ def of_label(x: Array, labels: ArrayLike, keep: Array | None) -> Array:
 
 def one_hot(labels: Array, classes: int, dtype: jnp.dtype) -> Array:
     """One-hot rows by comparison, which fuses and needs no scatter in the gradient; NaN rows out of range."""
-    labels = labels.astype(jnp.int32) if jnp.iinfo(labels.dtype).bits < 32 else labels
     hot = labels[..., None] == jnp.arange(classes, dtype=labels.dtype)
     inside = (labels >= 0) & (labels < classes)
     return jnp.where(inside[..., None], hot.astype(dtype), jnp.nan)

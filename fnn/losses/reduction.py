@@ -22,16 +22,17 @@ def wide(x: Array) -> Array:
 
 def floats(name: str, argument: str, x: ArrayLike) -> Array:
     """Floating-point predictions, in at least float32."""
+    x = checks.cast(name, argument, x)
     checks.floating(name, argument, x)
-    return wide(jnp.asarray(x))
+    return wide(x)
 
 
 def follow(name: str, argument: str, x: ArrayLike, predictions: Array) -> Array:
     """Targets (real numbers or booleans) in the dtype of the predictions."""
-    x = jnp.asarray(x)
+    x = checks.arrived(name, argument, x)
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         raise TypeError(f"{name}: expected real {argument}, got {checks.describe(x)}")
-    return x.astype(predictions.dtype)
+    return checks.cast(name, argument, x, predictions.dtype)
 
 
 def masked(name: str, where: ArrayLike | None, shape: tuple[int, ...]) -> Array | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks
 from fnn.losses.labels import probabilities
@@ -62,9 +63,9 @@ def dice_loss(
         Milletari et al., V-Net, 2016. Salehi et al., Tversky Loss Function, 2017.
     """
     name = "dice_loss"
-    if jnp.ndim(predictions) == jnp.ndim(targets) - 1:
+    if np.ndim(predictions) == np.ndim(targets) - 1:
         predictions = jnp.asarray(predictions)[..., None]
-    elif jnp.ndim(targets) == jnp.ndim(predictions) - 1 and jnp.shape(predictions)[-1] == 1:
+    elif np.ndim(targets) == np.ndim(predictions) - 1 and np.shape(predictions)[-1] == 1:
         targets = jnp.asarray(targets)[..., None]
     if not apply_softmax:
         probabilities(name, "probabilities", predictions, where, "for logits leave apply_softmax=True")

@@ -65,7 +65,7 @@ def ctc_loss(
     x = floats(name, "logits", logits)
     checks.rank(name, "logits", x, 3, "(batch, frames, classes)")
     checks.integer(name, "blank_id", blank_id, 0)
-    raw, labels = labels, jnp.asarray(labels)
+    raw, labels = labels, checks.cast(name, "labels", labels)
     padded_frames = follow(name, "logit_paddings", logit_paddings, x) != 0
     padded_labels = follow(name, "label_paddings", label_paddings, x) != 0
     if labels.ndim != 2 or labels.shape[0] != x.shape[0] or not jnp.issubdtype(labels.dtype, jnp.integer):

@@ -8,7 +8,7 @@ from fnn import checks
 from fnn.losses import softmax_cross_entropy
 from fnn.losses.labels import require_classes
 from fnn.losses.reduction import floats
-from fnn.metrics.protocol import class_numbers, mean, metric
+from fnn.metrics.protocol import class_numbers, equal, mean, metric
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -40,13 +40,14 @@ def accuracy(predictions: ArrayLike, targets: ArrayLike, *, weights: ArrayLike |
         0.75
     """
     y = class_numbers("accuracy", "targets", targets)
-    if jnp.ndim(predictions) == y.ndim + 1:
-        scores = jnp.asarray(predictions)
+    predictions = checks.cast("accuracy", "predictions", predictions)
+    if predictions.ndim == y.ndim + 1:
+        scores = predictions
         # argmax would name the place of a NaN; a score that is NaN is never right.
         predictions = jnp.where(jnp.isnan(scores).any(-1), -1, scores.argmax(-1))
     p = class_numbers("accuracy", "predictions", predictions)
     checks.same_shape("accuracy", "predictions", p, "targets", y)
-    return mean("accuracy", (p == y.astype(p.dtype)).astype(float), weights)
+    return mean("accuracy", equal(p, y), weights)
 
 
 @metric("max")

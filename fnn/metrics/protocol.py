@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import jax.numpy as jnp
 
 from fnn import checks
+from fnn.losses.labels import full_width
 from fnn.losses.reduction import along, follow, weighted_mean
 from fnn.typing import Array, ArrayLike
 
@@ -67,11 +68,19 @@ def mean(name: str, values: Array, weights: ArrayLike | None) -> Array:
 
 
 def class_numbers(name: str, argument: str, x: ArrayLike) -> Array:
-    """Class numbers as integers."""
-    x = jnp.asarray(x)
+    """Class numbers as integers of at least 32 bits."""
+    x = checks.cast(name, argument, x)
     if not (jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool):
         raise TypeError(
             f"{name}: expected integer class numbers as {argument}, got {checks.describe(x)}; "
             f"write jnp.argmax(scores, -1), or ({argument} > 0.5).astype(jnp.int32)"
         )
-    return x.astype(jnp.int32) if x.dtype == bool else x
+    return full_width(x)
+
+
+def equal(a: Array, b: Array) -> Array:
+    """1 where two arrays of class numbers agree, also where only one of them is unsigned."""
+    if a.dtype != b.dtype:
+        wide = jnp.uint64 if 8 in (a.dtype.itemsize, b.dtype.itemsize) else jnp.uint32
+        return ((a.astype(wide) == b.astype(wide)) & (a >= 0) & (b >= 0)).astype(float)
+    return (a == b).astype(float)

@@ -98,7 +98,7 @@ def generate(
     """
     steps = checks.integer("generate", "steps", steps)
     checks.in_range("generate", "temperature", temperature, 0)
-    prompt = jnp.asarray(prompt)
+    prompt = checks.cast("generate", "prompt", prompt)
     if prompt.ndim != 2 or 0 in prompt.shape or not jnp.issubdtype(prompt.dtype, jnp.integer):
         raise ValueError(f"generate: expected a prompt of integers (batch, time), got {checks.describe(prompt)}")
     state = jax.eval_shape(model.init, key, prompt)[1]

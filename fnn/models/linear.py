@@ -14,13 +14,14 @@ __all__ = ["LassoFit", "lasso", "least_squares"]
 
 
 def _columns(where: str, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
-    x, y = jnp.asarray(x), jnp.asarray(y)
+    x = checks.cast(where, "x", x, distinct=True)
     checks.floating(where, "x", x)
+    y = checks.cast(where, "y", y, x.dtype, distinct=True)
     checks.rank(where, "x", x, 2, "(rows, features)")
     checks.rank(where, "y", y, (1, 2), "(rows,) or (rows, outputs)")
     if x.shape[0] != y.shape[0] or x.shape[0] == 0:
         raise ValueError(f"{where}: expected one target per row, got {x.shape[0]} rows and {y.shape[0]} targets")
-    return x, y.reshape(y.shape[0], -1).astype(x.dtype)
+    return x, y.reshape(y.shape[0], -1)
 
 
 def least_squares(x: ArrayLike, y: ArrayLike, *, ridge: ArrayLike = 0.0) -> dict[str, Array]:

@@ -54,7 +54,7 @@ def perceptron(
     References:
         Rosenblatt, The Perceptron, 1958. Novikoff, On convergence proofs on perceptrons, 1962.
     """
-    x, signs = jnp.asarray(x), _signs(y)
+    x, signs = checks.cast("perceptron", "x", x, distinct=True), _signs(y)
     checks.floating("perceptron", "x", x)
     checks.rank("perceptron", "x", x, 2, "(rows, features)")
     if x.shape[0] != signs.shape[0] or x.shape[0] == 0:
@@ -70,7 +70,7 @@ def perceptron(
 
 
 def _signs(y: ArrayLike) -> Array:
-    y = jnp.asarray(y)
+    y = checks.cast("perceptron", "y", y)
     checks.rank("perceptron", "y", y, 1, "(rows,)")
     if checks.is_concrete(y):
         seen = set(np.unique(np.asarray(y)).tolist())

@@ -66,7 +66,8 @@ def learning_curve(
     """
     if "over" in options:
         raise ValueError("learning_curve: expected one setting; write cross_validate for several (over=…)")
-    split = folds_of(folds, rows_.checked_data("learning_curve", data, as_task(task)), groups)
+    data = rows_.checked_data("learning_curve", data, as_task(task))
+    split = folds_of(folds, data, groups)
     lines = [line[line >= 0] for line in split.train]
     counts = _counts(sizes, len(lines[0]))
     if seed is not None:

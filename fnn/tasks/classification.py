@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from fnn import checks, losses, metrics
 from fnn.activations import sigmoid, softmax
 from fnn.losses.reduction import Reduction, weighted_mean
-from fnn.tasks.targets import classes_of, numbers, require_width
+from fnn.tasks.targets import classes_of, numbers, require_width, whole_numbers
 from fnn.tasks.task import Metric, Task, after
 from fnn.typing import Array, ArrayLike
 
@@ -59,7 +59,15 @@ def binary(*, threshold: float = 0.5) -> Task:
     }
     measures: dict[str, Metric] = {k: after(decode, metric) for k, metric in of_classes.items()}
     measures["roc_auc"] = after(logit, metrics.roc_auc)
-    return Task(loss, decode, lambda t: classes_of(name, t, 2), measures, probabilities, name, "logits")
+    return Task(
+        loss,
+        decode,
+        lambda t: classes_of(name, t, 2),
+        measures,
+        probabilities,
+        name,
+        "logits",
+    )
 
 
 def multiclass(classes: int, *, label_smoothing: float = 0.0, class_weights: ArrayLike | None = None) -> Task:
@@ -96,7 +104,15 @@ def multiclass(classes: int, *, label_smoothing: float = 0.0, class_weights: Arr
         return jnp.argmax(outputs, axis=-1).astype(jnp.int32)
 
     measures = {"accuracy": after(decode, metrics.accuracy)}
-    return Task(loss, decode, lambda t: classes_of(name, t, classes), measures, softmax, name, "logits")
+    return Task(
+        loss,
+        decode,
+        lambda t: classes_of(name, t, classes),
+        measures,
+        softmax,
+        name,
+        "logits",
+    )
 
 
 def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
@@ -122,7 +138,7 @@ def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
         array = numbers(name, targets)
         if array.ndim != 2 or array.shape[1] != labels:
             raise ValueError(f"{name}: expected targets of shape (batch, {labels}), got {array.shape}")
-        return classes_of(name, array.reshape(-1), 2).reshape(array.shape)
+        return whole_numbers(name, array, 2)
 
     def loss(outputs: Array, targets: Array) -> Array:
         require_width(name, outputs, labels)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.typing import Array, ArrayLike
+from fnn.typing import Array
 
 
 def require_width(name: str, outputs: Array, width: int) -> None:
@@ -16,24 +19,20 @@ def require_width(name: str, outputs: Array, width: int) -> None:
         )
 
 
-def numbers(name: str, targets: ArrayLike) -> Array:
-    """Targets as an array, or a message for what cannot be one."""
-    if not checks.is_concrete(targets):
-        return targets
-    host = np.asarray(targets)
-    if host.dtype.kind not in "biuf" and not jnp.issubdtype(host.dtype, jnp.floating):
-        raise TypeError(
-            f"{name}: expected numeric targets, got {host.dtype}; "
-            "write labels, targets = numpy.unique(targets, return_inverse=True)"
-        )
-    if jnp.issubdtype(host.dtype, jnp.floating) and not np.isfinite(host).all():
+def numbers(name: str, targets: Any) -> Any:
+    """Targets in the dtype they came in, all of them finite, or a message for what cannot be one."""
+    targets = checks.arrived(
+        name, "targets", targets, "write labels, targets = numpy.unique(targets, return_inverse=True)"
+    )
+    host = checks.known(targets)
+    if isinstance(host, np.ndarray) and jnp.issubdtype(host.dtype, jnp.floating) and not np.isfinite(host).all():
         raise ValueError(
             f"{name}: targets contain NaN or infinity, first at row {int(np.argwhere(~np.isfinite(host))[0, 0])}"
         )
-    return jnp.asarray(targets)
+    return targets
 
 
-def _flat(name: str, targets: Array) -> Array:
+def _flat(name: str, targets: Any) -> Any:
     if targets.ndim == 2 and targets.shape[-1] == 1:
         targets = targets[:, 0]
     if targets.ndim != 1:
@@ -41,25 +40,36 @@ def _flat(name: str, targets: Array) -> Array:
     return targets
 
 
-def classes_of(name: str, targets: ArrayLike, classes: int) -> Array:
-    """Integer classes in [0, classes); float arrays that hold whole numbers are accepted."""
-    array = _flat(name, numbers(name, targets))
-    if checks.is_concrete(array):
-        host = np.asarray(array).astype(np.float64)
-        wrong = (host != np.round(host)) | (host < 0) | (host >= classes)
+def classes_of(name: str, targets: Any, classes: int) -> Array:
+    """One class per row."""
+    return whole_numbers(name, _flat(name, numbers(name, targets)), classes)
+
+
+def whole_numbers(name: str, targets: Any, classes: int) -> Array:
+    """Integer classes in [0, classes) of any shape; float arrays that hold whole numbers are accepted."""
+    host = checks.known(targets)
+    if isinstance(host, np.ndarray):
+        # In the dtype they came in: as int32, 2**32 + 5 would be class 5.
+        wrong = (host != np.round(host)) | (host < 0) | (host >= classes) if host.dtype != bool else host > classes
         if wrong.any():
-            row = int(np.argmax(wrong))
+            place = tuple(np.argwhere(wrong)[0])
             raise ValueError(
-                f"{name}: expected classes 0 … {classes - 1}, got {np.asarray(array)[row]} at row {row}; "
+                f"{name}: expected classes 0 … {classes - 1}, got {host[place]} at {checks.place_of(targets, place)}; "
                 "write labels, targets = numpy.unique(targets, return_inverse=True)"
             )
-    return array.astype(jnp.int32)
+    return jnp.asarray(targets if isinstance(targets, jax.Array) else host.astype(np.int32)).astype(jnp.int32)
 
 
-def values_of(name: str, targets: ArrayLike, width: int) -> Array:
+def values_of(name: str, targets: Any, width: int) -> Array:
     array = numbers(name, targets)
     if array.ndim == 1 and width == 1:
         array = array[:, None]
     if array.ndim != 2 or array.shape[1] != width:
         raise ValueError(f"{name}: expected targets of shape (batch, {width}), got {array.shape}")
-    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.float32)
+    floating = jnp.issubdtype(array.dtype, jnp.floating)
+    return checks.cast(name, "targets", array, array.dtype if floating else float, distinct=True)
+
+
+def as_they_are(targets: Any) -> Array:
+    """Targets of a loss that says itself what it takes: NaN may stand for a missing one."""
+    return checks.cast("the loss", "targets", targets, distinct=True)

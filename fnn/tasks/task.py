@@ -18,6 +18,7 @@ from fnn.layer import Layer
 from fnn.layers import Padded
 from fnn.losses.reduction import quotient, weighted
 from fnn.metrics.protocol import Mode, metric, mode_of
+from fnn.tasks.targets import as_they_are
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -90,7 +91,7 @@ def as_task(loss: Task | Callable[[Array, Array], Array]) -> Task:
     function, chosen = _bare(loss)
     counted: Any = Counted(loss) if _says_what_counts(function) and "reduction" not in chosen else loss
     name = getattr(function, "__name__", "loss")
-    return Task(counted, unchanged, jnp.asarray, {}, None, name, getattr(function, "takes", None))
+    return Task(counted, unchanged, as_they_are, {}, None, name, getattr(function, "takes", None))
 
 
 def unchanged(outputs: Any) -> Any:
@@ -140,7 +141,7 @@ class Counted(NamedTuple):
     def __call__(self, outputs: Any, targets: Any) -> tuple[Array, Array]:
         if not isinstance(outputs, Padded):
             return self.function(outputs, targets, reduction="pair")
-        real = jnp.arange(outputs.values.shape[1]) < outputs.lengths[:, None]
+        real = jnp.arange(outputs.values.shape[1]) < outputs.lengths.astype(jnp.int32)[:, None]
         return self.function(outputs.values, targets, where=real, reduction="pair")
 
 

@@ -83,7 +83,7 @@ def stepper(step: TrainStep, batch_size: int, steps: int, mesh: Mesh | None) -> 
         batch = split((rows_.take(x, chosen), rows_.take(targets, chosen), weight))
         number = epoch.astype(jnp.int32) * steps + place.astype(jnp.int32)
         train_state, loss, counted = step.advance(progress.train_state, jax.random.fold_in(keys.train, number), batch)
-        return _accept(progress, train_state, loss, counted, number)
+        return _accept(progress, train_state, loss, counted.astype(jnp.float32), number)
 
     return one
 

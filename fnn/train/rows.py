@@ -36,27 +36,27 @@ def checked_inputs(where: str, x: PyTree) -> PyTree:
 
 
 def _checked_leaf(where: str, x: Any) -> Array:
-    if not checks.is_concrete(x):
-        return x
-    columns = getattr(x, "columns", None)
-    host = np.asarray(x)
-    if host.dtype.kind in "OSU":
-        raise TypeError(f"{where}: expected numeric x, got {host.dtype}; encode text columns as numbers first")
+    given = checks.arrived(where, "x", x, "encode text columns as numbers first")
+    host = checks.known(given)
+    if not isinstance(host, np.ndarray):
+        return given
     if jnp.issubdtype(host.dtype, jnp.floating) and not (finite := np.isfinite(host)).all():
-        place = np.argwhere(~finite)[0]
-        column = f", column {columns[place[1]]!r}" if columns is not None else ""
-        column = column or (f", column {place[-1]}" if host.ndim > 1 else "")
-        raise ValueError(
-            f"{where}: x contains {host[tuple(place)]} at row {place[0]}{column}; remove the row or fill the value in"
-        )
-    if host.dtype == np.float64 and jnp.result_type(float) != np.float64:
+        place = tuple(np.argwhere(~finite)[0])
+        at = checks.place_of(x, place)
+        raise ValueError(f"{where}: x contains {host[place]} at {at}; remove the row or fill the value in")
+    if isinstance(given, jax.Array):
+        return given
+    narrow = checks.host_cast(where, "x", x, given)
+    if host.dtype == np.float64 and narrow.dtype != np.float64:
+        found = checks.lost(host, narrow.dtype)
         checks.warn(
-            f"{where}: x is float64 and is computed in float32; write x.astype(numpy.float32), or "
+            f"{where}: " + checks.said_of_lost("x", x, host, narrow.dtype, found)
+            if found
+            else f"{where}: x is float64 and is computed in float32; write x.astype(numpy.float32), or "
             'jax.config.update("jax_enable_x64", True) to compute in float64',
             UserWarning,
         )
-        host = host.astype(np.float32)
-    return jnp.asarray(x if isinstance(x, jax.Array) else host)
+    return jnp.asarray(narrow)
 
 
 def checked_data(where: str, data: Any, task: Task) -> tuple[PyTree, Array, Array | None]:
@@ -118,6 +118,8 @@ def checked_rows(where: str, rows: Any, total: int) -> Array:
                 f"{where}: expected at least one row, got {len(given)} negative numbers, which are empty slots; "
                 "write numpy.arange(total)[-n:] for the last n rows"
             )
+        # Any negative number is an empty slot, also one that int32 cannot hold.
+        given = np.maximum(given.astype(np.int64), -1)
     return jnp.asarray(given).astype(jnp.int32)
 
 

@@ -19,7 +19,7 @@ __all__ = ["cutmix", "mixup"]
 
 def _soft(where: str, targets: Any, classes: int | None, dtype: DType) -> Array:
     """Targets that can be mixed: class numbers as one-hot rows, values as they are."""
-    raw, targets = targets, jnp.asarray(targets)
+    raw, targets = targets, checks.cast(where, "targets", targets)
     if jnp.issubdtype(targets.dtype, jnp.floating):
         return targets
     if classes is None:
