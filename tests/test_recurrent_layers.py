@@ -191,7 +191,8 @@ def test_time_distributed_keeps_state_and_lengths():
     layer = fnn.time_distributed(fnn.batch_norm())
     params, state = layer.init(KEY, x)
     y, new = layer.apply(params, state, x, train=True)
-    expected, expected_state = fnn.batch_norm().apply(params, state, x.values.reshape(6, 4), train=True)
+    seen = x.values.at[1, 1:].set(0).reshape(6, 4)  # 0 in the padding, whatever stood there
+    expected, expected_state = fnn.batch_norm().apply(params, state, seen, train=True)
     close((y.values, new), (expected.reshape(2, 3, 4), expected_state), 1e-6)
     assert y.lengths is x.lengths
 
@@ -230,3 +231,36 @@ def test_time_distributed_keeps_state_and_lengths():
 def test_misuse(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+PADDED = {
+    **{"lstm, " + "+".join(options): fnn.lstm(4, **options) for options in VARIANTS},
+    "lstm": fnn.lstm(4),
+    "lstm, noisy": fnn.lstm(4, recurrent_dropout=0.3, zoneout=0.2, projection=3),
+    "lstm, in segments": fnn.lstm(4, peephole=True, remat=2),
+    "gru, noisy": fnn.gru(4, zoneout=0.2, return_sequences=True),
+    "rnn, noisy": fnn.rnn(4, recurrent_dropout=0.2),
+    "bidirectional": fnn.bidirectional(fnn.lstm(4, projection=3, return_sequences=True)),
+    "stacked": fnn.stacked(
+        fnn.gru(4, recurrent_dropout=0.1, return_sequences=True), fnn.lstm(4, peephole=True), dropout=0.1
+    ),
+    "time_distributed": fnn.serial(fnn.time_distributed(fnn.dense(3)), fnn.lstm(4, coupled=True)),
+}
+
+
+@pytest.mark.parametrize("name", PADDED)
+def test_nan_and_infinite_padding_reach_no_gradient(name):
+    layer, lengths = PADDED[name], jnp.array([5, 0, 2])
+    counts = (np.arange(5) < np.asarray(lengths)[:, None])[..., None]
+    zeros = jnp.where(counts, jax.random.normal(KEY, (3, 5, 2)), 0)
+    filled = jnp.where(counts, zeros, jnp.array([[[jnp.nan, jnp.inf]]]))
+    params, state = layer.init(KEY, fnn.Padded(zeros, lengths))
+
+    def loss(params, values, key):
+        y = layer.apply(params, state, fnn.Padded(values, lengths), key=key, train=True)[0]
+        return sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(y) if leaf.dtype == jnp.float32)
+
+    both = jax.jit(jax.vmap(jax.value_and_grad(loss, (0, 1)), (None, 0, None)))(params, jnp.stack([zeros, filled]), KEY)
+    for leaf in jax.tree.leaves(both):
+        assert np.isfinite(leaf).all()
+        np.testing.assert_allclose(leaf[1], leaf[0], rtol=1e-6, atol=1e-7)

@@ -97,7 +97,8 @@ def prelu(x: ArrayLike, alpha: ArrayLike) -> Array:
         raise ValueError(
             f"prelu: expected alpha to be a scalar or one value per channel of {x.shape}, got {alpha.shape}"
         )
-    return jnp.where(x > 0, x, alpha.astype(x.dtype) * x)
+    alpha = jax.lax.expand_dims(alpha.astype(x.dtype), range(x.ndim - 1)) if alpha.ndim else alpha.astype(x.dtype)
+    return jnp.where(x > 0, x, alpha * x)
 
 
 def rrelu(

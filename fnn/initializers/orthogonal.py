@@ -73,7 +73,7 @@ def orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType = flo
         wide = dtype if dtype == jnp.float64 else jnp.dtype(jnp.float32)
         q, r = _qr(drawn(jax.random.normal, key, (max(rows, columns), min(rows, columns)), wide))
         # The signs of R's diagonal make the result uniform over all such matrices.
-        q = q * jnp.sign(jnp.diag(r))
+        q = q * jnp.sign(jnp.diag(r))[None]
         q = (q.T if columns < rows else q).reshape(columns, *rest)
         return (jnp.asarray(scale, wide) * jnp.moveaxis(q, 0, column_axis)).astype(dtype)
 

@@ -48,6 +48,7 @@ from jax import lax
 
 from fnn.kernels import convolution_plain as plain
 from fnn.kernels import placement
+from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.precision import widen
 from fnn.kernels.sliding_windows import Windows, pad, positions, taps
 from fnn.kernels.strided_phases import interleave, phase_of, transposed
@@ -294,7 +295,7 @@ def _convolve_shifted(x: Array, w: Array, windows: Windows) -> Array:
     groups = x.shape[-1]
     kernels = w.reshape(-1, groups, w.shape[-1] // groups)  # (positions, groups, multiplier)
     shifted = taps(pad(x, windows.padding), windows)
-    y = sum(tap[..., None] * kernel for tap, kernel in zip(shifted, kernels, strict=True))
+    y = sum(tap[..., None] * of_rank(kernel, tap.ndim + 1) for tap, kernel in zip(shifted, kernels, strict=True))
     return y.reshape(*y.shape[:-2], -1)
 
 

@@ -7,6 +7,7 @@ from jax import lax
 
 from fnn import checks
 from fnn.kernels import sequences
+from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.recurrent_core import Carry, Core, product, product_of_tangent, product_transposed, recur, sigmoid
 from fnn.typing import Array, ArrayLike, PyTree
 
@@ -28,7 +29,7 @@ def _interpolate(r_z: Array, candidate: Array, h: Array) -> tuple[Array, ...]:
 def _step_after(recurrent: PyTree, projected: Array, carry: Carry) -> tuple[Carry, PyTree]:
     (h,), (kernel, bias) = carry, recurrent
     x_rz, x_n = _split(projected)
-    h_rz, h_n = _split(product(h, kernel) + bias.astype(h.dtype))
+    h_rz, h_n = _split(product(h, kernel) + bias.astype(h.dtype)[None])
     r_z = lax.optimization_barrier(sigmoid(x_rz + h_rz))
     r = jnp.split(r_z, 2, axis=-1)[0]
     n, h = _interpolate(r_z, x_n + r * h_n, h)
@@ -37,7 +38,8 @@ def _step_after(recurrent: PyTree, projected: Array, carry: Carry) -> tuple[Carr
 
 def _enter_after(projected: Array, recurrent: PyTree, saved: PyTree, before: Carry) -> PyTree:
     kernel, bias = recurrent
-    return projected, product_of_tangent(before[0], kernel) + bias
+    entering = product_of_tangent(before[0], kernel)
+    return projected, entering + of_rank(bias, entering.ndim)
 
 
 def _tangent_after(

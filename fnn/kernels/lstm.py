@@ -37,7 +37,7 @@ def _gates(shared: Array) -> tuple[Array, ...]:
 
 def _step(recurrent: PyTree, projected: Array, carry: Carry) -> tuple[Carry, PyTree]:
     h, c = carry
-    halves = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], h.dtype), h.shape[-1])
+    halves = np.repeat(np.array([[0.5, 0.5, 1.0, 0.5]], h.dtype), h.shape[-1], axis=1)
     # One pass of tanh over all gates; without the barrier it is repeated wherever a gate is used.
     shared = lax.optimization_barrier(jnp.tanh(halves * (projected + product(h, recurrent[0]))))
     i, f, g, o = _gates(shared)

@@ -155,7 +155,7 @@ def _avg_pool(x: Array, windows: Windows, count_include_pad: bool) -> Array:
     total = _window_sum(widen(x), windows)
     if count_include_pad:
         return (total / positions(windows)).astype(x.dtype)
-    return (total / jnp.asarray(_counts(x.shape[1:-1], windows), total.dtype)).astype(x.dtype)
+    return (total / jnp.asarray(_counts(x.shape[1:-1], windows)[None], total.dtype)).astype(x.dtype)
 
 
 def _window_sum(x: Array, windows: Windows) -> Array:

@@ -33,6 +33,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.sharding import PartitionSpec
 
 from fnn.kernels import placement
+from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.mesh_axes import alike, auto_axes, split_of
 from fnn.kernels.precision import wide_dtype
 from fnn.typing import Array, DType, PyTree
@@ -151,7 +152,8 @@ def _forward(
 
     def chunk(carry: Carry, inputs: tuple[Array, Array | None]) -> tuple[Carry, PyTree]:
         x, valid = inputs
-        projected = (product(_rows(x), kernel) + bias).reshape(*x.shape[:2], *bias.shape)
+        projected = product(_rows(x), kernel)
+        projected = (projected + of_rank(bias, projected.ndim)).reshape(*x.shape[:2], *bias.shape)
         new, ys = lax.scan(step, carry, (projected, valid), reverse=plan.reverse, unroll=plan.unroll)
         return new, (*ys, carry) if save else ys
 
@@ -195,7 +197,8 @@ def _run_jvp(core: Core, plan: Plan, primals: tuple[Any, ...], tangents: tuple[A
         x, dx, valid, (saved, after, entry) = inputs
         x, dx, saved, after = _cast((x, dx, saved, after), dtype)
         before = tuple(_shifted(e, a, plan.reverse) for e, a in zip(entry, after, strict=True))
-        projected = product_of_tangent(_rows(x), d_kernel) + d_bias
+        projected = product_of_tangent(_rows(x), d_kernel)
+        projected += of_rank(d_bias, projected.ndim)
         if dx is not None:
             projected += product_transposed(_rows(dx), kernel_t)
         entering = core.enter(projected, d_recurrent, _rows(saved), _rows(before))

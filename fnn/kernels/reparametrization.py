@@ -44,7 +44,7 @@ def weight_norm(v: Array, g: Array) -> Array:
     """
     wide = widen(v)
     unit = _unit(wide.reshape(-1, v.shape[-1]))
-    return (unit * jnp.asarray(g, wide.dtype)).reshape(v.shape).astype(v.dtype)
+    return (unit * jnp.asarray(g, wide.dtype)[None]).reshape(v.shape).astype(v.dtype)
 
 
 @functools.partial(jax.jit, static_argnames=("steps",))

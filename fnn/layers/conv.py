@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from fnn import checks, initializers
 from fnn.kernels import convolution
+from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.sliding_windows import Padding, PerAxis, per_axis
 from fnn.layer import Facts, Layer, constructor, stateless
 from fnn.typing import Array, Initializer, Key, PyTree
@@ -61,7 +62,7 @@ def _layer(
         x = jnp.asarray(x)
         channels = _channels(where, x, groups or 1)
         y = kernel(x, params["kernel"].astype(x.dtype), groups or channels)
-        return y + params["bias"].astype(x.dtype) if use_bias else y
+        return y + of_rank(params["bias"].astype(y.dtype), y.ndim) if use_bias else y
 
     return stateless(init, apply, facts=Facts(convolves=True, linear=()))
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks, initializers
+from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
 from fnn.layer import Facts, Layer, constructor, stateless
 from fnn.typing import Array, DType, Initializer, Key, PyTree
@@ -75,7 +76,7 @@ def dense(
             raise ValueError(f"dense: expected {expected} features, as initialised, got {came} in {checks.describe(x)}")
         x = jnp.asarray(x)
         y = x @ params["kernel"].astype(x.dtype)
-        return y + params["bias"].astype(x.dtype) if use_bias else y
+        return y + of_rank(params["bias"].astype(y.dtype), y.ndim) if use_bias else y
 
     return stateless(init, apply, facts=Facts(linear=()))
 

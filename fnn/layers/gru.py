@@ -88,7 +88,7 @@ def _step(params: PyTree, projected: Array, carry: tuple[Array, ...], h: Array) 
     kernel_rz, kernel_n = jnp.split(params["recurrent_kernel"], columns, axis=-1)
     r, z = jnp.split(sigmoid(x_rz + product(h, kernel_rz)), 2, axis=-1)
     if "recurrent_bias" in params:
-        n = jnp.tanh(x_n + r * (product(h, kernel_n) + params["recurrent_bias"].astype(h.dtype)))
+        n = jnp.tanh(x_n + r * (product(h, kernel_n) + params["recurrent_bias"].astype(h.dtype)[None]))
     else:
         n = jnp.tanh(x_n + product(r * h, kernel_n))
     return ((1 - z) * n + z * carry[0],)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
+from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.lstm import LSTMState
 from fnn.kernels.lstm import lstm as run_core
 from fnn.kernels.normalization import layer_norm as normalize
@@ -121,7 +122,8 @@ def _project(params: PyTree, x: Array) -> Array:
     if "input_scale" not in params:
         return projected(params, x)
     unbiased = projected(params | {"bias": jnp.zeros_like(params["bias"])}, x)
-    return normalize(unbiased, params["input_scale"].astype(unbiased.dtype)) + params["bias"].astype(unbiased.dtype)
+    scale, bias = (params[name].astype(unbiased.dtype) for name in ("input_scale", "bias"))
+    return normalize(unbiased, scale) + of_rank(bias, unbiased.ndim)
 
 
 def _step(params: PyTree, projected: Array, carry: tuple[Array, ...], h: Array) -> LSTMState:
@@ -132,7 +134,7 @@ def _step(params: PyTree, projected: Array, carry: tuple[Array, ...], h: Array) 
     if "recurrent_scale" in params:
         recurrent = normalize(recurrent, wide_params["recurrent_scale"])
     i, *forget, g, o = jnp.split(projected + recurrent, projected.shape[-1] // c.shape[-1], axis=-1)
-    seen = wide_params.get("peephole", jnp.zeros((3, 1), dtype))
+    seen = wide_params.get("peephole", jnp.zeros((3, 1), dtype))[:, None]
     i = sigmoid(i + seen[0] * c)
     f = sigmoid(forget[0] + seen[1] * c) if forget else 1 - i
     c = f * c + i * jnp.tanh(g)

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from fnn import checks, initializers
+from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.dropout import dropout
 from fnn.kernels.precision import wide_dtype
 from fnn.kernels.recurrence import scan_cell
-from fnn.kernels.sequences import check_sequence
+from fnn.kernels.sequences import Layout, check_sequence, valid_steps
 from fnn.layer import Facts, Layer
 from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree
 
@@ -76,6 +78,12 @@ def unpadded(x: Any) -> tuple[Any, Any]:
 def padded_like(x: Any, values: Any) -> Any:
     """`values` with the lengths of `x`."""
     return Padded(values, x.lengths) if isinstance(x, Padded) else values
+
+
+def blanked(where: str, values: Array, lengths: Any) -> Array:
+    """Values, 0 in the padding: NaN there, times a gradient of 0, would be NaN in the gradient of a kernel."""
+    valid = valid_steps(where, Layout(*values.shape[:2], 0, values.dtype, False), lengths, None)
+    return values if valid is None else jnp.where(lax.expand_dims(valid, range(2, values.ndim)), values, 0)
 
 
 def recurrent(name: str, cell: Cell, options: Options) -> Layer:
@@ -142,7 +150,7 @@ def _run(
         return cell.core(params, x, carry, return_sequences=options.return_sequences, **how)
     if noisy and train:
         checks.key_given(name, key, "train=True with recurrent_dropout or zoneout")
-    step, inputs, start = _noisy_step(cell, options, params, x, carry, key if train else None)
+    step, inputs, start = _noisy_step(cell, options, params, blanked(name, x, lengths), carry, key if train else None)
     outputs, final = scan_cell(step, start, inputs, **how)
     final = jax.tree.map(lambda a: a.astype(x.dtype), final)
     return (outputs if options.return_sequences else final[0]), final
@@ -203,4 +211,4 @@ def projected(params: PyTree, x: Array) -> Array:
     """$x W + b$ for all steps, in the wide dtype."""
     dtype = wide_dtype(x)
     product = jnp.matmul(x, params["kernel"].astype(x.dtype), preferred_element_type=dtype)
-    return product + params["bias"].astype(dtype)
+    return product + of_rank(params["bias"].astype(dtype), product.ndim)

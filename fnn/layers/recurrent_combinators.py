@@ -13,7 +13,7 @@ from fnn.kernels.sequences import reverse_sequences
 from fnn.layer import Facts, Layer, as_layer, concatenate, parallel, serial
 from fnn.layers.dropout import dropout as dropout_layer
 from fnn.layers.dropout import variational_dropout
-from fnn.layers.recurrent import padded_like, unpadded
+from fnn.layers.recurrent import blanked, padded_like, unpadded
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
 __all__ = ["bidirectional", "stacked", "time_distributed"]
@@ -130,7 +130,7 @@ def _on_values(layer: Layer) -> Layer:
 def time_distributed(layer: Layer | Callable[[Any], Any]) -> Layer:
     """One layer at every time step: the time axis joins the batch, and comes back.
 
-    Statistics over the batch (batch norm) are over batch and time, padding included.
+    Of `Padded` sequences the layer sees 0 in the padding, and statistics over the batch (batch norm) count it.
 
     Args:
         layer: a layer for (batch, …), or a bare function.
@@ -162,7 +162,9 @@ def time_distributed(layer: Layer | Callable[[Any], Any]) -> Layer:
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
-        values = unpadded(x)[0]
+        values, lengths = unpadded(x)
+        if lengths is not None:
+            values = blanked("time_distributed", jnp.asarray(values), lengths)
         y, state = layer.apply(params, state, folded(values), key=key, train=train)
         return padded_like(x, _unfolded(y, values)), state
 
