@@ -295,7 +295,8 @@ def _convolve_shifted(x: Array, w: Array, windows: Windows) -> Array:
     groups = x.shape[-1]
     kernels = w.reshape(-1, groups, w.shape[-1] // groups)  # (positions, groups, multiplier)
     shifted = taps(pad(x, windows.padding), windows)
-    y = sum(tap[..., None] * of_rank(kernel, tap.ndim + 1) for tap, kernel in zip(shifted, kernels, strict=True))
+    weighted = [tap[..., None] * of_rank(kernel, tap.ndim + 1) for tap, kernel in zip(shifted, kernels, strict=True)]
+    y = functools.reduce(jnp.add, weighted)
     return y.reshape(*y.shape[:-2], -1)
 
 

@@ -82,7 +82,7 @@ def padded_like(x: Any, values: Any) -> Any:
 
 def blanked(where: str, values: Array, lengths: Any) -> Array:
     """Values, 0 in the padding: NaN there, times a gradient of 0, would be NaN in the gradient of a kernel."""
-    valid = valid_steps(where, Layout(*values.shape[:2], 0, values.dtype, False), lengths, None)
+    valid = valid_steps(where, Layout(values.shape[0], values.shape[1], 0, values.dtype, False), lengths, None)
     return values if valid is None else jnp.where(lax.expand_dims(valid, range(2, values.ndim)), values, 0)
 
 
