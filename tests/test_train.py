@@ -283,22 +283,6 @@ def test_predict_and_evaluate_do_not_depend_on_the_batch_size(batch_size):
     np.testing.assert_allclose(scores["mse"], np.mean((whole[:, 0] - y) ** 2), rtol=1e-5)
 
 
-def test_a_run_resumed_from_its_checkpoint_is_the_unbroken_run(tmp_path):
-    pytest.importorskip("orbax.checkpoint")
-    x, y = line()
-    rule = fnn.early_stopping("loss", patience=50)
-    given = (MODEL, fnn.optim.adam(0.05), TASK, (x, y))
-    options = dict(key=KEY, batch_size=8, early_stopping=rule, progress=False)
-    whole, history = fnn.fit(*given, epochs=5, **options)
-    fnn.fit(*given, epochs=2, checkpoint=tmp_path, **options)
-    resumed, rows = fnn.fit(*given, epochs=5, checkpoint=tmp_path, **options)
-    jax.tree.map(np.testing.assert_array_equal, whole, resumed)
-    np.testing.assert_array_equal(history["loss"], rows["loss"])
-    with pytest.raises(ValueError, match="another key"):
-        fnn.fit(*given, epochs=5, checkpoint=tmp_path, **(options | {"key": jax.random.key(9)}))
-
-
-@pytest.mark.devices(2)
 @pytest.mark.parametrize("batch_size", [4, 10])
 def test_two_devices_give_the_numbers_of_one(batch_size):
     x, y = line()

@@ -1,69 +1,136 @@
-"""Checkpoints of a run, kept by Orbax: written after every epoch, read back to go on exactly where it stopped."""
+"""Checkpoints of a run: one file after every epoch, read back to go on exactly where the run stopped.
+
+A file is a NumPy archive, whose parts carry checksums, and takes its place only when it is whole.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from fnn.typing import PyTree
+from fnn import checks
+from fnn.train.identity import Identity, differences, warn_of_environment
+from fnn.train.sharding import put
+from fnn.typing import Array, PyTree
+
+KEPT = 2
+"""Files in a directory: if the newest is damaged, the one before it is read."""
+
+Table = list[dict[str, float]]
+
+
+class Found(NamedTuple):
+    """What a checkpoint holds: the arrays of a run and its history, one row per epoch."""
+
+    arrays: PyTree
+    table: Table
 
 
 class Checkpoints(NamedTuple):
-    """`save(epoch, arrays, table)` and `restore(like) -> (epoch, arrays, table)`, None if there is nothing yet."""
+    """`save(arrays, table)` and `restore(like) -> Found`, None if there is nothing yet."""
 
-    save: Callable[[int, PyTree, list[dict[str, float]]], None]
-    restore: Callable[[PyTree], tuple[int, PyTree, list[dict[str, float]]] | None]
-
-
-def _orbax() -> Any:
-    try:
-        import orbax.checkpoint as orbax
-    except ImportError as error:
-        raise ImportError('checkpoint= needs Orbax; run pip install "fnn[train]"') from error
-    return orbax
+    save: Callable[[PyTree, Table], None]
+    restore: Callable[[PyTree], Found | None]
 
 
-def _plain(tree: PyTree) -> PyTree:
-    """Random keys as the numbers they are made of, and everything as NumPy arrays: the host owns what is saved."""
-
-    def leaf(x: Any) -> Any:
-        return np.asarray(jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
-
-    return jax.tree.map(leaf, tree)
-
-
-def _like(saved: Any, like: Any) -> Any:
-    if jax.dtypes.issubdtype(like.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(saved, impl=jax.random.key_impl(like))
-    return jax.numpy.asarray(saved)
-
-
-@contextmanager
-def checkpoints(directory: str | Path | None) -> Iterator[Checkpoints]:
-    """The newest checkpoint of a run in a directory; None keeps nothing."""
+def checkpoints(directory: str | Path | None, identity: Callable[[], Identity]) -> Checkpoints:
+    """The checkpoints of the run that has this identity; no directory keeps nothing."""
     if directory is None:
-        yield Checkpoints(lambda epoch, arrays, table: None, lambda like: None)
-        return
-    orbax = _orbax()
-    options = orbax.CheckpointManagerOptions(max_to_keep=1)
-    with orbax.CheckpointManager(Path(directory).absolute(), options=options) as manager:
+        return Checkpoints(lambda arrays, table: None, lambda like: None)
+    place, own = Path(directory), identity()
+    place.mkdir(parents=True, exist_ok=True)
 
-        def save(epoch: int, arrays: PyTree, table: list[dict[str, float]]) -> None:
-            parts = {"arrays": orbax.args.StandardSave(_plain(arrays)), "table": orbax.args.JsonSave(table)}
-            manager.save(epoch, args=orbax.args.Composite(**parts))
+    def save(arrays: PyTree, table: Table) -> None:
+        packed = _packed(arrays)
+        if jax.process_index() == 0:
+            run = json.dumps({"identity": own, "table": table}).encode()
+            _write(place, len(table), {"arrays": packed, "run": np.frombuffer(run, np.uint8)})
 
-        def restore(like: PyTree) -> tuple[int, PyTree, list[dict[str, float]]] | None:
-            epoch = manager.latest_step()
-            if epoch is None:
-                return None
-            parts = {"arrays": orbax.args.StandardRestore(_plain(like)), "table": orbax.args.JsonRestore()}
-            found = manager.restore(epoch, args=orbax.args.Composite(**parts))
-            return epoch, jax.tree.map(_like, found["arrays"], like), found["table"]
+    return Checkpoints(save, lambda like: _restore(place, own, like))
 
-        yield Checkpoints(save, restore)
-        manager.wait_until_finished()
+
+def _write(place: Path, epochs: int, parts: dict[str, np.ndarray]) -> None:
+    path = place / f"epoch-{epochs:06d}.npz"
+    unfinished = path.with_suffix(".unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            np.savez(file, **parts)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+        for old in sorted(place.glob("epoch-*.npz"))[:-KEPT]:
+            old.unlink()
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        checks.warn(f"fit: {path} could not be written: {error.strerror}; what was saved is kept, and training goes on")
+
+
+def _restore(place: Path, own: Identity, like: PyTree) -> Found | None:
+    """The newest checkpoint that can be read; an error if it is of another run."""
+    paths = sorted(place.glob("epoch-*.npz"), reverse=True)
+    for path in paths:
+        found = _read(path, own, like)
+        if found is None:
+            continue
+        for damaged in paths[: paths.index(path)]:
+            checks.warn(
+                f"fit: the checkpoint {damaged} is damaged; the run goes on from {path.name}, the one before it"
+            )
+        return found
+    if paths:
+        raise ValueError(
+            f"fit: no checkpoint in {place} can be read, {paths[0].name} is damaged; give another directory, or delete "
+            "this one to begin anew"
+        )
+    return None
+
+
+def _read(path: Path, own: Identity, like: PyTree) -> Found | None:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
+            run, packed = json.loads(parts["run"].tobytes()), parts["arrays"]
+        saved, table = run["identity"], run["table"]
+        if path.stem != f"epoch-{len(table):06d}":
+            return None
+    except PermissionError:
+        raise
+    except Exception:  # Whatever a damaged archive makes of its reader.
+        return None
+    if other := differences(saved, own):
+        raise ValueError(
+            f"fit: {path} is of another run: {'; '.join(other[:4])}. Give what was given then, or another directory"
+        )
+    warn_of_environment(saved, own)
+    return Found(_unpacked(packed, like), table)
+
+
+def _packed(tree: PyTree) -> np.ndarray:
+    """The bytes of all arrays one after another: a copy, whatever their dtypes."""
+    parts = [np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for leaf in jax.tree.leaves(tree)]
+    return np.concatenate([np.ascontiguousarray(part).reshape(-1).view(np.uint8) for part in parts])
+
+
+def _unpacked(packed: np.ndarray, like: PyTree) -> PyTree:
+    """The arrays that were packed, with the shapes and dtypes of `like` and where its arrays are."""
+    begin = 0
+
+    def leaf(like: Array) -> Array:
+        nonlocal begin
+        kind = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
+        end = begin + kind.size * kind.dtype.itemsize
+        array, begin = jnp.asarray(packed[begin:end].view(kind.dtype).reshape(kind.shape)), end
+        array = jax.random.wrap_key_data(array, impl=jax.random.key_impl(like)) if _is_key(like) else array
+        return put(array, like.sharding) if len(like.sharding.device_set) > 1 else array  # type: ignore[arg-type]
+
+    return jax.tree.map(leaf, like)
+
+
+def _is_key(leaf: Array) -> bool:
+    return bool(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))

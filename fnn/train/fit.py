@@ -21,6 +21,7 @@ from fnn.train import rows as rows_
 from fnn.train import stopping
 from fnn.train.checkpoint import Checkpoints, checkpoints
 from fnn.train.console import interruption, progress_bar, suggest_cores
+from fnn.train.identity import Identity, describe_programs, identity_of
 from fnn.train.inputs import Inputs, checked_run
 from fnn.train.sharding import checked_mesh, replicate
 from fnn.train.step import Trained, TrainState, train_step
@@ -91,8 +92,9 @@ def fit(
         callbacks: functions of an `EpochEnd`; one that returns True ends the run.
         progress: show a bar (needs tqdm); by default if tqdm is installed.
         start: a `Trained` to go on from.
-        checkpoint: a directory (needs Orbax). The run is saved there after every epoch; called again with the same
-            arguments, `fit` goes on after the last epoch saved and ends with the numbers of an unbroken run.
+        checkpoint: a directory. The run is saved there after every epoch; called again with the same arguments, or with
+            more epochs, `fit` goes on after the last epoch saved and ends with the numbers of an unbroken run. Called
+            with anything else it says what differs.
 
     Returns:
         `(trained, history)` as from `trainer`, the history as NumPy arrays with one entry per epoch that was run.
@@ -133,8 +135,29 @@ def fit(
         steps,
     )
     run = _Run(programs, sources, inputs, early_stopping, callbacks)
-    with checkpoints(checkpoint) as kept, progress_bar(progress, epochs * steps) as show, interruption() as interrupted:
-        return _drive(run, _begin(run, train_state), epochs, kept, show, interrupted)
+    saved = _begin(run, train_state)
+
+    def identity() -> Identity:
+        like = _like_a_step(train_state, sources, inputs, size)
+        return identity_of(
+            saved, inputs, sources.train, start, describe_programs(model, task, step, penalty, augment, like),
+            batch_size=size, shuffle=shuffle, early_stopping=early_stopping and repr(early_stopping),
+            metrics=sorted(jax.eval_shape(programs.row, saved.progress, inputs)),
+        )  # fmt: skip
+
+    kept = checkpoints(checkpoint, identity)
+    with progress_bar(progress, epochs * steps) as show, interruption() as interrupted:
+        return _drive(run, saved, epochs, kept, show, interrupted)
+
+
+def _like_a_step(train_state: TrainState, sources: epoch_.Keys, inputs: Inputs, size: int) -> tuple[Any, ...]:
+    """Shapes and dtypes of what a training step is given."""
+
+    def like(leaf: Array) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype)
+
+    x, targets, _ = inputs.data
+    return train_state, sources.train, (*jax.tree.map(like, (x, targets)), jax.ShapeDtypeStruct((size,), jnp.float32))
 
 
 def _advance(one: Callable[..., epoch_.Progress]) -> Callable[..., epoch_.Progress]:
@@ -178,7 +201,7 @@ def _drive(
     show: Callable[[int, dict[str, float]], None],
     interrupted: Callable[[], bool],
 ) -> tuple[Trained, dict[str, Any]]:
-    first, saved, table = _resumed(kept, saved)
+    first, saved, table = _resumed(kept, saved, epochs)
     show(first * run.programs.steps, table[-1] if table else {})
     for epoch in range(first, epochs):
         if _ended(run, saved):
@@ -194,21 +217,23 @@ def _drive(
             saved = saved._replace(
                 best=run.programs.observe(saved.best, scores, jnp.asarray(epoch), _copy(progress).trained)
             )
-        kept.save(epoch, saved, table)
+        kept.save(saved, table)
         ends = [callback(EpochEnd(epoch, dict(table[-1]), _copy(progress))) for callback in run.callbacks]
         if any(map(_is_true, ends)):
             break
     return _finished(run, saved, table)
 
 
-def _resumed(kept: Checkpoints, saved: _Saved) -> tuple[int, _Saved, list[dict[str, float]]]:
+def _resumed(kept: Checkpoints, saved: _Saved, epochs: int) -> tuple[int, _Saved, list[dict[str, float]]]:
     found = kept.restore(saved)
     if found is None:
         return 0, saved, []
-    epoch, arrays, table = found
-    if not np.array_equal(jax.random.key_data(arrays.key), jax.random.key_data(saved.key)):
-        raise ValueError("fit: the checkpoint is of a run with another key; give that key, or another directory")
-    return epoch + 1, arrays, table
+    if len(found.table) > epochs:
+        raise ValueError(
+            f"fit: expected epochs >= {len(found.table)}, those the checkpoint was trained for, got {epochs}; give as "
+            "many, or another directory"
+        )
+    return len(found.table), found.arrays, found.table
 
 
 def _copy(progress: epoch_.Progress) -> TrainState:

@@ -1,0 +1,280 @@
+"""A run that was broken off goes on as if it had not been, and never from the checkpoint of another run."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+from fnn.train.identity import program
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(20, 3)).astype(np.float32)
+Y = (X @ np.array([1, 2, 3], np.float32)).astype(np.float32)
+TASK = fnn.tasks.regression()
+STRENGTH = 1e-3
+
+
+def net(width=4, activation=fnn.tanh, rate=0.1):
+    return fnn.serial(fnn.dense(width), fnn.batch_norm(), activation, fnn.dropout(rate), fnn.dense(1))
+
+
+def penalty(params):
+    return STRENGTH * sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
+
+
+def noisy(scale):
+    return lambda key, x, targets: (x + scale * jax.random.normal(key, x.shape), targets)
+
+
+USUAL = dict(
+    epochs=3, batch_size=8, key=KEY, penalty=penalty, augment=noisy(0.1), validation=[3, 5], progress=False,
+    early_stopping=fnn.early_stopping("validation_loss", patience=50),
+)  # fmt: skip
+
+
+def fit(directory=None, *, model=None, optimizer=None, task=TASK, data=(X, Y), **changed):
+    optimizer = optimizer or fnn.optim.adam(0.05)
+    return fnn.fit(model or net(), optimizer, task, data, checkpoint=directory, **(USUAL | changed))
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """The checkpoints of a run of three epochs."""
+    directory = tmp_path_factory.mktemp("kept")
+    fit(directory)
+    return directory
+
+
+@pytest.fixture
+def directory(kept, tmp_path):
+    return Path(shutil.copytree(kept, tmp_path / "copy"))
+
+
+def assert_same(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_a_run_resumed_is_the_unbroken_run_and_keeps_two_files(directory):
+    whole = fit(epochs=5)
+    assert sorted(os.listdir(directory)) == ["epoch-000002.npz", "epoch-000003.npz"]
+    assert_same(whole, fit(directory, epochs=5))
+    assert sorted(os.listdir(directory)) == ["epoch-000004.npz", "epoch-000005.npz"]
+    assert_same(whole, fit(str(directory), epochs=5))
+
+
+def test_the_same_run_written_otherwise_goes_on(directory):
+    """What is computed counts, not how it was written."""
+
+    def renamed(parameters):
+        total = 0
+        for one in jax.tree.leaves(parameters):
+            total = total + (one**2).sum()
+        return 0.001 * total
+
+    _, history = fit(directory, penalty=renamed, optimizer=fnn.optim.adam(5e-2), model=net(4, lambda x: fnn.tanh(x)))
+    assert history["epochs"] == 3
+
+
+def test_fewer_epochs_than_were_saved_are_an_error(directory):
+    with pytest.raises(ValueError, match="expected epochs >= 3, those the checkpoint was trained for, got 2"):
+        fit(directory, epochs=2)
+
+
+CHANGES = {
+    "learning rate": (dict(optimizer=fnn.optim.adam(0.1)), "the optimizer computes with -?0.1, not with -?0.05"),
+    "momentum": (dict(optimizer=fnn.optim.adam(0.05, b1=0.8)), "the optimizer computes with"),
+    "schedule": (dict(optimizer=fnn.optim.adam(fnn.schedules.step_decay(0.05, 2, 0.5))), "count is int32.*, was not"),
+    "another optimizer": (dict(optimizer=fnn.optim.sgd(0.05)), "train_state.opt_state"),
+    "batch size": (dict(batch_size=6), "batch_size is 6, was 8"),
+    "order": (dict(shuffle=False), "shuffle is False, was True"),
+    "key": (dict(key=jax.random.key(9)), "key is"),
+    "start": (dict(start=fnn.Trained(*net().init(KEY, X))), "start is .*, was None"),
+    "width": (dict(model=net(8)), r"params\[0\]\['kernel'\] is float32\[3,8\], was float32\[3,4\]"),
+    "activation": (dict(model=net(activation=fnn.relu)), "the model computes something else"),
+    "dropout": (dict(model=net(rate=0.2)), "the model computes with"),
+    "penalty": (dict(penalty=lambda params: jnp.zeros(())), "the penalty computes something else"),
+    "no penalty": (dict(penalty=None), "the penalty is not given, was given"),
+    "augmentation": (dict(augment=noisy(0.2)), "the augment computes with 0.2, not with 0.1"),
+    "early stopping": (
+        dict(early_stopping=fnn.early_stopping("validation_loss", patience=7)), "early_stopping is .*patience=7",
+    ),
+    "targets": (dict(data=(X, Y + 1)), "other x, targets and weights"),
+    "one value": (dict(data=(np.where(X[7, 1] == X, 0, X), Y)), "other x, targets and weights"),
+    "weights": (dict(data=(X, Y, np.ones(20))), "other x, targets and weights"),
+    "rows": (dict(rows=np.arange(6, 18)), "other rows"),
+    "validation": (dict(validation=[3, 6]), "other rows; other validation rows"),
+    "metrics": (dict(task=TASK._replace(metrics={})), "metrics is"),
+    "loss": (dict(task=TASK._replace(loss=lambda o, t: (o[:, 0] - t) ** 4)), "the task computes something else"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_checkpoint_of_another_run_is_refused_and_what_differs_is_named(directory, name):
+    changed, message = CHANGES[name]
+    with pytest.raises(ValueError, match=message) as error:
+        fit(directory, epochs=5, **changed)
+    assert "Give what was given then, or another directory" in str(error.value)
+    assert "orbax" not in str(error.value)
+
+
+def test_a_changed_global_is_another_run(directory, monkeypatch):
+    monkeypatch.setitem(globals(), "STRENGTH", 1.0)
+    with pytest.raises(ValueError, match=r"the penalty computes with 1, not with 0\.001"):
+        fit(directory, epochs=5)
+
+
+def test_another_version_goes_on_with_a_warning(directory, monkeypatch):
+    monkeypatch.setattr("fnn.train.identity.__version__", "9.9")
+    with pytest.warns(RuntimeWarning, match="fnn 9.9, was 0.1.0"):
+        _, history = fit(directory)
+    assert history["epochs"] == 3
+
+
+def newest(directory):
+    return max(directory.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "a byte of the arrays", "a byte of the table", "renamed"])
+def test_a_damaged_file_is_named_and_the_one_before_it_read(directory, damage):
+    path = newest(directory)
+    whole = path.read_bytes()
+    place = {"a byte of the arrays": 300, "a byte of the table": whole.index(b'"table"') + 20}.get(damage)
+    if damage == "renamed":
+        path = path.rename(directory / "epoch-000007.npz")
+    elif place is None:
+        path.write_bytes(whole[: len(whole) // 2] if damage == "half" else b"")
+    else:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+    with pytest.warns(RuntimeWarning, match=f"{path.name} is damaged; the run goes on from epoch-000002.npz"):
+        resumed = fit(directory, epochs=4)
+    assert_same(resumed, fit(epochs=4))
+
+
+def test_only_damaged_files_are_one_clear_error(directory):
+    for path in directory.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"epoch-000003\.npz is damaged; give another directory"):
+        fit(directory)
+    assert len(list(directory.iterdir())) == 2
+
+
+def test_no_byte_of_a_file_changes_unnoticed(kept, tmp_path):
+    path, whole = tmp_path / "epoch.npz", newest(kept).read_bytes()
+
+    def read():
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
+            return [parts[name].tobytes() for name in ("run", "arrays")]
+
+    path.write_bytes(whole)
+    right = read()
+    for place in range(0, len(whole), 13):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            assert read() == right
+        except AssertionError:
+            raise
+        except Exception:
+            continue
+
+
+def test_a_full_disk_leaves_what_was_saved_and_the_training_goes_on(tmp_path, monkeypatch):
+    save, full = np.savez, [False]
+
+    def savez(file, **parts):
+        file.write(b"the beginning")
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        file.seek(0)
+        save(file, **parts)
+
+    def fill(end):
+        full[0] = end.epoch in (1, 2)
+
+    monkeypatch.setattr(np, "savez", savez)
+    with pytest.warns(RuntimeWarning, match=r"epoch-00000[34].npz could not be written: No space left") as seen:
+        _, history = fit(tmp_path, epochs=4, callbacks=[fill])
+    assert len(seen) == 2
+    assert history["epochs"] == 4
+    assert sorted(os.listdir(tmp_path)) == ["epoch-000001.npz", "epoch-000002.npz"]
+    assert_same(fit(tmp_path, epochs=4, callbacks=[lambda end: full.__setitem__(0, False)]), fit(epochs=4))
+
+
+def test_a_callback_cannot_rewrite_the_history(tmp_path):
+    def meddle(end):
+        end.row["loss"] = -1.0
+        end.row["mine"] = 2.0
+
+    _, history = fit(tmp_path, callbacks=[meddle])
+    assert (history["loss"] > 0).all()
+    assert "mine" not in history
+    assert (fit(tmp_path)[1]["loss"] > 0).all()
+
+
+def test_the_table_has_one_row_per_epoch_or_the_file_is_damaged(directory):
+    path = newest(directory)
+    with np.load(path) as parts:
+        arrays, run = parts["arrays"], json.loads(parts["run"].tobytes())
+    run["table"].append(run["table"][-1])
+    np.savez(path, arrays=arrays, run=np.frombuffer(json.dumps(run).encode(), np.uint8))
+    with pytest.warns(RuntimeWarning, match="is damaged"):
+        assert fit(directory)[1]["epochs"] == 3
+
+
+SCRIPT = """
+import sys, jax, numpy as np, fnn
+x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+trained, history = fnn.fit(
+    fnn.serial(fnn.dense(2), fnn.tanh, fnn.dense(1)), fnn.optim.adam(0.01), fnn.tasks.regression(), (x, x.sum(1)),
+    key=jax.random.key(0), epochs=80, batch_size=16, progress=False, checkpoint=sys.argv[1] or None,
+    callbacks=[lambda end: print(end.epoch, flush=True)])
+print(history["epochs"], float(np.abs(jax.tree.leaves(trained)[0]).sum()), history["loss"].sum())
+"""
+
+
+def test_a_killed_process_goes_on_where_it_was_and_says_nothing(tmp_path, monkeypatch, capsys):
+    def start():
+        command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    for epochs in (2, 20):
+        process = start()
+        for _ in range(epochs):
+            assert process.stdout.readline()
+        time.sleep(0.0007 * epochs)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    resumed, said = start().communicate()
+    first, *_, last = resumed.splitlines()
+    assert 20 <= int(first) < 80
+    assert said == ""
+    assert len(list(tmp_path.glob("*.npz"))) == 2
+    monkeypatch.setattr(sys, "argv", ["", ""])
+    exec(SCRIPT, {})
+    assert last == capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_program_is_known_by_what_it_computes():
+    table = np.arange(3.0, dtype=np.float32)
+    base = program(lambda x: x * 2.0 + table, X)
+    assert program(lambda y: 2.0 * 1.0 * y + np.arange(3.0, dtype=np.float32), X)["form"] != "" != base["form"]
+    assert program(lambda y: y * 2.0 + table.copy(), X) == base
+    assert program(lambda x: x * 3.0 + table, X)["form"] == base["form"]
+    assert program(lambda x: x * 3.0 + table, X)["numbers"] != base["numbers"]
+    assert program(lambda x: x * 2.0 + (table + 1), X)["form"] != base["form"]
+    inner = lambda table: jax.jit(lambda x: x * table)  # noqa: E731
+    assert program(inner(table), X) == program(inner(table.copy()), X)
+    assert program(inner(table), X) != program(inner(table + 1), X)
+    assert program(lambda x: jax.lax.cond(x[0, 0] > 0, jnp.sin, jnp.cos, x), X) != program(
+        lambda x: jax.lax.cond(x[0, 0] > 0, jnp.sin, jnp.tan, x), X
+    )
