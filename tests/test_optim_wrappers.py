@@ -281,7 +281,6 @@ def test_coupled_and_decoupled_decay_agree_for_sgd_and_differ_for_adam():
         (lambda: grouping.partition({"a": optim.sgd(1.0)}, "b").init(jnp.ones(1)), ValueError, "labels .*'b'"),
         (lambda: accumulation.multi_steps(optim.sgd(1.0), 0), ValueError, "every_k_schedule >= 1"),
         (lambda: wrappers.lookahead(optim.sgd(1.0), 0, 0.5), ValueError, "sync_period"),
-        (lambda: wrappers.lookahead(optim.sgd(1.0), 2, 0.5).init(jnp.ones(1)), TypeError, "init_synced"),
         (lambda: plateau.reduce_on_plateau(1.5), ValueError, "factor"),
         (lambda: plateau.reduce_on_plateau(rtol=0.0), ValueError, "rtol or atol"),
         (

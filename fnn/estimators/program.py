@@ -15,8 +15,8 @@ from fnn.layer import Layer
 from fnn.train import epoch as epoch_
 from fnn.train import stopping
 from fnn.train.predict import outputs_of
-from fnn.train.step import Trained, TrainState
 from fnn.train.stopping import EarlyStopping
+from fnn.train.trained import Trained, TrainState, check_trained
 from fnn.train.trainer import Inputs, Pieces, Run, pieces, until_stopped
 from fnn.typing import Array, Key, PyTree
 
@@ -118,7 +118,9 @@ def train(
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def infer(model: Any, outputs: int, trained: Trained, x: Array) -> Array:
-    return outputs_of(build(model, outputs), trained, x, None, 1024)
+    network = build(model, outputs)
+    check_trained("predict", network, trained, x)
+    return outputs_of(network, trained, x, None, 1024)
 
 
 def padded(array: Any, rows: int, fill: float = 0) -> np.ndarray:

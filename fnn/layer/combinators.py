@@ -54,7 +54,7 @@ def serial(*layers: Layer | Callable[[Any], Any]) -> Layer:
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
-        _same_length("serial", parts, params)
+        same_length("serial", parts, params)
         states, keys = [], _split(key, len(parts))
         for place, (layer, p, s) in enumerate(zip(parts, params, states_of(parts, state), strict=True)):
             with located(place, layer, x):
@@ -66,7 +66,7 @@ def serial(*layers: Layer | Callable[[Any], Any]) -> Layer:
     return Layer(init, apply, f"serial({len(parts)} layers)", parts, lambda new: serial(*new), facts)
 
 
-def _same_length(where: str, parts: tuple[Layer, ...], params: PyTree) -> None:
+def same_length(where: str, parts: tuple[Layer, ...], params: PyTree) -> None:
     if not isinstance(params, tuple) or len(params) != len(parts):
         came = f"a tuple of {len(params)}" if isinstance(params, tuple) else type(params).__name__
         raise ValueError(f"{where}: expected the parameters of {len(parts)} layers, got {came}; use this model's init")
@@ -107,7 +107,7 @@ def parallel(*branches: Layer | Callable[[Any], Any], merge: Callable[[tuple[Any
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
-        _same_length("parallel", parts, params)
+        same_length("parallel", parts, params)
         outputs, states, keys = [], [], _split(key, len(parts))
         for place, (layer, p, s) in enumerate(zip(parts, params, states_of(parts, state), strict=True)):
             with located(place, layer, x):

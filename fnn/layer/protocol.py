@@ -250,6 +250,13 @@ def within(model: Layer, params: PyTree, state: PyTree) -> list[tuple[Layer, PyT
     return list(zip(model.parts, params, states_of(model.parts, state), strict=True))
 
 
+def places_of(model: Layer) -> list[tuple[Layer, tuple[Any, ...], tuple[Any, ...] | None]]:
+    """Every part with the keys of its parameters and of its state, as far as the model states them."""
+    if model.facts.places is not None:
+        return [(part, *keys) for part, keys in zip(model.parts, model.facts.places, strict=True)]
+    return [(part, (number,), (number,)) for number, part in enumerate(model.parts)]
+
+
 def put_within(
     model: Layer, parts: list[tuple[Layer, PyTree, PyTree]], params: PyTree, state: PyTree
 ) -> tuple[PyTree, PyTree]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from fnn.kernels import wide_dtype
 from fnn.layer import Layer, as_layer, stateless
+from fnn.layer.combinators import same_length
 from fnn.layer.protocol import at, put, put_within, within
 from fnn.typing import Array, PyTree
 
@@ -38,10 +39,15 @@ def fold_batch_norm(model: Layer, params: PyTree, state: PyTree) -> tuple[Layer,
         >>> folded.parts[1], folded.apply(params, state, x)[0].shape
         (identity, (2, 5, 5, 4))
 
+    Raises:
+        ValueError: for the parameters of another model.
+
     References:
         Jacob et al., Quantization and Training of Neural Networks for Efficient Inference, 2018.
     """
     inside = within(model, params, state)
+    if model.facts.sequential and inside is None:
+        same_length("fold_batch_norm", model.parts, params)
     if model.rebuild is None or inside is None:
         return model, params, state
     folded = [fold_batch_norm(*part) for part in inside]

@@ -71,6 +71,9 @@ class EmaParamsState(NamedTuple):
     ema: PyTree
     count: Array  # type: ignore[assignment]
 
+    def eval_params(self, params: PyTree) -> PyTree:
+        return self.ema
+
 
 def _wide(params: PyTree) -> PyTree:
     """A copy of its own in float32 at least: in bfloat16 an average with decay 0.999 would never move."""
@@ -138,6 +141,9 @@ class SwaParamsState(NamedTuple):
     count: Array  # type: ignore[assignment]
     averaged: Array
     mean: PyTree
+
+    def eval_params(self, params: PyTree) -> PyTree:
+        return self.mean
 
 
 def swa_params(inner: Transform, start_step: ArrayLike = 0, every: ArrayLike = 1) -> Transform:

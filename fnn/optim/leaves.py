@@ -42,6 +42,15 @@ def stored(x: Array, dtype: DType) -> Array:
     return narrowed(x, dtype)
 
 
+def over(function: Callable[[Any, Any], Any], kept: PyTree, params: PyTree) -> PyTree:
+    """`function` of what a state keeps of each parameter and the parameter; one that it keeps nothing of stays."""
+
+    def nothing(node: Any) -> bool:
+        return not jax.tree.leaves(node)
+
+    return jax.tree.map(lambda k, p: p if nothing(k) else function(k, p), kept, params, is_leaf=nothing)
+
+
 def leafwise(rule: Callable[..., Any], one_shape: bool = True, **constants: Any) -> Callable[..., tuple[PyTree, ...]]:
     """Make of `rule(g, *leaves, **constants)`, arithmetic on arrays of one shape, a function of trees.
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.leaves import increment, leafwise, need_params
-from fnn.optim.transform import Transform, chain
+from fnn.optim.transform import Transform, chain, schedule_free_average
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
 
 __all__ = ["ScheduleFreeState", "schedule_free", "schedule_free_eval_params"]
@@ -24,6 +24,9 @@ class ScheduleFreeState(NamedTuple):
     max_lr: Array
     base_optimizer_state: PyTree
     z: PyTree
+
+    def eval_params(self, params: PyTree) -> PyTree:
+        return schedule_free_average(self, params)
 
 
 def _averaged(u: Array, z: Array, y: Array, *, b1: Any, weight: Any) -> tuple[Array, Array]:
@@ -120,5 +123,4 @@ def schedule_free_eval_params(state: ScheduleFreeState, params: PyTree) -> PyTre
     """
     if not (hasattr(state, "b1") and hasattr(state, "z")):
         raise TypeError(f"schedule_free_eval_params: expected the state of schedule_free, got {type(state).__name__}")
-    average = leafwise(lambda y, z, *, b1: ((y - (1 - b1) * z) / b1,))
-    return average(params, state.z, b1=state.b1)[0]
+    return schedule_free_average(state, params)

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from fnn.optim.leaves import widest
+from fnn.optim.leaves import leafwise, over, widest
 from fnn.typing import PyTree
 
-__all__ = ["EmptyState", "Transform", "apply_updates", "chain", "identity"]
+__all__ = ["EmptyState", "Transform", "apply_updates", "chain", "eval_params", "identity"]
 
 
 class Update(Protocol):
@@ -34,7 +34,9 @@ class _Transform(NamedTuple):
 class Transform(_Transform):
     """A gradient transformation: `init(params) -> state`, `update(updates, state, params=None, **extra)`.
 
-    `update` returns the new updates, in the structure and dtypes of the old, and the new state.
+    `update` returns the new updates, in the structure and dtypes of the old, and the new state. Where the parameters
+    to evaluate with are others than those that are trained, the state says so by a method
+    `eval_params(params) -> params`; `fnn.optim.eval_params` finds it.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -118,6 +120,46 @@ def chain(*transforms: Transform) -> Transform:
         return updates, tuple(new_state)
 
     return Transform(init, update)
+
+
+def eval_params(state: PyTree, params: PyTree) -> PyTree:
+    """The parameters to evaluate with: those that the optimizer's state points at, or else `params` themselves.
+
+    States of `ema_params`, `swa_params`, `schedule_free` and `lookahead` point at their averages, and so does any with
+    a method `eval_params(params)`, in whatever it is wrapped: `chain`, `partition`, `masked`, `multi_steps`, ….
+    Parameters that such a rule does not see stay; `LookaheadParams` say themselves which are slow. `fnn.predict`,
+    `evaluate`, `fit` and `trainer` ask this function.
+
+    Args:
+        state: the state of fnn's or optax's optimizer.
+        params: the parameters that are trained.
+
+    Returns:
+        The parameters to evaluate with, in the dtypes of `params`.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.chain(fnn.optim.clip(1.0), fnn.optim.ema_params(fnn.optim.sgd(1.0), decay=0.5))
+        >>> params = jnp.array([2.0])
+        >>> updates, state = rule.update(jnp.array([1.0]), rule.init(params), params)
+        >>> fnn.optim.eval_params(state, fnn.optim.apply_updates(params, updates)).tolist()
+        [1.5]
+    """
+    optax_average = getattr(sys.modules.get("optax.contrib"), "ScheduleFreeState", ())
+
+    def points(node: Any) -> bool:
+        return hasattr(node, "eval_params") or isinstance(node, optax_average)
+
+    for node in filter(points, jax.tree.leaves(state, is_leaf=points)):
+        found = node.eval_params(params) if hasattr(node, "eval_params") else schedule_free_average(node, params)
+        params = over(lambda new, p: new.astype(jnp.result_type(p)), found, params)
+    return params
+
+
+def schedule_free_average(state: Any, params: PyTree) -> PyTree:
+    r"""$x = (y - (1 - \beta) z)/\beta$ of parameters $y$, from a state with $\beta$ and $z$."""
+    average = leafwise(lambda y, z, *, b1: ((y - (1 - b1) * z) / b1,))
+    return over(lambda z, y: average(y, z, b1=state.b1)[0], state.z, params)
 
 
 def apply_updates(params: PyTree, updates: PyTree) -> PyTree:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.optim.grouping import Mask, masked, partition
 from fnn.optim.leaves import counter, increment, leafwise, need_params, widest
-from fnn.optim.transform import EmptyState, Transform, _accepted
+from fnn.optim.transform import EmptyState, Transform, _accepted, apply_updates
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
 
 __all__ = [
@@ -210,10 +210,14 @@ def apply_if_finite(inner: Transform, max_consecutive_errors: ArrayLike) -> Tran
 
 
 class LookaheadState(NamedTuple):
-    """The fast rule's state, and its steps since fast and slow parameters were last equal."""
+    """The fast rule's state, its steps since fast and slow parameters were last equal, the slow ones if kept here."""
 
     fast_state: PyTree
     steps_since_sync: Array
+    slow: PyTree = ()
+
+    def eval_params(self, params: Any) -> PyTree:
+        return params if _is_pair(params) else self.slow
 
 
 class LookaheadParams(NamedTuple):
@@ -234,15 +238,9 @@ class LookaheadParams(NamedTuple):
         return cls(fast=params, slow=jax.tree.map(lambda p: jnp.array(p, copy=True), params))
 
 
-def _fast_of(params: Any) -> PyTree:
-    if not jax.tree.leaves(params):  # optax asks so which parts of a state mirror the parameters.
-        return params
-    if not (hasattr(params, "fast") and hasattr(params, "slow")):
-        raise TypeError(
-            f"lookahead: expected LookaheadParams, got {type(params).__name__}; "
-            "write LookaheadParams.init_synced(params)"
-        )
-    return params.fast
+def _is_pair(params: Any) -> bool:
+    """Whether these are `LookaheadParams`, ours or optax's."""
+    return hasattr(params, "fast") and hasattr(params, "slow")
 
 
 def lookahead(
@@ -257,35 +255,44 @@ def lookahead(
         reset_state: start the fast rule anew at each synchronisation.
 
     Returns:
-        A transform of `LookaheadParams`; its gradients are those at `params.fast`.
+        A transform of the fast parameters, which keeps the slow ones in its state, `fnn.optim.eval_params`; or, as
+        optax's, of `LookaheadParams`, whose gradients are those at `params.fast`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
-        >>> rule = fnn.optim.lookahead(fnn.optim.sgd(1.0), sync_period=1, slow_step_size=0.5)
-        >>> params = fnn.optim.LookaheadParams.init_synced(jnp.ones(1))
-        >>> updates, _ = rule.update(jnp.ones(1), rule.init(params), params)
-        >>> fnn.optim.apply_updates(params, updates).slow.tolist()
-        [0.5]
+        >>> rule = fnn.optim.lookahead(fnn.optim.sgd(1.0), sync_period=2, slow_step_size=0.5)
+        >>> params = jnp.ones(1)
+        >>> updates, state = rule.update(jnp.ones(1), rule.init(params), params)
+        >>> params = fnn.optim.apply_updates(params, updates)
+        >>> params.tolist(), fnn.optim.eval_params(state, params).tolist()
+        ([0.0], [1.0])
 
     References:
         Zhang et al., Lookahead Optimizer: k steps forward, 1 step back, 2019.
     """
     checks.in_range("lookahead", "sync_period", sync_period, 1)
     accepted = _accepted(fast_optimizer.update)
+    step = leafwise(_lookahead)
 
     def init(params: Any) -> LookaheadState:
-        return LookaheadState(fast_optimizer.init(_fast_of(params)), counter())
+        if _is_pair(params):
+            return LookaheadState(fast_optimizer.init(params.fast), counter())
+        # In buffers of their own, so that both can be donated.
+        slow = jax.tree.map(lambda p: jnp.array(p, copy=True), params)
+        return LookaheadState(fast_optimizer.init(params), counter(), slow)
 
     def update(updates: PyTree, state: LookaheadState, params: Any = None, **extra: Any) -> tuple[Any, LookaheadState]:
-        fast = _fast_of(params)
+        params = need_params("lookahead", params)
+        fast, slow = (params.fast, params.slow) if _is_pair(params) else (params, state.slow)
         updates, fast_state = fast_optimizer.update(updates, state.fast_state, fast, **accepted(extra))
         sync = state.steps_since_sync == sync_period - 1
-        step = leafwise(_lookahead)
-        fast_updates, slow_updates, _ = step(updates, params.slow, fast, sync=sync, rate=slow_step_size)
+        fast_updates, slow_updates, _ = step(updates, slow, fast, sync=sync, rate=slow_step_size)
         if reset_state:
             fast_state = _choose(sync, fast_optimizer.init(fast), fast_state)
-        new_state = LookaheadState(fast_state, (state.steps_since_sync + 1) % sync_period)
-        return type(params)(fast=fast_updates, slow=slow_updates), new_state
+        since = (state.steps_since_sync + 1) % sync_period
+        if _is_pair(params):
+            return type(params)(fast=fast_updates, slow=slow_updates), LookaheadState(fast_state, since)
+        return fast_updates, LookaheadState(fast_state, since, apply_updates(slow, slow_updates))
 
     return Transform(init, update)
 

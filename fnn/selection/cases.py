@@ -20,7 +20,7 @@ from fnn.selection.splits import Folds
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.predict import outputs_of, scores_from
-from fnn.train.step import Trained
+from fnn.train.trained import Trained
 from fnn.typing import Array, Key, PyTree
 
 EVALUATION_ROWS = 1024

@@ -20,7 +20,7 @@ from fnn.selection.members import batched_is_faster, run_members
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.predict import outputs_of
-from fnn.train.step import Trained
+from fnn.train.trained import Trained
 from fnn.train.trainer import trainer
 from fnn.typing import Array, Key, PyTree
 

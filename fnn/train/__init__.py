@@ -2,8 +2,9 @@
 
 from fnn.train.fit import EpochEnd, fit
 from fnn.train.predict import evaluate, predict
-from fnn.train.step import Trained, TrainState, TrainStep, train_step
+from fnn.train.step import TrainStep, train_step
 from fnn.train.stopping import EarlyStopping, early_stopping
+from fnn.train.trained import Trained, TrainState
 from fnn.train.trainer import trainer
 
 __all__ = [

@@ -11,7 +11,8 @@ from jax.sharding import Mesh
 
 from fnn.train import rows as rows_
 from fnn.train.sharding import splitter
-from fnn.train.step import TrainState, TrainStep
+from fnn.train.step import TrainStep
+from fnn.train.trained import TrainState
 from fnn.typing import Array, Key, PyTree
 
 

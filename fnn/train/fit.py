@@ -24,8 +24,9 @@ from fnn.train.console import interruption, progress_bar, suggest_cores
 from fnn.train.identity import Identity, describe_programs, identity_of
 from fnn.train.inputs import Inputs, checked_run
 from fnn.train.sharding import checked_mesh, replicate
-from fnn.train.step import Trained, TrainState, train_step
+from fnn.train.step import train_step
 from fnn.train.stopping import Best, EarlyStopping
+from fnn.train.trained import Trained, TrainState
 from fnn.train.trainer import begin, score_row, warn_if_diverged
 from fnn.typing import Array, Key, PyTree
 

@@ -13,7 +13,7 @@ from fnn import checks
 from fnn.layer import Layer
 from fnn.tasks.task import Task, as_task, mean_loss
 from fnn.train import rows as rows_
-from fnn.train.step import Trained
+from fnn.train.trained import Trained, as_trained, check_trained
 from fnn.typing import Array, PyTree
 
 __all__ = ["evaluate", "predict"]
@@ -63,6 +63,7 @@ def scores_from(
 
 @functools.partial(jax.jit, static_argnames=("model", "decode", "batch_size"))
 def _predict(model: Layer, decode: Callable[..., Any], trained: Trained, x: PyTree, *, batch_size: int) -> PyTree:
+    check_trained("predict", model, trained, x)
     return decode(outputs_of(model, trained, x, None, batch_size))
 
 
@@ -71,7 +72,7 @@ def predict(model: Layer, trained: Trained, x: PyTree, task: Task | None = None,
 
     Args:
         model: the layer that was trained.
-        trained: its `Trained(params, state)`.
+        trained: its `Trained(params, state)`, or the `TrainState` of a callback: what its optimizer evaluates with.
         x: inputs, (rows, …).
         task: decodes the outputs to classes or values; None gives the outputs themselves.
         batch_size: rows computed at once.
@@ -92,7 +93,7 @@ def predict(model: Layer, trained: Trained, x: PyTree, task: Task | None = None,
     checks.integer("predict", "batch_size", batch_size)
     x = rows_.checked_inputs("predict", x)
     decode = _unchanged if task is None else task.decode
-    return _predict(model, decode, Trained(*trained[:2]), x, batch_size=batch_size)
+    return _predict(model, decode, as_trained("predict", trained), x, batch_size=batch_size)
 
 
 def _unchanged(outputs: PyTree) -> PyTree:
@@ -112,7 +113,7 @@ def evaluate(
 
     Args:
         model: the layer that was trained.
-        trained: its `Trained(params, state)`.
+        trained: its `Trained(params, state)`, or the `TrainState` of a callback: what its optimizer evaluates with.
         data: `(x, targets)` or `(x, targets, weights)`.
         task: a task, or a bare loss function.
         rows: row numbers to score, all of them by default; a negative number is an empty slot.
@@ -133,7 +134,7 @@ def evaluate(
     checked = rows_.checked_data("evaluate", data, task)
     if rows is not None:
         rows = rows_.checked_rows("evaluate", rows, rows_.count(checked[0]))
-    return _scores(model, task, Trained(*trained[:2]), checked, rows, batch_size=batch_size)
+    return _scores(model, task, as_trained("evaluate", trained), checked, rows, batch_size=batch_size)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "task", "batch_size"))
@@ -146,4 +147,5 @@ def _scores(
     *,
     batch_size: int,
 ) -> dict[str, Array]:
+    check_trained("evaluate", model, trained, data[0])
     return scores_of(model, task, trained, data, rows, batch_size)

@@ -10,54 +10,12 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layer import Layer, Penalty
-from fnn.optim.averaging import EmaParamsState, SwaParamsState
 from fnn.optim.transform import Transform, apply_updates, chain
 from fnn.tasks.task import Task, as_task, check_pairing, mean_loss
+from fnn.train.trained import Trained, TrainState, as_trained, check_trained
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
-__all__ = ["TrainState", "TrainStep", "Trained", "train_step"]
-
-
-class Trained(NamedTuple):
-    """What a trained model consists of: `params` and `state`, two pytrees.
-
-    Example:
-        >>> import fnn
-        >>> fnn.Trained(params=(), state=())
-        Trained(params=(), state=())
-    """
-
-    params: PyTree
-    state: PyTree
-
-
-class TrainState(NamedTuple):
-    """Everything that changes while a model trains: `params`, `state` and `opt_state`.
-
-    Example:
-        >>> import fnn
-        >>> fnn.TrainState(params=(), state=(), opt_state=()).trained
-        Trained(params=(), state=())
-    """
-
-    params: PyTree
-    state: PyTree
-    opt_state: PyTree
-
-    @property
-    def trained(self) -> Trained:
-        """What to predict with: the averaged parameters of an `ema_params` or `swa_params`, or else `params`."""
-        return Trained(_averaged(self.params, self.opt_state), self.state)
-
-
-def _averaged(params: PyTree, opt_state: PyTree) -> PyTree:
-    """The average that the optimizer keeps of these parameters, in their dtypes."""
-    kinds = (EmaParamsState, SwaParamsState)
-    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, kinds))
-    kept = [node.ema if isinstance(node, EmaParamsState) else node.mean for node in nodes if isinstance(node, kinds)]
-    own: Any = jax.tree.structure(params)
-    kept = [mean for mean in kept if jax.tree.structure(mean) == own]
-    return params if not kept else jax.tree.map(lambda mean, p: mean.astype(p.dtype), kept[0], params)
+__all__ = ["TrainStep", "train_step"]
 
 
 class TrainStep(NamedTuple):
@@ -133,6 +91,9 @@ def train_step(
         raise TypeError(f"train_step: expected augment(key, x, targets), got {checks.describe(augment)}")
 
     def init(key: Key, x: Any, start: Trained | None = None) -> TrainState:
+        if start is not None:
+            start = as_trained("start", start)
+            check_trained("start", model, start, x)
         params, state = model.init(key, x) if start is None else start
         return TrainState(params, state, optimizer.init(params))
 

@@ -11,7 +11,7 @@ import numpy as np
 from fnn import checks
 from fnn.metrics.protocol import Mode
 from fnn.tasks.task import Task, modes_of, require_mode
-from fnn.train.step import Trained
+from fnn.train.trained import Trained
 from fnn.typing import Array
 
 __all__ = ["EarlyStopping", "early_stopping"]

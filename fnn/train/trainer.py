@@ -20,8 +20,9 @@ from fnn.train import stopping
 from fnn.train.inputs import Inputs, checked_run
 from fnn.train.predict import scores_of
 from fnn.train.sharding import checked_mesh, replicate
-from fnn.train.step import Trained, TrainState, train_step
+from fnn.train.step import train_step
 from fnn.train.stopping import Best, EarlyStopping
+from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Key, PyTree
 
 __all__ = ["trainer"]
@@ -201,14 +202,8 @@ def trainer(
 def begin(init: Callable[..., TrainState], key: Key, x: PyTree, start: Trained | None) -> TrainState:
     """The training state at the first step: fresh, or going on from trained parameters."""
     example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), x)
-    if start is None:
-        return init(key, example)
-    like = jax.eval_shape(init, key, example)
-    fresh, given = (str(jax.tree.structure(tree)) for tree in (Trained(like.params, like.state), Trained(*start)))
-    if fresh != given:
-        raise ValueError(f"expected start to be this model's Trained(params, state), {fresh}, got {given}")
     # The optimizer begins at these parameters too: averages and distances start from them, not from fresh ones.
-    return init(key, example, Trained(*start))
+    return init(key, example, start)
 
 
 def until_stopped(

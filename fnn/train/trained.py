@@ -1,0 +1,130 @@
+"""What a trained model consists of, and whether what was given is this model's."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.layer import Layer
+from fnn.layer.protocol import places_of
+from fnn.optim.transform import eval_params
+from fnn.typing import PyTree
+
+__all__ = ["TrainState", "Trained"]
+
+
+class Trained(NamedTuple):
+    """What a trained model consists of: `params` and `state`, two pytrees.
+
+    Example:
+        >>> import fnn
+        >>> fnn.Trained(params=(), state=())
+        Trained(params=(), state=())
+    """
+
+    params: PyTree
+    state: PyTree
+
+
+class TrainState(NamedTuple):
+    """Everything that changes while a model trains: `params`, `state` and `opt_state`.
+
+    Example:
+        >>> import fnn
+        >>> fnn.TrainState(params=(), state=(), opt_state=()).trained
+        Trained(params=(), state=())
+    """
+
+    params: PyTree
+    state: PyTree
+    opt_state: PyTree
+
+    @property
+    def trained(self) -> Trained:
+        """What to predict with: the parameters that the optimizer evaluates with, `fnn.optim.eval_params`."""
+        return Trained(eval_params(self.opt_state, self.params), self.state)
+
+
+def as_trained(where: str, given: Any) -> Trained:
+    """Parameters and state, of a `TrainState` those to evaluate with."""
+    if isinstance(given, TrainState):
+        return given.trained
+    if not isinstance(given, (tuple, list)) or len(given) != 2:
+        raise TypeError(f"{where}: expected Trained(params, state), got {checks.describe(given)}")
+    return Trained(*given)
+
+
+def check_trained(where: str, model: Layer, given: Trained, x: PyTree) -> None:
+    """Require parameters and state of the structure, shapes and kinds of number that this model has for `x`.
+
+    Only shapes and dtypes are looked at, so inside `jit` it costs nothing once compiled. A size that follows the batch
+    (of a stateful recurrent layer) is not compared, nor the precision: float32 parameters compute in bfloat16.
+
+    Raises:
+        ValueError: naming the first layer that differs, and both shapes.
+    """
+    try:
+        like, other = (jax.eval_shape(model.init, jax.random.key(0), _rows(x, rows)) for rows in (2, 3))
+    except Exception:  # it begins with other inputs than these, as `encoder_decoder`: there is nothing to compare with
+        return
+    for place, what in enumerate(("params", "state")):
+        expected, varying, came = (
+            dict(jax.tree.leaves_with_path(tree)) for tree in (like[place], other[place], given[place])
+        )
+        paths = (*expected, *(path for path in came if path not in expected))
+        complaints = {path: _complaint(expected.get(path), varying.get(path), came.get(path)) for path in paths}
+        if wrong := [path for path in paths if complaints[path]]:
+            # Of the first layer that differs the leaf that says most: a kernel rather than a bias.
+            beside = [path for path in wrong if path[:-1] == wrong[0][:-1]]
+            path = max(beside, key=lambda path: jnp.ndim(expected.get(path, 0)))
+            text = f"{where}: {_name(model, path, place, what)} {complaints[path]} for x {checks.describe(x)}"
+            raise ValueError(f"{text}; give what this model's init, fit or trainer returned for such x")
+        structures: list[Any] = [jax.tree.structure(tree) for tree in (like[place], given[place])]
+        if structures[0] != structures[1]:
+            raise ValueError(f"{where}: expected {what} of the structure {structures[0]}, got {structures[1]}")
+
+
+def _rows(x: PyTree, rows: int) -> PyTree:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((rows, *jnp.shape(leaf)[1:]), jnp.result_type(leaf)), x)
+
+
+def _complaint(expected: Any, varying: Any, came: Any) -> str | None:
+    if expected is None:
+        return f"is not this model's: expected none, got {checks.describe(came)}"
+    if came is None:
+        return f"is missing: expected {checks.describe(expected)}, got none"
+    shape = jnp.shape(came)
+    fits = len(shape) == len(expected.shape) and all(
+        n == size or size != other for n, size, other in zip(shape, expected.shape, varying.shape, strict=True)
+    )
+    dtype = getattr(came, "dtype", None) or jnp.result_type(came)
+    if fits and _kind(dtype) == _kind(expected.dtype):
+        return None
+    return f"is {checks.describe(expected)}, got {checks.describe(jax.ShapeDtypeStruct(shape, dtype))}"
+
+
+def _kind(dtype: Any) -> Any:
+    kinds = (jnp.floating, jnp.complexfloating, jnp.integer)
+    return next((kind for kind in kinds if jnp.issubdtype(dtype, kind)), dtype)
+
+
+def _name(model: Layer, path: tuple[Any, ...], place: int, what: str) -> str:
+    """The layer that a leaf belongs to, and the leaf's own name."""
+    keys, found = path, True
+    numbers: list[int] = []
+    while found:
+        found = False
+        for number, (part, *where) in enumerate(places_of(model)):
+            steps = where[place]
+            if steps is not None and tuple(map(_key, keys[: len(steps)])) == steps:
+                numbers, model, keys, found = [*numbers, number], part, keys[len(steps) :], True
+                break
+    own = jax.tree_util.keystr(keys, simple=True, separator="/") or what
+    return f"layer {' > '.join(map(str, numbers))}, {model.name}: {own}" if numbers else f"{model.name}: {own}"
+
+
+def _key(entry: Any) -> Any:
+    return getattr(entry, "key", getattr(entry, "idx", getattr(entry, "name", None)))
