@@ -97,6 +97,24 @@ def test_textbook_cases_in_epochs():
     assert [round(float(fallen(32 * epoch)), 6) for epoch in (9, 10, 50, 200)] == [1.0, 0.7, 0.49, 0.343]
 
 
+def test_a_warm_up_in_epochs_rises_with_every_update():
+    warm = schedules.in_epochs(schedules.warmup_cosine_decay_schedule(0.0, 1.0, 2, 10), steps_per_epoch=4)
+    rates = np.asarray(jax.jit(jax.vmap(warm))(jnp.arange(40)))
+    np.testing.assert_allclose(rates[:9], np.arange(9) / 8, rtol=1e-6)
+    assert (np.diff(rates[8:]) < 0).all()
+    in_updates = schedules.warmup_cosine_decay_schedule(0.0, 1.0, 8, 40)
+    np.testing.assert_allclose(rates, jax.vmap(in_updates)(jnp.arange(40)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 1000, 1_000_003])
+def test_a_step_at_a_whole_epoch_comes_with_its_first_update_however_long_epochs_are(steps):
+    epochs = np.array([0, 1, 7, 600, 2000])
+    number = schedules.in_epochs(jnp.floor, steps)
+    count = epochs * steps
+    np.testing.assert_array_equal(jax.vmap(number)(jnp.asarray(count, jnp.int32)), epochs)
+    np.testing.assert_array_equal(jax.vmap(number)(jnp.asarray(count + steps - 1, jnp.int32)), epochs)
+
+
 def test_inverse_sqrt(x64):
     t = np.arange(1000)
     plain = over_steps(schedules.inverse_sqrt_schedule(0.3, 16))

@@ -55,7 +55,10 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
 
 
 def in_epochs(schedule: Schedule, steps_per_epoch: int) -> Schedule:
-    r"""Count in epochs what is called with updates: $\alpha_t = s(\lfloor t/n \rfloor)$.
+    r"""Count in epochs what is called with updates: $\alpha_t = s(t/n)$.
+
+    Within an epoch the count is a fraction: a warm-up over epochs rises with every update, and a step at a whole epoch
+    stays one. A schedule of your own that should change between epochs only takes `jnp.floor` of its count.
 
     Args:
         schedule: $s$, epoch -> value.
@@ -63,12 +66,20 @@ def in_epochs(schedule: Schedule, steps_per_epoch: int) -> Schedule:
 
     Example:
         >>> import fnn
-        >>> schedule = fnn.schedules.in_epochs(fnn.schedules.step_decay(1.0, 20, 0.5), steps_per_epoch=100)
-        >>> float(schedule(1999)), float(schedule(2000))
-        (1.0, 0.5)
+        >>> halved = fnn.schedules.in_epochs(fnn.schedules.step_decay(1.0, 20, 0.5), steps_per_epoch=100)
+        >>> warm = fnn.schedules.in_epochs(fnn.schedules.warmup_constant_schedule(0.0, 1.0, 2), steps_per_epoch=100)
+        >>> float(halved(1999)), float(halved(2000)), float(warm(50))
+        (1.0, 0.5, 0.25)
     """
     steps = checks.integer("in_epochs", "steps_per_epoch", steps_per_epoch)
-    return lambda count: schedule(jnp.asarray(count) // steps)
+
+    def counted(count: ArrayLike) -> ArrayLike:
+        whole, rest = jnp.divmod(jnp.asarray(count), steps)
+        begin = real(whole)
+        # The last update of a long epoch is not rounded up into the next one.
+        return schedule(jnp.minimum(begin + real(rest) / steps, jnp.nextafter(begin + 1, begin)))
+
+    return counted
 
 
 def piecewise_constant_schedule(
