@@ -3,9 +3,10 @@
 import json
 
 import jax
+import numpy as np
 import pytest
 
-from benchmarks import report
+from benchmarks import report, versions
 from benchmarks.__main__ import WORKLOADS, main
 from benchmarks.compilation import CompileClock
 from benchmarks.contender import Contender, Job, Workload, load
@@ -17,8 +18,6 @@ OWN = (
     "fnn",
     "fnn trainer",
     "fnn fit",
-    "fnn, 2 devices",
-    "fnn, remat=64",
     "by hand",
     "copy",
     "plain copy",
@@ -27,6 +26,20 @@ OWN = (
     "losses",
     "optimizers",
 )
+
+
+def test_versions_beside_each_other_name_what_differs():
+    one = {f"{family}: x": np.ones(3, np.float32) for family in versions.TOLERANCES}
+    lines, fine = versions.compare(one, {name: value + 1e-7 * (name != "draws: x") for name, value in one.items()})
+    assert fine
+    assert len(lines) == len(versions.TOLERANCES) + 2
+    for spoiled in (np.array([1, 1, 1.1], np.float32), np.array([1, 1, np.nan], np.float32), np.ones(2, np.float32)):
+        lines, fine = versions.compare(one, one | {"layers: x": spoiled})
+        assert not fine
+        assert [line for line in lines if "| layers | 3 | " in line and "| 0 |" not in line]
+    lines, fine = versions.compare(one, one | {"layers: y": np.ones(1)})
+    assert not fine
+    assert "layers: y" in lines[0]
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
