@@ -193,3 +193,40 @@ def test_misuse():
         metrics.top_k_accuracy(np.ones((1, 2)), np.array([0]), k=0)
     with pytest.raises(ValueError, match="expected average to be one of"):
         metrics.recall(np.array([0]), np.array([0]), average="mean")
+
+
+LARGE = 2**24
+
+
+def test_counts_are_exact_beyond_what_float32_holds():
+    p, y = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
+    counts = metrics.confusion_matrix(p, y, 2, weights=np.array([LARGE, 1, LARGE + 1, LARGE + 3]))
+    np.testing.assert_array_equal(counts, [[LARGE + 1, 0], [LARGE + 1, LARGE + 3]])
+
+
+def test_whole_weights_whose_sum_is_beyond_int32_do_not_wrap():
+    counts = metrics.confusion_matrix([0, 0], [0, 0], 2, weights=np.array([2**31 - 1, 2**31 - 1]))
+    np.testing.assert_allclose(counts, [[2**32, 0], [0, 0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("how", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_a_sum_of_many_weights_does_not_stand_still(how):
+    rows, weight = 2**18, np.float32(100.1)  # one float32 ends at 26,234,000 and not at 26,240,614
+    zeros, weights = jnp.zeros(rows, jnp.int32), jnp.full(rows, weight)
+    counts = how(lambda p, w: metrics.confusion_matrix(p, p, 2, weights=w))(zeros, weights)
+    np.testing.assert_allclose(counts[0, 0], rows * float(weight), rtol=1e-5)
+
+
+def test_columns_against_rows_are_refused_by_every_metric():
+    column, row = np.ones((4, 1), np.float32), np.ones(4, np.float32)
+    for name in ("mean_squared_error", "root_mean_squared_error", "mean_absolute_error", "r2_score"):
+        for pair in ((column, row), (row, column)):
+            for call in (getattr(metrics, name), jax.jit(getattr(metrics, name))):
+                with pytest.raises(ValueError, match=r"\(4, 1\).*write targets.reshape\(predictions.shape\)"):
+                    call(*pair)
+    ones = np.ones(4, np.int32)
+    for name in ("accuracy", "precision", "recall", "f1"):
+        with pytest.raises(ValueError, match=r"write targets.reshape\(predictions.shape\)"):
+            getattr(metrics, name)(ones, ones[:, None])
+    with pytest.raises(ValueError, match=r"write targets.reshape\(scores.shape\)"):
+        metrics.roc_auc(column, ones)

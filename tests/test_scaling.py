@@ -141,3 +141,64 @@ STANDARD = scaling.standard_scaler()
 def test_misuse(call, error, match):
     with pytest.raises(error, match=match):
         call()
+
+
+SECONDS = 1.7e9 + np.arange(200.0).reshape(-1, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64, np.uint32])
+@pytest.mark.parametrize("name", SCALERS)
+def test_columns_of_the_host_are_centred_before_they_are_rounded(name, dtype):
+    x, scaler, theirs = SECONDS.astype(dtype), SCALERS[name](), reference(name).fit(SECONDS)
+    statistics = scaler.fit(x)
+    z = scaler.transform(statistics, x)
+    assert z.dtype == jnp.float32
+    assert len(np.unique(z)) == 200
+    np.testing.assert_allclose(z, theirs.transform(SECONDS), rtol=1e-6, atol=1e-6)
+    back = scaler.inverse_transform(statistics, z)
+    assert back.dtype == np.float64
+    np.testing.assert_allclose(back, SECONDS, rtol=0, atol=1e-3)
+    rows = np.arange(0, 200, 2)
+    np.testing.assert_allclose(scaler.fit(x, rows=rows)[0], scaler.fit(x[rows])[0], rtol=1e-15)
+
+
+@pytest.mark.parametrize("name", SCALERS)
+def test_dates_of_a_data_frame_keep_their_seconds(name):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"when": SECONDS[:, 0].astype(np.int64), "size": np.arange(200, dtype=np.uint8)})
+    scaler = SCALERS[name]()
+    assert len(np.unique(scaler.transform(scaler.fit(frame), frame)[:, 0])) == 200
+
+
+@pytest.mark.parametrize("name", SCALERS)
+def test_traced_rows_of_columns_that_float32_cannot_tell_apart_are_refused(name):
+    with pytest.raises(ValueError, match=r"x has 200 distinct values, of which float32 keeps \d; centre and scale"):
+        jax.vmap(lambda rows: SCALERS[name]().fit(SECONDS, rows=rows))(jnp.array([[0, 1], [2, 3]]))
+
+
+@pytest.mark.parametrize("values", [np.array([[0], [255], [3]], np.uint8), jnp.array([[0], [255], [3]], jnp.uint8)])
+@pytest.mark.parametrize("name", SCALERS)
+def test_pixels_are_scaled_as_the_numbers_they_are(name, values):
+    scaler, theirs = SCALERS[name](), reference(name).fit(np.array([[0.0], [255.0], [3.0]]))
+    z = scaler.transform(scaler.fit(values), values)
+    np.testing.assert_allclose(z, theirs.transform(np.asarray(values, float)), rtol=1e-6, atol=1e-6)
+    assert z.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("where", ["host", "jax", "traced"])
+@pytest.mark.parametrize("name", SCALERS)
+def test_a_negative_row_number_is_an_empty_slot(name, where):
+    x, rows, scaler = table(0).astype(np.float32), np.array([0, 3, -1]), SCALERS[name]()
+    expected = scaler.fit(x[[0, 3]])
+    if where == "traced":
+        found = jax.jit(lambda rows: scaler.fit(x, rows=rows))(rows)
+    else:
+        found = scaler.fit(x if where == "host" else jnp.asarray(x), rows=rows)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, expected)
+
+
+def test_rows_beyond_the_last_are_named():
+    with pytest.raises(ValueError, match="standard_scaler: expected row numbers below 2, got 4294967296"):
+        STANDARD.fit(np.ones((2, 2)), rows=np.array([0, 2**32]))
+    with pytest.raises(TypeError, match="expected numeric x, got object, 'a' at row 1, column 0"):
+        STANDARD.fit(np.array([[1.0], ["a"]], object))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -18,9 +19,12 @@ __all__ = ["MinMaxStatistics", "Scaler", "StandardStatistics", "min_max_scaler",
 class Scaler(NamedTuple):
     """Pure functions around fitted statistics.
 
-    `fit(x, *, rows=None, weights=None) -> statistics` looks only at the `rows` (indices) with a weight above 0;
-    `transform(statistics, x)` and `inverse_transform(statistics, x)` take any rows. Under `vmap` one call
-    fits every fold.
+    `fit(x, *, rows=None, weights=None) -> statistics` looks only at the `rows` (row numbers, a negative one is an empty
+    slot) with a weight above 0; `transform(statistics, x)` and `inverse_transform(statistics, x)` take any rows. Under
+    `vmap` one call fits every fold.
+
+    Columns that come from the host as float64 or wide integers (dates in seconds) are fitted and transformed in
+    float64, in NumPy, before anything is rounded to float32; `inverse_transform` then gives float64 back.
     """
 
     fit: Callable[..., Any]
@@ -31,34 +35,38 @@ class Scaler(NamedTuple):
 class MinMaxStatistics(NamedTuple):
     """Smallest and largest value of each column."""
 
-    minimum: Array
-    maximum: Array
+    minimum: Array | np.ndarray
+    maximum: Array | np.ndarray
 
 
 class StandardStatistics(NamedTuple):
     """Mean and standard deviation of each column."""
 
-    mean: Array
-    deviation: Array
+    mean: Array | np.ndarray
+    deviation: Array | np.ndarray
 
 
-def _numbers(where: str, x: Any) -> tuple[Array, Sequence[Any]]:
-    """The values as a floating array, and what its columns are called."""
+def _numbers(where: str, x: Any) -> tuple[Any, Sequence[Any]]:
+    """The values as floating-point numbers, and what their columns are called.
+
+    Numbers from the host that JAX would round (float64, wide integers) stay there, in float64.
+    """
     names = list(x.columns) if hasattr(x, "columns") else []
     if names:
         for name, dtype in zip(names, x.dtypes, strict=True):
             if getattr(dtype, "kind", "O") not in "biuf":
                 raise TypeError(f"{where}: expected numbers in column {name!r}, got {dtype}; encode it first")
         x = np.stack([np.asarray(x.iloc[:, i], float) for i in range(len(names))], axis=1)
-    x = jnp.asarray(x)
+    x = checks.arrived(where, "x", x)
     if x.ndim < 1:
         raise ValueError(f"{where}: expected x of shape (rows, features), got {checks.describe(x)}")
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        x = x.astype(float)
-    return x, names
+    if isinstance(x, np.ndarray):
+        exact = x.dtype.itemsize <= 2 or x.dtype == np.float32 or jnp.result_type(float) == np.float64
+        x = jnp.asarray(x) if exact else x.astype(np.float64)
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float), names
 
 
-def _reject_not_finite(where: str, x: Array, names: Sequence[Any]) -> None:
+def _reject_not_finite(where: str, x: Any, names: Sequence[Any]) -> None:
     if not checks.is_concrete(x):
         return
     values = np.asarray(x, np.float64).reshape(x.shape[0], -1)
@@ -72,42 +80,67 @@ def _reject_not_finite(where: str, x: Array, names: Sequence[Any]) -> None:
         )
 
 
-def _training(where: str, x: Any, rows: Any, weights: Any) -> tuple[Array, Array, dict[str, Any]]:
+def _chosen(where: str, rows: Any, total: int) -> Any:
+    """Row numbers below `total`, on the host where they can be looked at; negative ones are empty slots."""
+    rows = checks.arrived(where, "rows", rows)
+    if not jnp.issubdtype(rows.dtype, jnp.integer):
+        raise TypeError(f"{where}: expected rows to be indices, got {rows.dtype}; write weights=rows for a mask")
+    host = checks.known(rows)
+    if isinstance(host, np.ndarray) and host.size and host.max() >= total:
+        raise ValueError(f"{where}: expected row numbers below {total}, got {host.max()}")
+    return host
+
+
+def _training(where: str, x: Any, rows: Any, weights: Any) -> tuple[Any, Any, dict[str, Any]]:
     """The rows to learn from, in float32 at least, their weights, and the arguments of reductions over them."""
     x, names = _numbers(where, x)
-    if weights is not None and (jnp.ndim(weights) != 1 or len(weights) != len(x)):
+    if weights is not None and (np.ndim(weights) != 1 or len(weights) != len(x)):
         raise ValueError(
             f"{where}: expected weights of shape ({len(x)},), one per row of x, got {checks.describe(weights)}"
         )
+    w: Any = None if weights is None else checks.cast(where, "weights", weights, jnp.result_type(float))
+    rows = None if rows is None else _chosen(where, rows, len(x))
+    host = isinstance(x, np.ndarray) and checks.is_concrete(w) and checks.is_concrete(rows)
+    x = x if host else widen(checks.cast(where, "x", x, distinct=True))
+    w = jnp.ones(x.shape[0], jnp.result_type(float)) if w is None else w
+    w = np.asarray(w, np.float64) if host else w.astype(x.dtype)
     if rows is not None:
-        rows = jnp.asarray(rows)
-        if not jnp.issubdtype(rows.dtype, jnp.integer):
-            raise TypeError(f"{where}: expected rows to be indices, got {rows.dtype}; write weights=rows for a mask")
-        x = x[rows]
+        x, w = x[rows], w[rows] * (rows >= 0).astype(w.dtype)
     if x.shape[0] == 0:
         raise ValueError(f"{where}: expected at least one row, got {checks.describe(x)}")
-    x = widen(x)
-    w = jnp.ones(x.shape[0], x.dtype) if weights is None else jnp.asarray(weights, x.dtype)
-    w = w if weights is None or rows is None else w[rows]
-    w = w.reshape(-1, *[1] * (x.ndim - 1))
     if checks.is_concrete(w) and (not bool((w >= 0).all()) or not bool((w > 0).any())):
         raise ValueError(f"{where}: expected weights >= 0, and one above 0")
+    w = w.reshape(-1, *[1] * (x.ndim - 1))
     # What a row of weight 0 holds, even NaN, has no influence.
-    _reject_not_finite(where, jnp.where(w > 0, x, 0), names)
-    return jnp.where(w > 0, x, 0), w, {"axis": 0, "where": w > 0}
+    x = (np if host else jnp).where(w > 0, x, 0)
+    _reject_not_finite(where, x, names)
+    return x, w, {"axis": 0, "where": w > 0}
 
 
-def _prepared(where: str, statistics: Any, x: Any) -> tuple[Array, Any]:
+def _prepared(where: str, statistics: Any, x: Any) -> tuple[Any, Any]:
     """The values in the dtype of the statistics, checked, and the dtype of the result."""
     x, names = _numbers(where, x)
     if x.shape[-statistics[0].ndim :] != statistics[0].shape and statistics[0].ndim:
         raise ValueError(f"{where}: expected {statistics[0].shape} features as in fit, got x of shape {x.shape}")
     _reject_not_finite(where, x, names)
-    return x.astype(statistics[0].dtype), x.dtype
+    dtype = jnp.dtype(jax.dtypes.canonicalize_dtype(x.dtype))
+    if all(isinstance(part, np.ndarray) for part in statistics) and checks.is_concrete(x):
+        return np.asarray(x, np.float64), dtype
+    return jnp.asarray(x).astype(jax.dtypes.canonicalize_dtype(statistics[0].dtype)), dtype
 
 
-def _nonzero(x: Array) -> Array:
-    return jnp.where(x == 0, 1, x)
+def _nonzero(x: Any) -> Any:
+    return (np if isinstance(x, np.ndarray) else jnp).where(x == 0, 1, x)
+
+
+def _constant(value: ArrayLike, like: Any) -> Any:
+    host = isinstance(like, np.ndarray) and checks.is_concrete(value)
+    return np.asarray(value, like.dtype) if host else jnp.asarray(value, like.dtype)
+
+
+def _original(x: Any, dtype: Any) -> Any:
+    """Values in the terms of what was fitted: those of float64 columns stay in float64, on the host."""
+    return x if isinstance(x, np.ndarray) else x.astype(dtype)
 
 
 def min_max_scaler(feature_range: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)) -> Scaler:
@@ -140,16 +173,16 @@ def min_max_scaler(feature_range: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)) -> S
 
     def transform(statistics: MinMaxStatistics, x: ArrayLike) -> Array:
         x, dtype = _prepared("min_max_scaler", statistics, x)
-        a, b = jnp.asarray(low, x.dtype), jnp.asarray(high, x.dtype)
+        a, b = _constant(low, x), _constant(high, x)
         part = (x - statistics.minimum) / _nonzero(statistics.maximum - statistics.minimum)
         # Not a + (b - a) * part, which misses b by rounding.
-        return (a * (1 - part) + b * part).astype(dtype)
+        return jnp.asarray((a * (1 - part) + b * part).astype(dtype))
 
     def inverse_transform(statistics: MinMaxStatistics, x: ArrayLike) -> Array:
         x, dtype = _prepared("min_max_scaler", statistics, x)
-        a, b = jnp.asarray(low, x.dtype), jnp.asarray(high, x.dtype)
+        a, b = _constant(low, x), _constant(high, x)
         part = (x - a) / (b - a)
-        return (statistics.minimum * (1 - part) + statistics.maximum * part).astype(dtype)
+        return _original(statistics.minimum * (1 - part) + statistics.maximum * part, dtype)
 
     return Scaler(fit, transform, inverse_transform)
 
@@ -176,16 +209,16 @@ def standard_scaler() -> Scaler:
         # Around a value of the column, so that a constant column has a deviation of exactly 0.
         reference = x.min(initial=jnp.inf, **reduced)
         share = w / w.sum()
-        mean = reference + jnp.sum(share * (x - reference), **reduced)
-        variance = jnp.sum(share * (x - mean) ** 2, **reduced)
-        return StandardStatistics(mean, jnp.sqrt(variance))
+        mean = reference + (share * (x - reference)).sum(**reduced)
+        variance = (share * (x - mean) ** 2).sum(**reduced)
+        return StandardStatistics(mean, np.sqrt(variance) if isinstance(x, np.ndarray) else jnp.sqrt(variance))
 
     def transform(statistics: StandardStatistics, x: ArrayLike) -> Array:
         x, dtype = _prepared("standard_scaler", statistics, x)
-        return ((x - statistics.mean) / _nonzero(statistics.deviation)).astype(dtype)
+        return jnp.asarray(((x - statistics.mean) / _nonzero(statistics.deviation)).astype(dtype))
 
     def inverse_transform(statistics: StandardStatistics, x: ArrayLike) -> Array:
         x, dtype = _prepared("standard_scaler", statistics, x)
-        return (x * statistics.deviation + statistics.mean).astype(dtype)
+        return _original(x * statistics.deviation + statistics.mean, dtype)
 
     return Scaler(fit, transform, inverse_transform)

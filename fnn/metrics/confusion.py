@@ -6,6 +6,7 @@ import functools
 from typing import Literal, TypeAlias
 
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes
@@ -36,8 +37,8 @@ def confusion_matrix(
         weights: per example (n,).
 
     Returns:
-        (classes, classes), true classes in rows, predicted ones in columns; integers, or sums of weights. A traced
-        class number out of range is in no cell.
+        (classes, classes), true classes in rows, predicted ones in columns; integers, exact up to 2³¹, without weights
+        and with whole ones that are not traced, or sums of weights. A traced class number out of range is in no cell.
 
     Raises:
         ValueError: if shapes differ, or a class number is out of range.
@@ -60,16 +61,28 @@ def _confusion(name: str, predictions: ArrayLike, targets: ArrayLike, classes: i
     require_classes(name, predictions, classes, None, None)
     inside = (p >= 0) & (p < classes) & (y >= 0) & (y < classes)
     cell = jnp.where(inside, y.astype(jnp.int32) * classes + p.astype(jnp.int32), classes**2)
-    if weights is None:
-        counted = jnp.ones(p.shape, jnp.int32)
-    else:
-        counted = broadcast_weights(name, weights, jnp.zeros(p.shape))
+    counted = _counted(name, weights, p.shape)
     count = auto_axes(functools.partial(_count_cells, cells=classes**2))
     return count(cell, counted).reshape(classes, classes)
 
 
+def _counted(name: str, weights: ArrayLike | None, shape: tuple[int, ...]) -> Array:
+    """How often each example counts: as integers, whose sums are exact, where they are known to fit."""
+    if weights is None:
+        return jnp.ones(shape, jnp.int32)
+    weights = checks.arrived(name, "weights", weights)
+    host = checks.known(weights)
+    whole = isinstance(host, np.ndarray) and host.dtype.kind in "biu"
+    fits = whole and np.abs(host.astype(np.float64)).sum() < 2**31
+    return broadcast_weights(name, weights, jnp.zeros(shape, jnp.int32 if fits else float))
+
+
 def _count_cells(cell: Array, counted: Array, *, cells: int) -> Array:
-    return jnp.zeros(cells, counted.dtype).at[cell].add(counted, mode="drop")
+    """The sum of every cell, weights in many small parts first: one float32 would stand still at 2²⁴."""
+    whole = jnp.issubdtype(counted.dtype, jnp.integer)
+    parts = 1 if whole else max(1, min(len(cell) // 512, 4096, 2**22 // cells))
+    part = jnp.arange(len(cell)) % parts
+    return jnp.zeros((parts, cells), counted.dtype).at[part, cell].add(counted, mode="drop").sum(0)
 
 
 def _averaged(
@@ -87,8 +100,9 @@ def _averaged(
         classes = 2
     elif classes is None:
         raise ValueError(f"{name}: average={average!r} needs the number of classes; write classes=10")
-    matrix = _confusion(name, predictions, targets, classes, weights).astype(float)
-    right, true, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    matrix = _confusion(name, predictions, targets, classes, weights)
+    # Added up as integers where they are, then rounded once.
+    right, true, predicted = (part.astype(float) for part in (matrix.diagonal(), matrix.sum(1), matrix.sum(0)))
     whole = {"predicted": predicted, "true": true, "both": (predicted + true) / 2}[of]
     if average == "micro":
         return quotient(right, whole)

@@ -215,10 +215,11 @@ def _built(what: str, given: Any, kind: type, values: Mapping[str, Any]) -> Any:
 
 def _balanced(targets: Array, train: Array, classes: int) -> Array:
     """A weight per row: $n / (K n_k)$ for class k, counted over the fold's training rows."""
-    real = (train >= 0).astype(jnp.float32)
-    counts = jnp.zeros(classes, jnp.float32).at[targets[jnp.maximum(train, 0)]].add(real)
-    present = (counts > 0).sum().astype(jnp.float32)
-    return (real.sum() / (present * jnp.maximum(counts, 1)))[targets]
+    # Counted as integers: float32 would stand still at 2²⁴.
+    real = (train >= 0).astype(jnp.int32)
+    counts = jnp.zeros(classes, jnp.int32).at[targets[jnp.maximum(train, 0)]].add(real)
+    present, every = (count.sum().astype(jnp.float32) for count in (counts > 0, real))
+    return (every / (present * jnp.maximum(counts, 1).astype(jnp.float32)))[targets]
 
 
 def judged(case: Case, task: Task, trained: Trained, shared: PyTree) -> tuple[dict[str, Array], Array]:
