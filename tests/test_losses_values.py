@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from loss_references import Comparison, compare_losses, difference
 
@@ -66,6 +67,7 @@ CALLS = {
     "triplet_margin_loss": ((X, Y, P), (), {}),
 }
 names = pytest.mark.parametrize("name", CALLS)
+over_examples = pytest.mark.parametrize("name", sorted(set(CALLS) - {"dice_loss"}))  # its reduction is over classes
 
 
 def call(name, dtype=jnp.float32, **options):
@@ -166,7 +168,7 @@ def test_classes_on_any_axis(axis, x64):
         )
 
 
-@names
+@over_examples
 def test_reduction_and_weights(name):
     values = np.asarray(call(name), np.float64)
     w = np.arange(len(values), dtype=np.float32)
@@ -179,7 +181,7 @@ def test_reduction_and_weights(name):
     assert call(name, weights=0 * w, reduction="mean") == 0
 
 
-@names
+@over_examples
 def test_masked_examples_may_hold_anything(name):
     values = np.asarray(call(name))
     keep = np.arange(len(values)) > 0
@@ -204,7 +206,34 @@ def test_masked_examples_may_hold_anything(name):
 @names
 def test_everything_masked_is_zero(name):
     nothing = np.zeros(len(call(name)), bool)
-    assert call(name, where=nothing, reduction="mean") == 0
+    assert not call(name, where=nothing, reduction="mean").any()
+
+
+def test_dice_reduces_over_classes_as_optax_does(x64):
+    p, t = (jnp.asarray(np.stack([a, a[::-1]]), float) for a in (X, BITS))
+    w = np.array([2.0, 0.0])
+    for reduction in ("none", "sum", "mean"):
+        mine = losses.dice_loss(p, t, reduction=reduction)
+        np.testing.assert_allclose(mine, optax.losses.dice_loss(p, t, reduction=reduction), rtol=1e-13)
+        weighted = losses.dice_loss(p, t, reduction=reduction, weights=w)
+        np.testing.assert_allclose(weighted, mine * w.reshape(-1, *[1] * (mine.ndim - 1)), rtol=1e-13)
+        left = losses.dice_loss(p.at[1].set(jnp.nan), t, reduction=reduction, where=np.array([True, False]))
+        np.testing.assert_allclose(left[0], mine[0], rtol=1e-13)
+        assert not left[1].any()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_target_in_a_class_left_out_is_ignored_as_in_optax(smoothing, x64):
+    logits, inside = jnp.asarray(X, float), np.asarray(BITS, bool) | np.array([True, False, False])
+    one_hot = np.eye(3)[LABELS] * (1 - smoothing) + smoothing / 3
+    loss = lambda x, y: losses.softmax_cross_entropy(x, y, where=inside)  # noqa: E731
+    expected = optax.softmax_cross_entropy(logits, one_hot, where=inside)
+    np.testing.assert_allclose(loss(logits, one_hot), expected, rtol=1e-13)
+    if not smoothing:
+        np.testing.assert_allclose(loss(logits, LABELS), expected, rtol=1e-13)
+        np.testing.assert_allclose(losses.poly_loss_cross_entropy(logits, LABELS, epsilon=0.0, where=inside), expected)
+    assert np.isfinite(jax.grad(lambda x: loss(x, one_hot).sum())(logits)).all()
+    assert not inside[np.arange(len(LABELS)), LABELS].all()
 
 
 @names

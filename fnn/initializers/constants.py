@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -17,39 +18,41 @@ __all__ = [
 ]
 
 
-def zeros(key: Key | None, shape: Sequence[int], dtype: DType = float) -> Array:
+def zeros(key: Key | None, shape: Sequence[int], dtype: DType | None = None, out_sharding: Any = None) -> Array:
     """$w = 0$.
 
     Args:
         key: unused.
         shape: shape of the array.
-        dtype: dtype of the array.
+        dtype: dtype of the array; None is the default precision.
+        out_sharding: of the array, on a mesh with explicit axes.
 
     Example:
         >>> import fnn
         >>> fnn.initializers.zeros(None, (2,)).tolist()
         [0.0, 0.0]
     """
-    return jnp.zeros(shape, resolved(dtype))
+    return jnp.zeros(shape, resolved(dtype), out_sharding=out_sharding)
 
 
-def ones(key: Key | None, shape: Sequence[int], dtype: DType = float) -> Array:
+def ones(key: Key | None, shape: Sequence[int], dtype: DType | None = None, out_sharding: Any = None) -> Array:
     """$w = 1$.
 
     Args:
         key: unused.
         shape: shape of the array.
-        dtype: dtype of the array.
+        dtype: dtype of the array; None is the default precision.
+        out_sharding: of the array, on a mesh with explicit axes.
 
     Example:
         >>> import fnn
         >>> fnn.initializers.ones(None, (2,)).tolist()
         [1.0, 1.0]
     """
-    return jnp.ones(shape, resolved(dtype))
+    return jnp.ones(shape, resolved(dtype), out_sharding=out_sharding)
 
 
-def constant(value: ArrayLike, dtype: DType = float) -> Initializer:
+def constant(value: ArrayLike, dtype: DType | None = None) -> Initializer:
     """$w = c$. For biases: kernels that start equal stay equal, and their units never learn different things.
 
     Args:
@@ -62,13 +65,13 @@ def constant(value: ArrayLike, dtype: DType = float) -> Initializer:
         [3.0, 3.0]
     """
 
-    def init(key: Key | None, shape: Sequence[int], dtype: DType = dtype) -> Array:
+    def init(key: Key | None, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         return jnp.full(shape, value, resolved(dtype))
 
     return init
 
 
-def identity(gain: ArrayLike = 1.0, dtype: DType = float) -> Initializer:
+def identity(gain: ArrayLike = 1.0, dtype: DType | None = None) -> Initializer:
     """$W = g I$: the layer starts as the identity; a recurrent kernel keeps its state.
 
     Args:
@@ -87,7 +90,7 @@ def identity(gain: ArrayLike = 1.0, dtype: DType = float) -> Initializer:
         Le, Jaitly and Hinton, A simple way to initialize recurrent networks of rectified linear units, 2015.
     """
 
-    def init(key: Key | None, shape: Sequence[int], dtype: DType = dtype) -> Array:
+    def init(key: Key | None, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         if len(shape) != 2:
             raise ValueError(f"identity: expected the shape of a matrix, got {tuple(shape)}")
         return jnp.asarray(gain, resolved(dtype)) * jnp.eye(shape[0], shape[1], dtype=resolved(dtype))

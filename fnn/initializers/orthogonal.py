@@ -42,7 +42,7 @@ def _qr_of_many(size: int, batched: list[bool], many: Array) -> tuple[tuple[Arra
     return jax.lax.platform_dependent(many, cpu=one_by_one, default=at_once), (True, True)
 
 
-def orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType = float) -> Initializer:
+def orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType | None = None) -> Initializer:
     r"""A random matrix with orthonormal columns (or rows, whichever are fewer), times $s$: $W^\top W = s^2 I$.
 
     Args:
@@ -63,14 +63,16 @@ def orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType = flo
         Saxe, McClelland and Ganguli, Exact solutions to the nonlinear dynamics of learning, 2014.
     """
 
-    def init(key: Key, shape: Sequence[int], dtype: DType = dtype) -> Array:
+    def init(key: Key, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         if len(shape) < 2:
             raise ValueError(f"orthogonal: expected a kernel of at least two axes, got shape {tuple(shape)}")
         dtype = resolved(dtype)
         columns = shape[column_axis]
         rest = [size for axis, size in enumerate(shape) if axis != column_axis % len(shape)]
         rows = math.prod(rest)
-        wide = dtype if dtype == jnp.float64 else jnp.dtype(jnp.float32)
+        wide = jnp.promote_types(dtype, jnp.float32)
+        if not math.prod(shape):
+            return jnp.zeros(shape, dtype)
         q, r = _qr(drawn(jax.random.normal, key, (max(rows, columns), min(rows, columns)), wide))
         # The signs of R's diagonal make the result uniform over all such matrices.
         q = q * jnp.sign(jnp.diag(r))[None]
@@ -80,7 +82,7 @@ def orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType = flo
     return init
 
 
-def delta_orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType = float) -> Initializer:
+def delta_orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType | None = None) -> Initializer:
     """A convolution kernel that is orthogonal at its centre and 0 around it: signals pass without changing length.
 
     Args:
@@ -101,7 +103,7 @@ def delta_orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType
         Xiao et al., Dynamical isometry and a mean field theory of CNNs, 2018.
     """
 
-    def init(key: Key, shape: Sequence[int], dtype: DType = dtype) -> Array:
+    def init(key: Key, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         if len(shape) not in (3, 4, 5):
             raise ValueError(
                 f"delta_orthogonal: expected a convolution kernel of 3 to 5 axes, got shape {tuple(shape)}"
@@ -129,7 +131,7 @@ def per_gate(initializer: Initializer, gates: int) -> Initializer:
         True
     """
 
-    def init(key: Key, shape: Sequence[int], dtype: DType = float) -> Array:
+    def init(key: Key, shape: Sequence[int], dtype: DType | None = None) -> Array:
         if shape[-1] % gates:
             raise ValueError(f"per_gate: expected a last axis of {gates} equal gates, got shape {tuple(shape)}")
         one = (*shape[:-1], shape[-1] // gates)

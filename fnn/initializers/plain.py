@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 
-def uniform(scale: ArrayLike = 1e-2, dtype: DType = float) -> Initializer:
+def uniform(scale: ArrayLike = 1e-2, dtype: DType | None = None) -> Initializer:
     """$w \\sim U[0, s)$.
 
     Args:
@@ -31,14 +31,14 @@ def uniform(scale: ArrayLike = 1e-2, dtype: DType = float) -> Initializer:
         True
     """
 
-    def init(key: Key, shape: Sequence[int], dtype: DType = dtype) -> Array:
+    def init(key: Key, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         dtype = resolved(dtype)
         return drawn(jax.random.uniform, key, shape, dtype) * jnp.asarray(scale, dtype)
 
     return init
 
 
-def normal(stddev: ArrayLike = 1e-2, dtype: DType = float) -> Initializer:
+def normal(stddev: ArrayLike = 1e-2, dtype: DType | None = None) -> Initializer:
     """$w \\sim N(0, σ^2)$.
 
     Args:
@@ -51,7 +51,7 @@ def normal(stddev: ArrayLike = 1e-2, dtype: DType = float) -> Initializer:
         True
     """
 
-    def init(key: Key, shape: Sequence[int], dtype: DType = dtype) -> Array:
+    def init(key: Key, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         dtype = resolved(dtype)
         return drawn(jax.random.normal, key, shape, dtype) * jnp.asarray(stddev, dtype)
 
@@ -59,7 +59,7 @@ def normal(stddev: ArrayLike = 1e-2, dtype: DType = float) -> Initializer:
 
 
 def truncated_normal(
-    stddev: ArrayLike = 1e-2, dtype: DType = float, lower: ArrayLike = -2.0, upper: ArrayLike = 2.0
+    stddev: ArrayLike = 1e-2, dtype: DType | None = None, lower: ArrayLike = -2.0, upper: ArrayLike = 2.0
 ) -> Initializer:
     """$w \\sim N(0, σ^2)$ between `lower` σ and `upper` σ; its standard deviation is smaller than σ.
 
@@ -74,7 +74,7 @@ def truncated_normal(
         True
     """
 
-    def init(key: Key, shape: Sequence[int], dtype: DType = dtype) -> Array:
+    def init(key: Key, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         dtype = resolved(dtype)
         values = drawn(lambda k, s, d: jax.random.truncated_normal(k, lower, upper, s, d), key, shape, dtype)
         return values * jnp.asarray(stddev, dtype)

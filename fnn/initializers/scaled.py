@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.initializers.drawing import drawn, resolved
+from fnn.initializers.drawing import drawn, resolved, truncated_complex_normal, uniform_on_disk
 from fnn.typing import Array, ArrayLike, DType, Initializer, Key
 
 __all__ = [
@@ -29,15 +29,20 @@ __all__ = [
 ]
 
 
+def _tuple(axes: Any) -> tuple[int, ...]:
+    return (axes,) if isinstance(axes, int) else tuple(axes)
+
+
 def _fans(shape: Sequence[int], in_axis: Any, out_axis: Any, batch_axis: Any) -> tuple[float, float]:
     """$n_{in}$ and $n_{out}$: connections into and out of one unit."""
-    if len(shape) < 2:
+    if any(not -len(shape) <= axis < len(shape) for axes in (in_axis, out_axis, batch_axis) for axis in _tuple(axes)):
         raise ValueError(
-            f"variance_scaling: expected a kernel of at least two axes (in, out), got shape {tuple(shape)}"
+            f"variance_scaling: expected a kernel of at least two axes (in, out), got shape {tuple(shape)}; "
+            "write in_axis= and out_axis= if its inputs and outputs are elsewhere"
         )
 
     def size(axes: Any) -> int:
-        return math.prod(shape[axis] for axis in ((axes,) if isinstance(axes, int) else axes))
+        return math.prod(shape[axis] for axis in _tuple(axes))
 
     n_in, n_out = size(in_axis), size(out_axis)
     field = math.prod(shape) / max(n_in * n_out * size(batch_axis), 1)
@@ -51,14 +56,14 @@ def variance_scaling(
     in_axis: int | Sequence[int] = -2,
     out_axis: int | Sequence[int] = -1,
     batch_axis: int | Sequence[int] = (),
-    dtype: DType = float,
+    dtype: DType | None = None,
 ) -> Initializer:
     r"""Zero mean and variance $s/n$, $n$ the fan-in, fan-out, their mean, or $\sqrt{n_{in} n_{out}}$.
 
     Args:
         scale: $s$.
         mode: "fan_in", "fan_out", "fan_avg" or "fan_geo_avg".
-        distribution: "truncated_normal", "normal" or "uniform" on $±\sqrt{3s/n}$.
+        distribution: "truncated_normal", "normal" or "uniform" on $±\sqrt{3s/n}$; in a complex dtype on a disk.
         in_axis, out_axis: axes that are inputs and outputs; all others but `batch_axis` are receptive field.
         batch_axis: axes of independent kernels.
         dtype: dtype unless the call gives one.
@@ -79,13 +84,18 @@ def variance_scaling(
     checks.one_of("variance_scaling", "distribution", distribution, ("truncated_normal", "normal", "uniform"))
     checks.in_range("variance_scaling", "scale", scale, 0)
 
-    def init(key: Key, shape: Sequence[int], dtype: DType = dtype) -> Array:
+    def init(key: Key, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         n_in, n_out = _fans(shape, in_axis, out_axis, batch_axis)
         dtype = resolved(dtype)
         fans = {"fan_in": n_in, "fan_out": n_out, "fan_avg": (n_in + n_out) / 2, "fan_geo_avg": math.sqrt(n_in * n_out)}
         variance = jnp.asarray(scale / max(fans[mode], 1), dtype)
         if distribution == "normal":
             return drawn(jax.random.normal, key, shape, dtype) * jnp.sqrt(variance)
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            # 0.9531… is the standard deviation of a complex normal cut off at modulus 2.
+            disk = distribution == "uniform"
+            stddev = jnp.sqrt(variance) / (1 if disk else jnp.asarray(0.95311164380491208, dtype))
+            return drawn(uniform_on_disk if disk else truncated_complex_normal, key, shape, dtype) * stddev
         if distribution == "uniform":
             values = drawn(lambda k, s, d: jax.random.uniform(k, s, d, -1), key, shape, dtype)
             return values * jnp.sqrt(3 * variance)
@@ -100,7 +110,7 @@ def glorot_uniform(
     in_axis: int | Sequence[int] = -2,
     out_axis: int | Sequence[int] = -1,
     batch_axis: int | Sequence[int] = (),
-    dtype: DType = float,
+    dtype: DType | None = None,
 ) -> Initializer:
     r"""$w \sim U(±\sqrt{6/(n_{in} + n_{out})})$, for tanh and sigmoid. Also called Xavier.
 
@@ -123,7 +133,7 @@ def glorot_normal(
     in_axis: int | Sequence[int] = -2,
     out_axis: int | Sequence[int] = -1,
     batch_axis: int | Sequence[int] = (),
-    dtype: DType = float,
+    dtype: DType | None = None,
 ) -> Initializer:
     r"""Truncated normal of variance $2/(n_{in} + n_{out})$. Also called Xavier.
 
@@ -145,7 +155,7 @@ def lecun_uniform(
     in_axis: int | Sequence[int] = -2,
     out_axis: int | Sequence[int] = -1,
     batch_axis: int | Sequence[int] = (),
-    dtype: DType = float,
+    dtype: DType | None = None,
 ) -> Initializer:
     r"""$w \sim U(±\sqrt{3/n_{in}})$.
 
@@ -167,7 +177,7 @@ def lecun_normal(
     in_axis: int | Sequence[int] = -2,
     out_axis: int | Sequence[int] = -1,
     batch_axis: int | Sequence[int] = (),
-    dtype: DType = float,
+    dtype: DType | None = None,
 ) -> Initializer:
     r"""Truncated normal of variance $1/n_{in}$.
 
@@ -189,7 +199,7 @@ def he_uniform(
     in_axis: int | Sequence[int] = -2,
     out_axis: int | Sequence[int] = -1,
     batch_axis: int | Sequence[int] = (),
-    dtype: DType = float,
+    dtype: DType | None = None,
 ) -> Initializer:
     r"""$w \sim U(±\sqrt{6/n_{in}})$, for relu. Also called Kaiming.
 
@@ -211,7 +221,7 @@ def he_normal(
     in_axis: int | Sequence[int] = -2,
     out_axis: int | Sequence[int] = -1,
     batch_axis: int | Sequence[int] = (),
-    dtype: DType = float,
+    dtype: DType | None = None,
 ) -> Initializer:
     r"""Truncated normal of variance $2/n_{in}$, for relu. Also called Kaiming.
 

@@ -24,9 +24,9 @@ Every loss takes, by keyword:
 
 Shapes must match: nothing is broadcast, (n, 1) against (n,) is an error. Half-precision inputs are computed in
 float32; a loss has the dtype of its predictions, and targets follow it. Names, argument order and values are
-those of optax, where it has the loss. They differ in this: here the `reduction` of `dice_loss` is over examples and
-its classes are always averaged; `triplet_margin_loss` takes absolute differences, for odd degrees too; a label in
-a class left out by `where` has probability 0 and costs infinity.
+those of optax, where it has the loss; the `reduction` of `dice_loss` is over classes, as there. They differ in this:
+`triplet_margin_loss` takes absolute differences, for odd degrees too; a class number left out by `where` loses 0, as
+the one-hot row does, where `optax.softmax_cross_entropy_with_integer_labels` gives a negative loss.
 """
 # ruff: noqa: F403
 

@@ -44,6 +44,8 @@ def log_likelihood_loss(
 ) -> Array:
     """`-Σ_i w_i y_i log p_i` with the classes of `log_p` last: what all cross-entropies share."""
     keep = None if classes_in is None else classes_in.any(-1)
+    if classes_in is not None:  # A target in a class left out asks for nothing: -inf there would cost infinity.
+        log_p = jnp.where(classes_in, log_p, 0)
     y, keep = distribution(name, labels, np.shape(predictions), log_p, axis, keep=keep, ignore_index=ignore_index)
     plain = class_weights is None and isinstance(label_smoothing, float) and label_smoothing == 0
     if plain and np.shape(labels) == log_p.shape[:-1]:
@@ -277,6 +279,8 @@ def poly_loss_cross_entropy(
     classes_in = class_mask(name, where, x, axis)
     log_p = log_softmax(last(name, x, axis), classes_in)
     keep = None if classes_in is None else classes_in.any(-1)
+    if classes_in is not None:
+        log_p = jnp.where(classes_in, log_p, 0)
     y, keep = distribution(name, labels, x.shape, log_p, axis, keep=keep)
     losses = (y * (jnp.asarray(epsilon, x.dtype) * -jnp.expm1(log_p)) - times_log(y, log_p)).sum(-1)
     return reduce(name, losses, logits, reduction, weights, keep)

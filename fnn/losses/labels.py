@@ -42,6 +42,8 @@ def log_softmax(x: Array, where: Array | None) -> Array:
 
     One infinite logit has the limit: probability 1.
     """
+    if not x.shape[-1]:
+        return x
     if where is not None:
         x = jnp.where(where, x, jnp.where(where.any(-1, keepdims=True), -jnp.inf, 0))
     peak = jax.lax.stop_gradient(x.max(-1, keepdims=True))

@@ -8,7 +8,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.losses.labels import probabilities
-from fnn.losses.reduction import Reduction, elements, floats, follow, masked, reduce
+from fnn.losses.reduction import Reduction, elements, floats, follow, masked, readable, reduce
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["binary_dice_loss", "dice_loss"]
@@ -23,13 +23,13 @@ def dice_loss(
     alpha: ArrayLike = 0.5,
     beta: ArrayLike = 0.5,
     apply_softmax: bool = True,
-    reduction: Reduction = "none",
+    reduction: Reduction = "mean",
     ignore_background: bool = False,
     axis: int | tuple[int, ...] | None = None,
     where: ArrayLike | None = None,
     weights: ArrayLike | None = None,
 ) -> Array:
-    r"""One minus the overlap of two regions, averaged over classes: $1 - \frac{I + s}{I + α(P - I) + β(T - I) + s}$.
+    r"""One minus the overlap of two regions, a mean over the classes: $1 - \frac{I + s}{I + α(P - I) + β(T - I) + s}$.
 
     $I = \sum p\,t$, $P = \sum p$, $T = \sum t$ over the pixels of one example and class. α = β = ½ is the Dice
     coefficient; others weigh false positives and false negatives (Tversky).
@@ -41,17 +41,18 @@ def dice_loss(
         smooth: s; with 0, two empty regions lose 0.
         alpha, beta: weights of false positives and of false negatives.
         apply_softmax: False if the predictions are probabilities already.
-        reduction: over the examples; the classes are always averaged.
+        reduction: over the **classes**, as in optax: "mean", "sum" or "none", which keeps one loss per class. The
+            examples stay apart.
         ignore_background: leave class 0 out of the average.
         axis: of the pixels; None is every axis but the first and the last.
         where: pixels or examples to include: the leading axes of `predictions`.
-        weights: as in every loss, see `fnn.losses`.
+        weights: (batch,), factors of the losses of the examples.
 
     Returns:
-        One loss per example (batch,), or a scalar if reduced.
+        One loss per example (batch,), with `reduction="none"` one per example and class.
 
     Raises:
-        ValueError: if shapes do not fit, or probabilities are not in [0, 1].
+        ValueError: if shapes do not fit, or probabilities are not in [0, 1] or of several classes do not sum to 1.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -69,6 +70,7 @@ def dice_loss(
         targets = jnp.asarray(targets)[..., None]
     if not apply_softmax:
         probabilities(name, "probabilities", predictions, where, "for logits leave apply_softmax=True")
+        _require_distributions(name, predictions, where)
     p, t, mask = elements(name, predictions, targets, where)
     checks.rank(name, "predictions", p, range(2, 8), "(batch, ..., classes)")
     if apply_softmax:
@@ -84,8 +86,31 @@ def dice_loss(
         losses = losses * w
     if ignore_background and p.shape[-1] > 1:
         losses = losses[..., 1:]
-    keep = None if mask is None else mask.any(axis).any(-1)
-    return reduce(name, losses.mean(-1), predictions, reduction, weights, keep)
+    checks.one_of(name, "reduction", reduction, ("none", "mean", "sum"))
+    if reduction != "none":
+        losses = losses.sum(-1) if reduction == "sum" else losses.mean(-1)
+    keep = (
+        None if mask is None else jnp.broadcast_to(mask.any(axis).any(-1, keepdims=reduction == "none"), losses.shape)
+    )
+    return reduce(name, losses, predictions, "none", weights, keep)
+
+
+def _require_distributions(name: str, p: ArrayLike, where: ArrayLike | None) -> None:
+    """Require probabilities of several classes to sum to 1, where they can be looked at."""
+    if not (readable(p) and readable(where)) or jnp.shape(p)[-1] == 1:
+        return
+    sums = np.asarray(p).astype(np.float64).sum(-1)
+    if where is not None:
+        mask = np.asarray(where)
+        mask = mask.any(-1) if mask.ndim > sums.ndim else mask.reshape(mask.shape + (1,) * (sums.ndim - mask.ndim))
+        sums = np.where(mask, sums, 1)
+    off = np.abs(sums - 1) > (1e-5 if jnp.finfo(jnp.result_type(p)).bits >= 32 else 1e-2)
+    if off.any():
+        place = tuple(int(i) for i in np.argwhere(off)[0])
+        raise ValueError(
+            f"{name}: expected probabilities of the classes that sum to 1, got {sums[place]:g} at {place}; for logits "
+            "leave apply_softmax=True, for independent classes take the mean of binary_dice_loss"
+        )
 
 
 def _overlap_loss(
@@ -133,12 +158,12 @@ def binary_dice_loss(
     p = floats("binary_dice_loss", "predictions", predictions)
     flat = p.ndim < 2 or p.shape[-1] != 1
     mask = masked("binary_dice_loss", where, p.shape)
-    return dice_loss(
+    losses = dice_loss(
         jnp.asarray(predictions)[..., None] if flat else predictions,
         jnp.asarray(targets)[..., None] if flat else targets,
         smooth=smooth,
         apply_softmax=apply_sigmoid,
         where=mask,
-        weights=weights,
-        reduction=reduction,
     )
+    keep = None if mask is None else mask.any(tuple(range(1, mask.ndim)))
+    return reduce("binary_dice_loss", losses, predictions, reduction, weights, keep)

@@ -13,6 +13,7 @@ from fnn.optim.grouping import *
 from fnn.optim.layerwise import *
 from fnn.optim.learning_rate import *
 from fnn.optim.muon import *
+from fnn.optim.orthogonalization import *
 from fnn.optim.plateau import *
 from fnn.optim.regularization import *
 from fnn.optim.schedule_free import *

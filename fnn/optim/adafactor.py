@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -52,12 +53,18 @@ def _factored(
     return u, v_row, v_col, v
 
 
+def _power_decay(step: ArrayLike, exponent: ArrayLike) -> Array:
+    dtype = jnp.result_type(float)
+    return 1 - (jnp.asarray(step, dtype) + 1) ** -jnp.asarray(exponent, dtype)
+
+
 def scale_by_factored_rms(
     factored: bool = True,
     decay_rate: ArrayLike = 0.8,
     step_offset: ArrayLike = 0,
     min_dim_size_to_factor: int = 128,
     epsilon: ArrayLike = 1e-30,
+    decay_rate_fn: Callable[[Any, Any], Any] = _power_decay,
 ) -> Transform:
     r"""Divide by a root mean square of rank one.
 
@@ -70,6 +77,7 @@ def scale_by_factored_rms(
         step_offset: steps to subtract from the count, for fine-tuning.
         min_dim_size_to_factor: leaves whose second largest axis is shorter keep their whole second moment.
         epsilon: $\epsilon$, above 0.
+        decay_rate_fn: (steps made, $c$) -> decay; by default $1 - t^{-c}$ at $t = 1, 2, …$.
 
     Raises:
         ValueError: if `decay_rate` is negative or `epsilon` not positive.
@@ -106,9 +114,7 @@ def scale_by_factored_rms(
     def update(
         updates: PyTree, state: FactoredState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, FactoredState]:
-        dtype = jnp.result_type(float)
-        t = (state.count - step_offset + 1).astype(dtype)
-        beta = 1 - t ** -jnp.asarray(decay_rate, dtype)
+        beta = decay_rate_fn(state.count - step_offset, decay_rate)
         updates, *parts = step(updates, state.v_row, state.v_col, state.v, beta=beta)
         return updates, FactoredState(increment(state.count), *parts)
 

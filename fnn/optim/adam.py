@@ -222,6 +222,8 @@ def nadam(
     eps: ArrayLike = 1e-8,
     eps_root: ArrayLike = 0.0,
     mu_dtype: DType | None = None,
+    *,
+    nesterov: bool = True,
 ) -> Transform:
     r"""Adam with Nesterov momentum, `adam(…, nesterov=True)`.
 
@@ -236,7 +238,7 @@ def nadam(
     References:
         Dozat, Incorporating Nesterov Momentum into Adam, 2016.
     """
-    return adam(learning_rate, b1, b2, eps, eps_root, mu_dtype, nesterov=True)
+    return adam(learning_rate, b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov)
 
 
 def nadamw(
@@ -248,6 +250,8 @@ def nadamw(
     mu_dtype: DType | None = None,
     weight_decay: ScalarOrSchedule = 1e-4,
     mask: Any = None,
+    *,
+    nesterov: bool = True,
 ) -> Transform:
     r"""Decoupled weight decay with Nesterov momentum, `adamw(…, nesterov=True)`.
 
@@ -261,7 +265,7 @@ def nadamw(
         Dozat, Incorporating Nesterov Momentum into Adam, 2016.
         Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019.
     """
-    return adamw(learning_rate, b1, b2, eps, eps_root, mu_dtype, weight_decay, mask, nesterov=True)
+    return adamw(learning_rate, b1, b2, eps, eps_root, mu_dtype, weight_decay, mask, nesterov=nesterov)
 
 
 class ScaleByAmsgradState(NamedTuple):

@@ -69,7 +69,7 @@ def scale_by_schedule(step_size_fn: Schedule) -> Transform:
     return Transform(lambda params: ScaleByScheduleState(counter()), update)
 
 
-def scale_by_learning_rate(learning_rate: ScalarOrSchedule | None, *, flip_sign: bool = True) -> Transform:
+def scale_by_learning_rate(learning_rate: ScalarOrSchedule | None = None, *, flip_sign: bool = True) -> Transform:
     r"""Multiply by minus the learning rate: $u = -\alpha g$.
 
     Args:

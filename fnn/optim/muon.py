@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 
 from fnn import checks
-from fnn.kernels.mesh_axes import auto_axes, split_of
 from fnn.optim.adam import adamw, mean_ahead
-from fnn.optim.grouping import partition, weights_only
-from fnn.optim.layerwise import _norm
+from fnn.optim.grouping import partition, resolved, weights_only
 from fnn.optim.learning_rate import scale_by_learning_rate
 from fnn.optim.leaves import correction, counter, full_like, increment, leafwise
+from fnn.optim.orthogonalization import COEFFICIENTS, PRECONDITIONINGS, QUINTIC, coefficients, orthogonalize
 from fnn.optim.transform import EmptyState, Transform, chain
 from fnn.optim.wrappers import add_decayed_weights
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
 
-__all__ = ["MuonState", "muon", "orthogonalize", "scale_by_muon"]
-
-QUINTIC = (3.4445, -4.7750, 2.0315)
+__all__ = ["MuonDimensionNumbers", "MuonState", "muon", "scale_by_muon"]
 
 
 class MuonState(NamedTuple):
@@ -33,57 +30,85 @@ class MuonState(NamedTuple):
     ns_coeffs: Array
 
 
-def orthogonalize(x: Array, ns_coeffs: Any = QUINTIC, ns_steps: int = 5, eps: ArrayLike = 1e-8) -> Array:
-    r"""A matrix with the singular vectors of `x` and singular values near 1, by Newton and Schulz:
-
-    $X \leftarrow aX + (bA + cA^2)X$, $A = XX^*$, starting from $X/(\|X\|_F + \epsilon)$.
-
-    Args:
-        x: (m, n).
-        ns_coeffs: $(a, b, c)$.
-        ns_steps: how often; a Python integer.
-        eps: $\epsilon$.
-
-    Returns:
-        (m, n); the default coefficients are steep rather than convergent and leave the singular values of a full-rank
-        matrix within about [0.7, 1.2].
+class MuonDimensionNumbers(NamedTuple):
+    """Which axes of a weight are the inputs and which the outputs of its matrix; all others are a batch of matrices.
 
     Example:
-        >>> import jax.numpy as jnp, fnn
-        >>> fnn.optim.orthogonalize(jnp.eye(2)).round(1).tolist()
-        [[..., 0.0], [0.0, ...]]
-
-    References:
-        Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024.
+        >>> import fnn
+        >>> fnn.optim.MuonDimensionNumbers((0, 1, 2), 3)  # a convolution kernel (height, width, in, out)
+        MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
     """
-    checks.rank("orthogonalize", "x", x, 2, "(m, n)")
-    coefficients = tuple(jnp.asarray(k).astype(jnp.finfo(x.dtype).dtype) for k in ns_coeffs)
-    iterate = functools.partial(_newton_schulz, steps=ns_steps)
-    return auto_axes(iterate, PartitionSpec(*split_of(x)))(x, coefficients, eps)
+
+    reduction_axis: Sequence[int] | int = 0
+    output_axis: Sequence[int] | int = 1
 
 
-def _newton_schulz(x: Array, coefficients: tuple[Array, ...], eps: ArrayLike, *, steps: int) -> Array:
-    a, b, c = coefficients
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    x = x / (_norm(x) + eps)
-    for _ in range(steps):
-        gram = x @ x.T.conj()
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+def _as_matrices(x: Array, numbers: MuonDimensionNumbers) -> tuple[Array, Callable[[Array], Array]]:
+    """`x` as (batch, inputs, outputs), and the way back; a plain matrix stays as it is."""
+    if x.ndim < 2:
+        raise ValueError(f"muon: expected a weight of at least two axes, got {checks.describe(x)}")
+    inputs, outputs = (tuple(a % x.ndim for a in (axes if isinstance(axes, Sequence) else (axes,))) for axes in numbers)
+    if set(inputs) & set(outputs):
+        raise ValueError(f"muon: expected inputs and outputs on different axes, got {numbers} for {checks.describe(x)}")
+    if (inputs, outputs, x.ndim) == ((0,), (1,), 2):
+        return x, lambda matrix: matrix
+    order = (*(a for a in range(x.ndim) if a not in inputs + outputs), *inputs, *outputs)
+    moved = x.transpose(order)
+    split = len(moved.shape) - len(inputs) - len(outputs), len(moved.shape) - len(outputs)
+    sizes = [math.prod(part) for part in (moved.shape[: split[0]], moved.shape[slice(*split)], moved.shape[split[1] :])]
+    back = tuple(order.index(a) for a in range(x.ndim))
+    return moved.reshape(sizes), lambda matrices: matrices.reshape(moved.shape).transpose(back)
 
 
 def _muon(
-    g: Array, m: Array, *, beta: Any, eps: Any, ns_steps: int, adaptive: bool, a: Any, b: Any, c: Any, **at: Any
+    g: Array, m: Array, *, beta: Any, eps: Any, ns_steps: int, how: str, adaptive: bool, rows: Any, **at: Any
 ) -> tuple[Array, Array]:
     m = beta * m + (1 - beta) * g
     mean = mean_ahead(g, m, b1=beta, **at)
-    u = orthogonalize(mean, (a, b, c), ns_steps, eps)
+
+    def one(x: Array) -> Array:
+        return orthogonalize(x, rows, ns_steps, how, eps)
+
+    u = one(mean) if mean.ndim == 2 else jax.vmap(one)(mean)
     return (jnp.sum(mean.conj() * u) * u if adaptive else u), m
 
 
+Numbers: TypeAlias = "MuonDimensionNumbers | PyTree | Callable[[PyTree], PyTree] | None"
+
+
+def _each(numbers: Numbers, tree: PyTree) -> PyTree:
+    """The dimension numbers of every leaf of `tree`, which may hide some; None where a leaf is no matrix."""
+
+    def numbered(node: Any) -> bool:
+        return node is None or isinstance(node, MuonDimensionNumbers)
+
+    given = MuonDimensionNumbers() if numbers is None else resolved(numbers, tree)
+    return jax.tree.map(lambda n, part: jax.tree.map(lambda _: (n,), part), given, tree, is_leaf=numbered)
+
+
+def _on_matrices(step: Callable[..., tuple[PyTree, ...]], numbers: Numbers) -> Callable[..., tuple[PyTree, ...]]:
+    """`step` on the leaves of its trees as matrices; what it returns has the shapes of the leaves again."""
+
+    def every(updates: PyTree, *trees: PyTree, **values: Any) -> tuple[PyTree, ...]:
+        leaves, structure = jax.tree.flatten(updates)
+        own = [n for (n,) in jax.tree.leaves(_each(numbers, updates), is_leaf=lambda v: type(v) is tuple)]
+        backs = [_as_matrices(leaf, n)[1] for leaf, n in zip(leaves, own, strict=True)]
+
+        def shaped(tree: PyTree) -> PyTree:
+            parts = structure.flatten_up_to(tree)
+            return structure.unflatten([_as_matrices(part, n)[0] for part, n in zip(parts, own, strict=True)])
+
+        done = step(shaped(updates), *map(shaped, trees), **values)
+        return tuple(
+            structure.unflatten([back(x) for back, x in zip(backs, jax.tree.leaves(tree), strict=True)])
+            for tree in done
+        )
+
+    return every
+
+
 def scale_by_muon(
-    ns_coeffs: tuple[ArrayLike, ArrayLike, ArrayLike] = QUINTIC,
+    ns_coeffs: Any = QUINTIC,
     ns_steps: int = 5,
     beta: ArrayLike = 0.95,
     eps: ArrayLike = 1e-8,
@@ -91,6 +116,8 @@ def scale_by_muon(
     *,
     nesterov: bool = True,
     adaptive: bool = False,
+    preconditioning: str = "frobenius",
+    weight_dimension_numbers: Numbers = None,
 ) -> Transform:
     r"""Orthogonalized momentum of matrices.
 
@@ -104,9 +131,12 @@ def scale_by_muon(
         mu_dtype: dtype of $m$; that of the parameters by default.
         nesterov: $\hat m = \beta m/(1 - \beta^{t+1}) + (1 - \beta) g/(1 - \beta^t)$ instead of $m/(1 - \beta^t)$.
         adaptive: multiply by the dual norm $\langle \hat m, u\rangle$.
+        preconditioning: of `orthogonalize`.
+        weight_dimension_numbers: `MuonDimensionNumbers` of every weight, a tree of them or a function
+            params -> tree; by default every weight is a matrix (in, out).
 
     Raises:
-        ValueError: if `beta` is outside [0, 1); at the update, for a leaf that is not a matrix.
+        ValueError: if `beta` is outside [0, 1) or a word unknown; at the update, for a leaf that is not a matrix.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -119,18 +149,20 @@ def scale_by_muon(
     """
     checks.in_range("scale_by_muon", "beta", beta, 0, 1, open="high")
     checks.in_range("scale_by_muon", "eps", eps, 0, open="low")
+    checks.one_of("scale_by_muon", "preconditioning", preconditioning, PRECONDITIONINGS)
     ns_steps = checks.integer("scale_by_muon", "ns_steps", ns_steps)
-    step = leafwise(_muon, beta=beta, eps=eps, ns_steps=ns_steps, adaptive=adaptive)
+    options: dict[str, Any] = {"ns_steps": ns_steps, "how": preconditioning, "adaptive": adaptive}
+    step = _on_matrices(leafwise(_muon, beta=beta, eps=eps, **options), weight_dimension_numbers)
 
     def init(params: PyTree) -> MuonState:
-        return MuonState(counter(), full_like(params, dtype=mu_dtype), jnp.asarray(ns_coeffs, float))
+        rows = coefficients("scale_by_muon", ns_coeffs, ns_steps)
+        return MuonState(counter(), full_like(params, dtype=mu_dtype), rows)
 
     def update(
         updates: PyTree, state: MuonState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, MuonState]:
         count = increment(state.count)
-        a, b, c = state.ns_coeffs
-        at = {"c1": correction(beta, count), "a": a, "b": b, "c": c}
+        at = {"c1": correction(beta, count), "rows": state.ns_coeffs}
         if nesterov:
             at["ahead"] = correction(beta, increment(count))
         updates, mu = step(updates, state.mu, **at)
@@ -139,14 +171,14 @@ def scale_by_muon(
     return Transform(init, update)
 
 
-def _scale_by_shape(consistent_rms: ArrayLike | None) -> Transform:
+def _scale_by_shape(consistent_rms: ArrayLike | None, numbers: Numbers) -> Transform:
     def widen(g: Array, *, rms: Any) -> tuple[Array]:
-        inputs, outputs = g.shape
+        inputs, outputs = g.shape[-2:]
         if rms is None:
             return (max(1, outputs / inputs) ** 0.5 * g,)
         return (max(inputs, outputs) ** 0.5 * rms * g,)
 
-    step = leafwise(widen, rms=consistent_rms)
+    step = _on_matrices(leafwise(widen, rms=consistent_rms), numbers)
 
     def update(
         updates: PyTree, state: EmptyState, params: PyTree | None = None, **extra: Any
@@ -159,7 +191,7 @@ def _scale_by_shape(consistent_rms: ArrayLike | None) -> Transform:
 
 def muon(
     learning_rate: ScalarOrSchedule,
-    ns_coeffs: tuple[ArrayLike, ArrayLike, ArrayLike] = QUINTIC,
+    ns_coeffs: Any = QUINTIC,
     ns_steps: int = 5,
     beta: ArrayLike = 0.95,
     eps: ArrayLike = 1e-8,
@@ -169,11 +201,13 @@ def muon(
     *,
     nesterov: bool = True,
     adaptive: bool = False,
+    preconditioning: str = "frobenius",
     adam_b1: ArrayLike = 0.9,
     adam_b2: ArrayLike = 0.999,
     adam_eps_root: ArrayLike = 0.0,
     adam_weight_decay: ScalarOrSchedule = 0.0,
     adam_learning_rate: ScalarOrSchedule | None = None,
+    muon_weight_dimension_numbers: Numbers = None,
     consistent_rms: ArrayLike | None = None,
 ) -> Transform:
     r"""Muon for the weights that are matrices (`weights_only`), AdamW for everything else.
@@ -182,7 +216,7 @@ def muon(
 
     Args:
         learning_rate: $\alpha$, a scalar or a schedule.
-        ns_coeffs: coefficients of `orthogonalize`.
+        ns_coeffs: coefficients of `orthogonalize`; "standard" are the default ones, "dion" five rows.
         ns_steps: its iterations.
         beta: decay of the average $m$ of gradients, in [0, 1).
         eps: $\epsilon$ of `orthogonalize` and of Adam.
@@ -191,11 +225,14 @@ def muon(
         mu_dtype: dtype of $m$; that of the parameters by default.
         nesterov: look one step ahead.
         adaptive: multiply by the dual norm.
+        preconditioning: of `orthogonalize`.
         adam_b1: Adam's $\beta_1$ for leaves that are not matrices.
         adam_b2: Adam's $\beta_2$.
         adam_eps_root: Adam's $\epsilon_r$.
         adam_weight_decay: Adam's $\lambda$.
         adam_learning_rate: Adam's $\alpha$; that of the matrices by default.
+        muon_weight_dimension_numbers: `MuonDimensionNumbers` of the weights that are orthogonalized and None for the
+            others, a tree (or a prefix) or a function params -> tree; by default all `weights_only` of two axes, (in, out).
         consistent_rms: $s = \sqrt{\max(m, n)}$ times this; by default $s = \sqrt{\max(1, n/m)}$ for an (m, n) leaf.
 
     Example:
@@ -206,9 +243,23 @@ def muon(
         Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024.
         Liu et al., Muon is Scalable for LLM Training, 2025.
     """
+    if isinstance(ns_coeffs, str):
+        checks.one_of("muon", "ns_coeffs", ns_coeffs, COEFFICIENTS)
+        ns_coeffs = COEFFICIENTS[ns_coeffs]
+    numbers = muon_weight_dimension_numbers
     matrices = chain(
-        scale_by_muon(ns_coeffs, ns_steps, beta, eps, mu_dtype, nesterov=nesterov, adaptive=adaptive),
-        _scale_by_shape(consistent_rms),
+        scale_by_muon(
+            ns_coeffs,
+            ns_steps,
+            beta,
+            eps,
+            mu_dtype,
+            nesterov=nesterov,
+            adaptive=adaptive,
+            preconditioning=preconditioning,
+            weight_dimension_numbers=numbers,
+        ),
+        _scale_by_shape(consistent_rms, numbers),
         add_decayed_weights(weight_decay, weight_decay_mask),
         scale_by_learning_rate(learning_rate),
     )
@@ -224,8 +275,11 @@ def muon(
     )
 
     def labels(params: PyTree) -> PyTree:
-        return jax.tree.map(
-            lambda leaf, weight: "muon" if weight and jnp.ndim(leaf) == 2 else "adam", params, weights_only(params)
-        )
+        if numbers is None:
+            return jax.tree.map(
+                lambda leaf, weight: "muon" if weight and jnp.ndim(leaf) == 2 else "adam", params, weights_only(params)
+            )
+        each = _each(numbers, params)
+        return jax.tree.map(lambda n: "adam" if n[0] is None else "muon", each, is_leaf=lambda v: type(v) is tuple)
 
     return partition({"muon": matrices, "adam": others}, labels)

@@ -56,18 +56,18 @@ def clip(max_delta: ArrayLike) -> Transform:
     return Transform(lambda params: EmptyState(), update)
 
 
-def global_norm(tree: PyTree) -> Array:
+def global_norm(updates: PyTree) -> Array:
     r"""$\sqrt{\sum_i |x_i|^2}$ over all leaves, in float32 at least; it neither overflows nor vanishes.
 
     Args:
-        tree: arrays in any structure; no leaves at all have norm 0.
+        updates: arrays in any structure; no leaves at all have norm 0.
 
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> float(fnn.optim.global_norm({"a": jnp.array([3.0]), "b": jnp.array([4.0])}))
         5.0
     """
-    leaves = [jnp.abs(leaf) for leaf in jax.tree.leaves(tree) if jnp.size(leaf)]
+    leaves = [jnp.abs(leaf) for leaf in jax.tree.leaves(updates) if jnp.size(leaf)]
     if not leaves:
         return jnp.zeros([], jnp.float32)
     wide = widest(jnp.float32, *(leaf.dtype for leaf in leaves))
