@@ -159,3 +159,66 @@ def test_a_mask_that_can_be_called_is_read(build):
 
 def test_a_penalty_reads_a_mask_that_can_be_called():
     assert float(fnn.optim.l2(1.0, mask=Module(True, False))(Module(jnp.ones(2), jnp.ones(1)))) == 2.0
+
+
+WEIGHTS = {
+    "matrix": jnp.linspace(-1, 1, 24).reshape(4, 6) ** 3,
+    "kernel": jnp.sin(jnp.arange(60.0)).reshape(2, 2, 3, 5),
+    "heads": jnp.cos(jnp.arange(36.0)).reshape(2, 6, 3),
+    "bias": jnp.ones(5),
+}
+AXES = {"matrix": (0, 1), "kernel": ((0, 1, 2), 3), "heads": (1, -1), "bias": None}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"preconditioning": "spectral"},
+        {"preconditioning": "aol", "nesterov": False},
+        {"preconditioning": "schatten", "adaptive": True},
+        {"ns_coeffs": "dion", "consistent_rms": 0.2},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("by", ["tree", "function"])
+def test_muon_orthogonalizes_any_axes_as_optax_does(options, by, x64):
+    def run(lib):
+        axes = {name: given and lib.MuonDimensionNumbers(*given) for name, given in AXES.items()}
+        numbers = axes if by == "tree" else lambda params: {name: axes[name] for name in params}
+        rule = lib.muon(0.1, muon_weight_dimension_numbers=numbers, **options)
+        params = jax.tree.map(lambda p: p.astype(float), WEIGHTS)
+        state = rule.init(params)
+        update = jax.jit(rule.update)
+        for _ in range(2):
+            updates, state = update(jax.tree.map(jnp.sin, params), state, params)
+        return updates, state
+
+    mine = run(fnn.optim)
+    with jax.numpy_dtype_promotion("standard"):
+        theirs = run(optax.contrib)
+    for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_factored_moments_take_another_decay():
+    def run(lib):
+        rule = lib.scale_by_factored_rms(min_dim_size_to_factor=2, decay_rate_fn=lambda step, rate: rate * 0.5)
+        state = rule.init(PARAMS)
+        for _ in range(2):
+            updates, state = rule.update(jax.tree.map(lambda p: p * 0.3, PARAMS), state, PARAMS)
+        return jax.tree.leaves((updates, state))
+
+    for a, b in zip(run(fnn.optim), run(optax), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_a_centered_second_moment_does_not_cancel(x64):
+    """At a decay of 0.01 the last gradient is nearly its own mean; long doubles say what is right."""
+    gradients, decay, wide = np.random.default_rng(0).normal(size=(100, 5)), 0.01, np.longdouble
+    rule = fnn.optim.scale_by_stddev(decay, eps=1e-8, eps_in_sqrt=False)
+    state, m, s = rule.init(jnp.zeros(5)), np.zeros(5, wide), np.zeros(5, wide)
+    update = jax.jit(rule.update)
+    for g in gradients:
+        got, state = update(jnp.asarray(g), state)
+        m, s = (wide(decay) * old + (1 - wide(decay)) * new for old, new in ((m, wide(1) * g), (s, wide(1) * g * g)))
+        np.testing.assert_allclose(np.asarray(got), g / (np.sqrt(s - m * m) + wide(1e-8)), rtol=2e-11)

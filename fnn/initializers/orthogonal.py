@@ -70,7 +70,7 @@ def orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType | Non
         columns = shape[column_axis]
         rest = [size for axis, size in enumerate(shape) if axis != column_axis % len(shape)]
         rows = math.prod(rest)
-        wide = jnp.promote_types(dtype, jnp.float32)
+        wide = jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else dtype  # LAPACK has no half precision.
         if not math.prod(shape):
             return jnp.zeros(shape, dtype)
         q, r = _qr(drawn(jax.random.normal, key, (max(rows, columns), min(rows, columns)), wide))

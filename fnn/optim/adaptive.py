@@ -193,10 +193,12 @@ class ScaleByRStdDevWithCountState(NamedTuple):
 def _stddev(
     g: Array, m: Array, s: Array, *, decay: Any, eps: Any, eps_in_sqrt: bool, rescale: Any = 1
 ) -> tuple[Array, Array, Array]:
+    # The new s - m^2 from the old one: the difference itself cancels where the last gradient weighs most. Rounding
+    # alone can make the old one negative.
+    spread = decay * jnp.maximum(jnp.real(s - square(m)), 0) + decay * (1 - decay) * jnp.real(square(g - m))
     m = decay * m + (1 - decay) * g
     s = decay * s + (1 - decay) * square(g)
-    # A variance; rounding alone can make the difference negative.
-    variance = jnp.maximum(jnp.real(rescale * s - square(rescale * m)), 0).astype(s.dtype)
+    variance = jnp.maximum(rescale * (spread - (rescale - 1) * jnp.real(square(m))), 0).astype(s.dtype)
     return _divide(g, variance, eps, eps_in_sqrt), m, s
 
 
@@ -210,7 +212,8 @@ def scale_by_stddev(
     r"""Divide by the standard deviation.
 
     $m \leftarrow \beta m + (1 - \beta) g$, $s \leftarrow \beta s + (1 - \beta) g^2$,
-    $u = g/\sqrt{\max(s - m^2, 0) + \epsilon}$.
+    $u = g/\sqrt{\max(s - m^2, 0) + \epsilon}$, where $s - m^2$ is computed as
+    $\beta (s - m^2)_{old} + \beta (1 - \beta) (g - m_{old})^2$, which does not cancel.
 
     Args:
         decay: $\beta$, in [0, 1].

@@ -3,6 +3,7 @@
 from fnn.testing import strategies
 from fnn.testing.gradients import check_gradients
 from fnn.testing.layers import check_layer
+from fnn.testing.swap import check_swap
 from fnn.testing.transforms import check_transform
 
-__all__ = ["check_gradients", "check_layer", "check_transform", "strategies"]
+__all__ = ["check_gradients", "check_layer", "check_swap", "check_transform", "strategies"]
