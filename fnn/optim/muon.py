@@ -232,7 +232,7 @@ def muon(
         adam_weight_decay: Adam's $\lambda$.
         adam_learning_rate: Adam's $\alpha$; that of the matrices by default.
         muon_weight_dimension_numbers: `MuonDimensionNumbers` of the weights that are orthogonalized and None for the
-            others, a tree (or a prefix) or a function params -> tree; by default all `weights_only` of two axes, (in, out).
+            others, a tree (or a prefix) or a function params -> tree; by default all weights of two axes, (in, out).
         consistent_rms: $s = \sqrt{\max(m, n)}$ times this; by default $s = \sqrt{\max(1, n/m)}$ for an (m, n) leaf.
 
     Example:
