@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -99,7 +101,7 @@ def _require_distributions(name: str, p: ArrayLike, where: ArrayLike | None) -> 
     """Require probabilities of several classes to sum to 1, where they can be looked at."""
     if not (readable(p) and readable(where)) or jnp.shape(p)[-1] == 1:
         return
-    sums = np.asarray(p).astype(np.float64).sum(-1)
+    sums: Any = np.asarray(p).astype(np.float64).sum(-1)
     if where is not None:
         mask = np.asarray(where)
         mask = mask.any(-1) if mask.ndim > sums.ndim else mask.reshape(mask.shape + (1,) * (sums.ndim - mask.ndim))

@@ -90,6 +90,7 @@ def _on_matrices(step: Callable[..., tuple[PyTree, ...]], numbers: Numbers) -> C
     """`step` on the leaves of its trees as matrices; what it returns has the shapes of the leaves again."""
 
     def every(updates: PyTree, *trees: PyTree, **values: Any) -> tuple[PyTree, ...]:
+        structure: Any
         leaves, structure = jax.tree.flatten(updates)
         own = [n for (n,) in jax.tree.leaves(_each(numbers, updates), is_leaf=lambda v: type(v) is tuple)]
         backs = [_as_matrices(leaf, n)[1] for leaf, n in zip(leaves, own, strict=True)]
