@@ -103,7 +103,7 @@ def _require_distributions(name: str, p: ArrayLike, where: ArrayLike | None) -> 
         return
     sums: Any = np.asarray(p).astype(np.float64).sum(-1)
     if where is not None:
-        mask = np.asarray(where)
+        mask: Any = np.asarray(where)
         mask = mask.any(-1) if mask.ndim > sums.ndim else mask.reshape(mask.shape + (1,) * (sums.ndim - mask.ndim))
         sums = np.where(mask, sums, 1)
     off = np.abs(sums - 1) > (1e-5 if jnp.finfo(jnp.result_type(p)).bits >= 32 else 1e-2)
