@@ -75,6 +75,18 @@ def test_misuse(place):
         wrong()
 
 
+SPECIAL = ("ctc_loss", "dice_loss", "smooth_labels", "student_t_negative_log_likelihood")
+
+
+@pytest.mark.parametrize("name", [name for name in losses.__all__ if name not in SPECIAL])
+@pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_no_loss_takes_a_column_against_a_row(name, transform):
+    more = (jnp.asarray(COLUMN),) * (name in ("contrastive_loss", "triplet_margin_loss"))
+    for a, b in ((COLUMN, ROW), (ROW, COLUMN)):
+        with pytest.raises((ValueError, TypeError), match=r"\(4|\[4|class numbers"):
+            transform(getattr(losses, name))(jnp.asarray(a), jnp.asarray(b), *more)
+
+
 def test_shapes_are_checked_under_jit_too():
     with pytest.raises(ValueError, match="same shape"):
         jax.jit(losses.squared_error)(jnp.asarray(COLUMN), jnp.asarray(ROW))

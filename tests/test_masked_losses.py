@@ -196,6 +196,28 @@ def test_a_pair_divides_into_the_mean():
     np.testing.assert_array_equal(counts[~REAL], 0)
 
 
+WITHOUT_COUNTS = {
+    "ignore_index": lambda z, t: losses.softmax_cross_entropy(z, t, ignore_index=-1),
+    "where": lambda z, t: 2 * losses.softmax_cross_entropy(z, jnp.maximum(t, 0), where=t >= 0),
+    "class_weights": lambda z, t: losses.softmax_cross_entropy(z, jnp.maximum(t, 0), class_weights=WEIGHTS),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_COUNTS)
+def test_a_loss_that_leaves_entries_out_and_does_not_say_which_is_warned_of(name):
+    with pytest.warns(UserWarning, match=r'is averaged as 0; write reduction="pair" in it, or give functools.partial'):
+        fnn.evaluate(PER_TOKEN, start(), (X, TOKENS), WITHOUT_COUNTS[name])
+
+
+def test_a_loss_that_averages_the_tokens_of_a_sequence_itself_is_taken_at_its_word():
+    def by_sequence(z, t):
+        return losses.softmax_cross_entropy(z, t, ignore_index=-1).sum(1) / (t >= 0).sum(1).astype(z.dtype)
+
+    trained = start()
+    value = fnn.evaluate(PER_TOKEN, trained, (X, TOKENS), by_sequence)["loss"]
+    np.testing.assert_allclose(value, np.mean([row.mean() for row in cross_entropies(trained)]), rtol=1e-5)
+
+
 BROADCASTING = {
     "squares": lambda outputs, targets: (outputs - targets) ** 2,
     "absolute": lambda outputs, targets: jnp.abs(outputs - targets),

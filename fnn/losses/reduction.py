@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal, TypeAlias
 
 import jax.numpy as jnp
@@ -121,6 +124,23 @@ def weighted_mean(values: Array, weights: Array | None = None) -> Array:
     return quotient(weighted(values, weights), jnp.broadcast_to(weights, values.shape))
 
 
+_NOTED: ContextVar[list[tuple[int, ...]] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def noting() -> Iterator[list[tuple[int, ...]]]:
+    """The shapes of losses computed inside that came without their counts though not all entries count alike.
+
+    For a warning only: nothing is computed from it.
+    """
+    noted: list[tuple[int, ...]] = []
+    before = _NOTED.set(noted)
+    try:
+        yield noted
+    finally:
+        _NOTED.reset(before)
+
+
 def reduce(
     name: str,
     losses: Array,
@@ -149,6 +169,9 @@ def reduce(
         w = along(name, "weights", follow(name, "weights", weights, losses), losses.shape)
         losses = weighted(losses, w)
     dtype = jnp.result_type(predictions)
+    noted = _NOTED.get()
+    if noted is not None and reduction == "none" and not (mask is None and share is None and weights is None):
+        noted.append(losses.shape)
     if reduction in ("none", "sum"):
         return (losses if reduction == "none" else losses.sum()).astype(dtype)
     counts = jnp.broadcast_to(w, losses.shape)

@@ -37,9 +37,10 @@ def regression(outputs: int = 1, *, loss: Callable[[Array, Array], Array] = loss
     checks.integer("regression", "outputs", outputs)
     name = f"regression({outputs})"
 
-    def per_example(predictions: Array, targets: Array) -> Array:
+    def per_example(predictions: Array, targets: Array) -> Array | tuple[Array, Array]:
         require_width(name, predictions, outputs)
-        return mean_rest(loss(predictions, targets.astype(predictions.dtype)))
+        found = loss(predictions, targets.astype(predictions.dtype))
+        return found if isinstance(found, tuple) else mean_rest(found)
 
     measures: dict[str, Metric] = {
         "mse": metrics.mean_squared_error,

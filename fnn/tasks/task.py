@@ -16,7 +16,7 @@ from fnn import checks, losses
 from fnn.kernels.precision import widen
 from fnn.layer import Layer
 from fnn.layers import Padded
-from fnn.losses.reduction import quotient, weighted
+from fnn.losses.reduction import noting, quotient, weighted
 from fnn.metrics.protocol import Mode, metric, mode_of
 from fnn.tasks.targets import as_they_are
 from fnn.typing import Array, ArrayLike
@@ -163,7 +163,8 @@ def _says_what_counts(function: Any) -> bool:
 
 def sums_and_counts(task: Task, outputs: Any, targets: Any) -> tuple[Array, Array]:
     """Of each example the sum of its losses and how many they are, whatever axes the loss leaves behind the first."""
-    found = task.loss(outputs, targets)
+    with noting() as noted:
+        found = task.loss(outputs, targets)
     values, counts = found if isinstance(found, tuple) else (found, None)
     batch = jax.tree.leaves(outputs)[0].shape[0]
     if values.ndim == 0 or values.shape[0] != batch:
@@ -172,7 +173,14 @@ def sums_and_counts(task: Task, outputs: Any, targets: Any) -> tuple[Array, Arra
             'write reduction="none"'
         )
     _refuse_broadcast(task, jnp.shape(targets), values.shape, outputs)
-    values = widen(values.reshape(batch, -1))
+    shape, values = values.shape, widen(values.reshape(batch, -1))
+    if counts is None and shape in noted:
+        checks.warn(
+            f"{task.name}: not all entries of the loss count alike (where, ignore_index, class_weights), but it "
+            'returns no counts, so what does not count is averaged as 0; write reduction="pair" in it, or give '
+            "functools.partial(loss, …) instead of a function around it",
+            UserWarning,
+        )
     if counts is None:
         return values.mean(axis=1), jnp.ones(batch, values.dtype)
     checks.same_shape(task.name, "the values of the loss", found[0], "its counts", counts)
