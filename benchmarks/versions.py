@@ -33,7 +33,7 @@ TOLERANCES = {
     "losses": 1e-5,
     "optimizers": 1e-5,
     "layers": 1e-5,
-    "training": 1e-3,
+    "training": 1e-4,
 }
 """Draws are the same bits. A training run carries its rounding on from step to step.
 

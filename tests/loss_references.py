@@ -1,4 +1,4 @@
-"""Every loss beside an independent reference: the tests compare them, and the README's table is made of it.
+"""Every loss beside an independent reference: the tests compare them, and benchmarks/RESULTS.md has the table.
 
 `table()` gives the largest relative difference of each pair over random cases, in float64.
 """

@@ -99,6 +99,12 @@ def test_global(x64):
     np.testing.assert_array_equal(ties, jnp.full((1, 2, 2, 1), 0.25))
 
 
+def test_the_norm_of_nothing_is_zero_and_has_no_slope():
+    y, back = jax.vjp(lambda x: lp_pool(x, 2), jnp.zeros((1, 4, 4, 1)))
+    assert not y.any()
+    assert not back(jnp.ones_like(y))[0].any()
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_derivatives_of_second_order(x64, stride):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 4, 1)))
