@@ -73,7 +73,7 @@ def test_coin_flips_are_not_known_beforehand(train):
 
 @BOTH
 def test_rows_on_both_sides_are_named(train):
-    with pytest.raises(ValueError, match=r"2 rows are to be trained on and validated on, rows \[4, 5\] first"):
+    with pytest.raises(ValueError, match=r"rows \[4, 5\], 2 in all, are to be trained on and validated on"):
         train(rows=np.arange(6), validation=[4, 5, 6])
     with pytest.raises(ValueError, match="holds out all 12 rows"):
         train(validation=np.arange(12))
@@ -136,6 +136,17 @@ def test_seeds_under_vmap_draw_the_fractions_that_they_draw_alone():
         np.testing.assert_allclose(together.params["kernel"][place], alone.params["kernel"], rtol=1e-5, atol=1e-6)
 
 
+def test_inside_jit_known_rows_are_checked_and_known_classes_split():
+    run = fnn.trainer(fnn.dense(2), fnn.optim.sgd(1.0), fnn.tasks.multiclass(2), epochs=1, batch_size=4)
+    data = (X, np.arange(ROWS) % 2)
+    for validation in (0.25, [3, 4]):
+        inside, _ = jax.jit(lambda key, validation=validation: run(key, data, validation=validation))(KEY)
+        outside, _ = run(KEY, data, validation=validation)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), inside, outside)
+    with pytest.raises(ValueError, match="are to be trained on and validated on"):
+        jax.jit(lambda key: run(key, data, [0, 1, 2], validation=[2, 4]))(KEY)
+
+
 @pytest.mark.parametrize(
     ("validation", "rows", "message"),
     [
@@ -169,8 +180,12 @@ def test_what_cannot_be_validated_on_is_said(train, validation, rows, message):
         (np.where(np.arange(ROWS) == 3, np.nan, 1), {}, "got nan at row 3"),
         (np.where(np.arange(ROWS) == 3, np.inf, 1), {}, "got inf at row 3"),
         (np.where(np.arange(ROWS) == 3, -1, 1), {}, "weights >= 0, got -1 at row 3"),
-        (np.arange(ROWS) < 3, {"rows": [4, 5]}, "every weight of the training rows is 0, row 4 first"),
-        (np.arange(ROWS) > 3, {"validation": [0, 1]}, "every weight of the validation rows is 0, row 0 first"),
+        (np.arange(ROWS) < 3, {"rows": [4, 5]}, "training rows: the weight of every one of them is 0, that of row 4"),
+        (
+            np.arange(ROWS) > 3,
+            {"validation": [0, 1]},
+            "validation rows: the weight of every one of them is 0, that of row 0",
+        ),
         (np.array(["1"] * ROWS), {}, "expected real weights"),
     ],
 )
@@ -180,6 +195,14 @@ def test_weights_by_which_nothing_is_learned_are_an_error(train, weights, option
     if not options:
         with pytest.raises((ValueError, TypeError), match=f"validation: .*{message}"):
             train(validation=(X, Y, weights))
+
+
+def test_scores_of_rows_that_do_not_count_are_an_error():
+    trained = fnn.Trained(*MODEL.init(KEY, X))
+    with pytest.raises(ValueError, match="evaluate, rows: the weight of every one of them is 0, that of row 1"):
+        fnn.evaluate(MODEL, trained, (X, Y, np.arange(ROWS) > 5), TASK, rows=[1, 2])
+    with pytest.raises(ValueError, match="evaluate: expected at least one row, got 1 negative"):
+        fnn.evaluate(MODEL, trained, (X, Y), TASK, rows=[-1])
 
 
 def test_traced_weights_that_count_no_row_or_are_nan_are_seen_in_the_history():

@@ -114,3 +114,21 @@ def test_repeated_and_foreign_splitters():
 def test_misuse(misuse, message):
     with pytest.raises((ValueError, TypeError), match=message):
         misuse()
+
+
+def test_no_row_is_on_both_sides_of_a_fold():
+    """Folds of a user's own, or of a splitter of his own."""
+    import jax
+
+    class Leaky:
+        def split(self, x, targets=None, groups=None):
+            yield np.arange(4), np.arange(4, 6)
+            yield np.arange(6), np.arange(4, 7)
+
+    folds = S.Folds(np.array([[0, 1, 2, 3], [2, 3, 4, -1]]), np.array([[4, 5, -1], [0, 4, 5]]))
+    for leaky in (folds, Leaky()):
+        with pytest.raises(ValueError, match="fold 1 trains on row 4, and validates on it"):
+            S.cross_validate(
+                fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), (np.ones((6, 1), np.float32), np.arange(6.0)),
+                key=jax.random.key(0), folds=leaky, epochs=1, batch_size=2,
+            )  # fmt: skip

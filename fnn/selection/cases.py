@@ -15,8 +15,8 @@ from fnn import checks
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.selection import splits
+from fnn.selection.folds import Folds, check_disjoint
 from fnn.selection.members import batched_is_faster
-from fnn.selection.splits import Folds
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.predict import outputs_of, scores_from
@@ -144,6 +144,7 @@ def folds_of(folds: Any, data: tuple[Any, Array, Any], groups: Any) -> Folds:
                 f"cross_validate: {len(unused)} of {rows_.count(x)} rows stand in no fold, row {unused[0]} first; "
                 "make the folds for this data set, or leave these rows out of it"
             )
+        check_disjoint("cross_validate", folds)
         return folds
     if hasattr(folds, "split"):
         return splits.using(folds, np.zeros((rows_.count(x), 1)), np.asarray(targets), groups)

@@ -7,12 +7,13 @@ lost or doubled. Where scikit-learn's rule is deterministic, the folds are its f
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from fnn import checks
+from fnn.selection.folds import Folds, against_the_rest, check_disjoint, folds_from, padded
 from fnn.train.inputs import shares
 
 __all__ = [
@@ -28,42 +29,6 @@ __all__ = [
     "time_series",
     "using",
 ]
-
-
-class Folds(NamedTuple):
-    """Row numbers per fold, -1 for an empty slot: `train` (folds, slots) and `valid` (folds, slots), int32.
-
-    Example:
-        >>> import fnn
-        >>> train, valid = fnn.selection.k_fold(5, 2)
-        >>> train.tolist(), valid.tolist()
-        ([[3, 4, -1], [0, 1, 2]], [[0, 1, 2], [3, 4, -1]])
-    """
-
-    train: np.ndarray
-    valid: np.ndarray
-
-
-def _padded(parts: Sequence[np.ndarray]) -> np.ndarray:
-    table = np.full((len(parts), max(len(part) for part in parts)), -1, np.int32)
-    for line, part in zip(table, parts, strict=True):
-        line[: len(part)] = part
-    return table
-
-
-def _folds(pairs: Iterable[tuple[Any, Any]], where: str) -> Folds:
-    pairs = [(np.asarray(train), np.asarray(valid)) for train, valid in pairs]
-    for fold, (train, valid) in enumerate(pairs):
-        if len(train) == 0 or len(valid) == 0:
-            side = "training" if len(train) == 0 else "validation"
-            raise ValueError(f"{where}: fold {fold} has no {side} rows")
-    return Folds(_padded([train for train, _ in pairs]), _padded([valid for _, valid in pairs]))
-
-
-def _against_the_rest(labels: np.ndarray, folds: int, where: str) -> Folds:
-    """One fold per label: its rows validate, all others train."""
-    rows = np.arange(len(labels))
-    return _folds(((rows[labels != k], rows[labels == k]) for k in range(folds)), where)
 
 
 def _counted(where: str, rows: int, folds: int) -> None:
@@ -99,7 +64,7 @@ def k_fold(rows: int, folds: int = 5, *, seed: int | None = None) -> Folds:
     labels = np.empty(rows, int)
     for fold, part in enumerate(np.array_split(order, folds)):
         labels[part] = fold
-    return _against_the_rest(labels, folds, "k_fold")
+    return against_the_rest(labels, folds, "k_fold")
 
 
 def stratified_k_fold(targets: Any, folds: int = 5, *, seed: int | None = None) -> Folds:
@@ -135,7 +100,7 @@ def stratified_k_fold(targets: Any, folds: int = 5, *, seed: int | None = None) 
     for k in range(len(names)):
         part = np.repeat(np.arange(folds), shares[:, k])
         labels[encoded == k] = part if rng is None else rng.permutation(part)
-    return _against_the_rest(labels, folds, "stratified_k_fold")
+    return against_the_rest(labels, folds, "stratified_k_fold")
 
 
 def group_k_fold(groups: Any, folds: int = 5) -> Folds:
@@ -160,7 +125,7 @@ def group_k_fold(groups: Any, folds: int = 5) -> Folds:
     for group in np.argsort(counts, kind="stable")[::-1]:
         fold_of[group] = np.argmin(filled)
         filled[fold_of[group]] += counts[group]
-    return _against_the_rest(fold_of[encoded], folds, "group_k_fold")
+    return against_the_rest(fold_of[encoded], folds, "group_k_fold")
 
 
 def leave_one_out(rows: int) -> Folds:
@@ -175,7 +140,7 @@ def leave_one_out(rows: int) -> Folds:
         Lachenbruch and Mickey, Estimation of error rates in discriminant analysis, 1968.
     """
     _counted("leave_one_out", rows, 2)
-    return _against_the_rest(np.arange(rows), rows, "leave_one_out")
+    return against_the_rest(np.arange(rows), rows, "leave_one_out")
 
 
 def leave_p_out(rows: int, p: int) -> Folds:
@@ -190,7 +155,7 @@ def leave_p_out(rows: int, p: int) -> Folds:
     if checks.integer("leave_p_out", "rows", rows) <= p:
         raise ValueError(f"leave_p_out: expected p < {rows}, the number of rows, got {p}")
     valid = (np.array(chosen) for chosen in itertools.combinations(range(rows), p))
-    return _folds(((np.setdiff1d(np.arange(rows), chosen), chosen) for chosen in valid), "leave_p_out")
+    return folds_from(((np.setdiff1d(np.arange(rows), chosen), chosen) for chosen in valid), "leave_p_out")
 
 
 def hold_out(rows: int, fraction: float = 0.2, *, seed: int | None = 0, stratify: Any = None) -> Folds:
@@ -212,7 +177,7 @@ def hold_out(rows: int, fraction: float = 0.2, *, seed: int | None = 0, stratify
     order = np.arange(rows) if seed is None else np.random.default_rng(seed).permutation(rows)
     count = min(int(np.ceil(fraction * rows)), rows - 1)
     if stratify is None:
-        return _folds([(order[: rows - count], order[rows - count :])], "hold_out")
+        return folds_from([(order[: rows - count], order[rows - count :])], "hold_out")
     classes = np.asarray(stratify)
     if classes.shape != (rows,):
         raise ValueError(f"hold_out: expected stratify of shape ({rows},), got {classes.shape}")
@@ -228,7 +193,7 @@ def hold_out(rows: int, fraction: float = 0.2, *, seed: int | None = 0, stratify
             checks.warn(
                 f"hold_out: class {names[sizes == 1][0]!r} has one row, which trains, so the class is not validated"
             )
-    return _folds([(np.setdiff1d(order, valid), valid)], "hold_out")
+    return folds_from([(np.setdiff1d(order, valid), valid)], "hold_out")
 
 
 def time_series(rows: int, folds: int = 5, *, gap: int = 0) -> Folds:
@@ -251,7 +216,7 @@ def time_series(rows: int, folds: int = 5, *, gap: int = 0) -> Folds:
     if size == 0 or rows - gap - size * folds <= 0:
         raise ValueError(f"time_series: {rows} rows are too few for {folds} folds and a gap of {gap}")
     starts = range(rows - folds * size, rows, size)
-    return _folds(((np.arange(s - gap), np.arange(s, s + size)) for s in starts), "time_series")
+    return folds_from(((np.arange(s - gap), np.arange(s, s + size)) for s in starts), "time_series")
 
 
 def bootstrap(rows: int, samples: int, *, seed: int = 0) -> Folds:
@@ -279,7 +244,7 @@ def bootstrap(rows: int, samples: int, *, seed: int = 0) -> Folds:
         while len(np.unique(sample)) == rows:
             sample = rng.integers(0, rows, rows)
         drawn[place] = sample
-    return _folds(((sample, np.setdiff1d(np.arange(rows), sample)) for sample in drawn), "bootstrap")
+    return folds_from(((sample, np.setdiff1d(np.arange(rows), sample)) for sample in drawn), "bootstrap")
 
 
 def repeated(folds: Sequence[Folds]) -> Folds:
@@ -294,7 +259,7 @@ def repeated(folds: Sequence[Folds]) -> Folds:
         raise ValueError("repeated: expected at least one split, got none")
     sides = []
     for side in zip(*folds, strict=True):
-        sides.append(_padded([line[line >= 0] for table in side for line in table]))
+        sides.append(padded([line[line >= 0] for table in side for line in table]))
     return Folds(*sides)
 
 
@@ -315,4 +280,6 @@ def using(splitter: Any, x: Any, targets: Any = None, groups: Any = None) -> Fol
     """
     if not hasattr(splitter, "split"):
         raise TypeError(f"using: expected a splitter with a split method, got {type(splitter).__name__}")
-    return _folds(splitter.split(x, targets, groups), "using")
+    folds = folds_from(splitter.split(x, targets, groups), "using")
+    check_disjoint("using", folds)
+    return folds

@@ -21,7 +21,7 @@ from fnn.train import rows as rows_
 from fnn.train import stopping
 from fnn.train.checkpoint import Checkpoints, checkpoints
 from fnn.train.console import interruption, progress_bar, suggest_cores
-from fnn.train.identity import Identity, describe_programs, identity_of
+from fnn.train.identity import Parts, identity_of
 from fnn.train.inputs import Inputs, checked_run
 from fnn.train.sharding import checked_mesh, replicate
 from fnn.train.step import train_step
@@ -137,28 +137,13 @@ def fit(
     )
     run = _Run(programs, sources, inputs, early_stopping, callbacks)
     saved = _begin(run, train_state)
-
-    def identity() -> Identity:
-        like = _like_a_step(train_state, sources, inputs, size)
-        return identity_of(
-            saved, inputs, sources.train, start, describe_programs(model, task, step, penalty, augment, like),
-            batch_size=size, shuffle=shuffle, early_stopping=early_stopping and repr(early_stopping),
-            metrics=sorted(jax.eval_shape(programs.row, saved.progress, inputs)),
-        )  # fmt: skip
-
-    kept = checkpoints(checkpoint, identity)
+    kept = checkpoints(checkpoint, lambda: identity_of(
+        Parts(model, task, step, penalty, augment), saved, inputs, sources.train, start,
+        batch_size=size, shuffle=shuffle, early_stopping=early_stopping and repr(early_stopping),
+        metrics=sorted(jax.eval_shape(programs.row, saved.progress, inputs)),
+    ))  # fmt: skip
     with progress_bar(progress, epochs * steps) as show, interruption() as interrupted:
         return _drive(run, saved, epochs, kept, show, interrupted)
-
-
-def _like_a_step(train_state: TrainState, sources: epoch_.Keys, inputs: Inputs, size: int) -> tuple[Any, ...]:
-    """Shapes and dtypes of what a training step is given."""
-
-    def like(leaf: Array) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype)
-
-    x, targets, _ = inputs.data
-    return train_state, sources.train, (*jax.tree.map(like, (x, targets)), jax.ShapeDtypeStruct((size,), jnp.float32))
 
 
 def _advance(one: Callable[..., epoch_.Progress]) -> Callable[..., epoch_.Progress]:

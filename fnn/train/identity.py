@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,28 +66,35 @@ def digest_of(tree: PyTree) -> str:
     return found.hexdigest()
 
 
-def describe_programs(
-    model: Layer,
-    task: Task,
-    step: TrainStep,
-    penalty: Callable[[PyTree], Any] | None,
-    augment: Callable[..., Any] | None,
-    like: tuple[TrainState, Key, tuple[Any, ...]],
-) -> Identity:
-    """The parts of a training step, traced over arguments like the given ones."""
-    train_state, key, (x, targets, weights) = like
+class Parts(NamedTuple):
+    """What a training step is made of."""
+
+    model: Layer
+    task: Task
+    step: TrainStep
+    penalty: Callable[[PyTree], Any] | None
+    augment: Callable[..., Any] | None
+
+
+def describe_programs(parts: Parts, train_state: TrainState, key: Key, data: tuple[Any, ...], size: int) -> Identity:
+    """The parts traced over a batch of the data."""
 
     def apply(params: PyTree, state: PyTree, key: Key, x: PyTree) -> PyTree:
-        return model.apply(params, state, x, key=key, train=True)[0]
+        return parts.model.apply(params, state, x, key=key, train=True)[0]
 
+    def augment(*given: Any) -> tuple[Any, ...]:
+        return augmented(parts.augment, given[0], given[1:])  # type: ignore[arg-type]
+
+    x, targets = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), data[:2])
+    batch = x, targets, jax.ShapeDtypeStruct((size,), jnp.float32)
     outputs = jax.eval_shape(apply, train_state.params, train_state.state, key, x)
     return {
         "model": program(apply, train_state.params, train_state.state, key, x),
-        "task": program(task.loss, outputs, targets),
-        "penalty": penalty and program(penalty, train_state.params),
-        "augment": augment and program(lambda *given: augmented(augment, given[0], given[1:]), key, x, targets),
-        "initialization": program(step.init, key, x),
-        "optimizer": program(step.update, train_state, key, (x, targets, weights)),
+        "task": program(parts.task.loss, outputs, targets),
+        "penalty": parts.penalty and program(parts.penalty, train_state.params),
+        "augment": parts.augment and program(augment, key, x, targets),
+        "initialization": program(parts.step.init, key, x),
+        "optimizer": program(parts.step.update, train_state, key, batch),
     }
 
 
@@ -192,14 +199,17 @@ def _same(a: float, b: float) -> bool:
 
 
 def identity_of(
-    arrays: PyTree, inputs: Inputs, key: Key, start: Trained | None, programs: Identity, **settings: Any
+    parts: Parts, saved: Any, inputs: Inputs, key: Key, start: Trained | None, *, batch_size: int, **settings: Any
 ) -> Identity:
-    """All of it; `settings` are compared as they are."""
+    """All of it, for the arrays `saved`; settings are compared as they are."""
+    programs = describe_programs(parts, saved.progress.train_state, key, inputs.data, batch_size)
+    numbers = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     return settings | {
-        "environment": describe_environment(),
-        "arrays": describe_arrays(arrays),
-        "data": describe_data(inputs),
-        "key": np.asarray(jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key).tolist(),
+        "batch_size": batch_size,
+        "key": np.asarray(numbers).tolist(),
         "start": None if start is None else digest_of(start),
+        "environment": describe_environment(),
+        "arrays": describe_arrays(saved),
+        "data": describe_data(inputs),
         "programs": programs,
     }

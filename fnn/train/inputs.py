@@ -23,9 +23,9 @@ class Inputs(NamedTuple):
     """The arrays of a run, checked: data with encoded targets, rows to train on, data and rows to validate on."""
 
     data: tuple[PyTree, Array, Array | None]
-    rows: Array | None
+    rows: Any
     validation: tuple[PyTree, Array, Array | None] | None
-    validation_rows: Array | None
+    validation_rows: Any
 
     @property
     def slots(self) -> int:
@@ -46,14 +46,14 @@ def checked_run(where: str, task: Task, data: Any, rows: Any, validation: Any, k
     if _holds_arrays(validation):
         held_data = rows_.checked_data(f"{where}, validation", validation, task)
     elif isinstance(validation, (numbers.Number, str)) or getattr(validation, "ndim", None) == 0:
-        rows, held = _split(where, key, checked[1], rows, _checked_fraction(where, validation))
+        rows, held = _split(where, key, checked[1], data[1], rows, _checked_fraction(where, validation))
     elif validation is not None:
         held = rows_.checked_rows(f"{where}, validation", validation, total)
         rows = _without(where, rows, held, total)
     held_data = checked if held is not None else held_data
     rows_.checked_classes(where, checked[1], rows)
     for side, chosen in (("training", rows), ("validation", held)):
-        _check_weights(where, side, checked[2], chosen)
+        rows_.check_counted(f"{where}, {side} rows", checked[2], chosen)
     return Inputs(checked, rows, held_data, held)
 
 
@@ -63,7 +63,7 @@ def _holds_arrays(validation: Any) -> bool:
     return isinstance(validation, (tuple, list)) and not all(map(number, validation))
 
 
-def _without(where: str, rows: Array | None, held: Array, total: int) -> Array:
+def _without(where: str, rows: Any, held: Any, total: int) -> Any:
     """The rows to train on once the held-out ones are gone; traced row numbers become empty slots."""
     if not checks.is_concrete(held) or not checks.is_concrete(rows):
         is_held = jnp.zeros(total + 1, bool).at[jnp.where(held >= 0, held, total)].set(True).at[total].set(False)
@@ -74,11 +74,11 @@ def _without(where: str, rows: Array | None, held: Array, total: int) -> Array:
         left = np.setdiff1d(np.arange(total, dtype=np.int32), host)
         if len(left) == 0:
             raise ValueError(f"{where}: validation holds out all {total} rows; none is left to train on")
-        return jnp.asarray(left)
+        return left
     both = np.intersect1d(host[host >= 0], np.asarray(rows))
     if len(both):
         raise ValueError(
-            f"{where}: {len(both)} rows are to be trained on and validated on, rows {both[:5].tolist()} first; write "
+            f"{where}: rows {both[:5].tolist()}, {len(both)} in all, are to be trained on and validated on; write "
             "rows=numpy.setdiff1d(rows, validation)"
         )
     return rows
@@ -94,7 +94,7 @@ def _checked_fraction(where: str, fraction: Any) -> float:
     return float(fraction)
 
 
-def _split(where: str, key: Key | None, targets: Array, rows: Array | None, fraction: float) -> tuple[Array, Array]:
+def _split(where: str, key: Key | None, targets: Array, given: Any, rows: Any, fraction: float) -> tuple[Array, Array]:
     """Rows to train on and rows to validate on, in random order by the key; of each class its share."""
     if not checks.is_concrete(rows):
         raise ValueError(f"{where}: a fraction validates only of rows that are known; give row numbers as validation")
@@ -108,15 +108,16 @@ def _split(where: str, key: Key | None, targets: Array, rows: Array | None, frac
     order = jax.random.permutation(key, jnp.asarray(chosen, jnp.int32))
     if not jnp.issubdtype(targets.dtype, jnp.integer) or targets.size != len(targets):
         return jnp.sort(order[count:]), jnp.sort(order[:count])
-    if not checks.is_concrete(targets):
+    if not checks.is_concrete(given):
         raise ValueError(f"{where}: a fraction of classes that are traced is not known; give row numbers as validation")
-    classes = targets.reshape(-1)
-    sizes = np.unique(np.asarray(classes)[chosen], return_counts=True)[1]
+    # The targets as they were given: inside `jit` the encoded ones are traced.
+    classes = np.unique(np.asarray(checks.known(given)).reshape(-1), return_inverse=True)[1].astype(np.int32)
+    sizes = np.unique(classes[chosen], return_counts=True)[1]
     held = np.zeros(len(chosen), bool)
     for begin, quota in zip(np.cumsum(sizes) - sizes, shares(sizes, count), strict=True):
         held[begin : begin + quota] = True
     # Class after class, each in random order: which places are held out depends on the sizes of the classes alone.
-    by_class = order[jnp.argsort(classes[order], stable=True)]
+    by_class = order[jnp.argsort(jnp.asarray(classes)[order], stable=True)]
     return jnp.sort(by_class[~held]), jnp.sort(by_class[held])
 
 
@@ -129,12 +130,3 @@ def shares(sizes: np.ndarray, count: int) -> np.ndarray:
     wanting = wanting[quota[wanting] < most[wanting]]
     quota[wanting[: max(0, int(count - quota.sum()))]] += 1
     return quota.astype(int)
-
-
-def _check_weights(where: str, side: str, weights: Array | None, rows: Array | None) -> None:
-    """Some row of each side counts."""
-    if weights is None or rows is None or not checks.is_concrete(weights) or not checks.is_concrete(rows):
-        return
-    host = np.asarray(rows)
-    if not np.asarray(weights)[host[host >= 0]].any():
-        raise ValueError(f"{where}: every weight of the {side} rows is 0, row {host[host >= 0][0]} first")

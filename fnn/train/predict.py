@@ -134,6 +134,7 @@ def evaluate(
     checked = rows_.checked_data("evaluate", data, task)
     if rows is not None:
         rows = rows_.checked_rows("evaluate", rows, rows_.count(checked[0]))
+        rows_.check_counted("evaluate, rows", checked[2], rows)
     return _scores(model, task, as_trained("evaluate", trained), checked, rows, batch_size=batch_size)
 
 

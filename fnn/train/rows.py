@@ -102,8 +102,8 @@ def checked_weights(where: str, weights: Any, total: int) -> Array:
     return weights if jnp.issubdtype(weights.dtype, jnp.floating) else weights.astype(jnp.float32)
 
 
-def checked_rows(where: str, rows: Any, total: int) -> Array:
-    """Row numbers of a data set of `total` rows; a negative one is an empty slot."""
+def checked_rows(where: str, rows: Any, total: int) -> Any:
+    """Row numbers of a data set of `total` rows, NumPy's where they are known; a negative one is an empty slot."""
     given = np.asarray(checks.known(rows)) if checks.is_concrete(rows) else rows
     if given.ndim != 1 or not jnp.issubdtype(given.dtype, jnp.integer) or given.shape[0] == 0:
         raise ValueError(
@@ -120,7 +120,16 @@ def checked_rows(where: str, rows: Any, total: int) -> Array:
             )
         # Any negative number is an empty slot, also one that int32 cannot hold.
         given = np.maximum(given.astype(np.int64), -1)
-    return jnp.asarray(given).astype(jnp.int32)
+    return given.astype(np.int32)
+
+
+def check_counted(where: str, weights: Any, rows: Any) -> None:
+    """Some of the rows has a weight."""
+    if weights is None or rows is None or not checks.is_concrete(weights) or not checks.is_concrete(rows):
+        return
+    host = np.asarray(rows)
+    if not np.asarray(weights)[host[host >= 0]].any():
+        raise ValueError(f"{where}: the weight of every one of them is 0, that of row {host[host >= 0][0]} first")
 
 
 def checked_key(where: str, key: Any) -> Key:

@@ -1,0 +1,59 @@
+"""Folds as arrays of row numbers, and how they are made of parts of different sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Folds(NamedTuple):
+    """Row numbers per fold, -1 for an empty slot: `train` (folds, slots) and `valid` (folds, slots), int32.
+
+    Example:
+        >>> import fnn
+        >>> train, valid = fnn.selection.k_fold(5, 2)
+        >>> train.tolist(), valid.tolist()
+        ([[3, 4, -1], [0, 1, 2]], [[0, 1, 2], [3, 4, -1]])
+    """
+
+    train: np.ndarray
+    valid: np.ndarray
+
+
+def padded(parts: Sequence[np.ndarray]) -> np.ndarray:
+    table = np.full((len(parts), max(len(part) for part in parts)), -1, np.int32)
+    for line, part in zip(table, parts, strict=True):
+        line[: len(part)] = part
+    return table
+
+
+def check_disjoint(where: str, folds: Folds) -> None:
+    """No fold validates on a row that it trains on."""
+    if not folds.train.size or not folds.valid.size:
+        return
+    trained = np.zeros(max(folds.train.max(), folds.valid.max()) + 2, bool)
+    for fold, (train, valid) in enumerate(zip(folds.train, folds.valid, strict=True)):
+        trained[train] = True
+        trained[-1] = False  # The place of empty slots.
+        if (both := valid[trained[valid]]).size:
+            raise ValueError(
+                f"{where}: fold {fold} trains on row {both[0]}, and validates on it ({both.size} such rows)"
+            )
+        trained[train] = False
+
+
+def folds_from(pairs: Iterable[tuple[Any, Any]], where: str) -> Folds:
+    pairs = [(np.asarray(train), np.asarray(valid)) for train, valid in pairs]
+    for fold, (train, valid) in enumerate(pairs):
+        if len(train) == 0 or len(valid) == 0:
+            side = "training" if len(train) == 0 else "validation"
+            raise ValueError(f"{where}: fold {fold} has no {side} rows")
+    return Folds(padded([train for train, _ in pairs]), padded([valid for _, valid in pairs]))
+
+
+def against_the_rest(labels: np.ndarray, folds: int, where: str) -> Folds:
+    """One fold per label: its rows validate, all others train."""
+    rows = np.arange(len(labels))
+    return folds_from(((rows[labels != k], rows[labels == k]) for k in range(folds)), where)
