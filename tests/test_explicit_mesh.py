@@ -17,7 +17,7 @@ from test_losses_values import CALLS
 
 import fnn
 
-pytestmark = pytest.mark.skipif(jax.device_count() < 2, reason="for two devices")
+pytestmark = pytest.mark.devices(2)
 
 KEY, ROWS = jax.random.key(0), 4
 EXAMPLES = 14  # as many as no axis of a parameter has
