@@ -105,7 +105,7 @@ def same_shape(where: str, first: str, a: Any, second: str, b: Any) -> None:
     """Require equal shapes: nothing is broadcast silently."""
     if jnp.shape(a) != jnp.shape(b):
         hint = ""
-        if sorted(d for d in jnp.shape(a) if d != 1) == sorted(d for d in jnp.shape(b) if d != 1):
+        if sorted(str(d) for d in jnp.shape(a) if d != 1) == sorted(str(d) for d in jnp.shape(b) if d != 1):
             hint = f"; write {second}.reshape({first}.shape) if they mean the same"
         raise ValueError(
             f"{where}: expected {first} and {second} of the same shape, got {jnp.shape(a)} and {jnp.shape(b)}{hint}"

@@ -15,7 +15,7 @@ class Case(NamedTuple):
     """A layer, the shape of one example, and facts.
 
     `free` are the axes of the example that may have any length; `loops` says that it runs over time or iterates;
-    `target` is the shape of one example's second input.
+    `least` is their smallest length, `target` the shape of one example's second input.
     """
 
     layer: Any
@@ -24,6 +24,7 @@ class Case(NamedTuple):
     dtype: str = "float32"
     loops: bool = False
     target: tuple[int, ...] | None = None
+    least: int = 1
 
     def x(self, batch, sizes=()):
         """Shapes and dtype of a batch; `sizes` stand in the place of the free axes."""
@@ -34,7 +35,7 @@ class Case(NamedTuple):
         return x if self.target is None else (x, jax.ShapeDtypeStruct((batch, *self.target), x.dtype))
 
 
-FLAT, SERIES, IMAGE = (6,), (7, 3), (9, 8, 4)
+FLAT, SERIES, IMAGE = (6,), (7, 3), (9, 8, 6)
 
 
 def flat(layer, **facts):
@@ -54,18 +55,19 @@ LAYERS = {
     "adaptive_avg_pool": Case(fnn.adaptive_avg_pool((3, 2)), IMAGE),
     "adaptive_max_pool": Case(fnn.adaptive_max_pool((3, 2)), IMAGE),
     "alpha_dropout": flat(fnn.alpha_dropout(0.3)),
-    "avg_pool": image(fnn.avg_pool(2)),
+    "avg_pool": image(fnn.avg_pool(2), least=2),
     "avg_pool, overlapping": image(fnn.avg_pool(3, 2, "SAME")),
     "avg_pool, without padding": image(fnn.avg_pool(3, 2, "SAME", count_include_pad=False)),
     "batch_norm": image(fnn.batch_norm()),
     "bidirectional": series(fnn.bidirectional(fnn.lstm(3))),
     "bidirectional, sequences": series(fnn.bidirectional(fnn.gru(3, return_sequences=True))),
     "conv": image(fnn.conv(20, 3)),
-    "conv, strides": image(fnn.conv(8, 3, stride=2, padding="VALID")),
-    "conv, groups": image(fnn.conv(8, (3, 2), groups=2, padding=[(1, 0), (0, 2)])),
+    "conv, one channel": Case(fnn.conv(8, 3), (9, 8, 1), (0, 1)),
+    "conv, strides": image(fnn.conv(8, 3, stride=2, padding="VALID"), least=3),
+    "conv, groups": image(fnn.conv(8, (3, 2), groups=2, padding=[(1, 0), (0, 2)]), least=2),
     "conv, 1×1": image(fnn.conv(8, 1)),
-    "conv, around": image(fnn.conv(8, 3, padding="CIRCULAR", dilation=2)),
-    "conv, mirrored": image(fnn.conv(8, 3, padding="REFLECT", input_dilation=2)),
+    "conv, around": image(fnn.conv(8, 3, padding="CIRCULAR", dilation=2), least=2),
+    "conv, mirrored": image(fnn.conv(8, 3, padding="REFLECT", input_dilation=2), least=2),
     "conv, one axis": Case(fnn.conv(8, 3, padding="CAUSAL"), SERIES, (0,)),
     "conv, three axes": Case(fnn.conv(8, 2, flip=True), (4, 5, 3, 6), (0, 1, 2)),
     "conv_transpose": image(fnn.conv_transpose(8, 3, stride=2)),
@@ -86,13 +88,13 @@ LAYERS = {
     "gru, noisy": series(fnn.gru(3, recurrent_dropout=0.3, zoneout=0.1)),
     "instance_norm": image(fnn.instance_norm()),
     "layer_norm": flat(fnn.layer_norm()),
-    "lp_pool": image(fnn.lp_pool(2)),
+    "lp_pool": image(fnn.lp_pool(2), least=2),
     "lstm": series(fnn.lstm(3)),
     "lstm, sequences": series(fnn.lstm(3, return_sequences=True, reverse=True, unroll=2)),
     "lstm, stateful": series(fnn.lstm(3, stateful=True)),
     "lstm, variants": series(fnn.lstm(3, peephole=True, coupled=True, projection=2, layer_norm=True)),
-    "lstm, in segments": Case(fnn.lstm(3, remat=3), SERIES, loops=True),
-    "max_pool": image(fnn.max_pool(2)),
+    "lstm, in segments": series(fnn.lstm(3, remat=3)),
+    "max_pool": image(fnn.max_pool(2), least=2),
     "max_pool, overlapping": image(fnn.max_pool(3, 2, "SAME")),
     "mc_dropout": flat(fnn.mc_dropout(fnn.dropout(0.3))),
     "prelu": image(fnn.prelu()),
@@ -114,7 +116,7 @@ MODELS = {
     "encoder_decoder": series(fnn.models.encoder_decoder(3, 2, steps=3), target=(3, 2)),
     "forecaster": series(fnn.models.forecaster(2, (3,), dropout=0.3)),
     "language_model": Case(fnn.models.language_model(10, (3,)), (7,), (0,), "int32", loops=True),
-    "lenet5": Case(fnn.models.lenet5(3), (28, 28, 1)),
+    "lenet5": Case(fnn.models.lenet5(3), (12, 12, 1)),
     "linear_regression": flat(fnn.models.linear_regression(2)),
     "logistic_regression": flat(fnn.models.logistic_regression()),
     "mlp": flat(fnn.models.mlp((5,), 2, dropout=0.3)),

@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn import checks
 from fnn.kernels.pooling import is_largest
 from fnn.kernels.precision import widen
+from fnn.kernels.sizes import known
 from fnn.kernels.sliding_windows import PerAxis, per_axis, spatial_axes
 from fnn.typing import Array
 
@@ -107,7 +109,13 @@ def _bins(n: int, m: int) -> np.ndarray:
 
 
 def _adaptive(where: str, x: Any, output_size: PerAxis) -> tuple[int, ...]:
-    return per_axis(where, "output_size", output_size, len(spatial_axes(where, x)))
+    axes = spatial_axes(where, x)
+    if not known(*x.shape[1:-1]):
+        raise ValueError(
+            f"{where}: expected spatial sizes that are numbers, got {checks.describe(x)}: the windows are others for "
+            f"every size; write fnn.{where.replace('adaptive', 'global')}() for one window over everything"
+        )
+    return per_axis(where, "output_size", output_size, len(axes))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))

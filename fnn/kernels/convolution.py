@@ -12,6 +12,7 @@ from jax import lax
 from fnn import checks, versions
 from fnn.kernels import convolution_plain
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
+from fnn.kernels.sizes import known, less
 from fnn.kernels.sliding_windows import Padding, PerAxis, Windows, fitting, pads, per_axis
 from fnn.typing import Array, Shape
 
@@ -135,7 +136,7 @@ def conv_transpose(
         padding = [(max(c, 0) // 2, c - max(c, 0) // 2) for c in cut]
     lows_highs = pads(where, padding, full, size, strides, dilations)
     spatial = tuple(a - lo - hi for a, (lo, hi) in zip(full, lows_highs, strict=True))
-    if min(spatial) < 1:
+    if any(less(a, 1) for a in spatial):
         raise ValueError(f"{where}: expected padding to leave an output, got {padding} of an output of {tuple(full)}")
     windows = Windows(size, strides, lows_highs, dilations)
     split = rows_and_features(where, x, kernel)
@@ -211,6 +212,22 @@ def _explicit(where: str, x: Array, padding: Padding, size: Shape, dilation: Sha
             raise ValueError(f"{where}: CAUSAL padding is for one spatial axis (time), got {checks.describe(x)}")
         return x, [(reach[0], 0)]
     if padding in _WRAPPED:
-        widths = [(0, 0), *((r // 2, r - r // 2) for r in reach), (0, 0)]
-        return jnp.pad(x, widths, _WRAPPED[padding]), "VALID"
+        for axis, r in enumerate(reach, 1):
+            x = _filled(x, axis, r // 2, r - r // 2, _WRAPPED[padding])
+        return x, "VALID"
     return x, padding
+
+
+def _filled(x: Array, axis: int, low: int, high: int, mode: str) -> Array:
+    """One axis padded from the other end ("wrap") or by its mirror image ("reflect")."""
+    n = x.shape[axis]
+    if known(n):
+        widths = [(0, 0)] * x.ndim
+        widths[axis] = (low, high)
+        return jnp.pad(x, widths, mode)
+    part = functools.partial(lax.slice_in_dim, x, axis=axis)  # longer than its padding, or the slice is an error
+    if mode == "wrap":
+        before, after = part(n - low, n), part(0, high)
+    else:
+        before, after = jnp.flip(part(1, low + 1), axis), jnp.flip(part(n - 1 - high, n - 1), axis)
+    return jnp.concatenate([before, x, after], axis)

@@ -50,6 +50,7 @@ from fnn.kernels import convolution_plain as plain
 from fnn.kernels import placement
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.precision import widen
+from fnn.kernels.sizes import known, less
 from fnn.kernels.sliding_windows import Windows, pad, positions, taps
 from fnn.kernels.strided_phases import interleave, phase_of, transposed
 from fnn.typing import Array, Shape
@@ -78,7 +79,7 @@ def _convolve_dense(x: Array, w: Array, windows: Windows) -> Array:
         return _convolve_planes(x, w, windows)
     few = channels <= 4 and (features <= 16 or x.shape[1] == 1)
     # XLA exchanges input and kernel where the kernel is the larger of the two, and leaves its fast path.
-    if few or positions(windows) > math.prod(x.shape[1:-1]):
+    if few or less(math.prod(x.shape[1:-1]), positions(windows)):
         return _patches(x, windows) @ w.reshape(-1, features)
     if channels in (2, 3):
         x, w = _widen_axis(x, -1, 4), _widen_axis(w, -2, 4)
@@ -94,16 +95,21 @@ def _kernel_gradient(x: Array, g: Array, windows: Windows, groups: int) -> Array
 
 
 def _kernel_gradient_dense(x: Array, g: Array, windows: Windows) -> Array:
-    exchanged = math.prod(g.shape[1:-1]) > math.prod(x.shape[1:-1])
+    exchanged = less(math.prod(x.shape[1:-1]), math.prod(g.shape[1:-1]))
     if positions(windows) == 1 or x.shape[-1] <= 4 or exchanged or 0 in x.shape or 0 in g.shape:
         patches = _patches(x, windows)
-        w = patches.reshape(-1, patches.shape[-1]).T @ g.reshape(-1, g.shape[-1])
+        if known(*g.shape):
+            w = patches.reshape(-1, patches.shape[-1]).T @ g.reshape(-1, g.shape[-1])
+        else:  # a product of symbols may be too long to be seen as a size
+            rows = tuple(range(g.ndim - 1))
+            w = jnp.tensordot(patches, g, (rows, rows))
         return w.reshape(*windows.size, x.shape[-1], g.shape[-1])
     if len(windows.size) == 1:
         return _kernel_gradient_dense(x[:, None], g[:, None], _with_axis(windows))[0]
     if len(windows.size) > 2:
         return _kernel_gradient_planes(x, g, windows)
-    return (_over_patches if placement.devices("cpu") == 1 else _over_batch)(x, g, windows)
+    one = placement.devices("cpu") == 1 and known(*g.shape)
+    return (_over_patches if one else _over_batch)(x, g, windows)
 
 
 def _in_float32(form: Callable[..., Array]) -> Callable[..., Array]:
@@ -171,12 +177,14 @@ def _with_axis(windows: Windows) -> Windows:
     return Windows((1, *windows.size), (1, *windows.strides), ((0, 0), *windows.padding), (1, *windows.dilation))
 
 
-def _parts(batch: int, products: float) -> int:
+def _parts(batch: int, products: int) -> int:
     """Into how many convolutions to cut the batch so that they keep all cores busy.
 
     With several CPU devices the batch is spread over those already, and cutting it would gather it again. A part
     below some ten million products costs more to start than it saves.
     """
+    if not known(batch, products):
+        return 1
     cores = placement.cores() if placement.devices("cpu") == 1 else 1
     wanted = 2 * cores if cores > 1 else 1
     return next(p for p in range(int(max(min(wanted, products / 1e7, 16), 1)), 0, -1) if batch % p == 0)
@@ -184,8 +192,8 @@ def _parts(batch: int, products: float) -> int:
 
 def _in_parts(x: Array, w: Array, windows: Windows) -> Array:
     counts = windows.counts(x.shape[1:-1])
-    if any(lo < 0 or hi < 0 for lo, hi in windows.padding) or any(
-        out > n for out, n in zip(counts, x.shape[1:-1], strict=True)
+    if any(less(lo, 0) or less(hi, 0) for lo, hi in windows.padding) or any(
+        less(n, out) for out, n in zip(counts, x.shape[1:-1], strict=True)
     ):
         # The fast path cuts nothing off and gives no more than it gets; the barrier keeps the padding out of it.
         x = lax.optimization_barrier(pad(x, windows.padding))
@@ -229,7 +237,7 @@ def _over_batch(x: Array, g: Array, windows: Windows) -> Array:
     outputs = g.shape[1:-1]
     axes = zip(x.shape[1:-1], windows.size, windows.strides, windows.padding, windows.dilation, outputs, strict=True)
     reach = tuple((lo, (k - 1) * d + (o - 1) * s + 1 - n - lo) for n, k, s, (lo, _), d, o in axes)
-    if min(itertools.chain.from_iterable(reach)) < 0:
+    if any(less(part, 0) for part in itertools.chain.from_iterable(reach)):
         x, reach = lax.optimization_barrier(pad(x, reach)), ((0, 0),) * len(reach)
     exchanged = Windows(outputs, windows.dilation, reach, windows.strides)
     products = g.size * x.shape[-1] * positions(windows)
@@ -286,7 +294,7 @@ def _kernel_gradient_planes(x: Array, g: Array, windows: Windows) -> Array:
 
 
 def _convolve_depthwise(x: Array, w: Array, windows: Windows) -> Array:
-    if x.shape[0] > 1 and placement.devices("cpu") == 1:
+    if not less(x.shape[0], 2) and placement.devices("cpu") == 1:
         return lax.map(lambda one: _convolve_shifted(one[None], w, windows)[0], x)
     return _convolve_shifted(x, w, windows)
 
@@ -311,7 +319,7 @@ def _kernel_gradient_depthwise(x: Array, g: Array, windows: Windows) -> Array:
         return jnp.stack(totals).reshape(*windows.size, 1, -1)
     over = tuple(range(g.ndim - 3))
     # Sums over the places wait until the end where all products of an example stay in the cache.
-    small = positions(windows) * g[0].size * g.dtype.itemsize <= PATCH_BYTES
+    small = less(positions(windows) * math.prod(g.shape[1:]) * g.dtype.itemsize, PATCH_BYTES + 1)
 
     def add(totals: list[Array], one: tuple[Array, Array]) -> tuple[list[Array], None]:
         found = [product[0] for product in products(one[0][None], one[1][None])]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import jax
 from jax import lax
 
-from fnn.kernels.sliding_windows import Windows
+from fnn.kernels.sizes import known
+from fnn.kernels.sliding_windows import Windows, pad
 from fnn.typing import Array, Shape
 
 __all__: list[str] = []
@@ -13,6 +14,8 @@ __all__: list[str] = []
 
 def convolve(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
     """Cross-correlation of x (N, *spatial, C) with w (*window, C/groups, F): (N, *windows, F)."""
+    if not known(*x.shape[1:-1]):
+        x, windows = _seen(x, windows)
     spatial = "TDHW"[-len(windows.size) :]
     return lax.conv_general_dilated(
         x,
@@ -23,6 +26,14 @@ def convolve(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
         dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
         feature_group_count=groups,
     )
+
+
+def _seen(x: Array, windows: Windows) -> tuple[Array, Windows]:
+    """Of any size: padded and cut to what the windows see, because jax's convolution pads by numbers only."""
+    counts = windows.counts(x.shape[1:-1])
+    axes = zip(x.shape[1:-1], counts, *windows, strict=True)
+    seen = tuple((lo, (c - 1) * s + d * (k - 1) + 1 - n - lo) for n, c, k, s, (lo, _), d in axes)
+    return pad(x, seen), windows._replace(padding=((0, 0),) * len(counts))
 
 
 def input_gradient(g: Array, w: Array, windows: Windows, groups: int, spatial: Shape) -> Array:

@@ -10,6 +10,7 @@ from jax import lax
 
 from fnn import checks
 from fnn.kernels.precision import wide_dtype
+from fnn.kernels.sizes import known
 from fnn.typing import Array, ArrayLike, Key, Shape
 
 __all__ = ["alpha_dropout", "dropout", "keep_mask"]
@@ -42,8 +43,11 @@ def keep_mask(key: Key, shape: Shape, rate: ArrayLike) -> Array:
     threshold = jnp.round(jnp.asarray(rate, jnp.float32) * 2**16).astype(jnp.uint32)
     *rows, last = shape or (1,)
     words = jax.random.bits(key, (*rows, -(-last // 2)), jnp.uint32)
-    draws = lax.bitcast_convert_type(words, jnp.uint16).reshape(*rows, 2 * words.shape[-1])[..., :last]
-    return (draws.astype(jnp.uint32) >= threshold).reshape(shape)
+    if known(*shape):
+        draws = lax.bitcast_convert_type(words, jnp.uint16).astype(jnp.uint32)
+    else:  # the same draws: XLA casts no bits of arrays of any size
+        draws = jnp.stack([words & 0xFFFF, words >> 16], axis=-1)
+    return (draws.reshape(*rows, 2 * words.shape[-1])[..., :last] >= threshold).reshape(shape)
 
 
 def _mask_shape(where: str, x: Array, broadcast_dims: tuple[int, ...]) -> Shape:

@@ -85,7 +85,7 @@ def rnn(
     checks.one_of("rnn", "activation", activation, _CORES)
     layout = sequences.layout("rnn", x, kernel, recurrent_kernel, bias, gates=1, time_major=time_major)
     carry = sequences.initial("rnn", layout, initial_state, ("h",))
-    sequences.check_loop("rnn", unroll, remat)
+    unroll, remat = sequences.check_loop("rnn", layout.time, unroll, remat)
     valid = sequences.valid_steps("rnn", layout, lengths, mask)
     bias = jnp.zeros(kernel.shape[-1], kernel.dtype) if bias is None else bias
     outputs, (final,) = recur(

@@ -136,7 +136,7 @@ def gru(
     checks.one_of("gru", "reset", reset, ("after", "before"))
     layout = sequences.layout("gru", x, kernel, recurrent_kernel, bias, gates=3, time_major=time_major)
     carry = sequences.initial("gru", layout, initial_state, ("h",))
-    sequences.check_loop("gru", unroll, remat)
+    unroll, remat = sequences.check_loop("gru", layout.time, unroll, remat)
     valid = sequences.valid_steps("gru", layout, lengths, mask)
     bias = jnp.zeros(kernel.shape[-1], kernel.dtype) if bias is None else bias
     if reset == "before":

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.export import register_namedtuple_serialization
 
 from fnn.kernels import sequences
 from fnn.kernels.recurrent_core import Carry, Core, product, product_of_tangent, product_transposed, recur
@@ -27,6 +28,9 @@ class LSTMState(NamedTuple):
 
     h: Array
     c: Array
+
+
+register_namedtuple_serialization(LSTMState, serialized_name="fnn.LSTMState")
 
 
 def _gates(shared: Array) -> tuple[Array, ...]:
@@ -117,7 +121,7 @@ def lstm(
     """
     layout = sequences.layout("lstm", x, kernel, recurrent_kernel, bias, gates=4, time_major=time_major)
     carry = sequences.initial("lstm", layout, initial_state, LSTMState._fields)
-    sequences.check_loop("lstm", unroll, remat)
+    unroll, remat = sequences.check_loop("lstm", layout.time, unroll, remat)
     valid = sequences.valid_steps("lstm", layout, lengths, mask)
     bias = jnp.zeros(kernel.shape[-1], kernel.dtype) if bias is None else bias
     outputs, final = recur(

@@ -13,6 +13,7 @@ from fnn import checks
 from fnn.kernels import placement
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
 from fnn.kernels.precision import widen
+from fnn.kernels.sizes import known, less
 from fnn.kernels.sliding_windows import (
     Padding,
     PerAxis,
@@ -111,7 +112,7 @@ def _maximum_and_share(x: Array, windows: Windows) -> tuple[Array, Array]:
         y, share = jax.lax.map(lambda one: of(one[None]), x)
         return y[:, 0], share[:, 0]
 
-    if _tiles(windows) or x.shape[0] < 2 or placement.devices("cpu") > 1:
+    if _tiles(windows) or less(x.shape[0], 2) or placement.devices("cpu") > 1:
         return of(x)
     return jax.lax.platform_dependent(x, cpu=one_by_one, default=of)
 
@@ -155,7 +156,11 @@ def _avg_pool(x: Array, windows: Windows, count_include_pad: bool) -> Array:
     total = _window_sum(widen(x), windows)
     if count_include_pad:
         return (total / positions(windows)).astype(x.dtype)
-    return (total / jnp.asarray(_counts(x.shape[1:-1], windows)[None], total.dtype)).astype(x.dtype)
+    if known(*x.shape):
+        counts = jnp.asarray(_counts(x.shape[1:-1], windows)[None], total.dtype)
+    else:
+        counts = _window_sum(jnp.ones((1, *x.shape[1:-1], 1), total.dtype), windows)
+    return (total / counts).astype(x.dtype)
 
 
 def _window_sum(x: Array, windows: Windows) -> Array:
@@ -260,9 +265,17 @@ def _windows(
     strides = size if stride is None else per_axis(where, "stride", stride, rank)
     windows = Windows(size, strides, pads(where, padding, x.shape[1:-1], size, strides, dilation), dilation)
     fitting(where, windows, x)
-    if not (_counts(x.shape[1:-1], windows) > 0).all():
+    if not _all_see_input(x.shape[1:-1], windows):
         raise ValueError(f"{where}: expected every window to see some input, got padding {windows.padding}")
     return windows
+
+
+def _all_see_input(spatial: Shape, windows: Windows) -> bool:
+    """Whether no window has nothing but padding; where sizes are open, whether that holds for all of them."""
+    if known(*spatial):
+        return bool((_counts(spatial, windows) > 0).all())
+    axes = zip(windows.size, windows.padding, windows.dilation, strict=True)
+    return all((lo, hi) == (0, 0) or (d == 1 and less(lo, k) and less(hi, k)) for k, (lo, hi), d in axes)
 
 
 def _tiles(windows: Windows) -> bool:

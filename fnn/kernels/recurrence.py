@@ -61,8 +61,8 @@ def scan_cell(
         >>> outputs.tolist(), total.tolist()
         ([[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 0.0, 0.0]], [4.0, 2.0])
     """
-    check_loop("scan_cell", unroll, remat)
     layout = _layout(x, time_major)
+    unroll, remat = check_loop("scan_cell", layout.time, unroll, remat)
     valid = valid_steps("scan_cell", layout, lengths, mask)
     if not time_major:
         x, valid = jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), (x, valid))

@@ -36,6 +36,7 @@ from fnn.kernels import placement
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.mesh_axes import alike, auto_axes, split_of
 from fnn.kernels.precision import wide_dtype
+from fnn.kernels.sizes import known
 from fnn.typing import Array, DType, PyTree
 
 __all__: list[str] = []
@@ -98,8 +99,8 @@ def product_of_tangent(a: Array, weights: Array) -> Array:
 
 
 def chunk_size(time: int, batch: int) -> int:
-    """How many steps are projected by one product: on a CPU as many as stay in cache; elsewhere all."""
-    if placement.platform() != "cpu":
+    """How many steps are projected by one product: on a CPU as many as stay in cache; elsewhere, or of symbols, all."""
+    if placement.platform() != "cpu" or not known(time, batch):
         return time
     most = min(time, max(1, -(-640 // max(batch, 1))))
     even = [size for size in range(most, (most + 1) // 2 - 1, -1) if time % size == 0]

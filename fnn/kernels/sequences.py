@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.kernels.sizes import known
 from fnn.typing import Array, ArrayLike, DType
 
 __all__ = ["reverse_sequences"]
@@ -94,11 +95,11 @@ def initial(where: str, layout: Layout, state: Any, names: tuple[str, ...]) -> t
     return tuple(jnp.asarray(part).astype(layout.dtype) for part in parts)
 
 
-def check_loop(where: str, unroll: int, remat: int | None) -> None:
-    """Steps per iteration and per segment: at least one."""
-    checks.integer(where, "unroll", unroll)
-    if remat is not None:
-        checks.integer(where, "remat", remat)
+def check_loop(where: str, time: int, unroll: int, remat: int | None) -> tuple[int, int | None]:
+    """Steps per iteration and per segment: at least one. A time of any length is not cut."""
+    unroll = checks.integer(where, "unroll", unroll)
+    remat = None if remat is None else checks.integer(where, "remat", remat)
+    return (unroll, remat) if known(time) else (1, None)
 
 
 def valid_steps(where: str, layout: Layout, lengths: ArrayLike | None, mask: ArrayLike | None) -> Array | None:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn import checks
+from fnn.kernels.sizes import known, larger, less
 from fnn.typing import Array
 
 __all__ = ["conv_output_size"]
@@ -31,7 +32,8 @@ class Windows(NamedTuple):
     def counts(self, spatial: Sequence[int]) -> tuple[int, ...]:
         """How many windows fit on each axis."""
         axes = zip(spatial, self.size, self.strides, self.padding, self.dilation, strict=True)
-        return tuple(max((n + lo + hi - d * (k - 1) - 1) // s + 1, 0) for n, k, s, (lo, hi), d in axes)
+        counts = ((n + lo + hi - d * (k - 1) - 1) // s + 1 for n, k, s, (lo, hi), d in axes)
+        return tuple(0 if less(count, 0) else count for count in counts)
 
 
 def spatial_axes(where: str, x: Any) -> tuple[int, ...]:
@@ -79,11 +81,8 @@ def pads(
         checks.one_of(where, "padding", name, ("SAME", "VALID"))
         if name == "VALID":
             return ((0, 0),) * len(spatial)
-        totals = [
-            max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
-            for n, k, s, d in zip(spatial, size, strides, dilation, strict=True)
-        ]
-        return tuple((total // 2, total - total // 2) for total in totals)
+        axes = zip(spatial, size, strides, dilation, strict=True)
+        return tuple(_same(where, n, d * (k - 1) + 1, s) for n, k, s, d in axes)
     if isinstance(padding, (tuple, list)):
         if len(padding) != len(spatial):
             raise ValueError(
@@ -94,16 +93,38 @@ def pads(
     return (_pair(where, padding),) * len(spatial)  # type: ignore[arg-type]
 
 
+def _same(where: str, n: int, reach: int, stride: int) -> tuple[int, int]:
+    """The padding that gives ⌈n / stride⌉ windows."""
+    total = larger(-n % stride + reach - stride, 0)
+    if total is None:
+        raise ValueError(
+            f"{where}: SAME padding of a window of {reach} at stride {stride} differs between sizes {n}; write the "
+            "padding as numbers, or export for a known size"
+        )
+    if known(n):
+        return total // 2, total - total // 2
+    # The same number in the form that cancels where the windows are counted. Below 0 it cuts off what none sees.
+    exact = (n + stride - 1) // stride * stride - n + reach - stride
+    low = 0 if less(-n % stride + reach - stride, 1) else exact // 2
+    return low, exact - low
+
+
 def fitting(where: str, windows: Windows, x: Array) -> Windows:
     """Require at least one window on every spatial axis of `x`."""
     spatial = x.shape[1:-1]
     for n, k, (lo, hi), d in zip(spatial, windows.size, windows.padding, windows.dilation, strict=True):
-        if n + lo + hi < d * (k - 1) + 1:
+        reach = d * (k - 1) + 1
+        if less(n + lo + hi, reach):
             raise ValueError(
                 f"{where}: expected a window no larger than the padded input, got a window of {windows.size} "
                 f"(dilation {windows.dilation}) on {checks.describe(x)} padded by {windows.padding}; pad more, or "
                 f"use a smaller window. Layout is (batch, *spatial, channels): "
                 f"write jnp.moveaxis(x, 1, -1) if channels come first"
+            )
+        if not less(reach - 1, n + lo + hi):
+            raise ValueError(
+                f"{where}: a window of {reach} does not fit on every size {n} padded by {(lo, hi)}; say how large it "
+                f'is at least: jax.export.symbolic_shape(..., constraints=["{n} >= {reach - lo - hi}"])'
             )
     return windows
 

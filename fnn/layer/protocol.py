@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, ParamSpec, Protocol
 
 import jax
+from jax.export import register_namedtuple_serialization
 
 from fnn import activations, checks
 from fnn.typing import Key, PyTree
@@ -65,6 +66,9 @@ class Penalty(NamedTuple):
     """
 
     value: Any
+
+
+register_namedtuple_serialization(Penalty, serialized_name="fnn.Penalty")
 
 
 class Layer(NamedTuple):

@@ -12,6 +12,7 @@ import numpy as np
 from fnn import checks, initializers
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
+from fnn.kernels.sizes import known
 from fnn.layer import Facts, Layer, constructor, stateless
 from fnn.typing import Array, DType, Initializer, Key, PyTree
 
@@ -26,6 +27,11 @@ def _features_of(where: str, x: Any) -> int:
     checks.floating(where, "x", x)
     if len(x.shape) < 2:
         raise ValueError(f"{where}: expected x of shape (batch, ..., features), got {checks.describe(x)}")
+    if not known(x.shape[-1]):
+        raise ValueError(
+            f"{where}: expected a number of features, got {x.shape[-1]} in {checks.describe(x)}; for images of any "
+            "size write global_avg_pool() in the place of flatten()"
+        )
     return x.shape[-1]
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.export import register_namedtuple_serialization
 
 from fnn import checks, initializers
 from fnn.kernels.broadcasting import of_rank
@@ -39,6 +40,9 @@ class Padded(NamedTuple):
 
     values: Array
     lengths: Array
+
+
+register_namedtuple_serialization(Padded, serialized_name="fnn.Padded")
 
 
 class Options(NamedTuple):
