@@ -17,7 +17,6 @@ from benchmarks.worker import Failure, Remote
 OWN = (
     "fnn",
     "fnn trainer",
-    "fnn fit",
     "by hand",
     "copy",
     "plain copy",
