@@ -322,12 +322,12 @@ def test_depthwise_gradient(monkeypatch, x64, patch_bytes):
 def test_parts_divide_the_batch_and_leave_sharded_ones_whole(monkeypatch):
     monkeypatch.setattr(placement, "cores", lambda: 2)
     monkeypatch.setattr(placement, "devices", lambda platform=None: 2)
-    assert convolution_forms._parts(128, 1e9) == 1
+    assert convolution_forms._parts(128, 10**9) == 1
     monkeypatch.setattr(placement, "devices", lambda platform=None: 1)
-    assert convolution_forms._parts(128, 1e9) == 4
-    assert convolution_forms._parts(6, 1e9) == 3
-    assert convolution_forms._parts(7, 1e9) == 1
-    assert convolution_forms._parts(128, 1e6) == 1
+    assert convolution_forms._parts(128, 10**9) == 4
+    assert convolution_forms._parts(6, 10**9) == 3
+    assert convolution_forms._parts(7, 10**9) == 1
+    assert convolution_forms._parts(128, 10**6) == 1
 
 
 def test_output_size(x64):
