@@ -181,7 +181,8 @@ def host_cast(
         _require_fit(where, name, x, host, jnp.iinfo(target).min, jnp.iinfo(target).max, target)
     elif jnp.issubdtype(target, jnp.floating) and not jnp.issubdtype(host.dtype, np.complexfloating):
         largest = float(jnp.finfo(target).max)
-        _require_fit(where, name, x, host, -largest, largest, target)
+        if not (jnp.issubdtype(host.dtype, jnp.floating) and float(jnp.finfo(host.dtype).max) <= largest):
+            _require_fit(where, name, x, host, -largest, largest, target)
         if distinct:
             _require_distinct(where, name, x, host, target)
     return host.astype(target)

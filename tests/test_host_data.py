@@ -186,6 +186,7 @@ def test_missing_numbers_in_an_integer_column_are_named():
 def test_under_x64_everything_stays_exact(x64):
     np.testing.assert_array_equal(T.regression().encode(SECONDS)[:, 0], SECONDS)
     np.testing.assert_array_equal(T.regression().encode(SECONDS.astype(np.int64))[:, 0], SECONDS)
+    np.testing.assert_array_equal(losses.mse(np.ones((2, 1)), np.float32([[1], [3]])), [0, 4])
     assert metrics.accuracy([5], [BIG]) == 0
     assert metrics.accuracy([BIG], [BIG]) == 1
     assert losses.absolute_error(np.zeros(1), np.array([BIG]))[0] == BIG
