@@ -55,11 +55,16 @@ def in_range(
     where: str, name: str, value: Any, low: float | None = None, high: float | None = None, *, open: str = ""
 ) -> None:
     """Require low <= value <= high; `open` is "low", "high" or "both" where an end is excluded."""
-    if callable(value) or not is_concrete(value):
+    if callable(value):
+        raise TypeError(
+            f"{where}: expected {name} to be a number, got {called(value)}; a schedule stands only where "
+            "a learning rate or a weight decay is asked for"
+        )
+    if not is_concrete(value):
         return
-    if isinstance(value, str) or value is None:
-        raise TypeError(f"{where}: expected {name} to be a number, got {value!r}")
     value = known(value)
+    if not np.issubdtype(np.asarray(value).dtype, np.number) and not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{where}: expected {name} to be a number, got {value!r}")
     below = low is not None and np.any(value <= low if open in ("low", "both") else value < low)
     above = high is not None and np.any(value >= high if open in ("high", "both") else value > high)
     if below or above or np.any(value != value):
@@ -67,6 +72,52 @@ def in_range(
         right = ")" if open in ("high", "both") or high is None else "]"
         bounds = f"{left}{'-inf' if low is None else low}, {'inf' if high is None else high}{right}"
         raise ValueError(f"{where}: expected {name} in {bounds}, got {value}")
+
+
+def number_or_schedule(where: str, name: str, value: Any, low: float = 0) -> None:
+    """Require a number of at least `low`, or a function of the step."""
+    if not callable(value):
+        in_range(where, name, value, low)
+
+
+def schedule(where: str, name: str, value: Any) -> None:
+    """Require a function of the step."""
+    if not callable(value):
+        raise TypeError(
+            f"{where}: expected {name} to be a schedule, a function step -> number, got {value!r}; "
+            f"write fnn.schedules.constant_schedule({value!r}) for a constant"
+        )
+
+
+def function(where: str, name: str, value: Any, signature: str, instead: str) -> None:
+    """Require a function, or None for none; `instead` is what to write."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{where}: expected {name} to be a function {signature}, got {value!r}; write {instead}")
+
+
+def called(value: Any) -> str:
+    """What to call something that was passed without being called, or called without being passed."""
+    name = getattr(value, "__name__", type(value).__name__)
+    return f"the function {name}" if callable(value) and not isinstance(value, type) else f"{type(value).__name__}"
+
+
+def not_an_array(where: str, name: str, x: Any) -> TypeError:
+    """The error about something that has no shape or dtype."""
+    kind = type(x).__name__
+    home = type(x).__module__.partition(".")[0]
+    if home == "torch":
+        repair = f"write jax.numpy.asarray({name}.numpy()), channels last"
+    elif hasattr(x, "toarray"):
+        repair = f"write {name}.toarray()"
+    elif hasattr(x, "to_numpy"):
+        repair = f'write {name}.to_numpy(dtype="float32")'
+    elif isinstance(x, tuple):
+        repair = "write fnn.Padded(x, lengths) for sequences of several lengths"
+    elif isinstance(x, list):
+        repair = f"write jax.numpy.asarray({name})"
+    else:
+        repair = f"give {name} as an array of jax.numpy or numpy"
+    return TypeError(f"{where}: expected {name} to be an array, got {kind}; {repair}")
 
 
 def integer(where: str, name: str, value: Any, low: int | None = 1) -> int:
@@ -87,16 +138,22 @@ def one_of(where: str, name: str, value: Any, options: Collection[Any]) -> None:
 
 def floating(where: str, name: str, x: ArrayLike) -> None:
     """Require a real floating-point array."""
+    if not (hasattr(x, "dtype") or isinstance(x, numbers.Number)) or hasattr(x, "numpy") or hasattr(x, "to_numpy"):
+        raise not_an_array(where, name, x)
     dtype = jnp.result_type(x)
     if not jnp.issubdtype(dtype, jnp.floating):
+        scaled = " / 255" if dtype == jnp.uint8 else ""
         raise TypeError(
-            f"{where}: expected {name} to be floating-point, got {describe(x)}; write {name}.astype(jnp.float32)"
+            f"{where}: expected {name} to be floating-point, got {describe(x)}; "
+            f"write {name}.astype(jnp.float32){scaled}"
         )
 
 
 def rank(where: str, name: str, x: Any, ranks: int | Collection[int], layout: str) -> None:
     """Require `x.ndim` in `ranks`; `layout` names the axes, "(batch, features)"."""
     allowed = (ranks,) if isinstance(ranks, int) else ranks
+    if not hasattr(x, "shape"):
+        raise not_an_array(where, name, x)
     if len(x.shape) not in allowed:
         raise ValueError(f"{where}: expected {name} of shape {layout}, got {describe(x)}")
 
@@ -127,6 +184,10 @@ def arrived(where: str, name: str, x: Any, repair: str = "encode it as a number 
     """
     if isinstance(x, jax.Array):
         return x
+    if hasattr(x, "toarray"):
+        raise TypeError(f"{where}: expected {name} to be a dense array, got {type(x).__name__}; write {name}.toarray()")
+    if hasattr(x, "select_dtypes"):
+        x = _table(where, name, x)
     if isinstance(x, (list, tuple)) and any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(x)):
         return jnp.asarray(x)
     host = np.asarray(x)
@@ -137,6 +198,27 @@ def arrived(where: str, name: str, x: Any, repair: str = "encode it as a number 
     first = "" if place is None else f", {entry!r} at {place_of(x, place)}"
     repair = f"write {name}.astype(float)" if place is None else repair
     raise TypeError(f"{where}: expected numeric {name}, got {host.dtype}{first}; {repair}")
+
+
+def _table(where: str, name: str, table: Any) -> Any:
+    """A table of numbers, booleans and nullable numbers as one array; anything else is left to its entries."""
+    kinds = [str(dtype) for dtype in table.dtypes]
+    if "category" in kinds:
+        column = table.columns[kinds.index("category")]
+        raise TypeError(
+            f"{where}: expected numeric {name}, got categories in column {column!r}; write pandas.get_dummies({name})"
+        )
+    numeric = [k.lower().startswith(("int", "uint", "float", "bool")) for k in kinds]
+    if not all(numeric) or (len({np.asarray(table[:0]).dtype}) and np.asarray(table[:0]).dtype != object):
+        return table
+    missing = np.asarray(table.isna())
+    if missing.any():
+        row, column = (int(i) for i in np.argwhere(missing)[0])
+        raise ValueError(
+            f"{where}: {name} has no value at row {row}, column {table.columns[column]!r}; "
+            "remove the row or fill the value in"
+        )
+    return table.to_numpy(dtype=np.float64)
 
 
 def place_of(x: Any, index: Sequence[Any]) -> str:

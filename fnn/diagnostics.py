@@ -6,6 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layer import Layer
@@ -59,14 +60,14 @@ class Summary(NamedTuple):
         return "\n".join([text(head), rule, *map(text, body), rule, text(foot)])
 
 
-def summary(model: Layer, x: Any) -> Summary:
+def summary(model: Layer, x: Any = None) -> Summary:
     """Table of a model's layers: output shapes, parameters, floating-point operations of one inference call.
 
     Nothing is computed: shapes are traced, operations are counted in the lowered program of each layer.
 
     Args:
         model: any layer.
-        x: an input, or a `jax.ShapeDtypeStruct`, batch axis included.
+        x: an input, a `jax.ShapeDtypeStruct`, or a shape (then float32), batch axis included.
 
     Returns:
         A `Summary`; print it.
@@ -77,6 +78,12 @@ def summary(model: Layer, x: Any) -> Summary:
         >>> table.parameters, [row.output for row in table.rows]
         (9, ['float32[1,3]', 'float32[1,3]'])
     """
+    if x is None:
+        raise TypeError(
+            "summary: expected an input or its shape, batch axis first; write fnn.summary(model, (1, features))"
+        )
+    if isinstance(x, list | tuple) and x and all(isinstance(size, int) for size in x):
+        x = jax.ShapeDtypeStruct(tuple(x), jnp.float32)
     rows: list[LayerRow] = []
 
     def watched(layer: Layer) -> Layer:

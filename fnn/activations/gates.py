@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.activations.pieces import floating
+from fnn.activations.pieces import floating, of_arrays
 from fnn.activations.sigmoids import hard_sigmoid, sigmoid, softplus
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["gelu", "glu", "hard_silu", "hard_swish", "mish", "silu", "swish"]
 
 
+@of_arrays
 def silu(x: ArrayLike, beta: ArrayLike = 1.0) -> Array:
     r"""$f(x) = xσ(βx)$, for β = 1 with $f' = \frac{1 + e^{-x} + xe^{-x}}{(1 + e^{-x})^2}$. Also called swish.
 
@@ -49,6 +50,7 @@ def _bound(dtype: Any) -> float:
 swish = silu
 
 
+@of_arrays
 def mish(x: ArrayLike) -> Array:
     r"""$f(x) = x\tanh(\mathrm{softplus}(x))$.
 
@@ -67,6 +69,7 @@ def mish(x: ArrayLike) -> Array:
     return _gated(x, lambda v: jnp.tanh(softplus(v)))
 
 
+@of_arrays
 def gelu(x: ArrayLike, approximate: bool = True) -> Array:
     r"""$f(x) = xΦ(x)$, or $\frac{x}{2}(1 + \tanh(\sqrt{2/π}(x + 0.044715x^3)))$ if `approximate`.
 
@@ -94,6 +97,7 @@ def _cubic(v: Array) -> Array:
     return v + 0.044715 * v**3
 
 
+@of_arrays
 def hard_silu(x: ArrayLike) -> Array:
     r"""$f(x) = x\,\mathrm{relu6}(x + 3)/6$. Also called hard swish.
 
@@ -115,6 +119,7 @@ def hard_silu(x: ArrayLike) -> Array:
 hard_swish = hard_silu
 
 
+@of_arrays
 def glu(x: ArrayLike, axis: int = -1) -> Array:
     r"""$f(x) = a ⊙ σ(b)$ where $a$ and $b$ are the two halves of x along `axis`.
 

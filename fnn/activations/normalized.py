@@ -7,12 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.activations.pieces import floating
+from fnn.activations.pieces import floating, of_arrays
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["log_softmax", "softmax"]
 
 
+@of_arrays
 def softmax(x: ArrayLike, axis: int | tuple[int, ...] | None = -1, where: ArrayLike | None = None) -> Array:
     r"""$f(x)_i = \frac{e^{x_i}}{\sum_j e^{x_j}}$, with $\partial f_i/\partial x_j = f_i(δ_{ij} - f_j)$.
 
@@ -49,6 +50,7 @@ def _shifted(where: str, x: ArrayLike, axis: Any, mask: ArrayLike | None) -> tup
     return x, kept, shifted
 
 
+@of_arrays
 def log_softmax(x: ArrayLike, axis: int | tuple[int, ...] | None = -1, where: ArrayLike | None = None) -> Array:
     r"""$f(x)_i = x_i - \log\sum_j e^{x_j}$.
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.activations.pieces import clamped, floating
+from fnn.activations.pieces import clamped, floating, of_arrays
 from fnn.typing import Array, ArrayLike, Key
 
 __all__ = ["celu", "elu", "leaky_relu", "prelu", "relu", "relu6", "rrelu", "selu"]
@@ -27,6 +27,7 @@ def _relu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Arr
     return _relu(x), jnp.where(x > 0, t, 0)
 
 
+@of_arrays
 def relu(x: ArrayLike) -> Array:
     r"""$f(x) = \max(0, x)$, with $f' = 0$ for $x \le 0$ and 1 for $x > 0$.
 
@@ -44,6 +45,7 @@ def relu(x: ArrayLike) -> Array:
     return _relu(jnp.asarray(x))
 
 
+@of_arrays
 def relu6(x: ArrayLike) -> Array:
     r"""$f(x) = \min(\max(0, x), 6)$, with $f' = 1$ for $0 < x < 6$ and 0 elsewhere.
 
@@ -58,6 +60,7 @@ def relu6(x: ArrayLike) -> Array:
     return clamped(floating("relu6", x), 0.0, 6.0)
 
 
+@of_arrays
 def leaky_relu(x: ArrayLike, negative_slope: ArrayLike = 0.01) -> Array:
     r"""$f(x) = x$ for $x > 0$, $αx$ for $x \le 0$, with $f' = 1$ or $α$.
 
@@ -77,6 +80,7 @@ def leaky_relu(x: ArrayLike, negative_slope: ArrayLike = 0.01) -> Array:
     return jnp.where(x > 0, x, jnp.asarray(negative_slope, x.dtype) * x)
 
 
+@of_arrays
 def prelu(x: ArrayLike, alpha: ArrayLike) -> Array:
     r"""$f(x) = x$ for $x > 0$, $αx$ for $x \le 0$, with a learned $α$; `fnn.prelu()` is the layer that learns it.
 
@@ -101,6 +105,7 @@ def prelu(x: ArrayLike, alpha: ArrayLike) -> Array:
     return jnp.where(x > 0, x, alpha * x)
 
 
+@of_arrays
 def rrelu(
     x: ArrayLike, key: Key | None = None, lower: ArrayLike = 1 / 8, upper: ArrayLike = 1 / 3, *, train: bool = False
 ) -> Array:
@@ -135,6 +140,7 @@ def _ordered(where: str, lower: Any, upper: Any) -> None:
         raise ValueError(f"{where}: expected lower <= upper, got {lower} and {upper}")
 
 
+@of_arrays
 def elu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
     r"""$f(x) = x$ for $x > 0$, $α(e^x - 1)$ for $x \le 0$, with $f' = 1$ or $αe^x$.
 
@@ -155,6 +161,7 @@ def elu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
     return jnp.where(x > 0, x, jnp.asarray(alpha, x.dtype) * jnp.expm1(jnp.where(x > 0, 0, x)))
 
 
+@of_arrays
 def celu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
     r"""$f(x) = x$ for $x > 0$, $α(e^{x/α} - 1)$ for $x \le 0$; its derivative is continuous for every $α$.
 
@@ -177,6 +184,7 @@ def celu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
     return jnp.where(x > 0, x, alpha * jnp.expm1(jnp.where(x > 0, 0, x) / alpha))
 
 
+@of_arrays
 def selu(x: ArrayLike) -> Array:
     r"""$f(x) = λ\,\mathrm{elu}(x, α)$, $λ = 1.0507…$, $α = 1.6733…$: mean 0 and variance 1 reproduce themselves.
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.activations.pieces import clamped, floating
+from fnn.activations.pieces import clamped, floating, of_arrays
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 
+@of_arrays
 def sigmoid(x: ArrayLike) -> Array:
     r"""$σ(x) = \frac{1}{1 + e^{-x}}$, with $σ' = σ(1 - σ)$, at most 0.25.
 
@@ -37,6 +38,7 @@ def sigmoid(x: ArrayLike) -> Array:
     return jax.lax.logistic(floating("sigmoid", x))
 
 
+@of_arrays
 def tanh(x: ArrayLike) -> Array:
     r"""$\tanh x = \frac{1 - e^{-2x}}{1 + e^{-2x}} = 2σ(2x) - 1$, with $\tanh' = 1 - \tanh^2$.
 
@@ -51,6 +53,7 @@ def tanh(x: ArrayLike) -> Array:
     return jnp.tanh(floating("tanh", x))
 
 
+@of_arrays
 def hard_sigmoid(x: ArrayLike) -> Array:
     r"""$f(x) = \mathrm{relu6}(x + 3)/6$.
 
@@ -65,6 +68,7 @@ def hard_sigmoid(x: ArrayLike) -> Array:
     return clamped(floating("hard_sigmoid", x) + 3, 0.0, 6.0) / 6
 
 
+@of_arrays
 def hard_tanh(x: ArrayLike) -> Array:
     r"""$f(x) = \min(\max(-1, x), 1)$, with $f' = 1$ for $-1 < x < 1$ and 0 elsewhere.
 
@@ -79,6 +83,7 @@ def hard_tanh(x: ArrayLike) -> Array:
     return clamped(floating("hard_tanh", x), -1.0, 1.0)
 
 
+@of_arrays
 def soft_sign(x: ArrayLike) -> Array:
     r"""$f(x) = \frac{x}{1 + |x|}$, with $f' = \frac{1}{(1 + |x|)^2}$.
 
@@ -113,6 +118,7 @@ def _soft_sign_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array
 softsign = soft_sign
 
 
+@of_arrays
 def softplus(x: ArrayLike, beta: ArrayLike = 1.0) -> Array:
     r"""$f(x) = \frac{1}{β}\log(1 + e^{βx})$, with $f' = σ(βx)$.
 
@@ -144,6 +150,7 @@ def _softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array,
     return _softplus(x), jax.lax.logistic(x) * t
 
 
+@of_arrays
 def log_sigmoid(x: ArrayLike) -> Array:
     r"""$f(x) = \logσ(x) = -\log(1 + e^{-x})$, with $f' = σ(-x)$.
 
@@ -158,6 +165,7 @@ def log_sigmoid(x: ArrayLike) -> Array:
     return -_softplus(-floating("log_sigmoid", x))
 
 
+@of_arrays
 def squareplus(x: ArrayLike, b: ArrayLike = 4.0) -> Array:
     r"""$f(x) = \frac{x + \sqrt{x^2 + b}}{2}$, an algebraic softplus.
 

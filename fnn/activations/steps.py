@@ -5,12 +5,13 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fnn.activations.pieces import floating
+from fnn.activations.pieces import floating, of_arrays
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["binary_step", "identity", "sign"]
 
 
+@of_arrays
 def identity(x: ArrayLike) -> Array:
     r"""$f(x) = x$, the output of a regression.
 
@@ -22,6 +23,7 @@ def identity(x: ArrayLike) -> Array:
     return jnp.asarray(x)
 
 
+@of_arrays
 def sign(x: ArrayLike) -> Array:
     r"""$f(x) = -1, 0, +1$ for $x < 0$, $x = 0$, $x > 0$; the derivative is 0 everywhere.
 
@@ -36,6 +38,7 @@ def sign(x: ArrayLike) -> Array:
     return jnp.sign(jnp.asarray(x))
 
 
+@of_arrays
 def binary_step(x: ArrayLike, at_zero: ArrayLike = 1.0) -> Array:
     r"""$f(x) = 0$ for $x < 0$, 1 for $x > 0$; the derivative is 0 everywhere.
 

@@ -17,8 +17,9 @@ from fnn import activations, checks, models, optim
 from fnn.estimators.carrying import Carried
 from fnn.estimators.program import Call, Rates, Recipe, build, ceiling, comparable, host, infer, padded, train
 from fnn.layer import Layer
+from fnn.train.divergence import warn_if_diverged
 from fnn.train.stopping import EarlyStopping, early_stopping, warn_if_never_scored
-from fnn.train.trainer import Inputs, warn_if_diverged
+from fnn.train.trainer import Inputs
 
 STEP = 32
 """Numbers of rows are rounded up to a multiple of it: data sets of nearly the same size share a program."""

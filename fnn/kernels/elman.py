@@ -55,7 +55,7 @@ def rnn(
     unroll: int = 1,
     remat: int | None = None,
 ) -> tuple[Array, Array]:
-    r"""Elman's recurrent network over a sequence: $h_t = a(x_t W + h_{t-1} U + b)$.
+    r"""Elman's recurrent network, the outputs of all steps: $h_t = a(x_t W + h_{t-1} U + b)$.
 
     Args:
         x: (batch, time, features).

@@ -101,7 +101,7 @@ def gru(
     unroll: int = 1,
     remat: int | None = None,
 ) -> tuple[Array, Array]:
-    r"""Gated recurrent unit over a sequence.
+    r"""Gated recurrent unit over a sequence: the outputs of all steps (the layer `fnn.gru` returns the last).
 
     $r, z = \sigma(x_t W + h_{t-1} U + b)$, each with its own columns, in the order r, z, n;
     $n = \tanh(x_t W_n + b_n + r \odot (h_{t-1} U_n + b'))$, or with `reset="before"`

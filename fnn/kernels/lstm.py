@@ -79,7 +79,7 @@ def lstm(
     unroll: int = 1,
     remat: int | None = None,
 ) -> tuple[Array, LSTMState]:
-    r"""Long short-term memory over a sequence.
+    r"""Long short-term memory over a sequence: the outputs of all steps (the layer `fnn.lstm` returns the last).
 
     $i, f, o = \sigma(x_t W + h_{t-1} U + b)$, $g = \tanh(x_t W + h_{t-1} U + b)$, each with its own columns, in the
     order i, f, g, o; $c_t = f \odot c_{t-1} + i \odot g$; $h_t = o \odot \tanh c_t$.

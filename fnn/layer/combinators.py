@@ -9,7 +9,18 @@ import jax
 
 from fnn import checks
 from fnn.layer.location import located
-from fnn.layer.protocol import Facts, Layer, as_layer, joined, mirror, output_shape, states_of
+from fnn.layer.protocol import (
+    MISSING,
+    Facts,
+    Layer,
+    as_layer,
+    joined,
+    mirror,
+    output_shape,
+    require_apply,
+    require_init,
+    states_of,
+)
 from fnn.typing import Array, Key, PyTree
 
 
@@ -42,7 +53,8 @@ def serial(*layers: Layer | Callable[[Any], Any]) -> Layer:
     """
     parts = tuple(as_layer(layer) for layer in layers)
 
-    def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
+    def init(key: Key, x: Any = MISSING, /) -> tuple[PyTree, PyTree]:
+        require_init(key, x)
         built, x, keys = [], mirror(x), _split(key, len(parts))
         for place, layer in enumerate(parts):
             with located(place, layer, x):
@@ -52,8 +64,9 @@ def serial(*layers: Layer | Callable[[Any], Any]) -> Layer:
         return tuple(p for p, _ in built), joined([s for _, s in built])
 
     def apply(
-        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+        params: PyTree, state: PyTree, x: Any = MISSING, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
+        require_apply(x)
         same_length("serial", parts, params)
         states, keys = [], _split(key, len(parts))
         for place, (layer, p, s) in enumerate(zip(parts, params, states_of(parts, state), strict=True)):
@@ -93,7 +106,8 @@ def parallel(*branches: Layer | Callable[[Any], Any], merge: Callable[[tuple[Any
     """
     parts = tuple(as_layer(branch) for branch in branches)
 
-    def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
+    def init(key: Key, x: Any = MISSING, /) -> tuple[PyTree, PyTree]:
+        require_init(key, x)
         built, outputs, x, keys = [], [], mirror(x), _split(key, len(parts))
         for place, layer in enumerate(parts):
             with located(place, layer, x):
@@ -105,8 +119,9 @@ def parallel(*branches: Layer | Callable[[Any], Any], merge: Callable[[tuple[Any
         return tuple(p for p, _ in built), joined([s for _, s in built])
 
     def apply(
-        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+        params: PyTree, state: PyTree, x: Any = MISSING, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
+        require_apply(x)
         same_length("parallel", parts, params)
         outputs, states, keys = [], [], _split(key, len(parts))
         for place, (layer, p, s) in enumerate(zip(parts, params, states_of(parts, state), strict=True)):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, ParamSpec, Protocol
 
 import jax
+import jax.numpy as jnp
 from jax.export import register_namedtuple_serialization
 
 from fnn import activations, checks
@@ -23,6 +24,31 @@ class Apply(Protocol):
     def __call__(
         self, params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]: ...
+
+
+MISSING: Any = object()
+"""The default of an argument that must be given, where Python's own message would not say what to write."""
+
+
+def require_init(key: Any, x: Any) -> None:
+    """Require the arguments of `init`: a random key (None where nothing is drawn) and an example of the input."""
+    dtype = getattr(key, "dtype", None)
+    if key is not None and (dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == jnp.uint32)):
+        came = repr(key) if isinstance(key, int) else checks.describe(key)
+        raise TypeError(
+            f"init(key, x): expected a random key first, got {came}; write model.init(jax.random.key(0), x)"
+        )
+    if x is MISSING:
+        raise TypeError("init(key, x): expected an example of the input; write model.init(jax.random.key(0), x)")
+
+
+def require_apply(x: Any) -> None:
+    """Require the arguments of `apply`."""
+    if x is MISSING:
+        raise TypeError(
+            "apply(params, state, x): expected three arguments, got two; state is what init returned beside the "
+            "parameters, () for a model that keeps none"
+        )
 
 
 class Facts(NamedTuple):
@@ -156,12 +182,16 @@ def stateless(
         (4, 2)
     """
 
-    def init_both(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
+    def init_both(key: Key, x: Any = MISSING, /) -> tuple[PyTree, PyTree]:
+        if x is MISSING:
+            require_init(key, x)
         return init(key, x), ()
 
     def apply_both(
-        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+        params: PyTree, state: PyTree, x: Any = MISSING, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
+        if x is MISSING:
+            require_apply(x)
         return apply(params, x), state
 
     return Layer(init_both, apply_both, getattr(apply, "__name__", "stateless"), facts=facts)
@@ -195,6 +225,8 @@ def as_layer(layer: Layer | Callable[[Any], Any]) -> Layer:
     """
     if isinstance(layer, Layer):
         return layer
+    if isinstance(layer, list | tuple):
+        raise TypeError(f"expected layers one by one, got a {type(layer).__name__} of them; write serial(*layers)")
     if not callable(layer):
         raise TypeError(f"expected a layer or a function of arrays, got {type(layer).__name__} {layer!r}")
     if getattr(layer, "builds_a_layer", False):

@@ -85,6 +85,16 @@ def _count_cells(cell: Array, counted: Array, *, cells: int) -> Array:
     return jnp.zeros((parts, cells), counted.dtype).at[part, cell].add(counted, mode="drop").sum(0)
 
 
+def _require_two_classes(name: str, *labels: ArrayLike) -> None:
+    """Require classes 0 and 1, where they can be looked at, or the choice of an average over more."""
+    seen = [int(np.max(checks.known(y))) for y in labels if checks.is_concrete(y) and np.size(y)]
+    if seen and max(seen) > 1:
+        raise ValueError(
+            f"{name}: expected classes 0 and 1 with average='binary', got class {max(seen)}; write average='macro' "
+            f"(or 'micro', 'weighted', None) and classes={max(seen) + 1}"
+        )
+
+
 def _averaged(
     name: str,
     predictions: ArrayLike,
@@ -98,6 +108,7 @@ def _averaged(
     checks.one_of(name, "average", average, ("binary", "macro", "micro", "weighted", None))
     if average == "binary":
         classes = 2
+        _require_two_classes(name, predictions, targets)
     elif classes is None:
         raise ValueError(f"{name}: average={average!r} needs the number of classes; write classes=10")
     matrix = _confusion(name, predictions, targets, classes, weights)

@@ -58,6 +58,7 @@ def scale_by_schedule(step_size_fn: Schedule) -> Transform:
         >>> rule.update(jnp.ones(1), state)[0].tolist()
         [0.5]
     """
+    checks.schedule("scale_by_schedule", "step_size_fn", step_size_fn)
     times = leafwise(_times)
 
     def update(
@@ -88,7 +89,7 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule | None = None, *, fli
     """
     if learning_rate is None:
         return identity()
-    checks.in_range("scale_by_learning_rate", "learning_rate", learning_rate, 0)
+    checks.number_or_schedule("scale_by_learning_rate", "learning_rate", learning_rate)
     sign = -1 if flip_sign else 1
     if callable(learning_rate):
         return scale_by_schedule(lambda count: sign * learning_rate(count))

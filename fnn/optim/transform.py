@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from fnn import checks
 from fnn.optim.leaves import leafwise, over, widest
 from fnn.typing import PyTree
 
@@ -76,6 +77,20 @@ def identity() -> Transform:
     return Transform(lambda params: EmptyState(), lambda updates, state, params=None, **extra: (updates, state))
 
 
+def require_transform(where: str, given: Any, name: str = "optimizer") -> None:
+    """Require something with `init` and `update`."""
+    if hasattr(given, "init") and hasattr(given, "update"):
+        return
+    if callable(given) and str(getattr(given, "__module__", "")).startswith(("fnn.", "optax")):
+        repair = f"call it, {given.__name__}(1e-3)"
+    elif isinstance(given, str):
+        repair = f"write fnn.optim.{given}(1e-3)"
+    else:
+        repair = "write fnn.optim.adam(1e-3)"
+    came = repr(given) if isinstance(given, str | int | float) else checks.called(given)
+    raise TypeError(f"{where}: expected {name} to be a transform of gradients, got {came}; {repair}")
+
+
 def _accepted(update: Callable[..., Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Which extra keyword arguments `update` takes: optax's plain transformations take none."""
     parameters = inspect.signature(update).parameters.values()
@@ -103,8 +118,7 @@ def chain(*transforms: Transform) -> Transform:
         >>> rule = fnn.optim.chain(fnn.optim.clip_by_global_norm(1.0), fnn.optim.sgd(0.1))
     """
     for place, transform in enumerate(transforms):
-        if not (hasattr(transform, "init") and hasattr(transform, "update")):
-            raise TypeError(f"chain: expected transforms, got {type(transform).__name__} at place {place}")
+        require_transform("chain", transform, f"transform {place}")
     accepted = [_accepted(transform.update) for transform in transforms]
 
     def init(params: PyTree) -> PyTree:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from fnn import checks, losses, metrics
 from fnn.activations import sigmoid, softmax
 from fnn.losses.reduction import Reduction, weighted_mean
-from fnn.tasks.targets import classes_of, numbers, require_width, whole_numbers
+from fnn.tasks.targets import classes_of, numbers, require_class_weights, require_width, whole_numbers
 from fnn.tasks.task import Metric, Task, after
 from fnn.typing import Array, ArrayLike
 
@@ -92,6 +92,7 @@ def multiclass(classes: int, *, label_smoothing: float = 0.0, class_weights: Arr
     checks.integer("multiclass", "classes", classes, 2)
     checks.in_range("multiclass", "label_smoothing", label_smoothing, 0, 1)
     name = f"multiclass({classes})"
+    require_class_weights("multiclass", class_weights, classes)
     reduction: Reduction = "none" if class_weights is None else "pair"
 
     def loss(outputs: Array, targets: Array) -> Array | tuple[Array, Array]:

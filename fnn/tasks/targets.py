@@ -19,6 +19,22 @@ def require_width(name: str, outputs: Array, width: int) -> None:
         )
 
 
+def require_class_weights(name: str, weights: Any, classes: int) -> None:
+    """Require one number per class, or None."""
+    if weights is None:
+        return
+    if isinstance(weights, dict):
+        repair = f"write class_weights={[weights.get(k, 1.0) for k in range(classes)]}"
+    elif isinstance(weights, str):
+        repair = 'write len(y) / (classes * numpy.bincount(y)); cross_validate takes class_weight="balanced"'
+    elif np.shape(weights) != (classes,):
+        repair = f"got shape {np.shape(weights)}"
+    else:
+        return
+    came = repr(weights) if isinstance(weights, dict | str) else type(weights).__name__
+    raise ValueError(f"{name}: expected class_weights, one number for each of {classes} classes, got {came}; {repair}")
+
+
 def numbers(name: str, targets: Any) -> Any:
     """Targets in the dtype they came in, all of them finite, or a message for what cannot be one."""
     targets = checks.arrived(
@@ -36,7 +52,8 @@ def _flat(name: str, targets: Any) -> Any:
     if targets.ndim == 2 and targets.shape[-1] == 1:
         targets = targets[:, 0]
     if targets.ndim != 1:
-        raise ValueError(f"{name}: expected targets of shape (batch,), got {targets.shape}")
+        hint = "; write targets.argmax(axis=1) for one-hot rows" if targets.ndim == 2 else ""
+        raise ValueError(f"{name}: expected targets of shape (batch,), got {targets.shape}{hint}")
     return targets
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,13 +22,14 @@ from fnn.train import rows as rows_
 from fnn.train import stopping
 from fnn.train.checkpoint import Checkpoints, checkpoints
 from fnn.train.console import interruption, progress_bar, suggest_cores
+from fnn.train.divergence import require_possible, warn_if_diverged
 from fnn.train.identity import Parts, identity_of
 from fnn.train.inputs import Inputs, checked_run
 from fnn.train.sharding import checked_mesh, replicate
-from fnn.train.step import train_step
+from fnn.train.step import require_parts, train_step
 from fnn.train.stopping import Best, EarlyStopping
 from fnn.train.trained import Trained, TrainState
-from fnn.train.trainer import begin, score_row, warn_if_diverged
+from fnn.train.trainer import begin, score_row
 from fnn.typing import Array, Key, PyTree
 
 __all__ = ["EpochEnd", "fit"]
@@ -117,6 +119,9 @@ def fit(
     early_stopping = stopping.resolve(early_stopping, task)
     key = rows_.checked_key("fit", checks.key_given("fit", key, "training"))
     checks.integer("fit", "epochs", epochs)
+    require_parts("fit", model, optimizer, penalty, augment)
+    if callable(callbacks) or not all(map(callable, callbacks)):
+        raise TypeError(f"fit: expected callbacks to be a list of functions, got {callbacks!r}; write [function]")
     inputs = checked_run("fit", task, data, rows, validation, key)
     size = rows_.checked_batch_size("fit", batch_size, inputs.slots)
     checked_mesh("fit", mesh, size)
@@ -135,7 +140,8 @@ def fit(
         jax.jit(lambda *given: stopping.observe(early_stopping, *given)) if early_stopping else None,  # type: ignore[arg-type]
         steps,
     )
-    run = _Run(programs, sources, inputs, early_stopping, callbacks)
+    explain = functools.partial(_explained, model, task, inputs)
+    run = _Run(programs, sources, inputs, early_stopping, callbacks, explain)
     saved = _begin(run, train_state)
     kept = checkpoints(checkpoint, lambda: identity_of(
         Parts(model, task, step, penalty, augment), saved, inputs, sources.train, start,
@@ -163,6 +169,7 @@ class _Run(NamedTuple):
     inputs: Inputs
     rule: EarlyStopping | None
     callbacks: Sequence[Callable[[EpochEnd], Any]]
+    explain: Callable[[Trained], None]
 
 
 class _Saved(NamedTuple):
@@ -240,6 +247,8 @@ def _ended(run: _Run, saved: _Saved) -> bool:
 
 def _finished(run: _Run, saved: _Saved, table: list[dict[str, float]]) -> tuple[Trained, dict[str, Any]]:
     diverged_at = int(saved.progress.diverged_at)
+    if 0 <= diverged_at < run.programs.steps:
+        run.explain(saved.progress.train_state.trained)
     warn_if_diverged("fit", diverged_at, run.programs.steps)
     # Before the first epoch's end there is no row yet: its columns are what the program would return.
     columns = table[0] if table else jax.eval_shape(run.programs.row, saved.progress, run.inputs)
@@ -251,6 +260,10 @@ def _finished(run: _Run, saved: _Saved, table: list[dict[str, float]]) -> tuple[
         history["best_epoch"] = int(saved.best.epoch)
         trained = saved.best.trained if history["best_epoch"] >= 0 else trained
     return trained, history | {"epochs": len(table), "diverged_at": diverged_at}
+
+
+def _explained(model: Layer, task: Task, inputs: Inputs, trained: Trained) -> None:
+    require_possible("fit", model, task, trained, *inputs.data[:2])
 
 
 def _one_epoch(

@@ -28,6 +28,13 @@ def count(x: PyTree) -> int:
     return int(sizes.pop())  # type: ignore[arg-type]
 
 
+def rows_as_array(x: PyTree) -> PyTree:
+    """Rows written as lists of numbers as one array; a list of arrays stays a tree of several inputs."""
+    if isinstance(x, list) and x and all(isinstance(leaf, int | float) for leaf in jax.tree.leaves(x)):
+        return np.asarray(x, np.float32)
+    return x
+
+
 def checked_inputs(where: str, x: PyTree) -> PyTree:
     """Inputs as JAX arrays: not empty, nothing non-finite, nothing rounded in silence."""
     if count(x) == 0:
@@ -63,7 +70,7 @@ def checked_data(where: str, data: Any, task: Task) -> tuple[PyTree, Array, Arra
     """`(x, targets)` or `(x, targets, weights)` as arrays of the same number of rows, targets encoded by the task."""
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         raise TypeError(f"{where}: expected data (x, targets) or (x, targets, weights), got {checks.describe(data)}")
-    x = checked_inputs(where, data[0])
+    x = checked_inputs(where, rows_as_array(data[0]))
     if np.shape(data[1])[:1] != (count(x),):
         raise ValueError(
             f"{where}: expected one target per row of x, got {count(x)} rows and {np.shape(data[1])} targets"

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layer import Layer, Penalty
-from fnn.optim.transform import Transform, apply_updates, chain
+from fnn.optim.transform import Transform, apply_updates, chain, require_transform
 from fnn.tasks.task import Task, as_task, check_pairing, mean_loss
 from fnn.train.trained import Trained, TrainState, as_trained, check_trained
 from fnn.typing import Array, ArrayLike, Key, PyTree
@@ -49,6 +49,16 @@ def augmented(augment: Callable[[Key, Any, Any], tuple[Any, Any]], key: Key, bat
     return (*changed, *weights)
 
 
+def require_parts(where: str, model: Any, optimizer: Any, penalty: Any, augment: Any) -> None:
+    """Require what a run is described by to be of the right kinds."""
+    if not isinstance(model, Layer):
+        came = f"{checks.called(model)}; write fnn.as_layer(function)" if callable(model) else repr(model)
+        raise TypeError(f"{where}: expected model to be a layer, got {came}")
+    require_transform(where, optimizer)
+    checks.function(where, "penalty", penalty, "params -> number", f"penalty=fnn.optim.l2({penalty!r})")
+    checks.function(where, "augment", augment, "(key, x, targets) -> (x, targets)", "augment=fnn.data.random_flip()")
+
+
 def train_step(
     model: Layer,
     optimizer: Transform,
@@ -61,7 +71,8 @@ def train_step(
 
     Args:
         model: any layer.
-        optimizer: fnn's or optax's; it is given the loss as `value=`, for rules driven by it.
+        optimizer: fnn's or optax's; rules driven by them (`optax.lbfgs`) are given the loss as `value=`, the gradient
+            as `grad=` and the loss of this batch as a function of the parameters as `value_fn=`.
         loss: a task, or a function `loss(outputs, targets)` of per-example losses or of pairs `(losses, counts)`.
         penalty: $R$, params -> scalar, for instance `fnn.optim.l2(1e-4)`.
         augment: `augment(key, x, targets) -> (x, targets)`, a random change of every batch, for instance
@@ -83,12 +94,10 @@ def train_step(
         >>> loss.shape
         ()
     """
+    require_parts("train_step", model, optimizer, penalty, augment)
     task = as_task(loss)
     check_pairing(model, task)
     optimizer = chain(optimizer) if not isinstance(optimizer, Transform) else optimizer
-
-    if augment is not None and not callable(augment):
-        raise TypeError(f"train_step: expected augment(key, x, targets), got {checks.describe(augment)}")
 
     def init(key: Key, x: Any, start: Trained | None = None) -> TrainState:
         if start is not None:
@@ -111,7 +120,13 @@ def train_step(
         if augment is not None:
             batch = augmented(augment, key, batch)
         (value, (state, counted)), gradients = jax.value_and_grad(objective, has_aux=True)(params, state, key, batch)
-        updates, opt_state = optimizer.update(gradients, opt_state, params, value=value)
+
+        def value_fn(params: PyTree) -> Array:
+            return objective(params, state, key, batch)[0]
+
+        updates, opt_state = optimizer.update(
+            gradients, opt_state, params, value=value, grad=gradients, value_fn=value_fn
+        )
         return TrainState(apply_updates(params, updates), state, opt_state), value, counted
 
     def update(train_state: TrainState, key: Key, batch: tuple[Any, ...]) -> tuple[TrainState, Array]:

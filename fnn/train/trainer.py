@@ -17,10 +17,11 @@ from fnn.tasks import Task, as_task
 from fnn.train import epoch as epoch_
 from fnn.train import rows as rows_
 from fnn.train import stopping
+from fnn.train.divergence import require_possible, warn_if_diverged
 from fnn.train.inputs import Inputs, checked_run
 from fnn.train.predict import scores_of
 from fnn.train.sharding import checked_mesh, replicate
-from fnn.train.step import train_step
+from fnn.train.step import require_parts, train_step
 from fnn.train.stopping import Best, EarlyStopping
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Key, PyTree
@@ -165,6 +166,7 @@ def trainer(
     """
     task = as_task(task)
     checks.integer("trainer", "epochs", epochs)
+    require_parts("trainer", model, optimizer, penalty, augment)
     if batch_size is not None:
         checks.integer("trainer", "batch_size", batch_size)
     parts = pieces(
@@ -189,9 +191,10 @@ def trainer(
         if checks.is_concrete(history["diverged_at"]) and history["diverged_at"].ndim == 0:
             total = rows_.count(inputs.data[0]) if inputs.rows is None else inputs.rows.shape[0]
             diverged_at = int(history["diverged_at"])
-            warn_if_diverged(
-                "trainer", diverged_at, -(-total // rows_.checked_batch_size("trainer", batch_size, total))
-            )
+            steps = -(-total // rows_.checked_batch_size("trainer", batch_size, total))
+            if 0 <= diverged_at < steps:
+                require_possible("trainer", model, task, trained, *inputs.data[:2])
+            warn_if_diverged("trainer", diverged_at, steps)
             if early_stopping is not None and diverged_at < 0:
                 stopping.warn_if_never_scored("trainer", early_stopping, history)
         return trained, history
@@ -235,12 +238,3 @@ def _finished(run: Run, history: dict[str, Array], epochs: Array) -> tuple[Train
     trained = trained if run.best is None else stopping.chosen(run.best, trained)
     history = history | {"epochs": epochs, "diverged_at": run.progress.diverged_at}
     return trained, history if run.best is None else history | {"best_epoch": run.best.epoch}
-
-
-def warn_if_diverged(where: str, step: int, steps: int) -> None:
-    """Say in which epoch and step the loss stopped being finite, and what helps."""
-    if step >= 0:
-        checks.warn(
-            f"{where}: the loss was not finite in epoch {step // steps + 1}, step {step % steps + 1}; the parameters "
-            "before that step are kept. Try a smaller learning rate, fnn.optim.clip_by_global_norm or scaled inputs",
-        )
