@@ -44,6 +44,8 @@ def known(value: Any) -> Any:
 
 def describe(x: Any) -> str:
     """`float32[128,10]` for an array, the type's name for anything else."""
+    if isinstance(x, list) and x and all(isinstance(leaf, numbers.Number) for leaf in jax.tree.leaves(x)):
+        return f"list of {len(x)}"
     if isinstance(x, (tuple, list)):
         return "(" + ", ".join(map(describe, x)) + ")"
     if hasattr(x, "shape") and hasattr(x, "dtype"):
@@ -218,7 +220,8 @@ def _table(where: str, name: str, table: Any) -> Any:
             f"{where}: {name} has no value at row {row}, column {table.columns[column]!r}; "
             "remove the row or fill the value in"
         )
-    return table.to_numpy(dtype=np.float64)
+    wide = any(k.lower() in ("float64", "int64", "uint64", "int32", "uint32") for k in kinds)
+    return table.to_numpy(dtype=np.float64 if wide else np.float32)
 
 
 def place_of(x: Any, index: Sequence[Any]) -> str:

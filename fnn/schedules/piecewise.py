@@ -44,6 +44,9 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
         )
     increasing("join_schedules", "boundaries", boundaries)
 
+    for place, schedule in enumerate(schedules):
+        checks.schedule("join_schedules", f"schedule {place}", schedule)
+
     def joined(count: ArrayLike) -> ArrayLike:
         value = schedules[0](count)
         for boundary, schedule in zip(boundaries, schedules[1:], strict=True):
@@ -71,6 +74,7 @@ def in_epochs(schedule: Schedule, steps_per_epoch: int) -> Schedule:
         >>> float(halved(1999)), float(halved(2000)), float(warm(50))
         (1.0, 0.5, 0.25)
     """
+    checks.schedule("in_epochs", "schedule", schedule)
     steps = checks.integer("in_epochs", "steps_per_epoch", steps_per_epoch)
 
     def counted(count: ArrayLike) -> ArrayLike:

@@ -87,11 +87,22 @@ def as_task(loss: Task | Callable[[Array, Array], Array]) -> Task:
     if isinstance(loss, Task):
         return loss
     if not callable(loss) or str(getattr(loss, "__module__", "")).startswith("fnn.tasks."):
-        raise TypeError(f"expected a task such as fnn.tasks.multiclass(10) or a loss function, got {loss!r}")
+        raise TypeError(f"expected a task or a loss function, got {_instead_of_a_task(loss)}")
     function, chosen = _bare(loss)
     counted: Any = Counted(loss) if _says_what_counts(function) and "reduction" not in chosen else loss
     name = getattr(function, "__name__", "loss")
     return Task(counted, unchanged, as_they_are, {}, None, name, getattr(function, "takes", None))
+
+
+def _instead_of_a_task(given: Any) -> str:
+    """What came, and what to write."""
+    if callable(given):
+        return f"{checks.called(given)}; call it, fnn.tasks.{given.__name__}(…)"
+    if isinstance(given, str):
+        return f"{given!r}; write fnn.losses.{given} or a task such as fnn.tasks.multiclass(10)"
+    if hasattr(given, "shape"):
+        return f"{checks.describe(given)}, a value of a loss; give the function itself, such as fnn.losses.mse"
+    return f"{given!r}; write a task such as fnn.tasks.multiclass(10)"
 
 
 def unchanged(outputs: Any) -> Any:

@@ -121,7 +121,8 @@ def fit(
     checks.integer("fit", "epochs", epochs)
     require_parts("fit", model, optimizer, penalty, augment)
     if callable(callbacks) or not all(map(callable, callbacks)):
-        raise TypeError(f"fit: expected callbacks to be a list of functions, got {callbacks!r}; write [function]")
+        came = checks.called(callbacks) if callable(callbacks) else repr(callbacks)
+        raise TypeError(f"fit: expected callbacks to be a list of functions, got {came}; write callbacks=[function]")
     inputs = checked_run("fit", task, data, rows, validation, key)
     size = rows_.checked_batch_size("fit", batch_size, inputs.slots)
     checked_mesh("fit", mesh, size)
