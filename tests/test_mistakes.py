@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from pathlib import Path
 
 import pytest
@@ -24,12 +23,13 @@ def test_the_page_has_a_message_under_every_mistake():
     assert len(MISTAKES) == PAGE.count("\n## ") >= 28
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("title", "code", "message"), MISTAKES, ids=[title for title, *_ in MISTAKES])
 def test_the_message_is_the_one_on_the_page(title, code, message, setting):
     if "import pandas" in code:
         pytest.importorskip("pandas")
-    with pytest.raises((TypeError, ValueError)) as caught, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        exec(compile(code, f"docs/mistakes.md, {title}", "exec"), dict(setting))
+    program = compile(code, f"docs/mistakes.md, {title}", "exec")
+    with pytest.raises((TypeError, ValueError)) as caught:
+        exec(program, dict(setting))
     said = f"{type(caught.value).__name__}: {caught.value}"
     assert " ".join(said.split()) == " ".join(message.split())
