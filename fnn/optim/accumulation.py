@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.leaves import counter, full_like, increment
+from fnn.optim.leaves import counter, full_like, increment, widest
 from fnn.optim.transform import Transform, _accepted
 from fnn.optim.wrappers import global_norm
 from fnn.typing import Array, ArrayLike, DType, PyTree
@@ -27,6 +27,10 @@ class MultiStepsState(NamedTuple):
     inner_opt_state: PyTree
     acc_grads: PyTree
     skip_state: PyTree = ()
+
+    def skipped(self, before: MultiStepsState) -> Array:
+        # A batch that is seen counts as one more, or completes an update.
+        return (self.mini_step == before.mini_step) & (self.gradient_step == before.gradient_step)
 
 
 def skip_not_finite(updates: PyTree, gradient_step: Array, params: PyTree | None) -> tuple[Array, PyTree]:
@@ -58,6 +62,11 @@ def skip_large_updates(
 
 def _never(updates: PyTree, gradient_step: Array, params: PyTree | None) -> tuple[Array, PyTree]:
     return jnp.array(False), ()
+
+
+def _wide(p: Array, dtype: DType) -> DType:
+    """The accumulator's dtype for a parameter: complex where that is."""
+    return widest(dtype, jnp.complex64) if jnp.iscomplexobj(p) else dtype
 
 
 def _cast_like(tree: PyTree, like: PyTree) -> PyTree:
@@ -103,7 +112,7 @@ def multi_steps(
 
     def init(params: PyTree) -> MultiStepsState:
         report = should_skip(full_like(params), counter(), params)[1]
-        acc = full_like(params, dtype=accumulator_dtype)
+        acc = jax.tree.map(lambda p: full_like(p, dtype=accumulator_dtype and _wide(p, accumulator_dtype)), params)
         return MultiStepsState(counter(), counter(), opt.init(params), acc, report)
 
     def accumulate(acc: Array, g: Array, n: Array) -> Array:

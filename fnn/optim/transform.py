@@ -6,6 +6,7 @@ and optax's work here.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.leaves import leafwise, over, widest
-from fnn.typing import PyTree
+from fnn.typing import Array, PyTree
 
 __all__ = ["EmptyState", "Transform", "apply_updates", "chain", "eval_params", "identity"]
 
@@ -37,7 +38,11 @@ class Transform(_Transform):
 
     `update` returns the new updates, in the structure and dtypes of the old, and the new state. Where the parameters
     to evaluate with are others than those that are trained, the state says so by a method
-    `eval_params(params) -> params`; `fnn.optim.eval_params` finds it.
+    `eval_params(params) -> params`; `fnn.optim.eval_params` finds it. A rule that leaves a step out says so by a method
+    `skipped(before) -> bool` of its new state, given the old one.
+
+    Complex parameters follow optax's convention: the updates are the conjugate of `jax.grad`'s, as `fnn.train_step`,
+    `fit` and `trainer` take it; in a loop of your own write `jax.tree.map(jnp.conj, gradients)`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -159,15 +164,42 @@ def eval_params(state: PyTree, params: PyTree) -> PyTree:
         >>> fnn.optim.eval_params(state, fnn.optim.apply_updates(params, updates)).tolist()
         [1.5]
     """
-    optax_average = getattr(sys.modules.get("optax.contrib"), "ScheduleFreeState", ())
 
     def points(node: Any) -> bool:
-        return hasattr(node, "eval_params") or isinstance(node, optax_average)
+        return hasattr(node, "eval_params") or isinstance(node, _optax("ScheduleFreeState", module="optax.contrib"))
 
     for node in filter(points, jax.tree.leaves(state, is_leaf=points)):
         found = node.eval_params(params) if hasattr(node, "eval_params") else schedule_free_average(node, params)
         params = over(lambda new, p: new.astype(jnp.result_type(p)), found, params)
     return params
+
+
+def skipped(state: PyTree, before: PyTree) -> Array:
+    """Whether the optimizer left this step out, by what its state, or any inside it, says (`Transform`)."""
+    pairs = zip(_skipping(state), _skipping(before), strict=True)
+    return functools.reduce(jnp.logical_or, (_left_out(*pair) for pair in pairs), jnp.array(False))
+
+
+def _skipping(state: PyTree) -> list[Any]:
+    def says(node: Any) -> bool:
+        return hasattr(node, "skipped") or isinstance(node, _optax("ApplyIfFiniteState", "MultiStepsState"))
+
+    nodes = filter(says, jax.tree.leaves(state, is_leaf=says))
+    return [each for node in nodes for each in (node, *_skipping(tuple(node) if isinstance(node, tuple) else ()))]
+
+
+def _left_out(new: Any, old: Any) -> Array:
+    if hasattr(new, "skipped"):
+        return new.skipped(old)
+    if isinstance(new, _optax("ApplyIfFiniteState")):
+        return new.total_notfinite > old.total_notfinite
+    return (new.mini_step == old.mini_step) & (new.gradient_step == old.gradient_step)
+
+
+def _optax(*names: str, module: str = "optax") -> tuple[type, ...]:
+    """Classes of optax, where a program uses it."""
+    found = (getattr(sys.modules.get(module), name, None) for name in names)
+    return tuple(kind for kind in found if kind is not None)
 
 
 def schedule_free_average(state: Any, params: PyTree) -> PyTree:

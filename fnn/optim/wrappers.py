@@ -169,6 +169,9 @@ class ApplyIfFiniteState(NamedTuple):
     total_notfinite: Array
     inner_state: PyTree
 
+    def skipped(self, before: ApplyIfFiniteState) -> Array:
+        return self.total_notfinite > before.total_notfinite
+
 
 def _choose(condition: Array, new: PyTree, old: PyTree) -> PyTree:
     """`new` where the condition holds, else `old`, in the dtypes of `old`."""

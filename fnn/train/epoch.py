@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from fnn.optim.transform import skipped
 from fnn.train import rows as rows_
 from fnn.train.sharding import splitter
 from fnn.train.step import TrainStep
@@ -20,13 +21,15 @@ class Progress(NamedTuple):
     """What one epoch carries from step to step.
 
     `diverged_at` is the number of the first step of the run whose loss or new parameters were not finite, -1 while
-    there is none. From that step on the training state is left as it was before it.
+    there is none. From that step on the training state is left as it was before it. `skipped` counts the steps that
+    the optimizer itself left out.
     """
 
     train_state: TrainState
     loss_sum: Array
     weight_sum: Array
     diverged_at: Array
+    skipped: Array
 
 
 class Keys(NamedTuple):
@@ -43,7 +46,8 @@ def keys(key: Key) -> Keys:
 
 def begin(train_state: TrainState) -> Progress:
     # Two zeros, not one twice: a buffer that stands in two places cannot be given away.
-    return Progress(train_state, jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32), jnp.full((), -1, jnp.int32))
+    sums = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32)
+    return Progress(train_state, *sums, jnp.full((), -1, jnp.int32), jnp.zeros((), jnp.int32))
 
 
 def next_epoch(progress: Progress) -> Progress:
@@ -90,15 +94,25 @@ def stepper(step: TrainStep, batch_size: int, steps: int, mesh: Mesh | None) -> 
 
 
 def _accept(progress: Progress, train_state: TrainState, loss: Array, weight: Array, number: Array) -> Progress:
-    """Keep the step's result if it had rows to learn from and its loss is finite; NaN weights are no empty batch."""
-    real = weight != 0
-    running = progress.diverged_at < 0
-    finite = (weight > 0) & jnp.isfinite(loss) & _all_finite(train_state.params)
-    good = real & running & finite
-    diverged_at = jnp.where(real & running & ~finite, number, progress.diverged_at)
-    kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), train_state, progress.train_state)
-    gained = jnp.where(good, loss.astype(jnp.float32) * weight, 0)
-    return Progress(kept, progress.loss_sum + gained, progress.weight_sum + jnp.where(good, weight, 0), diverged_at)
+    """Keep the step's result if it had rows to learn from and its loss is finite; NaN weights are no empty batch.
+
+    A step that the optimizer left out is kept too, as its state counts it; a loss that is not finite is then neither
+    in the mean nor, by way of running statistics, in the model's state.
+    """
+    old = progress.train_state
+    real, running, finite = weight != 0, progress.diverged_at < 0, jnp.isfinite(loss)
+    left_out = skipped(train_state.opt_state, old.opt_state)
+    sound = (weight > 0) & (finite | left_out) & _all_finite(train_state.params)
+    good = real & running & sound
+    state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), train_state.state, old.state)
+    kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), train_state._replace(state=state), old)
+    return Progress(
+        kept,
+        progress.loss_sum + jnp.where(good & finite, loss.astype(jnp.float32) * weight, 0),
+        progress.weight_sum + jnp.where(good & finite, weight, 0),
+        jnp.where(real & running & ~sound, number, progress.diverged_at),
+        progress.skipped + (good & left_out).astype(jnp.int32),
+    )
 
 
 def _all_finite(params: PyTree) -> Array:

@@ -260,7 +260,9 @@ def _finished(run: _Run, saved: _Saved, table: list[dict[str, float]]) -> tuple[
             stopping.warn_if_never_scored("fit", run.rule, history)
         history["best_epoch"] = int(saved.best.epoch)
         trained = saved.best.trained if history["best_epoch"] >= 0 else trained
-    return trained, history | {"epochs": len(table), "diverged_at": diverged_at}
+    return trained, history | {
+        "epochs": len(table), "diverged_at": diverged_at, "skipped": int(saved.progress.skipped)
+    }  # fmt: skip
 
 
 def _explained(model: Layer, task: Task, inputs: Inputs, trained: Trained) -> None:

@@ -36,6 +36,11 @@ def state_penalties(state: PyTree) -> list[Array]:
     return [node.value for node in nodes if isinstance(node, Penalty)]
 
 
+def _ascent(gradient: Array) -> Array:
+    """The direction in which a real loss grows: of a complex parameter, JAX gives its conjugate."""
+    return jnp.conj(gradient) if jnp.iscomplexobj(gradient) else gradient
+
+
 AUGMENT = 0x61756721
 """Folded into the step's key for the augmentation: far from the small numbers by which layers split that key."""
 
@@ -72,7 +77,8 @@ def train_step(
     Args:
         model: any layer.
         optimizer: fnn's or optax's; rules driven by them (`optax.lbfgs`) are given the loss as `value=`, the gradient
-            as `grad=` and the loss of this batch as a function of the parameters as `value_fn=`.
+            as `grad=` and the loss of this batch as a function of the parameters as `value_fn=`. The gradient of a
+            complex parameter is the conjugate of `jax.grad`'s, the direction in which the loss grows.
         loss: a task, or a function `loss(outputs, targets)` of per-example losses or of pairs `(losses, counts)`.
         penalty: $R$, params -> scalar, for instance `fnn.optim.l2(1e-4)`.
         augment: `augment(key, x, targets) -> (x, targets)`, a random change of every batch, for instance
@@ -112,6 +118,8 @@ def train_step(
         value, counted = mean_loss(task, outputs, targets, weights[0] if weights else None)
         extra = state_penalties(state) + ([] if penalty is None else [jnp.asarray(penalty(params))])
         for term in extra:
+            if jnp.iscomplexobj(term):
+                raise TypeError(f"penalty: expected a real number, got {checks.describe(term)}; write abs(w) ** 2")
             value = value + term.astype(value.dtype)
         return value, (state, counted)
 
@@ -120,6 +128,7 @@ def train_step(
         if augment is not None:
             batch = augmented(augment, key, batch)
         (value, (state, counted)), gradients = jax.value_and_grad(objective, has_aux=True)(params, state, key, batch)
+        gradients = jax.tree.map(_ascent, gradients)
 
         def value_fn(params: PyTree) -> Array:
             return objective(params, state, key, batch)[0]

@@ -150,8 +150,9 @@ def trainer(
         such as 0.2, drawn by the key and of every class its share. Validation rows are not trained on: given as both
         they are an error, and where they are traced they are left out of the training rows. `history` has one entry
         per epoch of "loss" and "validation_…" (NaN after the run has stopped, and where no row counts), the number of
-        "epochs" run, and "diverged_at", the first step whose loss was not finite, or -1. The parameters before that
-        step are kept.
+        "epochs" run, "diverged_at", the first step whose loss was not finite, or -1, and "skipped", the number of
+        steps that the optimizer left out (`apply_if_finite`), which are no divergence. The parameters before a
+        divergence are kept.
 
     Raises:
         ValueError, TypeError: on data that cannot be trained on, saying what to write.
@@ -236,5 +237,6 @@ def until_stopped(
 def _finished(run: Run, history: dict[str, Array], epochs: Array) -> tuple[Trained, dict[str, Array]]:
     trained = run.progress.train_state.trained
     trained = trained if run.best is None else stopping.chosen(run.best, trained)
-    history = history | {"epochs": epochs, "diverged_at": run.progress.diverged_at}
+    ends = {"epochs": epochs, "diverged_at": run.progress.diverged_at, "skipped": run.progress.skipped}
+    history = history | ends
     return trained, history if run.best is None else history | {"best_epoch": run.best.epoch}
