@@ -283,6 +283,7 @@ def test_predict_and_evaluate_do_not_depend_on_the_batch_size(batch_size):
     np.testing.assert_allclose(scores["mse"], np.mean((whole[:, 0] - y) ** 2), rtol=1e-5)
 
 
+@pytest.mark.devices(2)
 @pytest.mark.parametrize("batch_size", [4, 10])
 def test_two_devices_give_the_numbers_of_one(batch_size):
     x, y = line()

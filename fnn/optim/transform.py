@@ -196,7 +196,7 @@ def _left_out(new: Any, old: Any) -> Array:
     return (new.mini_step == old.mini_step) & (new.gradient_step == old.gradient_step)
 
 
-def _optax(*names: str, module: str = "optax") -> tuple[type, ...]:
+def _optax(*names: str, module: str = "optax") -> tuple[Any, ...]:
     """Classes of optax, where a program uses it."""
     found = (getattr(sys.modules.get(module), name, None) for name in names)
     return tuple(kind for kind in found if kind is not None)

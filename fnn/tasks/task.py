@@ -184,6 +184,8 @@ def sums_and_counts(task: Task, outputs: Any, targets: Any) -> tuple[Array, Arra
             'write reduction="none"'
         )
     _refuse_broadcast(task, jnp.shape(targets), values.shape, outputs)
+    if jnp.iscomplexobj(values):
+        raise TypeError(f"{task.name}: expected real losses, got {checks.describe(values)}; write abs(error) ** 2")
     shape, values = values.shape, widen(values.reshape(batch, -1))
     if counts is None and shape in noted:
         checks.warn(
