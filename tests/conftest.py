@@ -1,7 +1,7 @@
 """Strict by default: no implicit dtype promotion, no warning unread, float64 only where a test asks for it.
 
-The suite runs as users do, on one CPU device with XLA's default flags. `@pytest.mark.devices(2)` marks a test for a
-process with two devices, `devices(1, 2)` one for both: `test_devices.py` starts such processes.
+The suite runs as users do, on one CPU device with XLA's default flags. `@pytest.mark.devices(2)` marks a test for two
+devices, `devices(1, 2)` one for either: the job that runs them is `JAX_NUM_CPU_DEVICES=2 pytest -m devices`.
 """
 
 import os
@@ -46,7 +46,7 @@ def set_everywhere(name, value):
 def pytest_runtest_setup(item):
     mark = item.get_closest_marker("devices")
     if mark and jax.device_count() not in mark.args:
-        pytest.skip(f"for {' or '.join(map(str, mark.args))} devices: test_devices.py runs it")
+        pytest.skip(f"for {mark.args[0]} devices: JAX_NUM_CPU_DEVICES={mark.args[0]} pytest -m devices")
 
 
 @pytest.fixture

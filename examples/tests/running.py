@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("FNN_DATA", ROOT.parent / "shared" / "data"))
 # The gate names an interpreter with exactly what README's first command installs.
 PYTHON = os.environ.get("FNN_EXAMPLES_PYTHON", sys.executable)
