@@ -86,6 +86,16 @@ def test_the_same_run_written_otherwise_goes_on(directory):
     assert history["epochs"] == 3
 
 
+@pytest.mark.skipif(len(jax.devices()) < 2, reason="needs two devices")
+def test_a_run_of_one_device_goes_on_on_two(directory):
+    mesh = fnn.devices.data_mesh(jax.devices()[:2])
+    one, two = fit(directory.rename(directory.parent / "one"), epochs=4), None
+    shutil.copytree(directory.parent / "one", directory)
+    newest(directory).unlink()
+    two = fit(directory, epochs=4, mesh=mesh)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), one, two)
+
+
 def test_fewer_epochs_than_were_saved_are_an_error(directory):
     with pytest.raises(ValueError, match="expected epochs >= 3, those the checkpoint was trained for, got 2"):
         fit(directory, epochs=2)

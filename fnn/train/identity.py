@@ -50,10 +50,9 @@ def describe_arrays(tree: PyTree) -> dict[str, str]:
 
 def describe_data(inputs: Inputs) -> dict[str, str]:
     """Name -> dtype, shape and digest of every array that is trained or validated on."""
-    named = {"x, targets and weights": inputs.data, "rows": inputs.rows, "validation rows": inputs.validation_rows}
-    if inputs.validation is not inputs.data:
-        named["validation"] = inputs.validation
-    return {name: digest_of(tree) for name, tree in named.items()}
+    own = inputs.validation if inputs.validation_rows is None else None
+    named = {"rows": inputs.rows, "validation rows": inputs.validation_rows, "validation": own}
+    return {name: digest_of(tree) for name, tree in ({"x, targets and weights": inputs.data} | named).items()}
 
 
 def digest_of(tree: PyTree) -> str:
@@ -101,6 +100,8 @@ def describe_programs(parts: Parts, train_state: TrainState, key: Key, data: tup
 def program(function: Callable[..., Any], *like: Any) -> dict[str, Any]:
     """What a function computes: a digest of its form, and the numbers that stand in it."""
     found, numbers = hashlib.blake2b(digest_size=16), []
+    # Where arrays are is no part of what is computed.
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
     # A function of its own: JAX would answer for the same one what it traced before, whatever changed around it.
     for word in _words(jax.make_jaxpr(lambda *given: function(*given))(*like)):
         if isinstance(word, float):
