@@ -17,10 +17,10 @@ from fnn.kernels import placement, recurrent_core
 PLATFORMS = ("cuda", "tpu")
 
 
-def lowered(f, *args):
-    """The program of `f` for both platforms, as text, from shapes alone."""
+def lowered(f, *args, platforms=PLATFORMS):
+    """The program of `f` for each platform, as text, from shapes alone."""
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), args)
-    return [jax.export.export(jax.jit(f), platforms=[platform])(*shapes).mlir_module() for platform in PLATFORMS]
+    return [jax.export.export(jax.jit(f), platforms=[platform])(*shapes).mlir_module() for platform in platforms]
 
 
 def of_kernel(kernel):
@@ -65,13 +65,11 @@ def test_pooling_has_no_scatter(pool):
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
 def test_recurrence_off_the_cpu_projects_all_steps_at_once(kind, monkeypatch):
-    """What a GPU process would trace, lowered for it: no loop over chunks around the loop over time."""
+    """No loop over chunks around the loop over time: at inference whatever traces it, in training on a GPU."""
     chunk = recurrent_core.chunk_size(37, 64)
     assert chunk < 37
-    monkeypatch.setattr(placement, "platform", lambda: "gpu")
-    assert recurrent_core.chunk_size(700, 64) == 700
     gates = {"lstm": 4, "gru": 3, "rnn": 1}[kind]
-    x, kernel, recurrent = jnp.ones((64, 37, 5)), jnp.ones((5, 3 * gates)), jnp.ones((3, 3 * gates))
+    args = jnp.ones((64, 37, 5)), jnp.ones((5, 3 * gates)), jnp.ones((3, 3 * gates)), jnp.ones(64, int)
 
     def run(x, kernel, recurrent, lengths):
         return getattr(fnn.kernels, kind)(x, kernel, recurrent, lengths=lengths)
@@ -79,7 +77,11 @@ def test_recurrence_off_the_cpu_projects_all_steps_at_once(kind, monkeypatch):
     def gradient(*args):
         return jax.grad(lambda *a: jnp.sum(run(*a)[0]), (0, 1, 2))(*args)
 
-    for text in lowered(gradient, x, kernel, recurrent, jnp.ones(64, int)):
+    (cpu,) = lowered(run, *args, platforms=("cpu",))
+    assert f"tensor<{chunk}x64x{3 * gates}xf32>" in cpu
+    texts = lowered(run, *args)
+    monkeypatch.setattr(placement, "platform", lambda: "gpu")
+    for text in (*texts, *lowered(gradient, *args)):
         assert f"tensor<37x64x{3 * gates}xf32>" in text
         assert f"tensor<{chunk}x64x" not in text
 

@@ -346,12 +346,19 @@ def test_chunks_cover_time(batch, time):
         assert sorted(covered) == list(range(time))
 
 
-def test_off_the_cpu_all_steps_are_projected_at_once(monkeypatch):
-    monkeypatch.setattr(placement, "platform", lambda: "gpu")
-    assert recurrent_core.chunk_size(100, 64) == 100
-    with jax.enable_x64(True):
-        args = problem("lstm", 2, 9, 2, 3)
-        close(run("lstm", *args, unroll=1), expected("lstm", *args, np.ones((2, 9), bool)))
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_how_many_steps_are_projected_at_once_changes_no_number(monkeypatch, platform):
+    monkeypatch.setattr(placement, "platform", lambda: platform)
+    monkeypatch.setattr(recurrent_core, "chunk_size", lambda time, batch: 4)
+    recurrent_core.recur.clear_cache()
+    args = problem("rnn", 2, 9, 2, 3)
+    f, counts = functools.partial(run, "rnn"), np.ones((2, 9), bool)
+    outputs, gradients = jax.jit(lambda *a: (f(*a), jax.grad(scalar(f), 1)(*a)))(*args)
+    recurrent_core.recur.clear_cache()
+    close(outputs, expected("rnn", *args, counts))
+    by_autodiff = jax.grad(scalar(lambda *a: plain("rnn", *a, counts)), 1)(*args)
+    close(gradients, by_autodiff, 1e-10)
 
 
 @pytest.mark.usefixtures("x64")

@@ -2,6 +2,8 @@
 
 A form that differs between platforms is chosen when a program is lowered, by `jax.lax.platform_dependent` or a rule of
 lowering, and not by asking `platform()` while it is traced: a program exported for a GPU from a CPU is the GPU's.
+The one exception is the gradient of a recurrence, which keeps the chunks of the platform that traced it.
+
 What only this process can know, how many devices a batch may be spread over and how many cores there are, is asked
 below while a program is traced; an exported program keeps the answer of the process that exported it.
 """

@@ -99,8 +99,8 @@ def product_of_tangent(a: Array, weights: Array) -> Array:
 
 
 def chunk_size(time: int, batch: int) -> int:
-    """How many steps are projected by one product: on a CPU as many as stay in cache; elsewhere, or of symbols, all."""
-    if placement.platform() != "cpu" or not known(time, batch):
+    """How many steps a CPU projects by one product: as many as stay in cache. Elsewhere, or of symbols, it is all."""
+    if not known(time, batch):
         return time
     most = min(time, max(1, -(-640 // max(batch, 1))))
     even = [size for size in range(most, (most + 1) // 2 - 1, -1) if time % size == 0]
@@ -136,10 +136,10 @@ def _cast(tree: PyTree, dtype: DType) -> PyTree:
 
 
 def _forward(
-    core: Core, plan: Plan, save: bool, x: Array, weights: PyTree, carry: Carry, valid: Array | None
+    core: Core, plan: Plan, size: int, save: bool, x: Array, weights: PyTree, carry: Carry, valid: Array | None
 ) -> tuple[Array | None, Carry, list[PyTree]]:
     """Outputs, final carry, and for each part what the derivative needs: (saved, carry after each step, at entry)."""
-    dtype, (time, batch, _) = x.dtype, x.shape
+    dtype, time = x.dtype, x.shape[0]
     kernel, bias, *recurrent = _cast(weights, dtype)
     bias = bias.astype(wide_dtype(dtype))
 
@@ -159,7 +159,7 @@ def _forward(
         return new, (*ys, carry) if save else ys
 
     kept = []
-    for part in _parts(time, chunk_size(time, batch), plan.reverse):
+    for part in _parts(time, size, plan.reverse):
         carry, ys = lax.scan(chunk, carry, _in_chunks((x, valid), *part), reverse=plan.reverse)
         kept.append(ys)
     outputs = None
@@ -172,8 +172,15 @@ def _forward(
 def _run(
     core: Core, plan: Plan, x: Array, weights: PyTree, carry: Carry, valid: Array | None
 ) -> tuple[Array | None, Carry]:
-    outputs, carry, _ = _forward(core, plan, False, x, weights, carry, valid)
-    return outputs, carry
+    time, batch, _ = x.shape
+
+    def forward(size: int) -> Callable[..., tuple[Array | None, Carry]]:
+        return lambda *args: _forward(core, plan, size, False, *args)[:2]
+
+    size = chunk_size(time, batch)
+    if size == time:
+        return forward(time)(x, weights, carry, valid)
+    return lax.platform_dependent(x, weights, carry, valid, cpu=forward(size), default=forward(time))
 
 
 @functools.partial(_run.defjvp, symbolic_zeros=True)
@@ -184,7 +191,9 @@ def _run_jvp(core: Core, plan: Plan, primals: tuple[Any, ...], tangents: tuple[A
     d_weights, d_carry = jax.tree.map(_instantiated, tangents[1:3], is_leaf=_is_zero)
     _, (d_kernel, d_bias, *d_recurrent), d_carry = alike((x, d_weights, d_carry))
     (time, batch, _), dtype = x.shape, wide_dtype(x)
-    outputs, carry, kept = _forward(core, plan, True, *primals)
+    # Chosen here and not when the program is lowered, or what is saved would be saved in both forms.
+    size = chunk_size(time, batch) if placement.platform() == "cpu" else time
+    outputs, carry, kept = _forward(core, plan, size, True, *primals)
     # Materialised once, row-major: XLA folds a bare transpose back into the product, and then packs it at every step.
     kernel_t, *recurrent_t = lax.optimization_barrier([w.T for w in (weights[0], *weights[2:])])
 
@@ -212,7 +221,7 @@ def _run_jvp(core: Core, plan: Plan, primals: tuple[Any, ...], tangents: tuple[A
     # Under checkpoint only the saved arrays are kept: the factors of the derivative are formed in the reverse pass.
     body = jax.checkpoint(chunk, prevent_cse=False)
     d_outputs = []
-    for part, ys in zip(_parts(time, chunk_size(time, batch), plan.reverse), kept, strict=True):
+    for part, ys in zip(_parts(time, size, plan.reverse), kept, strict=True):
         inputs = (*_in_chunks((x, dx, valid), *part), ys)
         d_carry, d_ys = lax.scan(body, d_carry, inputs, reverse=plan.reverse)
         d_outputs.append(d_ys)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.kernels import placement
 from fnn.layer import Layer
 from fnn.tasks import Task
 from fnn.train.inputs import Inputs
@@ -36,7 +37,7 @@ def describe_environment() -> Identity:
     return {
         "fnn": __version__,
         "jax": jax.__version__,
-        "devices": f"{jax.device_count()} of kind {jax.default_backend()}",
+        "devices": f"{placement.devices()} of kind {placement.platform()}",
     }
 
 
