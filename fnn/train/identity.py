@@ -105,10 +105,10 @@ def program(function: Callable[..., Any], *like: Any) -> dict[str, Any]:
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
     # A function of its own: JAX would answer for the same one what it traced before, whatever changed around it.
     for word in _words(jax.make_jaxpr(lambda *given: function(*given))(*like)):
-        if isinstance(word, float):
+        if isinstance(word, float) and not math.isnan(word):  # NaN equals no number, but is the same form
             numbers.append(word)
             word = "number"
-        found.update(word.encode() + b"\n")
+        found.update(str(word).encode() + b"\n")
     return {"form": found.hexdigest(), "numbers": numbers}
 
 
@@ -189,15 +189,11 @@ def _other_program(name: str, saved: Any, now: Any) -> str:
     if saved is None or now is None:
         here, there = ("not given" if part is None else "given" for part in (now, saved))
         return f"the {name} is {here}, was {there}"
-    changed = [(a, b) for a, b in zip(now["numbers"], saved["numbers"], strict=False) if not _same(a, b)]
+    changed = [(a, b) for a, b in zip(now["numbers"], saved["numbers"], strict=False) if a != b]
     if now["form"] != saved["form"] or not changed:
         return f"the {name} computes something else"
     here, there = changed[0]
     return f"the {name} computes with {here:.7g}, not with {there:.7g}"
-
-
-def _same(a: float, b: float) -> bool:
-    return a == b or (math.isnan(a) and math.isnan(b))
 
 
 def identity_of(
