@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.activations.pieces import floating, of_arrays
-from fnn.activations.sigmoids import hard_sigmoid, sigmoid, softplus
+from fnn.activations.pieces import differentiated, floating, of_arrays, parameter, times
+from fnn.activations.sigmoids import bend, hard_gate, hard_slope, logistic, tangent, tangent_slope
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["gelu", "glu", "hard_silu", "hard_swish", "mish", "silu", "swish"]
@@ -33,18 +32,14 @@ def silu(x: ArrayLike, beta: ArrayLike = 1.0) -> Array:
         Ramachandran, Zoph and Le, Searching for activation functions, 2017.
     """
     x = floating("silu", x)
-    return _gated(x, lambda v: jax.lax.logistic(jnp.asarray(beta, x.dtype) * v))
+    return _silu(x, parameter(beta, x))
 
 
-def _gated(x: Array, gate: Any) -> Array:
-    """x·gate(x) with the limits at ±inf: there the gate is exactly 0 or 1 and inf·0 would be NaN."""
-    finite = jnp.clip(x, -_bound(x.dtype), _bound(x.dtype))
-    return jnp.where(jnp.isinf(x), jnp.maximum(x, -0.0), finite * gate(finite))
-
-
-def _bound(dtype: Any) -> float:
-    """Far beyond where any gate is flat, with room for a factor."""
-    return math.sqrt(float(jnp.finfo(dtype).max))
+_silu = differentiated(
+    lambda x, beta: times(x, logistic(beta * x)),
+    lambda x, beta: logistic(beta * x) + times(beta * x, logistic(beta * x) * logistic(-beta * x)),
+    lambda x, beta: times(x, times(x, logistic(beta * x) * logistic(-beta * x))),
+)
 
 
 swish = silu
@@ -65,8 +60,15 @@ def mish(x: ArrayLike) -> Array:
     References:
         Misra, Mish: a self regularized non-monotonic activation function, 2020.
     """
-    x = floating("mish", x)
-    return _gated(x, lambda v: jnp.tanh(softplus(v)))
+    return _mish(floating("mish", x))
+
+
+def _mish_slope(x: Array) -> Array:
+    bent = bend(x, jnp.ones((), x.dtype))
+    return tangent(bent) + times(x, tangent_slope(bent) * logistic(x))
+
+
+_mish = differentiated(lambda x: times(x, tangent(bend(x, jnp.ones((), x.dtype)))), _mish_slope)
 
 
 @of_arrays
@@ -86,15 +88,30 @@ def gelu(x: ArrayLike, approximate: bool = True) -> Array:
         Hendrycks and Gimpel, Gaussian error linear units, 2016.
     """
     x = floating("gelu", x)
-    if approximate:
-        # Beyond ±16 the tanh is exactly ±1, and the cube would overflow float16 on the way there.
-        root = math.sqrt(2 / math.pi)
-        return _gated(x, lambda v: (jnp.tanh(root * _cubic(jnp.clip(v, -16, 16))) + 1) / 2)
-    return _gated(x, lambda v: jax.lax.erfc(-jnp.clip(v, -40, 40) * math.sqrt(0.5)) / 2)
+    return _gelu_tanh(x) if approximate else _gelu(x)
 
 
-def _cubic(v: Array) -> Array:
-    return v + 0.044715 * v**3
+def _normal(x: Array) -> Array:
+    return jax.lax.erfc(-x * math.sqrt(0.5)) / 2
+
+
+def _density(x: Array) -> Array:
+    return jnp.exp(-jnp.square(x) / 2) / math.sqrt(2 * math.pi)
+
+
+def _inside(x: Array) -> Array:
+    """Twice what stands under the tanh: (1 + tanh(z/2))/2 is σ(z), which has its digits on the left too."""
+    return 2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x * jnp.square(x))
+
+
+def _gelu_tanh_slope(x: Array) -> Array:
+    z = _inside(x)
+    inner = 2 * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * jnp.square(x))
+    return logistic(z) + times(x, times(inner, logistic(z) * logistic(-z)))
+
+
+_gelu = differentiated(lambda x: times(x, _normal(x)), lambda x: _normal(x) + times(x, _density(x)))
+_gelu_tanh = differentiated(lambda x: times(x, logistic(_inside(x))), _gelu_tanh_slope)
 
 
 @of_arrays
@@ -112,8 +129,10 @@ def hard_silu(x: ArrayLike) -> Array:
     References:
         Howard et al., Searching for MobileNetV3, 2019.
     """
-    x = floating("hard_silu", x)
-    return _gated(x, lambda v: hard_sigmoid(jnp.clip(v, -4, 4)))
+    return _hard_silu(floating("hard_silu", x))
+
+
+_hard_silu = differentiated(lambda x: times(x, hard_gate(x)), lambda x: hard_gate(x) + times(x, hard_slope(x)))
 
 
 hard_swish = hard_silu
@@ -142,4 +161,11 @@ def glu(x: ArrayLike, axis: int = -1) -> Array:
     if x.shape[axis] % 2:
         raise ValueError(f"glu: expected an even number along axis {axis}, got {checks.describe(x)}")
     value, gate = jnp.split(x, 2, axis)
-    return value * sigmoid(gate)
+    return _glu(value, gate)
+
+
+_glu = differentiated(
+    lambda value, gate: times(value, logistic(gate)),
+    lambda value, gate: logistic(gate),
+    lambda value, gate: times(value, logistic(gate) * logistic(-gate)),
+)

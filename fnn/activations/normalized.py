@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from fnn.activations.pieces import floating, of_arrays
+from fnn.activations.pieces import floating, of_arrays, wide
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["log_softmax", "softmax"]
@@ -31,23 +32,25 @@ def softmax(x: ArrayLike, axis: int | tuple[int, ...] | None = -1, where: ArrayL
     References:
         Bridle, Probabilistic interpretation of feedforward classification network outputs, 1990.
     """
-    x, kept, shifted = _shifted("softmax", x, axis, where)
-    powers = jnp.where(kept, jnp.exp(shifted), 0)
+    x = floating("softmax", x)
+    kept, filled = _kept(wide(x), where)
+    powers = jnp.where(kept, jnp.exp(_shifted(filled, kept, axis)), 0)
     total = powers.sum(axis, keepdims=True)
-    return powers / jnp.where(total == 0, 1, total)
+    return (powers / jnp.where(total == 0, 1, total)).astype(x.dtype)
 
 
-def _shifted(where: str, x: ArrayLike, axis: Any, mask: ArrayLike | None) -> tuple[Array, Array, Array]:
-    """x, the entries that count, and x less its largest counting entry, 0 where an entry does not count."""
-    x = floating(where, x)
-    # +inf stands for "all of the mass": it is the largest number there is, shared among several.
-    x = jnp.where(x == jnp.inf, jnp.finfo(x.dtype).max, x)
+def _kept(x: Array, mask: ArrayLike | None) -> tuple[Array, Array]:
+    """The entries that count, and x with the largest number there is for "all of the mass", shared among several."""
     kept = (x != -jnp.inf) | jnp.isnan(x)
     if mask is not None:
         kept = kept & jnp.broadcast_to(jnp.asarray(mask, bool), x.shape)
+    return kept, jnp.where(x == jnp.inf, jnp.finfo(x.dtype).max, x)
+
+
+def _shifted(x: Array, kept: Array, axis: Any) -> Array:
+    """x less its largest counting entry, 0 where an entry does not count."""
     largest = jnp.max(x, axis, keepdims=True, where=kept, initial=jnp.finfo(x.dtype).min)
-    shifted = jnp.where(kept, x, 0) - jnp.where(kept, jax.lax.stop_gradient(largest), 0)
-    return x, kept, shifted
+    return jnp.where(kept, x, 0) - jnp.where(kept, jax.lax.stop_gradient(largest), 0)
 
 
 @of_arrays
@@ -64,6 +67,24 @@ def log_softmax(x: ArrayLike, axis: int | tuple[int, ...] | None = -1, where: Ar
         >>> fnn.log_softmax(jnp.array([0.0, -1e4])).tolist()
         [0.0, -10000.0]
     """
-    _, kept, shifted = _shifted("log_softmax", x, axis, where)
-    total = jnp.where(kept, jnp.exp(shifted), 0).sum(axis, keepdims=True)
-    return jnp.where(kept, shifted - jnp.log(jnp.where(total == 0, 1, total)), -jnp.inf)
+    x = floating("log_softmax", x)
+    kept, filled = _kept(wide(x), where)
+    return _log_softmax(filled, kept, axis).astype(x.dtype)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _log_softmax(x: Array, kept: Array, axis: Any) -> Array:
+    shifted = _shifted(x, kept, axis)
+    # The largest entry's e^0 = 1 stays out of the sum, which would round the others away beside it.
+    largest = kept & (shifted == 0)
+    others = jnp.where(kept & ~largest, jnp.exp(shifted), 0).sum(axis, keepdims=True)
+    others = others + jnp.maximum(largest.sum(axis, keepdims=True) - 1, 0).astype(shifted.dtype)
+    return jnp.where(kept, shifted - jnp.log1p(others), -jnp.inf)
+
+
+@_log_softmax.defjvp
+def _log_softmax_jvp(axis: Any, primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
+    (x, kept), (t, _) = primals, tangents
+    y = _log_softmax(x, kept, axis)
+    mean = jnp.sum(jnp.where(kept, jnp.exp(y) * t, 0), axis, keepdims=True)
+    return y, jnp.where(kept, t - mean, 0)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.activations.pieces import clamped, floating, of_arrays
+from fnn.activations.pieces import clamped, differentiated, floating, of_arrays, parameter, times, wide
 from fnn.typing import Array, ArrayLike, Key
 
 __all__ = ["celu", "elu", "leaky_relu", "prelu", "relu", "relu6", "rrelu", "selu"]
@@ -57,7 +57,10 @@ def relu6(x: ArrayLike) -> Array:
         >>> fnn.relu6(jnp.array([-1.0, 2.0, 7.0])).tolist()
         [0.0, 2.0, 6.0]
     """
-    return clamped(floating("relu6", x), 0.0, 6.0)
+    return _relu6(floating("relu6", x))
+
+
+_relu6 = clamped(0.0, 6.0)
 
 
 @of_arrays
@@ -77,7 +80,7 @@ def leaky_relu(x: ArrayLike, negative_slope: ArrayLike = 0.01) -> Array:
         Maas, Hannun and Ng, Rectifier nonlinearities improve neural network acoustic models, 2013.
     """
     x = floating("leaky_relu", x)
-    return jnp.where(x > 0, x, jnp.asarray(negative_slope, x.dtype) * x)
+    return jnp.where(x > 0, x, (parameter(negative_slope, x) * wide(x)).astype(x.dtype))
 
 
 @of_arrays
@@ -157,8 +160,19 @@ def elu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
         Clevert, Unterthiner and Hochreiter, Fast and accurate deep network learning by ELUs, 2016.
     """
     x = floating("elu", x)
-    # exp sees only what it is used for, so its derivative cannot overflow in the other branch.
-    return jnp.where(x > 0, x, jnp.asarray(alpha, x.dtype) * jnp.expm1(jnp.where(x > 0, 0, x)))
+    return _elu(x, parameter(alpha, x))
+
+
+def _below(x: Array) -> Array:
+    """The part of x for which exp is taken, so that it cannot overflow where it is not."""
+    return jnp.where(x > 0, 0, x)
+
+
+_elu = differentiated(
+    lambda x, alpha: jnp.where(x > 0, x, alpha * jnp.expm1(_below(x))),
+    lambda x, alpha: jnp.where(x > 0, 1, alpha * jnp.exp(_below(x))),
+    lambda x, alpha: jnp.expm1(_below(x)),
+)
 
 
 @of_arrays
@@ -180,8 +194,19 @@ def celu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
     x = floating("celu", x)
     if checks.is_concrete(alpha) and np.any(checks.known(alpha) == 0):
         raise ValueError("celu: expected alpha other than 0")
-    alpha = jnp.asarray(alpha, x.dtype)
-    return jnp.where(x > 0, x, alpha * jnp.expm1(jnp.where(x > 0, 0, x) / alpha))
+    return _celu(x, parameter(alpha, x))
+
+
+def _celu_in_alpha(x: Array, alpha: Array) -> Array:
+    u = _below(x) / alpha
+    return jnp.expm1(u) - times(u, jnp.exp(u))
+
+
+_celu = differentiated(
+    lambda x, alpha: jnp.where(x > 0, x, alpha * jnp.expm1(_below(x) / alpha)),
+    lambda x, alpha: jnp.where(x > 0, 1, jnp.exp(_below(x) / alpha)),
+    _celu_in_alpha,
+)
 
 
 @of_arrays
@@ -199,5 +224,11 @@ def selu(x: ArrayLike) -> Array:
     References:
         Klambauer et al., Self-normalizing neural networks, 2017.
     """
-    x = floating("selu", x)
-    return jnp.asarray(1.0507009873554804934193349852946, x.dtype) * elu(x, 1.6732632423543772848170429916717)
+    return _selu(floating("selu", x))
+
+
+_SCALE, _ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+_selu = differentiated(
+    lambda x: jnp.where(x > 0, _SCALE * x, _SCALE * _ALPHA * jnp.expm1(_below(x))),
+    lambda x: jnp.where(x > 0, _SCALE, _SCALE * _ALPHA * jnp.exp(_below(x))),
+)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.activations.pieces import clamped, floating, of_arrays
+from fnn.activations.pieces import clamped, differentiated, floating, of_arrays, parameter, times
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -34,8 +34,11 @@ def sigmoid(x: ArrayLike) -> Array:
         >>> fnn.sigmoid(0.0).tolist()
         0.5
     """
-    # XLA's logistic keeps the relative accuracy of small values, which ½ tanh(½x) + ½ loses.
-    return jax.lax.logistic(floating("sigmoid", x))
+    return logistic(floating("sigmoid", x))
+
+
+# XLA's logistic keeps the relative accuracy of small values, which ½ tanh(½x) + ½ loses.
+logistic = differentiated(jax.lax.logistic, lambda x: logistic(x) * logistic(-x))
 
 
 @of_arrays
@@ -50,7 +53,15 @@ def tanh(x: ArrayLike) -> Array:
         >>> fnn.tanh(0.0).tolist()
         0.0
     """
-    return jnp.tanh(floating("tanh", x))
+    return tangent(floating("tanh", x))
+
+
+def tangent_slope(x: Array) -> Array:
+    """1 - tanh², without the difference."""
+    return 4 * (logistic(2 * x) * logistic(-2 * x))
+
+
+tangent = differentiated(jnp.tanh, tangent_slope)
 
 
 @of_arrays
@@ -65,7 +76,18 @@ def hard_sigmoid(x: ArrayLike) -> Array:
         >>> fnn.hard_sigmoid(jnp.array([-4.0, 0.0, 4.0])).tolist()
         [0.0, 0.5, 1.0]
     """
-    return clamped(floating("hard_sigmoid", x) + 3, 0.0, 6.0) / 6
+    return _hard_sigmoid(floating("hard_sigmoid", x))
+
+
+def hard_gate(x: Array) -> Array:
+    return jnp.clip(x + 3, 0, 6) / 6
+
+
+def hard_slope(x: Array) -> Array:
+    return jnp.where(jnp.abs(x) < 3, jnp.full_like(x, 1 / 6), 0)
+
+
+_hard_sigmoid = differentiated(hard_gate, hard_slope)
 
 
 @of_arrays
@@ -80,7 +102,10 @@ def hard_tanh(x: ArrayLike) -> Array:
         >>> fnn.hard_tanh(jnp.array([-4.0, 0.5, 4.0])).tolist()
         [-1.0, 0.5, 1.0]
     """
-    return clamped(floating("hard_tanh", x), -1.0, 1.0)
+    return _hard_tanh(floating("hard_tanh", x))
+
+
+_hard_tanh = clamped(-1.0, 1.0)
 
 
 @of_arrays
@@ -98,21 +123,13 @@ def soft_sign(x: ArrayLike) -> Array:
     References:
         Turian, Bergstra and Bengio, Quadratic features and deep architectures for chunking, 2009.
     """
-    x = floating("soft_sign", x)
-    return _soft_sign(x)
+    return _soft_sign(floating("soft_sign", x))
 
 
-@jax.custom_jvp
-def _soft_sign(x: Array) -> Array:
-    return jnp.where(jnp.isinf(x), jnp.sign(x), x / (1 + jnp.abs(jnp.where(jnp.isinf(x), 0, x))))
-
-
-@_soft_sign.defjvp
-def _soft_sign_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    # |x| has no second derivative of its own at 0; 1/(1 + |x|) squared has the right first one everywhere.
-    (x,), (t,) = primals, tangents
-    share = 1 / (1 + jnp.abs(x))
-    return _soft_sign(x), share * share * t
+_soft_sign = differentiated(
+    lambda x: jnp.where(jnp.isinf(x), jnp.sign(x), x / (1 + jnp.abs(jnp.where(jnp.isinf(x), 0, x)))),
+    lambda x: jnp.square(1 / (1 + jnp.abs(x))),
+)
 
 
 softsign = soft_sign
@@ -135,19 +152,21 @@ def softplus(x: ArrayLike, beta: ArrayLike = 1.0) -> Array:
         Dugas et al., Incorporating second-order functional knowledge for better option pricing, 2001.
     """
     x = floating("softplus", x)
-    beta = jnp.asarray(beta, x.dtype)
-    return _softplus(beta * x) / beta
+    return bend(x, parameter(beta, x))
 
 
-@jax.custom_jvp
-def _softplus(x: Array) -> Array:
-    return jnp.logaddexp(x, jnp.zeros((), x.dtype))
+def _bend(x: Array, beta: Array) -> Array:
+    z = beta * x
+    return jnp.where(z > 0, x, 0) + jnp.log1p(jnp.exp(-jnp.abs(z))) / beta
 
 
-@_softplus.defjvp
-def _softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (x,), (t,) = primals, tangents
-    return _softplus(x), jax.lax.logistic(x) * t
+def _bend_in_beta(x: Array, beta: Array) -> Array:
+    z = beta * x
+    tail = jnp.log1p(jnp.exp(-jnp.abs(z))) / beta
+    return -(times(jnp.where(z > 0, x, -x), logistic(-jnp.abs(z))) + tail) / beta
+
+
+bend = differentiated(_bend, lambda x, beta: logistic(beta * x), _bend_in_beta)
 
 
 @of_arrays
@@ -162,7 +181,8 @@ def log_sigmoid(x: ArrayLike) -> Array:
         >>> fnn.log_sigmoid(-1e4).tolist()
         -10000.0
     """
-    return -_softplus(-floating("log_sigmoid", x))
+    x = floating("log_sigmoid", x)
+    return -bend(-x, parameter(1, x))
 
 
 @of_arrays
@@ -183,10 +203,31 @@ def squareplus(x: ArrayLike, b: ArrayLike = 4.0) -> Array:
     """
     x = floating("squareplus", x)
     checks.in_range("squareplus", "b", b, 0)
-    b = jnp.asarray(b, x.dtype)
-    # Through hypot, whose square cannot overflow; for x < 0 by the conjugate, which does not cancel.
-    finite = jnp.where(jnp.isinf(x), 0, x)
-    root, positive = jnp.hypot(finite, jnp.sqrt(b)), finite >= 0
-    up = (jnp.where(positive, finite, 0) + root) / 2
-    down = b / (2 * (jnp.where(positive, 0, -finite) + jnp.where(positive, 1, root)))
-    return jnp.where(jnp.isinf(x), jnp.maximum(x, 0), jnp.where(positive, up, down))
+    return _squareplus(x, parameter(b, x))
+
+
+def _roots(x: Array, b: Array) -> tuple[Array, Array, Array]:
+    """|x|, √(x² + b) through hypot, whose square cannot overflow, and half of their sum, which might."""
+    size = jnp.where(jnp.isinf(x), jnp.finfo(x.dtype).max, jnp.abs(x))
+    root = jnp.hypot(size, jnp.sqrt(b))
+    return size, root, size / 2 + root / 2
+
+
+def _squareplus_value(x: Array, b: Array) -> Array:
+    # For x < 0 by the conjugate, which does not cancel.
+    _, _, half = _roots(x, b)
+    return jnp.where(jnp.isinf(x), jnp.maximum(x, 0), jnp.where(x >= 0, half, b / 4 / jnp.where(half > 0, half, 1)))
+
+
+def _squareplus_slope(x: Array, b: Array) -> Array:
+    size, root, half = _roots(x, b)
+    positive = root > 0
+    root, half = jnp.where(positive, root, 1), jnp.where(positive, half, 1)
+    return jnp.where(x >= 0, 0.5 + size / root / 2, b / root / half / 4)
+
+
+_squareplus = differentiated(
+    _squareplus_value,
+    _squareplus_slope,
+    lambda x, b: 1 / (4 * jnp.hypot(jnp.where(jnp.isinf(x), jnp.finfo(x.dtype).max, x), jnp.sqrt(b))),
+)
