@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -38,7 +40,7 @@ def sigmoid(x: ArrayLike) -> Array:
 
 
 # XLA's logistic keeps the relative accuracy of small values, which ½ tanh(½x) + ½ loses.
-logistic = differentiated(jax.lax.logistic, lambda x: logistic(x) * logistic(-x))
+logistic: Callable[[Array], Array] = differentiated(jax.lax.logistic, lambda x: logistic(x) * logistic(-x))
 
 
 @of_arrays
