@@ -79,3 +79,31 @@ def test_every_core_a_device_means_the_cores_of_the_container(monkeypatch):
     monkeypatch.setattr(jax.config, "update", lambda name, value: asked.append((name, value)))
     assert fnn.devices.use_cpu_cores() == 3
     assert asked == [("jax_num_cpu_devices", 3)]
+
+
+V2_FULL = {
+    "a/memory.max": "1000000\n",
+    "a/memory.current": "900000\n",
+    "a/memory.stat": "anon 1\ninactive_file 300000\n",
+}
+V1_FULL = {
+    "memory/a/memory.limit_in_bytes": "700000\n", "memory/a/memory.usage_in_bytes": "200000\n",
+    "memory/a/memory.stat": "total_inactive_file 50000\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "left"),
+    [
+        ("0::/\n", {}, 2_000_000 * 1024),
+        ("0::/a\n", {"a/memory.max": "max\n", "a/memory.current": "5\n"}, 2_000_000 * 1024),
+        ("0::/a/b\n", V2_FULL, 400_000),
+        ("0::/a\n", V2_FULL | {"a/memory.current": "2000000\n"}, 0),
+        (V1, V1_FULL, 550_000),
+    ],
+)
+def test_memory_is_what_is_available_or_what_a_container_leaves(machine, monkeypatch, tmp_path, own, files, left):
+    machine(own, files)
+    (tmp_path / "meminfo").write_text("MemTotal: 9000000 kB\nMemFree: 10 kB\nMemAvailable: 2000000 kB\n")
+    monkeypatch.setattr(placement, "MEMORY", tmp_path / "meminfo")
+    assert placement.available_bytes() == left

@@ -77,7 +77,7 @@ def _primitive(name: str, shape: Callable[..., Shape], plain: Callable[..., Arra
     return primitive
 
 
-@functools.cache
+@functools.lru_cache(maxsize=128)
 def _compiled(primitive: Any, static: tuple[tuple[str, Any], ...]) -> Callable[[Array, Array], Array]:
     return jax.jit(lambda a, b: primitive.bind(a, b, **dict(static)))
 
