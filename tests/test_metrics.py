@@ -8,6 +8,7 @@ import sklearn.metrics as reference
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fnn
 from fnn import metrics
 
 N, K = 20, 4
@@ -230,3 +231,20 @@ def test_columns_against_rows_are_refused_by_every_metric():
             getattr(metrics, name)(ones, ones[:, None])
     with pytest.raises(ValueError, match=r"write targets.reshape\(scores.shape\)"):
         metrics.roc_auc(column, ones)
+
+
+@pytest.mark.parametrize("weights", [None, [1.0]], ids=["plain", "weighted"])
+def test_r2_of_one_row_is_not_defined(weights):
+    one = jnp.asarray([1.0])
+    assert np.isnan(metrics.r2_score(one, one + 1, weights=weights))
+    assert np.isnan(jax.jit(metrics.r2_score)(one, one))
+    assert np.isnan(jax.vmap(metrics.r2_score)(jnp.ones((3, 1)), jnp.ones((3, 1)))).all()
+    assert np.isnan(metrics.r2_score(jnp.arange(3.0), jnp.arange(3.0), weights=jnp.asarray([0.0, 1.0, 0.0])))
+    assert metrics.r2_score(jnp.arange(2.0), jnp.arange(2.0)) == 1
+
+
+def test_evaluate_names_a_metric_that_is_not_defined_on_the_rows():
+    model = fnn.dense(1)
+    trained = fnn.Trained(*model.init(jax.random.key(0), jnp.ones((1, 2))))
+    with pytest.warns(RuntimeWarning, match="evaluate: r2 is not defined on these rows"):
+        assert np.isnan(fnn.evaluate(model, trained, (jnp.ones((1, 2)), jnp.ones(1)), fnn.tasks.regression())["r2"])

@@ -98,13 +98,14 @@ def mean_absolute_error(predictions: ArrayLike, targets: ArrayLike, *, weights: 
 def r2_score(predictions: ArrayLike, targets: ArrayLike, *, weights: ArrayLike | None = None) -> Array:
     r"""Share of the variance that is explained: $1 - \sum_i (y_i - ŷ_i)^2 / \sum_i (y_i - \bar y)^2$.
 
-    Averaged over the outputs. Where the targets are constant it is 1 if the predictions are right, else 0.
+    Averaged over the outputs. Where the targets are constant it is 1 if the predictions are right, else 0. One example
+    has no variance: there it is not defined, NaN.
 
     Args:
         predictions, targets, weights: as in `mean_squared_error`.
 
     Returns:
-        A scalar, at most 1.
+        A scalar, at most 1; NaN if fewer than two examples count.
 
     Raises:
         ValueError: if shapes differ.
@@ -119,4 +120,5 @@ def r2_score(predictions: ArrayLike, targets: ArrayLike, *, weights: ArrayLike |
     centered = centered - jax.vmap(weighted_mean, 1)(centered, w)
     left, whole = weighted((y - p) ** 2, w).sum(0), weighted(centered**2, w).sum(0)
     explained = 1 - left / jnp.where(whole == 0, 1, whole)
-    return jnp.where(whole == 0, (left == 0).astype(p.dtype), explained).mean()
+    explained = jnp.where(whole == 0, (left == 0).astype(p.dtype), explained)
+    return jnp.where((w > 0).sum(0) > 1, explained, jnp.nan).mean()
