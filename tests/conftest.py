@@ -12,6 +12,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import hypothesis
 import jax
+import jax.monitoring
 import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -54,3 +55,13 @@ def x64():
     """float64 inside the test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session")
+def compilations():
+    """How many programs XLA has compiled so far, or read from its cache."""
+    seen = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **about: seen.append(event) if event.endswith("backend_compile_duration") else None
+    )
+    return lambda: len(seen)

@@ -1,5 +1,7 @@
 """Cross-validation: every member is the run it would be alone, however the members are cut up."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -219,3 +221,53 @@ def test_augmentation_reaches_the_members():
     x, y = data()
     plain, noisy = (validate(x, y, augment=a, epochs=1) for a in (None, fnn.data.gaussian_noise(1.0)))
     assert np.abs(plain.scores["loss"] - noisy.scores["loss"]).max() > 1e-4
+
+
+def test_leave_one_out_scores_what_one_row_cannot_over_all_rows_together():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(12, 2)).astype(np.float32)
+    y = (x @ [2.0, -1.0] + 0.1 * rng.normal(size=12)).astype(np.float32)
+    with pytest.warns(RuntimeWarning, match="r2 is not defined on the 1 rows that fold 0 validates on"):
+        found = S.cross_validate(
+            fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), (x, y), key=KEY, folds=S.leave_one_out(12),
+            epochs=30, batch_size=None, progress=False,
+        )  # fmt: skip
+    assert found.pooled == ("r2",)
+    outputs = found.outputs[0, 0, :, 0]
+    expected = 1 - ((outputs - y) ** 2).sum() / ((y - y.mean()) ** 2).sum()
+    assert expected > 0.9
+    np.testing.assert_allclose(found.mean("r2"), expected, rtol=1e-5)
+    assert np.isnan(found.standard_error("r2")).all()
+    head, line = str(found).splitlines()
+    assert "r2 (pooled)" in head
+    assert f"  {expected:.4f}  " in line
+    assert "mse (± s.e.)" in head
+
+
+@pytest.mark.parametrize("verb", [S.sweep, S.learning_curve])
+def test_every_verb_takes_the_same_options(verb):
+    own, shared = (inspect.signature(function).parameters for function in (verb, S.cross_validate))
+    assert not set(shared) - set(own) - {"over"}
+    assert all(option.kind is not option.VAR_KEYWORD for option in own.values())
+    for name in set(shared) & set(own) - {"over"}:
+        assert (own[name].annotation, own[name].default) == (shared[name].annotation, shared[name].default), name
+
+
+@pytest.mark.parametrize("how", ["grid", "halving"])
+def test_a_sweep_takes_the_same_options_however_it_searches(how):
+    x, y = data(12)
+    given = (fnn.dense(2), fnn.optim.sgd, TASK, (x, y))
+    options = {"key": KEY, "over": {"learning_rate": [0.1, 0.2]}, "epochs": 2, "how": how, "folds": 2}
+    assert S.sweep(*given, batch_size=4, shuffle=False, factor=2, progress=False, **options).scores["loss"].size == 4
+    with pytest.raises(TypeError, match=r"sweep\(\) got an unexpected keyword argument 'epoch'"):
+        S.sweep(*given, epoch=3, **options)
+
+
+def test_a_setting_that_decides_a_shape_is_named():
+    x, y = data(12)
+    with pytest.raises(TypeError) as raised:
+        S.sweep(
+            lambda width: fnn.serial(fnn.dense(width), fnn.dense(2)), fnn.optim.sgd(0.1), TASK, (x, y), key=KEY,
+            over={"width": [8, 16]}, epochs=1, folds=2, progress=False,
+        )  # fmt: skip
+    assert "sweep: the values of 'width' are arguments of one program" in raised.value.__notes__[0]

@@ -1,5 +1,6 @@
 """The scikit-learn estimators: scikit-learn's own checks, the same run as by hand, one compilation for many fits."""
 
+import contextlib
 import functools
 import pickle
 
@@ -20,7 +21,7 @@ from sklearn.utils.estimator_checks import check_sample_weight_equivalence_on_de
 
 import fnn
 from fnn.estimators import Classifier, Regressor
-from fnn.estimators.program import train
+from fnn.selection import members
 
 SMALL = dict(hidden=(16,), learning_rate=0.01, epochs=30, random_state=0)
 BATCHES = (
@@ -75,9 +76,10 @@ def test_partial_fits_are_one_fit(estimator, y):
     assert parts.n_iter_ == 4
 
 
-def test_a_grid_search_compiles_once():
+def test_a_grid_search_compiles_once(compilations):
     x, y = line(65)
-    before = train._cache_size()
+    Regressor(**SMALL, l2=1e-3).fit(x[:49], y[:49]).predict(x)
+    before = compilations()
     search = GridSearchCV(
         make_pipeline(StandardScaler(), Regressor(**SMALL)),
         {
@@ -90,7 +92,7 @@ def test_a_grid_search_compiles_once():
         refit=False,
     ).fit(x, y)
     assert search.best_params_["regressor__learning_rate"] > 1e-4
-    assert train._cache_size() - before == 1
+    assert compilations() == before
 
 
 def test_pipeline_frame_and_names():
@@ -187,7 +189,7 @@ def closure(width):
     ],
     ids=["default", "layer", "closure", "schedule", "partial"],
 )
-def test_pickles_and_clones(given):
+def test_pickles_and_clones(given, compilations):
     fitted = Classifier(**SMALL | given).fit(X, Y)
     again = pickle.loads(pickle.dumps(fitted))
     np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
@@ -196,9 +198,9 @@ def test_pickles_and_clones(given):
     )
     copy = clone(fitted)
     assert not hasattr(copy, "classes_")
-    before = train._cache_size()
+    before = compilations()
     np.testing.assert_array_equal(copy.fit(X, Y).predict(X), Classifier(**SMALL | given).fit(X, Y).predict(X))
-    assert train._cache_size() == before
+    assert compilations() == before
 
 
 def test_inside_a_meta_estimator_and_worker_processes():
@@ -271,3 +273,47 @@ def test_bad_data_is_named():
         begun.partial_fit(X[:1], ["setosa"], classes=["setosa", "tulip"])
     with pytest.raises(ValueError, match="stop early"):
         Regressor(**SMALL, early_stopping=True).partial_fit(*line())
+
+
+def test_a_built_optimizer_takes_no_learning_rate():
+    built = fnn.optim.adam(0.01)
+    with pytest.raises(ValueError, match=r"built already.*optimizer=fnn\.optim\.adam.*learning_rate=0\.1.*leave"):
+        Classifier(optimizer=built, learning_rate=0.1).fit(X, Y)
+    assert clone(Classifier(optimizer=built)).learning_rate is None
+    Classifier(hidden=(4,), optimizer=built, epochs=1).fit(X, Y)
+
+
+width = 4
+
+
+def network(outputs):
+    return fnn.serial(fnn.dense(width), fnn.relu, fnn.dense(outputs))
+
+
+def test_a_network_that_reads_another_width_is_another_network(monkeypatch):
+    estimator = Classifier(model=network, epochs=1, random_state=0)
+    assert estimator.fit(X, Y).trained_.params[0].kernel.shape == (4, 4)
+    monkeypatch.setitem(globals(), "width", 6)
+    assert estimator.fit(X, Y).trained_.params[0].kernel.shape == (4, 6)
+
+
+def test_ctrl_c_keeps_what_is_trained_and_ends_the_search(monkeypatch):
+    class Pressed:
+        def __call__(self):
+            return next(self.answers)
+
+        answers = iter([False, False, True])
+
+    @contextlib.contextmanager
+    def interruption():
+        yield Pressed()
+
+    monkeypatch.setattr(members, "interruption", interruption)
+    monkeypatch.setattr(members, "clock", lambda: 0.0)
+    estimator = Classifier(hidden=(4,), epochs=200, random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(X, Y)
+    # Slices of 1, 4 and 16 steps, four steps an epoch.
+    assert estimator.n_iter_ == 5
+    assert len(estimator.history_["loss"]) == 5
+    assert estimator.predict(X).shape == (128,)

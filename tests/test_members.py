@@ -1,6 +1,7 @@
-"""Members in chunks: memory, Ctrl-C between chunks, the estimate beside what XLA allocates."""
+"""Members in groups and slices of time: memory, Ctrl-C between two slices, the estimate beside what XLA allocates."""
 
 import contextlib
+import functools
 import signal
 
 import jax
@@ -9,58 +10,118 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.selection import cases, cross_validation, members
+from fnn.selection import members, memory
+from fnn.selection.cases import make_plan, member_of
+from fnn.selection.chunk import Chunk, advance_chunk, begin_chunk
+from fnn.selection.training import Member, Options, Running
 
 KEY = jax.random.key(0)
+STEPS = 5
 
 
-def square(one, shared):
-    return {"value": one["x"] ** 2 + shared, "place": one["place"]}
+def counting(description):
+    """A member that adds its `x` at every step, and stops after epochs of its own; `description` changes nothing."""
+
+    def begin(one, shared):
+        return Running((), jnp.zeros(()), None, {}, jnp.zeros((), jnp.int32), one["epochs"] < 0)
+
+    def advance(one, shared, running, epoch, first, last):
+        more = running.progress + (last - first).astype(jnp.float32) * one["x"] * shared
+        return running._replace(progress=jnp.where(running.over, running.progress, more))
+
+    def close(one, shared, running, epoch):
+        count = jnp.where(running.over, running.epochs, running.epochs + 1)
+        return running._replace(epochs=count, over=count >= one["epochs"])
+
+    def finish(one, shared, running):
+        return {"value": running.progress, "place": one["place"], "epochs": running.epochs}
+
+    return Member(begin, lambda one, shared: STEPS, advance, close, finish)
 
 
 def arguments(count):
-    return {"x": jnp.arange(count, dtype=jnp.float32), "place": jnp.arange(count)}
+    place = np.arange(count)
+    return {"x": place.astype(np.float32), "place": place, "epochs": 1 + place % 3}
 
 
 @pytest.fixture
-def interrupted(monkeypatch):
-    """Ctrl-C as a person presses it, after the second chunk."""
-    shown = []
+def interrupt(monkeypatch):
+    """Ctrl-C as a person presses it, once so many members are shown; slices of 1, 4, 16, … steps on a clock at rest."""
+    monkeypatch.setattr(members, "clock", lambda: 0.0)
 
-    @contextlib.contextmanager
-    def bar(progress, total, unit):
-        def show(done, row):
-            shown.append(done)
-            if len(shown) == 2:
-                signal.raise_signal(signal.SIGINT)
+    def after(count):
+        shown = [0]
 
-        yield show
+        @contextlib.contextmanager
+        def bar(progress, total, unit):
+            def show(done, row):
+                before, shown[0] = shown[0], shown[0] + done
+                if before < count <= shown[0] or count == 0:
+                    signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(members, "progress_bar", bar)
-    return shown
+            yield show
+
+        monkeypatch.setattr(members, "progress_bar", bar)
+
+    return after
 
 
-def run(count, **options):
+def run(count, description="", **options):
     mesh = fnn.devices.data_mesh(jax.devices()[:1])
-    return members.run_members(square, arguments(count), jnp.ones(()), together=True, mesh=mesh, **options)
+    options = {"last": 3, "together": False, "mesh": mesh} | options
+    return members.run_members(counting, description, arguments(count), jnp.ones(()), progress=False, **options)
 
 
-def test_every_member_once_in_order_however_the_last_chunk_is_filled():
-    found, finished = run(7, chunk=3)
+@pytest.mark.parametrize("options", [{}, {"chunk": 3}, {"chunk": 3, "together": True}, {"together": True}])
+def test_every_member_once_in_order_however_members_and_time_are_cut(options):
+    found, finished = run(7, **options)
     assert finished.all()
-    np.testing.assert_array_equal(found["value"], np.arange(7.0) ** 2 + 1)
     np.testing.assert_array_equal(found["place"], np.arange(7))
+    np.testing.assert_array_equal(found["epochs"], 1 + np.arange(7) % 3)
+    np.testing.assert_array_equal(found["value"], STEPS * np.arange(7) * (1 + np.arange(7) % 3))
 
 
-def test_ctrl_c_keeps_the_finished_chunks(interrupted):
-    found, finished = run(7, chunk=2)
-    assert interrupted == [2, 2]
+def test_a_slice_of_time_is_no_longer_than_its_share_of_a_second(monkeypatch):
+    """A clock on which every step takes a tenth of a second: two steps are a slice, whatever the epochs and members."""
+    slices, compiled = [], members.programs.compile
+
+    def watched(function, description, **options):
+        program = compiled(function, description, **options)
+        if function is not advance_chunk:
+            return program
+        return lambda *given: slices.append(int(given[-1])) or program(*given)
+
+    monkeypatch.setattr(members.programs, "compile", watched)
+    monkeypatch.setattr(members, "clock", lambda: sum(slices) / 10)
+    found, finished = run(4)
+    assert finished.all()
+    assert set(slices) == {1, 2}
+    np.testing.assert_array_equal(found["value"], STEPS * np.arange(4) * (1 + np.arange(4) % 3))
+
+
+def test_ctrl_c_keeps_the_finished_members(interrupt):
+    interrupt(2)
+    found, finished = run(7)
+    assert finished.tolist() == [True] * 2 + [False] * 5
+    assert found["place"].tolist() == [0, 1, -1, -1, -1, -1, -1]
+    np.testing.assert_array_equal(found["value"], [0, 10, *[np.nan] * 5])
+
+
+def test_ctrl_c_keeps_the_finished_chunks(interrupt):
+    interrupt(4)
+    found, finished = run(7, chunk=2, together=True)
     assert finished.tolist() == [True] * 4 + [False] * 3
-    np.testing.assert_array_equal(found["value"], [1, 2, 5, 10, np.nan, np.nan, np.nan])
     assert found["place"].tolist() == [0, 1, 2, 3, -1, -1, -1]
 
 
-def test_ctrl_c_in_cross_validation_and_in_a_sweep(interrupted):
+def test_ctrl_c_before_the_first_member_is_finished_ends_the_call(interrupt):
+    interrupt(0)
+    with pytest.raises(KeyboardInterrupt):
+        run(7, together=True)
+
+
+def test_ctrl_c_in_cross_validation_and_in_a_sweep(interrupt):
+    interrupt(8)
     x = jnp.linspace(-1, 1, 20).reshape(20, 1)
     options = {"folds": 2, "batch_size": 5, "chunk": 4, "progress": False, "epochs": 4}
     given = (fnn.dense(1), fnn.optim.sgd, fnn.tasks.regression(), (x, 3 * x[:, 0]))
@@ -70,14 +131,15 @@ def test_ctrl_c_in_cross_validation_and_in_a_sweep(interrupted):
     assert np.isfinite(found.scores["mse"][:4]).all()
     assert np.isnan(found.scores["mse"][4:]).all()
     assert found.best("mse") == {"learning_rate": 0.3}
-    del interrupted[:]
+    interrupt(8)
     raced = fnn.selection.sweep(*given, key=KEY, over=rates, how="halving", factor=2, **options)
     assert raced.finished[:, :, 0].sum(axis=1).tolist() == [2, 2, 2, 2, 0, 0]
     assert (raced.epochs[:4] == 1).all()
     assert (raced.epochs[4:] == 0).all()
 
 
-def test_ctrl_c_in_a_later_rung_keeps_the_earlier_ones(interrupted):
+def test_ctrl_c_in_a_later_rung_keeps_the_earlier_ones(interrupt):
+    interrupt(12)
     x = jnp.linspace(-1, 1, 20).reshape(20, 1)
     found = fnn.selection.sweep(
         fnn.dense(1), fnn.optim.sgd, fnn.tasks.regression(), (x, 3 * x[:, 0]), key=KEY, how="halving", factor=2,
@@ -98,18 +160,12 @@ def test_members_run_as_measured_to_be_faster():
 
 def test_chunks_follow_the_memory(monkeypatch):
     sizes = []
-    compiled = members._compiled
-
-    def watched(*given):
-        program = compiled(*given)
-        return lambda rows, shared: sizes.append(len(rows["x"])) or program(rows, shared)
-
-    monkeypatch.setattr(members, "_compiled", watched)
+    watched = members._run_chunk
+    monkeypatch.setattr(members, "_run_chunk", lambda given, *rest: sizes.append(given.group) or watched(given, *rest))
     monkeypatch.setattr(members, "bytes_per_member", lambda *given: 100)
-    monkeypatch.setattr(members, "available_bytes", lambda: 1200)
-    found, finished = run(7)
+    monkeypatch.setattr(members.placement, "available_bytes", lambda: 1200)
+    assert run(7, together=True)[1].all()
     assert sizes == [3, 3, 3]  # a quarter of 1,200 bytes
-    assert finished.all()
 
 
 @pytest.mark.parametrize(
@@ -123,12 +179,17 @@ def test_chunks_follow_the_memory(monkeypatch):
 )
 def test_the_estimate_is_near_enough_to_what_xla_allocates(model, shape):
     x, y = jnp.zeros((200, *shape)), jnp.arange(200) % 2
-    task = fnn.tasks.multiclass(2)
-    plan = cases.planned("test", model, fnn.optim.adam(0.1), task, (x, y), key=KEY, seeds=8)
-    training = plan.training | {"epochs": 1, "early_stopping": None}
-    member, rows = cross_validation._member(task, plan.maker, training), plan.arguments()
-    estimate = members.bytes_per_member(member, jax.tree.map(lambda leaf: leaf[0], rows), plan.shared)
-    analysis = members._compiled(member, True, None).lower(rows, plan.shared).compile().memory_analysis()
-    allocated = analysis.temp_size_in_bytes / len(rows["fold"])
+    plan = make_plan(
+        "test", model, fnn.optim.adam(0.1), fnn.tasks.multiclass(2), (x, y), key=KEY, folds=5, seeds=8, over=None,
+        scaler=None, groups=None, penalty=None, class_weight=None, together=True, options=Options(1),
+    )  # fmt: skip
+    rows, zero = plan.arguments(), jnp.zeros((), jnp.int32)
+    estimate = memory.bytes_per_member(member_of, plan.recipe, rows, plan.shared)
+    given = Chunk(member_of, plan.recipe, True, len(rows["fold"]), None)
+    state = jax.eval_shape(functools.partial(begin_chunk, given), rows, plan.shared, zero)
+    advance = jax.jit(functools.partial(advance_chunk, given), donate_argnums=0)
+    compiled = advance.lower(state, rows, plan.shared, (zero, zero), jnp.zeros(1, jnp.int32), zero).compile()
+    analysis = compiled.memory_analysis()
+    allocated = (analysis.temp_size_in_bytes + analysis.output_size_in_bytes) / len(rows["fold"])
     # A chunk is given a quarter of the memory, so the estimate may be that far off before anything is lost.
     assert members.MEMORY_SHARE * allocated < estimate < 10 * allocated

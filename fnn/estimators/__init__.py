@@ -1,7 +1,9 @@
 """scikit-learn estimators: a compiled training run behind `fit`, for pipelines, grid searches, cross-validation.
 
-A fit is one compiled program. Learning rate, strength of the penalty, number of epochs, weights, seed and data are its
-arguments, and rows are filled up to a multiple of 32 or of the batch: the fits of a grid search compile once.
+A fit is one compiled program, kept by what it computes (see `fnn.programs`). Learning rate, strength of the penalty,
+number of epochs, weights, seed and data are its arguments, and rows are filled up to a multiple of 32 or of the batch:
+the fits of a grid search compile once. Ctrl-C keeps what is trained so far in the estimator, and ends the search around
+it.
 """
 
 try:

@@ -15,11 +15,14 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fnn import activations, checks, models, optim
 from fnn.estimators.carrying import Carried
-from fnn.estimators.program import Call, Rates, Recipe, build, ceiling, comparable, host, infer, padded, train
+from fnn.estimators.program import Numbers, Recipe, build, ceiling, infer, padded, train
 from fnn.layer import Layer
+from fnn.selection.training import Options
+from fnn.tasks import Task
+from fnn.train import stopping
 from fnn.train.divergence import warn_if_diverged
+from fnn.train.inputs import Inputs
 from fnn.train.stopping import EarlyStopping, early_stopping, warn_if_never_scored
-from fnn.train.trainer import Inputs
 
 STEP = 32
 """Numbers of rows are rounded up to a multiple of it: data sets of nearly the same size share a program."""
@@ -46,7 +49,7 @@ class Estimator(BaseEstimator):
         hidden: Any = (100,),
         activation: Any = "relu",
         optimizer: Any = None,
-        learning_rate: Any = 1e-3,
+        learning_rate: Any = None,
         epochs: int = 200,
         batch_size: int | None = 32,
         l2: float = 0.0,
@@ -66,8 +69,8 @@ class Estimator(BaseEstimator):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
-    def _task(self) -> Call:
-        """The task of the fitted targets, as the call that makes it."""
+    def _task(self) -> Task:
+        """The task of the fitted targets."""
         raise NotImplementedError
 
     def _width(self) -> int:
@@ -78,15 +81,15 @@ class Estimator(BaseEstimator):
     def model_(self) -> Layer:
         """The network as a layer, to be used with `trained_`: `fnn.predict(fitted.model_, fitted.trained_, x)`."""
         check_is_fitted(self)
-        return build(self._model(), self._width())
+        return self._model()
 
-    def _model(self) -> Any:
-        """A layer, or a function of the number of outputs that equals its copies."""
+    def _model(self) -> Layer:
+        """The network for the number of outputs that the targets need."""
         if self.model is None:
             hidden = self.hidden
             if isinstance(hidden, (str, numbers.Number)) or not np.iterable(hidden):
                 raise TypeError(f"{self._name}: expected hidden to be a tuple of widths, got {hidden!r}")
-            return Call(models.mlp, (tuple(hidden),), (("activation", self._activation()),))
+            return models.mlp(tuple(hidden), self._width(), activation=self._activation())
         if isinstance(self.model, Layer):
             return self.model
         if not callable(self.model) or getattr(self.model, "builds_a_layer", False):
@@ -94,7 +97,7 @@ class Estimator(BaseEstimator):
                 f"{self._name}: expected model to be a layer or a function of the number of outputs that returns one, "
                 f"got {checks.describe(self.model)}"
             )
-        return comparable(self.model)
+        return build(self.model, self._width())
 
     @property
     def _name(self) -> str:
@@ -102,31 +105,37 @@ class Estimator(BaseEstimator):
 
     def _activation(self) -> Any:
         if not isinstance(self.activation, str):
-            return comparable(self.activation)
+            return self.activation
         checks.one_of(self._name, "activation", self.activation, activations.__all__)
         return getattr(activations, self.activation)
 
     def _recipe(self, rows: int, epochs: int, rule: EarlyStopping | None) -> Recipe:
-        optimizer = optim.adam if self.optimizer is None else comparable(self.optimizer)
-        if not callable(optimizer) and not hasattr(optimizer, "update"):
+        optimizer = optim.adam if self.optimizer is None else self.optimizer
+        built = hasattr(optimizer, "update")
+        if not callable(optimizer) and not built:
             raise TypeError(
                 f"{self._name}: expected optimizer to be a function of the learning rate, got {optimizer!r}"
             )
-        checks.in_range(self._name, "learning_rate", self.learning_rate, 0)
+        if built and self.learning_rate is not None:
+            raise ValueError(
+                f"{self._name}: optimizer is built already and has its own learning rate; give the function that makes "
+                f"it (optimizer=fnn.optim.adam) with learning_rate={self.learning_rate!r}, or leave learning_rate out"
+            )
+        checks.in_range(self._name, "learning_rate", self._rate(), 0)
         checks.in_range(self._name, "l2", self.l2, 0)
-        monitored = () if rule is None else (rule.monitor.removeprefix("validation_"),)
+        task, monitored = self._task(), () if rule is None else (rule.monitor.removeprefix("validation_"),)
+        kept = [name for name in ("accuracy", "r2", *monitored) if name in task.metrics]
         return Recipe(
             model=self._model(),
-            outputs=self._width(),
-            task=self._task(),
             optimizer=optimizer,
-            schedule=comparable(self.learning_rate) if callable(self.learning_rate) else None,
-            batch_size=self._batch_size(rows),
-            rule=rule,
-            metrics=("accuracy", "r2", *monitored),
+            task=task._replace(metrics={name: task.metrics[name] for name in kept}),
+            schedule=self.learning_rate if callable(self.learning_rate) else None,
             penalized=self.l2 != 0,
-            capacity=2 ** (epochs - 1).bit_length(),
+            options=Options(2 ** (epochs - 1).bit_length(), self._batch_size(rows), stopping.resolve(rule, task)),
         )
+
+    def _rate(self) -> Any:
+        return 1e-3 if self.learning_rate is None else self.learning_rate
 
     def _batch_size(self, rows: int) -> int:
         if self.batch_size is None:
@@ -196,23 +205,23 @@ class Estimator(BaseEstimator):
         self, data: tuple[np.ndarray, ...], rows: np.ndarray, held: Any, start: Any, epochs: int, rule: Any
     ) -> Any:
         recipe = self._recipe(len(rows), epochs, rule)
-        assert recipe.batch_size is not None
-        total = ceiling(len(data[0]), STEP)
+        size, total = self._batch_size(len(rows)), ceiling(len(data[0]), STEP)
         arrays: Any = tuple(padded(array, total) for array in data)
-        kept: Any = padded(rows.astype(np.int32), ceiling(len(rows), recipe.batch_size), -1)
+        kept: Any = padded(rows.astype(np.int32), ceiling(len(rows), size), -1)
         left: Any = None if held is None else padded(held.astype(np.int32), ceiling(len(held), STEP), -1)
         inputs = Inputs(arrays, kept, None if held is None else arrays, left)
-        rate = 0.0 if recipe.schedule is not None else self.learning_rate
-        rates = Rates(np.asarray(rate, float_type()), np.asarray(self.l2, float_type()))
-        first, last = (np.asarray(number, np.int32) for number in (self.n_iter_, self.n_iter_ + epochs))
-        outcome = host(train(recipe, rates, jax.random.key(self._seed), inputs, start, first, last))
-        ran = int(outcome.epochs)
+        rate = 0.0 if recipe.schedule is not None else self._rate()
+        learning_rate, l2 = (np.asarray(number, float_type()) for number in (rate, self.l2))
+        numbers = Numbers(learning_rate, l2, jax.random.key(self._seed))
+        outcome = train(recipe, numbers, inputs, start, self.n_iter_, self.n_iter_ + epochs)
         self.trained_, self._train_state = outcome.trained, outcome.train_state
         before = self.history_
-        self.history_ = {k: np.append(before.get(k, []), v[:ran]) for k, v in outcome.history.items()}
-        self.n_iter_ += ran
-        warn_if_diverged(self._name, int(outcome.diverged_at), -(-len(rows) // recipe.batch_size))
-        if rule is not None and int(outcome.diverged_at) < 0:
+        self.history_ = {k: np.append(before.get(k, []), v) for k, v in outcome.history.items()}
+        self.n_iter_ += outcome.epochs
+        if not outcome.finished:
+            raise KeyboardInterrupt
+        warn_if_diverged(self._name, outcome.diverged_at, -(-len(rows) // size))
+        if rule is not None and outcome.diverged_at < 0:
             warn_if_never_scored(self._name, rule, self.history_)
         return self
 
@@ -222,7 +231,7 @@ class Estimator(BaseEstimator):
         x = validate_data(self, x, dtype=float_type(), allow_nd=True, reset=False)
         # At least 64 rows: one row alone would be rounded otherwise than the same row among others.
         room = max(64, 2 ** (len(x) - 1).bit_length()) if len(x) < 1024 else ceiling(len(x), 1024)
-        outputs = infer(self._model(), self._width(), self.trained_, padded(x, room))
+        outputs = infer(self._model(), self.trained_, padded(x, room))
         # scikit-learn's scorers and meta-estimators compute in float64.
         return np.asarray(outputs[: len(x)], np.float64)
 

@@ -14,8 +14,8 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from fnn import tasks
 from fnn.estimators.base import FLOATS, Estimator
-from fnn.estimators.program import Call
 from fnn.layer.protocol import Layer, output_shape
+from fnn.tasks import Task
 
 __all__ = ["Classifier"]
 
@@ -31,8 +31,9 @@ class Classifier(ClassifierMixin, Estimator):
         model: a layer, or a function from the number of outputs to one; by default `models.mlp(hidden, outputs)`.
         hidden: widths of the hidden layers.
         activation: its name in `fnn.activations`, or a function.
-        optimizer: a function of the learning rate, `fnn.optim.adam` by default.
-        learning_rate: a number, or a schedule of `fnn.schedules`.
+        optimizer: a function of the learning rate, `fnn.optim.adam` by default; or one that is built.
+        learning_rate: a number, 0.001 by default, or a schedule of `fnn.schedules`; not beside an optimizer that is
+            built already.
         epochs: passes over the data.
         batch_size: rows per step, None for all of them.
         l2: $\lambda$ of the penalty $\lambda \sum w^2$ on weights, not on biases.
@@ -72,7 +73,7 @@ class Classifier(ClassifierMixin, Estimator):
         hidden: Any = (100,),
         activation: Any = "relu",
         optimizer: Any = None,
-        learning_rate: Any = 1e-3,
+        learning_rate: Any = None,
         epochs: int = 200,
         batch_size: int | None = 32,
         l2: float = 0.0,
@@ -222,11 +223,11 @@ class Classifier(ClassifierMixin, Estimator):
         params, state = jax.eval_shape(lambda key: self.model.init(key, example), jax.random.key(0))
         return output_shape(self.model, params, state, example).shape[-1] == 2
 
-    def _task(self) -> Call:
+    def _task(self) -> Task:
         classes = len(self.classes_)
         if self._multilabel:
-            return Call(tasks.multilabel, (classes,))
-        return Call(tasks.binary) if classes == 2 and not self._pair else Call(tasks.multiclass, (classes,))
+            return tasks.multilabel(classes)
+        return tasks.binary() if classes == 2 and not self._pair else tasks.multiclass(classes)
 
     def _width(self) -> int:
         return 1 if len(self.classes_) == 2 and not (self._pair or self._multilabel) else len(self.classes_)

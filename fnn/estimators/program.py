@@ -1,8 +1,7 @@
-"""The compiled program behind `fit`: `fnn.trainer`'s epochs, with everything that is a number as an argument."""
+"""One fit as a program: epochs of a run, with everything that is a number as an argument."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,70 +9,47 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks, optim
+from fnn import checks, optim, programs
 from fnn.layer import Layer
-from fnn.train import epoch as epoch_
-from fnn.train import stopping
+from fnn.optim.transform import Transform
+from fnn.selection.members import run_alone
+from fnn.selection.training import Case, Member, Options, Running, in_pieces, outcome
+from fnn.tasks import Task
+from fnn.train.inputs import Inputs
 from fnn.train.predict import outputs_of
-from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained, TrainState, check_trained
-from fnn.train.trainer import Inputs, Pieces, Run, pieces, until_stopped
-from fnn.typing import Array, Key, PyTree
-
-
-class Call(NamedTuple):
-    """A `functools.partial` that equals its copies, so that a cloned estimator finds its program."""
-
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...] = ()
-    keywords: tuple[tuple[str, Any], ...] = ()
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self.function(*self.arguments, *arguments, **dict(self.keywords))
-
-
-def comparable(value: Any) -> Any:
-    """`value`, a partial as a `Call` where its arguments can be compared."""
-    if not isinstance(value, functools.partial):
-        return value
-    call = Call(value.func, value.args, tuple(sorted(value.keywords.items())))
-    try:
-        hash(call)
-    except TypeError:
-        return value
-    return call
+from fnn.typing import Array, ArrayLike, Key, PyTree
 
 
 class Recipe(NamedTuple):
-    """What a program is compiled for."""
+    """What decides the program of a fit: everything that is not an array."""
 
-    model: Any
-    outputs: int
-    task: Call
-    optimizer: Any
+    model: Layer
+    optimizer: Transform | Callable[[Any], Transform]
+    task: Task
     schedule: Callable[[Any], Any] | None
-    batch_size: int | None
-    rule: EarlyStopping | None
-    metrics: tuple[str, ...]
     penalized: bool
-    capacity: int
+    options: Options
 
 
-class Rates(NamedTuple):
-    """Numbers that a program takes as arguments."""
+class Numbers(NamedTuple):
+    """What a fit takes as arguments beside its data."""
 
     learning_rate: Any
     l2: Any
+    key: Key
 
 
 class Outcome(NamedTuple):
-    """What a program returns: the state to go on from, what to predict with, one row per epoch, epochs run."""
+    """What a fit gives: the state to go on from, what to predict with, one row per epoch, epochs run, and whether it
+    came to its end."""
 
     train_state: TrainState
     trained: Trained
-    history: dict[str, Array]
-    epochs: Array
-    diverged_at: Array
+    history: dict[str, np.ndarray]
+    epochs: int
+    diverged_at: int
+    finished: bool
 
 
 def build(model: Any, outputs: int) -> Layer:
@@ -84,43 +60,46 @@ def build(model: Any, outputs: int) -> Layer:
     return layer
 
 
-def parts_of(recipe: Recipe, rates: Rates) -> Pieces:
-    """The run that `fnn.trainer` would make."""
-    rate = recipe.schedule or rates.learning_rate
-    optimizer = recipe.optimizer if hasattr(recipe.optimizer, "update") else recipe.optimizer(rate)
-    task = recipe.task()
-    task = task._replace(metrics={name: task.metrics[name] for name in recipe.metrics if name in task.metrics})
-    return pieces(
-        build(recipe.model, recipe.outputs), optimizer, task, batch_size=recipe.batch_size,
-        penalty=optim.l2(rates.l2) if recipe.penalized else None, early_stopping=recipe.rule,
-    )  # fmt: skip
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def train(
-    recipe: Recipe, rates: Rates, key: Key, inputs: Inputs, start: TrainState | None, first: Array, last: Array
-) -> Outcome:
+def train(recipe: Recipe, numbers: Numbers, inputs: Inputs, start: TrainState | None, first: int, last: int) -> Outcome:
     """The epochs from `first` up to `last`: of a new run, or going on from `start`."""
-    parts, keys = parts_of(recipe, rates), epoch_.keys(key)
-    run = parts.begin(keys, inputs, None) if start is None else Run(epoch_.begin(start), None)
-
-    def epoch(run: Run, number: Array) -> tuple[Run, dict[str, Array]]:
-        return parts.epoch(keys, inputs, run, first + number)
-
-    run, history, ran = until_stopped(epoch, run, last - first, recipe.rule, recipe.capacity)
-    train_state = run.progress.train_state
-    trained = train_state.trained
-    if run.best is not None:
-        trained = stopping.chosen(run.best, trained)
-        train_state = train_state._replace(params=trained.params, state=trained.state)
-    return Outcome(train_state, trained, history, ran, run.progress.diverged_at)
+    shared = {"numbers": numbers, "inputs": inputs} | ({} if start is None else {"start": start})
+    running, finished = run_alone(_member, recipe, shared, first=first, last=last)
+    trained, history = outcome(running)
+    state = running.progress.train_state
+    if running.best is not None:
+        state = state._replace(params=trained.params, state=trained.state)
+    state, trained, history = _host((state, trained, history))
+    epochs, diverged_at = int(history["epochs"]), int(history["diverged_at"])
+    rows = {name: history[name][:epochs] for name in running.history}
+    return Outcome(state, trained, rows, epochs, diverged_at, finished)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def infer(model: Any, outputs: int, trained: Trained, x: Array) -> Array:
-    network = build(model, outputs)
-    check_trained("predict", network, trained, x)
-    return outputs_of(network, trained, x, None, 1024)
+def _member(recipe: Recipe) -> Member:
+    """The run that `fnn.trainer` would make."""
+
+    def case_of(one: PyTree, shared: PyTree, prepared: PyTree) -> Case:
+        numbers: Numbers = shared["numbers"]
+        optimizer: Any = recipe.optimizer
+        if not hasattr(optimizer, "update"):
+            optimizer = optimizer(recipe.schedule or numbers.learning_rate)
+        penalty = optim.l2(numbers.l2) if recipe.penalized else None
+        start = shared.get("start")
+        return Case(recipe.model, optimizer, recipe.task, numbers.key, shared["inputs"], penalty, start)
+
+    def nothing(case: Case, one: PyTree, shared: PyTree, running: Running) -> tuple[()]:
+        return ()
+
+    return in_pieces(case_of, nothing, recipe.options)
+
+
+def infer(model: Layer, trained: Trained, x: ArrayLike) -> Array:
+    """The outputs for rows whose number was rounded up."""
+    return programs.compile(_infer, model)(trained, x)
+
+
+def _infer(model: Layer, trained: Trained, x: Array) -> Array:
+    check_trained("predict", model, trained, x)
+    return outputs_of(model, trained, x, None, 1024)
 
 
 def padded(array: Any, rows: int, fill: float = 0) -> np.ndarray:
@@ -134,7 +113,7 @@ def ceiling(number: int, step: int) -> int:
     return -(-number // step) * step
 
 
-def host(tree: PyTree) -> PyTree:
+def _host(tree: PyTree) -> PyTree:
     """Arrays of NumPy, which any pickle carries; random keys as they are."""
     keys = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
     return jax.tree.map(lambda leaf: leaf if keys(leaf) else np.array(leaf), tree)

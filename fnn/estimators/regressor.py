@@ -10,7 +10,7 @@ from sklearn.utils.validation import validate_data
 
 from fnn import checks, tasks
 from fnn.estimators.base import FLOATS, Estimator, float_type
-from fnn.estimators.program import Call
+from fnn.tasks import Task
 
 __all__ = ["Regressor"]
 
@@ -26,8 +26,9 @@ class Regressor(RegressorMixin, Estimator):
         model: a layer, or a function from the number of outputs to one; by default `models.mlp(hidden, outputs)`.
         hidden: widths of the hidden layers.
         activation: its name in `fnn.activations`, or a function.
-        optimizer: a function of the learning rate, `fnn.optim.adam` by default.
-        learning_rate: a number, or a schedule of `fnn.schedules`.
+        optimizer: a function of the learning rate, `fnn.optim.adam` by default; or one that is built.
+        learning_rate: a number, 0.001 by default, or a schedule of `fnn.schedules`; not beside an optimizer that is
+            built already.
         epochs: passes over the data.
         batch_size: rows per step, None for all of them.
         l2: $\lambda$ of the penalty $\lambda \sum w^2$ on weights, not on biases.
@@ -90,8 +91,8 @@ class Regressor(RegressorMixin, Estimator):
             raise ValueError(f"Regressor: expected y with {self.n_outputs_} columns as before, got {targets.shape[1]}")
         return x, targets, self._weights(sample_weight, x)
 
-    def _task(self) -> Call:
-        return Call(tasks.regression, (self.n_outputs_,))
+    def _task(self) -> Task:
+        return tasks.regression(self.n_outputs_)
 
     def _width(self) -> int:
         return self.n_outputs_

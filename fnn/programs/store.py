@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from fnn.programs.fingerprint import Fingerprint, Unknown, fingerprint
+from fnn.programs.fingerprint import Fingerprint, fingerprint
+from fnn.programs.walk import Unknown
 
 LIMIT = 64
 """How many programs are kept, the last ones used."""
@@ -54,12 +55,18 @@ class _Given:
 
 
 _lock = threading.RLock()
-_kept: OrderedDict[Hashable, Callable[..., Any]] = OrderedDict()
+_kept: OrderedDict[Hashable, tuple[Fingerprint, Any]] = OrderedDict()
 _counts = {"found": 0, "new": 0, "unknown": 0}
 _reason: str | None = None
 
 
-def compile(function: Callable[..., Any], description: Any, *, donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+def compile(
+    function: Callable[..., Any],
+    description: Any,
+    *,
+    donate: tuple[int, ...] = (),
+    otherwise: Callable[..., Any] | None = None,
+) -> Callable[..., Any]:
     """`jax.jit` of `function(description, *arguments)` as a function of the arguments, compiled once per description.
 
     Asked again with an equal description, also one that was built anew, it is the same program and compiles nothing;
@@ -69,6 +76,7 @@ def compile(function: Callable[..., Any], description: Any, *, donate: tuple[int
         function: a function of a module: it is known by its identity.
         description: whatever decides the program; anything that is static.
         donate: places among the arguments whose buffers the program may take.
+        otherwise: what to run where the description cannot be compared, in place of a new program.
 
     Returns:
         A compiled function of the arguments.
@@ -81,6 +89,32 @@ def compile(function: Callable[..., Any], description: Any, *, donate: tuple[int
         >>> run((), jnp.asarray([-1.0, 2.0])).tolist()
         [0.0, 2.0]
     """
+    key, program = _find(functools.partial(_jitted, function, donate), (function, donate), description)
+    if key is None:
+        return otherwise or jax.jit(functools.partial(function, description), donate_argnums=donate)
+    return functools.partial(_run, program, description, key, hash(key))
+
+
+def remember(function: Callable[[Any], Any], description: Any) -> Any:
+    """`function(description)`, computed once per description and kept among the programs.
+
+    For plain values: of a function that JAX traces later, `compile` also knows when what it reads has changed.
+
+    Args:
+        function: a function of a module: it is known by its identity.
+        description: as for `compile`.
+
+    Example:
+        >>> import fnn
+        >>> fnn.programs.remember(len, ("a", "b"))
+        2
+    """
+    key, value = _find(lambda: function(description), (function,), description)
+    return function(description) if key is None else value
+
+
+def _find(make: Callable[[], Any], kind: tuple[Any, ...], description: Any) -> tuple[Fingerprint | None, Any]:
+    """The fingerprint of a description and what is kept of this kind for it; None where it cannot be compared."""
     global _reason
     try:
         key = fingerprint(description)
@@ -88,17 +122,17 @@ def compile(function: Callable[..., Any], description: Any, *, donate: tuple[int
         with _lock:
             _counts["unknown"] += 1
             _reason = str(unknown)
-        return jax.jit(functools.partial(function, description), donate_argnums=donate)
-    place = (function, donate, own := hash(key), key)
+        return None, None
+    place = (*kind, key)
     with _lock:
-        program = _kept.get(place)
-        _counts["new" if program is None else "found"] += 1
-        if program is None:
-            program = _kept[place] = _jitted(function, donate)
+        _counts["found" if place in _kept else "new"] += 1
+        if place not in _kept:
+            _kept[place] = key, make()
         _kept.move_to_end(place)
         while len(_kept) > LIMIT:
             _kept.popitem(last=False)
-    return functools.partial(_run, program, description, key, own)
+        # The key that was there first: compared with itself, it is equal at a glance.
+        return _kept[place]
 
 
 def _jitted(function: Callable[..., Any], donate: tuple[int, ...]) -> Callable[..., Any]:

@@ -1,9 +1,11 @@
 """Choosing between models: splits, cross-validation, sweeps, ensembles, learning curves; each one compiled program."""
 
+from fnn.selection.bagging import ensemble
 from fnn.selection.cross_validation import cross_validate
 from fnn.selection.curves import LearningCurve, learning_curve
-from fnn.selection.ensemble import Ensemble, ensemble, snapshots
+from fnn.selection.ensemble import Ensemble
 from fnn.selection.result import CrossValidation
+from fnn.selection.snapshots import snapshots
 from fnn.selection.splits import (
     Folds,
     bootstrap,

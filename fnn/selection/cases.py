@@ -2,39 +2,66 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.data.scaling import Scaler
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.selection import splits
 from fnn.selection.folds import Folds, check_disjoint
 from fnn.selection.members import batched_is_faster
+from fnn.selection.training import Case, Member, Options, Running, in_pieces, outcome
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
+from fnn.train import stopping
+from fnn.train.inputs import Inputs
 from fnn.train.predict import outputs_of, scores_from
-from fnn.train.trained import Trained
-from fnn.typing import Array, Key, PyTree
+from fnn.typing import Array, ArrayLike, Key, PyTree
 
 EVALUATION_ROWS = 1024
 """Rows per batch where a member is scored."""
+
+Data: TypeAlias = tuple[PyTree, ArrayLike] | tuple[PyTree, ArrayLike, ArrayLike]
+"""`(x, targets)` or `(x, targets, weights)`."""
+
+Settings: TypeAlias = Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]]
+"""Name -> numbers to try, or the settings themselves."""
+
+
+class Splitter(Protocol):
+    """A splitter of scikit-learn."""
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[Any, Any]]: ...
+
+
+class Recipe(NamedTuple):
+    """What decides the program of a member: everything that is not an array."""
+
+    model: Layer | Callable[..., Layer]
+    optimizer: Transform | Callable[..., Transform]
+    task: Task
+    scaler: Scaler | None
+    classes: int | None
+    penalty: Callable[[PyTree], Any] | None
+    options: Options
 
 
 class Plan(NamedTuple):
     """What is to be trained, checked: settings × folds × seeds, and the arrays all members read."""
 
-    settings: tuple[dict[str, Any], ...]
+    settings: tuple[dict[str, float], ...]
     split: Folds
     shared: dict[str, Any]
-    maker: tuple[Any, ...]
-    training: dict[str, Any]
+    recipe: Recipe
     together: bool
 
     @property
@@ -53,53 +80,44 @@ class Plan(NamedTuple):
         return {"fold": fold, "seed": seed, "values": {name: column[setting] for name, column in columns.items()}}
 
 
-class Case(NamedTuple):
-    """What one member trains, on what, from which key."""
-
-    model: Layer
-    optimizer: Transform
-    key: Key
-    data: tuple[Any, ...]
-    rows: Array
-    validation: Any
-    validation_rows: Array
-
-
-def planned(
+def make_plan(
     where: str,
-    model: Any,
-    optimizer: Any,
-    task: Any,
-    data: tuple[Any, ...],
+    model: Layer | Callable[..., Layer],
+    optimizer: Transform | Callable[..., Transform],
+    task: Task | Callable[[Any, Any], Array],
+    data: Data,
     *,
     key: Key,
-    folds: Any = 5,
-    seeds: int = 1,
-    over: Any = None,
-    batch_size: int | None = 32,
-    scaler: Any = None,
-    groups: Any = None,
-    class_weight: str | None = None,
-    together: bool | None = None,
-    **training: Any,
+    folds: int | Folds | Splitter,
+    seeds: int,
+    over: Settings | None,
+    scaler: Scaler | None,
+    groups: ArrayLike,
+    penalty: Callable[[PyTree], Any] | None,
+    class_weight: str | None,
+    together: bool | None,
+    options: Options,
 ) -> Plan:
-    """Everything that is given, checked on the host."""
-    settings = _settings(over, model, optimizer)
-    checked = rows_.checked_data(where, data, as_task(task))
+    """Everything that is given, checked on the host; `where` is what the errors speak for."""
+    checks.integer(where, "epochs", options.epochs)
+    settings, task = _settings(where, over, model, optimizer), as_task(task)
+    checked = rows_.checked_data(where, data, task)
     rows_.checked_classes(where, checked[1])
-    split = folds_of(folds, checked, groups)
-    rows_.checked_batch_size(where, batch_size, split.train.shape[1])
-    _warn_of_missing_classes(split, checked[1])
+    split = folds_of(where, folds, checked, groups)
+    rows_.checked_batch_size(where, options.batch_size, split.train.shape[1])
+    _warn_of_missing_classes(where, split, checked[1])
     keys = jax.random.split(rows_.checked_key(where, key), checks.integer(where, "seeds", seeds))
     shared = {"data": checked, "folds": jax.device_put(tuple(split)), "keys": keys}
-    if together is None:
-        probe = _built("a layer", model, Layer, {name: jnp.asarray(v, float) for name, v in settings[0].items()})
-        together = batched_is_faster(probe)
-    maker = (model, optimizer, scaler, _classes(class_weight, checked[1]))
-    return Plan(settings, split, shared, maker, {"batch_size": batch_size} | training, together)
+    values = {name: jnp.asarray(value, float) for name, value in settings[0].items()}
+    layer = _built(where, "a layer", model, Layer, values)
+    _built(where, "an optimizer", optimizer, Transform, values)
+    together = batched_is_faster(layer) if together is None else together
+    options = options._replace(early_stopping=stopping.resolve(options.early_stopping, task))
+    recipe = Recipe(model, optimizer, task, scaler, _classes(where, class_weight, checked[1]), penalty, options)
+    return Plan(settings, split, shared, recipe, together)
 
 
-def grid(where: str, over: Mapping[str, Sequence[Any]]) -> tuple[dict[str, Any], ...]:
+def grid(where: str, over: Mapping[str, Sequence[float]]) -> tuple[dict[str, float], ...]:
     """Every combination of the values."""
     for name, values in over.items():
         if np.ndim(values) != 1 or len(values) == 0 or not np.issubdtype(np.asarray(values).dtype, np.number):
@@ -107,20 +125,18 @@ def grid(where: str, over: Mapping[str, Sequence[Any]]) -> tuple[dict[str, Any],
     return tuple(dict(zip(over, chosen, strict=True)) for chosen in itertools.product(*over.values()))
 
 
-def _settings(
-    over: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]] | None, *makers: Any
-) -> tuple[dict[str, Any], ...]:
+def _settings(where: str, over: Settings | None, *makers: Any) -> tuple[dict[str, float], ...]:
     if over is None or isinstance(over, Mapping):
-        settings = grid("cross_validate", over or {})
+        settings = grid(where, over or {})
     else:
         settings = tuple(map(dict, over))
         if not settings or any(set(one) != set(settings[0]) for one in settings):
-            raise ValueError(f"cross_validate: expected settings that all have the same names, got {over!r}")
+            raise ValueError(f"{where}: expected settings that all have the same names, got {over!r}")
     known = set().union(*map(_named, makers))
     for name in settings[0]:
         if name not in known:
             raise ValueError(
-                f"cross_validate: neither model nor optimizer takes {name!r}; give a function of it, "
+                f"{where}: neither model nor optimizer takes {name!r}; give a function of it, "
                 f"for instance optimizer=lambda {name}: fnn.optim.adam({name})"
             )
     return settings
@@ -132,19 +148,22 @@ def _named(given: Any) -> set[str]:
     return set(inspect.signature(given).parameters)
 
 
-def folds_of(folds: Any, data: tuple[Any, Array, Any], groups: Any) -> Folds:
+def folds_of(
+    where: str, folds: int | Folds | Splitter, data: tuple[PyTree, Array, Array | None], groups: ArrayLike
+) -> Folds:
+    """The folds as row numbers: stratified for classes where a number is given."""
     x, targets, _ = data
     if isinstance(folds, Folds):
         top = max(int(folds.train.max()), int(folds.valid.max()))
         if top >= rows_.count(x):
-            raise ValueError(f"cross_validate: the folds name row {top} of {rows_.count(x)} rows")
+            raise ValueError(f"{where}: the folds name row {top} of {rows_.count(x)} rows")
         unused = np.setdiff1d(np.arange(rows_.count(x)), np.concatenate([folds.train.ravel(), folds.valid.ravel()]))
         if len(unused):
             raise ValueError(
-                f"cross_validate: {len(unused)} of {rows_.count(x)} rows stand in no fold, row {unused[0]} first; "
+                f"{where}: {len(unused)} of {rows_.count(x)} rows stand in no fold, row {unused[0]} first; "
                 "make the folds for this data set, or leave these rows out of it"
             )
-        check_disjoint("cross_validate", folds)
+        check_disjoint(where, folds)
         return folds
     if hasattr(folds, "split"):
         return splits.using(folds, np.zeros((rows_.count(x), 1)), np.asarray(targets), groups)
@@ -153,7 +172,7 @@ def folds_of(folds: Any, data: tuple[Any, Array, Any], groups: Any) -> Folds:
     return splits.k_fold(rows_.count(x), folds, seed=0)
 
 
-def _warn_of_missing_classes(split: Folds, targets: Array) -> None:
+def _warn_of_missing_classes(where: str, split: Folds, targets: Array) -> None:
     """A class that a fold never trains on cannot be learned there."""
     if targets.ndim != 1 or not jnp.issubdtype(targets.dtype, jnp.integer):
         return
@@ -167,51 +186,89 @@ def _warn_of_missing_classes(split: Folds, targets: Array) -> None:
     if missing:
         fold, classes = next(iter(missing.items()))
         checks.warn(
-            f"cross_validate: fold {fold} has no training row of class {classes} (so in {len(missing)} folds); "
+            f"{where}: fold {fold} has no training row of class {classes} (so in {len(missing)} folds); "
             "write fnn.selection.stratified_k_fold",
             UserWarning,
         )
 
 
-def _classes(class_weight: str | None, targets: Array) -> int | None:
+def _classes(where: str, class_weight: str | None, targets: Array) -> int | None:
     """Number of classes to balance, None for none."""
     if class_weight is None:
         return None
-    checks.one_of("cross_validate", "class_weight", class_weight, ("balanced",))
+    checks.one_of(where, "class_weight", class_weight, ("balanced",))
     if targets.ndim != 1 or not jnp.issubdtype(targets.dtype, jnp.integer):
         raise ValueError(
-            f"cross_validate: class_weight needs class numbers (rows,) as targets, got {checks.describe(targets)}"
+            f"{where}: class_weight needs class numbers (rows,) as targets, got {checks.describe(targets)}"
         )
     return int(targets.max()) + 1
 
 
-def case_of(maker: tuple[Any, ...], one: PyTree, shared: PyTree) -> Case:
+def member_of(recipe: Recipe) -> Member:
+    """The training of one fold × setting × seed: its history and scores, and the outputs of its validation rows."""
+    return in_pieces(functools.partial(_case, recipe), _scored, recipe.options, functools.partial(_scaled, recipe))
+
+
+def resumable_member_of(recipe: Recipe) -> Member:
+    """`member_of`, which gives back what it carried too, and goes on from `one["running"]` where that is given."""
+    member = functools.partial(in_pieces, options=recipe.options, prepare=functools.partial(_scaled, recipe))
+
+    def case_of(one: PyTree, shared: PyTree, prepared: PyTree) -> Case:
+        return _case(recipe, one, shared, prepared)._replace(start=one.get("running"))
+
+    def finish(case: Case, one: PyTree, shared: PyTree, running: Running) -> PyTree:
+        return running._replace(prepared=()), _scored(case, one, shared, running)
+
+    return member(case_of, finish)
+
+
+def _scaled(recipe: Recipe, one: PyTree, shared: PyTree) -> Any:
+    """The inputs in the scale of the fold's training rows; None where they are taken as they are."""
+    if recipe.scaler is None:
+        return None
+    x, train = shared["data"][0], shared["folds"][0][one["fold"]]
+    # Empty slots weigh nothing; a row drawn twice by a bootstrap counts twice.
+    statistics = recipe.scaler.fit(x[jnp.maximum(train, 0)], weights=(train >= 0).astype(jnp.float32))
+    return recipe.scaler.transform(statistics, x)
+
+
+def _case(recipe: Recipe, one: PyTree, shared: PyTree, scaled: Any) -> Case:
     """The network, optimizer and data of one fold × setting × seed, from the numbers in `one`."""
-    model, optimizer, scaler, classes = maker
     (x, targets, weights), (train, valid) = shared["data"], (table[one["fold"]] for table in shared["folds"])
-    if scaler is not None:
-        # Empty slots weigh nothing; a row drawn twice by a bootstrap counts twice.
-        statistics = scaler.fit(x[jnp.maximum(train, 0)], weights=(train >= 0).astype(jnp.float32))
-        x = scaler.transform(statistics, x)
-    given, validation = (x, targets) if weights is None else (x, targets, weights), valid
-    if classes is not None:
-        own = jnp.ones(targets.shape, jnp.float32) if weights is None else weights
+    x = x if scaled is None else scaled
+    own = weights
+    if recipe.classes is not None:
         # Scores count every validation row as the caller weighed it.
-        held = rows_.take((x, targets, own), jnp.maximum(valid, 0))
-        validation = (*held[:2], jnp.where(valid >= 0, held[2], 0))
-        given = (x, targets, own * _balanced(targets, train, classes))
-    layer = _built("a layer", model, Layer, one["values"])
-    transform = _built("an optimizer", optimizer, Transform, one["values"])
-    return Case(layer, transform, shared["keys"][one["seed"]], given, train, validation, valid)
+        plain = jnp.ones(targets.shape, jnp.float32) if weights is None else weights
+        own = plain * _balanced(targets, train, recipe.classes)
+    layer = _built("cross_validate", "a layer", recipe.model, Layer, one["values"])
+    transform = _built("cross_validate", "an optimizer", recipe.optimizer, Transform, one["values"])
+    inputs = Inputs((x, targets, own), train, (x, targets, weights), valid)
+    return Case(layer, transform, recipe.task, shared["keys"][one["seed"]], inputs, recipe.penalty)
 
 
-def _built(what: str, given: Any, kind: type, values: Mapping[str, Any]) -> Any:
+def _built(where: str, what: str, given: Any, kind: type, values: Mapping[str, Any]) -> Any:
     """A layer or transform as it is, or made by its constructor from the settings it names."""
-    if isinstance(given, kind) or (hasattr(given, "init") and hasattr(given, "update")):
-        return given
-    if not callable(given):
-        raise TypeError(f"cross_validate: expected {what} or a function that makes one, got {checks.describe(given)}")
-    return given(**{name: values[name] for name in _named(given) & set(values)})
+    made = given
+    if not _is_built(given, kind):
+        if not callable(given):
+            raise TypeError(f"{where}: expected {what} or a function that makes one, got {checks.describe(given)}")
+        try:
+            made = given(**(taken := {name: values[name] for name in _named(given) & set(values)}))
+        except (TypeError, ValueError) as error:
+            if taken:
+                error.add_note(
+                    f"{where}: the values of {', '.join(map(repr, sorted(taken)))} are arguments of one program for "
+                    "all settings; a number that decides a shape, such as a width, needs a call of its own per value"
+                )
+            raise
+        if not _is_built(made, kind):
+            raise TypeError(f"{where}: expected a function that makes {what}, got one of {checks.describe(made)}")
+    return made
+
+
+def _is_built(given: Any, kind: type) -> bool:
+    return isinstance(given, kind) or (kind is Transform and hasattr(given, "init") and hasattr(given, "update"))
 
 
 def _balanced(targets: Array, train: Array, classes: int) -> Array:
@@ -223,11 +280,13 @@ def _balanced(targets: Array, train: Array, classes: int) -> Array:
     return (every / (present * jnp.maximum(counts, 1).astype(jnp.float32)))[targets]
 
 
-def judged(case: Case, task: Task, trained: Trained, shared: PyTree) -> tuple[dict[str, Array], Array]:
-    """Scores on the rows a network was trained on, as the caller weighed them; its outputs for those it was not."""
-    data, trained_on = (*case.data[:2], shared["data"][2]), case.rows.shape[0]
+def _scored(case: Case, one: PyTree, shared: PyTree, running: Running) -> tuple[dict[str, Array], Array]:
+    """History, scores on the rows a network was trained on as the caller weighed them, outputs for those it was not."""
+    trained, history = outcome(running)
+    data, trained_on, held = case.inputs.validation, case.inputs.training_rows(), case.inputs.validation_rows
+    assert data is not None
+    assert held is not None
     # All rows in one go: each further forward pass is compiled again.
-    rows = jnp.concatenate([case.rows, case.validation_rows])
-    outputs = outputs_of(case.model, trained, case.data[0], rows, EVALUATION_ROWS)
-    scores = scores_from(task, outputs[:trained_on], data, case.rows)
-    return {f"training_{name}": score for name, score in scores.items()}, outputs[trained_on:]
+    outputs = outputs_of(case.model, trained, data[0], jnp.concatenate([trained_on, held]), EVALUATION_ROWS)
+    scores = scores_from(case.task, outputs[: case.inputs.slots], data, trained_on)
+    return history | {f"training_{name}": score for name, score in scores.items()}, outputs[case.inputs.slots :]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from jax.sharding import Mesh
 
+from fnn.data.scaling import Scaler
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
-from fnn.selection.cases import case_of, judged, planned
-from fnn.selection.members import remembered, run_members
-from fnn.selection.result import CrossValidation, gathered
+from fnn.selection.cases import Data, Plan, Settings, Splitter, make_plan, member_of
+from fnn.selection.members import run_members
+from fnn.selection.result import CrossValidation, assemble
 from fnn.selection.splits import Folds
-from fnn.tasks import Task, as_task
-from fnn.tasks.task import modes_of
+from fnn.selection.training import Options
+from fnn.tasks import Task
 from fnn.train.stopping import EarlyStopping
-from fnn.train.trainer import trainer
-from fnn.typing import Array, Key, PyTree
+from fnn.typing import Array, ArrayLike, Key, PyTree
 
 __all__ = ["cross_validate"]
 
@@ -26,19 +26,20 @@ def cross_validate(
     model: Layer | Callable[..., Layer],
     optimizer: Transform | Callable[..., Transform],
     task: Task | Callable[[Any, Any], Array],
-    data: tuple[Any, ...],
+    data: Data,
     *,
     key: Key,
-    folds: int | Folds | Any = 5,
+    folds: int | Folds | Splitter = 5,
     seeds: int = 1,
-    over: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]] | None = None,
+    over: Settings | None = None,
     epochs: int,
     batch_size: int | None = 32,
-    scaler: Any = None,
-    groups: Any = None,
+    scaler: Scaler | None = None,
+    groups: ArrayLike = None,
     early_stopping: EarlyStopping | None = None,
     penalty: Callable[[PyTree], Any] | None = None,
     augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    shuffle: bool = True,
     class_weight: str | None = None,
     together: bool | None = None,
     chunk: int | None = None,
@@ -47,8 +48,9 @@ def cross_validate(
 ) -> CrossValidation:
     """Train and score every fold × seed × setting in one compiled program.
 
-    Called again with the same model, optimizer and task (the same objects) and data of the same shapes, it compiles
-    nothing: other values, rows of folds, rates and keys are arguments of the program.
+    Called again with a model, an optimizer and a task that say the same, also when they were built anew, it compiles
+    nothing for data of the same shapes (see `fnn.programs`): other values, rows of folds, settings and keys are
+    arguments of the program. Ctrl-C is heard within a second, and keeps the runs that are finished.
 
     Args:
         model: a layer, or a function of settings that returns one.
@@ -61,15 +63,16 @@ def cross_validate(
         seeds: trainings per fold and setting.
         over: name -> numbers to try, every combination being one setting; or the settings themselves, dicts of
             numbers.
-        epochs, batch_size, early_stopping, penalty, augment: as for `trainer`; the validation rows are the fold's.
+        epochs, batch_size, early_stopping, penalty, augment, shuffle: as for `trainer`; the validation rows are the
+            fold's.
         class_weight: "balanced" weighs the loss of class k by $n/(K n_k)$, counted over each fold's training rows.
         scaler: for instance `fnn.data.standard_scaler()`; fitted on each fold's training rows only.
         groups: (rows,), for scikit-learn splitters that keep groups together.
         together: run the members of a chunk as one batched program or one after another in it; by default batched
             unless the model convolves or, on a CPU, recurs, as `python -m benchmarks members` measures it.
-        chunk: members per call; by default as many as fit into a quarter of the memory.
+        chunk: members held at once; by default as many as fit into a quarter of the memory.
         mesh: devices to split the members over; by default all of them.
-        progress: show a bar over the chunks; by default if there is more than one.
+        progress: show a bar over the members (needs tqdm); by default if tqdm is installed.
 
     Returns:
         A `CrossValidation`: scores, curves, out-of-fold outputs, a table.
@@ -89,29 +92,18 @@ def cross_validate(
     References:
         Stone, Cross-validatory choice and assessment of statistical predictions, 1974.
     """
-    plan = planned(
-        "cross_validate", model, optimizer, task, data, key=key, folds=folds, seeds=seeds, over=over,
-        batch_size=batch_size, scaler=scaler, groups=groups, class_weight=class_weight, together=together,
-        penalty=penalty, augment=augment,
+    plan = make_plan(
+        "cross_validate", model, optimizer, task, data, key=key, folds=folds, seeds=seeds, over=over, scaler=scaler,
+        groups=groups, penalty=penalty, class_weight=class_weight, together=together,
+        options=Options(epochs, batch_size, early_stopping, augment, shuffle),
     )  # fmt: skip
-    member = _member(task, plan.maker, plan.training | {"epochs": epochs, "early_stopping": early_stopping})
+    return run_plan(plan, chunk=chunk, mesh=mesh, progress=progress)
+
+
+def run_plan(plan: Plan, *, chunk: int | None, mesh: Mesh | None, progress: bool | None) -> CrossValidation:
+    """Every member of a plan, trained to its end."""
     (history, outputs), finished = run_members(
-        member, plan.arguments(), plan.shared, together=plan.together, chunk=chunk, mesh=mesh, progress=progress
-    )
-    found = gathered(plan.settings, plan.shape, plan.split, plan.rows, history, outputs, finished)
-    return found._replace(modes=modes_of(as_task(task)))
-
-
-@remembered
-def _member(task: Any, maker: tuple[Any, ...], training: dict[str, Any]) -> Callable[[PyTree, PyTree], PyTree]:
-    """The training of one fold × setting × seed as a function of arrays."""
-    task = as_task(task)
-
-    def member(one: PyTree, shared: PyTree) -> PyTree:
-        case = case_of(maker, one, shared)
-        run = trainer(case.model, case.optimizer, task, **training)
-        trained, history = run(case.key, case.data, case.rows, validation=case.validation)
-        scores, outputs = judged(case, task, trained, shared)
-        return history | scores, outputs
-
-    return member
+        member_of, plan.recipe, plan.arguments(), plan.shared, last=plan.recipe.options.epochs,
+        together=plan.together, chunk=chunk, mesh=mesh, progress=progress,
+    )  # fmt: skip
+    return assemble(plan, history, outputs, finished)

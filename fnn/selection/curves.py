@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.sharding import Mesh
 
 from fnn import checks
-from fnn.selection.cases import folds_of
-from fnn.selection.cross_validation import cross_validate
-from fnn.selection.result import CrossValidation
+from fnn.data.scaling import Scaler
+from fnn.layer import Layer
+from fnn.optim.transform import Transform
+from fnn.selection.cases import Data, Splitter, folds_of, make_plan
+from fnn.selection.cross_validation import run_plan
 from fnn.selection.splits import Folds
-from fnn.tasks import as_task
+from fnn.selection.training import Options
+from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
+from fnn.train.stopping import EarlyStopping
+from fnn.typing import Array, ArrayLike, Key, PyTree
 
 __all__ = ["LearningCurve", "learning_curve"]
 
@@ -28,26 +34,41 @@ class LearningCurve(NamedTuple):
 
 
 def learning_curve(
-    model: Any,
-    optimizer: Any,
-    task: Any,
-    data: tuple[Any, ...],
+    model: Layer | Callable[..., Layer],
+    optimizer: Transform | Callable[..., Transform],
+    task: Task | Callable[[Any, Any], Array],
+    data: Data,
     *,
-    folds: Any = 5,
+    key: Key,
+    folds: int | Folds | Splitter = 5,
     sizes: Sequence[float] = (0.1, 0.325, 0.55, 0.775, 1.0),
     seed: int | None = 0,
-    groups: Any = None,
-    **options: Any,
+    seeds: int = 1,
+    epochs: int,
+    batch_size: int | None = 32,
+    scaler: Scaler | None = None,
+    groups: ArrayLike = None,
+    early_stopping: EarlyStopping | None = None,
+    penalty: Callable[[PyTree], Any] | None = None,
+    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    shuffle: bool = True,
+    class_weight: str | None = None,
+    together: bool | None = None,
+    chunk: int | None = None,
+    mesh: Mesh | None = None,
+    progress: bool | None = None,
 ) -> LearningCurve:
     """Scores of networks trained on more and more rows: every size × fold × seed in one program.
 
     The smaller training sets are parts of the larger ones; all sizes are scored on the fold's same validation rows.
+    Remembered as `cross_validate` is: called again it compiles nothing.
 
     Args:
-        model, optimizer, task, data, folds, groups: as for `cross_validate`.
+        model, optimizer, task, data, key, folds, groups: as for `cross_validate`.
         sizes: numbers of rows, or shares of the first fold's training rows in (0, 1]; equal ones count once.
         seed: shuffles each fold's training rows first; None takes them in their order, as scikit-learn does.
-        options: everything else `cross_validate` takes but `over`: `key`, `epochs`, `batch_size`, `seeds`, `scaler`, …
+        seeds, epochs, batch_size, scaler, early_stopping, penalty, augment, shuffle, class_weight, together, chunk,
+            mesh, progress: as for `cross_validate`.
 
     Returns:
         A `LearningCurve`; draw it with `fnn.plot.score_by_size`.
@@ -64,10 +85,8 @@ def learning_curve(
         >>> found.sizes.tolist(), found.scores["mse"].shape
         ([3, 15], (2, 4, 1))
     """
-    if "over" in options:
-        raise ValueError("learning_curve: expected one setting; write cross_validate for several (over=…)")
-    data = rows_.checked_data("learning_curve", data, as_task(task))
-    split = folds_of(folds, data, groups)
+    checked = rows_.checked_data("learning_curve", data, as_task(task))
+    split = folds_of("learning_curve", folds, checked, groups)
     lines = [line[line >= 0] for line in split.train]
     counts = _counts(sizes, len(lines[0]))
     if seed is not None:
@@ -78,7 +97,12 @@ def learning_curve(
         for fold, line in enumerate(lines):
             train[place, fold, : min(count, len(line))] = line[:count]
     every = Folds(train.reshape(-1, train.shape[-1]), np.tile(split.valid, (len(counts), 1)))
-    found: CrossValidation = cross_validate(model, optimizer, task, data, folds=every, **options)
+    plan = make_plan(
+        "learning_curve", model, optimizer, task, checked, key=key, folds=every, seeds=seeds, over=None, scaler=scaler,
+        groups=None, penalty=penalty, class_weight=class_weight, together=together,
+        options=Options(epochs, batch_size, early_stopping, augment, shuffle),
+    )  # fmt: skip
+    found = run_plan(plan, chunk=chunk, mesh=mesh, progress=progress)
     shape = (len(counts), len(lines), -1)
     both = found.scores, found.training_scores
     return LearningCurve(counts, *({name: part[0].reshape(shape) for name, part in scores.items()} for scores in both))

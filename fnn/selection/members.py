@@ -1,10 +1,8 @@
-"""Many trainings as one compiled program: members in chunks, chunks over devices."""
+"""Many trainings as one compiled program: members in groups, groups over devices, a slice of time at a time."""
 
 from __future__ import annotations
 
-import functools
-import math
-import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,80 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fnn import checks
+from fnn import checks, programs
 from fnn.kernels import placement
 from fnn.layer import Layer
 from fnn.layer.protocol import any_layer
+from fnn.selection.chunk import Chunk, State, advance_chunk, begin_chunk
+from fnn.selection.memory import bytes_per_member
+from fnn.selection.training import Member, Running
 from fnn.train.console import interruption, progress_bar
+from fnn.train.fit import RESPONSE_SECONDS
 from fnn.train.sharding import agreed, fetch, put, replicate
 from fnn.typing import PyTree
 
 MEMORY_SHARE = 0.25
 """Share of the memory there is that the arrays of one chunk may take."""
 
+ALL_STEPS = 2**31 - 1
 
-REMEMBERED = 16
-"""How many compiled programs are kept, the last ones asked for."""
-
-
-def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
-    """`make` called once for the same arguments: what it makes keeps its compiled program.
-
-    The same layer, transform or function is the same argument; an equal one, built again, is another.
-    """
-    made: dict[Any, tuple[Any, tuple[Any, ...]]] = {}
-
-    @functools.wraps(make)
-    def again(*given: Any) -> Any:
-        key = _identity(given)
-        # What was made holds its arguments, so that no other object takes their place in memory.
-        made[key] = made.pop(key) if key in made else (make(*given), given)
-        while len(made) > REMEMBERED:
-            del made[next(iter(made))]
-        return made[key][0]
-
-    return again
-
-
-def _identity(value: Any) -> Any:
-    if isinstance(value, (tuple, list)):
-        return tuple(map(_identity, value))
-    if isinstance(value, dict):
-        return tuple((name, _identity(part)) for name, part in value.items())
-    return value if isinstance(value, (int, float, str, type(None))) else id(value)
-
-
-def available_bytes() -> int:
-    """Memory of this process's first device, or of the machine."""
-    stats = jax.local_devices()[0].memory_stats()
-    if stats and "bytes_limit" in stats:
-        return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 2**32
-
-
-def bytes_per_member(member: Callable[..., Any], first: PyTree, shared: PyTree) -> int:
-    """What one member holds at once, counted on its traced program: the arrays of the widest loop body."""
-    return 2 * _live_bytes(jax.jit(member).trace(first, shared).jaxpr.jaxpr)
-
-
-def _live_bytes(jaxpr: Any) -> int:
-    own = sum(_size(v.aval) for equation in jaxpr.eqns for v in equation.outvars if len(equation.outvars) > 1)
-    inner = [0]
-    for equation in jaxpr.eqns:
-        for value in equation.params.values():
-            for part in value if isinstance(value, (tuple, list)) else (value,):
-                body = getattr(part, "jaxpr", part)
-                if hasattr(body, "eqns"):
-                    inner.append(_live_bytes(body))
-    widest = max((_size(v.aval) for equation in jaxpr.eqns for v in equation.outvars), default=0)
-    return max(own, widest) + max(inner)
-
-
-def _size(aval: Any) -> int:
-    itemsize = getattr(aval.dtype, "itemsize", 4) if hasattr(aval, "dtype") else 4
-    return math.prod(getattr(aval, "shape", ())) * itemsize
+clock = time.perf_counter
 
 
 def batched_is_faster(model: Layer) -> bool:
@@ -111,54 +53,106 @@ def batched_is_faster(model: Layer) -> bool:
 
 
 def run_members(
-    member: Callable[[PyTree, PyTree], PyTree],
+    build: Callable[[Any], Member],
+    description: Any,
     arguments: PyTree,
     shared: PyTree,
     *,
+    first: int = 0,
+    last: int,
     together: bool,
     chunk: int | None = None,
     mesh: Mesh | None = None,
     progress: bool | None = None,
 ) -> tuple[PyTree, np.ndarray]:
-    """`member(one row of arguments, shared)` for every row, and which rows were finished (Ctrl-C keeps those).
+    """Train a member for every row of the arguments; and which of them were finished (Ctrl-C keeps those).
+
+    The program is compiled once per description: see `fnn.programs`. It runs a fifth of a second at a time.
 
     Args:
-        member: a pure function.
+        build: makes the `Member` from the description; a function of a module.
+        description: everything that is static.
         arguments: arrays with one row per member.
         shared: arrays all members read.
-        together: run a chunk's members as one batched program (`vmap`), or one after another inside it (`lax.map`).
-        chunk: members per call; by default as many as fit into a quarter of the memory.
+        first, last: epochs to train.
+        together: run a chunk's members as one batched program, or one after another inside it.
+        chunk: members that are held at once; by default all, or as many as fit into a quarter of the memory where
+            they are trained together.
         mesh: devices to split each chunk over; by default all of them.
-        progress: show a bar over the chunks, with the time left.
+        progress: show a bar over the members, with the time left.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C if no member is finished.
     """
     count = jax.tree.leaves(arguments)[0].shape[0]
     devices = len(jax.devices()) if mesh is None else mesh.size
     mesh = mesh or (Mesh(np.asarray(jax.devices()), ("members",)) if devices > 1 and count >= devices else None)
+    if chunk is None and not together:
+        chunk = count
     if chunk is None:
-        first = jax.tree.map(lambda leaf: leaf[0], arguments)
-        fit = max(1, int(MEMORY_SHARE * available_bytes() // max(1, bytes_per_member(member, first, shared))))
-        chunk = min(count, fit) if together else min(count, max(devices, -(-count // 20)))
+        room = MEMORY_SHARE * placement.available_bytes()
+        chunk = min(count, max(1, int(room // max(1, bytes_per_member(build, description, arguments, shared)))))
     chunk = agreed(checks.integer("members", "chunk", chunk))
-    chunk = chunk if mesh is None else -(-chunk // mesh.size) * mesh.size
-    compiled = _compiled(member, together, mesh)
-    shared = replicate(mesh, shared)
+    own = -(-chunk // (1 if mesh is None else mesh.size))
+    chunk = own if mesh is None else own * mesh.size
+    given = Chunk(build, description, together, own if together else 1, mesh)
+    shared, ends = replicate(mesh, (shared, (jnp.asarray(first), jnp.asarray(last))))
     results: list[PyTree] = []
-    with (
-        progress_bar(progress if count > chunk else progress or False, count, "model") as show,
-        interruption() as asked,
-    ):
+    finished = np.zeros(count, bool)
+    with progress_bar(progress, count, "model") as show, interruption() as asked:
         for begin in range(0, count, chunk):
             if asked():
                 break
             rows = np.minimum(np.arange(begin, begin + chunk), count - 1)
-            part = fetch(compiled(_over(mesh, jax.tree.map(lambda leaf, rows=rows: leaf[rows], arguments)), shared))
-            size = min(chunk, count - begin)
-            results.append(jax.tree.map(lambda leaf, size=size: leaf[:size], part))
-            show(size, {})
-    finished = np.arange(count) < sum(jax.tree.leaves(part)[0].shape[0] for part in results)
-    if not results:
+            part = _over(mesh, jax.tree.map(lambda leaf, rows=rows: leaf[rows], arguments))
+            state, done = _run_chunk(given, part, shared, ends, min(chunk, count - begin), show, asked)
+            finished[begin : begin + chunk] = done[: count - begin]
+            results.append(jax.tree.map(lambda leaf, begin=begin: leaf[: count - begin], fetch(state.results)))
+    if not finished.any():
         raise KeyboardInterrupt
-    return jax.tree.map(lambda *parts: filled(_joined(parts), count), *results), finished
+    return jax.tree.map(lambda *parts: _fill(_joined(parts), finished), *results), finished
+
+
+def run_alone(
+    build: Callable[[Any], Member], description: Any, shared: PyTree, *, first: int = 0, last: int
+) -> tuple[Running, bool]:
+    """One member, as far as it came, and whether that is its end; after Ctrl-C it is not."""
+    given, show = Chunk(build, description, False, 1, None), lambda done, row: None
+    ends = jnp.asarray(first), jnp.asarray(last)
+    with interruption() as asked:
+        state, finished = _run_chunk(given, {"place": np.zeros(1, np.int32)}, shared, ends, 1, show, asked)
+    return jax.tree.map(lambda leaf: leaf[0], state.running), bool(finished[0])
+
+
+def _run_chunk(
+    given: Chunk,
+    arguments: PyTree,
+    shared: PyTree,
+    ends: tuple[Any, Any],
+    real: int,
+    show: Callable[[int, dict[str, float]], None],
+    asked: Callable[[], bool],
+) -> tuple[State, np.ndarray]:
+    """The end of a chunk of which `real` members are meant, and which of them are finished."""
+    devices = 1 if given.mesh is None else given.mesh.size
+    own = jax.tree.leaves(arguments)[0].shape[0] // devices
+    groups = np.clip(-(-(real - own * np.arange(devices)) // given.group), 0, own // given.group).astype(np.int32)
+    limit = _over(given.mesh, groups)
+    state: State = programs.compile(begin_chunk, given)(arguments, shared, ends[0])
+    advance = programs.compile(advance_chunk, given, donate=(0,))
+    # Processes must take the same steps, and their clocks differ.
+    steps, shown = 1 if placement.hosts() == 1 else ALL_STEPS, 0
+    while True:
+        began = clock()
+        state = advance(state, arguments, shared, ends, limit, replicate(given.mesh, jnp.asarray(steps)))
+        reached = np.asarray(fetch(state.place.group))
+        members = np.minimum(reached * given.group, np.clip(real - own * np.arange(devices), 0, own))
+        show(int(members.sum()) - shown, {})
+        shown = int(members.sum())
+        if (reached >= groups).all() or asked():
+            return state, (np.arange(own) < members[:, None]).ravel()
+        # A program that is still to be compiled says nothing about time: the next slice is no longer than this one.
+        steps = min(max(1, int(min(4.0, RESPONSE_SECONDS / max(clock() - began, 1e-6)) * steps)), ALL_STEPS)
 
 
 def _over(mesh: Mesh | None, arguments: PyTree) -> PyTree:
@@ -170,28 +164,21 @@ def _joined(parts: tuple[Any, ...]) -> Any:
     return jnp.concatenate(parts) if jnp.issubdtype(parts[0].dtype, jax.dtypes.prng_key) else np.concatenate(parts)
 
 
-def filled(values: Any, count: int) -> Any:
-    """Rows of members that were not reached are NaN, -1 for integers, and for random keys the first one again."""
-    if len(values) == count:
-        return values
+def blank(values: Any, count: int) -> Any:
+    """`count` rows of nothing in place of `values`: NaN, -1 for integers, and for random keys the first one."""
     if jnp.issubdtype(values.dtype, jax.dtypes.prng_key):
-        return jnp.concatenate([values, jnp.broadcast_to(values[:1], (count - len(values), *values.shape[1:]))])
-    missing = np.nan if jnp.issubdtype(values.dtype, jnp.inexact) else -1
-    rest = np.full((count - len(values), *values.shape[1:]), missing).astype(values.dtype)
-    return np.concatenate([values, rest])
+        return jnp.broadcast_to(values[:1], (count, *values.shape[1:]))
+    nothing = np.nan if jnp.issubdtype(values.dtype, jnp.inexact) else -1
+    return np.full((count, *values.shape[1:]), nothing).astype(values.dtype)
 
 
-@functools.lru_cache(maxsize=REMEMBERED)
-def _compiled(
-    member: Callable[[PyTree, PyTree], PyTree], together: bool, mesh: Mesh | None
-) -> Callable[[PyTree, PyTree], PyTree]:
-    def chunk(arguments: PyTree, shared: PyTree) -> PyTree:
-        if together:
-            return jax.vmap(jax.jit(member), (0, None))(arguments, shared)
-        return jax.lax.map(lambda one: member(one, shared), arguments)
-
-    if mesh is None:
-        return jax.jit(chunk)
-    axis = PartitionSpec(mesh.axis_names[0])
-    # Members never speak to each other, so each device runs its own part of the chunk without communication.
-    return jax.jit(jax.shard_map(chunk, mesh=mesh, in_specs=(axis, PartitionSpec()), out_specs=axis, check_vma=False))
+def _fill(values: Any, finished: np.ndarray) -> Any:
+    """A row for every member, also for those that were not finished."""
+    if finished.all():
+        return values
+    places = np.flatnonzero(finished)
+    rows = blank(values, len(finished))
+    if isinstance(rows, jax.Array):
+        return rows.at[places].set(values[places])
+    rows[places] = values[places]
+    return rows

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks
+from fnn import checks, programs
 from fnn.metrics.protocol import Mode
-from fnn.selection.splits import Folds
-from fnn.tasks.task import require_mode
+from fnn.selection.cases import Plan
+from fnn.tasks.task import Task, modes_of, require_mode
+from fnn.typing import Array, PyTree
 
 __all__ = ["CrossValidation"]
 
@@ -30,6 +32,8 @@ class CrossValidation(NamedTuple):
     - `epochs`: (settings, folds, seeds), epochs each run was trained for.
     - `kept`: (settings,), False for those a halving `sweep` stopped before the last epoch.
     - `modes`: name -> "min" or "max", for the scores of which it is stated what is better.
+    - `pooled`: scores that are not defined on the rows of some fold, such as R² on one row: they are computed once per
+      setting and seed, over the outputs of all rows, and stand in every fold.
     """
 
     settings: tuple[dict[str, Any], ...]
@@ -42,13 +46,19 @@ class CrossValidation(NamedTuple):
     epochs: np.ndarray
     kept: np.ndarray
     modes: Mapping[str, Mode] = MappingProxyType({"loss": "min"})
+    pooled: tuple[str, ...] = ()
 
     def mean(self, metric: str) -> np.ndarray:
         """Mean score per setting over folds and seeds, runs that diverged or were not reached left out."""
         return mean_score(self._scores(metric))
 
     def standard_error(self, metric: str) -> np.ndarray:
-        """Standard error of that mean: the spread over folds of the mean over seeds, by the square root of folds."""
+        """Standard error of that mean: the spread over folds of the mean over seeds, by the square root of folds.
+
+        NaN for a score over the pooled outputs, which has no folds.
+        """
+        if metric in self.pooled:
+            return np.full(len(self.settings), np.nan)
         return standard_error(mean_of(self._scores(metric), axis=2))
 
     def best(self, metric: str, mode: Mode | None = None) -> dict[str, Any]:
@@ -77,6 +87,9 @@ class CrossValidation(NamedTuple):
     def __str__(self) -> str:
         columns: dict[str, list[str]] = {name: [f"{s[name]:.4g}" for s in self.settings] for name in self.settings[0]}
         for metric in self.scores:
+            if metric in self.pooled:
+                columns[f"{metric} (pooled)"] = [f"{mean:.4f}" for mean in self.mean(metric)]
+                continue
             pairs = zip(self.mean(metric), self.standard_error(metric), strict=True)
             columns[f"{metric} (± s.e.)"] = [f"{mean:.4f} ± {error:.4f}" for mean, error in pairs]
         columns["diverged"] = [str(count) for count in self.diverged.sum(axis=(1, 2))]
@@ -114,21 +127,19 @@ def _name_diverged(settings: tuple[dict[str, Any], ...], diverged: np.ndarray) -
         )
 
 
-def gathered(
-    settings: tuple[dict[str, Any], ...],
-    shape: tuple[int, int, int],
-    split: Folds,
-    rows: int,
+def assemble(
+    plan: Plan,
     history: dict[str, np.ndarray],
     outputs: np.ndarray,
     finished: np.ndarray,
     kept: np.ndarray | None = None,
 ) -> CrossValidation:
     """Members back in their places, outputs in the order of the rows."""
+    shape, settings = plan.shape, plan.settings
     curves = {name: values.reshape(*shape, -1) for name, values in history.items() if values.ndim == 2}
     epochs = np.maximum(history["epochs"], 0).reshape(shape)
     last = history.get("best_epoch", history["epochs"] - 1).reshape(shape)
-    diverged = history["diverged_at"].reshape(shape) >= 0
+    diverged, found = history["diverged_at"].reshape(shape) >= 0, finished.reshape(shape)
     at = np.maximum(last, 0)[..., None]
     scores = {
         name.removeprefix("validation_"): np.where(diverged, np.nan, np.take_along_axis(values, at, axis=3)[..., 0])
@@ -143,13 +154,61 @@ def gathered(
     _name_diverged(settings, diverged)
     outputs = outputs.reshape(*shape, *outputs.shape[1:])
     outputs = np.where(diverged.reshape(*shape, *[1] * (outputs.ndim - 3)), np.nan, outputs)
-    total = np.zeros((shape[0], shape[2], rows, *outputs.shape[4:]))
-    times = np.zeros(rows)
-    for fold, valid in enumerate(split.valid):
+    every = _outputs_of_rows(plan, outputs)
+    sound = found & ~diverged
+    pooled = {name: _pooled(plan, name, every, values, sound) for name, values in _undefined(scores, sound).items()}
+    kept = np.ones(len(settings), bool) if kept is None else kept
+    modes = modes_of(plan.recipe.task)
+    return CrossValidation(
+        settings, scores | pooled, training, curves, every, diverged, found, epochs, kept, modes, tuple(pooled)
+    )
+
+
+def _outputs_of_rows(plan: Plan, outputs: np.ndarray) -> np.ndarray:
+    """(settings, folds, seeds, slots, …) -> (settings, seeds, rows, …), a mean where a row validates several times."""
+    total = np.zeros((plan.shape[0], plan.shape[2], plan.rows, *outputs.shape[4:]))
+    times = np.zeros(plan.rows)
+    for fold, valid in enumerate(plan.split.valid):
         real = valid >= 0
         total[:, :, valid[real]] += outputs[:, fold][:, :, real]
         times[valid[real]] += 1
-    times = np.where(times == 0, np.nan, times).reshape(rows, *[1] * (total.ndim - 3))
-    kept = np.ones(len(settings), bool) if kept is None else kept
-    found = finished.reshape(shape)
-    return CrossValidation(settings, scores, training, curves, total / times, diverged, found, epochs, kept)
+    return total / np.where(times == 0, np.nan, times).reshape(plan.rows, *[1] * (total.ndim - 3))
+
+
+def _undefined(scores: dict[str, np.ndarray], sound: np.ndarray) -> dict[str, np.ndarray]:
+    """Metrics that are NaN in a fold whose loss is finite: they are not defined there."""
+    whole = sound & np.isfinite(scores["loss"])
+    return {name: values for name, values in scores.items() if (np.isnan(values) & whole).any()}
+
+
+def _pooled(plan: Plan, name: str, outputs: np.ndarray, values: np.ndarray, sound: np.ndarray) -> np.ndarray:
+    """A metric over the outputs of all rows that some network did not train on, per setting and seed."""
+    fold = int(np.argwhere(np.isnan(values) & sound)[0][1])
+    rows = plan.split.valid[fold]
+    checks.warn(
+        f"cross_validate: {name} is not defined on the {(rows >= 0).sum()} rows that fold {fold} validates on; it is "
+        "computed over the outputs of all folds together"
+    )
+    scored = np.full(values.shape, np.nan)
+    for setting, seed in np.ndindex(outputs.shape[:2]):
+        known = np.isfinite(outputs[setting, seed]).reshape(plan.rows, -1).all(axis=1)
+        if known.any():
+            found = metrics_of(plan.recipe.task, outputs[setting, seed], plan.shared["data"], known)
+            scored[setting, :, seed] = found[name]
+    return np.where(sound, scored, np.nan)
+
+
+def metrics_of(
+    task: Task, outputs: Any, data: tuple[PyTree, Array, Array | None], known: np.ndarray
+) -> dict[str, float]:
+    """A task's metrics over the known ones of all rows; the others weigh nothing, so that one program does for all."""
+    _, targets, weights = data
+    rows = known.reshape(-1, *[1] * (np.ndim(outputs) - 1))
+    kept = jnp.asarray(np.where(rows, outputs, 0), jnp.result_type(float))
+    counts = known.astype(kept.dtype) * (1 if weights is None else np.asarray(weights))
+    found = programs.compile(_metrics, task)(kept, targets, jnp.asarray(counts, kept.dtype))
+    return {name: float(score) for name, score in found.items()}
+
+
+def _metrics(task: Task, outputs: Array, targets: Array, weights: Array) -> dict[str, Array]:
+    return {name: metric(outputs, targets, weights=weights) for name, metric in task.metrics.items()}

@@ -3,43 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from fnn import checks
+from fnn.data.scaling import Scaler
+from fnn.layer import Layer
 from fnn.metrics.protocol import Mode
-from fnn.selection.cases import Plan, case_of, grid, judged, planned
-from fnn.selection.cross_validation import cross_validate
-from fnn.selection.members import filled, remembered, run_members
-from fnn.selection.result import CrossValidation, gathered, mean_score
-from fnn.tasks import as_task
+from fnn.optim.transform import Transform
+from fnn.selection.cases import Data, Plan, Splitter, grid, make_plan, resumable_member_of
+from fnn.selection.cross_validation import run_plan
+from fnn.selection.members import blank, run_members
+from fnn.selection.result import CrossValidation, assemble, mean_score
+from fnn.selection.splits import Folds
+from fnn.selection.training import Options
+from fnn.tasks import Task, as_task
 from fnn.tasks.task import modes_of, require_mode
 from fnn.train.console import interruption
-from fnn.train.epoch import keys
-from fnn.train.trainer import checked_run, epochs_between, pieces
-from fnn.typing import Key, PyTree
+from fnn.train.stopping import EarlyStopping
+from fnn.typing import Array, ArrayLike, Key, PyTree
 
 __all__ = ["sweep"]
 
 
+class Distribution(Protocol):
+    """A distribution of `scipy.stats`."""
+
+    def rvs(self, size: Any = None, random_state: Any = None) -> Any: ...
+
+
 def sweep(
-    model: Any,
-    optimizer: Any,
-    task: Any,
-    data: tuple[Any, ...],
+    model: Layer | Callable[..., Layer],
+    optimizer: Transform | Callable[..., Transform],
+    task: Task | Callable[[Any, Any], Array],
+    data: Data,
     *,
     key: Key,
-    over: Mapping[str, Any],
+    over: Mapping[str, Sequence[float] | Distribution],
     how: str = "grid",
     trials: int | None = None,
     epochs: int,
     metric: str = "loss",
     mode: Mode | None = None,
     factor: int = 3,
-    **options: Any,
+    folds: int | Folds | Splitter = 5,
+    seeds: int = 1,
+    batch_size: int | None = 32,
+    scaler: Scaler | None = None,
+    groups: ArrayLike = None,
+    early_stopping: EarlyStopping | None = None,
+    penalty: Callable[[PyTree], Any] | None = None,
+    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    shuffle: bool = True,
+    class_weight: str | None = None,
+    together: bool | None = None,
+    chunk: int | None = None,
+    mesh: Mesh | None = None,
+    progress: bool | None = None,
 ) -> CrossValidation:
     """Train many settings and score them by cross-validation; the halving searches stop the worse ones early.
 
@@ -52,7 +75,8 @@ def sweep(
       $\\lceil \\frac{s_{max}+1}{s+1}\\eta^s \\rceil$ settings and $R\\eta^{-s}$ epochs.
 
     A setting that goes on goes on from where it was: one that reaches `epochs` is the run it would be alone. All
-    brackets pass an epoch together, in one program, so a sweep compiles once per rung and not once per bracket.
+    brackets pass an epoch together, in one program, so a sweep compiles once per rung and not once per bracket, and
+    nothing when it is called again with what says the same: see `fnn.programs`.
 
     Args:
         model, optimizer, task, data: as for `cross_validate`.
@@ -64,7 +88,9 @@ def sweep(
         metric: what decides, a name among the scores; averaged over folds and seeds.
         mode: "min" or "max"; by default as the metric states it, "min" for the loss.
         factor: $\\eta$, how many settings one survivor stands for.
-        options: everything else `cross_validate` takes: `folds`, `seeds`, `batch_size`, `scaler`, `progress`, …
+        folds, seeds, batch_size, scaler, groups, penalty, augment, shuffle, class_weight, together, chunk, mesh,
+            progress: as for `cross_validate`.
+        early_stopping: as for `cross_validate`; the halving searches stop settings themselves.
 
     Returns:
         A `CrossValidation`, its `settings` those tried; `epochs` and `kept` say which were stopped, and when.
@@ -97,19 +123,20 @@ def sweep(
     modes = modes_of(as_task(task)) | ({} if mode is None else {metric: mode})
     brackets = _brackets(how, trials, epochs, factor)
     settings = _drawn(over, how, sum(size for size, _ in brackets) if how == "hyperband" else trials, key)
+    plan = make_plan(
+        "sweep", model, optimizer, task, data, key=key, folds=folds, seeds=seeds, over=settings, scaler=scaler,
+        groups=groups, penalty=penalty, class_weight=class_weight, together=together,
+        options=Options(epochs, batch_size, early_stopping, augment, shuffle),
+    )  # fmt: skip
     if how in ("grid", "random"):
-        found = cross_validate(model, optimizer, task, data, key=key, over=settings, epochs=epochs, **options)
-        return found._replace(modes=modes)
+        return run_plan(plan, chunk=chunk, mesh=mesh, progress=progress)._replace(modes=modes)
     mode = require_mode("sweep", metric, modes)
-    if options.get("early_stopping") is not None:
+    if early_stopping is not None:
         raise ValueError(f'sweep: how="{how}" stops settings itself; leave out early_stopping, or write how="random"')
     if how == "halving":
         brackets = [(len(settings), min(_log(len(settings), factor), _log(epochs, factor)))]
-    running = {name: options.pop(name, None) for name in ("chunk", "mesh", "progress")}
-    plan = planned("sweep", model, optimizer, task, data, key=key, over=settings, **options)
-    member = _member(task, plan.maker, plan.training, epochs)
     with interruption() as asked:
-        found = _raced(plan, member, brackets, (epochs, metric, mode, factor), asked, **running)
+        found = _race(plan, brackets, (metric, mode, factor), asked, chunk=chunk, mesh=mesh, progress=progress)
     return found._replace(modes=modes)
 
 
@@ -164,78 +191,67 @@ def _drawn(over: Mapping[str, Any], how: str, trials: int | None, key: Key) -> S
     return [{name: column[trial].item() for name, column in columns.items()} for trial in range(trials)]
 
 
-@remembered
-def _member(
-    task: Any, maker: tuple[Any, ...], training: dict[str, Any], epochs: int
-) -> Callable[[PyTree, PyTree], PyTree]:
-    """One fold × setting × seed from where it was up to another epoch."""
-    task = as_task(task)
-
-    def member(one: PyTree, shared: PyTree) -> PyTree:
-        case = case_of(maker, one, shared)
-        parts, sources = pieces(case.model, case.optimizer, task, **training), keys(case.key)
-        inputs = checked_run("sweep", task, case.data, case.rows, case.validation)
-        run = one["run"] if "run" in one else parts.begin(sources, inputs, None)
-        run, history = epochs_between(parts, sources, inputs, run, shared["first"], shared["last"], epochs)
-        trained = run.progress.train_state.trained
-        scores, outputs = judged(case, task, trained, shared)
-        return run, history | scores | {"epochs": shared["last"], "diverged_at": run.progress.diverged_at}, outputs
-
-    return member
-
-
-def _raced(
+def _race(
     plan: Plan,
-    member: Callable[..., Any],
     brackets: list[tuple[int, int]],
-    rule: tuple[int, str, str, int],
+    rule: tuple[str, Mode, int],
     asked: Callable[[], bool],
-    **how: Any,
+    *,
+    chunk: int | None,
+    mesh: Mesh | None,
+    progress: bool | None,
 ) -> CrossValidation:
     """Rung after rung: the settings still in the race train to the next epoch at which some bracket decides."""
-    epochs, metric, mode, factor = rule
+    (metric, mode, factor), epochs = rule, plan.recipe.options.epochs
     arguments, each = plan.arguments(), plan.shape[1] * plan.shape[2]
     alive, finished = np.ones(plan.shape[0], bool), np.zeros(plan.shape, bool)
     known: Any = None
-    run: dict[str, PyTree] = {}
+    running: dict[str, PyTree] = {}
     first = 0
     for last in sorted({epochs // factor**k for _, most in brackets for k in range(most + 1)}):
         places = np.flatnonzero(np.repeat(alive, each))
-        members = jax.tree.map(lambda leaf, places=places: leaf[places], arguments) | run
-        shared = plan.shared | {"first": jnp.asarray(first), "last": jnp.asarray(last)}
+        members = jax.tree.map(lambda leaf, places=places: leaf[places], arguments) | running
         try:
-            (state, *part), reached = run_members(member, members, shared, together=plan.together, **how)
+            (state, part), reached = run_members(
+                resumable_member_of, plan.recipe, members, plan.shared, first=first, last=last,
+                together=plan.together, chunk=chunk, mesh=mesh, progress=progress,
+            )  # fmt: skip
         except KeyboardInterrupt:
             if known is None:
                 raise
             finished.flat[places] = False
             break
         finished.flat[places] = reached
-        known = _merged(known, part, places, reached, finished.size)
+        known = _updated(known, part, places, reached, finished.size)
         if asked() or not reached.all():
             break
-        score = mean_score(known[0][f"validation_{metric}"][:, last - 1].reshape(plan.shape))
+        score = known[0][f"validation_{metric}"][:, last - 1].reshape(plan.shape)
+        _require_defined(metric, score, known[0]["validation_loss"][:, last - 1].reshape(plan.shape))
+        score = mean_score(score)
         harmed = (known[0]["diverged_at"].reshape(plan.shape) >= 0).any(axis=(1, 2))
         score = np.where(harmed, np.nan, -score if mode == "max" else score)
         alive = _survivors(alive, score, brackets, last, epochs, factor)
         stay = np.repeat(alive, each)[places]
-        run, first = {"run": jax.tree.map(lambda leaf, stay=stay: leaf[stay], state)}, last
+        running, first = {"running": jax.tree.map(lambda leaf, stay=stay: leaf[stay], state)}, last
     history, outputs = known
-    return gathered(plan.settings, plan.shape, plan.split, plan.rows, history, outputs, finished, alive)
+    return assemble(plan, history, outputs, finished, alive)
 
 
-def _merged(known: Any, part: Any, places: np.ndarray, reached: np.ndarray, count: int) -> Any:
-    """What is known of every member, with what this rung adds: epochs it did not run are NaN in its history."""
+def _require_defined(metric: str, score: np.ndarray, loss: np.ndarray) -> None:
+    undefined = np.isnan(score) & np.isfinite(loss)
+    if undefined.any():
+        raise ValueError(
+            f"sweep: {metric} is not defined on the rows that fold {np.argwhere(undefined)[0][1]} validates on, so it "
+            'cannot decide who goes on; write another metric, such as metric="loss", or larger folds'
+        )
 
-    def one(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-        new, rows = new[reached], places[reached]
-        history = np.issubdtype(new.dtype, np.inexact) and new.ndim == 2
-        old[rows] = np.where(np.isnan(new), old[rows], new) if history else new
-        return old
 
-    if known is None:
-        known = jax.tree.map(lambda leaf: filled(leaf[:0], count), part)
-    return jax.tree.map(one, known, part)
+def _updated(known: Any, part: Any, places: np.ndarray, reached: np.ndarray, count: int) -> Any:
+    """What is known of every member, those that reached the end of a rung as they are there."""
+    known = jax.tree.map(lambda leaf: blank(leaf, count), part) if known is None else known
+    for old, new in zip(jax.tree.leaves(known), jax.tree.leaves(part), strict=True):
+        old[places[reached]] = new[reached]
+    return known
 
 
 def _survivors(

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from fnn import checks
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
+from fnn.programs import compile as compiled
 from fnn.tasks import Task, as_task
 from fnn.train import epoch as epoch_
 from fnn.train import rows as rows_
@@ -26,7 +27,7 @@ from fnn.train.divergence import require_possible, warn_if_diverged
 from fnn.train.identity import Parts, identity_of
 from fnn.train.inputs import Inputs, checked_run
 from fnn.train.sharding import checked_mesh, replicate
-from fnn.train.step import require_parts, train_step
+from fnn.train.step import TrainStep, require_parts, train_step
 from fnn.train.stopping import Best, EarlyStopping
 from fnn.train.trained import Trained, TrainState
 from fnn.train.trainer import begin, score_row
@@ -85,6 +86,9 @@ def fit(
 ) -> tuple[Trained, dict[str, Any]]:
     """Train a model and watch it: the numbers of `trainer`, with a progress bar, callbacks and Ctrl-C.
 
+    Called again with a model, an optimizer, a task and options that say the same, also when they were built anew, it
+    compiles nothing for data of the same shapes: see `fnn.programs`.
+
     Args:
         model, optimizer, task, epochs, batch_size, penalty, augment, early_stopping, shuffle, mesh: as for `trainer`.
         data: `(x, targets)` or `(x, targets, weights)`.
@@ -130,17 +134,13 @@ def fit(
     step = train_step(model, optimizer, task, penalty=penalty, augment=augment)
     key, inputs, start = replicate(mesh, (key, inputs, start))
     sources = epoch_.keys(key)
-    train_state = jax.jit(lambda init_key, x, start: begin(step.init, init_key, x, start))(
-        sources.init, inputs.data[0], start
-    )
     steps = -(-inputs.slots // size)
+    given = _Given(model, optimizer, task, penalty, augment, size, steps, mesh)
+    train_state = compiled(_initial, given)(sources.init, inputs.data[0], start)
     programs = _Programs(
-        jax.jit(lambda number, inputs: epoch_.epoch_order(sources, number, inputs.training_rows(), shuffle)),
-        _advance(epoch_.stepper(step, size, steps, mesh)),
-        jax.jit(lambda progress, inputs: score_row(model, task, progress, inputs)),
-        jax.jit(lambda *given: stopping.observe(early_stopping, *given)) if early_stopping else None,  # type: ignore[arg-type]
-        steps,
-    )
+        compiled(_order, shuffle), compiled(_advance, given, donate=(0,)), compiled(_row, (model, task)),
+        compiled(stopping.observe, early_stopping), steps,
+    )  # fmt: skip
     explain = functools.partial(_explained, model, task, inputs)
     run = _Run(programs, sources, inputs, early_stopping, callbacks, explain)
     saved = _begin(run, train_state)
@@ -153,13 +153,38 @@ def fit(
         return _drive(run, saved, epochs, kept, show, interrupted)
 
 
-def _advance(one: Callable[..., epoch_.Progress]) -> Callable[..., epoch_.Progress]:
+class _Given(NamedTuple):
+    """What decides the program of the steps."""
+
+    model: Layer
+    optimizer: Transform
+    task: Task
+    penalty: Callable[[PyTree], Any] | None
+    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None
+    size: int
+    steps: int
+    mesh: Mesh | None
+
+    def step(self) -> TrainStep:
+        return train_step(self.model, self.optimizer, self.task, penalty=self.penalty, augment=self.augment)
+
+
+def _initial(given: _Given, key: Key, x: PyTree, start: Trained | None) -> TrainState:
+    return begin(given.step().init, key, x, start)
+
+
+def _order(shuffle: bool, sources: epoch_.Keys, number: Array, inputs: Inputs) -> tuple[Array, Array]:
+    return epoch_.epoch_order(sources, number, inputs.training_rows(), shuffle)
+
+
+def _row(given: tuple[Layer, Task], progress: epoch_.Progress, inputs: Inputs) -> dict[str, Array]:
+    return score_row(*given, progress, inputs)
+
+
+def _advance(given: _Given, progress: epoch_.Progress, first: Array, last: Array, *rest: Any) -> epoch_.Progress:
     """Steps `first` to `last` of an epoch; both are values, so no part of an epoch is compiled again."""
-
-    def advance(progress: epoch_.Progress, first: Array, last: Array, *given: Any) -> epoch_.Progress:
-        return jax.lax.fori_loop(first, last, lambda place, progress: one(place, progress, *given), progress)
-
-    return jax.jit(advance, donate_argnums=0)
+    one = epoch_.stepper(given.step(), given.size, given.steps, given.mesh)
+    return jax.lax.fori_loop(first, last, lambda place, progress: one(place, progress, *rest), progress)
 
 
 class _Run(NamedTuple):
@@ -277,7 +302,7 @@ def _one_epoch(
     interrupted: Callable[[], bool],
 ) -> epoch_.Progress:
     programs, data = run.programs, run.inputs.data
-    order = programs.order(epoch, run.inputs)
+    order = programs.order(run.sources, epoch, run.inputs)
     progress, place, chunk = epoch_.next_epoch(progress), 0, 1
     while place < programs.steps and not interrupted():
         began, last = time.perf_counter(), min(place + chunk, programs.steps)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fnn import checks
+from fnn import checks, programs
 from fnn.layer import Layer
 from fnn.tasks.task import Task, as_task, mean_loss
 from fnn.train import rows as rows_
@@ -61,14 +60,24 @@ def scores_from(
     return scores | {name: metric(outputs, targets, weights=weights) for name, metric in task.metrics.items()}
 
 
-@functools.partial(jax.jit, static_argnames=("model", "decode", "batch_size"))
-def _predict(model: Layer, decode: Callable[..., Any], trained: Trained, x: PyTree, *, batch_size: int) -> PyTree:
-    check_trained("predict", model, trained, x)
-    return decode(outputs_of(model, trained, x, None, batch_size))
+class _Predicting(NamedTuple):
+    """What decides the program of `predict`."""
+
+    model: Layer
+    decode: Callable[..., Any]
+    batch_size: int
+
+
+def _predict(given: _Predicting, trained: Trained, x: PyTree) -> PyTree:
+    check_trained("predict", given.model, trained, x)
+    return given.decode(outputs_of(given.model, trained, x, None, given.batch_size))
 
 
 def predict(model: Layer, trained: Trained, x: PyTree, task: Task | None = None, *, batch_size: int = 1024) -> PyTree:
     """The model's predictions for any number of rows; no row is dropped, every batch has one shape.
+
+    Called again with a model and a task that say the same, also when they were built anew, it compiles nothing for
+    rows of the same shape: see `fnn.programs`.
 
     Args:
         model: the layer that was trained.
@@ -93,7 +102,7 @@ def predict(model: Layer, trained: Trained, x: PyTree, task: Task | None = None,
     checks.integer("predict", "batch_size", batch_size)
     x = rows_.checked_inputs("predict", x)
     decode = _unchanged if task is None else task.decode
-    return _predict(model, decode, as_trained("predict", trained), x, batch_size=batch_size)
+    return programs.compile(_predict, _Predicting(model, decode, batch_size))(as_trained("predict", trained), x)
 
 
 def _unchanged(outputs: PyTree) -> PyTree:
@@ -110,6 +119,8 @@ def evaluate(
     batch_size: int = 1024,
 ) -> dict[str, Array]:
     """Loss and metrics of a trained model over a data set.
+
+    Remembered as `predict` is: a model and a task that say the same compile once.
 
     Args:
         model: the layer that was trained.
@@ -135,18 +146,34 @@ def evaluate(
     if rows is not None:
         rows = rows_.checked_rows("evaluate", rows, rows_.count(checked[0]))
         rows_.check_counted("evaluate, rows", checked[2], rows)
-    return _scores(model, task, as_trained("evaluate", trained), checked, rows, batch_size=batch_size)
+    given = _Scoring(model, task, batch_size)
+    scores = programs.compile(_scores, given)(as_trained("evaluate", trained), checked, rows)
+    _warn_of_undefined(scores)
+    return scores
 
 
-@functools.partial(jax.jit, static_argnames=("model", "task", "batch_size"))
+def _warn_of_undefined(scores: dict[str, Array]) -> None:
+    """A metric that is NaN where the loss is finite is not defined on these rows."""
+    if all(map(checks.is_concrete, scores.values())) and all(score.ndim == 0 for score in scores.values()):
+        host = jax.device_get(scores)
+        names = [name for name, score in host.items() if score != score and host["loss"] == host["loss"]]
+        if names:
+            checks.warn(
+                f"evaluate: {', '.join(names)} {'are' if len(names) > 1 else 'is'} not defined on these rows, NaN: a "
+                "single row or a single class has no variance and no order; score more rows together"
+            )
+
+
+class _Scoring(NamedTuple):
+    """What decides the program of `evaluate`."""
+
+    model: Layer
+    task: Task
+    batch_size: int
+
+
 def _scores(
-    model: Layer,
-    task: Task,
-    trained: Trained,
-    data: tuple[PyTree, Array, Array | None],
-    rows: Array | None,
-    *,
-    batch_size: int,
+    given: _Scoring, trained: Trained, data: tuple[PyTree, Array, Array | None], rows: Array | None
 ) -> dict[str, Array]:
-    check_trained("evaluate", model, trained, data[0])
-    return scores_of(model, task, trained, data, rows, batch_size)
+    check_trained("evaluate", given.model, trained, data[0])
+    return scores_of(given.model, given.task, trained, data, rows, given.batch_size)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from fnn import checks
+from fnn import checks, programs
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.tasks import Task, as_task
@@ -92,19 +92,6 @@ def pieces(
     return Pieces(start_run, epoch)
 
 
-def epochs_between(
-    parts: Pieces, keys: epoch_.Keys, inputs: Inputs, run: Run, first: Array, last: Array, epochs: int
-) -> tuple[Run, dict[str, Array]]:
-    """The epochs from `first` up to `last`, both numbers traced, and a history of `epochs` rows, NaN elsewhere."""
-    epoch = functools.partial(parts.epoch, keys, inputs)
-
-    def one(number: Array, carry: tuple[Run, dict[str, Array]]) -> tuple[Run, dict[str, Array]]:
-        run, row = epoch(carry[0], number)
-        return run, {name: carry[1][name].at[number].set(row[name]) for name in row}
-
-    return jax.lax.fori_loop(first, last, one, (run, _no_history(epoch, run, epochs)))
-
-
 def _no_history(epoch: Callable[..., Any], run: Run, epochs: int) -> dict[str, Array]:
     shapes = jax.eval_shape(epoch, run, jnp.zeros((), jnp.int32))[1]
     return {name: jnp.full((epochs,), jnp.nan, leaf.dtype) for name, leaf in shapes.items()}
@@ -125,7 +112,8 @@ def trainer(
 ) -> Callable[..., tuple[Trained, dict[str, Array]]]:
     """Configure a whole training run: `run(key, data, rows=None, *, validation=None, start=None)`.
 
-    The run is one compiled program: initialization, shuffling, every step of every epoch, validation and early
+    The run is one compiled program, the same one for every `trainer` that is configured alike, also when everything was
+    built anew (see `fnn.programs`): initialization, shuffling, every step of every epoch, validation and early
     stopping. It is a pure function, so `jax.vmap` over keys, rows or learning rates trains many models at once.
 
     Args:
@@ -170,24 +158,17 @@ def trainer(
     require_parts("trainer", model, optimizer, penalty, augment)
     if batch_size is not None:
         checks.integer("trainer", "batch_size", batch_size)
-    parts = pieces(
-        model, optimizer, task, batch_size=batch_size, penalty=penalty, augment=augment,
-        early_stopping=early_stopping, shuffle=shuffle, mesh=mesh,
-    )  # fmt: skip
-
-    @jax.jit
-    def compiled(key: Key, inputs: Inputs, start: Trained | None) -> tuple[Trained, dict[str, Array]]:
-        keys = epoch_.keys(key)
-        run, epoch = parts.begin(keys, inputs, start), functools.partial(parts.epoch, keys, inputs)
-        if early_stopping is None:
-            return _finished(*jax.lax.scan(epoch, run, jnp.arange(epochs)), jnp.asarray(epochs, jnp.int32))
-        return _finished(*until_stopped(epoch, run, epochs, early_stopping))
+    given = _Given(model, optimizer, task, epochs, batch_size, penalty, augment, early_stopping, shuffle, mesh)
+    given.pieces()  # says what does not fit together
+    # A run of what cannot be compared, or is traced, has a program of its own.
+    own = jax.jit(functools.partial(_whole_run, given))
 
     def run(
         key: Key, data: Any, rows: Any = None, *, validation: Any = None, start: Trained | None = None
     ) -> tuple[Trained, dict[str, Array]]:
         key = rows_.checked_key("trainer", key)
         inputs = checked_run("trainer", task, data, rows, validation, key)
+        compiled = programs.compile(_whole_run, given, otherwise=own)
         trained, history = compiled(*replicate(mesh, (key, inputs, start)))
         if checks.is_concrete(history["diverged_at"]) and history["diverged_at"].ndim == 0:
             total = rows_.count(inputs.data[0]) if inputs.rows is None else inputs.rows.shape[0]
@@ -203,6 +184,35 @@ def trainer(
     return run
 
 
+class _Given(NamedTuple):
+    """What decides the program of a run."""
+
+    model: Layer
+    optimizer: Transform
+    task: Task
+    epochs: int
+    batch_size: int | None
+    penalty: Callable[[PyTree], Any] | None
+    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None
+    early_stopping: EarlyStopping | None
+    shuffle: bool
+    mesh: Mesh | None
+
+    def pieces(self) -> Pieces:
+        return pieces(
+            self.model, self.optimizer, self.task, batch_size=self.batch_size, penalty=self.penalty,
+            augment=self.augment, early_stopping=self.early_stopping, shuffle=self.shuffle, mesh=self.mesh,
+        )  # fmt: skip
+
+
+def _whole_run(given: _Given, key: Key, inputs: Inputs, start: Trained | None) -> tuple[Trained, dict[str, Array]]:
+    keys, parts, epochs = epoch_.keys(key), given.pieces(), given.epochs
+    run, epoch = parts.begin(keys, inputs, start), functools.partial(parts.epoch, keys, inputs)
+    if given.early_stopping is None:
+        return _finished(*jax.lax.scan(epoch, run, jnp.arange(epochs)), jnp.asarray(epochs, jnp.int32))
+    return _finished(*until_stopped(epoch, run, epochs, given.early_stopping))
+
+
 def begin(init: Callable[..., TrainState], key: Key, x: PyTree, start: Trained | None) -> TrainState:
     """The training state at the first step: fresh, or going on from trained parameters."""
     example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), x)
@@ -211,19 +221,15 @@ def begin(init: Callable[..., TrainState], key: Key, x: PyTree, start: Trained |
 
 
 def until_stopped(
-    epoch: Callable[..., tuple[Run, dict[str, Array]]],
-    run: Run,
-    epochs: int | Array,
-    rule: EarlyStopping | None,
-    room: int | None = None,
+    epoch: Callable[..., tuple[Run, dict[str, Array]]], run: Run, epochs: int, rule: EarlyStopping
 ) -> tuple[Run, dict[str, Array], Array]:
-    """Up to `epochs` epochs, a number that may be traced; a history with `room` rows; the epochs that were run."""
-    history = _no_history(epoch, run, int(epochs) if room is None else room)
+    """Up to `epochs` epochs; a history with NaN in those that were not run; the epochs that were run."""
+    history = _no_history(epoch, run, epochs)
 
     def more(carry: tuple[Array, Run, dict[str, Array]]) -> Array:
         number, run, _ = carry
         go = (number < epochs) & (run.progress.diverged_at < 0)
-        return go if rule is None or run.best is None else go & ~stopping.exhausted(rule, run.best)
+        return go if run.best is None else go & ~stopping.exhausted(rule, run.best)
 
     def one(carry: tuple[Array, Run, dict[str, Array]]) -> tuple[Array, Run, dict[str, Array]]:
         number, run, history = carry

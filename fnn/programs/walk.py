@@ -1,0 +1,282 @@
+"""The walk over a description: every object becomes an entry of a flat table, which names others by their place."""
+
+from __future__ import annotations
+
+import argparse
+import builtins
+import collections
+import dataclasses
+import enum
+import functools
+import hashlib
+import operator
+import sys
+import types
+import typing
+import weakref
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.programs.code import Use, is_library, read
+
+ATOMS = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis), type(NotImplemented), range, slice)
+VALUES = (
+    np.dtype, jax.sharding.Mesh, jax.sharding.Sharding, jax.sharding.PartitionSpec, jax.Device,
+    jax.ShapeDtypeStruct, jax.tree_util.PyTreeDef,
+)  # fmt: skip
+"""Kinds that compare and hash by value and cannot change."""
+
+SMALL = 2**20
+"""Bytes up to which a JAX array is its contents."""
+
+IMPURE = frozenset({"eval", "exec", "globals", "__import__", "open", "input"})
+NAMESPACES = (types.SimpleNamespace, argparse.Namespace)
+PLAIN = (object, typing.Generic, typing.Protocol)
+UNREAD = frozenset(
+    {
+        *("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__", "__annotate__"),
+        *("__annotate_func__", "__annotations_cache__", "__firstlineno__", "__static_attributes__", "__hash__"),
+        *("__orig_bases__", "__parameters__", "__type_params__", "__abstractmethods__", "_abc_impl"),
+        *("__dataclass_fields__", "__dataclass_params__", "__match_args__"),
+    }
+)
+"""What stands in every class and computes nothing."""
+
+UNSAID = ("_fun", "_jit_info")
+"""What `functools.wraps` copies from a function that JAX has compiled."""
+
+DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType, type(Use.name))
+
+
+class Unknown(TypeError):
+    """What cannot be compared: a tracer, or an object that nothing can be said of."""
+
+
+class _Same:
+    """An object compared by being the same one, without keeping it alive; printed by its name."""
+
+    __slots__ = ("of", "own", "text")
+
+    def __init__(self, value: Any, text: str) -> None:
+        self.of: Callable[[], Any] = (lambda: value) if type(value) is object else weakref.ref(value)
+        self.own, self.text = id(value), text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.of() is not None and self.of() is other.of()
+
+    def __hash__(self) -> int:
+        return self.own
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class Walk:
+    """Objects as numbers of entries in a table: an entry twice is one number, an object inside itself is `again`."""
+
+    def __init__(self, small: float) -> None:
+        self.small = small
+        self.table: dict[Hashable, int] = {}
+        # The objects stay here, so that no other one takes the place in memory by which they are known.
+        self.done: dict[int, tuple[Hashable, Any]] = {}
+        self.open: dict[int, list[Any]] = {}
+        self.count = 0
+
+    def of(self, x: Any) -> Hashable:
+        if type(x) in ATOMS:
+            return (type(x).__name__, repr(x))
+        if isinstance(x, VALUES):
+            return (type(x).__name__, x)
+        if id(x) in self.done:
+            return self.done[id(x)][0]
+        if id(x) in self.open:
+            self.open[id(x)][1] = True
+            return ("again", self.open[id(x)][0])
+        self.count += 1
+        self.open[id(x)] = [self.count, False]
+        entry = self.entry(x)
+        place, again = self.open.pop(id(x))
+        if again:
+            entry = ("recursive", place, *entry)
+        number = self.table.setdefault(entry, len(self.table))
+        self.done[id(x)] = (number, x)
+        return number
+
+    def entry(self, x: Any) -> tuple[Hashable, ...]:
+        if isinstance(x, jax.core.Tracer):
+            raise Unknown(f"a traced value, {x.aval}")
+        for kinds, describe in _KINDS:
+            if isinstance(x, kinds):
+                return describe(self, x)
+        return self.object(x)
+
+    def function(self, x: types.FunctionType) -> tuple[Hashable, ...]:
+        if named := _named(x):
+            return named
+        library = is_library(x.__globals__.get("__name__"))
+        cells = tuple(self.cell(cell, library) for cell in x.__closure__ or ())
+        given = (x.__name__, self.of(x.__defaults__), self.of(x.__kwdefaults__))
+        if library:
+            return ("function", self.same(x.__code__), cells, *given)
+        reading = read(x.__code__)
+        if foreign := [name for name in reading.imports if not is_library(name)]:
+            raise Unknown(f"function {x.__qualname__}, which imports {foreign[0] or 'a module'} when it is called")
+        around = dict(zip(x.__code__.co_freevars, cells, strict=True))
+        outside = tuple((use, self.read(x, use)) for use in reading.globals)
+        inner = tuple((use, self.attribute(_content(x, use.name), use)) for use in reading.free)
+        marks = {name: value for name, value in vars(x).items() if name[:2] != "__" and name not in UNSAID}
+        return ("function", reading.text, tuple(around.items()), inner, *given, outside, self.of(marks))
+
+    def cell(self, cell: types.CellType, library: bool) -> Hashable:
+        try:
+            value = cell.cell_contents
+        except ValueError:
+            return "empty"
+        # Of a module that a function of the user's captured, `attribute` takes what is read of it.
+        return "module" if isinstance(value, types.ModuleType) and not library else self.of(value)
+
+    def read(self, x: types.FunctionType, use: Use) -> Hashable:
+        """A global that a function of the user's reads."""
+        if use.name in x.__globals__:
+            return self.attribute(x.__globals__[use.name], use)
+        if use.name in IMPURE:
+            raise Unknown(f"function {x.__qualname__}, which calls {use.name}")
+        return "builtin" if hasattr(builtins, use.name) else "absent"
+
+    def attribute(self, value: Any, use: Use) -> Hashable:
+        """A value; of a module of the user's only the attribute that is read."""
+        path = iter(use.attributes)
+        while isinstance(value, types.ModuleType) and not is_library(value.__name__):
+            name = next(path, None)
+            if name is None:
+                raise Unknown(f"module {value.__name__}, handed on as a whole")
+            if not hasattr(value, name):
+                return "absent"
+            value = getattr(value, name)
+        return self.of(value)
+
+    def method(self, x: types.MethodType) -> tuple[Hashable, ...]:
+        return ("method", self.of(x.__func__), self.of(x.__self__))
+
+    def builtin(self, x: Any) -> tuple[Hashable, ...]:
+        owner = getattr(x, "__self__", None)
+        own = None if isinstance(owner, types.ModuleType) else self.of(owner)
+        return ("builtin", getattr(x, "__module__", None), x.__qualname__, own)
+
+    def partial(self, x: functools.partial[Any]) -> tuple[Hashable, ...]:
+        return ("partial", self.of(type(x)), self.of(x.func), self.of(x.args), self.of(x.keywords))
+
+    def sequence(self, x: Any) -> tuple[Hashable, ...]:
+        if type(x) not in (tuple, list) and not hasattr(type(x), "_fields"):
+            raise Unknown(f"a {type(x).__qualname__}")
+        return (type(x).__name__, None if type(x) in (tuple, list) else self.of(type(x)), *map(self.of, x))
+
+    def mapping(self, x: Any) -> tuple[Hashable, ...]:
+        if type(x) not in (dict, collections.OrderedDict, types.MappingProxyType):
+            raise Unknown(f"a {type(x).__qualname__}")
+        return (type(x).__name__, *((self.of(key), self.of(value)) for key, value in x.items()))
+
+    def set(self, x: Any) -> tuple[Hashable, ...]:
+        if any(type(value) not in ATOMS for value in x):
+            raise Unknown("a set of more than numbers and texts")
+        return (type(x).__name__, *sorted(map(repr, map(self.of, x))))
+
+    def array(self, x: Any) -> tuple[Hashable, ...]:
+        kind: tuple[Hashable, ...] = (str(x.dtype), x.shape)
+        if isinstance(x, jax.Array):
+            kind = (*kind, getattr(x, "weak_type", False), x.sharding)
+            if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+                return ("key", *kind, self.of(jax.random.key_data(x)))
+            if x.nbytes > self.small or not x.is_fully_addressable:
+                return ("array", *kind, self.same(x))
+        elif x.dtype.hasobject:
+            raise Unknown("a NumPy array of objects")
+        data = np.ascontiguousarray(x)
+        return ("array", type(x).__name__, *kind, hashlib.blake2b(data.tobytes()).digest())
+
+    def type(self, x: type) -> tuple[Hashable, ...]:
+        if is_library(x.__module__):
+            return ("type", self.same(x))
+        inside = [(name, value) for name, value in vars(x).items() if name not in UNREAD]
+        kept = ((name, self.of(value)) for name, value in inside if not isinstance(value, DESCRIPTORS))
+        return ("class", self.same(x), *map(self.of, x.__bases__), *kept)
+
+    def descriptor(self, x: Any) -> tuple[Hashable, ...]:
+        inside = (x.fget, x.fset, x.fdel) if isinstance(x, property) else (getattr(x, "func", None) or x.__func__,)
+        return (type(x).__name__, *map(self.of, inside))
+
+    def object(self, x: Any) -> tuple[Hashable, ...]:
+        """An instance: of a class of the user's, frozen fields, a function that JAX has wrapped, a name."""
+        kind = type(x)
+        if kind is object:  # a mark that is asked for by `is`
+            return ("mark", self.same(x))
+        if named := _named(x):
+            return named
+        if kind.__module__.partition(".")[0] in ("jax", "jaxlib") and hasattr(x, "__wrapped__"):
+            inside = {name: value for name, value in vars(x).items() if not name.startswith("_")}
+            return ("wrapped", self.of(kind), self.of(x.__wrapped__), self.of(inside))
+        if kind in NAMESPACES:
+            return ("namespace", kind.__name__, self.of(vars(x)))
+        if dataclasses.is_dataclass(x) and kind.__dataclass_params__.frozen:
+            fields = tuple((field.name, getattr(x, field.name, None)) for field in dataclasses.fields(x))
+            return ("fields", self.of(kind), self.of(fields))
+        if all(part in PLAIN or not is_library(part.__module__) for part in kind.__mro__):
+            slots = [name for part in kind.__mro__ for name in vars(part).get("__slots__", ())]
+            inside = {name: getattr(x, name) for name in slots if hasattr(x, name)} | getattr(x, "__dict__", {})
+            return ("instance", self.of(kind), self.of(inside))
+        if kind.__module__ == "operator":
+            return ("operator", self.of(x.__reduce__()))
+        raise Unknown(f"a {kind.__module__}.{kind.__qualname__}")
+
+    def same(self, x: Any) -> _Same:
+        if isinstance(x, types.CodeType):
+            return _Same(x, f"{x.co_qualname} in line {x.co_firstlineno}")
+        return _Same(x, f"{getattr(x, '__module__', '')}.{getattr(x, '__qualname__', id(x))}")
+
+
+def _content(x: types.FunctionType, name: str) -> Any:
+    cell = (x.__closure__ or ())[x.__code__.co_freevars.index(name)]
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return "empty"
+
+
+def _named(x: Any) -> tuple[Hashable, ...] | None:
+    """A library's own object, found under its name: nothing in it needs to be looked at."""
+    module, name = getattr(x, "__module__", None), getattr(x, "__qualname__", None) or getattr(x, "__name__", None)
+    if not isinstance(module, str) or not isinstance(name, str) or not is_library(module):
+        return None
+    try:
+        found = operator.attrgetter(name)(sys.modules[module])
+    except (AttributeError, KeyError):
+        return None
+    return ("named", module, name) if found is x else None
+
+
+_KINDS: tuple[tuple[Any, Callable[[Walk, Any], tuple[Hashable, ...]]], ...] = (
+    (types.FunctionType, Walk.function),
+    (types.MethodType, Walk.method),
+    ((types.BuiltinFunctionType, types.MethodWrapperType, types.WrapperDescriptorType, types.MethodDescriptorType),
+     Walk.builtin),
+    (functools.partial, Walk.partial),
+    (enum.Enum, lambda walk, x: ("enum", walk.of(type(x)), x.name)),
+    ((tuple, list), Walk.sequence),
+    ((dict, types.MappingProxyType), Walk.mapping),
+    ((set, frozenset), Walk.set),
+    (np.ufunc, lambda walk, x: _named(x) or _refuse(x)),
+    (np.generic, lambda walk, x: ("scalar", str(x.dtype), x.tobytes())),
+    ((np.ndarray, jax.Array), Walk.array),
+    (type, Walk.type),
+    (types.ModuleType, lambda walk, x: ("module", x.__name__) if is_library(x.__name__) else _refuse(x)),
+    ((property, classmethod, staticmethod, functools.cached_property), Walk.descriptor),
+    (functools._lru_cache_wrapper, lambda walk, x: ("cached", walk.of(x.__wrapped__))),
+)  # fmt: skip
+
+
+def _refuse(x: Any) -> typing.NoReturn:
+    raise Unknown(f"a {type(x).__qualname__} {getattr(x, '__name__', '')}".rstrip())

@@ -1,0 +1,167 @@
+"""Ensembles of networks that are trained apart: on bootstrap samples, or from different seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from fnn import checks
+from fnn.layer import Layer
+from fnn.optim.transform import Transform
+from fnn.selection import splits
+from fnn.selection.cases import Data
+from fnn.selection.ensemble import Ensemble, logits
+from fnn.selection.members import batched_is_faster, run_members
+from fnn.selection.result import metrics_of
+from fnn.selection.training import Case, Member, Options, Running, in_pieces, outcome
+from fnn.tasks import Task, as_task
+from fnn.train import rows as rows_
+from fnn.train.inputs import Inputs
+from fnn.train.predict import outputs_of
+from fnn.train.trained import Trained
+from fnn.typing import Array, Key, PyTree
+
+__all__ = ["ensemble"]
+
+
+def ensemble(
+    model: Layer,
+    optimizer: Transform,
+    task: Task | Callable[[Any, Any], Array],
+    data: Data,
+    *,
+    key: Key,
+    members: int = 10,
+    bootstrap: bool = True,
+    epochs: int,
+    batch_size: int | None = 32,
+    penalty: Callable[[PyTree], Any] | None = None,
+    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    shuffle: bool = True,
+    together: bool | None = None,
+    chunk: int | None = None,
+    mesh: Mesh | None = None,
+    progress: bool | None = None,
+) -> Ensemble:
+    """Train many networks that predict together: on bootstrap samples (bagging), or on all rows from different seeds.
+
+    Remembered as `cross_validate` is: called again it compiles nothing. After Ctrl-C the members that are finished
+    predict together.
+
+    Args:
+        model, optimizer, task, epochs, batch_size, penalty, augment, shuffle: as for `trainer`.
+        data: `(x, targets)` or `(x, targets, weights)`.
+        key: random key; member m trains from `split(key, members)[m]`, the samples are drawn from the key as well.
+        members: number of networks.
+        bootstrap: each member trains on as many rows, drawn with replacement; False: on all rows.
+        together, chunk, mesh, progress: as for `fnn.selection.cross_validate`.
+
+    Returns:
+        An `Ensemble`, with an out-of-bag estimate if members train on bootstrap samples.
+
+    Raises:
+        ValueError: on data that cannot be trained on, or if every member diverged; a few are left out with a warning.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> x = jnp.linspace(-1, 1, 20).reshape(20, 1)
+        >>> bag = fnn.selection.ensemble(
+        ...     fnn.dense(1), fnn.optim.sgd(0.3), fnn.tasks.regression(), (x, 3 * x[:, 0]), key=jax.random.key(0),
+        ...     members=4, epochs=20, batch_size=5, progress=False)
+        >>> bag.outputs(x).shape, bag.out_of_bag.shape
+        ((4, 20, 1), (20, 1))
+
+    References:
+        Breiman, Bagging predictors, 1996; Lakshminarayanan et al., Simple and Scalable Predictive Uncertainty
+        Estimation using Deep Ensembles, 2017.
+    """
+    task, count = as_task(task), checks.integer("ensemble", "members", members)
+    checked = rows_.checked_data("ensemble", data, task)
+    rows_.checked_classes("ensemble", checked[1])
+    key, total = rows_.checked_key("ensemble", key), rows_.count(checked[0])
+    rows_.checked_batch_size("ensemble", batch_size, total)
+    bags = _bags(key, total, count) if bootstrap else None
+    arguments = {"key": jax.random.split(key, count)}
+    if bags is not None:
+        arguments |= {"train": jnp.asarray(bags.train), "valid": jnp.asarray(bags.valid)}
+    together = batched_is_faster(model) if together is None else together
+    options = Options(epochs, batch_size, None, augment, shuffle)
+    (trained, history, outputs), finished = run_members(
+        member_of, Recipe(model, optimizer, task, penalty, options), arguments, checked, last=epochs,
+        together=together, chunk=chunk, mesh=mesh, progress=progress,
+    )  # fmt: skip
+    sound = finished & ~diverged("ensemble", history["diverged_at"])
+    trained, history, outputs = jax.tree.map(lambda leaf: leaf[sound], (trained, history, outputs))
+    made = Ensemble(model, task, Trained(*jax.tree.map(jnp.asarray, trained)), history)
+    if bags is None:
+        return made
+    return made._replace(**_out_of_bag(task, checked, outputs, bags.valid[sound]))
+
+
+class Recipe(NamedTuple):
+    """What decides the program of a member."""
+
+    model: Layer
+    optimizer: Transform
+    task: Task
+    penalty: Callable[[PyTree], Any] | None
+    options: Options
+
+
+def member_of(recipe: Recipe) -> Member:
+    """A training from a key of its own, on the rows `train` and from the parameters `start` where those are given."""
+
+    def case_of(one: PyTree, shared: PyTree, prepared: PyTree) -> Case:
+        inputs = Inputs(shared, one.get("train"), None, None)
+        return Case(recipe.model, recipe.optimizer, recipe.task, one["key"], inputs, recipe.penalty, one.get("start"))
+
+    def finish(case: Case, one: PyTree, shared: PyTree, running: Running) -> PyTree:
+        trained, history = outcome(running)
+        held = outputs_of(case.model, trained, shared[0], one["valid"], 1024) if "valid" in one else ()
+        return trained, history, held
+
+    return in_pieces(case_of, finish, recipe.options)
+
+
+def _bags(key: Key, rows: int, members: int) -> splits.Folds:
+    """The same bootstrap samples for the same key."""
+    data = key if key.dtype == jnp.uint32 else jax.random.key_data(key)
+    return splits.bootstrap(rows, members, seed=int.from_bytes(np.asarray(data).tobytes(), "big"))
+
+
+def _out_of_bag(task: Task, data: tuple[Any, Array, Any], outputs: np.ndarray, valid: np.ndarray) -> dict[str, Any]:
+    """Estimates from the members that did not see a row, and their scores."""
+    targets = data[1]
+    each = np.asarray(outputs if task.probabilities is None else jax.vmap(task.probabilities)(jnp.asarray(outputs)))
+    total = np.zeros((len(targets), *each.shape[2:]))
+    times = np.zeros(len(targets))
+    for predicted, rows in zip(each, valid, strict=True):
+        total[rows[rows >= 0]] += predicted[rows >= 0]
+        times[rows[rows >= 0]] += 1
+    seen = times > 0
+    estimate = total / np.where(seen, times, np.nan).reshape(-1, *[1] * (total.ndim - 1))
+    scores: dict[str, float] = {}
+    if seen.any():
+        pooled: Any = jnp.asarray(estimate, each.dtype)
+        if task.probabilities is not None:
+            pooled = logits(pooled, (len(targets), *outputs.shape[2:]))
+        scores = metrics_of(task, pooled, data, seen)
+    return {"out_of_bag": estimate, "out_of_bag_scores": scores, "always_in_bag": int((~seen).sum())}
+
+
+def diverged(where: str, diverged_at: np.ndarray) -> np.ndarray:
+    """Which members diverged: they are named, and do not predict with the others."""
+    lost = diverged_at >= 0
+    advice = "try a smaller learning rate, fnn.optim.clip_by_global_norm or scaled inputs"
+    if lost.all():
+        raise ValueError(f"{where}: every member diverged; {advice}")
+    if lost.any():
+        checks.warn(
+            f"{where}: members {np.flatnonzero(lost).tolist()} diverged and are left out; {advice}",
+        )
+    return lost

@@ -1,0 +1,112 @@
+"""Ensembles of one training: the networks at the ends of its cycles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks, programs
+from fnn.layer import Layer
+from fnn.optim.transform import Transform
+from fnn.schedules import cosine_decay_schedule
+from fnn.selection.bagging import Recipe, diverged, member_of
+from fnn.selection.cases import Data
+from fnn.selection.ensemble import Ensemble
+from fnn.selection.members import run_members
+from fnn.selection.training import Options
+from fnn.tasks import Task, as_task
+from fnn.train import rows as rows_
+from fnn.train.console import interruption
+from fnn.train.trained import Trained
+from fnn.typing import Array, Key, PyTree
+
+__all__ = ["snapshots"]
+
+
+def snapshots(
+    model: Layer,
+    optimizer: Callable[..., Transform],
+    task: Task | Callable[[Any, Any], Array],
+    data: Data,
+    *,
+    key: Key,
+    learning_rate: float,
+    members: int = 5,
+    epochs: int,
+    batch_size: int | None = 32,
+    penalty: Callable[[PyTree], Any] | None = None,
+) -> Ensemble:
+    """One training with cosine restarts; the network at the end of each cycle is a member.
+
+    Called again it compiles nothing; after Ctrl-C the cycles that are finished predict together.
+
+    Args:
+        model, task, data, batch_size, penalty: as for `trainer`.
+        optimizer: makes a transform from a learning rate, for instance `fnn.optim.adam`; begun anew in each cycle.
+        key: random key.
+        learning_rate: at the start of each cycle; it falls to 0 along a cosine.
+        members: number of cycles.
+        epochs: epochs of one cycle.
+
+    Returns:
+        An `Ensemble`.
+
+    Raises:
+        TypeError: if `optimizer` is a transform and not a function that makes one.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> x = jnp.linspace(-1, 1, 20).reshape(20, 1)
+        >>> found = fnn.selection.snapshots(
+        ...     fnn.dense(1), fnn.optim.sgd, fnn.tasks.regression(), (x, 3 * x[:, 0]), key=jax.random.key(0),
+        ...     learning_rate=0.1, members=3, epochs=5, batch_size=5)
+        >>> found.outputs(x).shape
+        (3, 20, 1)
+
+    References:
+        Huang et al., Snapshot Ensembles: Train 1, get M for free, 2017.
+    """
+    if isinstance(optimizer, Transform) or not callable(optimizer):
+        raise TypeError(
+            f"snapshots: expected a function of the learning rate such as fnn.optim.adam, got {optimizer!r}"
+        )
+    task, count = as_task(task), checks.integer("snapshots", "members", members)
+    checks.integer("snapshots", "epochs", epochs)
+    checks.in_range("snapshots", "learning_rate", learning_rate, 0, open="low")
+    checked = rows_.checked_data("snapshots", data, task)
+    rows_.checked_classes("snapshots", checked[1])
+    key, total = rows_.checked_key("snapshots", key), rows_.count(checked[0])
+    steps = epochs * -(-total // rows_.checked_batch_size("snapshots", batch_size, total))
+    rule = optimizer(cosine_decay_schedule(learning_rate, steps))
+    recipe = Recipe(model, rule, task, penalty, Options(epochs, batch_size))
+    first, *keys = jax.random.split(key, count + 1)
+    start = programs.compile(_initial, model)(first, checked[0])
+    found: list[tuple[Trained, dict[str, Any]]] = []
+    with interruption() as asked:
+        for key in keys:
+            arguments = jax.tree.map(lambda leaf: leaf[None], {"key": key, "start": start})
+            try:
+                (trained, history, _), _ = run_members(
+                    member_of, recipe, arguments, checked, last=epochs, together=False, progress=False
+                )
+            except KeyboardInterrupt:
+                if not found:
+                    raise
+                break
+            found.append((trained, history))
+            start = jax.tree.map(lambda leaf: leaf[0], trained)
+            if asked():
+                break
+    trained, history = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+    sound = ~diverged("snapshots", np.asarray(history["diverged_at"]))
+    trained = jax.tree.map(lambda leaf: jnp.asarray(leaf[sound]), trained)
+    return Ensemble(model, task, trained, {name: np.asarray(values)[sound] for name, values in history.items()})
+
+
+def _initial(model: Layer, key: Key, x: PyTree) -> Trained:
+    example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), x)
+    return Trained(*model.init(key, example))
