@@ -15,6 +15,8 @@ import jax
 import jax.monitoring
 import pytest
 
+import fnn
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 hypothesis.settings.register_profile(
@@ -65,3 +67,14 @@ def compilations():
         lambda event, seconds, **about: seen.append(event) if event.endswith("backend_compile_duration") else None
     )
     return lambda: len(seen)
+
+
+@pytest.fixture(autouse=True)
+def programs_of_its_own(request):
+    """A test that changes what the library is made of shares no compiled program with the others."""
+    changes = "monkeypatch" in request.fixturenames
+    if changes:
+        fnn.programs.clear()
+    yield
+    if changes:
+        fnn.programs.clear()

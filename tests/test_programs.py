@@ -1,6 +1,8 @@
 """Descriptions are values: equal where they are built alike, other ones where anything they read has changed."""
 
+import abc
 import dataclasses
+import enum
 import functools
 import gc
 import threading
@@ -55,6 +57,11 @@ def test_every_description_is_another_one():
     assert len(set(prints)) == len(prints)
 
 
+class Names(enum.Enum):
+    TWO = 2.0
+    THREE = 3.0
+
+
 class Config(NamedTuple):
     rate: float = 1.0
 
@@ -62,6 +69,27 @@ class Config(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class Frozen:
     rate: float = 1.0
+
+    def __call__(self, x):
+        return x * self.rate
+
+
+@dataclasses.dataclass
+class Mutable:
+    rate: float = 1.0
+    more: list = dataclasses.field(default_factory=list)
+
+
+class Rule(abc.ABC):
+    @abc.abstractmethod
+    def __call__(self, x): ...
+
+
+class Slotted(Rule):
+    __slots__ = ("rate",)
+
+    def __init__(self, rate):
+        self.rate = rate
 
     def __call__(self, x):
         return x * self.rate
@@ -132,7 +160,10 @@ CAPTURED = {
     "a bound method": lambda value: Scale(value).__call__,
     "an instance": Scale,
     "a frozen dataclass": Frozen,
+    "a dataclass": Mutable,
+    "an instance with slots": Slotted,
     "a named tuple": Config,
+    "an enumeration": lambda value: numbered(Names(value)),
     "a function in a dict": lambda value: {"loss": [numbered(value)]},
     "a closure in a closure": lambda value: numbered(numbered(value)),
     "a wrapped function": lambda value: functools.wraps(jnp.tanh)(numbered(value)),

@@ -233,7 +233,7 @@ class Estimator(BaseEstimator):
         room = max(64, 2 ** (len(x) - 1).bit_length()) if len(x) < 1024 else ceiling(len(x), 1024)
         outputs = infer(self._model(), self.trained_, padded(x, room))
         # scikit-learn's scorers and meta-estimators compute in float64.
-        return np.asarray(outputs[: len(x)], np.float64)
+        return np.asarray(outputs)[: len(x)].astype(np.float64)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())

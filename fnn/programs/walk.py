@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import argparse
 import builtins
 import collections
@@ -35,7 +36,7 @@ SMALL = 2**20
 
 IMPURE = frozenset({"eval", "exec", "globals", "__import__", "open", "input"})
 NAMESPACES = (types.SimpleNamespace, argparse.Namespace)
-PLAIN = (object, typing.Generic, typing.Protocol)
+PLAIN = (object, abc.ABC, typing.Generic, typing.Protocol)
 UNREAD = frozenset(
     {
         *("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__", "__annotate__"),
@@ -212,7 +213,7 @@ class Walk:
     def object(self, x: Any) -> tuple[Hashable, ...]:
         """An instance: of a class of the user's, frozen fields, a function that JAX has wrapped, a name."""
         kind = type(x)
-        if kind is object:  # a mark that is asked for by `is`
+        if kind is object or kind.__module__ == "dataclasses":  # a mark that is asked for by `is`
             return ("mark", self.same(x))
         if named := _named(x):
             return named
