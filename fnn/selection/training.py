@@ -147,8 +147,10 @@ def in_pieces(
 
 def outcome(running: Running) -> tuple[Any, dict[str, Array]]:
     """`(trained, history)` as `trainer` returns them."""
-    history = running.history | {"epochs": running.epochs, "diverged_at": running.progress.diverged_at}
-    trained = running.progress.train_state.trained
+    progress = running.progress
+    ends = {"epochs": running.epochs, "diverged_at": progress.diverged_at, "skipped": progress.skipped}
+    history = running.history | ends
+    trained = progress.train_state.trained
     if running.best is None:
         return trained, history
     return stopping.chosen(running.best, trained), history | {"best_epoch": running.best.epoch}
