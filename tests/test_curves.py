@@ -44,7 +44,7 @@ def test_wrong_sizes(sizes):
 
 
 def test_one_setting_only():
-    with pytest.raises(ValueError, match="write cross_validate"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'over'"):
         S.learning_curve(*PARTS, over={"learning_rate": [0.1]}, **OPTIONS)
 
 

@@ -292,9 +292,9 @@ def network(outputs):
 
 def test_a_network_that_reads_another_width_is_another_network(monkeypatch):
     estimator = Classifier(model=network, epochs=1, random_state=0)
-    assert estimator.fit(X, Y).trained_.params[0].kernel.shape == (4, 4)
+    assert estimator.fit(X, Y).trained_.params[0]["kernel"].shape == (4, 4)
     monkeypatch.setitem(globals(), "width", 6)
-    assert estimator.fit(X, Y).trained_.params[0].kernel.shape == (4, 6)
+    assert estimator.fit(X, Y).trained_.params[0]["kernel"].shape == (4, 6)
 
 
 def test_ctrl_c_keeps_what_is_trained_and_ends_the_search(monkeypatch):
