@@ -24,6 +24,7 @@ from fnn.activations.sigmoids import (
     tanh,
 )
 from fnn.activations.steps import binary_step, identity, sign
+from fnn.activations.thresholds import hard_shrink, hardmax, soft_shrink, swiglu, thresholded_relu
 
 __all__ = [
     "binary_step",
@@ -31,10 +32,12 @@ __all__ = [
     "elu",
     "gelu",
     "glu",
+    "hard_shrink",
     "hard_sigmoid",
     "hard_silu",
     "hard_swish",
     "hard_tanh",
+    "hardmax",
     "identity",
     "leaky_relu",
     "log_sigmoid",
@@ -46,11 +49,14 @@ __all__ = [
     "sigmoid",
     "sign",
     "silu",
+    "soft_shrink",
     "soft_sign",
     "softmax",
     "softplus",
     "softsign",
     "squareplus",
+    "swiglu",
     "swish",
     "tanh",
+    "thresholded_relu",
 ]

@@ -8,6 +8,7 @@ from typing import Any, ParamSpec
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from fnn import checks
@@ -33,6 +34,9 @@ def of_arrays(function: Callable[P, Array]) -> Callable[P, Array]:
 
 
 def floating(where: str, x: ArrayLike) -> Array:
+    """`x` as a floating-point array; integers become numbers of the default precision, as in `jax.nn`."""
+    if isinstance(x, jax.Array | np.ndarray | np.generic | int) and jnp.issubdtype(jnp.result_type(x), jnp.integer):
+        return jnp.asarray(x, float)
     checks.floating(where, "x", x)
     return jnp.asarray(x)
 

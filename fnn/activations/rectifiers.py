@@ -89,7 +89,7 @@ def prelu(x: ArrayLike, alpha: ArrayLike) -> Array:
 
     Args:
         x: floating-point array.
-        alpha: a scalar, or one value per channel (last axis).
+        alpha: a scalar, one value per channel (last axis), or anything that broadcasts to x.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -100,11 +100,14 @@ def prelu(x: ArrayLike, alpha: ArrayLike) -> Array:
         He et al., Delving deep into rectifiers, 2015.
     """
     x, alpha = floating("prelu", x), jnp.asarray(alpha)
-    if alpha.ndim > 1 or (alpha.ndim == 1 and (x.ndim == 0 or alpha.shape[0] not in (1, x.shape[-1]))):
+    trailing = zip(alpha.shape[::-1], x.shape[::-1], strict=False)
+    if alpha.ndim > x.ndim or any(own not in (1, size) for own, size in trailing):
         raise ValueError(
             f"prelu: expected alpha to be a scalar or one value per channel of {x.shape}, got {alpha.shape}"
         )
-    alpha = jax.lax.expand_dims(alpha.astype(x.dtype), range(x.ndim - 1)) if alpha.ndim else alpha.astype(x.dtype)
+    alpha = (
+        jax.lax.expand_dims(alpha.astype(x.dtype), range(x.ndim - alpha.ndim)) if alpha.ndim else alpha.astype(x.dtype)
+    )
     return jnp.where(x > 0, x, alpha * x)
 
 

@@ -19,6 +19,7 @@ from fnn.kernels.pooling import avg_pool, lp_pool, max_pool
 from fnn.kernels.precision import wide_dtype, widen
 from fnn.kernels.recurrence import scan_cell
 from fnn.kernels.reparametrization import spectral_norm, weight_norm
+from fnn.kernels.response import local_response_norm, lp_normalize
 from fnn.kernels.sequences import reverse_sequences
 from fnn.kernels.sliding_windows import conv_output_size
 
@@ -41,6 +42,8 @@ __all__ = [
     "instance_norm",
     "keep_mask",
     "layer_norm",
+    "local_response_norm",
+    "lp_normalize",
     "lp_pool",
     "lstm",
     "max_pool",

@@ -44,7 +44,7 @@ def max_pool(
     The gradient goes to the largest value; equal ones share it evenly. A NaN counts as the largest, as in torch.
 
     Args:
-        x: (batch, *spatial, channels).
+        x: (batch, *spatial, channels); of integers the padding is the least one.
         window: positions in the window, an int or one per spatial axis.
         stride: step between windows; None is the window.
         padding: "VALID", "SAME", an int, or an int or pair (low, high) per spatial axis.
@@ -61,13 +61,16 @@ def max_pool(
         >>> fnn.kernels.max_pool(jnp.array([1.0, 3.0, 2.0, 0.0]).reshape(1, 4, 1), 2).ravel().tolist()
         [3.0, 2.0]
     """
-    windows = _windows("max_pool", x, window, stride, padding, dilation)
+    windows = _windows("max_pool", x, window, stride, padding, dilation, integers=True)
     return auto_axes(lambda x: _max_pool(x, windows), rows_and_features("max_pool", x))(x)
 
 
 @functools.partial(jax.jit, static_argnames=("windows",))
 def _max_pool(x: Array, windows: Windows) -> Array:
-    return _window_maximum(pad(x, windows.padding, -jnp.inf), windows._replace(padding=((0, 0),) * (x.ndim - 2)))
+    inside = windows._replace(padding=((0, 0),) * (x.ndim - 2))
+    if jnp.issubdtype(x.dtype, jnp.integer):
+        return functools.reduce(jnp.maximum, taps(pad(x, windows.padding, jnp.iinfo(x.dtype).min), inside))
+    return _window_maximum(pad(x, windows.padding, -jnp.inf), inside)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -258,9 +261,16 @@ def _power(x: Array, p: float) -> Array:
 
 
 def _windows(
-    where: str, x: Any, window: PerAxis, stride: PerAxis | None, padding: Padding, dilation: PerAxis
+    where: str,
+    x: Any,
+    window: PerAxis,
+    stride: PerAxis | None,
+    padding: Padding,
+    dilation: PerAxis,
+    *,
+    integers: bool = False,
 ) -> Windows:
-    rank = len(spatial_axes(where, x))
+    rank = len(spatial_axes(where, x, integers=integers))
     size, dilation = per_axis(where, "window", window, rank), per_axis(where, "dilation", dilation, rank)
     strides = size if stride is None else per_axis(where, "stride", stride, rank)
     windows = Windows(size, strides, pads(where, padding, x.shape[1:-1], size, strides, dilation), dilation)

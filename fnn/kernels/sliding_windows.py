@@ -36,9 +36,10 @@ class Windows(NamedTuple):
         return tuple(0 if less(count, 0) else count for count in counts)
 
 
-def spatial_axes(where: str, x: Any) -> tuple[int, ...]:
-    """The axes of `x` between batch and channels."""
-    checks.floating(where, "x", x)
+def spatial_axes(where: str, x: Any, *, integers: bool = False) -> tuple[int, ...]:
+    """The axes of `x` between batch and channels; `integers` says that these are taken too."""
+    if not (integers and jnp.issubdtype(getattr(x, "dtype", None), jnp.integer)):
+        checks.floating(where, "x", x)
     if len(x.shape) < 3:
         raise ValueError(f"{where}: expected x of shape (batch, *spatial, channels), got {checks.describe(x)}")
     if 0 in x.shape[1:-1]:

@@ -1,0 +1,122 @@
+"""Functions with a threshold: shrinkage, the thresholded rectifier, the hard maximum; and the gate made of swish."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.activations.gates import silu
+from fnn.activations.pieces import floating, of_arrays
+from fnn.typing import Array, ArrayLike
+
+__all__ = ["hard_shrink", "hardmax", "soft_shrink", "swiglu", "thresholded_relu"]
+
+
+@of_arrays
+def hard_shrink(x: ArrayLike, threshold: ArrayLike = 0.5) -> Array:
+    r"""$f(x) = x$ for $|x| > λ$, 0 elsewhere, with $f' = 1$ or 0.
+
+    Args:
+        x: floating-point array.
+        threshold: $λ \ge 0$.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.hard_shrink(jnp.array([-1.0, 0.25, 1.0])).tolist()
+        [-1.0, 0.0, 1.0]
+
+    References:
+        Donoho and Johnstone, Ideal spatial adaptation by wavelet shrinkage, 1994.
+    """
+    checks.in_range("hard_shrink", "threshold", threshold, 0)
+    x = floating("hard_shrink", x)
+    return jnp.where(jnp.abs(x) > jnp.asarray(threshold, x.dtype), x, 0)
+
+
+@of_arrays
+def soft_shrink(x: ArrayLike, threshold: ArrayLike = 0.5) -> Array:
+    r"""$f(x) = \mathrm{sign}(x) \max(|x| - λ, 0)$, with $f' = 1$ for $|x| > λ$ and 0 elsewhere.
+
+    Args:
+        x: floating-point array.
+        threshold: $λ \ge 0$.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.soft_shrink(jnp.array([-1.0, 0.25, 1.0])).tolist()
+        [-0.5, 0.0, 0.5]
+
+    References:
+        Donoho and Johnstone, Ideal spatial adaptation by wavelet shrinkage, 1994.
+    """
+    checks.in_range("soft_shrink", "threshold", threshold, 0)
+    x = floating("soft_shrink", x)
+    at = jnp.asarray(threshold, x.dtype)
+    return jnp.where(jnp.abs(x) > at, x - jnp.sign(x) * at, 0)
+
+
+@of_arrays
+def thresholded_relu(x: ArrayLike, threshold: ArrayLike = 1.0) -> Array:
+    r"""$f(x) = x$ for $x > θ$, 0 elsewhere, with $f' = 1$ or 0; a rectifier without bias for autoencoders.
+
+    Args:
+        x: floating-point array.
+        threshold: $θ$.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.thresholded_relu(jnp.array([0.5, 2.0])).tolist()
+        [0.0, 2.0]
+
+    References:
+        Konda, Memisevic and Krueger, Zero-bias autoencoders and the benefits of co-adapting features, 2015.
+    """
+    x = floating("thresholded_relu", x)
+    return jnp.where(x > jnp.asarray(threshold, x.dtype), x, 0)
+
+
+@of_arrays
+def hardmax(x: ArrayLike, axis: int = -1) -> Array:
+    r"""1 at the first largest value along `axis`, 0 elsewhere: what softmax tends to; its derivative is 0.
+
+    Args:
+        x: floating-point array.
+        axis: of the classes.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.hardmax(jnp.array([1.0, 3.0, 3.0])).tolist()
+        [0.0, 1.0, 0.0]
+
+    References:
+        Bridle, Probabilistic interpretation of feedforward classification network outputs, 1990 (the limit of softmax).
+    """
+    x = floating("hardmax", x)
+    return jax.nn.one_hot(jnp.argmax(x, axis), x.shape[axis], dtype=x.dtype, axis=axis)
+
+
+@of_arrays
+def swiglu(x: ArrayLike, axis: int = -1) -> Array:
+    r"""$f(x) = \mathrm{silu}(a) ⊙ b$ where $a$ and $b$ are the two halves of x along `axis`.
+
+    Args:
+        x: floating-point array, of even length along `axis`.
+        axis: the axis that is halved.
+
+    Raises:
+        ValueError: if the axis has odd length.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.swiglu(jnp.array([0.0, 2.0])).tolist()
+        [0.0]
+
+    References:
+        Shazeer, GLU Variants Improve Transformer, 2020.
+    """
+    x = floating("swiglu", x)
+    if x.shape[axis] % 2:
+        raise ValueError(f"swiglu: expected an even number along axis {axis}, got {checks.describe(x)}")
+    gate, value = jnp.split(x, 2, axis)
+    return silu(gate) * value
