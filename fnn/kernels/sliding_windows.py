@@ -38,7 +38,7 @@ class Windows(NamedTuple):
 
 def spatial_axes(where: str, x: Any, *, integers: bool = False) -> tuple[int, ...]:
     """The axes of `x` between batch and channels; `integers` says that these are taken too."""
-    if not (integers and jnp.issubdtype(getattr(x, "dtype", None), jnp.integer)):
+    if not (integers and jnp.issubdtype(getattr(x, "dtype", bool), jnp.integer)):
         checks.floating(where, "x", x)
     if len(x.shape) < 3:
         raise ValueError(f"{where}: expected x of shape (batch, *spatial, channels), got {checks.describe(x)}")
