@@ -111,3 +111,10 @@ def test_activations_take_integers_as_jax_nn_does():
             theirs = getattr(jax.nn, name)(x)
         assert mine.dtype == theirs.dtype == jnp.float32
         np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_constants_of_selu_and_the_slope_of_hard_sigmoid(x64):
+    x = jnp.asarray(X, float)
+    np.testing.assert_allclose(fnn.selu(x, alpha=2.0, scale=3.0), 3 * np.where(X > 0, X, 2 * np.expm1(x)), rtol=1e-12)
+    np.testing.assert_allclose(fnn.hard_sigmoid(x, slope=0.2), np.clip(0.2 * x + 0.5, 0, 1), rtol=1e-12)
+    np.testing.assert_allclose(fnn.hard_sigmoid(x, slope=1 / 6), fnn.hard_sigmoid(x), rtol=1e-12, atol=1e-15)

@@ -212,12 +212,16 @@ _celu = differentiated(
 )
 
 
+_SCALE, _ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+
+
 @of_arrays
-def selu(x: ArrayLike) -> Array:
+def selu(x: ArrayLike, *, alpha: ArrayLike = _ALPHA, scale: ArrayLike = _SCALE) -> Array:
     r"""$f(x) = λ\,\mathrm{elu}(x, α)$, $λ = 1.0507…$, $α = 1.6733…$: mean 0 and variance 1 reproduce themselves.
 
     Args:
         x: floating-point array.
+        alpha, scale: $α$ and $λ$; others than these constants normalize nothing.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -227,10 +231,12 @@ def selu(x: ArrayLike) -> Array:
     References:
         Klambauer et al., Self-normalizing neural networks, 2017.
     """
-    return _selu(floating("selu", x))
+    x = floating("selu", x)
+    if alpha is _ALPHA and scale is _SCALE:
+        return _selu(x)
+    return jnp.asarray(scale, x.dtype) * elu(x, alpha)
 
 
-_SCALE, _ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
 _selu = differentiated(
     lambda x: jnp.where(x > 0, _SCALE * x, _SCALE * _ALPHA * jnp.expm1(_below(x))),
     lambda x: jnp.where(x > 0, _SCALE, _SCALE * _ALPHA * jnp.exp(_below(x))),

@@ -67,18 +67,25 @@ tangent = differentiated(jnp.tanh, tangent_slope)
 
 
 @of_arrays
-def hard_sigmoid(x: ArrayLike) -> Array:
-    r"""$f(x) = \mathrm{relu6}(x + 3)/6$.
+def hard_sigmoid(x: ArrayLike, *, slope: ArrayLike | None = None) -> Array:
+    r"""$f(x) = \mathrm{relu6}(x + 3)/6$, or with a slope $s$ $f(x) = \min(\max(s x + ½, 0), 1)$.
 
     Args:
         x: floating-point array.
+        slope: $s$; by default 1/6, as in PyTorch; 0.2 as in older Keras and ONNX.
 
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.hard_sigmoid(jnp.array([-4.0, 0.0, 4.0])).tolist()
         [0.0, 0.5, 1.0]
     """
-    return _hard_sigmoid(floating("hard_sigmoid", x))
+    x = floating("hard_sigmoid", x)
+    if slope is None:
+        return _hard_sigmoid(x)
+    return _unit_clamped(jnp.asarray(slope, x.dtype) * x + jnp.asarray(0.5, x.dtype))
+
+
+_unit_clamped = clamped(0.0, 1.0)
 
 
 def hard_gate(x: Array) -> Array:
