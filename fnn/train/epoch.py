@@ -57,8 +57,7 @@ def next_epoch(progress: Progress) -> Progress:
 
 def mean_loss(progress: Progress) -> Array:
     """Mean training loss over what counted in the epoch, NaN where nothing did and once the run has diverged."""
-    mean = progress.loss_sum / jnp.maximum(progress.weight_sum, jnp.finfo(jnp.float32).tiny)
-    return jnp.where((progress.diverged_at < 0) & (progress.weight_sum > 0), mean, jnp.nan)
+    return jnp.where(progress.diverged_at >= 0, jnp.nan, progress.loss_sum / progress.weight_sum)
 
 
 def epoch_order(keys: Keys, epoch: Array, rows: Array, shuffle: bool) -> tuple[Array, Array]:
