@@ -8,7 +8,7 @@ from fnn import checks, losses, metrics
 from fnn.activations import sigmoid, softmax
 from fnn.losses.reduction import Reduction, weighted_mean
 from fnn.tasks.targets import classes_of, numbers, require_class_weights, require_width, whole_numbers
-from fnn.tasks.task import Metric, Task, after
+from fnn.tasks.task import Metric, Task, after, builds_a_task
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
 ]
 
 
+@builds_a_task
 def binary(*, threshold: float = 0.5) -> Task:
     """Two classes, one logit: sigmoid output, binary cross-entropy $-y\\log σ(z)-(1-y)\\log(1-σ(z))$.
 
@@ -70,6 +71,7 @@ def binary(*, threshold: float = 0.5) -> Task:
     )
 
 
+@builds_a_task
 def multiclass(classes: int, *, label_smoothing: float = 0.0, class_weights: ArrayLike | None = None) -> Task:
     """One of several classes: softmax output, cross-entropy $-\\log \\mathrm{softmax}(z)_y$.
 
@@ -116,6 +118,7 @@ def multiclass(classes: int, *, label_smoothing: float = 0.0, class_weights: Arr
     )
 
 
+@builds_a_task
 def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
     """Any number of labels at once: one sigmoid and one binary cross-entropy per label, averaged over the labels.
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from fnn import checks, losses, metrics
 from fnn.losses.reduction import weighted_mean
 from fnn.tasks.targets import require_width, values_of
-from fnn.tasks.task import Metric, Task, after, mean_rest, unchanged
+from fnn.tasks.task import Metric, Task, after, builds_a_task, mean_rest, unchanged
 from fnn.typing import Array
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
 ]
 
 
+@builds_a_task
 def regression(outputs: int = 1, *, loss: Callable[[Array, Array], Array] = losses.mse) -> Task:
     """Values: identity output, squared error by default.
 
@@ -52,6 +53,7 @@ def regression(outputs: int = 1, *, loss: Callable[[Array, Array], Array] = loss
     return Task(per_example, unchanged, lambda t: values_of(name, t, outputs), measures, None, name)
 
 
+@builds_a_task
 def quantile(levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Task:
     """Quantiles of one value: pinball loss $\\max(τ(y-q), (τ-1)(y-q))$, averaged over the levels.
 
@@ -99,6 +101,7 @@ def _pinball(outputs: Array, targets: Array, levels: tuple[float, ...]) -> Array
     return losses.quantile_loss(outputs, targets[:, 0], levels).mean(axis=-1)
 
 
+@builds_a_task
 def distribution(family: str = "gaussian", outputs: int = 1) -> Task:
     """A distribution of each value: the model gives location and log-scale, the loss is $-\\log p(y)$.
 

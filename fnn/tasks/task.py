@@ -6,7 +6,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 
+Builder = TypeVar("Builder", bound=Callable[..., Any])
 Metric = Callable[..., Array]
 
 
@@ -67,6 +68,12 @@ class Task(NamedTuple):
         return hash((self.loss, self.name))
 
 
+def builds_a_task(build: Builder) -> Builder:
+    """Decorate a function that returns a `Task`: given in the place of one, it is asked to be called."""
+    build.builds_a_task = True  # type: ignore[attr-defined]
+    return build
+
+
 def as_task(loss: Task | Callable[[Array, Array], Array]) -> Task:
     """The task itself, or a bare loss function as a task without decoding and metrics.
 
@@ -86,7 +93,7 @@ def as_task(loss: Task | Callable[[Array, Array], Array]) -> Task:
     """
     if isinstance(loss, Task):
         return loss
-    if not callable(loss) or str(getattr(loss, "__module__", "")).startswith("fnn.tasks."):
+    if not callable(loss) or getattr(loss, "builds_a_task", False):
         raise TypeError(f"expected a task or a loss function, got {_instead_of_a_task(loss)}")
     function, chosen = _bare(loss)
     counted: Any = Counted(loss) if _says_what_counts(function) and "reduction" not in chosen else loss
