@@ -218,6 +218,12 @@ def test_a_loss_that_averages_the_tokens_of_a_sequence_itself_is_taken_at_its_wo
     np.testing.assert_allclose(value, np.mean([row.mean() for row in cross_entropies(trained)]), rtol=1e-5)
 
 
+def test_a_loss_may_keep_more_axes_than_outputs_and_targets_have():
+    x, y = X[:, 0], np.ones(ROWS, np.float32)
+    value = fnn.evaluate(fnn.dense(2), start(fnn.dense(2), x), (x, y), lambda o, t: jnp.ones((ROWS, 2, 5)))["loss"]
+    assert value == 1
+
+
 BROADCASTING = {
     "squares": lambda outputs, targets: (outputs - targets) ** 2,
     "absolute": lambda outputs, targets: jnp.abs(outputs - targets),

@@ -210,7 +210,11 @@ def sums_and_counts(task: Task, outputs: Any, targets: Any) -> tuple[Array, Arra
 def _refuse_broadcast(task: Task, targets: tuple[int, ...], values: tuple[int, ...], outputs: Any) -> None:
     """A loss of (n, 1) against (n,) has n² values, every example against every other."""
     given = getattr(outputs, "shape", targets)
-    if math.prod(values) > max(math.prod(given), math.prod(targets)) and values == np.broadcast_shapes(given, targets):
+    try:
+        crossed = np.broadcast_shapes(given, targets)
+    except ValueError:
+        return
+    if values == crossed and math.prod(values) > max(math.prod(given), math.prod(targets)):
         raise ValueError(
             f"{task.name}: the loss of outputs {given} and targets {targets} has shape {values}: every example against "
             f"every other; write targets.reshape({given}) if they mean the same"
