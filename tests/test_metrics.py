@@ -1,5 +1,7 @@
 """Metrics against scikit-learn, with weights, ties, padding and degenerate sets."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -248,3 +250,12 @@ def test_evaluate_names_a_metric_that_is_not_defined_on_the_rows():
     trained = fnn.Trained(*model.init(jax.random.key(0), jnp.ones((1, 2))))
     with pytest.warns(RuntimeWarning, match="evaluate: r2 is not defined on these rows"):
         assert np.isnan(fnn.evaluate(model, trained, (jnp.ones((1, 2)), jnp.ones(1)), fnn.tasks.regression())["r2"])
+
+
+def test_scores_are_numbers_that_json_takes_and_arrays_where_they_are_traced():
+    model, task = fnn.dense(1), fnn.tasks.regression()
+    trained = fnn.Trained(*model.init(jax.random.key(0), jnp.ones((1, 2))))
+    scores = fnn.evaluate(model, trained, (jnp.eye(2), jnp.arange(2.0)), task)
+    assert json.loads(json.dumps(scores)) == scores
+    traced = jax.jit(lambda trained: fnn.evaluate(model, trained, (jnp.eye(2), jnp.arange(2.0)), task))(trained)
+    np.testing.assert_allclose([traced[name] for name in scores], list(scores.values()), rtol=1e-6)

@@ -14,12 +14,10 @@ a flat table of entries, each naming others by their place, so that sharing and 
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
-from fnn.programs.walk import SMALL, Unknown, Walk
+from fnn.programs.walk import Unknown, Walk
 
 
 class Fingerprint(NamedTuple):
@@ -48,25 +46,7 @@ def fingerprint(value: Any) -> Fingerprint:
         >>> fnn.programs.fingerprint(fnn.optim.adam(1e-3)) == fnn.programs.fingerprint(fnn.optim.adam(1e-2))
         False
     """
-    return _walked(value, SMALL)
-
-
-def digest(value: Any) -> str:
-    """`fingerprint` as a text that another process with the same code and versions finds again.
-
-    Raises:
-        Unknown: if something in it cannot be compared.
-
-    Example:
-        >>> import fnn
-        >>> fnn.programs.digest(fnn.optim.adam(1e-3)) == fnn.programs.digest(fnn.optim.adam(1e-3))
-        True
-    """
-    return hashlib.sha256(repr(_walked(value, math.inf)).encode()).hexdigest()
-
-
-def _walked(value: Any, small: float) -> Fingerprint:
-    walk = Walk(small)
+    walk = Walk()
     try:
         return Fingerprint(walk.of(value), tuple(walk.table))
     except RecursionError:

@@ -58,13 +58,13 @@ class Unknown(TypeError):
 
 
 class _Same:
-    """An object compared by being the same one, without keeping it alive; printed by its name."""
+    """An object compared by being the same one, without keeping it alive."""
 
-    __slots__ = ("of", "own", "text")
+    __slots__ = ("of", "own")
 
-    def __init__(self, value: Any, text: str) -> None:
+    def __init__(self, value: Any) -> None:
         self.of: Callable[[], Any] = (lambda: value) if type(value) is object else weakref.ref(value)
-        self.own, self.text = id(value), text
+        self.own = id(value)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Same) and self.of() is not None and self.of() is other.of()
@@ -72,15 +72,11 @@ class _Same:
     def __hash__(self) -> int:
         return self.own
 
-    def __repr__(self) -> str:
-        return self.text
-
 
 class Walk:
     """Objects as numbers of entries in a table: an entry twice is one number, an object inside itself is `again`."""
 
-    def __init__(self, small: float) -> None:
-        self.small = small
+    def __init__(self) -> None:
         self.table: dict[Hashable, int] = {}
         # The objects stay here, so that no other one takes the place in memory by which they are known.
         self.done: dict[int, tuple[Hashable, Any]] = {}
@@ -122,7 +118,7 @@ class Walk:
         cells = tuple(self.cell(cell, library) for cell in x.__closure__ or ())
         given = (x.__name__, self.of(x.__defaults__), self.of(x.__kwdefaults__))
         if library:
-            return ("function", self.same(x.__code__), cells, *given)
+            return ("function", _Same(x.__code__), cells, *given)
         reading = read(x.__code__)
         if foreign := [name for name in reading.imports if not is_library(name)]:
             raise Unknown(f"function {x.__qualname__}, which imports {foreign[0] or 'a module'} when it is called")
@@ -192,8 +188,8 @@ class Walk:
             kind = (*kind, getattr(x, "weak_type", False), x.sharding)
             if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
                 return ("key", *kind, self.of(jax.random.key_data(x)))
-            if x.nbytes > self.small or not x.is_fully_addressable:
-                return ("array", *kind, self.same(x))
+            if x.nbytes > SMALL or not x.is_fully_addressable:
+                return ("array", *kind, _Same(x))
         elif x.dtype.hasobject:
             raise Unknown("a NumPy array of objects")
         data = np.ascontiguousarray(x)
@@ -201,10 +197,10 @@ class Walk:
 
     def type(self, x: type) -> tuple[Hashable, ...]:
         if is_library(x.__module__):
-            return ("type", self.same(x))
+            return ("type", _Same(x))
         inside = [(name, value) for name, value in vars(x).items() if name not in UNREAD]
         kept = ((name, self.of(value)) for name, value in inside if not isinstance(value, DESCRIPTORS))
-        return ("class", self.same(x), *map(self.of, x.__bases__), *kept)
+        return ("class", _Same(x), *map(self.of, x.__bases__), *kept)
 
     def descriptor(self, x: Any) -> tuple[Hashable, ...]:
         inside = (x.fget, x.fset, x.fdel) if isinstance(x, property) else (getattr(x, "func", None) or x.__func__,)
@@ -214,7 +210,7 @@ class Walk:
         """An instance: of a class of the user's, frozen fields, a function that JAX has wrapped, a name."""
         kind = type(x)
         if kind is object or kind.__module__ == "dataclasses":  # a mark that is asked for by `is`
-            return ("mark", self.same(x))
+            return ("mark", _Same(x))
         if named := _named(x):
             return named
         if kind.__module__.partition(".")[0] in ("jax", "jaxlib") and hasattr(x, "__wrapped__"):
@@ -232,11 +228,6 @@ class Walk:
         if kind.__module__ == "operator":
             return ("operator", self.of(x.__reduce__()))
         raise Unknown(f"a {kind.__module__}.{kind.__qualname__}")
-
-    def same(self, x: Any) -> _Same:
-        if isinstance(x, types.CodeType):
-            return _Same(x, f"{x.co_qualname} in line {x.co_firstlineno}")
-        return _Same(x, f"{getattr(x, '__module__', '')}.{getattr(x, '__qualname__', id(x))}")
 
 
 def _content(x: types.FunctionType, name: str) -> Any:

@@ -117,7 +117,7 @@ def evaluate(
     rows: Any = None,
     *,
     batch_size: int = 1024,
-) -> dict[str, Array]:
+) -> dict[str, Any]:
     """Loss and metrics of a trained model over a data set.
 
     Remembered as `predict` is: a model and a task that say the same compile once.
@@ -131,7 +131,8 @@ def evaluate(
         batch_size: rows computed at once.
 
     Returns:
-        A dict of scalars: "loss" and one entry per metric of the task.
+        A dict: "loss" and one entry per metric of the task, floats, or scalar arrays where it is traced. A metric that
+        is not defined on these rows is NaN, with a warning.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -148,20 +149,21 @@ def evaluate(
         rows_.check_counted("evaluate, rows", checked[2], rows)
     given = _Scoring(model, task, batch_size)
     scores = programs.compile(_scores, given)(as_trained("evaluate", trained), checked, rows)
-    _warn_of_undefined(scores)
-    return scores
+    if not all(checks.is_concrete(score) and score.ndim == 0 for score in scores.values()):
+        return scores
+    plain = {name: float(score) for name, score in jax.device_get(scores).items()}
+    _warn_of_undefined(plain)
+    return plain
 
 
-def _warn_of_undefined(scores: dict[str, Array]) -> None:
+def _warn_of_undefined(scores: dict[str, float]) -> None:
     """A metric that is NaN where the loss is finite is not defined on these rows."""
-    if all(map(checks.is_concrete, scores.values())) and all(score.ndim == 0 for score in scores.values()):
-        host = jax.device_get(scores)
-        names = [name for name, score in host.items() if score != score and host["loss"] == host["loss"]]
-        if names:
-            checks.warn(
-                f"evaluate: {', '.join(names)} {'are' if len(names) > 1 else 'is'} not defined on these rows, NaN: a "
-                "single row or a single class has no variance and no order; score more rows together"
-            )
+    names = [name for name, score in scores.items() if score != score and scores["loss"] == scores["loss"]]
+    if names:
+        checks.warn(
+            f"evaluate: {', '.join(names)} {'are' if len(names) > 1 else 'is'} not defined on these rows, NaN: a "
+            "single row or a single class has no variance and no order; score more rows together"
+        )
 
 
 class _Scoring(NamedTuple):
