@@ -19,7 +19,7 @@ from fnn.selection.chunk import Chunk, State, advance_chunk, begin_chunk
 from fnn.selection.memory import bytes_per_member
 from fnn.selection.training import Member, Running
 from fnn.train.console import interruption, progress_bar
-from fnn.train.fit import RESPONSE_SECONDS
+from fnn.train.drive import RESPONSE_SECONDS
 from fnn.train.sharding import agreed, fetch, put, replicate
 from fnn.typing import PyTree
 

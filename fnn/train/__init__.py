@@ -1,6 +1,7 @@
 """Training: the step, the compiled run, the run driven from the host, inference."""
 
-from fnn.train.fit import EpochEnd, fit
+from fnn.train.drive import EpochEnd
+from fnn.train.fit import fit
 from fnn.train.predict import evaluate, predict
 from fnn.train.step import TrainStep, train_step
 from fnn.train.stopping import EarlyStopping, early_stopping
