@@ -122,7 +122,7 @@ MODELS = {
     "mlp": flat(fnn.models.mlp((5,), 2, dropout=0.3)),
     "resnet": image(fnn.models.resnet(10, blocks=(1, 1), width=4)),
     "sequence_classifier": series(fnn.models.sequence_classifier(3, (4,), bidirectional=True)),
-    "small_cnn": Case(fnn.models.small_cnn(10), (12, 12, 1)),
+    "small_cnn": Case(fnn.models.small_cnn(10), (8, 8, 1), (0, 1), least=4),
     "softmax_regression": flat(fnn.models.softmax_regression(3)),
     "vgg": Case(fnn.models.vgg(10, stages=((4, 1), (4, 2))), (8, 8, 3)),
 }

@@ -295,7 +295,7 @@ def _tiles(windows: Windows) -> bool:
 
 def _blocks(x: Array, size: Shape) -> tuple[Array, tuple[int, ...]]:
     """x as (batch, n₁/k₁, k₁, …, channels) without the rest that fills no window, and the axes k₁, …"""
-    counts = [n // k for n, k in zip(x.shape[1:-1], size, strict=True)]
+    counts = [(n - k) // k + 1 for n, k in zip(x.shape[1:-1], size, strict=True)]  # in the form of `Windows.counts`
     x = x[(slice(None), *(slice(0, n * k) for n, k in zip(counts, size, strict=True)))]
     shape = [length for pair in zip(counts, size, strict=True) for length in pair]
     return x.reshape(x.shape[0], *shape, x.shape[-1]), tuple(2 + 2 * i for i in range(len(size)))
