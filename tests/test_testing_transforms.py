@@ -82,6 +82,68 @@ def test_recompilation_is_found():
         check_transform(changing, steady, compare_state=False, **FEW)
 
 
+def test_a_learning_rate_that_is_compared_inside_jit_is_found():
+    def careless(rate):
+        if rate < 0:
+            raise ValueError
+        return optim.sgd(rate)
+
+    with pytest.raises((AssertionError, jax.errors.TracerBoolConversionError)):
+        check_transform(careless, optim.sgd, **FEW)
+
+    def compares_arrays_only(rate):
+        traced = isinstance(rate, jax.core.Tracer)
+        return optim.sgd(rate if traced or not isinstance(rate, jax.Array) or rate >= 0 else 0.0)
+
+    with pytest.raises(AssertionError, match="a learning rate given as an array fails inside jit"):
+        check_transform(compares_arrays_only, optim.sgd, **FEW)
+
+
+def test_extra_arguments_that_are_refused_are_found():
+    narrow = optim.Transform(lambda params: optim.EmptyState(), lambda updates, state, params=None: (updates, state))
+    with pytest.raises(AssertionError, match="refuses extra keyword arguments"):
+        check_transform(narrow, optim.identity(), **FEW)
+
+
+def test_a_state_whose_parameters_optax_does_not_find_is_found():
+    def flat(rate):
+        rule = optim.sgd(rate, momentum=0.9)
+        return optim.Transform(
+            lambda params: jax.tree.leaves(rule.init(params)),
+            lambda updates, state, params=None, **extra: (updates, state),
+        )
+
+    nothing = optim.Transform(lambda params: params, lambda updates, state, params=None, **extra: (updates, state))
+    with pytest.raises(AssertionError, match=r"map_params finds the parameters in"):
+        check_transform(flat, nothing, compare_state=False, **FEW)
+
+
+@jax.tree_util.register_pytree_node_class
+class _Module(_Pair):
+    """A tree that can be called."""
+
+    def __call__(self, x):
+        raise AssertionError("a mask was called")
+
+    def tree_flatten(self):
+        return tuple(self), None
+
+    @classmethod
+    def tree_unflatten(cls, _, leaves):
+        return cls(*leaves)
+
+
+def test_a_mask_that_is_called_instead_of_read_is_found():
+    params, mask = _Module(jnp.ones(2), jnp.ones(3)), _Module(True, False)
+    reference = optim.masked(optim.scale(2.0), mask)
+
+    def calling(inner, mask):
+        return optim.masked(inner, lambda tree: mask(tree) if callable(mask) else mask)
+
+    with pytest.raises(AssertionError, match="a mask was called"):
+        check_transform(calling(optim.scale(2.0), mask), reference, params=params, **FEW)
+
+
 @hypothesis.given(tree=strategies.pytrees(leaves=strategies.arrays("float16", shapes=((), (2,)), size=10.0)))
 def test_strategies_keep_dtype_shapes_and_size(tree):
     for leaf in jax.tree.leaves(tree):

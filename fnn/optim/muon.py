@@ -76,6 +76,16 @@ def _muon(
 Numbers: TypeAlias = "MuonDimensionNumbers | PyTree | Callable[[PyTree], PyTree] | None"
 
 
+class _Given(NamedTuple):
+    """What stands in the place of a leaf."""
+
+    numbers: MuonDimensionNumbers | None
+
+
+def _is_given(node: Any) -> bool:
+    return isinstance(node, _Given)
+
+
 def _each(numbers: Numbers, tree: PyTree) -> PyTree:
     """The dimension numbers of every leaf of `tree`, which may hide some; None where a leaf is no matrix."""
 
@@ -83,7 +93,7 @@ def _each(numbers: Numbers, tree: PyTree) -> PyTree:
         return node is None or isinstance(node, MuonDimensionNumbers)
 
     given = MuonDimensionNumbers() if numbers is None else resolved(numbers, tree)
-    return jax.tree.map(lambda n, part: jax.tree.map(lambda _: (n,), part), given, tree, is_leaf=numbered)
+    return jax.tree.map(lambda n, part: jax.tree.map(lambda _: _Given(n), part), given, tree, is_leaf=numbered)
 
 
 def _on_matrices(step: Callable[..., tuple[PyTree, ...]], numbers: Numbers) -> Callable[..., tuple[PyTree, ...]]:
@@ -92,7 +102,7 @@ def _on_matrices(step: Callable[..., tuple[PyTree, ...]], numbers: Numbers) -> C
     def every(updates: PyTree, *trees: PyTree, **values: Any) -> tuple[PyTree, ...]:
         structure: Any
         leaves, structure = jax.tree.flatten(updates)
-        own = [n for (n,) in jax.tree.leaves(_each(numbers, updates), is_leaf=lambda v: type(v) is tuple)]
+        own = [given.numbers for given in jax.tree.leaves(_each(numbers, updates), is_leaf=_is_given)]
         backs = [_as_matrices(leaf, n)[1] for leaf, n in zip(leaves, own, strict=True)]
 
         def shaped(tree: PyTree) -> PyTree:
@@ -281,6 +291,6 @@ def muon(
                 lambda leaf, weight: "muon" if weight and jnp.ndim(leaf) == 2 else "adam", params, weights_only(params)
             )
         each = _each(numbers, params)
-        return jax.tree.map(lambda n: "adam" if n[0] is None else "muon", each, is_leaf=lambda v: type(v) is tuple)
+        return jax.tree.map(lambda given: "adam" if given.numbers is None else "muon", each, is_leaf=_is_given)
 
     return partition({"muon": matrices, "adam": others}, labels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +45,9 @@ def check_transform(
     On random parameters and trajectories of gradients (some of them tiny, some zero), updates and every leaf of the
     state are compared at every step, in a scan, under vmap over examples and learning rates. Then `mine` alone: the
     state mirrors `jax.eval_shape` and jit and eager agree; no two leaves share a buffer; the second call and another
-    learning rate compile nothing; a tree without leaves passes.
+    learning rate compile nothing; a tree without leaves passes. And what programs written for the reference ask for: a
+    learning rate that is an array inside jit, extra keyword arguments where the reference takes them, and where optax
+    is in use `optax.tree.map_params`.
 
     Args:
         mine: a transform, or a function learning rate -> transform (`fnn.optim.adam`), then tried at traced rates.
@@ -84,7 +88,9 @@ def check_transform(
         for what, a, b in parts:
             _require_same_leaves(what, a, b)
         worst = max(_compare(*part, rtol) for part in parts)
-        _check_protocol(mine, jax.tree.map(lambda x: x[0], tree), jax.tree.map(lambda x: x[0, 0], gradients), rtol)
+        params, gradient = jax.tree.map(lambda x: x[0], tree), jax.tree.map(lambda x: x[0, 0], gradients)
+        _check_protocol(mine, params, gradient, rtol)
+        _check_place(mine, reference, params, gradient)
     return worst
 
 
@@ -210,3 +216,43 @@ def _require_own_buffers(state: PyTree) -> None:
     pointers = [x.unsafe_buffer_pointer() for x in leaves]
     if len(set(pointers)) < len(pointers):
         raise AssertionError("init: two leaves of the state share one buffer, which cannot be donated twice")
+
+
+def _check_place(mine: Transform | Build, reference: Transform | Build, params: PyTree, gradient: PyTree) -> None:
+    """Whether programs written for the reference run with `mine`."""
+    rule, other = _built(mine, RATES[0]), _built(reference, RATES[0])
+    if callable(mine):
+        rate = jnp.asarray(RATES[0])
+        try:
+            jax.eval_shape(lambda params: mine(rate).init(params), params)
+        except Exception as error:
+            raise AssertionError(f"a learning rate given as an array fails inside jit: {error}") from error
+    state = rule.init(params)
+    if _takes_extra(other) and not _takes_extra(rule):
+        raise AssertionError("update: refuses extra keyword arguments, which the reference takes; write **extra")
+    if _takes_extra(other):
+        rule.update(gradient, state, params, value=jnp.zeros(()))
+    optax = sys.modules.get("optax")
+    if optax is not None and hasattr(optax, "tree"):
+        expected = _marked(optax, other, params)
+        try:
+            got: Any = _marked(optax, rule, params)
+        except Exception as error:
+            got = f"none: {error}"
+        if got != expected:
+            raise AssertionError(f"optax.tree.map_params finds the parameters in {got} instead of {expected}")
+
+
+def _takes_extra(rule: Transform) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(rule.update).parameters.values())
+
+
+def _marked(optax: Any, rule: Transform, params: PyTree) -> dict[str, str]:
+    """Which leaves of the state mirror parameters, as optax finds them."""
+
+    def marked() -> PyTree:
+        state = rule.init(params)
+        return optax.tree.map_params(rule, lambda _: "parameter", state, transform_non_params=lambda _: "other")
+
+    with jax.numpy_dtype_promotion("standard"):
+        return {jax.tree_util.keystr(path): mark for path, mark in jax.tree_util.tree_flatten_with_path(marked())[0]}
