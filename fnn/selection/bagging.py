@@ -23,12 +23,14 @@ from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.inputs import Inputs
 from fnn.train.predict import outputs_of
+from fnn.train.sharding import on_automatic_axes
 from fnn.train.trained import Trained
 from fnn.typing import Array, Key, PyTree
 
 __all__ = ["ensemble"]
 
 
+@on_automatic_axes
 def ensemble(
     model: Layer,
     optimizer: Transform,

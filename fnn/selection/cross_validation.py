@@ -16,12 +16,14 @@ from fnn.selection.result import CrossValidation, assemble
 from fnn.selection.splits import Folds
 from fnn.selection.training import Options
 from fnn.tasks import Task
+from fnn.train.sharding import on_automatic_axes
 from fnn.train.stopping import EarlyStopping
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
 __all__ = ["cross_validate"]
 
 
+@on_automatic_axes
 def cross_validate(
     model: Layer | Callable[..., Layer],
     optimizer: Transform | Callable[..., Transform],
@@ -71,7 +73,7 @@ def cross_validate(
         together: run the members of a chunk as one batched program or one after another in it; by default batched
             unless the model convolves or, on a CPU, recurs, as `python -m benchmarks members` measures it.
         chunk: members held at once; by default as many as fit into a quarter of the memory.
-        mesh: devices to split the members over; by default all of them.
+        mesh: devices to split the members over, with axes of either kind; by default all of them.
         progress: show a bar over the members (needs tqdm); by default if tqdm is installed.
 
     Returns:

@@ -18,6 +18,7 @@ from fnn.selection.splits import Folds
 from fnn.selection.training import Options
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
+from fnn.train.sharding import on_automatic_axes
 from fnn.train.stopping import EarlyStopping
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
@@ -33,6 +34,7 @@ class LearningCurve(NamedTuple):
     training_scores: dict[str, np.ndarray]
 
 
+@on_automatic_axes
 def learning_curve(
     model: Layer | Callable[..., Layer],
     optimizer: Transform | Callable[..., Transform],

@@ -20,7 +20,7 @@ from fnn.selection.memory import bytes_per_member
 from fnn.selection.training import Member, Running
 from fnn.train.console import interruption, progress_bar
 from fnn.train.drive import RESPONSE_SECONDS
-from fnn.train.sharding import agreed, fetch, put, replicate
+from fnn.train.sharding import agreed, checked_mesh, fetch, put, replicate
 from fnn.typing import PyTree
 
 MEMORY_SHARE = 0.25
@@ -85,6 +85,7 @@ def run_members(
         KeyboardInterrupt: after Ctrl-C if no member is finished.
     """
     count = jax.tree.leaves(arguments)[0].shape[0]
+    checked_mesh("members", mesh)
     devices = len(jax.devices()) if mesh is None else mesh.size
     mesh = mesh or (Mesh(np.asarray(jax.devices()), ("members",)) if devices > 1 and count >= devices else None)
     if chunk is None and not together:

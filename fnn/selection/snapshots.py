@@ -21,12 +21,14 @@ from fnn.selection.training import Options
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.console import interruption
+from fnn.train.sharding import on_automatic_axes
 from fnn.train.trained import Trained
 from fnn.typing import Array, Key, PyTree
 
 __all__ = ["snapshots"]
 
 
+@on_automatic_axes
 def snapshots(
     model: Layer,
     optimizer: Callable[..., Transform],

@@ -23,6 +23,7 @@ from fnn.selection.training import Options
 from fnn.tasks import Task, as_task
 from fnn.tasks.task import modes_of, require_mode
 from fnn.train.console import interruption
+from fnn.train.sharding import on_automatic_axes
 from fnn.train.stopping import EarlyStopping
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
@@ -35,6 +36,7 @@ class Distribution(Protocol):
     def rvs(self, size: Any = None, random_state: Any = None) -> Any: ...
 
 
+@on_automatic_axes
 def sweep(
     model: Layer | Callable[..., Layer],
     optimizer: Transform | Callable[..., Transform],

@@ -24,7 +24,7 @@ from fnn.train.divergence import require_possible
 from fnn.train.drive import EpochEnd, Programs, Setup, begin_saved, drive
 from fnn.train.identity import Parts, identity_of
 from fnn.train.inputs import Inputs, checked_run
-from fnn.train.sharding import checked_mesh, replicate
+from fnn.train.sharding import checked_mesh, on_automatic_axes, replicate
 from fnn.train.step import TrainStep, require_parts, train_step
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained, TrainState
@@ -34,6 +34,7 @@ from fnn.typing import Array, Key, PyTree
 __all__ = ["fit"]
 
 
+@on_automatic_axes
 def fit(
     model: Layer,
     optimizer: Transform,

@@ -12,6 +12,7 @@ from fnn import checks, programs
 from fnn.layer import Layer
 from fnn.tasks.task import Task, as_task, mean_loss
 from fnn.train import rows as rows_
+from fnn.train.sharding import on_automatic_axes
 from fnn.train.trained import Trained, as_trained, check_trained
 from fnn.typing import Array, PyTree
 
@@ -73,6 +74,7 @@ def _predict(given: _Predicting, trained: Trained, x: PyTree) -> PyTree:
     return given.decode(outputs_of(given.model, trained, x, None, given.batch_size))
 
 
+@on_automatic_axes
 def predict(model: Layer, trained: Trained, x: PyTree, task: Task | None = None, *, batch_size: int = 1024) -> PyTree:
     """The model's predictions for any number of rows; no row is dropped, every batch has one shape.
 
@@ -109,6 +111,7 @@ def _unchanged(outputs: PyTree) -> PyTree:
     return outputs
 
 
+@on_automatic_axes
 def evaluate(
     model: Layer,
     trained: Trained,

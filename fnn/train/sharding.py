@@ -2,19 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fnn.kernels import placement
+from fnn.kernels.mesh_axes import explicit_mesh
 from fnn.typing import PyTree
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
-def checked_mesh(where: str, mesh: Mesh | None, batch_size: int) -> None:
+
+def on_automatic_axes(run: Callable[P, R]) -> Callable[P, R]:
+    """A run over automatic axes, be the mesh that it is given, that its data lie on or that surrounds it explicit.
+
+    XLA then carries the split of a batch through whatever the model computes. What comes out lies on the mesh given.
+    """
+
+    @functools.wraps(run)
+    def entered(*args: P.args, **options: P.kwargs) -> R:
+        mesh = next(filter(None, map(_explicit, jax.tree.leaves((args, options)))), None)
+        if mesh is None and jax.sharding.get_abstract_mesh().empty:
+            return run(*args, **options)
+        args, options = jax.tree.map(_on_automatic, (args, options))
+        with _no_mesh_around():
+            result = run(*args, **options)
+        return lying_on(mesh, result)
+
+    return entered
+
+
+def automatic(mesh: Any) -> Any:
+    """The same devices, all axes automatic."""
+    if mesh is None or AxisType.Explicit not in mesh.axis_types:
+        return mesh
+    kinds = (AxisType.Auto,) * len(mesh.axis_names)
+    if isinstance(mesh, AbstractMesh):
+        return AbstractMesh(mesh.axis_sizes, mesh.axis_names, axis_types=kinds)
+    return Mesh(mesh.devices, mesh.axis_names, axis_types=kinds)
+
+
+def lying_on(mesh: Any, tree: PyTree) -> PyTree:
+    """What lies on the automatic axes of this mesh, on its own."""
+    if mesh is None or AxisType.Explicit not in mesh.axis_types:
+        return tree
+    return jax.tree.map(functools.partial(_on_explicit, mesh), tree)
+
+
+def _explicit(leaf: Any) -> Mesh | AbstractMesh | None:
+    """The mesh with explicit axes that this is or lies on."""
+    if isinstance(leaf, Mesh):
+        return leaf if AxisType.Explicit in leaf.axis_types else None
+    if not isinstance(leaf, jax.Array) or explicit_mesh(leaf) is None:
+        return None
+    return explicit_mesh(leaf) if isinstance(leaf, jax.core.Tracer) else leaf.sharding.mesh  # type: ignore[attr-defined]
+
+
+def _on_automatic(leaf: Any) -> Any:
+    mesh = _explicit(leaf)
+    if mesh is None:
+        return leaf
+    if isinstance(leaf, Mesh):
+        return automatic(leaf)
+    if isinstance(mesh, AbstractMesh):
+        return jax.sharding.reshard(leaf, NamedSharding(automatic(mesh), PartitionSpec()))
+    return jax.device_put(leaf, NamedSharding(automatic(mesh), leaf.sharding.spec))
+
+
+def _on_explicit(mesh: Any, leaf: Any) -> Any:
+    if not isinstance(leaf, jax.Array):
+        return leaf
+    if isinstance(leaf, jax.core.Tracer):
+        return jax.sharding.reshard(leaf, NamedSharding(mesh, PartitionSpec()))
+    lies_there = isinstance(leaf.sharding, NamedSharding) and leaf.sharding.mesh == automatic(mesh)
+    return jax.device_put(leaf, NamedSharding(mesh, leaf.sharding.spec)) if lies_there else leaf  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _no_mesh_around() -> Iterator[None]:
+    """What `jax.set_mesh` has set is left: a run says itself where its arrays lie."""
+    try:
+        left = jax.set_mesh(Mesh(np.empty((), object), ()))
+    except ValueError:  # being traced, where only the types are left
+        with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):
+            yield
+        return
+    with left:
+        yield
+
+
+def checked_mesh(where: str, mesh: Mesh | None, batch_size: int = 0) -> None:
     """A mesh with one axis whose size divides the batch."""
     if mesh is None:
         return

@@ -20,7 +20,7 @@ from fnn.train import stopping
 from fnn.train.divergence import require_possible, warn_if_diverged
 from fnn.train.inputs import Inputs, checked_run
 from fnn.train.predict import scores_of
-from fnn.train.sharding import checked_mesh, replicate
+from fnn.train.sharding import automatic, checked_mesh, lying_on, on_automatic_axes, replicate
 from fnn.train.step import require_parts, train_step
 from fnn.train.stopping import Best, EarlyStopping
 from fnn.train.trained import Trained, TrainState
@@ -129,7 +129,8 @@ def trainer(
         early_stopping: a rule made by `fnn.early_stopping`; the best parameters are returned. The run then
             contains a while loop, which JAX cannot differentiate in reverse.
         shuffle: a new order each epoch.
-        mesh: devices to split every batch over, `fnn.devices.data_mesh()`; the numbers are those of one device.
+        mesh: devices to split every batch over: `fnn.devices.data_mesh()`, or `jax.make_mesh((n,), ("data",))` with
+            explicit axes or automatic ones; the numbers are those of one device.
 
     Returns:
         `run(key, data, rows, validation=, start=) -> (trained, history)`. `data` is `(x, targets)` or
@@ -158,18 +159,20 @@ def trainer(
     require_parts("trainer", model, optimizer, penalty, augment)
     if batch_size is not None:
         checks.integer("trainer", "batch_size", batch_size)
+    theirs, mesh = mesh, automatic(mesh)
     given = _Given(model, optimizer, task, epochs, batch_size, penalty, augment, early_stopping, shuffle, mesh)
     given.pieces()  # says what does not fit together
     # A run of what cannot be compared, or is traced, has a program of its own.
     own = jax.jit(functools.partial(_whole_run, given))
 
+    @on_automatic_axes
     def run(
         key: Key, data: Any, rows: Any = None, *, validation: Any = None, start: Trained | None = None
     ) -> tuple[Trained, dict[str, Array]]:
         key = rows_.checked_key("trainer", key)
         inputs = checked_run("trainer", task, data, rows, validation, key)
         compiled = programs.compile(_whole_run, given, otherwise=own)
-        trained, history = compiled(*replicate(mesh, (key, inputs, start)))
+        trained, history = lying_on(theirs, compiled(*replicate(mesh, (key, inputs, start))))
         if checks.is_concrete(history["diverged_at"]) and history["diverged_at"].ndim == 0:
             total = rows_.count(inputs.data[0]) if inputs.rows is None else inputs.rows.shape[0]
             diverged_at = int(history["diverged_at"])
