@@ -149,7 +149,6 @@ def test_derivatives_are_those_of_the_plain_scan(kind, masked):
                 jnp.vdot(g, t) for g, t in zip(jax.tree.leaves(gradient(*args)), jax.tree.leaves(tangents), strict=True)
             )
 
-        # Of arguments, not of constants: those XLA would fold while it compiles.
         return jax.jit(lambda *a: (gradient(*a), jax.jvp(f, a, tangents)[1], jax.grad(along, every)(*a)))(*args)
 
     close(derivatives(fast), derivatives(slow), 1e-10)
