@@ -115,7 +115,7 @@ def valid_steps(where: str, layout: Layout, lengths: ArrayLike | None, mask: Arr
         return None
     check_lengths(where, lengths, layout)
     steps, lengths = jnp.arange(layout.time), jnp.asarray(lengths)
-    return steps[:, None] < lengths if layout.time_major else steps < lengths[:, None]
+    return steps[:, None] < lengths[None] if layout.time_major else steps[None] < lengths[:, None]
 
 
 def check_lengths(where: str, lengths: Any, layout: Layout) -> None:
@@ -160,6 +160,6 @@ def reverse_sequences(x: Array, lengths: ArrayLike | None = None) -> Array:
         return jnp.flip(x, axis=1)
     batch, time = x.shape[:2]
     check_lengths("reverse_sequences", lengths, Layout(batch, time, 0, x.dtype, False))
-    steps, lengths = jnp.arange(time), jnp.asarray(lengths)[:, None]
+    steps, lengths = jnp.arange(time)[None], jnp.asarray(lengths)[:, None]
     source = jnp.where(steps < lengths, lengths - 1 - steps, steps)
     return jnp.take_along_axis(x, source.reshape(batch, time, *[1] * (x.ndim - 2)), axis=1)

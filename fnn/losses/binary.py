@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
+from fnn.kernels.broadcasting import of_rank
 from fnn.losses.labels import log_of_probability, probabilities, times_log
 from fnn.losses.reduction import Reduction, elements, follow, reduce
 from fnn.losses.taking import takes
@@ -24,7 +25,7 @@ def _binary(
         factor = follow(name, "pos_weight", pos_weight, y)
         if factor.shape not in ((), y.shape[-1:]):
             raise ValueError(f"{name}: expected pos_weight of shape () or {y.shape[-1:]}, got {factor.shape}")
-        positive = factor * y
+        positive = of_rank(factor, y.ndim) * y
     return -times_log(positive, log_p) - times_log(1 - y, log_not_p)
 
 

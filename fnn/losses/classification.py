@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.kernels.broadcasting import of_rank
 from fnn.losses.labels import (
     class_mask,
     distribution,
@@ -56,6 +57,7 @@ def log_likelihood_loss(
         if w.shape != log_p.shape[-1:]:
             raise ValueError(f"{name}: expected class_weights of shape {log_p.shape[-1:]}, got {w.shape}")
     checks.in_range(name, "label_smoothing", label_smoothing, 0, 1)
+    w = of_rank(w, y.ndim)
     share = (w * y).sum(-1) if class_weights is not None else None
     y = smooth_labels(y, label_smoothing, where=classes_in)
     losses = (-times_log(w * y, log_p)).sum(-1)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.kernels.broadcasting import of_rank
 from fnn.losses.reduction import Axis, along, follow, negligible, readable, visible
 from fnn.typing import Array, ArrayLike
 
@@ -158,6 +159,6 @@ def of_label(x: Array, labels: ArrayLike, keep: Array | None) -> Array:
 
 def one_hot(labels: Array, classes: int, dtype: jnp.dtype) -> Array:
     """One-hot rows by comparison, which fuses and needs no scatter in the gradient; NaN rows out of range."""
-    hot = labels[..., None] == jnp.arange(classes, dtype=labels.dtype)
+    hot = labels[..., None] == of_rank(jnp.arange(classes, dtype=labels.dtype), labels.ndim + 1)
     inside = (labels >= 0) & (labels < classes)
     return jnp.where(inside[..., None], hot.astype(dtype), jnp.nan)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.kernels.broadcasting import of_rank
 from fnn.losses.labels import probabilities
 from fnn.losses.reduction import Reduction, elements, floats, follow, masked, readable, reduce
 from fnn.typing import Array, ArrayLike
@@ -85,7 +86,7 @@ def dice_loss(
         w = follow(name, "class_weights", class_weights, p)
         if w.shape != p.shape[-1:]:
             raise ValueError(f"{name}: expected class_weights of shape {p.shape[-1:]}, got {w.shape}")
-        losses = losses * w
+        losses = losses * of_rank(w, losses.ndim)
     if ignore_background and p.shape[-1] > 1:
         losses = losses[..., 1:]
     checks.one_of(name, "reduction", reduction, ("none", "mean", "sum"))

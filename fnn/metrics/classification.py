@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from fnn import checks
+from fnn.kernels.broadcasting import of_rank
 from fnn.losses import softmax_cross_entropy
 from fnn.losses.labels import require_classes
 from fnn.losses.reduction import floats
@@ -81,7 +82,7 @@ def top_k_accuracy(scores: ArrayLike, targets: ArrayLike, *, k: int = 5, weights
     if s.shape[:-1] != y.shape or not s.ndim:
         raise ValueError(f"{name}: expected scores of shape {(*y.shape, 'classes')}, got {s.shape}")
     require_classes(name, targets, s.shape[-1], None, None)
-    number = jnp.arange(s.shape[-1], dtype=y.dtype)
+    number = of_rank(jnp.arange(s.shape[-1], dtype=y.dtype), s.ndim)
     own = jnp.take_along_axis(s, y[..., None], -1, mode="fill")
     ahead = (s > own) | ((s == own) & (number < y[..., None]))
     hit = (ahead.sum(-1) < k) & ~jnp.isnan(s).any(-1) & (y >= 0) & (y < s.shape[-1])

@@ -117,7 +117,7 @@ def r2_score(predictions: ArrayLike, targets: ArrayLike, *, weights: ArrayLike |
     """
     p, y, w = _columns("r2_score", predictions, targets, weights)
     centered = y - auto_axes(lambda y: y[:1])(y)  # constant targets become exact zeros
-    centered = centered - jax.vmap(weighted_mean, 1)(centered, w)
+    centered = centered - jax.vmap(weighted_mean, 1)(centered, w)[None]
     left, whole = weighted((y - p) ** 2, w).sum(0), weighted(centered**2, w).sum(0)
     explained = 1 - left / jnp.where(whole == 0, 1, whole)
     explained = jnp.where(whole == 0, (left == 0).astype(p.dtype), explained)

@@ -159,7 +159,7 @@ class Counted(NamedTuple):
     def __call__(self, outputs: Any, targets: Any) -> tuple[Array, Array]:
         if not isinstance(outputs, Padded):
             return self.function(outputs, targets, reduction="pair")
-        real = jnp.arange(outputs.values.shape[1]) < outputs.lengths.astype(jnp.int32)[:, None]
+        real = jnp.arange(outputs.values.shape[1])[None] < outputs.lengths.astype(jnp.int32)[:, None]
         return self.function(outputs.values, targets, where=real, reduction="pair")
 
 
