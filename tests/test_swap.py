@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import types
 import warnings
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -238,3 +240,19 @@ def test_planted_differences_are_found():
             check(other)
     with pytest.raises(AssertionError, match="said to differ"):
         check_swap(reference, reference, names=["f"], differs={"f": "a reason"})
+
+
+def test_the_page_lists_every_shared_name():
+    page = (Path(__file__).parents[1] / "docs" / "swapping.md").read_text(encoding="utf-8")
+    shared = fnn.testing.swap.shared_names
+    pairs = {
+        "fnn": shared(fnn.activations, jax.nn),
+        "fnn.initializers": shared(fnn.initializers, jax.nn.initializers),
+        "fnn.schedules": shared(fnn.schedules, optax.schedules),
+        "fnn.losses": shared(fnn.losses, optax.losses),
+        "fnn.optim": {name for name in shared(fnn.optim, optax_names()) if not name.startswith("_")},
+    }
+    listed = dict(re.findall(r"\*\*([\w.]+)\*\* for [^:]*: (.*?)\.\n\n", page, re.S))
+    assert {room: set(re.findall(r"`(\w+)`", names)) for room, names in listed.items()} == pairs
+    for room, names in pairs.items():
+        assert re.search(rf"\| `{re.escape(room)}` \| {len(names)} \|", page)
