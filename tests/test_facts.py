@@ -153,7 +153,8 @@ def test_dropout_is_on_at_inference_whatever_stands_around_it(name):
     params, state = model.init(KEY, given)
     params = jax.tree.map(lambda leaf: leaf + 0.1, params)
     sampled = fnn.mc_dropout(model)
-    outputs, states = jax.vmap(lambda key: sampled.apply(params, state, x, key=key))(jax.random.split(KEY, 8))
+    draw = jax.jit(jax.vmap(lambda key: sampled.apply(params, state, x, key=key)))
+    outputs, states = draw(jax.random.split(KEY, 8))
     assert (outputs.std(axis=0) > 1e-4).any()
     if "stateful" not in name:
         jax.tree.map(lambda many, one: np.testing.assert_array_equal(many[0], one), states, state)
