@@ -14,7 +14,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 import fnn
-from fnn.kernels import convolution, convolution_plain
+from fnn.kernels import convolution, convolution_plain, mesh_axes
 from fnn.kernels.sliding_windows import Windows
 
 ROOT = Path(__file__).parent.parent
@@ -119,6 +119,19 @@ def test_convolutions_go_on_without(monkeypatch, case):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
     painted = fnn.kernels.conv_transpose(y, w.swapaxes(1, 2))  # warns no more
     assert painted.shape == x.shape
+
+
+@pytest.mark.parametrize(
+    ("kind", "axes"),
+    [
+        (types.SimpleNamespace(manual_axis_type=types.SimpleNamespace(varying=frozenset("a"))), {"a"}),
+        (types.SimpleNamespace(vma=frozenset("b")), {"b"}),
+        (types.SimpleNamespace(), set()),
+    ],
+)
+def test_what_varies_inside_shard_map_by_every_name_it_has_had(monkeypatch, kind, axes):
+    monkeypatch.setattr(jax, "typeof", lambda x: kind)
+    assert mesh_axes.varying(1.0) == axes
 
 
 MESH = jax.make_mesh((1,), ("data",), (AxisType.Auto,))

@@ -63,7 +63,7 @@ def rows_of(x: Any) -> PartitionSpec:
 def varying(x: Any) -> frozenset[str]:
     """Inside `shard_map`, the mesh axes over which the values differ, by the name it has in this jax or had before."""
     kind = jax.typeof(x)
-    return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else kind.vma
+    return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else getattr(kind, "vma", frozenset())
 
 
 def alike(tree: PyTree) -> PyTree:
