@@ -124,6 +124,9 @@ CHANGES = {
     "rows": (dict(rows=np.arange(6, 18)), "other rows"),
     "validation": (dict(validation=[3, 6]), "other rows; other validation rows"),
     "metrics": (dict(task=TASK._replace(metrics={})), "metrics is"),
+    "a metric": (
+        dict(task=TASK._replace(metrics=TASK.metrics | {"mse": TASK.metrics["mae"]})), "the scoring computes",
+    ),
     "loss": (dict(task=TASK._replace(loss=lambda o, t: (o[:, 0] - t) ** 4)), "the task computes something else"),
 }  # fmt: skip
 

@@ -197,6 +197,14 @@ def test_weights_by_which_nothing_is_learned_are_an_error(train, weights, option
             train(validation=(X, Y, weights))
 
 
+def test_estimators_refuse_weights_that_float32_loses():
+    pytest.importorskip("sklearn")
+    from fnn.estimators import Regressor
+
+    with pytest.raises(ValueError, match="only their ratios count"):
+        Regressor(epochs=1).fit(X, Y, sample_weight=np.full(ROWS, 1e-30))
+
+
 def test_scores_of_rows_that_do_not_count_are_an_error():
     trained = fnn.Trained(*MODEL.init(KEY, X))
     with pytest.raises(ValueError, match="evaluate, rows: the weight of every one of them is 0, that of row 1"):

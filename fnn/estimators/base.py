@@ -22,6 +22,7 @@ from fnn.tasks import Task
 from fnn.train import stopping
 from fnn.train.divergence import warn_if_diverged
 from fnn.train.inputs import Inputs
+from fnn.train.rows import checked_weights
 from fnn.train.stopping import EarlyStopping, early_stopping, warn_if_never_scored
 
 STEP = 32
@@ -175,6 +176,7 @@ class Estimator(BaseEstimator):
         weights = _check_sample_weight(sample_weight, x, dtype=float_type(), ensure_non_negative=True)
         if not (weights > 0).any():
             raise ValueError(f"{self._name}: every sample weight is 0; there is nothing to learn from")
+        checked_weights(self._name, weights, len(x))
         return weights
 
     def _start(self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray, stratify: np.ndarray | None) -> Any:

@@ -58,7 +58,7 @@ def checkpoints(directory: str | Path | None, identity: Callable[[], Identity]) 
 
 def _write(place: Path, epochs: int, parts: dict[str, np.ndarray]) -> None:
     path = place / f"epoch-{epochs:06d}.npz"
-    unfinished = path.with_suffix(".unfinished")
+    unfinished = place / "unfinished"
     try:
         with unfinished.open("wb") as file:
             np.savez(file, **parts)  # type: ignore[arg-type]

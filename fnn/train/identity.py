@@ -22,13 +22,13 @@ from fnn.layer import Layer
 from fnn.tasks import Task
 from fnn.train.inputs import Inputs
 from fnn.train.step import Trained, TrainState, TrainStep, augmented
-from fnn.typing import Key, PyTree
+from fnn.typing import Array, Key, PyTree
 from fnn.versions import __version__
 
 Identity = dict[str, Any]
 """Name of a part -> what JSON can hold."""
 
-PROGRAMS = ("model", "task", "penalty", "augment")
+PROGRAMS = ("model", "task", "scoring", "penalty", "augment")
 """Parts of the training step, which differs by its optimizer if none of them does."""
 
 
@@ -76,7 +76,7 @@ class Parts(NamedTuple):
     augment: Callable[..., Any] | None
 
 
-def describe_programs(parts: Parts, train_state: TrainState, key: Key, data: tuple[Any, ...], size: int) -> Identity:
+def describe_programs(parts: Parts, train_state: TrainState, key: Key, inputs: Inputs, size: int) -> Identity:
     """The parts traced over a batch of the data."""
 
     def apply(params: PyTree, state: PyTree, key: Key, x: PyTree) -> PyTree:
@@ -85,12 +85,16 @@ def describe_programs(parts: Parts, train_state: TrainState, key: Key, data: tup
     def augment(*given: Any) -> tuple[Any, ...]:
         return augmented(parts.augment, given[0], given[1:])  # type: ignore[arg-type]
 
-    x, targets = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), data[:2])
+    def score(outputs: PyTree, targets: PyTree, weights: Array) -> list[Any]:
+        return [metric(outputs, targets, weights=weights) for metric in parts.task.metrics.values()]
+
+    x, targets = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), inputs.data[:2])
     batch = x, targets, jax.ShapeDtypeStruct((size,), jnp.float32)
     outputs = jax.eval_shape(apply, train_state.params, train_state.state, key, x)
     return {
         "model": program(apply, train_state.params, train_state.state, key, x),
         "task": program(parts.task.loss, outputs, targets),
+        "scoring": None if inputs.validation is None else program(score, outputs, targets, batch[2]),
         "penalty": parts.penalty and program(parts.penalty, train_state.params),
         "augment": parts.augment and program(augment, key, x, targets),
         "initialization": program(parts.step.init, key, x),
@@ -200,7 +204,7 @@ def identity_of(
     parts: Parts, saved: Any, inputs: Inputs, key: Key, start: Trained | None, *, batch_size: int, **settings: Any
 ) -> Identity:
     """All of it, for the arrays `saved`; settings are compared as they are."""
-    programs = describe_programs(parts, saved.progress.train_state, key, inputs.data, batch_size)
+    programs = describe_programs(parts, saved.progress.train_state, key, inputs, batch_size)
     numbers = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     return settings | {
         "batch_size": batch_size,
