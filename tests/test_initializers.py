@@ -84,6 +84,15 @@ def test_gains():
         np.testing.assert_allclose(I.gain(name), torch.nn.init.calculate_gain(name))
     np.testing.assert_allclose(I.gain(fnn.leaky_relu, 0.2), torch.nn.init.calculate_gain("leaky_relu", 0.2))
     assert I.gain("identity") == 1
+    for name in ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "selu"):
+        for function in (getattr(fnn, name, getattr(fnn.activations, name)), getattr(jax.nn, name)):
+            assert I.gain(function) == I.gain(name)
+
+    def relu(x):
+        return 3 * x
+
+    with pytest.raises(ValueError, match=r"expected activation to be one of .*relu"):
+        I.gain(relu)
     with pytest.raises(ValueError, match="expected activation to be one of"):
         I.gain("mish")
 

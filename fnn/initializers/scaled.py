@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn import checks
+from fnn import activations, checks
 from fnn.initializers.drawing import drawn, resolved, truncated_complex_normal, uniform_on_disk
 from fnn.typing import Array, ArrayLike, DType, Initializer, Key
 
@@ -254,6 +254,14 @@ _GAINS = {
 }
 
 
+def _named(activation: Callable[..., Any]) -> str:
+    """Which of those it is, ours or JAX's: the function itself, not what a function of the user's is called."""
+    for name in (*_GAINS, "leaky_relu"):
+        if activation in (getattr(activations, name), getattr(jax.nn, name)):
+            return name
+    return repr(activation)
+
+
 def gain(activation: str | Callable[..., Any], slope: float = 0.01) -> float:
     r"""Factor on the standard deviation that keeps a signal's size through an activation.
 
@@ -277,7 +285,7 @@ def gain(activation: str | Callable[..., Any], slope: float = 0.01) -> float:
     References:
         He et al., Delving deep into rectifiers, 2015.
     """
-    name = activation if isinstance(activation, str) else getattr(activation, "__name__", repr(activation))
+    name = activation if isinstance(activation, str) else _named(activation)
     if name == "leaky_relu":
         return math.sqrt(2 / (1 + slope**2))
     checks.one_of("gain", "activation", name, (*_GAINS, "leaky_relu"))
