@@ -183,7 +183,9 @@ def batch_rows(order: Array, real: Array, place: Array, batch_size: int) -> tupl
     Where rows run out, the batch is filled up with the first rows of the order, which do not count: statistics over
     the batch see only real data, the loss sees every row once.
     """
-    slots = place * batch_size + jnp.arange(batch_size)
+    # Counted in int32 also where jax counts in int64: whoever drives the epoch hands over either.
+    place, real = (jnp.asarray(number).astype(jnp.int32) for number in (place, real))
+    slots = place * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
     return order[slots % jnp.maximum(real, 1)], slots < real
 
 
