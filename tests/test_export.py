@@ -133,3 +133,25 @@ def test_lengths_of_any_batch_and_time():
     program = jax.export.export(jax.jit(lambda x: layer.apply(params, state, x)[0]), platforms=EVERYWHERE)(x)
     at = fnn.Padded(drawn(jax.ShapeDtypeStruct((3, 5, 2), jnp.float32)), jnp.array([5, 2, 0], jnp.int32))
     jax.tree.map(close, jax.export.deserialize(program.serialize()).call(at), layer.apply(params, state, at)[0])
+
+
+@pytest.mark.parametrize("name", ["lenet5", "sequence_classifier"])
+def test_a_training_step_is_exported_for_every_batch(name):
+    x = symbols(MODELS[name])
+    step = fnn.train_step(MODELS[name].layer, fnn.optim.adam(1e-3), fnn.tasks.multiclass(3))
+    state = jax.eval_shape(step.init, jax.random.key(0), x)
+    update = jax.jit(lambda state, *batch: step.update(state, jax.random.key(1), batch))
+    program = jax.export.export(update, platforms=EVERYWHERE)(state, x, jax.ShapeDtypeStruct(x.shape[:1], jnp.int32))
+    assert jax.tree.map(jnp.shape, program.out_avals[:1]) == [()]
+
+
+def test_text_and_sequences_are_written_from_any_beginning():
+    batch, time = jax.export.symbolic_shape("b, t")
+    model, prompt = fnn.models.language_model(10, (3,), stateful=True), jax.ShapeDtypeStruct((batch, time), jnp.int32)
+    params, _ = jax.eval_shape(model.init, jax.random.key(0), prompt)
+    write = jax.jit(lambda params, prompt: fnn.models.generate(model, params, jax.random.key(1), prompt, 4, top_k=3))
+    assert jax.export.export(write, platforms=EVERYWHERE)(params, prompt).out_avals[0].shape == (batch, 4)
+    case, source = MODELS["encoder_decoder"], jax.ShapeDtypeStruct((batch, time, 3), jnp.float32)
+    params, _ = jax.eval_shape(case.layer.init, jax.random.key(0), case.x(batch, [time]))
+    read = jax.jit(lambda params, source: case.layer.apply(params, (), source)[0])
+    assert jax.export.export(read, platforms=EVERYWHERE)(params, source).out_avals[0].shape == (batch, 3, 2)
