@@ -142,7 +142,7 @@ def test_a_training_step_is_exported_for_every_batch(name):
     state = jax.eval_shape(step.init, jax.random.key(0), x)
     update = jax.jit(lambda state, *batch: step.update(state, jax.random.key(1), batch))
     program = jax.export.export(update, platforms=EVERYWHERE)(state, x, jax.ShapeDtypeStruct(x.shape[:1], jnp.int32))
-    assert jax.tree.map(jnp.shape, program.out_avals[:1]) == [()]
+    assert all(isinstance(size, int) for aval in program.out_avals for size in aval.shape)
 
 
 def test_text_and_sequences_are_written_from_any_beginning():

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from fnn import checks, losses
 from fnn.kernels.precision import widen
@@ -211,10 +210,10 @@ def _refuse_broadcast(task: Task, targets: tuple[int, ...], values: tuple[int, .
     """A loss of (n, 1) against (n,) has n² values, every example against every other."""
     given = getattr(outputs, "shape", targets)
     try:
-        crossed = np.broadcast_shapes(given, targets)
+        crossed = jnp.broadcast_shapes(given, targets)
     except ValueError:
         return
-    if values == crossed and math.prod(values) > max(math.prod(given), math.prod(targets)):
+    if values == crossed and math.prod(values) not in (math.prod(given), math.prod(targets)):
         raise ValueError(
             f"{task.name}: the loss of outputs {given} and targets {targets} has shape {values}: every example against "
             f"every other; write targets.reshape({given}) if they mean the same"
