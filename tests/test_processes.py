@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import two_processes
 
-SCRIPT = Path(two_processes.__file__)
-
 
 def free_port():
     with socket.socket() as one:
@@ -17,20 +15,25 @@ def free_port():
         return one.getsockname()[1]
 
 
-def test_two_processes_give_the_numbers_of_one_and_end_together(tmp_path):
-    command = [sys.executable, str(SCRIPT), str(free_port())]
+def told_by_both(script, *arguments):
+    """The two processes, ended, and what each wrote to its outputs."""
+    command = [sys.executable, str(Path(__file__).with_name(script)), str(free_port())]
     run = [
         subprocess.Popen(
-            [*command, str(index), str(tmp_path)],
+            [*command, str(index), *map(str, arguments)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for index in (0, 1)
     ]  # fmt: skip
     try:
-        told = [process.communicate(timeout=240) for process in run]
+        return run, [process.communicate(timeout=240) for process in run]
     finally:
         for process in run:
             process.kill()
+
+
+def test_two_processes_give_the_numbers_of_one_and_end_together(tmp_path):
+    run, told = told_by_both("two_processes.py", tmp_path)
     assert [out.strip().splitlines()[-1] for out, _ in told] == ["saved", "saved"], told
     alone = two_processes.results(None)
     for index in (0, 1):
@@ -41,3 +44,24 @@ def test_two_processes_give_the_numbers_of_one_and_end_together(tmp_path):
     assert run[1].returncode == 9
     assert run[0].returncode != 0, "the first process must not go on alone"
     assert any(word in told[0][1].lower() for word in ("heartbeat", "connection closed", "gloo")), told[0][1][-2000:]
+
+
+def test_what_one_process_does_otherwise_is_said_by_both_and_what_one_stops_ends_both():
+    run, told = told_by_both("processes_that_differ.py")
+    said = [dict(line.split(" | ", 1) for line in out.splitlines() if " | " in line) for out, _ in told]
+    assert [process.returncode for process in run] == [0, 0], told
+    assert said[0] == said[1]
+    expected = {
+        "model": "fit: expected the same run in all 2 processes, but process 1 has another model.",
+        "optimizer": "process 1 has another optimizer.",
+        "key": "process 1 has another key.",
+        "x": "process 1 has other data.",
+        "epochs": "process 1 has epochs=3 where process 0 has 2.",
+        "batch_size": "process 1 has batch_size=4 where process 0 has 8.",
+        "trainer": "trainer: expected the same run in all 2 processes, but process 1 has epochs=3 where process 0",
+        "interrupted": "3",
+        "callback": "3",
+    }
+    assert set(said[0]) == set(expected)
+    for name, words in expected.items():
+        assert words in said[0][name], name

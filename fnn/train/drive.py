@@ -56,6 +56,7 @@ class Setup(NamedTuple):
     rule: EarlyStopping | None
     callbacks: Sequence[Callable[[EpochEnd], Any]]
     explain: Callable[[Trained], None]
+    pace: Callable[[int], int]  # the smallest number that a process asks for; 0 stops all
 
 
 class Saved(NamedTuple):
@@ -89,7 +90,7 @@ def drive(
             break
         progress = _one_epoch(run, saved.progress, jnp.asarray(epoch), show, interrupted)
         saved = saved._replace(progress=progress)
-        if interrupted():
+        if not run.pace(not interrupted()):
             break
         scores = run.programs.row(progress, run.inputs)
         table.append({name: float(value) for name, value in scores.items()})
@@ -100,7 +101,7 @@ def drive(
             )
         kept.save(saved, table)
         ends = [callback(EpochEnd(epoch, dict(table[-1]), _copy(progress))) for callback in run.callbacks]
-        if any(map(_is_true, ends)):
+        if not run.pace(not any(map(_is_true, ends))):
             break
     return _finished(run, saved, table)
 
@@ -162,8 +163,8 @@ def _one_epoch(
     programs, data = run.programs, run.inputs.data
     order = programs.order(run.sources, epoch, run.inputs)
     progress, place, chunk = epoch_.next_epoch(progress), 0, 1
-    while place < programs.steps and not interrupted():
-        began, last = time.perf_counter(), min(place + chunk, programs.steps)
+    while place < programs.steps and (count := run.pace(0 if interrupted() else chunk)):
+        began, last = time.perf_counter(), min(place + count, programs.steps)
         progress = programs.advance(progress, jnp.asarray(place), jnp.asarray(last), run.sources, epoch, order, data)
         if int(progress.diverged_at) >= 0:
             break

@@ -24,6 +24,7 @@ from fnn.train.divergence import require_possible
 from fnn.train.drive import EpochEnd, Programs, Setup, begin_saved, drive
 from fnn.train.identity import Parts, identity_of
 from fnn.train.inputs import Inputs, checked_run
+from fnn.train.processes import pace, require_same_run
 from fnn.train.sharding import checked_mesh, on_automatic_axes, replicate
 from fnn.train.step import TrainStep, require_parts, train_step
 from fnn.train.stopping import EarlyStopping
@@ -104,6 +105,11 @@ def fit(
     checked_mesh("fit", mesh, size)
     suggest_cores(model, progress)
     step = train_step(model, optimizer, task, penalty=penalty, augment=augment)
+    parts = Parts(model, task, step, penalty, augment)
+    require_same_run(
+        "fit", mesh, parts, inputs, key, start,
+        epochs=epochs, batch_size=size, shuffle=shuffle, early_stopping=early_stopping,
+    )  # fmt: skip
     key, inputs, start = replicate(mesh, (key, inputs, start))
     sources = epoch_.keys(key)
     steps = -(-inputs.slots // size)
@@ -114,10 +120,10 @@ def fit(
         compiled(stopping.observe, early_stopping), steps,
     )  # fmt: skip
     explain = functools.partial(_explained, model, task, inputs)
-    run = Setup(programs, sources, inputs, early_stopping, callbacks, explain)
+    run = Setup(programs, sources, inputs, early_stopping, callbacks, explain, functools.partial(pace, mesh))
     saved = begin_saved(run, train_state)
     kept = checkpoints(checkpoint, lambda: identity_of(
-        Parts(model, task, step, penalty, augment), saved, inputs, sources.train, start,
+        parts, saved, inputs, sources.train, start,
         batch_size=size, shuffle=shuffle, early_stopping=early_stopping and repr(early_stopping),
         metrics=sorted(jax.eval_shape(programs.row, saved.progress, inputs)),
     ))  # fmt: skip

@@ -18,8 +18,10 @@ from fnn.train import epoch as epoch_
 from fnn.train import rows as rows_
 from fnn.train import stopping
 from fnn.train.divergence import require_possible, warn_if_diverged
+from fnn.train.identity import Parts
 from fnn.train.inputs import Inputs, checked_run
 from fnn.train.predict import scores_of
+from fnn.train.processes import require_same_run
 from fnn.train.sharding import automatic, checked_mesh, lying_on, on_automatic_axes, replicate
 from fnn.train.step import require_parts, train_step
 from fnn.train.stopping import Best, EarlyStopping
@@ -171,6 +173,11 @@ def trainer(
     ) -> tuple[Trained, dict[str, Array]]:
         key = rows_.checked_key("trainer", key)
         inputs = checked_run("trainer", task, data, rows, validation, key)
+        require_same_run(
+            "trainer", mesh, given.parts(), inputs, key, start,
+            batch_size=rows_.checked_batch_size("trainer", batch_size, inputs.slots),
+            epochs=epochs, shuffle=shuffle, early_stopping=early_stopping,
+        )  # fmt: skip
         compiled = programs.compile(_whole_run, given, otherwise=own)
         trained, history = lying_on(theirs, compiled(*replicate(mesh, (key, inputs, start))))
         if checks.is_concrete(history["diverged_at"]) and history["diverged_at"].ndim == 0:
@@ -200,6 +207,10 @@ class _Given(NamedTuple):
     early_stopping: EarlyStopping | None
     shuffle: bool
     mesh: Mesh | None
+
+    def parts(self) -> Parts:
+        step = train_step(self.model, self.optimizer, self.task, penalty=self.penalty, augment=self.augment)
+        return Parts(self.model, self.task, step, self.penalty, self.augment)
 
     def pieces(self) -> Pieces:
         return pieces(

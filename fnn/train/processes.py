@@ -1,0 +1,98 @@
+"""Several processes that compute one run: they begin with the same, take the same steps and stop together."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from fnn import checks
+from fnn.kernels import placement
+from fnn.train.identity import PROGRAMS, Parts, describe_data, describe_programs, digest_of
+from fnn.train.inputs import Inputs
+from fnn.train.sharding import agreed
+from fnn.train.trained import Trained
+from fnn.typing import Key
+
+_WORDS = {"x, targets and weights": "data"}
+
+
+def together(mesh: Mesh | None) -> bool:
+    """Whether all processes, more than one, hold devices of the mesh."""
+    hosts = placement.hosts()
+    return mesh is not None and hosts > 1 and len({d.process_index for d in mesh.devices.flat}) == hosts
+
+
+def pace(mesh: Mesh | None, steps: int) -> int:
+    """The smallest number of steps that a process wants to take next; 0 where one of them wants to stop."""
+    return agreed(steps) if together(mesh) else steps
+
+
+def require_same_run(
+    where: str,
+    mesh: Mesh | None,
+    parts: Parts,
+    inputs: Inputs,
+    key: Key,
+    start: Trained | None,
+    *,
+    batch_size: int,
+    **settings: Any,
+) -> None:
+    """An error in every process, before the first step, where one of them is to train something else."""
+    if not together(mesh) or not checks.is_concrete(key) or not all(map(checks.is_concrete, jax.tree.leaves(inputs))):
+        return
+    example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), inputs.data[0])
+    like = jax.eval_shape(parts.step.init, key, example)
+    described = {
+        "settings": {name: repr(value) for name, value in (settings | {"batch_size": batch_size}).items()},
+        "arrays": {"key": digest_of(key), "start": digest_of(start)}
+        | {_WORDS.get(name, name): found for name, found in describe_data(inputs).items()},
+        "programs": describe_programs(parts, like, key, inputs, batch_size),
+    }
+    first, *others = _of_all_processes(described)
+    said = [
+        f"process {number} has {'; '.join(found)}" for number, other in enumerate(others, 1)
+        if (found := _differences(first, other))
+    ]  # fmt: skip
+    if said:
+        raise ValueError(
+            f"{where}: expected the same run in all {placement.hosts()} processes, but {', '.join(said)}. Each process "
+            "is given everything and computes its own part: write the same call in all of them"
+        )
+
+
+def _of_all_processes(described: dict[str, Any]) -> list[dict[str, Any]]:
+    from jax.experimental.multihost_utils import process_allgather
+
+    mine = json.dumps(described).encode()
+    longest = -agreed(-len(mine))
+    texts = process_allgather(np.frombuffer(mine.ljust(longest), np.uint8))
+    return [json.loads(bytes(text)) for text in np.asarray(texts)]
+
+
+def _differences(first: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """What the other process has, in words."""
+    settings, there = other["settings"], first["settings"]
+    said = [
+        f"{name}={settings[name]} where process 0 has {there[name]}"
+        for name in settings
+        if _differ(settings, there, name)
+    ]
+    said += [_other(name) for name in other["arrays"] if _differ(other["arrays"], first["arrays"], name)]
+    # Shapes of other data, or another batch size, make other programs by themselves.
+    if said:
+        return said
+    differ = [name for name in other["programs"] if _differ(other["programs"], first["programs"], name)]
+    return [f"another {name}" for name in [n for n in differ if n in PROGRAMS] or differ[:1]]
+
+
+def _other(name: str) -> str:
+    return f"other {name}" if name in ("data", "rows", "validation rows") else f"another {name}"
+
+
+def _differ(here: dict[str, Any], there: dict[str, Any], name: str) -> bool:
+    return here[name] != there.get(name)

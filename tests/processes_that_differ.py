@@ -1,0 +1,72 @@
+"""What each of two processes runs: the same calls, but for one thing that the second one does otherwise."""
+
+import os
+import signal
+import sys
+
+import jax
+import numpy as np
+
+import fnn
+
+TASK = fnn.tasks.multiclass(2)
+X = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+Y = (X.sum(1) > 0).astype(np.int32)
+GIVEN = {"model": fnn.dense(2), "optimizer": fnn.optim.sgd(0.1), "key": 0, "x": X, "epochs": 2, "batch_size": 8}
+OTHER = {
+    "model": fnn.serial(fnn.relu, fnn.dense(2)),
+    "optimizer": fnn.optim.sgd(0.2),
+    "key": 1,
+    "x": X + 1,
+    "epochs": 3,
+    "batch_size": 4,
+}
+
+
+def fit(mesh, callbacks=(), **changed):
+    given = GIVEN | changed
+    return fnn.fit(
+        given["model"], given["optimizer"], TASK, (given["x"], Y), key=jax.random.key(given["key"]),
+        epochs=given["epochs"], batch_size=given["batch_size"], mesh=mesh, progress=False, callbacks=callbacks,
+    )  # fmt: skip
+
+
+def trainer(mesh, **changed):
+    given = GIVEN | changed
+    run = fnn.trainer(
+        given["model"], given["optimizer"], TASK, epochs=given["epochs"], batch_size=given["batch_size"], mesh=mesh
+    )
+    return run(jax.random.key(given["key"]), (given["x"], Y))
+
+
+def said(run, *given, **changed):
+    try:
+        run(*given, **changed)
+    except ValueError as error:
+        return error
+    return "nothing"
+
+
+def interrupted(mesh, index):
+    """Ctrl-C in the second process, in the middle of a run that would take hours."""
+
+    def press(end):
+        if index == 1 and end.epoch == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return fit(mesh, [press], epochs=1_000_000)[1]["epochs"]
+
+
+def stopped_by_a_callback(mesh, index):
+    return fit(mesh, [lambda end: index == 1 and end.epoch == 2], epochs=1_000_000)[1]["epochs"]
+
+
+if __name__ == "__main__":
+    port, index = int(sys.argv[1]), int(sys.argv[2])
+    jax.distributed.initialize(f"127.0.0.1:{port}", 2, index, heartbeat_timeout_seconds=10)
+    mesh = fnn.devices.data_mesh()
+    for name, value in OTHER.items():
+        print(name, "|", said(fit, mesh, **({name: value} if index == 1 else {})), flush=True)
+    print("trainer", "|", said(trainer, mesh, **({"epochs": 3} if index == 1 else {})), flush=True)
+    print("interrupted", "|", interrupted(mesh, index), flush=True)
+    print("callback", "|", stopped_by_a_callback(mesh, index), flush=True)
