@@ -227,7 +227,9 @@ def test_leave_one_out_scores_what_one_row_cannot_over_all_rows_together():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(12, 2)).astype(np.float32)
     y = (x @ [2.0, -1.0] + 0.1 * rng.normal(size=12)).astype(np.float32)
-    with pytest.warns(RuntimeWarning, match="r2 is not defined on the 1 rows that fold 0 validates on"):
+    with pytest.warns(
+        RuntimeWarning, match="cross_validate: r2 is not defined on the one row that fold 0"
+    ):
         found = S.cross_validate(
             fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), (x, y), key=KEY, folds=S.leave_one_out(12),
             epochs=30, batch_size=None, progress=False,
@@ -242,6 +244,18 @@ def test_leave_one_out_scores_what_one_row_cannot_over_all_rows_together():
     assert "r2 (pooled)" in head
     assert f"  {expected:.4f}  " in line
     assert "mse (± s.e.)" in head
+
+
+def test_a_learning_curve_scores_what_one_row_cannot_over_all_rows_of_a_size():
+    x = np.linspace(-1, 1, 8, dtype=np.float32)[:, None]
+    given = (fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), (x, 3 * x[:, 0]))
+    options = {"key": KEY, "epochs": 4, "batch_size": None, "progress": False}
+    with pytest.warns(RuntimeWarning, match="learning_curve: r2 is not defined on the one row"):
+        curve = S.learning_curve(*given, folds=S.leave_one_out(8), sizes=[2, 7], seed=None, **options)
+    with pytest.warns(RuntimeWarning, match="cross_validate: r2"):
+        whole = S.cross_validate(*given, folds=S.leave_one_out(8), **options)
+    assert len(np.unique(curve.scores["r2"])) == 2
+    np.testing.assert_allclose(curve.scores["r2"][1, 0], whole.mean("r2"), rtol=1e-5)
 
 
 @pytest.mark.parametrize("verb", [S.sweep, S.learning_curve])

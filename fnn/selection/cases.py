@@ -56,13 +56,18 @@ class Recipe(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is to be trained, checked: settings × folds × seeds, and the arrays all members read."""
+    """What is to be trained, checked: settings × folds × seeds, and the arrays all members read.
 
+    The folds are in `parts`, each with every row in it: the sizes of a learning curve. `where` is who asks.
+    """
+
+    where: str
     settings: tuple[dict[str, float], ...]
     split: Folds
     shared: dict[str, Any]
     recipe: Recipe
     together: bool
+    parts: int = 1
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -114,7 +119,7 @@ def make_plan(
     together = batched_is_faster(layer) if together is None else together
     options = options._replace(early_stopping=stopping.resolve(options.early_stopping, task))
     recipe = Recipe(model, optimizer, task, scaler, _classes(where, class_weight, checked[1]), penalty, options)
-    return Plan(settings, split, shared, recipe, together)
+    return Plan(where, settings, split, shared, recipe, together)
 
 
 def grid(where: str, over: Mapping[str, Sequence[float]]) -> tuple[dict[str, float], ...]:

@@ -104,7 +104,7 @@ def learning_curve(
         groups=None, penalty=penalty, class_weight=class_weight, together=together,
         options=Options(epochs, batch_size, early_stopping, augment, shuffle),
     )  # fmt: skip
-    found = run_plan(plan, chunk=chunk, mesh=mesh, progress=progress)
+    found = run_plan(plan._replace(parts=len(counts)), chunk=chunk, mesh=mesh, progress=progress)
     shape = (len(counts), len(lines), -1)
     both = found.scores, found.training_scores
     return LearningCurve(counts, *({name: part[0].reshape(shape) for name, part in scores.items()} for scores in both))

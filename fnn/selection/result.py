@@ -118,11 +118,11 @@ def mean_of(values: np.ndarray, axis: int) -> np.ndarray:
     return np.where(kept, values, 0).sum(axis) / np.where(kept.any(axis), kept.sum(axis), np.nan)
 
 
-def _name_diverged(settings: tuple[dict[str, Any], ...], diverged: np.ndarray) -> None:
+def _name_diverged(where: str, settings: tuple[dict[str, Any], ...], diverged: np.ndarray) -> None:
     if diverged.any():
         setting, fold, seed = np.argwhere(diverged)[0]
         checks.warn(
-            f"cross_validate: {diverged.sum()} of {diverged.size} runs diverged and count as NaN, first the one of "
+            f"{where}: {diverged.sum()} of {diverged.size} runs diverged and count as NaN, first the one of "
             f"{settings[setting] or 'the only setting'}, fold {fold}, seed {seed}; see .diverged",
         )
 
@@ -151,12 +151,12 @@ def assemble(
         for name, values in history.items()
         if name.startswith("training_")
     }
-    _name_diverged(settings, diverged)
+    _name_diverged(plan.where, settings, diverged)
     outputs = outputs.reshape(*shape, *outputs.shape[1:])
     outputs = np.where(diverged.reshape(*shape, *[1] * (outputs.ndim - 3)), np.nan, outputs)
-    every = _outputs_of_rows(plan, outputs)
+    every = _outputs_of_rows(plan, outputs, np.arange(shape[1]))
     sound = found & ~diverged
-    pooled = {name: _pooled(plan, name, every, values, sound) for name, values in _undefined(scores, sound).items()}
+    pooled = {name: _pooled(plan, name, outputs, values, sound) for name, values in _undefined(scores, sound).items()}
     kept = np.ones(len(settings), bool) if kept is None else kept
     modes = modes_of(plan.recipe.task)
     return CrossValidation(
@@ -164,11 +164,12 @@ def assemble(
     )
 
 
-def _outputs_of_rows(plan: Plan, outputs: np.ndarray) -> np.ndarray:
+def _outputs_of_rows(plan: Plan, outputs: np.ndarray, folds: np.ndarray) -> np.ndarray:
     """(settings, folds, seeds, slots, …) -> (settings, seeds, rows, …), a mean where a row validates several times."""
     total = np.zeros((plan.shape[0], plan.shape[2], plan.rows, *outputs.shape[4:]))
     times = np.zeros(plan.rows)
-    for fold, valid in enumerate(plan.split.valid):
+    for fold in folds:
+        valid = plan.split.valid[fold]
         real = valid >= 0
         total[:, :, valid[real]] += outputs[:, fold][:, :, real]
         times[valid[real]] += 1
@@ -184,17 +185,19 @@ def _undefined(scores: dict[str, np.ndarray], sound: np.ndarray) -> dict[str, np
 def _pooled(plan: Plan, name: str, outputs: np.ndarray, values: np.ndarray, sound: np.ndarray) -> np.ndarray:
     """A metric over the outputs of all rows that some network did not train on, per setting and seed."""
     fold = int(np.argwhere(np.isnan(values) & sound)[0][1])
-    rows = plan.split.valid[fold]
+    rows = int((plan.split.valid[fold] >= 0).sum())
     checks.warn(
-        f"cross_validate: {name} is not defined on the {(rows >= 0).sum()} rows that fold {fold} validates on; it is "
-        "computed over the outputs of all folds together"
+        f"{plan.where}: {name} is not defined on the {f'{rows} rows' if rows > 1 else 'one row'} that fold {fold} "
+        "validates on; it is computed over the outputs of all folds together"
     )
     scored = np.full(values.shape, np.nan)
-    for setting, seed in np.ndindex(outputs.shape[:2]):
-        known = np.isfinite(outputs[setting, seed]).reshape(plan.rows, -1).all(axis=1)
-        if known.any():
-            found = metrics_of(plan.recipe.task, outputs[setting, seed], plan.shared["data"], known)
-            scored[setting, :, seed] = found[name]
+    for folds in np.array_split(np.arange(plan.shape[1]), plan.parts):
+        every = _outputs_of_rows(plan, outputs, folds)
+        for setting, seed in np.ndindex(every.shape[:2]):
+            known = np.isfinite(every[setting, seed]).reshape(plan.rows, -1).all(axis=1)
+            if known.any():
+                found = metrics_of(plan.recipe.task, every[setting, seed], plan.shared["data"], known)
+                scored[setting, folds, seed] = found[name]
     return np.where(sound, scored, np.nan)
 
 
