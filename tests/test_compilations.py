@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import threading
 import weakref
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -220,6 +221,17 @@ def test_a_run_that_was_configured_before_a_global_changed_answers_anew(monkeypa
     before = float(run(jax.random.key(0), (X, Y))[1]["loss"][0])
     monkeypatch.setitem(globals(), "strength", 100.0)
     assert float(run(jax.random.key(0), (X, Y))[1]["loss"][0]) != before
+
+
+def test_a_run_of_what_cannot_be_compared_keeps_a_program_of_its_own(compilations):
+    lock = threading.Lock()
+    run = fnn.trainer(fnn.serial(fnn.dense(2), lambda x: x if lock else 0 * x), *short()[1:3], epochs=1)
+    key = jax.random.key(0)
+    run(key, (X, Y))
+    assert fnn.programs.info().unknown == 1
+    before = compilations()
+    run(key, (X + 1, Y))
+    assert compilations() == before
 
 
 def test_models_that_are_dropped_leave_no_more_than_the_store_holds(monkeypatch):

@@ -227,9 +227,7 @@ def test_leave_one_out_scores_what_one_row_cannot_over_all_rows_together():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(12, 2)).astype(np.float32)
     y = (x @ [2.0, -1.0] + 0.1 * rng.normal(size=12)).astype(np.float32)
-    with pytest.warns(
-        RuntimeWarning, match="cross_validate: r2 is not defined on the one row that fold 0"
-    ):
+    with pytest.warns(RuntimeWarning, match="cross_validate: r2 is not defined on the one row that fold 0"):
         found = S.cross_validate(
             fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), (x, y), key=KEY, folds=S.leave_one_out(12),
             epochs=30, batch_size=None, progress=False,
