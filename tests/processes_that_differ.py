@@ -61,6 +61,10 @@ def stopped_by_a_callback(mesh, index):
     return fit(mesh, [lambda end: index == 1 and end.epoch == 2], epochs=1_000_000)[1]["epochs"]
 
 
+def killed(mesh, index):
+    return fit(mesh, [lambda end: index == 1 and end.epoch == 2 and os._exit(9)], epochs=1_000_000)
+
+
 if __name__ == "__main__":
     port, index = int(sys.argv[1]), int(sys.argv[2])
     jax.distributed.initialize(f"127.0.0.1:{port}", 2, index, heartbeat_timeout_seconds=10)
@@ -70,3 +74,8 @@ if __name__ == "__main__":
     print("trainer", "|", said(trainer, mesh, **({"epochs": 3} if index == 1 else {})), flush=True)
     print("interrupted", "|", interrupted(mesh, index), flush=True)
     print("callback", "|", stopped_by_a_callback(mesh, index), flush=True)
+    try:
+        killed(mesh, index)
+    except RuntimeError as error:
+        print("killed", "|", error, flush=True)
+    os._exit(0)  # an orderly end would wait for the one that is gone

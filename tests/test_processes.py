@@ -49,7 +49,9 @@ def test_two_processes_give_the_numbers_of_one_and_end_together(tmp_path):
 def test_what_one_process_does_otherwise_is_said_by_both_and_what_one_stops_ends_both():
     run, told = told_by_both("processes_that_differ.py")
     said = [dict(line.split(" | ", 1) for line in out.splitlines() if " | " in line) for out, _ in told]
-    assert [process.returncode for process in run] == [0, 0], told
+    assert [process.returncode for process in run] == [0, 9], told
+    killed = said[0].pop("killed")
+    assert "fit: process 1 has died or was ended while all 2 computed together" in killed
     assert said[0] == said[1]
     expected = {
         "model": "fit: expected the same run in all 2 processes, but process 1 has another model.",

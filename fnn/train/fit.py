@@ -24,7 +24,7 @@ from fnn.train.divergence import require_possible
 from fnn.train.drive import EpochEnd, Programs, Setup, begin_saved, drive
 from fnn.train.identity import Parts, identity_of
 from fnn.train.inputs import Inputs, checked_run
-from fnn.train.processes import pace, require_same_run
+from fnn.train.processes import pace, peers, require_same_run
 from fnn.train.sharding import checked_mesh, on_automatic_axes, replicate
 from fnn.train.step import TrainStep, require_parts, train_step
 from fnn.train.stopping import EarlyStopping
@@ -127,7 +127,7 @@ def fit(
         batch_size=size, shuffle=shuffle, early_stopping=early_stopping and repr(early_stopping),
         metrics=sorted(jax.eval_shape(programs.row, saved.progress, inputs)),
     ))  # fmt: skip
-    with progress_bar(progress, epochs * steps) as show, interruption() as interrupted:
+    with peers("fit", mesh), progress_bar(progress, epochs * steps) as show, interruption() as interrupted:
         return drive(run, saved, epochs, kept, show, interrupted)
 
 

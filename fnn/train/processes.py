@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -29,6 +31,27 @@ def together(mesh: Mesh | None) -> bool:
 def pace(mesh: Mesh | None, steps: int) -> int:
     """The smallest number of steps that a process wants to take next; 0 where one of them wants to stop."""
     return agreed(steps) if together(mesh) else steps
+
+
+LOST = ("Gloo", "closed by peer", "heartbeat", "NCCL")
+"""Words of what XLA says where another process does not answer."""
+
+
+@contextmanager
+def peers(where: str, mesh: Mesh | None) -> Iterator[None]:
+    """An error that names the process where one has died: what XLA says names a connection."""
+    try:
+        yield
+    except Exception as error:
+        if not together(mesh) or not any(word in str(error) for word in LOST):
+            raise
+        others = [n for n in range(placement.hosts()) if n != jax.process_index()]
+        lost = f"process {others[0]}" if len(others) == 1 else f"one of the processes {', '.join(map(str, others))}"
+        raise RuntimeError(
+            f"{where}: {lost} has died or was ended while all {placement.hosts()} computed together, and process "
+            f"{jax.process_index()} cannot go on alone. Start all of them again; fit(..., checkpoint=directory) then "
+            "goes on after the last epoch saved"
+        ) from error
 
 
 def require_same_run(
