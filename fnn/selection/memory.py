@@ -22,8 +22,8 @@ class _Question(NamedTuple):
 
 def bytes_per_member(build: Callable[[Any], Member], description: Any, arguments: PyTree, shared: PyTree) -> int:
     """What one member holds at once: the arrays of the widest loop body of its program, which is traced once."""
-    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), arguments)
-    all_read = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), shared)
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], jnp.result_type(leaf)), arguments)
+    all_read = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.result_type(leaf)), shared)
     return programs.remember(_counted, _Question(build, description, (one, all_read)))
 
 
