@@ -122,6 +122,15 @@ def not_an_array(where: str, name: str, x: Any) -> TypeError:
     return TypeError(f"{where}: expected {name} to be an array, got {kind}; {repair}")
 
 
+def keeps_some(where: str, name: str, rate: Any) -> None:
+    """Require a rate below 1 in training: where everything is dropped, no gradient is left to learn from."""
+    if rate is not None and is_concrete(rate) and jnp.ndim(rate) == 0 and rate == 1:
+        raise ValueError(
+            f"{where}: {name}=1 drops everything, so that nothing before it is trained; write a {name} below 1, or "
+            "leave the layer out"
+        )
+
+
 def integer(where: str, name: str, value: Any, low: int | None = 1) -> int:
     """Require a Python integer (it decides a shape, so it cannot be traced) of at least `low`."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or not is_concrete(value):
@@ -168,6 +177,20 @@ def same_shape(where: str, first: str, a: Any, second: str, b: Any) -> None:
             hint = f"; write {second}.reshape({first}.shape) if they mean the same"
         raise ValueError(
             f"{where}: expected {first} and {second} of the same shape, got {jnp.shape(a)} and {jnp.shape(b)}{hint}"
+        )
+
+
+def looks_channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether these seem to be square images of one or three channels with the channels before height and width."""
+    return len(shape) == 4 and shape[1] in (1, 3) and shape[2] == shape[3] and shape[3] > 4
+
+
+def images(where: str, x: Any) -> None:
+    """Require (batch, height, width, channels)."""
+    if len(x.shape) != 4 or looks_channels_first(x.shape):
+        repair = "jnp.moveaxis(x, 1, -1)" if len(x.shape) == 4 else "x[..., None]" if len(x.shape) == 3 else "x[None]"
+        raise ValueError(
+            f"{where}: expected images of shape (batch, height, width, channels), got {describe(x)}; write {repair}"
         )
 
 

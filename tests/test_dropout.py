@@ -82,7 +82,7 @@ def test_rates_are_mapped():
     x, rates = jnp.ones(1000), jnp.array([0.0, 0.3, 1.0])
     together = jax.vmap(lambda rate: train(fnn.dropout(rate), x))(rates)
     for rate, y in zip(rates, together, strict=True):
-        np.testing.assert_array_equal(y, train(fnn.dropout(float(rate)), x))
+        np.testing.assert_array_equal(y, fnn.kernels.dropout(KEY, x, float(rate)))
 
 
 @pytest.mark.parametrize("layer", FAMILY, ids=str)

@@ -162,3 +162,56 @@ def test_a_warning_shown_once_per_line_is_shown_for_another_line():
             fnn.models.perceptron(x, jnp.array([0, 1, 0]), epochs=2)
         fnn.models.perceptron(x, jnp.array([0, 1, 0]), epochs=2)
     assert len(caught) == 2
+
+
+SQUARE = np.ones((4, 28, 28), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("build", "rate"),
+    [
+        (fnn.dropout, "rate"),
+        (fnn.spatial_dropout, "rate"),
+        (fnn.variational_dropout, "rate"),
+        (fnn.alpha_dropout, "rate"),
+        (lambda rate: fnn.drop_connect(fnn.dense(3), rate), "rate"),
+    ],
+)
+def test_dropping_everything_in_training_is_said(build, rate):
+    layer, x = build(1.0), jnp.ones((2, 3, 4))
+    params, state = layer.init(KEY, x)
+    layer.apply(params, state, x)
+    with pytest.raises(ValueError, match=f"{rate}=1 drops everything.*write a {rate} below 1"):
+        jax.jit(lambda p: layer.apply(p, state, x, key=KEY, train=True)[0])(params)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "small_cnn", "vgg", "resnet"])
+@pytest.mark.parametrize(
+    ("x", "repair"),
+    [
+        (SQUARE, r"x\[..., None\]"),
+        (SQUARE[:, None], "moveaxis"),
+        (SQUARE[0], r"x\[None\]"),
+    ],
+)
+def test_image_models_name_the_axis_that_is_missing_or_misplaced(name, x, repair):
+    with pytest.raises(ValueError, match=rf"{name}: expected images of shape \(batch, height, width, chan.*{repair}"):
+        getattr(fnn.models, name)(3).init(KEY, x)
+
+
+def test_a_convolution_warns_of_channels_that_come_first():
+    with pytest.warns(UserWarning, match=r"conv: channels are the last axis.*write jnp.moveaxis\(x, 1, -1\)"):
+        fnn.conv(4, 3).init(KEY, jax.ShapeDtypeStruct((8, 3, 32, 32), jnp.float32))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, y, model: fnn.fit(model, fnn.optim.sgd(0.1), fnn.losses.mse, (x, y), epochs=1, batch_size=2, key=KEY),
+        lambda x, y, model: fnn.predict(model, fnn.Trained(*model.init(KEY, x)), x),
+    ],
+)
+def test_lengths_longer_than_time_are_refused_before_they_are_compiled(call):
+    x = fnn.Padded(np.ones((4, 3, 2), np.float32), np.array([3, 9, 1, 0]))
+    with pytest.raises(ValueError, match=r"lengths from 0 to 3, .*got 9 for sequence 1; write numpy.clip"):
+        call(x, np.ones((4, 1), np.float32), fnn.serial(fnn.lstm(2), fnn.dense(1)))

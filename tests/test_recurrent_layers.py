@@ -179,9 +179,10 @@ def test_stacked_is_composition_and_drops_between():
         y, _ = layer.apply(p, (), y)
     close(stack.apply(params, state, x)[0], y, 1e-6)
 
-    everything = fnn.stacked(*layers, dropout=1.0)
-    params, state = everything.init(KEY, x)
-    dropped, _ = everything.apply(params, state, x, key=KEY, train=True)
+    params, state = fnn.stacked(*layers, dropout=0.5).init(KEY, x)
+    dropped = jax.jit(  # a rate of 1 that is traced drops everything
+        lambda rate: fnn.stacked(*layers, dropout=rate).apply(params, state, x, key=KEY, train=True)[0]
+    )(1.0)
     zeros = jnp.zeros((2, 5, 3))
     close(dropped, layers[2].apply(params[4], (), zeros)[0], 1e-6)
 

@@ -133,7 +133,7 @@ def check_lengths(where: str, lengths: Any, layout: Layout) -> None:
             bad = int(np.argmax((host < 0) | (host > layout.time)))
             raise ValueError(
                 f"{where}: expected lengths from 0 to {layout.time}, the number of time steps, "
-                f"got {host[bad]} for sequence {bad}"
+                f"got {host[bad]} for sequence {bad}; write numpy.clip(lengths, 0, {layout.time}) for what was cut off"
             )
 
 

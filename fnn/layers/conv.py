@@ -52,6 +52,12 @@ def _layer(
     def init(key: Key, x: Any) -> PyTree:
         kernel_key, bias_key = jax.random.split(key)
         channels, dtype = _channels(where, x, groups or 1), jnp.result_type(x)
+        if checks.looks_channels_first(x.shape):
+            checks.warn(
+                f"{where}: channels are the last axis, but come first in {checks.describe(x)} as it seems; "
+                "write jnp.moveaxis(x, 1, -1)",
+                UserWarning,
+            )
         size = per_axis(where, "kernel_size", kernel_size, len(x.shape) - 2)
         outputs = features if isinstance(features, int) else features(channels)
         shape = (*size, channels // (groups or channels), outputs)

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 
-def _random_in_training(name: str, draw: Callable[[Key, Array], Array]) -> Layer:
+def _random_in_training(name: str, draw: Callable[[Key, Array], Array], rate: ArrayLike = 0) -> Layer:
     """A layer without parameters: `draw(key, x)` in training, the identity at inference."""
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
@@ -35,6 +35,7 @@ def _random_in_training(name: str, draw: Callable[[Key, Array], Array]) -> Layer
     ) -> tuple[Array, PyTree]:
         if not train:
             return x, state
+        checks.keeps_some(name, "rate", rate)
         return draw(checks.key_given(name, key, "train=True"), jnp.asarray(x)), state
 
     return Layer(init, apply, facts=Facts(random=True))
@@ -46,6 +47,9 @@ def dropout(rate: ArrayLike, *, broadcast_dims: tuple[int, ...] = ()) -> Layer:
 
     At inference $y = x$; no rescaling is needed.
 
+    At $p = 1$ the kernel is 0, and so is its gradient: exact, and nothing would be trained, which this layer says in
+    training, unless the rate is traced.
+
     Args:
         rate: $p$ in [0, 1], the fraction dropped; it may be traced.
         broadcast_dims: axes along which one draw serves all.
@@ -54,7 +58,7 @@ def dropout(rate: ArrayLike, *, broadcast_dims: tuple[int, ...] = ()) -> Layer:
         A layer without parameters; in training it needs a key.
 
     Raises:
-        ValueError: for a rate outside [0, 1], or training without a key.
+        ValueError: for a rate outside [0, 1], or training without a key or at rate 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -68,7 +72,7 @@ def dropout(rate: ArrayLike, *, broadcast_dims: tuple[int, ...] = ()) -> Layer:
     """
     checks.in_range("dropout", "rate", rate, 0, 1)
     dims = tuple(broadcast_dims)
-    return _random_in_training("dropout", lambda key, x: kernels.dropout(key, x, rate, broadcast_dims=dims))
+    return _random_in_training("dropout", lambda key, x: kernels.dropout(key, x, rate, broadcast_dims=dims), rate)
 
 
 @constructor
@@ -84,7 +88,7 @@ def spatial_dropout(rate: ArrayLike) -> Layer:
         A layer for `x` of shape (batch, positions …, channels).
 
     Raises:
-        ValueError: for a rate outside [0, 1], `x` without positions, or training without a key.
+        ValueError: for a rate outside [0, 1], `x` without positions, or training without a key or at rate 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -105,7 +109,7 @@ def spatial_dropout(rate: ArrayLike) -> Layer:
             )
         return kernels.dropout(key, x, rate, broadcast_dims=tuple(range(1, x.ndim - 1)))
 
-    return _random_in_training("spatial_dropout", draw)
+    return _random_in_training("spatial_dropout", draw, rate)
 
 
 @constructor
@@ -119,7 +123,7 @@ def variational_dropout(rate: ArrayLike) -> Layer:
         A layer for `x` of shape (batch, time, features …).
 
     Raises:
-        ValueError: for a rate outside [0, 1], `x` without a time axis, or training without a key.
+        ValueError: for a rate outside [0, 1], `x` without a time axis, or training without a key or at rate 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -140,7 +144,7 @@ def variational_dropout(rate: ArrayLike) -> Layer:
             )
         return kernels.dropout(key, x, rate, broadcast_dims=(1,))
 
-    return _random_in_training("variational_dropout", draw)
+    return _random_in_training("variational_dropout", draw, rate)
 
 
 @constructor
@@ -156,7 +160,7 @@ def alpha_dropout(rate: ArrayLike) -> Layer:
         A layer without parameters; in training it needs a key.
 
     Raises:
-        ValueError: for a rate outside [0, 1], or training without a key.
+        ValueError: for a rate outside [0, 1], or training without a key or at rate 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -169,7 +173,7 @@ def alpha_dropout(rate: ArrayLike) -> Layer:
         Klambauer et al., Self-Normalizing Neural Networks, 2017.
     """
     checks.in_range("alpha_dropout", "rate", rate, 0, 1)
-    return _random_in_training("alpha_dropout", lambda key, x: kernels.alpha_dropout(key, x, rate))
+    return _random_in_training("alpha_dropout", lambda key, x: kernels.alpha_dropout(key, x, rate), rate)
 
 
 @constructor

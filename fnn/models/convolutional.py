@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from fnn import checks
 from fnn.activations import relu, tanh
@@ -12,9 +13,25 @@ from fnn.layers.dense import dense, flatten
 from fnn.layers.dropout import dropout as dropout_layer
 from fnn.layers.norm import batch_norm
 from fnn.layers.pool import avg_pool, global_avg_pool, max_pool
-from fnn.typing import ArrayLike
+from fnn.typing import ArrayLike, Key, PyTree
 
 __all__ = ["lenet5", "resnet", "small_cnn", "vgg"]
+
+
+def _of_images(where: str, net: Layer) -> Layer:
+    """The net, which looks at the axes of its input before they are taken for others."""
+
+    def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
+        checks.images(where, x)
+        return net.init(key, x)
+
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        checks.images(where, x)
+        return net.apply(params, state, x, key=key, train=train)
+
+    return net._replace(init=init, apply=apply)
 
 
 @constructor
@@ -39,11 +56,12 @@ def lenet5(classes: int = 10) -> Layer:
         LeCun et al., Gradient-based learning applied to document recognition, 1998.
     """
     checks.integer("lenet5", "classes", classes)
-    return serial(
+    net = serial(
         *(conv(6, 5), tanh, avg_pool(2)),
         *(conv(16, 5, padding="VALID"), tanh, avg_pool(2)),
         *(flatten(), dense(120), tanh, dense(84), tanh, dense(classes)),
     )
+    return _of_images("lenet5", net)
 
 
 def _conv_norm(features: int, kernel_size: int = 3, stride: int = 1) -> tuple[Layer, Layer]:
@@ -69,12 +87,13 @@ def small_cnn(classes: int = 10, *, dropout: ArrayLike = 0.2) -> Layer:
         True
     """
     checks.integer("small_cnn", "classes", classes)
-    return serial(
+    net = serial(
         *(*_conv_norm(32), relu, *_conv_norm(32), relu, max_pool(2)),
         *(*_conv_norm(64), relu, *_conv_norm(64), relu, max_pool(2)),
         *(separable_conv(128, 3, use_bias=False), batch_norm(), relu),
         *(global_avg_pool(), dropout_layer(dropout), dense(classes)),
     )
+    return _of_images("small_cnn", net)
 
 
 @constructor
@@ -112,7 +131,7 @@ def vgg(
         for _ in range(checks.integer("vgg", "number of convolutions", depth)):
             layers += [*_conv_norm(features), relu]
         layers.append(max_pool(2))
-    return serial(*layers, global_avg_pool(), dropout_layer(dropout), dense(classes))
+    return _of_images("vgg", serial(*layers, global_avg_pool(), dropout_layer(dropout), dense(classes)))
 
 
 def _block(features: int, stride: int, widens: bool) -> Layer:
@@ -151,4 +170,4 @@ def resnet(classes: int = 10, *, blocks: Sequence[int] = (2, 2, 2, 2), width: in
         for place in range(checks.integer("resnet", "number of blocks", depth)):
             first = place == 0 and stage > 0
             layers.append(_block(width * 2**stage, 2 if first else 1, first))
-    return serial(*layers, global_avg_pool(), dense(classes))
+    return _of_images("resnet", serial(*layers, global_avg_pool(), dense(classes)))

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.kernels.sequences import Layout, check_lengths
+from fnn.layers.recurrent import Padded
 from fnn.tasks import Task
 from fnn.typing import Array, Key, PyTree
 
@@ -39,6 +41,10 @@ def checked_inputs(where: str, x: PyTree) -> PyTree:
     """Inputs as JAX arrays: not empty, nothing non-finite, nothing rounded in silence."""
     if count(x) == 0:
         raise ValueError(f"{where}: expected at least one row, got {checks.describe(x)}")
+    for part in jax.tree.leaves(x, is_leaf=lambda node: isinstance(node, Padded)):
+        if isinstance(part, Padded):  # inside a compiled program no length can be looked at
+            batch, time = np.shape(part.values)[:2]
+            check_lengths(where, part.lengths, Layout(batch, time, 0, jnp.result_type(part.values), False))
     return jax.tree.map(lambda leaf: _checked_leaf(where, leaf), x)
 
 
