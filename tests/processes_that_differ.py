@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 import fnn
+from fnn.selection import members
 
 TASK = fnn.tasks.multiclass(2)
 X = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
@@ -37,6 +38,31 @@ def trainer(mesh, **changed):
         given["model"], given["optimizer"], TASK, epochs=given["epochs"], batch_size=given["batch_size"], mesh=mesh
     )
     return run(jax.random.key(given["key"]), (given["x"], Y))
+
+
+def cross_validate(mesh, **changed):
+    given = GIVEN | changed
+    return fnn.selection.cross_validate(
+        given["model"], given["optimizer"], TASK, (given["x"], Y), key=jax.random.key(given["key"]), folds=2,
+        epochs=given["epochs"], batch_size=8, mesh=mesh, progress=False,
+    )  # fmt: skip
+
+
+def interrupted_in_folds(mesh, index):
+    clock = members.clock
+
+    def pressing():
+        """Ctrl-C between two pieces of the program, where the host looks at its clock."""
+        os.kill(os.getpid(), signal.SIGINT)
+        return clock()
+
+    members.clock = pressing if index == 1 else clock
+    try:
+        cross_validate(mesh, epochs=1_000_000)
+    except KeyboardInterrupt:
+        return "KeyboardInterrupt"
+    finally:
+        members.clock = clock
 
 
 def said(run, *given, **changed):
@@ -72,6 +98,11 @@ if __name__ == "__main__":
     for name, value in OTHER.items():
         print(name, "|", said(fit, mesh, **({name: value} if index == 1 else {})), flush=True)
     print("trainer", "|", said(trainer, mesh, **({"epochs": 3} if index == 1 else {})), flush=True)
+    for name in ("key", "x", "epochs"):
+        print(
+            f"folds, {name} | {said(cross_validate, mesh, **({name: OTHER[name]} if index == 1 else {}))}", flush=True
+        )
+    print("folds", "|", interrupted_in_folds(mesh, index), flush=True)
     print("interrupted", "|", interrupted(mesh, index), flush=True)
     print("callback", "|", stopped_by_a_callback(mesh, index), flush=True)
     try:

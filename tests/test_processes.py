@@ -61,6 +61,10 @@ def test_what_one_process_does_otherwise_is_said_by_both_and_what_one_stops_ends
         "epochs": "process 1 has epochs=3 where process 0 has 2.",
         "batch_size": "process 1 has batch_size=4 where process 0 has 8.",
         "trainer": "trainer: expected the same run in all 2 processes, but process 1 has epochs=3 where process 0",
+        "folds, key": "process 1 has other data or keys.",
+        "folds, x": "process 1 has other data or keys.",
+        "folds, epochs": "process 1 has last=3 where process 0 has 2.",
+        "folds": "KeyboardInterrupt",
         "interrupted": "3",
         "callback": "3",
     }

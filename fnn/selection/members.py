@@ -20,6 +20,9 @@ from fnn.selection.memory import bytes_per_member
 from fnn.selection.training import Member, Running
 from fnn.train.console import interruption, progress_bar
 from fnn.train.drive import RESPONSE_SECONDS
+from fnn.train.identity import digest_of
+from fnn.train.processes import pace, peers, require_same
+from fnn.train.processes import together as together_over
 from fnn.train.sharding import agreed, checked_mesh, fetch, put, replicate
 from fnn.typing import PyTree
 
@@ -97,10 +100,15 @@ def run_members(
     own = -(-chunk // (1 if mesh is None else mesh.size))
     chunk = own if mesh is None else own * mesh.size
     given = Chunk(build, description, together, own if together else 1, mesh)
+    if together_over(mesh):
+        settings = {"first": first, "last": last, "together": together, "chunk": chunk}
+        arrays = {"data or keys": digest_of((arguments, shared))}
+        require_same("members", mesh, {"settings": settings, "arrays": arrays, "programs": {}})
     shared, ends = replicate(mesh, (shared, (jnp.asarray(first), jnp.asarray(last))))
     results: list[PyTree] = []
     finished = np.zeros(count, bool)
-    with progress_bar(progress, count, "model") as show, interruption() as asked:
+    with peers("members", mesh), progress_bar(progress, count, "model") as show, interruption() as wished:
+        asked = lambda: not pace(mesh, not wished())  # noqa: E731
         for begin in range(0, count, chunk):
             if asked():
                 break
@@ -141,8 +149,7 @@ def _run_chunk(
     limit = _over(given.mesh, groups)
     state: State = programs.compile(begin_chunk, given)(arguments, shared, ends[0])
     advance = programs.compile(advance_chunk, given, donate=(0,))
-    # Processes must take the same steps, and their clocks differ.
-    steps, shown = 1 if placement.hosts() == 1 else ALL_STEPS, 0
+    steps, shown = 1, 0
     while True:
         began = clock()
         state = advance(state, arguments, shared, ends, limit, replicate(given.mesh, jnp.asarray(steps)))
@@ -154,6 +161,7 @@ def _run_chunk(
             return state, (np.arange(own) < members[:, None]).ravel()
         # A program that is still to be compiled says nothing about time: the next slice is no longer than this one.
         steps = min(max(1, int(min(4.0, RESPONSE_SECONDS / max(clock() - began, 1e-6)) * steps)), ALL_STEPS)
+        steps = pace(given.mesh, steps)  # processes take the same steps, and their clocks differ
 
 
 def _over(mesh: Mesh | None, arguments: PyTree) -> PyTree:

@@ -76,6 +76,13 @@ def require_same_run(
         | {_WORDS.get(name, name): found for name, found in describe_data(inputs).items()},
         "programs": describe_programs(parts, like, key, inputs, batch_size),
     }
+    require_same(where, mesh, described)
+
+
+def require_same(where: str, mesh: Mesh | None, described: dict[str, dict[str, Any]]) -> None:
+    """An error in every process where one of them has other "settings", "arrays" or "programs"."""
+    if not together(mesh):
+        return
     first, *others = _of_all_processes(described)
     said = [
         f"process {number} has {'; '.join(found)}" for number, other in enumerate(others, 1)
@@ -114,7 +121,7 @@ def _differences(first: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 
 def _other(name: str) -> str:
-    return f"other {name}" if name in ("data", "rows", "validation rows") else f"another {name}"
+    return f"other {name}" if name in ("data", "rows", "validation rows", "data or keys") else f"another {name}"
 
 
 def _differ(here: dict[str, Any], there: dict[str, Any], name: str) -> bool:
