@@ -53,7 +53,9 @@ def use_cpu_cores(count: int | None = None) -> int:
 
 
 def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh with one axis, "batch", over which `trainer` and `fit` shard each batch.
+    """A mesh with one automatic axis, "batch", over which `trainer` and `fit` shard each batch.
+
+    They take explicit axes too, `jax.make_mesh((n,), ("data",))`.
 
     Args:
         devices: by default all devices of JAX's default platform, of every process.
