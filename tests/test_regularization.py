@@ -232,3 +232,10 @@ def test_muon_orthogonalises_weights_alone():
         np.testing.assert_allclose(tree[key], adam, rtol=1e-5)
     for tree, key in ((updates[0], "kernel"), (updates[0], "recurrent_kernel"), (updates[2], "kernel")):
         assert (abs(tree[key] - adam) > 1e-2).all()
+
+
+def test_the_soft_threshold_follows_a_schedule():
+    rule, w = optim.proximal_l1(lambda step: 0.5 / (1 + step.astype(float)), 1.0), jnp.array([[2.0]])
+    first, state = rule.update(jnp.zeros((1, 1)), rule.init(w), w)
+    second, _ = rule.update(jnp.zeros((1, 1)), state, w)
+    assert (first.item(), second.item()) == (-0.5, -0.25)

@@ -122,8 +122,7 @@ class Estimator(BaseEstimator):
                 f"{self._name}: optimizer is built already and has its own learning rate; give the function that makes "
                 f"it (optimizer=fnn.optim.adam) with learning_rate={self.learning_rate!r}, or leave learning_rate out"
             )
-        if not callable(self._rate()):  # a schedule says its rates itself
-            checks.in_range(self._name, "learning_rate", self._rate(), 0)
+        checks.number_or_schedule(self._name, "learning_rate", self._rate())
         checks.in_range(self._name, "l2", self.l2, 0)
         task, monitored = self._task(), () if rule is None else (rule.monitor.removeprefix("validation_"),)
         kept = [name for name in ("accuracy", "r2", *monitored) if name in task.metrics]

@@ -186,7 +186,7 @@ def proximal_l1(learning_rate: ScalarOrSchedule, strength: ArrayLike, mask: Mask
     References:
         Parikh and Boyd, Proximal Algorithms, 2014.
     """
-    checks.in_range("proximal_l1", "learning_rate", learning_rate, 0)
+    checks.number_or_schedule("proximal_l1", "learning_rate", learning_rate)
     checks.in_range("proximal_l1", "strength", strength, 0)
     step = leafwise(_soft_threshold)
 
