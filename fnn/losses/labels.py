@@ -49,7 +49,23 @@ def log_softmax(x: Array, where: Array | None) -> Array:
         x = jnp.where(where, x, jnp.where(where.any(-1, keepdims=True), -jnp.inf, 0))
     peak = jax.lax.stop_gradient(x.max(-1, keepdims=True))
     shifted = jnp.where(x == jnp.inf, 0, x - peak)
-    return shifted - jnp.log(jnp.exp(shifted).sum(-1, keepdims=True))
+    return shifted - _log_normalizer(shifted)
+
+
+@jax.custom_jvp
+def _log_normalizer(shifted: Array) -> Array:
+    """`log Σ_j exp(x_j)` where the largest x is 0: its 1 stays out of the sum, which would round the others away."""
+    largest = shifted == 0
+    others = jnp.where(largest, 0, jnp.exp(shifted)).sum(-1, keepdims=True)
+    ties = jnp.maximum(largest.sum(-1, keepdims=True) - 1, 0)
+    return jnp.log1p(others + ties.astype(shifted.dtype))
+
+
+@_log_normalizer.defjvp
+def _log_normalizer_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (shifted,), (t,) = primals, tangents
+    total = _log_normalizer(shifted)
+    return total, jnp.sum(jnp.exp(shifted - total) * t, -1, keepdims=True)
 
 
 def log_of_probability(p: Array, predictions: ArrayLike) -> Array:

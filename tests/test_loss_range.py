@@ -1,0 +1,51 @@
+"""Losses over the whole range of every dtype: value and gradient are those of float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+
+L = fnn.losses
+LOSSES = {
+    "squared_error": (L.squared_error, 0.5),
+    "absolute_error": (L.absolute_error, 0.5),
+    "huber_loss": (L.huber_loss, 0.5),
+    "smooth_l1_loss": (L.smooth_l1_loss, 0.5),
+    "log_cosh": (L.log_cosh, 0.0),
+    "sigmoid_binary_cross_entropy, 0": (L.sigmoid_binary_cross_entropy, 0.0),
+    "sigmoid_binary_cross_entropy, 1": (L.sigmoid_binary_cross_entropy, 1.0),
+    "hinge_loss": (L.hinge_loss, 1.0),
+    "perceptron_loss": (L.perceptron_loss, -1.0),
+    "softmax_cross_entropy": (
+        lambda x, t: L.softmax_cross_entropy(jnp.stack([x, 0 * x], -1), jnp.zeros(x.shape, jnp.int32)),
+        0.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_value_and_gradient_are_those_of_float64(name, dtype):
+    loss, target = LOSSES[name]
+    with jax.enable_x64(True):
+        info = jnp.finfo(dtype)
+        sizes = np.concatenate([2 ** np.linspace(-20, np.log2(float(info.max)) - 0.01, 60), np.linspace(0.1, 80, 40)])
+        x = jnp.asarray(np.concatenate([-sizes, [0.0], sizes]), dtype)
+
+        @jax.jit
+        def both(x):
+            y, back = jax.vjp(lambda x: loss(x, jnp.full_like(x, target)), x)
+            return y, back(jnp.ones_like(y))[0]
+
+        wide = both(x.astype(jnp.float64))
+        for ours, exact in zip(both(x), wide, strict=True):
+            exact = np.asarray(exact)
+            with np.errstate(over="ignore"):
+                rounded = np.asarray(jnp.asarray(exact).astype(ours.dtype), np.float64)
+            # Of a class's own logit the gradient of a cross-entropy is p - 1, which has no more digits than p.
+            floor = float(info.eps) if name.startswith("softmax") and exact.min() < 0 else 1e-36
+            close = np.abs(np.asarray(ours, np.float64) - exact) <= 100 * float(info.eps) * np.abs(exact) + floor
+            bad = np.flatnonzero(~(close | (np.asarray(ours, np.float64) == rounded)))
+            assert bad.size == 0, [(float(x[i]), float(ours[i]), exact[i]) for i in bad[:4]]
