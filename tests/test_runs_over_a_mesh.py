@@ -70,10 +70,9 @@ def test_the_numbers_of_one_device_wherever_the_mesh_is(name, kind):
     assert_same(run(on(mesh, DATA)), expected)
     with jax.set_mesh(mesh):
         assert_same(run(on(mesh, DATA)), expected)
-    if name in ("fit", "trainer", "cross_validate"):
-        assert_same(run(DATA, mesh=mesh), expected)
-        with jax.set_mesh(mesh):
-            assert_same(run(on(mesh, DATA), mesh=mesh), expected)
+    assert_same(run(DATA, mesh=mesh), expected)
+    with jax.set_mesh(mesh):
+        assert_same(run(on(mesh, DATA), mesh=mesh), expected)
 
 
 @pytest.mark.parametrize("run", [fit, trainer])
@@ -94,7 +93,7 @@ def test_a_run_inside_a_program_of_ones_own(around):
     assert_same(found, trainer(DATA))
 
 
-@pytest.mark.parametrize("run", [fit, trainer, cross_validate])
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
 def test_a_mesh_of_two_axes_is_an_error(run):
     mesh = jax.make_mesh((2, 1), ("data", "model"), devices=jax.devices()[:2])
     with pytest.raises(ValueError, match=r"expected a mesh with one axis, got \('data', 'model'\)"):

@@ -7,33 +7,38 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from fnn import checks, programs
 from fnn.layer import Layer
 from fnn.tasks.task import Task, as_task, mean_loss
 from fnn.train import rows as rows_
-from fnn.train.sharding import on_automatic_axes
+from fnn.train.sharding import checked_mesh, on_automatic_axes, replicate, splitter, whole
 from fnn.train.trained import Trained, as_trained, check_trained
 from fnn.typing import Array, PyTree
 
 __all__ = ["evaluate", "predict"]
 
 
-def outputs_of(model: Layer, trained: Trained, x: PyTree, rows: Array | None, batch_size: int) -> PyTree:
-    """The model's outputs for the given rows (all of them for None), `batch_size` at a time."""
+def outputs_of(
+    model: Layer, trained: Trained, x: PyTree, rows: Array | None, batch_size: int, mesh: Mesh | None = None
+) -> PyTree:
+    """The model's outputs for the given rows (all of them for None), `batch_size` at a time, split over the mesh."""
     total = rows_.count(x) if rows is None else rows.shape[0]
-    batch_size = min(batch_size, total)
+    batch_size, split = min(batch_size, total), splitter(mesh)
+    if mesh is not None:
+        batch_size = -(-batch_size // mesh.size) * mesh.size
     batches = -(-total // batch_size)
 
     def one(place: Array) -> PyTree:
         slots = jnp.minimum(place * batch_size + jnp.arange(batch_size), total - 1)
         chosen = slots if rows is None else jnp.maximum(rows[slots], 0)
-        return model.apply(trained.params, trained.state, rows_.take(x, chosen))[0]
+        return model.apply(trained.params, trained.state, split(rows_.take(x, chosen)))[0]
 
-    if batches == 1 and rows is None:
+    if batches == 1 and rows is None and mesh is None:
         return model.apply(trained.params, trained.state, x)[0]
     stacked = jax.lax.map(one, jnp.arange(batches))
-    return jax.tree.map(lambda leaf: leaf.reshape(batches * batch_size, *leaf.shape[2:])[:total], stacked)
+    return whole(mesh, jax.tree.map(lambda leaf: leaf.reshape(batches * batch_size, *leaf.shape[2:])[:total], stacked))
 
 
 def scores_of(
@@ -43,9 +48,10 @@ def scores_of(
     data: tuple[PyTree, Array, Array | None],
     rows: Array | None,
     batch_size: int,
+    mesh: Mesh | None = None,
 ) -> dict[str, Array]:
     """Loss and metrics over the given rows; empty slots and zero weights do not count."""
-    return scores_from(task, outputs_of(model, trained, data[0], rows, batch_size), data, rows)
+    return scores_from(task, outputs_of(model, trained, data[0], rows, batch_size, mesh), data, rows)
 
 
 def scores_from(
@@ -67,15 +73,24 @@ class _Predicting(NamedTuple):
     model: Layer
     decode: Callable[..., Any]
     batch_size: int
+    mesh: Mesh | None
 
 
 def _predict(given: _Predicting, trained: Trained, x: PyTree) -> PyTree:
     check_trained("predict", given.model, trained, x)
-    return given.decode(outputs_of(given.model, trained, x, None, given.batch_size))
+    return given.decode(outputs_of(given.model, trained, x, None, given.batch_size, given.mesh))
 
 
 @on_automatic_axes
-def predict(model: Layer, trained: Trained, x: PyTree, task: Task | None = None, *, batch_size: int = 1024) -> PyTree:
+def predict(
+    model: Layer,
+    trained: Trained,
+    x: PyTree,
+    task: Task | None = None,
+    *,
+    batch_size: int = 1024,
+    mesh: Mesh | None = None,
+) -> PyTree:
     """The model's predictions for any number of rows; no row is dropped, every batch has one shape.
 
     Called again with a model and a task that say the same, also when they were built anew, it compiles nothing for
@@ -87,6 +102,7 @@ def predict(model: Layer, trained: Trained, x: PyTree, task: Task | None = None,
         x: inputs, (rows, …).
         task: decodes the outputs to classes or values; None gives the outputs themselves.
         batch_size: rows computed at once.
+        mesh: devices to split them over, as for `trainer`.
 
     Returns:
         Predictions, (rows, …).
@@ -104,7 +120,9 @@ def predict(model: Layer, trained: Trained, x: PyTree, task: Task | None = None,
     checks.integer("predict", "batch_size", batch_size)
     x = rows_.checked_inputs("predict", x)
     decode = _unchanged if task is None else task.decode
-    return programs.compile(_predict, _Predicting(model, decode, batch_size))(as_trained("predict", trained), x)
+    checked_mesh("predict", mesh)
+    trained, x = replicate(mesh, (as_trained("predict", trained), x))
+    return programs.compile(_predict, _Predicting(model, decode, batch_size, mesh))(trained, x)
 
 
 def _unchanged(outputs: PyTree) -> PyTree:
@@ -120,6 +138,7 @@ def evaluate(
     rows: Any = None,
     *,
     batch_size: int = 1024,
+    mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """Loss and metrics of a trained model over a data set.
 
@@ -132,6 +151,7 @@ def evaluate(
         task: a task, or a bare loss function.
         rows: row numbers to score, all of them by default; a negative number is an empty slot.
         batch_size: rows computed at once.
+        mesh: devices to split them over, as for `trainer`.
 
     Returns:
         A dict: "loss" and one entry per metric of the task, floats, or scalar arrays where it is traced. A metric that
@@ -150,8 +170,9 @@ def evaluate(
     if rows is not None:
         rows = rows_.checked_rows("evaluate", rows, rows_.count(checked[0]))
         rows_.check_counted("evaluate, rows", checked[2], rows)
-    given = _Scoring(model, task, batch_size)
-    scores = programs.compile(_scores, given)(as_trained("evaluate", trained), checked, rows)
+    checked_mesh("evaluate", mesh)
+    trained, checked, rows = replicate(mesh, (as_trained("evaluate", trained), checked, rows))
+    scores = programs.compile(_scores, _Scoring(model, task, batch_size, mesh))(trained, checked, rows)
     if not all(checks.is_concrete(score) and score.ndim == 0 for score in scores.values()):
         return scores
     plain = {name: float(score) for name, score in jax.device_get(scores).items()}
@@ -175,10 +196,11 @@ class _Scoring(NamedTuple):
     model: Layer
     task: Task
     batch_size: int
+    mesh: Mesh | None
 
 
 def _scores(
     given: _Scoring, trained: Trained, data: tuple[PyTree, Array, Array | None], rows: Array | None
 ) -> dict[str, Array]:
     check_trained("evaluate", given.model, trained, data[0])
-    return scores_of(given.model, given.task, trained, data, rows, given.batch_size)
+    return scores_of(given.model, given.task, trained, data, rows, given.batch_size, given.mesh)

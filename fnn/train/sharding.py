@@ -140,6 +140,11 @@ def fetch(tree: PyTree) -> PyTree:
     return process_allgather(tree, tiled=True)
 
 
+def whole(mesh: Mesh | None, tree: PyTree) -> PyTree:
+    """In a program: the same values, whole on every device of the mesh."""
+    return tree if mesh is None else jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
+
+
 def splitter(mesh: Mesh | None) -> Callable[[PyTree], PyTree]:
     """A function that splits the batch axis of every array over the mesh.
 
