@@ -4,9 +4,11 @@ The suite runs as users do, on one CPU device with XLA's default flags. `@pytest
 devices, `devices(1, 2)` one for either: the job that runs them is `JAX_NUM_CPU_DEVICES=2 pytest -m devices`.
 """
 
+import gc
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -78,3 +80,18 @@ def programs_of_its_own(request):
     yield
     if changes:
         fnn.programs.clear()
+
+
+MEMORY = 2 * 2**30
+"""Bytes that a process of the tests may take before it lets go of its programs."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bounded_memory():
+    """The programs of all files together do not fit into a small machine; the next file reads back what it needs."""
+    yield
+    pages = Path("/proc/self/statm")
+    if pages.exists() and int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > MEMORY:
+        fnn.programs.clear()
+        jax.clear_caches()
+        gc.collect()
