@@ -8,19 +8,9 @@ from typing import Any
 import jax
 
 from fnn import checks
+from fnn.layer.arguments import MISSING, require_apply, require_init
 from fnn.layer.location import located
-from fnn.layer.protocol import (
-    MISSING,
-    Facts,
-    Layer,
-    as_layer,
-    joined,
-    mirror,
-    output_shape,
-    require_apply,
-    require_init,
-    states_of,
-)
+from fnn.layer.protocol import Facts, Layer, as_layer, joined, mirror, output_shape, states_of
 from fnn.typing import Array, Key, PyTree
 
 

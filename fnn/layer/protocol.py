@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, ParamSpec, Protocol
 
 import jax
-import jax.numpy as jnp
 from jax.export import register_namedtuple_serialization
 
 from fnn import activations, checks
+from fnn.layer.arguments import MISSING, require_apply, require_init
 from fnn.typing import Key, PyTree
 
 P = ParamSpec("P")
@@ -24,31 +24,6 @@ class Apply(Protocol):
     def __call__(
         self, params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]: ...
-
-
-MISSING: Any = object()
-"""The default of an argument that must be given, where Python's own message would not say what to write."""
-
-
-def require_init(key: Any, x: Any) -> None:
-    """Require the arguments of `init`: a random key (None where nothing is drawn) and an example of the input."""
-    dtype = getattr(key, "dtype", None)
-    if key is not None and (dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == jnp.uint32)):
-        came = repr(key) if isinstance(key, int) else checks.describe(key)
-        raise TypeError(
-            f"init(key, x): expected a random key first, got {came}; write model.init(jax.random.key(0), x)"
-        )
-    if x is MISSING:
-        raise TypeError("init(key, x): expected an example of the input; write model.init(jax.random.key(0), x)")
-
-
-def require_apply(x: Any) -> None:
-    """Require the arguments of `apply`."""
-    if x is MISSING:
-        raise TypeError(
-            "apply(params, state, x): expected three arguments, got two; state is what init returned beside the "
-            "parameters, () for a model that keeps none"
-        )
 
 
 class Facts(NamedTuple):

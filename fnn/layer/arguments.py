@@ -1,0 +1,34 @@
+"""What `init` and `apply` are called with, and what to write where it is something else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+
+MISSING: Any = object()
+"""The default of an argument that must be given, where Python's own message would not say what to write."""
+
+
+def require_init(key: Any, x: Any) -> None:
+    """Require the arguments of `init`: a random key (None where nothing is drawn) and an example of the input."""
+    dtype = getattr(key, "dtype", None)
+    if key is not None and (dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == jnp.uint32)):
+        came = repr(key) if isinstance(key, int) else checks.describe(key)
+        raise TypeError(
+            f"init(key, x): expected a random key first, got {came}; write model.init(jax.random.key(0), x)"
+        )
+    if x is MISSING:
+        raise TypeError("init(key, x): expected an example of the input; write model.init(jax.random.key(0), x)")
+
+
+def require_apply(x: Any) -> None:
+    """Require the arguments of `apply`."""
+    if x is MISSING:
+        raise TypeError(
+            "apply(params, state, x): expected three arguments, got two; state is what init returned beside the "
+            "parameters, () for a model that keeps none"
+        )
