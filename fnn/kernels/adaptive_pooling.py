@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.kernels.mesh_axes import auto_axes, rows_and_features
 from fnn.kernels.pooling import is_largest
 from fnn.kernels.precision import widen
 from fnn.kernels.sizes import known
@@ -86,6 +87,11 @@ def adaptive_max_pool(x: Array, output_size: PerAxis) -> Array:
         [2.0, 4.0]
     """
     sizes = _adaptive("adaptive_max_pool", x, output_size)
+    split = rows_and_features("adaptive_max_pool", x)
+    return auto_axes(functools.partial(_adaptive_maximum, sizes=sizes), split)(x)
+
+
+def _adaptive_maximum(x: Array, *, sizes: tuple[int, ...]) -> Array:
     rank, y, outside = len(sizes), x, np.zeros((), bool)
     for axis, m in enumerate(sizes):
         inside = _bins(x.shape[1 + axis], m)
