@@ -84,6 +84,11 @@ def _rows(tree: PyTree) -> PyTree:
 
 def product(a: Array, weights: Array) -> Array:
     """`a @ weights` in the narrower of the two dtypes, summed in the wide one."""
+    split = PartitionSpec(*split_of(a)[:-1], *split_of(weights)[1:])
+    return auto_axes(_product, split)(a, weights)
+
+
+def _product(a: Array, weights: Array) -> Array:
     last = (((a.ndim - 1,), (0,)), ((), ()))
     return lax.dot_general(a.astype(weights.dtype), weights, last, preferred_element_type=wide_dtype(weights))
 

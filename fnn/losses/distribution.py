@@ -6,8 +6,10 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from fnn import checks
+from fnn.kernels.mesh_axes import auto_axes, split_of
 from fnn.losses.binary import sigmoid_binary_cross_entropy
 from fnn.losses.classification import log_likelihood_loss
 from fnn.losses.labels import class_mask, last, times_log
@@ -96,6 +98,11 @@ def bernoulli_negative_log_likelihood(
         [0.693]
     """
     return sigmoid_binary_cross_entropy(logits, targets, where=where, weights=weights, reduction=reduction)
+
+
+def _log_gamma(x: Array) -> Array:
+    """The logarithm of the gamma function; newer versions of JAX look it up in a table."""
+    return auto_axes(jax.scipy.special.gammaln, PartitionSpec(*split_of(x)))(x)
 
 
 def _positive(name: str, argument: str, x: ArrayLike, where: ArrayLike | None) -> None:
@@ -261,7 +268,7 @@ def student_t_negative_log_likelihood(
     nu = follow(name, "degrees_of_freedom", degrees_of_freedom, mu)
     if nu.ndim:
         checks.same_shape(name, "location", mu, "degrees_of_freedom", nu)
-    gammaln = jax.scipy.special.gammaln
+    gammaln = _log_gamma
     constant = gammaln(nu / 2) - gammaln((nu + 1) / 2) + 0.5 * jnp.log(math.pi * nu)
     losses = constant + log_s + (nu + 1) / 2 * _log1p_square(standardized(y - mu, log_s) / jnp.sqrt(nu))
     return reduce(name, losses, location, reduction, weights, mask)
@@ -297,5 +304,5 @@ def poisson_negative_log_likelihood(
     if (visible(targets, where) < 0).any():
         raise ValueError(f"{name}: expected counts >= 0 as targets")
     z, y, mask = elements(name, log_rate, targets, where, first="log_rate")
-    losses = jnp.exp(z) - times_log(y, z) + jax.scipy.special.gammaln(y + 1)
+    losses = jnp.exp(z) - times_log(y, z) + _log_gamma(y + 1)
     return reduce(name, losses, log_rate, reduction, weights, mask)
