@@ -1,0 +1,157 @@
+"""Data from the host: looked at in the dtype they come in, then cast."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.typing import Array
+
+
+def arrived(where: str, name: str, x: Any, repair: str = "encode it as a number first") -> Any:
+    """What was given: a JAX array as it is, anything else as a NumPy array of numbers in the dtype it came in.
+
+    Raises:
+        TypeError: for text, dates and objects, naming the first entry that is no number.
+    """
+    if isinstance(x, jax.Array):
+        return x
+    if hasattr(x, "toarray"):
+        raise TypeError(f"{where}: expected {name} to be a dense array, got {type(x).__name__}; write {name}.toarray()")
+    if hasattr(x, "select_dtypes"):
+        x = _table(where, name, x)
+    if isinstance(x, (list, tuple)) and any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(x)):
+        return jnp.asarray(x)
+    host = np.asarray(x)
+    if host.dtype == bool or jnp.issubdtype(host.dtype, np.number):
+        return host
+    entries = zip(np.ndindex(host.shape), host.ravel().tolist(), strict=True)
+    place, entry = next(((i, e) for i, e in entries if not isinstance(e, numbers.Number)), (None, None))
+    first = "" if place is None else f", {entry!r} at {place_of(x, place)}"
+    repair = f"write {name}.astype(float)" if place is None else repair
+    raise TypeError(f"{where}: expected numeric {name}, got {host.dtype}{first}; {repair}")
+
+
+def _table(where: str, name: str, table: Any) -> Any:
+    """A table of numbers, booleans and nullable numbers as one array; anything else is left to its entries."""
+    kinds = [str(dtype) for dtype in table.dtypes]
+    if "category" in kinds:
+        column = table.columns[kinds.index("category")]
+        raise TypeError(
+            f"{where}: expected numeric {name}, got categories in column {column!r}; write pandas.get_dummies({name})"
+        )
+    numeric = [k.lower().startswith(("int", "uint", "float", "bool")) for k in kinds]
+    if not all(numeric) or (len({np.asarray(table[:0]).dtype}) and np.asarray(table[:0]).dtype != object):
+        return table
+    missing = np.asarray(table.isna())
+    if missing.any():
+        row, column = (int(i) for i in np.argwhere(missing)[0])
+        raise ValueError(
+            f"{where}: {name} has no value at row {row}, column {table.columns[column]!r}; "
+            "remove the row or fill the value in"
+        )
+    wide = any(k.lower() in ("float64", "int64", "uint64", "int32", "uint32") for k in kinds)
+    return table.to_numpy(dtype=np.float64 if wide else np.float32)
+
+
+def place_of(x: Any, index: Sequence[Any]) -> str:
+    """`row 3, column 'age'`: an entry of a table, in the words of whoever gave it."""
+    if len(index) > 2:
+        return f"index ({', '.join(map(str, index))})"
+    names = getattr(x, "columns", None)
+    column = [] if len(index) < 2 else [f"column {index[1] if names is None else repr(names[index[1]])}"]
+    return ", ".join([f"row {index[0]}", *column] if len(index) else ["its only entry"])
+
+
+def cast(where: str, name: str, x: Any, dtype: Any = None, *, distinct: bool = False) -> Array:
+    """Check, then cast: `x` as a JAX array of `dtype`, by default of the dtype in which JAX computes with it.
+
+    What comes from the host is looked at in its own dtype (int64, float64, …), so that no number wraps around or
+    becomes infinite; JAX arrays, traced or not, pass.
+
+    Args:
+        where, name: of the function and the argument, for messages.
+        x: an array, a table or nested lists of numbers.
+        dtype: of the result.
+        distinct: also require that numbers which differ still do, in every column, to 1e-4 of its range.
+
+    Raises:
+        TypeError: for what is no number.
+        ValueError: for a number that the dtype cannot hold, naming its place.
+    """
+    given = arrived(where, name, x)
+    if isinstance(given, jax.Array):
+        return given if dtype is None else given.astype(dtype)
+    return jnp.asarray(host_cast(where, name, x, given, dtype, distinct=distinct))
+
+
+def host_cast(
+    where: str, name: str, x: Any, host: np.ndarray, dtype: Any = None, *, distinct: bool = False
+) -> np.ndarray:
+    """`cast` of the values `host` of `x`, left on the host."""
+    target = jax.dtypes.canonicalize_dtype(host.dtype if dtype is None else dtype)
+    if host.dtype == target or host.dtype == bool or not host.size:
+        return host.astype(target, copy=False)
+    if jnp.issubdtype(target, np.integer) and jnp.issubdtype(host.dtype, np.integer):
+        _require_fit(where, name, x, host, jnp.iinfo(target).min, jnp.iinfo(target).max, target)
+    elif jnp.issubdtype(target, jnp.floating) and not jnp.issubdtype(host.dtype, np.complexfloating):
+        largest = float(jnp.finfo(target).max)
+        if not (jnp.issubdtype(host.dtype, jnp.floating) and float(jnp.finfo(host.dtype).max) <= largest):
+            _require_fit(where, name, x, host, -largest, largest, target)
+        if distinct:
+            _require_distinct(where, name, x, host, target)
+    return host.astype(target)
+
+
+def _require_fit(where: str, name: str, x: Any, host: np.ndarray, low: Any, high: Any, target: Any) -> None:
+    """NaN and infinities are what they are in every floating-point dtype."""
+    if low <= host.min() and host.max() <= high:
+        return
+    outside = ((host < low) | (host > high)) & (np.isfinite(host) if host.dtype.kind == "f" else True)
+    if outside.any():
+        place = tuple(int(i) for i in np.argwhere(outside)[0])
+        repair = (
+            f"write {name} - {name}.min() for numbers counted from 0, {name}.astype(numpy.float32) for measurements"
+            if jnp.issubdtype(target, np.integer)
+            else f"scale {name} first"
+        )
+        raise ValueError(
+            f"{where}: expected {name} that fit {target}, got {host[place]} at {place_of(x, place)}; {repair}, or "
+            'jax.config.update("jax_enable_x64", True)'
+        )
+
+
+def lost(host: np.ndarray, target: Any) -> tuple[int, int, int] | None:
+    """The first column of which numbers become equal in `target`, and how many distinct ones were and are left.
+
+    Columns that are constant up to rounding in float64, and those resolved to 1e-4 of their range, are left alone.
+    """
+    table = host.reshape(len(host), -1)
+    low, high = table.min(axis=0).astype(np.float64), table.max(axis=0).astype(np.float64)
+    size, spread = np.maximum(np.abs(low), np.abs(high)), high - low
+    coarse = (size * float(jnp.finfo(target).eps) > 1e-4 * spread) & (spread > 1e-12 * size)
+    for column in np.flatnonzero(coarse):
+        before, after = (len(np.unique(part)) for part in (table[:, column], table[:, column].astype(target)))
+        if after < before:
+            return int(column), before, after
+    return None
+
+
+def _require_distinct(where: str, name: str, x: Any, host: np.ndarray, target: Any) -> None:
+    if host.ndim and (found := lost(host, target)):
+        raise ValueError(f"{where}: {said_of_lost(name, x, host, target, found)}")
+
+
+def said_of_lost(name: str, x: Any, host: np.ndarray, target: Any, found: tuple[int, int, int]) -> str:
+    """What is lost, and what to write."""
+    column, before, after = found
+    of = "" if host.ndim == 1 or host[0].size == 1 else f" in {place_of(x, (0, column)).partition(', ')[2]}"
+    return (
+        f"{name} has {before} distinct values{of}, of which {target} keeps {after}; centre and scale it in float64 "
+        f"first, write ({name} - {name}.mean(axis=0)) / {name}.std(axis=0)"
+    )

@@ -1,0 +1,88 @@
+"""Settings: numbers, words and functions that configure something."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.checks.words import called, describe, is_concrete, known
+from fnn.typing import Array
+
+
+def in_range(
+    where: str, name: str, value: Any, low: float | None = None, high: float | None = None, *, open: str = ""
+) -> None:
+    """Require low <= value <= high; `open` is "low", "high" or "both" where an end is excluded."""
+    if callable(value):
+        raise TypeError(
+            f"{where}: expected {name} to be a number, got {called(value)}; a schedule stands only where "
+            "a learning rate or a weight decay is asked for"
+        )
+    if not is_concrete(value):
+        return
+    value = known(value)
+    if not np.issubdtype(np.asarray(value).dtype, np.number) and not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{where}: expected {name} to be a number, got {value!r}")
+    below = low is not None and np.any(value <= low if open in ("low", "both") else value < low)
+    above = high is not None and np.any(value >= high if open in ("high", "both") else value > high)
+    if below or above or np.any(value != value):
+        left = "(" if open in ("low", "both") or low is None else "["
+        right = ")" if open in ("high", "both") or high is None else "]"
+        bounds = f"{left}{'-inf' if low is None else low}, {'inf' if high is None else high}{right}"
+        raise ValueError(f"{where}: expected {name} in {bounds}, got {value}")
+
+
+def number_or_schedule(where: str, name: str, value: Any, low: float = 0) -> None:
+    """Require a number of at least `low`, or a function of the step."""
+    if not callable(value):
+        in_range(where, name, value, low)
+
+
+def schedule(where: str, name: str, value: Any) -> None:
+    """Require a function of the step."""
+    if not callable(value):
+        raise TypeError(
+            f"{where}: expected {name} to be a schedule, a function step -> number, got {value!r}; "
+            f"write fnn.schedules.constant_schedule({value!r}) for a constant"
+        )
+
+
+def function(where: str, name: str, value: Any, signature: str, instead: str) -> None:
+    """Require a function, or None for none; `instead` is what to write."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{where}: expected {name} to be a function {signature}, got {value!r}; write {instead}")
+
+
+def keeps_some(where: str, name: str, rate: Any) -> None:
+    """Require a rate below 1 in training: where everything is dropped, no gradient is left to learn from."""
+    if rate is not None and is_concrete(rate) and jnp.ndim(rate) == 0 and rate == 1:
+        raise ValueError(
+            f"{where}: {name}=1 drops everything, so that nothing before it is trained; write a {name} below 1, or "
+            "leave the layer out"
+        )
+
+
+def integer(where: str, name: str, value: Any, low: int | None = 1) -> int:
+    """Require a Python integer (it decides a shape, so it cannot be traced) of at least `low`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not is_concrete(value):
+        raise TypeError(f"{where}: expected {name} to be a Python int, got {describe(value)} {value!r}")
+    value = int(value.__index__())
+    if low is not None and value < low:
+        raise ValueError(f"{where}: expected {name} >= {low}, got {value}")
+    return value
+
+
+def one_of(where: str, name: str, value: Any, options: Collection[Any]) -> None:
+    """Require `value` to be one of `options`."""
+    if value not in options:
+        raise ValueError(f"{where}: expected {name} to be one of {', '.join(map(repr, options))}, got {value!r}")
+
+
+def key_given(where: str, key: Array | None, why: str) -> Array:
+    """Require a random key where randomness is asked for."""
+    if key is None:
+        raise ValueError(f"{where}: {why} needs a random key; write key=jax.random.key(0)")
+    return key

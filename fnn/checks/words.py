@@ -1,0 +1,70 @@
+"""Words: how fnn warns, and what it calls the things it was given."""
+
+from __future__ import annotations
+
+import numbers
+import sys
+import warnings
+from typing import Any
+
+import jax
+import numpy as np
+
+_BETWEEN = frozenset({"fnn", "jax", "jaxlib", "importlib", "contextlib", "functools", "sklearn", "joblib"})
+"""Packages that may stand between a user's line and the place where fnn warns."""
+
+
+def warn(message: str, category: type[Warning] = RuntimeWarning) -> None:
+    """Warn at the user's line: the innermost frame that is neither in fnn nor in a package that called it."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
+        frame = frame.f_back
+    module = frame.f_globals.get("__name__", "<unknown>")
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    warnings.warn_explicit(message, category, frame.f_code.co_filename, frame.f_lineno, module, registry)
+
+
+def is_concrete(value: Any) -> bool:
+    """Whether `value` can be compared now: it is not traced by jit, grad or vmap."""
+    return not isinstance(value, jax.core.Tracer)
+
+
+def known(value: Any) -> Any:
+    """A JAX array as a NumPy array: inside `jit` even a comparison of a concrete JAX array is traced."""
+    return np.asarray(value) if isinstance(value, jax.Array) and is_concrete(value) else value
+
+
+def describe(x: Any) -> str:
+    """`float32[128,10]` for an array, the type's name for anything else."""
+    if isinstance(x, list) and x and all(isinstance(leaf, numbers.Number) for leaf in jax.tree.leaves(x)):
+        return f"list of {len(x)}"
+    if isinstance(x, (tuple, list)):
+        return "(" + ", ".join(map(describe, x)) + ")"
+    if hasattr(x, "shape") and hasattr(x, "dtype"):
+        return f"{x.dtype}[{','.join(map(str, x.shape))}]"
+    return type(x).__name__
+
+
+def called(value: Any) -> str:
+    """What to call something that was passed without being called, or called without being passed."""
+    name = getattr(value, "__name__", type(value).__name__)
+    return f"the function {name}" if callable(value) and not isinstance(value, type) else f"{type(value).__name__}"
+
+
+def not_an_array(where: str, name: str, x: Any) -> TypeError:
+    """The error about something that has no shape or dtype."""
+    kind = type(x).__name__
+    home = type(x).__module__.partition(".")[0]
+    if home == "torch":
+        repair = f"write jax.numpy.asarray({name}.numpy()), channels last"
+    elif hasattr(x, "toarray"):
+        repair = f"write {name}.toarray()"
+    elif hasattr(x, "to_numpy"):
+        repair = f'write {name}.to_numpy(dtype="float32")'
+    elif isinstance(x, tuple):
+        repair = "write fnn.Padded(x, lengths) for sequences of several lengths"
+    elif isinstance(x, list):
+        repair = f"write jax.numpy.asarray({name})"
+    else:
+        repair = f"give {name} as an array of jax.numpy or numpy"
+    return TypeError(f"{where}: expected {name} to be an array, got {kind}; {repair}")
