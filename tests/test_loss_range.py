@@ -18,6 +18,29 @@ LOSSES = {
     "sigmoid_binary_cross_entropy, 1": (L.sigmoid_binary_cross_entropy, 1.0),
     "hinge_loss": (L.hinge_loss, 1.0),
     "perceptron_loss": (L.perceptron_loss, -1.0),
+    "l2_loss": (L.l2_loss, 0.5),
+    "squared_hinge_loss": (L.squared_hinge_loss, 1.0),
+    "quantile_loss": (lambda x, t: L.quantile_loss(x, t, 0.3), 0.5),
+    "sigmoid_focal_loss": (L.sigmoid_focal_loss, 1.0),
+    "poisson_negative_log_likelihood": (lambda x, t: L.poisson_negative_log_likelihood(-jnp.abs(x), t), 3.0),
+    "gaussian_negative_log_likelihood": (lambda x, t: L.gaussian_negative_log_likelihood(x, t, 2.0), 0.5),
+    "laplace_negative_log_likelihood": (lambda x, t: L.laplace_negative_log_likelihood(x, t, 2.0), 0.5),
+    "student_t_negative_log_likelihood": (
+        lambda x, t: L.student_t_negative_log_likelihood(x, t, 2.0, degrees_of_freedom=3.0),
+        0.5,
+    ),
+    "softmax_cross_entropy, other class": (
+        lambda x, t: L.softmax_cross_entropy(jnp.stack([x, 0 * x], -1), jnp.ones(x.shape, jnp.int32)),
+        0.0,
+    ),
+    "poly_loss_cross_entropy": (
+        lambda x, t: L.poly_loss_cross_entropy(jnp.stack([x, 0 * x], -1), jnp.ones(x.shape, jnp.int32)),
+        0.0,
+    ),
+    "multiclass_hinge_loss": (
+        lambda x, t: L.multiclass_hinge_loss(jnp.stack([x, 0 * x], -1), jnp.ones(x.shape, jnp.int32)),
+        0.0,
+    ),
     "softmax_cross_entropy": (
         lambda x, t: L.softmax_cross_entropy(jnp.stack([x, 0 * x], -1), jnp.zeros(x.shape, jnp.int32)),
         0.0,
@@ -31,7 +54,9 @@ def test_value_and_gradient_are_those_of_float64(name, dtype):
     loss, target = LOSSES[name]
     with jax.enable_x64(True):
         info = jnp.finfo(dtype)
-        sizes = np.concatenate([2 ** np.linspace(-20, np.log2(float(info.max)) - 0.01, 60), np.linspace(0.1, 80, 40)])
+        # The focal loss keeps γ times a logit finite: it is constant beyond a quarter of the largest number.
+        top = np.log2(float(info.max)) - (2 if name == "sigmoid_focal_loss" else 0) - 0.01
+        sizes = np.concatenate([2 ** np.linspace(-20, top, 60), np.linspace(0.1, 80, 40)])
         x = jnp.asarray(np.concatenate([-sizes, [0.0], sizes]), dtype)
 
         @jax.jit
