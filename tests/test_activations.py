@@ -284,7 +284,7 @@ def test_alpha_may_be_traced_and_everything_vmaps():
 @pytest.mark.parametrize(
     ("misuse", "message"),
     [
-        (lambda: A.sigmoid(jnp.arange(3)), r"floating-point, got int32\[3\]; write x.astype"),
+        (lambda: A.sigmoid(jnp.ones(3, jnp.complex64)), r"floating-point, got complex64\[3\]; write x.astype"),
         (lambda: A.glu(jnp.ones(3)), "even number along axis -1"),
         (lambda: A.celu(jnp.ones(3), 0), "alpha other than 0"),
         (lambda: A.squareplus(jnp.ones(3), -1), "b in"),

@@ -99,4 +99,4 @@ def test_losses(name):
     loss, outputs = LOSSES[name], jnp.ones((0, 4))
     assert loss(outputs, outputs).shape[0] == 0
     mean = empty_and_its_gradients(lambda x: loss(x, outputs, reduction="mean"), outputs)
-    assert mean == 0
+    assert not mean.any()

@@ -89,7 +89,8 @@ def test_random_draws_are_those_of_the_key_and_not_twice_from_a_grid():
 
 @pytest.mark.filterwarnings("ignore:cross_validate")
 def test_settings_that_diverge_lose():
-    found = search(how="halving", over={"learning_rate": [1e30, 0.01, 1e25, 0.02]}, epochs=4, factor=2)
+    with pytest.warns(RuntimeWarning, match=r"sweep: 4 of 8 runs diverged"):
+        found = search(how="halving", over={"learning_rate": [1e30, 0.01, 1e25, 0.02]}, epochs=4, factor=2)
     assert found.kept.tolist() == [False, False, False, True]
     assert found.diverged[[0, 2]].all()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from fnn.checks.words import called, describe, is_concrete, known
@@ -58,7 +57,7 @@ def function(where: str, name: str, value: Any, signature: str, instead: str) ->
 
 def keeps_some(where: str, name: str, rate: Any) -> None:
     """Require a rate below 1 in training: where everything is dropped, no gradient is left to learn from."""
-    if rate is not None and is_concrete(rate) and jnp.ndim(rate) == 0 and rate == 1:
+    if rate is not None and is_concrete(rate) and np.ndim(rate) == 0 and known(rate) == 1:
         raise ValueError(
             f"{where}: {name}=1 drops everything, so that nothing before it is trained; write a {name} below 1, or "
             "leave the layer out"
