@@ -54,8 +54,9 @@ def test_value_and_gradient_are_those_of_float64(name, dtype):
     loss, target = LOSSES[name]
     with jax.enable_x64(True):
         info = jnp.finfo(dtype)
-        # The focal loss keeps γ times a logit finite: it is constant beyond a quarter of the largest number.
-        top = np.log2(float(info.max)) - (2 if name == "sigmoid_focal_loss" else 0) - 0.01
+        # A derivative taken as a product, 2 (x - y) times 1/4 or γ times a logit, needs room for its first factor.
+        products = ("sigmoid_focal_loss", "gaussian_negative_log_likelihood")
+        top = np.log2(float(info.max)) - (2 if name in products else 0) - 0.01
         sizes = np.concatenate([2 ** np.linspace(-20, top, 60), np.linspace(0.1, 80, 40)])
         x = jnp.asarray(np.concatenate([-sizes, [0.0], sizes]), dtype)
 

@@ -129,6 +129,11 @@ def _prepared(where: str, statistics: Any, x: Any) -> tuple[Any, Any]:
     return jnp.asarray(x).astype(jax.dtypes.canonicalize_dtype(statistics[0].dtype)), dtype
 
 
+def _per_feature(statistics: Any, x: Any) -> Any:
+    """The statistics with the number of axes of x, so that they meet it without promotion."""
+    return type(statistics)(*(part.reshape((1,) * (x.ndim - part.ndim) + part.shape) for part in statistics))
+
+
 def _nonzero(x: Any) -> Any:
     return (np if isinstance(x, np.ndarray) else jnp).where(x == 0, 1, x)
 
@@ -173,6 +178,7 @@ def min_max_scaler(feature_range: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)) -> S
 
     def transform(statistics: MinMaxStatistics, x: ArrayLike) -> Array:
         x, dtype = _prepared("min_max_scaler", statistics, x)
+        statistics = _per_feature(statistics, x)
         a, b = _constant(low, x), _constant(high, x)
         part = (x - statistics.minimum) / _nonzero(statistics.maximum - statistics.minimum)
         # Not a + (b - a) * part, which misses b by rounding.
@@ -180,6 +186,7 @@ def min_max_scaler(feature_range: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)) -> S
 
     def inverse_transform(statistics: MinMaxStatistics, x: ArrayLike) -> Array:
         x, dtype = _prepared("min_max_scaler", statistics, x)
+        statistics = _per_feature(statistics, x)
         a, b = _constant(low, x), _constant(high, x)
         part = (x - a) / (b - a)
         return _original(statistics.minimum * (1 - part) + statistics.maximum * part, dtype)
@@ -209,16 +216,18 @@ def standard_scaler() -> Scaler:
         # Around a value of the column, so that a constant column has a deviation of exactly 0.
         reference = x.min(initial=jnp.inf, **reduced)
         share = w / w.sum()
-        mean = reference + (share * (x - reference)).sum(**reduced)
-        variance = (share * (x - mean) ** 2).sum(**reduced)
+        mean = reference + (share * (x - reference[None])).sum(**reduced)
+        variance = (share * (x - mean[None]) ** 2).sum(**reduced)
         return StandardStatistics(mean, np.sqrt(variance) if isinstance(x, np.ndarray) else jnp.sqrt(variance))
 
     def transform(statistics: StandardStatistics, x: ArrayLike) -> Array:
         x, dtype = _prepared("standard_scaler", statistics, x)
+        statistics = _per_feature(statistics, x)
         return jnp.asarray(((x - statistics.mean) / _nonzero(statistics.deviation)).astype(dtype))
 
     def inverse_transform(statistics: StandardStatistics, x: ArrayLike) -> Array:
         x, dtype = _prepared("standard_scaler", statistics, x)
+        statistics = _per_feature(statistics, x)
         return _original(x * statistics.deviation + statistics.mean, dtype)
 
     return Scaler(fit, transform, inverse_transform)

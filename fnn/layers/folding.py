@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.kernels import wide_dtype
+from fnn.kernels.broadcasting import of_rank
 from fnn.layer import Layer, as_layer, stateless
 from fnn.layer.combinators import same_length
 from fnn.layer.protocol import at, put, put_within, within
@@ -84,10 +85,10 @@ def _affine(kernel: Array, norm: Layer, params: PyTree, state: PyTree) -> tuple[
 
 
 def _times(kernel: Array, scale: Array) -> Array:
-    return (kernel.astype(scale.dtype) * scale).astype(kernel.dtype)
+    return (kernel.astype(scale.dtype) * of_rank(scale, kernel.ndim)).astype(kernel.dtype)
 
 
 _BIAS = stateless(
     lambda key, x: {"bias": jnp.zeros(x.shape[-1:], x.dtype)},
-    lambda params, x: x + params["bias"].astype(x.dtype),
+    lambda params, x: x + of_rank(params["bias"].astype(x.dtype), x.ndim),
 )._replace(name="bias")

@@ -85,7 +85,7 @@ def l2_loss(
         Bishop, Pattern Recognition and Machine Learning, 2006, equation 1.2.
     """
     r, mask = residual("l2_loss", predictions, targets, where)
-    return reduce("l2_loss", 0.5 * r**2, predictions, reduction, weights, mask)
+    return reduce("l2_loss", (0.5 * r) * r, predictions, reduction, weights, mask)
 
 
 def absolute_error(

@@ -54,12 +54,12 @@ def least_squares(x: ArrayLike, y: ArrayLike, *, ridge: ArrayLike = 0.0) -> dict
     x, y = _columns("least_squares", x, y)
     checks.in_range("least_squares", "ridge", ridge, 0)
     mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
-    u, s, vt = jnp.linalg.svd(x - mean_x, full_matrices=False)
+    u, s, vt = jnp.linalg.svd(x - mean_x[None], full_matrices=False)
     cutoff = jnp.finfo(x.dtype).eps * max(x.shape) * s[:1]
     kept = s > cutoff
     safe = jnp.where(kept, s, 1)
     shrink = jnp.where(kept, safe / (safe**2 + jnp.asarray(ridge, x.dtype)), 0)
-    kernel = vt.T @ (shrink[:, None] * (u.T @ (y - mean_y)))
+    kernel = vt.T @ (shrink[:, None] * (u.T @ (y - mean_y[None])))
     return {"kernel": kernel, "bias": mean_y - mean_x @ kernel}
 
 
@@ -100,7 +100,7 @@ def lasso(x: ArrayLike, y: ArrayLike, *, l1: ArrayLike, iterations: int = 10_000
     x, y = _columns("lasso", x, y)
     checks.in_range("lasso", "l1", l1, 0)
     mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
-    a, b = x - mean_x, y - mean_y
+    a, b = x - mean_x[None], y - mean_y[None]
     gram, moment = a.T @ a / x.shape[0], a.T @ b / x.shape[0]
     step = 1 / jnp.maximum(jnp.linalg.norm(gram, 2), jnp.finfo(x.dtype).tiny)
     threshold = step * jnp.asarray(l1, x.dtype)
