@@ -1,4 +1,4 @@
-"""The gate: every configuration that is declared, each in a clean virtual environment, from a clean copy of the checkout.
+"""The gate: every configuration that is declared, each in a clean virtual environment, from a clean copy.
 
     .ci/run                      all of it
     .ci/run suite lint           some of it, with the machine's `python`: what a forge's matrix calls
@@ -6,11 +6,12 @@
 suite        README's own test command, word for word, with the machine's `python`
 newest       the whole suite again, on the newest Python found here and the newest JAX it is served
 two-devices  the tests marked `devices`, in processes with two of them, on the newest Python
-end-to-end   import and a short script, the package installed as a user does, on every Python declared that runs no suite
+end-to-end   import and a short script, the package installed as a user does, on every other Python declared
 examples     README's first command, then the tests of the examples run by an interpreter with exactly those extras
 lint         lint, format, types, import directions
 
-Every configuration is run though another failed; a Python that is not here is a line of the table. Ends with 1 if any failed.
+Every configuration is run though another failed; a Python that is not here is a line of the table. Ends with 1 if any
+failed.
 """
 
 import glob
@@ -143,15 +144,21 @@ def lint():
     begun, (python, done) = time.time(), environment("lint", "python", "-e", ".[lint]")
     bin = python.parent
     checks = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",))
-    done = done and all([run(bin / tool, *rest)[0] for tool, *rest in checks])
+    results = [run(bin / tool, *rest)[0] for tool, *rest in checks] if done else []
+    done = done and all(results)
     report("lint, types", python, begun, done, [])
 
 
 def show():
     table = [["configuration", "Python", "jax", "jaxlib", "devices", "tests", "seconds", "result"], *rows]
     table = [[str(cell) for cell in row] for row in table]
-    widths = [max(map(len, column)) for column in zip(*table)]
-    print("\n" + "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    print(
+        "\n"
+        + "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
+        )
+    )
     print("\n" + "\n".join(sorted(endings, key=lambda line: line.startswith("suite:"))))
 
 
