@@ -59,5 +59,4 @@ if options.plot:
     fnn.plot.confusion_matrix(matrix).savefig(f"{options.plot}_confusion.png", dpi=150)
     fnn.plot.filters(trained.params[0]["kernel"]).savefig(f"{options.plot}_filters.png", dpi=150)
     if len(wrong):  # a good run may leave none to show
-        titles = [f"true {y_test[k]}, read as {predicted[k]}" for k in wrong[:24]]
-        fnn.plot.image_grid(x_test[wrong[:24]], titles, columns=4).savefig(f"{options.plot}_misclassified.png", dpi=150)
+        fnn.plot.misclassified(x_test, y_test, predicted).savefig(f"{options.plot}_misclassified.png", dpi=150)

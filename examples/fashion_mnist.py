@@ -76,8 +76,7 @@ print(f"{'held-out' if held else 'test'} accuracy {right:.2%} after {history['ep
 
 if options.plot:
     matrix = fnn.metrics.confusion_matrix(predicted, test_labels, len(NAMES))
-    wrong = np.flatnonzero(predicted != test_labels)[:24]
-    titles = [f"{NAMES[test_labels[k]]}: {NAMES[predicted[k]]}" for k in wrong]
+    figure = fnn.plot.misclassified(test_images, test_labels, predicted, NAMES)
     fnn.plot.confusion_matrix(matrix, NAMES).savefig(f"{options.plot}_confusion.png", dpi=150)
     fnn.plot.filters(trained.params[0]["kernel"]).savefig(f"{options.plot}_filters.png", dpi=150)
-    fnn.plot.image_grid(test_images[wrong], titles).savefig(f"{options.plot}_misclassified.png", dpi=150)
+    figure.savefig(f"{options.plot}_misclassified.png", dpi=150)

@@ -45,17 +45,18 @@ class Series(NamedTuple):
     log: bool  # whether it grows and swings by factors
     epochs: int
     unit: str
+    step: str
 
 
 series = {
-    "passengers": Series(np.array(PASSENGERS.split(), float), 12, 13, 36, True, options.epochs, "1,000 passengers")
+    "passengers": Series(np.array(PASSENGERS.split(), float), 12, 13, 36, True, options.epochs, "thousands", "months")
 }
 if options.data:
     path = Path(options.data) / "daily-min-temperatures.csv"
     if not path.exists():
         parser.error(f"{path} is not there; it is the public series of daily minimum temperatures, columns Date, Temp")
     degrees = np.array([float(line.split(",")[1]) for line in path.read_text().split("\n")[1:] if line])
-    series["temperatures"] = Series(degrees, 365, 30, 730, False, max(1, options.epochs // 8), "°C")
+    series["temperatures"] = Series(degrees, 365, 30, 730, False, max(1, options.epochs // 8), "°C", "days")
 
 
 def forecasts(one):
@@ -96,6 +97,6 @@ for name, one in series.items():
     if options.plot:
         figure = fnn.plot.forecast(
             truth, *quantiles.T[[1, 0, 2]], before=one.values[: -one.test][-one.test :], ylabel=f"{name}, {one.unit}",
-            xlabel="steps since the end of the training part", interval="80 % interval",
+            xlabel=f"{one.step} since the end of the training part", interval="80 % interval",
         )  # fmt: skip
         figure.savefig(f"{options.plot}_{name}.png", dpi=150)

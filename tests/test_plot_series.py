@@ -22,11 +22,11 @@ def test_curves_have_names_labels_and_a_level():
 def test_a_forecast_begins_where_the_past_ends():
     figure = fnn.plot.forecast([5, 6], [5.5, 6.5], [4, 5], [7, 8], before=[1, 2, 3], interval="80 % interval")
     (axes,) = figure.axes
-    past, median = axes.lines
+    median, past = axes.lines
     np.testing.assert_array_equal(past.get_xdata(), [-3, -2, -1, 0, 1])
     np.testing.assert_array_equal(past.get_ydata(), [1, 2, 3, 5, 6])
     np.testing.assert_array_equal(median.get_xdata(), [0, 1])
-    assert axes.get_legend().get_texts()[2].get_text() == "80 % interval"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["80 % interval", "forecast", "what came"]
 
 
 def test_misuse():

@@ -1,6 +1,6 @@
 """Figures of what a run produced; each function returns a matplotlib figure: `figure.savefig("curves.png")`."""
 
-from fnn.plot.images import filters, image_grid
+from fnn.plot.images import filters, image_grid, misclassified
 from fnn.plot.scores import heat_map, score_by_size, validation_curve
 from fnn.plot.series import curves, forecast
 from fnn.plot.training import confusion_matrix, learning_curves
@@ -13,6 +13,7 @@ __all__ = [
     "heat_map",
     "image_grid",
     "learning_curves",
+    "misclassified",
     "score_by_size",
     "validation_curve",
 ]

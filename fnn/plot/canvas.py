@@ -1,11 +1,14 @@
-"""The sheet every figure is drawn on."""
+"""The sheet every figure is drawn on, its colours, and where a legend goes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+# Okabe and Ito (2008): told apart with every kind of colour vision.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 def figure(width: float, height: float) -> Figure:
@@ -15,3 +18,17 @@ def figure(width: float, height: float) -> Figure:
     except ImportError as error:
         raise ImportError('fnn.plot needs matplotlib; run pip install "fnn[plot]"') from error
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def style(place: int) -> dict[str, Any]:
+    """Colour and dashes of one line of several: the colours come again with other dashes."""
+    return {"color": PALETTE[place % len(PALETTE)], "linestyle": ("-", "--", ":", "-.")[place // len(PALETTE) % 4]}
+
+
+def legend_above(axes: Any) -> None:
+    """The legend above the panel, in as many columns as there is room for: inside it would lie on the data."""
+    names = axes.get_legend_handles_labels()[1]
+    width = axes.figure.get_figwidth() * axes.get_position().width
+    room = int(width / (0.6 + 0.085 * max(map(len, names))))  # inches of a sample of the line, and of a letter
+    columns = max(1, min(len(names), room))
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, frameon=False)

@@ -1,4 +1,4 @@
-"""Figures of images: a grid of them, and the filters of a first layer."""
+"""Figures of images: a grid of them, those read wrongly, and the filters of a first layer."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from fnn.plot.canvas import figure as blank
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["filters", "image_grid"]
+__all__ = ["filters", "image_grid", "misclassified"]
 
 
 def image_grid(images: Any, titles: Sequence[str] | None = None, columns: int = 8) -> Figure:
-    """Images side by side, each with a title: misclassified ones with their true and predicted names, for instance.
+    """Images side by side, each with a title.
 
     Args:
         images: (count, height, width) or (count, height, width, channels) with 1 or 3 channels; integers in 0 … 255,
             floats in any range (scaled over all images together).
-        titles: one per image.
+        titles: one per image, of one line or several; panels are as wide as the longest line.
         columns: images in a row.
 
     Returns:
@@ -33,9 +33,9 @@ def image_grid(images: Any, titles: Sequence[str] | None = None, columns: int = 
 
     Example:
         >>> import numpy as np, fnn.plot
-        >>> figure = fnn.plot.image_grid(np.zeros((3, 8, 8)), ["true 1: 7", "true 2: 3", "true 5: 6"], columns=2)
+        >>> figure = fnn.plot.image_grid(np.zeros((3, 8, 8)), ["one", "two", "seven"], columns=2)
         >>> [axes.get_title() for axes in figure.axes]
-        ['true 1: 7', 'true 2: 3', 'true 5: 6']
+        ['one', 'two', 'seven']
     """
     checks.integer("image_grid", "columns", columns)
     pixels = np.asarray(images)
@@ -53,7 +53,10 @@ def image_grid(images: Any, titles: Sequence[str] | None = None, columns: int = 
     shades = np.clip((pixels - low) / ((high - low) or 1.0), 0, 1)
     columns = min(columns, len(pixels))
     rows = -(-len(pixels) // columns)
-    figure = blank(1.4 * columns, (1.4 if titles is None else 1.6) * rows)
+    lines = [line for title in titles or () for line in title.split("\n")]
+    width = max([1.4, *(0.15 + 0.06 * len(line) for line in lines)])  # inches; of a letter of 7 points
+    height = 1.4 + 0.12 * max([0, *(1 + title.count("\n") for title in titles or ())])
+    figure = blank(width * columns, height * rows)
     for place, image in enumerate(shades):
         axes = figure.add_subplot(rows, columns, place + 1)
         axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
@@ -61,6 +64,46 @@ def image_grid(images: Any, titles: Sequence[str] | None = None, columns: int = 
         if titles is not None:
             axes.set_title(titles[place], fontsize=7)
     return figure
+
+
+def misclassified(
+    images: Any, true: Any, predicted: Any, names: Sequence[str] | None = None, count: int = 24
+) -> Figure:
+    """The first images that a classifier reads wrongly, with what each is and what it was read as.
+
+    Args:
+        images: all that were classified, as in `image_grid`.
+        true: (count,), their class numbers.
+        predicted: (count,), class numbers, as from `fnn.predict(model, trained, images, task)`.
+        names: of the classes; their numbers by default.
+        count: how many images at most.
+
+    Returns:
+        A matplotlib figure with one axes per image.
+
+    Raises:
+        ValueError: where nothing is wrong, or the lengths differ.
+
+    Example:
+        >>> import numpy as np, fnn.plot
+        >>> figure = fnn.plot.misclassified(np.zeros((2, 8, 8)), [7, 1], [7, 2])
+        >>> print(figure.axes[0].get_title())
+        true: 1
+        read as: 2
+    """
+    checks.integer("misclassified", "count", count)
+    true, predicted = np.asarray(true), np.asarray(predicted)
+    if not len(images) == len(true) == len(predicted):
+        raise ValueError(
+            "misclassified: expected a true and a predicted class for each image, got "
+            f"{len(images)} images, {len(true)} true and {len(predicted)} predicted classes"
+        )
+    wrong = np.flatnonzero(true != predicted)[:count]
+    if not len(wrong):
+        raise ValueError(f"misclassified: expected some of the {len(true)} images to be read wrongly, all are right")
+    name = str if names is None else lambda number: names[number]
+    titles = [f"true: {name(true[k])}\nread as: {name(predicted[k])}" for k in wrong]
+    return image_grid(np.asarray(images)[wrong], titles)
 
 
 def filters(kernel: Any) -> Figure:

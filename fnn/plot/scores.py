@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fnn.plot.canvas import PALETTE, legend_above
 from fnn.plot.canvas import figure as blank
 from fnn.selection.result import mean_of, standard_error
 
@@ -119,12 +120,16 @@ def _bands(where: str, found: Any, metric: str, x: np.ndarray, order: np.ndarray
         raise ValueError(f"{where}: expected one of {', '.join(found.scores)}, got {metric!r}")
     figure = blank(5, 3.5)
     axes = figure.subplots()
-    for name, scores in (("validation", found.scores), ("training", found.training_scores)):
+    # The colours of `learning_curves`.
+    for name, scores, color in (
+        ("validation", found.scores, PALETTE[1]),
+        ("training", found.training_scores, PALETTE[0]),
+    ):
         folds = mean_of(scores[metric], axis=2)[order]
         mean, error = mean_of(folds, axis=1), np.nan_to_num(standard_error(folds))
-        axes.plot(x, mean, marker="o", label=f"{name}, mean ± one standard error")
-        axes.fill_between(x, mean - error, mean + error, alpha=0.25)
+        axes.plot(x, mean, marker="o", color=color, label=f"{name}, mean ± one standard error")
+        axes.fill_between(x, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
     axes.set(xlabel=xlabel, ylabel=metric)
-    axes.legend()
+    legend_above(axes)
     axes.grid(alpha=0.3)
     return figure

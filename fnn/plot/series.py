@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fnn.plot.canvas import PALETTE, legend_above, style
 from fnn.plot.canvas import figure as blank
 
 if TYPE_CHECKING:
@@ -42,14 +43,14 @@ def curves(
         raise ValueError("curves: expected at least one curve, got none")
     figure = blank(6.5, 4)
     axes = figure.subplots()
-    for name, values in series.items():
+    for place, (name, values) in enumerate(series.items()):
         if np.shape(values) != np.shape(x):
             raise ValueError(f"curves: expected {np.size(x)} points in {name!r}, as in x, got shape {np.shape(values)}")
-        axes.plot(x, values, label=name)
+        axes.plot(x, values, label=name, **style(place))
     if level is not None:
-        axes.axhline(level[0], color="0.4", linestyle="--", label=level[1])
+        axes.axhline(level[0], color="0.5", linestyle=(0, (1, 2)), label=level[1])
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.legend()
+    legend_above(axes)
     axes.grid(alpha=0.3)
     return figure
 
@@ -92,10 +93,11 @@ def forecast(
     figure = blank(9, 3.5)
     axes = figure.subplots()
     steps = np.arange(len(truth))
-    axes.plot(np.arange(-len(before), len(truth)), [*before, *truth], color="0.3", linewidth=1, label="what came")
-    axes.plot(steps, median, color="C0", label="forecast")
-    axes.fill_between(steps, low, high, color="C0", alpha=0.25, linewidth=0, label=interval)
+    axes.fill_between(steps, low, high, color=PALETTE[5], alpha=0.4, linewidth=0, label=interval)
+    axes.plot(steps, median, color=PALETTE[0], linewidth=1, label="forecast")
+    # On top: what came is what the forecast is looked at for.
+    axes.plot(np.arange(-len(before), len(truth)), [*before, *truth], color="black", linewidth=1, label="what came")
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.legend()
+    legend_above(axes)
     axes.grid(alpha=0.3)
     return figure

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fnn.plot.canvas import PALETTE, legend_above
 from fnn.plot.canvas import figure as blank
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ __all__ = ["confusion_matrix", "learning_curves"]
 
 def learning_curves(history: Mapping[str, Any]) -> Figure:
     """Training and validation loss by epoch, and one panel per further metric of the history.
+
+    Training and validation keep their colours in all panels; a panel of one of them says which on its axis.
 
     Args:
         history: as returned by a `trainer` run or `fit`; entries that are not series over epochs are left out.
@@ -31,7 +34,7 @@ def learning_curves(history: Mapping[str, Any]) -> Figure:
         >>> import fnn.plot
         >>> figure = fnn.plot.learning_curves({"loss": [2.0, 1.0], "validation_accuracy": [0.5, 0.9]})
         >>> [axes.get_ylabel() for axes in figure.axes]
-        ['loss', 'accuracy']
+        ['loss, training', 'accuracy, validation']
     """
     series = {name: np.asarray(values) for name, values in history.items() if np.ndim(values) == 1 and len(values)}
     if not series:
@@ -39,11 +42,13 @@ def learning_curves(history: Mapping[str, Any]) -> Figure:
     metrics = list(dict.fromkeys(name.removeprefix("validation_") for name in series))
     figure = blank(4.5 * len(metrics), 3.5)
     for axes, metric in zip(np.atleast_1d(figure.subplots(1, len(metrics))), metrics, strict=True):
-        for name, label in ((metric, "training"), (f"validation_{metric}", "validation")):
-            if name in series:
-                axes.plot(1 + np.arange(len(series[name])), series[name], label=label)
-        axes.set(xlabel="epoch", ylabel=metric)
-        axes.legend()
+        lines = {"training": series.get(metric), "validation": series.get(f"validation_{metric}")}
+        shown = [label for label, values in lines.items() if values is not None]
+        for (label, values), color in zip(lines.items(), PALETTE, strict=False):
+            if values is not None:
+                axes.plot(1 + np.arange(len(values)), values, color=color, label=label)
+        axes.set(xlabel="epoch", ylabel=metric if len(shown) == 2 else f"{metric}, {shown[0]}")
+        legend_above(axes)
         axes.grid(alpha=0.3)
     return figure
 

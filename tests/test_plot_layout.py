@@ -1,0 +1,119 @@
+"""Figures are looked at: nothing lies on anything else, labels say what they are, whatever the data are."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from figure_boxes import drawn, faults
+
+import fnn.plot
+from fnn.plot.canvas import PALETTE
+
+RNG = np.random.default_rng(0)
+FALLING = 1 / np.arange(1, 41)
+HISTORY = {"loss": FALLING, "validation_loss": FALLING + 0.1, "validation_accuracy": 1 - FALLING}
+NAMES = ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
+WALK = 300 + np.cumsum(RNG.normal(size=200))
+SCORES = {"loss": 0.5 + 0.1 * RNG.random((4, 5, 2))}
+
+
+def searched(values):
+    ones = np.ones((4, 5, 2), int)
+    settings = tuple({"learning_rate": value} for value in values)
+    parts = SCORES, SCORES, {}, ones, ones < 1, ones > 0, ones, ones[:, 0, 0]
+    return fnn.selection.CrossValidation(settings, *parts)
+
+
+def forecast(steps, **labels):
+    came = WALK[:steps]
+    return fnn.plot.forecast(
+        came, came + 1, came - 5, came + 5, before=WALK[-steps:], ylabel="passengers, thousands", **labels
+    )
+
+
+FIGURES = {
+    "learning curves": lambda: fnn.plot.learning_curves(HISTORY),
+    "one loss": lambda: fnn.plot.learning_curves({"loss": FALLING * 1e-5}),
+    "four metrics": lambda: fnn.plot.learning_curves(HISTORY | {"f1": FALLING, "validation_precision": FALLING}),
+    "confusion, names": lambda: fnn.plot.confusion_matrix(RNG.integers(6000, size=(10, 10)), NAMES),
+    "confusion, two": lambda: fnn.plot.confusion_matrix([[50_000, 1], [0, 49_999]]),
+    "curves": lambda: fnn.plot.curves(
+        np.arange(9), {f"a network of {k} layers": np.arange(9) * k for k in range(9)}, xlabel="step", ylabel="loss",
+        level=(20, "always the mean"),
+    ),
+    "forecast": lambda: forecast(36, xlabel="months since the end of the training part", interval="80 % interval"),
+    "long forecast": lambda: forecast(180),
+    "heat map": lambda: fnn.plot.heat_map(
+        RNG.random((5, 6)), ("fold", range(1, 6)), ("learning rate", [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]), "accuracy"
+    ),
+    "images with names": lambda: fnn.plot.misclassified(
+        RNG.random((30, 28, 28)), np.arange(30) % 10, (np.arange(30) + 9) % 10, NAMES
+    ),
+    "images with long titles": lambda: fnn.plot.image_grid(RNG.random((6, 8, 8)), ["of forty letters " * 3] * 6),
+    "one image": lambda: fnn.plot.image_grid(RNG.random((1, 8, 8)), ["7"]),
+    "filters": lambda: fnn.plot.filters(RNG.normal(size=(3, 3, 1, 20))),
+    "filters of colours": lambda: fnn.plot.filters(RNG.normal(size=(5, 5, 3, 16))),
+    "score by size": lambda: fnn.plot.score_by_size(
+        fnn.selection.LearningCurve(np.array([100, 200, 400, 800]), SCORES, SCORES)
+    ),
+    "validation curve": lambda: fnn.plot.validation_curve(searched([1e-4, 1e-3, 1e-2, 1e-1]), "learning_rate"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_nothing_overlaps_or_is_cut_off(name):
+    figure = FIGURES[name]()
+    assert faults(figure) == []
+    width, height = figure.get_size_inches()
+    assert 1 <= width <= 20, "inches"
+    assert 1 <= height <= 20, "inches"
+
+
+def test_the_boxes_see_what_overlaps():
+    figure = fnn.plot.learning_curves(HISTORY)
+    figure.axes[0].legend(loc="upper right")
+    figure.axes[1].text(0.5, 0.5, "one", transform=figure.axes[1].transAxes)
+    figure.axes[1].text(0.5, 0.5, "two", transform=figure.axes[1].transAxes)
+    figure.axes[1].text(1.5, 0.5, "out", transform=figure.axes[1].transAxes).set_in_layout(False)
+    assert faults(figure) == ["'one' on 'two'", "'out' outside the sheet", "a legend on a panel"]
+
+
+def test_every_panel_says_which_curve_is_training_and_which_validation():
+    figure = fnn.plot.learning_curves(HISTORY)
+    loss, accuracy = figure.axes
+    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("loss", "accuracy, validation")
+    assert [(line.get_label(), line.get_color()) for line in loss.lines] == [
+        ("training", PALETTE[0]),
+        ("validation", PALETTE[1]),
+    ]
+    assert [(line.get_label(), line.get_color()) for line in accuracy.lines] == [("validation", PALETTE[1])]
+    lines = fnn.plot.validation_curve(searched([1, 2, 3, 4]), "learning_rate").axes[0].lines
+    colors = {line.get_label().split(",")[0]: line.get_color() for line in lines}
+    assert colors == {"training": PALETTE[0], "validation": PALETTE[1]}, "the same in every figure"
+
+
+def test_what_came_lies_over_the_forecast():
+    axes = drawn(forecast(36)).axes[0]
+    came = next(line for line in axes.lines if line.get_label() == "what came")
+    others = [line for line in axes.lines if line is not came]
+    assert all(came.get_linewidth() >= line.get_linewidth() for line in others)
+    assert axes.lines[-1] is came, "drawn last"
+
+
+def test_curves_of_many_names_differ_in_colour_or_dashes():
+    axes = FIGURES["curves"]().axes[0]
+    styles = [(line.get_color(), line.get_linestyle()) for line in axes.lines[:9]]
+    assert len(set(styles)) == 9
+
+
+def test_misclassified_images_say_what_is_true_and_what_was_read():
+    images = np.arange(4)[:, None, None] * np.ones((4, 3, 3))
+    figure = fnn.plot.misclassified(images, [0, 1, 2, 1], [0, 2, 2, 0], ["cat", "dog", "cow"])
+    assert [axes.get_title() for axes in figure.axes] == ["true: dog\nread as: cow", "true: dog\nread as: cat"]
+    np.testing.assert_allclose([axes.images[0].get_array()[0, 0] for axes in figure.axes], [0, 1])
+    assert len(fnn.plot.misclassified(images, [0] * 4, [1] * 4, count=2).axes) == 2
+    with pytest.raises(ValueError, match="4 images to be read wrongly, all are right"):
+        fnn.plot.misclassified(images, [0] * 4, [0] * 4)
+    with pytest.raises(ValueError, match="got 4 images, 3 true and 4 predicted"):
+        fnn.plot.misclassified(images, [0] * 3, [0] * 4)
