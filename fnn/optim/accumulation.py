@@ -82,7 +82,8 @@ def multi_steps(
 ) -> Transform:
     r"""Gradient accumulation: `opt` sees the mean of $k$ gradients, the $k-1$ updates between are zero.
 
-    The mean is kept as $a_n = a_{n-1} + (g_n - a_{n-1})/n$. The inner rule runs only on the $k$-th call.
+    The mean is kept as $a_n = a_{n-1} + (g_n - a_{n-1})/n$. The inner rule runs only on the $k$-th call; what
+    an update is told besides (`value`, `value_fn`, …) is that of the last small batch.
 
     Args:
         opt: fnn's or optax's transform.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -108,6 +109,17 @@ def _kept(where: str, mask: PyTree, tree: PyTree) -> PyTree:
         ) from error
 
 
+def _of_those_seen(value_fn: Callable[..., Any], where: PyTree, params: PyTree) -> Callable[..., Any]:
+    """The loss as a function of the parameters that the mask leaves to see; the others stay."""
+
+    @functools.wraps(value_fn)
+    def value_of(seen: PyTree, *args: Any, **kwargs: Any) -> Any:
+        whole = jax.tree.map(lambda m, new, old: new if m else old, where, seen, params)
+        return value_fn(whole, *args, **kwargs)
+
+    return value_of
+
+
 def masked(inner: Transform, mask: Mask, *, mask_compatible_extra_args: bool = False) -> Transform:
     """Apply `inner` where the mask is True; other updates pass unchanged and need no state.
 
@@ -115,7 +127,8 @@ def masked(inner: Transform, mask: Mask, *, mask_compatible_extra_args: bool = F
         inner: fnn's or optax's transform.
         mask: booleans in the structure of the parameters or a prefix of it, or a function params -> booleans
             (`weights_only`, `by_path(…)`). It is static.
-        mask_compatible_extra_args: mask also those extra arguments that have the structure of the updates.
+        mask_compatible_extra_args: mask also those extra arguments that have the structure of the updates. `grad` and
+            `value_fn`, by which line searches are told of the loss, speak of the parameters that `inner` sees anyway.
 
     Raises:
         ValueError: if the mask does not fit the parameters.
@@ -139,11 +152,12 @@ def masked(inner: Transform, mask: Mask, *, mask_compatible_extra_args: bool = F
         updates: PyTree, state: MaskedState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, MaskedState]:
         where = resolved(mask, updates)
-        if mask_compatible_extra_args:
-            structure: Any = jax.tree.structure(updates)
-            extra = {
-                k: _kept("masked", where, v) if jax.tree.structure(v) == structure else v for k, v in extra.items()
-            }
+        structure: Any = jax.tree.structure(updates)
+        for name in extra if mask_compatible_extra_args else extra.keys() & {"grad"}:
+            if jax.tree.structure(extra[name]) == structure:
+                extra[name] = _kept("masked", where, extra[name])
+        if params is not None and extra.get("value_fn") is not None:
+            extra["value_fn"] = _of_those_seen(extra["value_fn"], where, params)
         seen = None if params is None else _kept("masked", where, params)
         new, inner_state = inner.update(_kept("masked", where, updates), state.inner_state, seen, **accepted(extra))
         updates = jax.tree.map(lambda m, n, old: n if m else old, where, new, updates)

@@ -174,6 +174,29 @@ def eval_params(state: PyTree, params: PyTree) -> PyTree:
     return params
 
 
+def _holds(state: PyTree, kinds: tuple[Any, ...]) -> bool:
+    return any(isinstance(node, kinds) for node in jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, kinds)))
+
+
+def loss_arguments(state: PyTree, value: Array, grad: PyTree, value_fn: Callable[[PyTree], Array]) -> dict[str, Any]:
+    """What a step tells its optimizer besides the gradients, by optax's names.
+
+    `obj_fn`, as `optax.contrib.sophia` calls the loss, only where the state is of a rule that asks for it: optax's line
+    searches refuse every name that they do not know.
+    """
+    extra = {"value": value, "grad": grad, "value_fn": value_fn}
+    return extra | {"obj_fn": value_fn} if _holds(state, _optax("HutchinsonState", module="optax.contrib")) else extra
+
+
+def require_one_set(where: str, state: PyTree) -> None:
+    """Refuse a rule whose parameters are two sets, each with updates of its own."""
+    if _holds(state, _optax("LookaheadState")):
+        raise TypeError(
+            f"{where}: expected a rule of a model's parameters, got optax.lookahead, whose parameters are pairs, fast "
+            "and slow; write fnn.optim.lookahead, whose state keeps the slow ones"
+        )
+
+
 def skipped(state: PyTree, before: PyTree) -> Array:
     """Whether the optimizer left this step out, by what its state, or any inside it, says (`Transform`)."""
     pairs = zip(_skipping(state), _skipping(before), strict=True)

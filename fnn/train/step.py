@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layer import Layer, Penalty
-from fnn.optim.transform import Transform, apply_updates, chain, require_transform
+from fnn.optim.leaves import over
+from fnn.optim.transform import Transform, apply_updates, chain, loss_arguments, require_one_set, require_transform
 from fnn.tasks.task import Task, as_task, check_pairing, mean_loss
 from fnn.train.trained import Trained, TrainState, as_trained, check_trained
 from fnn.typing import Array, ArrayLike, Key, PyTree
@@ -76,9 +77,10 @@ def train_step(
 
     Args:
         model: any layer.
-        optimizer: fnn's or optax's; rules driven by them (`optax.lbfgs`) are given the loss as `value=`, the gradient
-            as `grad=` and the loss of this batch as a function of the parameters as `value_fn=`. The gradient of a
-            complex parameter is the conjugate of `jax.grad`'s, the direction in which the loss grows.
+        optimizer: fnn's or optax's. Rules that ask for them (`fnn.optim.lbfgs`, `optax.polyak_sgd`)
+            are given the loss as `value=`, the gradient as `grad=` and, as `value_fn=`, the loss of this batch, with
+            its weights, key, state and penalty, as a function of the parameters. The gradient of a complex parameter
+            is the conjugate of `jax.grad`'s, the direction in which the loss grows.
         loss: a task, or a function `loss(outputs, targets)` of per-example losses or of pairs `(losses, counts)`.
         penalty: $R$, params -> scalar, for instance `fnn.optim.l2(1e-4)`.
         augment: `augment(key, x, targets) -> (x, targets)`, a random change of every batch, for instance
@@ -90,6 +92,7 @@ def train_step(
 
     Raises:
         ValueError: if the model already ends in the activation that the task's loss contains.
+        TypeError: at `init`, for `optax.lookahead`, which trains pairs of parameters; `fnn.optim.lookahead` does not.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -110,7 +113,9 @@ def train_step(
             start = as_trained("start", start)
             check_trained("start", model, start, x)
         params, state = model.init(key, x) if start is None else start
-        return TrainState(params, state, optimizer.init(params))
+        opt_state = optimizer.init(params)
+        require_one_set("train_step", opt_state)
+        return TrainState(params, state, opt_state)
 
     def objective(params: PyTree, state: PyTree, key: Key, batch: tuple[Any, ...]) -> tuple[Array, tuple[Any, Array]]:
         x, targets, *weights = batch
@@ -127,16 +132,18 @@ def train_step(
         params, state, opt_state = train_state
         if augment is not None:
             batch = augmented(augment, key, batch)
-        (value, (state, counted)), gradients = jax.value_and_grad(objective, has_aux=True)(params, state, key, batch)
+        (value, (new_state, counted)), gradients = jax.value_and_grad(objective, has_aux=True)(
+            params, state, key, batch
+        )
         gradients = jax.tree.map(_ascent, gradients)
 
-        def value_fn(params: PyTree) -> Array:
-            return objective(params, state, key, batch)[0]
+        def value_fn(moved: PyTree) -> Array:
+            # A mask hides parameters from the rule inside it: they stay where they are.
+            return objective(over(lambda new, _: new, moved, params), state, key, batch)[0]
 
-        updates, opt_state = optimizer.update(
-            gradients, opt_state, params, value=value, grad=gradients, value_fn=value_fn
-        )
-        return TrainState(apply_updates(params, updates), state, opt_state), value, counted
+        extra = loss_arguments(opt_state, value, gradients, value_fn)
+        updates, opt_state = optimizer.update(gradients, opt_state, params, **extra)
+        return TrainState(apply_updates(params, updates), new_state, opt_state), value, counted
 
     def update(train_state: TrainState, key: Key, batch: tuple[Any, ...]) -> tuple[TrainState, Array]:
         return advance(train_state, key, batch)[:2]
