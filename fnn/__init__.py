@@ -32,11 +32,11 @@ from fnn.layers import *
 from fnn.train import *
 
 if TYPE_CHECKING:
-    from fnn import data, devices, diagnostics, estimators, interop, plot, selection, testing
+    from fnn import data, devices, diagnostics, estimators, interop, plot, saving, selection, testing
 
 # Rooms that a training script may never enter are opened on first use: `import fnn` stays light.
-_LAZY = ("data", "devices", "diagnostics", "estimators", "interop", "plot", "selection", "testing")
-_LAZY_NAMES = {"summary": "diagnostics"}
+_LAZY = ("data", "devices", "diagnostics", "estimators", "interop", "plot", "saving", "selection", "testing")
+_LAZY_NAMES = {"summary": "diagnostics", **dict.fromkeys(("Metadata", "load", "read_metadata", "save"), "saving")}
 
 __all__ = sorted(
     {

@@ -25,11 +25,14 @@ class Scaler(NamedTuple):
 
     Columns that come from the host as float64 or wide integers (dates in seconds) are fitted and transformed in
     float64, in NumPy, before anything is rounded to float32; `inverse_transform` then gives float64 back.
+
+    `kind` is the constructor and its settings, by which a file says what was fitted; None for a scaler of your own.
     """
 
     fit: Callable[..., Any]
     transform: Callable[[Any, ArrayLike], Array]
     inverse_transform: Callable[[Any, ArrayLike], Array]
+    kind: tuple[str, tuple[Any, ...]] | None = None
 
 
 class MinMaxStatistics(NamedTuple):
@@ -191,7 +194,7 @@ def min_max_scaler(feature_range: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)) -> S
         part = (x - a) / (b - a)
         return _original(statistics.minimum * (1 - part) + statistics.maximum * part, dtype)
 
-    return Scaler(fit, transform, inverse_transform)
+    return Scaler(fit, transform, inverse_transform, ("min_max", (low, high)))
 
 
 def standard_scaler() -> Scaler:
@@ -230,4 +233,12 @@ def standard_scaler() -> Scaler:
         statistics = _per_feature(statistics, x)
         return _original(x * statistics.deviation + statistics.mean, dtype)
 
-    return Scaler(fit, transform, inverse_transform)
+    return Scaler(fit, transform, inverse_transform, ("standard", ()))
+
+
+def from_kind(kind: tuple[str, tuple[Any, ...]]) -> tuple[Scaler, type[Any]]:
+    """The scaler of this `Scaler.kind`, and what it fits."""
+    name, settings = kind
+    if name == "min_max":
+        return min_max_scaler((settings[0], settings[1])), MinMaxStatistics
+    return standard_scaler(), StandardStatistics

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, ParamSpec, Protocol
 
@@ -72,6 +73,23 @@ class Penalty(NamedTuple):
 register_namedtuple_serialization(Penalty, serialized_name="fnn.Penalty")
 
 
+_PICKLED = (
+    "pickle: {} is made of functions, which pickle cannot write; keep what was trained by fnn.save(path, trained), "
+    "build the model by the same call where it is read, and write fnn.load(path, like=(model, x)); or write one "
+    "program that runs without fnn, fnn.export; cloudpickle, which joblib uses between processes, writes functions"
+)
+
+
+def pickled_by_value() -> bool:
+    """Whether a pickler is at work that writes functions too: cloudpickle, also inside joblib or ray, or dill."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        if {"cloudpickle", "dill", "_dill"} & set(frame.f_globals.get("__name__", "").split(".")):
+            return True
+        frame = frame.f_back
+    return False
+
+
 class Layer(NamedTuple):
     """A layer: `init` makes its arrays, `apply` computes with them.
 
@@ -99,6 +117,14 @@ class Layer(NamedTuple):
     parts: tuple[Layer, ...] = ()
     rebuild: Callable[[tuple[Layer, ...]], Layer] | None = None
     facts: Facts = NOTHING
+
+    def __deepcopy__(self, memo: Any) -> Layer:
+        return self  # functions, which are copied as themselves
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if not pickled_by_value():
+            raise TypeError(_PICKLED.format(self.name))
+        return Layer, tuple(self)
 
     def __repr__(self) -> str:
         inside = "\n".join(f"  {i}: {part!r}".replace("\n", "\n  ") for i, part in enumerate(self.parts))

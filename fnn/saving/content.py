@@ -1,0 +1,94 @@
+"""What a file of fnn holds: named arrays, a description in JSON, and a digest of both."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.files import write_whole
+
+Arrays = dict[str, np.ndarray]
+HEADER_BYTES = 2**24
+"""Names, shapes and metadata of a file; a hundred thousand arrays take less."""
+
+_DTYPES = {
+    "BOOL": "bool", "BF16": "bfloat16", "C64": "complex64", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
+    **{f"{kind[0].upper()}{bits}": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
+    **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},
+}  # fmt: skip
+
+
+def storable(name: str, leaf: Any) -> np.ndarray:
+    """An array of the model on the host, in a dtype that the format has."""
+    array = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+    if not checks.is_concrete(array):
+        raise TypeError(f"save: {name} is traced; call save outside of jit, vmap and grad")
+    if str(array.dtype) not in _DTYPES.values():
+        raise TypeError(
+            f"save: {name} is {checks.describe(array)}, and safetensors has no {array.dtype}; cast it first"
+        )
+    return np.asarray(array, order="C")
+
+
+def write(path: str | Path, arrays: Arrays, about: dict[str, Any]) -> None:
+    """One safetensors file; of several processes the first writes it."""
+    text = json.dumps(about)
+    content = _safetensors("safetensors.numpy").save(arrays, metadata={"fnn": text, "digest": _digest(text, arrays)})
+    if jax.process_index() == 0:
+        write_whole(path, lambda file: file.write(content))
+
+
+def read(path: Path) -> tuple[Arrays, dict[str, Any]]:
+    """The arrays and the description of a file that is as it was written."""
+    deserialize = _safetensors("safetensors").deserialize
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size > HEADER_BYTES:
+            raise ValueError(
+                f"load: {path} is damaged or no safetensors file: its first 8 bytes announce a header of {size:,} "
+                f"bytes, and fnn.save writes at most {HEADER_BYTES:,}"
+            )
+        file.seek(0)
+        content = file.read()
+    try:
+        header = json.loads(content[8 : 8 + size])
+        said = header.get("__metadata__", {})
+        found = deserialize(content)
+        arrays = {
+            name: np.frombuffer(part["data"], jnp.dtype(_DTYPES[part["dtype"]])).reshape(part["shape"])
+            for name, part in found
+        }
+    except Exception as error:  # whatever a damaged file makes of its reader
+        raise ValueError(f"load: {path} is damaged or no safetensors file: {str(error)[:200]}") from error
+    if "fnn" not in said or "digest" not in said:
+        raise ValueError(
+            f"load: {path} was not written by fnn.save: it holds {len(arrays)} arrays and no description of fnn's; "
+            "read it by safetensors.numpy.load_file, and for weights of torch or flax see fnn.interop"
+        )
+    if _digest(said["fnn"], arrays) != said["digest"]:
+        raise ValueError(f"load: {path} is damaged: its content is not what was written; take another copy of the file")
+    return arrays, json.loads(said["fnn"])
+
+
+def _digest(text: str, arrays: Arrays) -> str:
+    """Of the description, and of every array its name, dtype, shape and bytes."""
+    found = hashlib.blake2b(text.encode(), digest_size=16)
+    for name in sorted(arrays):
+        found.update(f"\0{name}\0{arrays[name].dtype}\0{arrays[name].shape}\0".encode())
+        found.update(np.ascontiguousarray(arrays[name]).view(np.uint8).data if arrays[name].size else b"")
+    return found.hexdigest()
+
+
+def _safetensors(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError('fnn.save and fnn.load need safetensors; run pip install "fnn[save]"') from error

@@ -1,0 +1,282 @@
+"""Trained models in files: one safetensors file that carries a digest of its content."""
+
+from __future__ import annotations
+
+import json
+import numbers
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks, data
+from fnn.data.scaling import Scaler
+from fnn.diagnostics import summary
+from fnn.layer import Layer
+from fnn.layer.naming import key_of, owner_of
+from fnn.saving import content
+from fnn.train.sharding import put
+from fnn.train.trained import Trained, as_trained
+from fnn.typing import PyTree
+from fnn.versions import __version__
+
+__all__ = ["Metadata", "load", "read_metadata", "save"]
+
+FORMAT = 1
+_KEYS = {"format", "fnn", "jax", "description", "paths", "scaler", "classes"}
+SAID = 4
+"""Differences named in one message."""
+
+
+class Metadata(NamedTuple):
+    """What a file says beside the arrays of the model.
+
+    - `description`: the model as a table, or as the calls that built it.
+    - `fnn`, `jax`: the versions that wrote it.
+    - `scaler`: `(scaler, statistics)`, None if none was given; `classes`: their names, None if none were given.
+
+    Example:
+        >>> import fnn
+        >>> fnn.Metadata("dense(2)", "0.1.0", "0.10.2").classes is None
+        True
+    """
+
+    description: str
+    fnn: str
+    jax: str
+    scaler: tuple[Scaler, Any] | None = None
+    classes: tuple[Any, ...] | None = None
+
+
+def save(
+    path: str | Path,
+    trained: Trained,
+    *,
+    model: Layer | None = None,
+    x: Any = None,
+    scaler: tuple[Scaler, Any] | None = None,
+    classes: Sequence[Any] | None = None,
+) -> None:
+    """Write a trained model into one safetensors file, which any program that reads safetensors can read.
+
+    Arrays keep their dtypes and have flat names, "params.2.dense.kernel". The file takes its place only when it is
+    whole; if it cannot be written, what stood there is kept.
+
+    Args:
+        path: of the file, "model.safetensors".
+        trained: its `Trained(params, state)`, or a `TrainState`: what its optimizer evaluates with.
+        model: the model, for the names of its layers and a description in the file.
+        x: an input of the model, or its shape: the description is then `fnn.summary`'s table.
+        scaler: `(scaler, statistics)` of the features, of `fnn.data.standard_scaler` or `min_max_scaler`.
+        classes: the names of the classes in the order of their numbers, texts or numbers.
+
+    Raises:
+        ValueError, TypeError: for what the format cannot hold, naming it.
+        OSError: if the file cannot be written.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn, os, tempfile
+        >>> model, x = fnn.serial(fnn.dense(4), fnn.relu, fnn.dense(2)), jnp.ones((1, 3))
+        >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+        >>> fnn.save(path, fnn.Trained(*model.init(jax.random.key(0), x)), model=model)
+        >>> fnn.load(path, like=(model, x)).params[2]["kernel"].shape
+        (4, 2)
+    """
+    leaves = jax.tree.leaves_with_path(as_trained("save", trained))
+    places = [jax.tree_util.keystr(place) for place, _ in leaves]
+    names = [_flat_name(model, place) for place, _ in leaves]
+    if len(set(names)) < len(names):  # a key with a dot in it reads like two
+        names = places
+    arrays = {name: content.storable(name, leaf) for name, (_, leaf) in zip(names, leaves, strict=True)}
+    kind, statistics = _written_scaler(scaler)
+    about = {
+        "format": FORMAT,
+        "fnn": __version__,
+        "jax": jax.__version__,
+        "description": "" if model is None else repr(model) if x is None else str(summary(model, x)),
+        "paths": dict(zip(names, places, strict=True)),
+        "scaler": kind,
+        "classes": None if classes is None else _written_classes(classes),
+    }
+    content.write(path, arrays | statistics, about)
+
+
+def load(path: str | Path, like: Any) -> Trained:
+    """Read what `fnn.save` wrote. Nothing in the file is executed.
+
+    Args:
+        path: of the file.
+        like: what it must fit: `(model, x)`, the model with an input or its shape, or a `Trained` of arrays or
+            `jax.ShapeDtypeStruct`s. Arrays that lie on several devices say where those read will lie.
+
+    Returns:
+        `Trained(params, state)`, every array in the dtype in which it was saved.
+
+    Raises:
+        ValueError: for a file that is damaged or not of `fnn.save`, or of another model, naming the layers that differ.
+        FileNotFoundError: if there is none.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn, os, tempfile
+        >>> path, model = os.path.join(tempfile.mkdtemp(), "model.safetensors"), fnn.dense(2)
+        >>> fnn.save(path, fnn.Trained(*model.init(jax.random.key(0), jnp.ones((1, 3)))))
+        >>> trained = fnn.load(path, like=(model, (1, 3)))
+        >>> fnn.predict(model, trained, jnp.ones((5, 3))).shape
+        (5, 2)
+    """
+    arrays, about = _read(path)
+    expected = _expected(like)
+    saved = {place: arrays[name] for name, place in about["paths"].items()}
+    wrong = _differences(expected, saved, {place: name for name, place in about["paths"].items()})
+    if wrong:
+        more = f"; and {len(wrong) - SAID} more" if len(wrong) > SAID else ""
+        written = f"\nIt was saved from\n{about['description']}" if about["description"] else ""
+        raise ValueError(f"load: {path} is of another model: {'; '.join(wrong[:SAID])}{more}{written}")
+
+    def placed(place: Any, leaf: Any) -> jax.Array:
+        array = jnp.asarray(saved[jax.tree_util.keystr(place)])
+        return put(array, leaf.sharding) if len(getattr(leaf.sharding, "device_set", ())) > 1 else array
+
+    return jax.tree.map_with_path(placed, expected.like)
+
+
+def read_metadata(path: str | Path) -> Metadata:
+    """What a file of `fnn.save` says beside the arrays: description, versions, scaler and class names.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        A `Metadata`.
+
+    Raises:
+        ValueError: for a file that is damaged or not of `fnn.save`.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn, os, tempfile
+        >>> path, scaler = os.path.join(tempfile.mkdtemp(), "model.safetensors"), fnn.data.standard_scaler()
+        >>> fitted = scaler, scaler.fit(jnp.array([[1.0], [3.0]]))
+        >>> fnn.save(path, fnn.Trained((), ()), scaler=fitted, classes=["cat", "dog"])
+        >>> about = fnn.read_metadata(path)
+        >>> scaler, statistics = about.scaler
+        >>> scaler.transform(statistics, jnp.array([[4.0]])).tolist(), about.classes[1]
+        ([[2.0]], 'dog')
+    """
+    arrays, about = _read(path)
+    classes = None if about["classes"] is None else tuple(about["classes"])
+    return Metadata(about["description"], about["fnn"], about["jax"], _read_scaler(about["scaler"], arrays), classes)
+
+
+class _Expected(NamedTuple):
+    """What a file must hold: shapes, the same for inputs of another number of rows, and the model, if it is known."""
+
+    like: Trained
+    other: Trained
+    model: Layer | None
+
+
+def _read(path: str | Path) -> tuple[content.Arrays, dict[str, Any]]:
+    arrays, about = content.read(Path(path))
+    if not isinstance(about, dict) or not set(about) >= _KEYS or not set(about["paths"]) <= set(arrays):
+        raise ValueError(f"load: {path} was not written by fnn.save: its description is another one")
+    if about["format"] != FORMAT:
+        raise ValueError(f"load: {path} was written by fnn {about['fnn']}, which is newer; install that version")
+    return arrays, about
+
+
+def _expected(like: Any) -> _Expected:
+    if not (isinstance(like, tuple) and len(like) == 2 and isinstance(like[0], Layer)):
+        trained = as_trained("load, like", like)
+        shapes = jax.tree.map(
+            lambda a: a if hasattr(a, "sharding") else jax.eval_shape(lambda: jnp.asarray(a)), trained
+        )
+        return _Expected(shapes, shapes, None)
+    model, x = like
+    if isinstance(x, list | tuple) and x and all(isinstance(size, int) for size in x):
+        x = jax.ShapeDtypeStruct(tuple(x), jnp.float32)
+
+    def shapes_for(more: int) -> Trained:
+        rows = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct((jnp.shape(a)[0] + more, *jnp.shape(a)[1:]), jnp.result_type(a)), x
+        )
+        return Trained(*jax.eval_shape(model.init, jax.random.key(0), rows))
+
+    return _Expected(shapes_for(0), shapes_for(1), model)
+
+
+def _differences(expected: _Expected, saved: content.Arrays, names: dict[str, str]) -> list[str]:
+    """What the file has not, has otherwise and has beyond the model, each with its layer."""
+    leaves = jax.tree.leaves_with_path(expected.like)
+    said, known = [], set()
+    for (path, leaf), other in zip(leaves, jax.tree.leaves(expected.other), strict=True):
+        place = jax.tree_util.keystr(path)
+        known.add(place)
+        complaint = _complaint(leaf, other, saved.get(place))
+        if complaint:
+            said.append(f"{_label(expected.model, path)} {complaint}")
+    return said + [
+        f"{names[p]} is {checks.describe(saved[p])} there, not in the model" for p in saved if p not in known
+    ]
+
+
+def _complaint(leaf: Any, other: Any, came: np.ndarray | None) -> str | None:
+    if came is None:
+        return f"is {checks.describe(leaf)}, not in the file"
+    sizes = zip(leaf.shape, other.shape, came.shape, strict=False)
+    # A size that follows the batch (the state of a stateful layer) is what it was.
+    fits = len(leaf.shape) == came.ndim and all(n == size or size != varied for size, varied, n in sizes)
+    wide = came.dtype != jax.dtypes.canonicalize_dtype(came.dtype)
+    if fits and leaf.dtype == came.dtype and not wide:
+        return None
+    text = f"is {checks.describe(leaf)}, {checks.describe(came)} in the file"
+    if wide:
+        return f'{text}; write jax.config.update("jax_enable_x64", True)'
+    return f"{text}; give like= in the dtype of the file, and cast what is read" if fits else text
+
+
+def _label(model: Layer | None, path: tuple[Any, ...]) -> str:
+    if model is None:
+        return _flat_name(None, path)
+    what = key_of(path[0])
+    return owner_of(model, path[1:], Trained._fields.index(what)).text(what)
+
+
+def _flat_name(model: Layer | None, path: tuple[Any, ...]) -> str:
+    """`params.2.dense.kernel`: the places that lead to the layer, the word it is called by, the name in the layer."""
+    if model is None:
+        return jax.tree_util.keystr(path, simple=True, separator=".")
+    what = key_of(path[0])
+    owner = owner_of(model, path[1:], Trained._fields.index(what))
+    own = [jax.tree_util.keystr((key,), simple=True) for key in owner.own]
+    return ".".join([what, *map(str, owner.numbers), owner.layer.name.partition("(")[0], *own])
+
+
+def _written_classes(classes: Sequence[Any]) -> list[Any]:
+    names = np.asarray(classes).tolist() if hasattr(classes, "dtype") else list(classes)
+    wrong = [name for name in names if not isinstance(name, str | numbers.Number)]
+    if wrong or isinstance(classes, str):
+        raise TypeError(f"save: expected classes to be a list of texts or numbers, got {(wrong or [classes])[0]!r}")
+    return json.loads(json.dumps(names))
+
+
+def _written_scaler(scaler: tuple[Scaler, Any] | None) -> tuple[list[Any] | None, content.Arrays]:
+    if scaler is None:
+        return None, {}
+    if not (isinstance(scaler, tuple) and len(scaler) == 2 and isinstance(scaler[0], Scaler)):
+        came = "a scaler without its statistics" if isinstance(scaler, Scaler) else checks.describe(scaler)
+        raise TypeError(f"save: expected scaler=(scaler, scaler.fit(x)), got {came}")
+    kind, statistics = scaler[0].kind, scaler[1]
+    if kind is None:
+        raise TypeError("save: expected a scaler of fnn.data, whose name and settings can be written; got one of yours")
+    arrays = {f"scaler.{name}": content.storable(name, value) for name, value in statistics._asdict().items()}
+    return [kind[0], [float(setting) for setting in kind[1]]], arrays
+
+
+def _read_scaler(kind: list[Any] | None, arrays: content.Arrays) -> tuple[Scaler, PyTree] | None:
+    if kind is None:
+        return None
+    scaler, statistics = data.scaling.from_kind((kind[0], tuple(kind[1])))
+    return scaler, statistics(*(arrays[f"scaler.{name}"] for name in statistics._fields))

@@ -1,0 +1,274 @@
+"""Trained models in files: equal when read, refused when damaged, foreign or of another model."""
+
+import copy
+import os
+import pickle
+import re
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from every_layer import LAYERS, MODELS
+
+import fnn
+
+safetensors = pytest.importorskip("safetensors.numpy")
+KEY = jax.random.key(0)
+MODEL = fnn.serial(
+    fnn.conv(4, 3), fnn.batch_norm(), fnn.residual(fnn.serial(fnn.relu, fnn.conv(4, 1))), fnn.flatten(), fnn.dense(3)
+)
+X = jax.ShapeDtypeStruct((2, 5, 5, 1), jnp.float32)
+
+
+def trained_of(model, x, seed=0):
+    """Parameters and state of a model without anything left at 0, of the dtypes that it has."""
+    shapes = jax.eval_shape(model.init, KEY, x)
+    rng = np.random.default_rng(seed)
+    return fnn.Trained(*jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape), a.dtype), shapes))
+
+
+def same(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+
+@pytest.mark.parametrize("name", LAYERS | MODELS)
+def test_every_layer_and_model_comes_back_as_it_was(name, tmp_path):
+    case = (LAYERS | MODELS)[name]
+    x = case.x(2, [case.shape[axis] for axis in case.free])
+    trained = trained_of(case.layer, x)
+    fnn.save(tmp_path / "m.safetensors", trained, model=case.layer)
+    same(fnn.load(tmp_path / "m.safetensors", like=(case.layer, x)), trained)
+    same(fnn.load(tmp_path / "m.safetensors", like=trained), trained)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bfloat16", "float16", "float32", "complex64", "int8", "uint32", "bool", "float8_e4m3fn", "float8_e5m2"]
+)
+def test_dtypes_are_kept(dtype, tmp_path):
+    given = {"a": jnp.asarray([[0, 1, 1]], dtype), "b": jnp.zeros((0, 2), dtype), "c": jnp.ones((), dtype)}
+    fnn.save(tmp_path / "m", fnn.Trained(given, ()))
+    same(fnn.load(tmp_path / "m", like=jax.eval_shape(lambda: fnn.Trained(given, ()))).params, given)
+
+
+def test_names_are_flat_and_can_be_read_by_others(tmp_path):
+    trained = trained_of(MODEL, X)
+    fnn.save(tmp_path / "m", trained, model=MODEL)
+    found = safetensors.load_file(tmp_path / "m")
+    assert sorted(found) == [
+        "params.0.conv.bias", "params.0.conv.kernel", "params.1.batch_norm.bias", "params.1.batch_norm.scale",
+        "params.2.0.1.conv.bias", "params.2.0.1.conv.kernel", "params.4.dense.bias", "params.4.dense.kernel",
+        "state.1.batch_norm.mean", "state.1.batch_norm.var",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(found["params.4.dense.kernel"], trained.params[4]["kernel"])
+
+
+def test_names_that_read_alike_stay_apart(tmp_path):
+    given = fnn.Trained({"a.b": jnp.ones(1), "a": {"b": jnp.zeros(1)}}, ())
+    fnn.save(tmp_path / "m", given)
+    same(fnn.load(tmp_path / "m", like=given), given)
+
+
+def test_arrays_that_are_views_are_written_in_their_order(tmp_path):
+    given = fnn.Trained({"a": np.arange(6, dtype=np.float32).reshape(2, 3).T}, ())
+    fnn.save(tmp_path / "m", given)
+    same(fnn.load(tmp_path / "m", like=given).params, given.params)
+
+
+def test_the_file_says_what_it_holds(tmp_path):
+    scaler = fnn.data.min_max_scaler((-0.1, 1.0))
+    seconds = np.array([[1.7e9, 0.0], [1.7e9 + 5, 2.0]])  # float64 stays on the host
+    fnn.save(
+        tmp_path / "m",
+        trained_of(MODEL, X),
+        model=MODEL,
+        x=X,
+        scaler=(scaler, scaler.fit(seconds)),
+        classes=["a", "é", 3],
+    )
+    about = fnn.read_metadata(tmp_path / "m")
+    assert about.classes == ("a", "é", 3)
+    assert about.fnn == fnn.__version__
+    assert about.jax == jax.__version__
+    assert about.description == str(fnn.summary(MODEL, X))
+    again, statistics = about.scaler
+    np.testing.assert_array_equal(again.transform(statistics, seconds), scaler.transform(scaler.fit(seconds), seconds))
+    assert statistics.minimum.dtype == np.float64
+    standard = fnn.data.standard_scaler()
+    fnn.save(tmp_path / "m", fnn.Trained((), ()), scaler=(standard, standard.fit(seconds)))
+    again, statistics = fnn.read_metadata(tmp_path / "m").scaler
+    np.testing.assert_array_equal(again.transform(statistics, seconds), [[-1, -1], [1, 1]])
+
+
+def test_a_state_of_training_is_saved_as_it_is_evaluated(tmp_path):
+    rule = fnn.optim.ema_params(fnn.optim.sgd(1.0), decay=0.5)
+    params = jnp.array([2.0])
+    updates, state = rule.update(jnp.array([1.0]), rule.init(params), params)
+    fnn.save(tmp_path / "m", fnn.TrainState(fnn.optim.apply_updates(params, updates), (), state))
+    assert fnn.load(tmp_path / "m", like=fnn.Trained(params, ())).params.tolist() == [1.5]
+
+
+OTHERS = {
+    "another size": (fnn.serial(*MODEL.parts[:4], fnn.dense(7)), X),
+    "a layer more": (fnn.serial(*MODEL.parts, fnn.dense(2)), X),
+    "a layer less": (fnn.serial(*MODEL.parts[:4]), X),
+    "another dtype": (MODEL, jax.ShapeDtypeStruct((2, 5, 5, 1), jnp.bfloat16)),
+    "another kernel": (fnn.serial(MODEL.parts[0], fnn.residual(fnn.conv(4, 5))), X),
+}
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ("another size", r"layer 4, dense\(7\): kernel is float32\[100,7\], float32\[100,3\] in the file"),
+        ("a layer more", r"layer 5, dense\(2\): kernel is float32\[3,2\], not in the file"),
+        ("a layer less", r"params.4.dense.kernel is float32\[100,3\] there, not in the model"),
+        ("another dtype", r"layer 0, conv\(4, 3\): kernel is bfloat16.*float32.*give like= in the dtype"),
+        ("another kernel", r"layer 1 > 0, conv\(4, 5\): .*; and \d+ more"),
+    ],
+)
+def test_another_model_is_named_by_its_layers(other, message, tmp_path):
+    model, x = OTHERS[other]
+    fnn.save(tmp_path / "m", trained_of(MODEL, X), model=MODEL)
+    with pytest.raises(ValueError, match=message):
+        fnn.load(tmp_path / "m", like=(model, x))
+    with pytest.raises(ValueError, match=r"is of another model"):
+        fnn.load(tmp_path / "m", like=fnn.Trained(*jax.eval_shape(model.init, KEY, x)))
+
+
+def test_numbers_wider_than_jax_computes_with_are_not_cut(tmp_path, x64):
+    given = fnn.Trained({"a": jnp.array([0.1], jnp.float64)}, ())
+    fnn.save(tmp_path / "m", given)
+    same(fnn.load(tmp_path / "m", like=given), given)
+    with jax.enable_x64(False), pytest.raises(ValueError, match=r"float64\[1\] in the file; .*jax_enable_x64"):
+        fnn.load(tmp_path / "m", like=given)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scaler": fnn.data.standard_scaler()}, r"a scaler without its statistics"),
+        ({"scaler": (fnn.data.Scaler(min, max, max), ())}, "a scaler of fnn.data"),
+        ({"classes": "cat"}, "a list of texts or numbers"),
+        ({"classes": [None]}, "got None"),
+    ],
+)
+def test_what_cannot_be_written_is_named_and_the_old_file_stays(options, message, tmp_path):
+    (tmp_path / "m").write_bytes(b"before")
+    with pytest.raises(TypeError, match=message):
+        fnn.save(tmp_path / "m", fnn.Trained((), ()), **options)
+    with pytest.raises(TypeError, match=r"params.a is complex128\[1\].*cast it first"):
+        fnn.save(tmp_path / "m", fnn.Trained({"a": np.ones(1, np.complex128)}, ()))
+    assert (tmp_path / "m").read_bytes() == b"before"
+    assert os.listdir(tmp_path) == ["m"]
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    given = fnn.Trained(jnp.ones(3), ())
+    fnn.save(tmp_path / "m", given)
+    monkeypatch.setattr(os, "fsync", lambda number: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        fnn.save(tmp_path / "m", fnn.Trained(jnp.zeros(3), ()))
+    same(fnn.load(tmp_path / "m", like=given), given)
+    assert os.listdir(tmp_path) == ["m"]
+
+
+def corrupted(whole, number, rng):
+    """The bytes with one fault: flipped bits, cut, lengthened, swapped pieces, or another file's beginning."""
+    kind, data = number % 5, bytearray(whole)
+    place = int(rng.integers(len(data)))
+    if kind == 0:
+        data[place] ^= 1 << int(rng.integers(8))
+    elif kind == 1:  # in the header, where names and places stand
+        data[int(rng.integers(8 + int.from_bytes(whole[:8], "little")))] ^= 1 << int(rng.integers(8))
+    elif kind == 2:
+        del data[place:]
+    elif kind == 3:
+        data[place:place] = rng.bytes(int(rng.integers(1, 9)))
+    else:
+        data[place : place + 16] = rng.bytes(16)
+    return bytes(data)
+
+
+def test_of_100_random_corruptions_none_is_read_as_something_else(tmp_path):
+    trained, whole, damaged = trained_of(MODEL, X), tmp_path / "m", tmp_path / "damaged"
+    fnn.save(whole, trained, model=MODEL, classes=["a", "b"])
+    content, rng = whole.read_bytes(), np.random.default_rng(0)
+    refused = 0  # or read as it was
+    for number in range(100):
+        damaged.write_bytes(corrupted(content, number, rng))
+        try:
+            found, about = fnn.load(damaged, like=trained), fnn.read_metadata(damaged)
+        except ValueError as error:
+            refused += bool(re.search(r"load: .*/damaged (is damaged|was not written)", str(error)))
+        else:
+            same(found, trained)
+            assert about == fnn.read_metadata(whole)
+            refused += 1
+    assert refused == 100
+    same(fnn.load(whole, like=trained), trained)
+
+
+def foreign(tmp_path):
+    safetensors.save_file({"weight": np.ones(3, np.float32)}, tmp_path / "foreign")
+    np.savez(tmp_path / "archive.npz", a=np.ones(3))
+    yield tmp_path / "foreign", r"holds 1 arrays and no description of fnn's; .*fnn.interop"
+    yield tmp_path / "archive.npz", "announce a header"
+    for name, content, message in (
+        ("empty", b"", "no safetensors file"),
+        ("short", b"\x02", "no safetensors file"),
+        ("braces", (2).to_bytes(8, "little") + b"{}", "no description"),
+        ("list", (2).to_bytes(8, "little") + b"[]", "no safetensors file"),
+        ("bomb", (2**40).to_bytes(8, "little") + b"{" * 64, r"a header of 1,099,511,627,776 bytes"),
+        ("pickle", pickle.dumps(os.getcwd), "announce a header"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        yield tmp_path / name, message
+
+
+def test_foreign_files_are_refused_with_what_they_are(tmp_path):
+    for path, message in foreign(tmp_path):
+        with pytest.raises(ValueError, match=message):
+            fnn.load(path, like=fnn.Trained((), ()))
+
+
+def test_a_file_of_a_hundred_thousand_names_is_not_even_parsed(tmp_path):
+    names = ",".join(f'"{n:0200d}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for n in range(100_000))
+    header = f"{{{names}}}".encode()
+    (tmp_path / "bomb").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ValueError, match=r"announce a header of 2\d,\d+,\d+ bytes"):
+        fnn.load(tmp_path / "bomb", like=fnn.Trained((), ()))
+
+
+def test_a_model_is_not_pickled_but_copied_and_cloudpickled():
+    with pytest.raises(TypeError, match=r"pickle: serial.* is made of functions.*fnn.save.*fnn.load"):
+        pickle.dumps({"model": MODEL})
+    assert copy.deepcopy({"model": MODEL})["model"] is MODEL
+    by_value = {"__name__": "ray.cloudpickle.cloudpickle"}
+    exec("def reduced(x):\n    return x.__reduce_ex__(5)", by_value)
+    rebuild, fields = by_value["reduced"](MODEL)
+    assert rebuild(*fields) == MODEL
+
+
+def test_another_process_reads_and_predicts_the_same(tmp_path):
+    trained = trained_of(MODEL, X)
+    fnn.save(tmp_path / "m", trained, model=MODEL)
+    x = np.random.default_rng(0).normal(size=(3, 5, 5, 1)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    script = """
+import sys, jax, numpy as np, fnn
+folder = sys.argv[1]
+around = fnn.residual(fnn.serial(fnn.relu, fnn.conv(4, 1)))
+model = fnn.serial(fnn.conv(4, 3), fnn.batch_norm(), around, fnn.flatten(), fnn.dense(3))
+x = np.load(folder + "/x.npy")
+trained = fnn.load(folder + "/m", like=(model, x))
+np.save(folder + "/y.npy", fnn.predict(model, trained, x))
+"""
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), fnn.predict(MODEL, trained, x))
