@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 # Rooms that a training script may never enter are opened on first use: `import fnn` stays light.
 _LAZY = ("data", "devices", "diagnostics", "estimators", "interop", "plot", "saving", "selection", "testing")
-_LAZY_NAMES = {"summary": "diagnostics", **dict.fromkeys(("Metadata", "load", "read_metadata", "save"), "saving")}
+_SAVING = ("Exported", "Metadata", "export", "load", "load_exported", "read_metadata", "save")
+_LAZY_NAMES = {"summary": "diagnostics", **dict.fromkeys(_SAVING, "saving")}
 
 __all__ = sorted(
     {

@@ -91,7 +91,7 @@ def save(
     if len(set(names)) < len(names):  # a key with a dot in it reads like two
         names = places
     arrays = {name: content.storable(name, leaf) for name, (_, leaf) in zip(names, leaves, strict=True)}
-    kind, statistics = _written_scaler(scaler)
+    kind, statistics = written_scaler("save", scaler)
     about = {
         "format": FORMAT,
         "fnn": __version__,
@@ -99,7 +99,7 @@ def save(
         "description": "" if model is None else repr(model) if x is None else str(summary(model, x)),
         "paths": dict(zip(names, places, strict=True)),
         "scaler": kind,
-        "classes": None if classes is None else _written_classes(classes),
+        "classes": None if classes is None else written_classes("save", classes),
     }
     content.write(path, arrays | statistics, about)
 
@@ -254,23 +254,27 @@ def _flat_name(model: Layer | None, path: tuple[Any, ...]) -> str:
     return ".".join([what, *map(str, owner.numbers), owner.layer.name.partition("(")[0], *own])
 
 
-def _written_classes(classes: Sequence[Any]) -> list[Any]:
+def written_classes(where: str, classes: Sequence[Any]) -> list[Any]:
+    """Class names as JSON can hold them."""
     names = np.asarray(classes).tolist() if hasattr(classes, "dtype") else list(classes)
     wrong = [name for name in names if not isinstance(name, str | numbers.Number)]
     if wrong or isinstance(classes, str):
-        raise TypeError(f"save: expected classes to be a list of texts or numbers, got {(wrong or [classes])[0]!r}")
+        raise TypeError(f"{where}: expected classes to be a list of texts or numbers, got {(wrong or [classes])[0]!r}")
     return json.loads(json.dumps(names))
 
 
-def _written_scaler(scaler: tuple[Scaler, Any] | None) -> tuple[list[Any] | None, content.Arrays]:
+def written_scaler(where: str, scaler: tuple[Scaler, Any] | None) -> tuple[list[Any] | None, content.Arrays]:
+    """The name and settings of a fitted scaler, and its statistics as arrays of a file."""
     if scaler is None:
         return None, {}
     if not (isinstance(scaler, tuple) and len(scaler) == 2 and isinstance(scaler[0], Scaler)):
         came = "a scaler without its statistics" if isinstance(scaler, Scaler) else checks.describe(scaler)
-        raise TypeError(f"save: expected scaler=(scaler, scaler.fit(x)), got {came}")
+        raise TypeError(f"{where}: expected scaler=(scaler, scaler.fit(x)), got {came}")
     kind, statistics = scaler[0].kind, scaler[1]
     if kind is None:
-        raise TypeError("save: expected a scaler of fnn.data, whose name and settings can be written; got one of yours")
+        raise TypeError(
+            f"{where}: expected a scaler of fnn.data, whose name and settings can be written; got one of yours"
+        )
     arrays = {f"scaler.{name}": content.storable(name, value) for name, value in statistics._asdict().items()}
     return [kind[0], [float(setting) for setting in kind[1]]], arrays
 
