@@ -207,6 +207,7 @@ def rules():
         "proximal_l1": optim.proximal_l1(0.1, 0.1), "schedule_free": optim.schedule_free(inner, 0.1),
         "apply_if_finite": optim.apply_if_finite(inner, 3), "clip": optim.clip(0.1),
         "clip_by_global_norm": optim.clip_by_global_norm(1.0), "lookahead": None, "scale_by_muon": None,
+        "scale_by_zoom_linesearch": optim.chain(inner, optim.scale_by_zoom_linesearch(3)),
         "chain": optim.chain(inner, optim.scale(2.0)),
     }  # fmt: skip
     for name in optim.__all__:

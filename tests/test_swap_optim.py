@@ -14,7 +14,7 @@ import fnn
 
 PARAMS = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
 ONES = jax.tree.map(jnp.ones_like, PARAMS)
-SETTING, HALF = jnp.asarray(0.25), jnp.asarray(0.5)
+SETTING, HALF, LARGE = jnp.asarray(0.25), jnp.asarray(0.5), jnp.asarray(1.25)
 
 
 def settings():
@@ -35,9 +35,11 @@ def test_a_concrete_array_is_a_setting_inside_jit(name, setting):
     }
     if name.startswith("schedule_free") and "base_optimizer" in required:
         required["base_optimizer"] = fnn.optim.sgd(0.5)
+    if "max_linesearch_steps" in required:
+        required["max_linesearch_steps"] = 5
 
     def begin(params):
-        rule(**required | {setting: SETTING})
+        rule(**required | {setting: LARGE if setting in ("eta_plus", "increase_factor") else SETTING})
         return 0
 
     jax.eval_shape(begin, PARAMS)

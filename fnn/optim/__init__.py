@@ -11,11 +11,14 @@ from fnn.optim.averaging import *
 from fnn.optim.gradient_descent import *
 from fnn.optim.grouping import *
 from fnn.optim.layerwise import *
+from fnn.optim.lbfgs import *
 from fnn.optim.learning_rate import *
+from fnn.optim.line_search import *
 from fnn.optim.muon import *
 from fnn.optim.orthogonalization import *
 from fnn.optim.plateau import *
 from fnn.optim.regularization import *
+from fnn.optim.rprop import *
 from fnn.optim.schedule_free import *
 from fnn.optim.sign import *
 from fnn.optim.transform import *

@@ -100,10 +100,14 @@ def _signature_difference(mine: inspect.Signature, reference: inspect.Signature)
 
 
 def _same_default(mine: Any, reference: Any) -> bool:
-    """Equal values; of functions, the place alone: the values are for `call` to compare."""
-    if callable(mine) and callable(reference) and inspect.Parameter.empty not in (mine, reference):
+    """Equal values; of functions and transforms, the place alone: the values are for `call` to compare."""
+    if inspect.Parameter.empty not in (mine, reference) and _computes(mine) and _computes(reference):
         return True
     return bool(np.all(mine == reference)) and (mine is None) == (reference is None)
+
+
+def _computes(default: Any) -> bool:
+    return callable(default) or (isinstance(default, tuple) and bool(default) and all(map(callable, default)))
 
 
 def _text(default: Any) -> str:
