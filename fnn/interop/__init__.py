@@ -6,5 +6,13 @@ from fnn.interop.recurrent import (
     recurrent_to_flax,
     recurrent_to_torch,
 )
+from fnn.interop.torch import from_torch, to_torch
 
-__all__ = ["recurrent_from_flax", "recurrent_from_torch", "recurrent_to_flax", "recurrent_to_torch"]
+__all__ = [
+    "from_torch",
+    "recurrent_from_flax",
+    "recurrent_from_torch",
+    "recurrent_to_flax",
+    "recurrent_to_torch",
+    "to_torch",
+]

@@ -42,7 +42,7 @@ def recurrent_from_torch(state_dict: Mapping[str, Any], *, dropout: bool = False
         >>> {name: value.shape for name, value in params.items()}
         {'kernel': (3, 16), 'recurrent_kernel': (4, 16), 'bias': (16,)}
     """
-    arrays = {name: _numpy(value) for name, value in state_dict.items()}
+    arrays = {name: as_numpy(value) for name, value in state_dict.items()}
     if "weight_ih_l0" not in arrays:
         raise ValueError(
             "recurrent_from_torch: expected the names of torch.nn.LSTM, GRU or RNN (weight_ih_l0, …), "
@@ -51,7 +51,7 @@ def recurrent_from_torch(state_dict: Mapping[str, Any], *, dropout: bool = False
     layers: list[PyTree] = []
     while f"weight_ih_l{len(layers)}" in arrays:
         names = [f"l{len(layers)}"] + [f"l{len(layers)}_reverse"] * (f"weight_ih_l{len(layers)}_reverse" in arrays)
-        directions = tuple(_one_from_torch(arrays, name) for name in names)
+        directions = tuple(one_from_torch(arrays, name) for name in names)
         layers.append(directions if len(names) == 2 else directions[0])
     if len(layers) == 1:
         return layers[0]
@@ -59,11 +59,16 @@ def recurrent_from_torch(state_dict: Mapping[str, Any], *, dropout: bool = False
     return tuple(entry for layer in layers for entry in (layer, ()))[:-1] if dropout else tuple(layers)
 
 
-def _numpy(value: Any) -> np.ndarray:
-    return np.asarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
+def as_numpy(value: Any) -> np.ndarray:
+    """An array of torch, or of NumPy, on the host; NumPy has no bfloat16 of torch's."""
+    if not hasattr(value, "detach"):
+        return np.asarray(value)
+    value = value.detach().cpu()
+    return np.asarray((value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy())
 
 
-def _one_from_torch(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, Array]:
+def one_from_torch(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, Array]:
+    """The parameters of one layer in one direction, "l0" or "l0_reverse"."""
     kernel, recurrent = arrays[f"weight_ih_{name}"], arrays[f"weight_hh_{name}"]
     projection = arrays.get(f"weight_hr_{name}")
     hidden = recurrent.shape[1] if projection is None else projection.shape[1]

@@ -36,6 +36,8 @@ class Facts(NamedTuple):
     - `linear`: at inference it is $W x + b$ over the last axis, with `kernel` $W$, its outputs last, and `bias` $b$ or
       none, under these keys of its parameters; () where they stand at the top.
     - `featurewise`: at inference it is a scale and a shift of each feature, the last axis of x.
+    - `transposed`, `flipped`: of a convolution, that it is a transposed one, that its kernel is reversed.
+    - `eps`: what a norm adds to the variance, if that is one known number.
     - `sequential`: its parts are applied one after another.
     - `places`: for each part, the keys of its parameters and those of its state within those of the whole, None for
       a part that keeps no state. Not needed where parameters and state are tuples with one entry per part.
@@ -53,6 +55,9 @@ class Facts(NamedTuple):
     linear: tuple[str, ...] | None = None
     featurewise: bool = False
     sequential: bool = False
+    transposed: bool = False
+    flipped: bool = False
+    eps: float | None = None
     places: tuple[tuple[tuple[Any, ...], tuple[Any, ...] | None], ...] | None = None
 
 

@@ -44,6 +44,7 @@ def _layer(
     kernel_init: Initializer | None,
     bias_init: Initializer | None,
     kernel: Callable[[Array, Array, int], Array],
+    facts: Facts,
 ) -> Layer:
     """A layer with the parameters of a convolution; `groups` None is one group per channel."""
     kernel_init = initializers.lecun_normal() if kernel_init is None else kernel_init
@@ -70,7 +71,7 @@ def _layer(
         y = kernel(x, params["kernel"].astype(x.dtype), groups or channels)
         return y + of_rank(params["bias"].astype(y.dtype), y.ndim) if use_bias else y
 
-    return stateless(init, apply, facts=Facts(convolves=True, linear=()))
+    return stateless(init, apply, facts=facts._replace(convolves=True, linear=()))
 
 
 def _features(where: str, features: int, groups: int) -> int:
@@ -145,7 +146,7 @@ def conv(
         )
 
     features = _features("conv", features, groups)
-    return _layer("conv", features, kernel_size, groups, use_bias, kernel_init, bias_init, kernel)
+    return _layer("conv", features, kernel_size, groups, use_bias, kernel_init, bias_init, kernel, Facts(flipped=flip))
 
 
 @constructor
@@ -195,7 +196,17 @@ def conv_transpose(
         return convolution.conv_transpose(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
     features = _features("conv_transpose", features, groups)
-    return _layer("conv_transpose", features, kernel_size, groups, use_bias, kernel_init, bias_init, kernel)
+    return _layer(
+        "conv_transpose",
+        features,
+        kernel_size,
+        groups,
+        use_bias,
+        kernel_init,
+        bias_init,
+        kernel,
+        Facts(transposed=True),
+    )
 
 
 @constructor
@@ -243,6 +254,7 @@ def depthwise_conv(
         kernel_init,
         bias_init,
         kernel,
+        Facts(flipped=flip),
     )
 
 

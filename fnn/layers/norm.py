@@ -135,7 +135,12 @@ def batch_norm(
             variance = variance * (size / jnp.maximum(size - 1, 1))
         return y, {"mean": _running(state["mean"], mean, decay), "var": _running(state["var"], variance, decay)}
 
-    return Layer(init, apply, facts=Facts(featurewise=axis in (-1, (-1,))))
+    stated = _stated(eps) if eps_inside_sqrt else None
+    return Layer(init, apply, facts=Facts(featurewise=axis in (-1, (-1,)), eps=stated))
+
+
+def _stated(eps: ArrayLike) -> float | None:
+    return float(checks.known(eps)) if checks.is_concrete(eps) and jnp.ndim(eps) == 0 else None
 
 
 def _several(x: Array, axis: Axes, axis_name: Any) -> None:
@@ -155,7 +160,7 @@ def _running(old: Array, new: Array, decay: ArrayLike) -> Array:
     return d * old + (1 - d) * new.astype(old.dtype)
 
 
-def _per_example(where: str, axis: Axes, affine: Affine, kernel: Callable[..., Array]) -> Layer:
+def _per_example(where: str, axis: Axes, affine: Affine, eps: ArrayLike, kernel: Callable[..., Array]) -> Layer:
     """A norm without state: the same in training and at inference."""
 
     def init(key: Key, x: Any) -> PyTree:
@@ -166,7 +171,7 @@ def _per_example(where: str, axis: Axes, affine: Affine, kernel: Callable[..., A
         _as_initialised(where, params, _shape(where, x, axis), x)
         return kernel(x, **dict(params))
 
-    return stateless(init, apply)
+    return stateless(init, apply, facts=Facts(eps=_stated(eps)))
 
 
 @constructor
@@ -212,7 +217,7 @@ def layer_norm(
     affine = _affine(use_scale, use_bias, scale_init, bias_init)
 
     kernel = functools.partial(kernels.layer_norm, axis=axis, eps=eps)
-    return _per_example("layer_norm", axis, affine, kernel)
+    return _per_example("layer_norm", axis, affine, eps, kernel)
 
 
 @constructor
@@ -250,7 +255,7 @@ def rms_norm(
     affine = _affine(use_scale, False, scale_init, initializers.zeros)
 
     kernel = functools.partial(kernels.rms_norm, axis=axis, eps=eps)
-    return _per_example("rms_norm", axis, affine, kernel)
+    return _per_example("rms_norm", axis, affine, eps, kernel)
 
 
 @constructor
@@ -297,7 +302,7 @@ def group_norm(
     affine = _affine(use_scale, use_bias, scale_init, bias_init)
 
     kernel = functools.partial(kernels.group_norm, num_groups=num_groups, eps=eps)
-    return _per_example("group_norm", -1, affine, kernel)
+    return _per_example("group_norm", -1, affine, eps, kernel)
 
 
 @constructor
@@ -341,4 +346,4 @@ def instance_norm(
     affine = _affine(use_scale, use_bias, scale_init, bias_init)
 
     kernel = functools.partial(kernels.instance_norm, eps=eps)
-    return _per_example("instance_norm", -1, affine, kernel)
+    return _per_example("instance_norm", -1, affine, eps, kernel)

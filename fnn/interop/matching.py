@@ -1,0 +1,269 @@
+"""Layers of a model beside the modules of another library: kind by kind, in order, by shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.interop.flow import Order, orders
+from fnn.layer import Layer, Penalty
+from fnn.layer.protocol import any_layer, put_within, within
+from fnn.train.trained import Trained
+from fnn.typing import PyTree
+
+SAID = 4
+"""Differences named in one message."""
+
+Kind = str
+CONVOLUTION, MATRIX, STATISTICS, VECTOR, RECURRENT = (
+    "convolutions", "dense layers and embeddings", "batch norms", "other norms and slopes", "recurrent layers",
+)  # fmt: skip
+
+
+class Module(NamedTuple):
+    """A module of the other library.
+
+    - `name`, `kind`; `arrays` by their names in it, and by these `keys`, where they stand in what was given.
+    - `eps`: what it adds to a variance, if it says so.
+    """
+
+    name: str
+    kind: Kind
+    arrays: Mapping[str, np.ndarray]
+    keys: Mapping[str, Any]
+    eps: float | None = None
+
+
+class Slot(NamedTuple):
+    """A layer of the model with arrays of its own: shapes of its parameters and state, and order of its features."""
+
+    numbers: tuple[int, ...]
+    layer: Layer
+    params: dict[str, Any]
+    state: PyTree
+    order: Order
+
+    @property
+    def text(self) -> str:
+        return f"layer {' > '.join(map(str, self.numbers))}, {self.layer.name}" if self.numbers else self.layer.name
+
+    @property
+    def kind(self) -> Kind:
+        if "recurrent_kernel" in self.params:
+            return RECURRENT
+        if isinstance(self.state, dict) and "mean" in self.state:
+            return STATISTICS
+        if "kernel" in self.params:
+            return CONVOLUTION if self.params["kernel"].ndim > 2 else MATRIX
+        return MATRIX if "embedding" in self.params else VECTOR
+
+    @property
+    def transposed(self) -> bool:
+        return any_layer(self.layer, lambda facts: facts.transposed)
+
+    @property
+    def flipped(self) -> bool:
+        return any_layer(self.layer, lambda facts: facts.flipped)
+
+
+class Library(NamedTuple):
+    """How another library writes arrays down.
+
+    - `names`: fnn's name -> the name there.
+    - `arrange(slot, name, array)`: an array as fnn has it.
+    - `recurrent(module)`: the parameters of a recurrent layer.
+    - `eps(kind)`: what its norms add to a variance unless told.
+    """
+
+    title: str
+    names: Mapping[str, str]
+    arrange: Callable[[Slot, str, np.ndarray], np.ndarray]
+    recurrent: Callable[[Module], dict[str, Any]]
+    eps: Callable[[Kind], float]
+    ignored: frozenset[str] = frozenset()
+
+
+def shapes_of(model: Layer, x: Any) -> tuple[Trained, Any]:
+    """Shapes of the model's arrays for an input, or a shape of one, and of that input."""
+    if isinstance(x, list | tuple) and x and all(isinstance(size, int) for size in x):
+        x = jax.ShapeDtypeStruct(tuple(x), jnp.float32)
+    x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), x)
+    return Trained(*jax.eval_shape(model.init, jax.random.key(0), x)), x
+
+
+def filled(where: str, library: Library, modules: list[Module], model: Layer, x: Any) -> Trained:
+    """The model's arrays with what the modules hold, each cast to nothing: of the dtype that came.
+
+    Raises:
+        ValueError: naming every layer and module that do not fit.
+    """
+    like, x = shapes_of(model, x)
+    slots = _slots(model, like, x)
+    _require_counts(where, library, slots, modules)
+    waiting = {kind: [m for m in modules if m.kind == kind] for kind in {m.kind for m in modules}}
+    pairs = {slot.numbers: (slot, waiting[slot.kind].pop(0)) for slot in slots}
+    wrong: list[str] = []
+    done: dict[tuple[Any, ...], tuple[PyTree, PyTree]] = {}
+    for numbers, (slot, module) in pairs.items():
+        done[numbers] = _one(library, slot, module, wrong)
+        _say_eps(where, library, slot, module)
+    if wrong:
+        more = f"; and {len(wrong) - SAID} more" if len(wrong) > SAID else ""
+        raise ValueError(f"{where}: {'; '.join(wrong[:SAID])}{more}")
+
+    def put(layer: Layer, params: PyTree, state: PyTree, numbers: tuple[int, ...]) -> tuple[PyTree, PyTree]:
+        inside = within(layer, params, state)
+        if inside is not None:
+            parts = [(part[0], *put(*part, (*numbers, place))) for place, part in enumerate(inside)]
+            return put_within(layer, parts, params, state)
+        if _nested(params):
+            return {name: done[(*numbers, name)][0] for name in params}, state
+        zeros = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), (params, state))
+        return done.get(numbers, zeros)
+
+    return Trained(*put(model, *like, ()))
+
+
+def _nested(params: PyTree) -> bool:
+    """Layers within a layer that shows no parts, by name (`separable_conv`)."""
+    return isinstance(params, dict) and bool(params) and all(isinstance(value, dict) for value in params.values())
+
+
+def _slots(model: Layer, like: Trained, x: Any) -> list[Slot]:
+    order = iter(orders(model, *like, x))
+    slots: list[Slot] = []
+
+    def visit(layer: Layer, params: PyTree, state: PyTree, numbers: tuple[Any, ...]) -> None:
+        inside = within(layer, params, state)
+        if inside is not None:
+            for place, part in enumerate(inside):
+                visit(*part, (*numbers, place))
+            return
+        if layer.rebuild is not None and not layer.parts:
+            return
+        own = next(order)
+        if _nested(params):
+            slots.extend(Slot((*numbers, name), layer, value, (), own) for name, value in params.items())
+        elif jax.tree.leaves(params) or (isinstance(state, dict) and "mean" in state):
+            slots.append(Slot(numbers, layer, _known(layer, numbers, params, state), state, own))
+
+    visit(model, *like, ())
+    return slots
+
+
+def _known(layer: Layer, numbers: Any, params: PyTree, state: PyTree) -> dict[str, Any]:
+    kept = state if isinstance(state, dict) else {}
+    other = [name for name, value in kept.items() if name not in ("mean", "var", "carry")]
+    other = [name for name in other if not isinstance(kept[name], Penalty)]
+    if not isinstance(params, dict | tuple) or (isinstance(params, tuple) and params) or other:
+        what = f"state {', '.join(other)}" if other else "parameters without names"
+        raise ValueError(f"layer {' > '.join(map(str, numbers))}, {layer.name}: its {what} stand in no other library")
+    return dict(params) if isinstance(params, dict) else {}
+
+
+def _require_counts(where: str, library: Library, slots: list[Slot], modules: list[Module]) -> None:
+    for kind in dict.fromkeys([*(s.kind for s in slots), *(m.kind for m in modules)]):
+        mine, theirs = [s for s in slots if s.kind == kind], [m for m in modules if m.kind == kind]
+        if len(mine) != len(theirs):
+            longer: list[str] = [s.text for s in mine[len(theirs) :]] or [
+                f"{m.name} ({', '.join(f'{n} {checks.describe(a)}' for n, a in m.arrays.items())})"
+                for m in theirs[len(mine) :]
+            ]
+            raise ValueError(
+                f"{where}: the model has {len(mine)} {kind}, {library.title} {len(theirs)}; in order, without a "
+                f"counterpart: {'; '.join(longer[:SAID])}"
+            )
+
+
+def _one(library: Library, slot: Slot, module: Module, wrong: list[str]) -> tuple[PyTree, PyTree]:
+    """Parameters and state of a layer from those of a module; what does not fit is added to `wrong`."""
+    kept = slot.state if isinstance(slot.state, dict) else {}
+    expected = {**slot.params, **{name: kept[name] for name in ("mean", "var") if name in kept}}
+    if slot.kind == RECURRENT:
+        given = {name: np.asarray(array) for name, array in library.recurrent(module).items()}
+        sources = {name: name for name in given}
+    else:
+        sources = {name: library.names.get(name, name) for name in expected}
+        sources = {name: source for name, source in sources.items() if source in module.arrays}
+        given = {name: library.arrange(slot, name, module.arrays[source]) for name, source in sources.items()}
+        for source in set(module.arrays) - set(sources.values()) - library.ignored:
+            wrong.append(
+                f"{module.name}: {source} {checks.describe(module.arrays[source])} has no place in {slot.text}"
+            )
+    # A kernel says more than a bias.
+    for name in sorted({**expected, **given}, key=lambda name: -np.ndim({**given, **expected}[name])):
+        if name not in given or name not in expected or given[name].shape != expected[name].shape:
+            here = checks.describe(expected[name]) if name in expected else "not there"
+            there = module.arrays.get(sources.get(name, ""), given.get(name))
+            came = "not there" if there is None else checks.describe(there)
+            wrong.append(f"{slot.text}: {name} is {here}, in {module.name} of {library.title} {came}")
+    state = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), slot.state)
+    if isinstance(state, dict):
+        state |= {name: given[name] for name in ("mean", "var") if name in given}
+    return {name: given.get(name) for name in slot.params} or (), state
+
+
+def _say_eps(where: str, library: Library, slot: Slot, module: Module) -> None:
+    """What a norm adds to the variance is no weight, but decides the outputs."""
+    eps = slot.layer.facts.eps
+    if slot.kind not in (STATISTICS, VECTOR) or eps is None:
+        return
+    there = library.eps(slot.kind) if module.eps is None else module.eps
+    if np.isclose(there, eps, rtol=1e-6, atol=0):
+        return
+    said = "adds" if module.eps is not None else "adds, unless told otherwise,"
+    text = f"{where}: {slot.text} adds eps={eps:g} to the variance, {module.name} of {library.title} {said} {there:g}"
+    if module.eps is not None:
+        raise ValueError(f"{text}; write eps={there:g} in the layer")
+    checks.warn(f"{text}; write eps={there:g} in the layer, or give the module itself, which says what it adds")
+
+
+def back(
+    where: str, library: Library, modules: list[Module], trained: Trained, model: Layer, x: Any
+) -> dict[Any, np.ndarray]:
+    """The arrays of the modules, by their keys, with the entries of the model in their places.
+
+    The modules hold numbers of entries, 0 for what stays 0: where they come to stand in the model says where each of
+    its entries goes.
+    """
+    sizes = np.cumsum([0, *(array.size for module in modules for array in module.arrays.values())])
+    begins, numbered = iter(sizes + 1), []
+    for module in modules:
+        arrays = {
+            name: np.arange(begin, begin + array.size).reshape(array.shape)
+            for (name, array), begin in zip(module.arrays.items(), begins, strict=False)
+        }
+        numbered.append(module._replace(arrays=_unsummed(module, arrays)))
+    places = filled(where, library, numbered, model, x)
+    structures: list[Any] = [jax.tree.structure(places), jax.tree.structure(trained)]
+    if structures[0] != structures[1]:
+        raise ValueError(f"{where}: expected Trained(params, state) of this model, got another structure")
+    dtype = np.result_type(*(np.asarray(leaf).dtype for leaf in jax.tree.leaves(trained)))
+    entries = np.zeros(int(sizes[-1]) + 1, dtype)
+    for place, leaf in zip(jax.tree.leaves(places), jax.tree.leaves(trained), strict=True):
+        if np.shape(place) != np.shape(leaf):
+            raise ValueError(f"{where}: expected {np.shape(place)}, got {checks.describe(leaf)}; give this model's")
+        if np.issubdtype(np.asarray(place).dtype, np.integer):
+            entries[np.asarray(place)] = np.asarray(leaf).astype(dtype)
+    entries[0] = 0
+    begins = iter(sizes + 1)
+    return {
+        module.keys[name]: entries[begin : begin + array.size].reshape(array.shape)
+        for module in modules
+        for (name, array), begin in zip(module.arrays.items(), begins, strict=False)
+    }
+
+
+def _unsummed(module: Module, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of two biases of a recurrent module that act as one, the second holds nothing."""
+    for name in [name for name in arrays if name.startswith("bias_hh") and module.kind == RECURRENT]:
+        recurrent = arrays[name.replace("bias", "weight")]
+        gates = arrays[name].size // recurrent.shape[1]
+        keeps = arrays[name].size if gates != 3 else 2 * recurrent.shape[1]
+        arrays[name] = np.concatenate([np.zeros(keeps, int), arrays[name][keeps:]])
+    return arrays

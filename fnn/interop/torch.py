@@ -1,0 +1,164 @@
+"""Weights of whole models from and to torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from fnn import checks
+from fnn.interop import matching
+from fnn.interop.matching import Library, Module, Slot, back, filled
+from fnn.interop.recurrent import as_numpy, one_from_torch
+from fnn.layer import Layer
+from fnn.train.trained import Trained, as_trained
+
+__all__ = ["from_torch", "to_torch"]
+
+
+def from_torch(state_dict: Any, model: Layer, x: Any) -> Trained:
+    """The parameters and state of a model from those of a torch module that computes the same.
+
+    Convolutions, dense layers and embeddings, batch norms, other norms, recurrent layers: each kind of layer takes the
+    torch modules of that kind in their order, and every shape must fit. Kernels change from channels first to channels
+    last; so do the rows of a dense layer after `flatten`, which torch counts channel by channel, and the columns of one
+    before `reshape` to an image. In a residual block the body comes before the shortcut, as in torchvision.
+
+    Not in the weights, and so to be written in the model: paddings (torch's `padding=1` is `padding=1`, not "SAME",
+    where there is a stride), `batch_norm(decay=1 - momentum, unbiased=True)` to go on training as torch does, and
+    `eps`, which is compared if the module itself is given.
+
+    Args:
+        state_dict: `module.state_dict()`, the same names with NumPy arrays, or the `torch.nn.Module` itself.
+        model: the model in fnn.
+        x: an input of the model, or its shape, channels last.
+
+    Returns:
+        `Trained(params, state)`.
+
+    Raises:
+        ValueError: naming the layers and modules that do not fit, with both shapes.
+
+    Example:
+        >>> import numpy as np, fnn
+        >>> weights = {"0.weight": np.ones((4, 3, 2, 2)), "0.bias": np.ones(4), "2.weight": np.ones((5, 4 * 36))}
+        >>> model = fnn.serial(fnn.conv(4, 2), fnn.flatten(), fnn.dense(5, use_bias=False))
+        >>> trained = fnn.interop.from_torch(weights, model, (1, 6, 6, 3))
+        >>> trained.params[0]["kernel"].shape
+        (2, 2, 3, 4)
+    """
+    found = filled("from_torch", _TORCH, _modules(state_dict), model, x)
+    like, _ = matching.shapes_of(model, x)
+    return jax.tree.map(lambda a, b: checks.cast("from_torch", "weights", np.asarray(a), b.dtype), found, like)
+
+
+def to_torch(trained: Trained, model: Layer, x: Any, like: Any) -> dict[str, np.ndarray]:
+    """The state dict of a torch module from the parameters and state of a model that computes the same.
+
+    Args:
+        trained: the model's `Trained(params, state)`.
+        model: the model in fnn.
+        x: an input of the model, or its shape, channels last.
+        like: the torch module, or its `state_dict()`: names, shapes and order.
+
+    Returns:
+        Name -> NumPy array: `module.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})`.
+
+    Raises:
+        ValueError: naming the layers and modules that do not fit.
+
+    Example:
+        >>> import jax, numpy as np, fnn
+        >>> model = fnn.dense(5)
+        >>> trained = fnn.Trained(*model.init(jax.random.key(0), np.ones((1, 3), np.float32)))
+        >>> like = {"weight": np.zeros((5, 3)), "bias": np.zeros(5)}
+        >>> {name: array.shape for name, array in fnn.interop.to_torch(trained, model, (1, 3), like).items()}
+        {'weight': (5, 3), 'bias': (5,)}
+    """
+    found = back("to_torch", _TORCH, _modules(like), as_trained("to_torch", trained), model, x)
+    return {name: found.get(name, array) for name, array in _dict_of(like).items()}
+
+
+def _modules(given: Any) -> list[Module]:
+    """The modules that have arrays, in the order of their names; a recurrent one as its layers and directions."""
+    grouped: dict[str, dict[str, str]] = {}
+    arrays = _dict_of(given)
+    for key in arrays:
+        prefix, _, own = key.rpartition(".")
+        layer = re.fullmatch(r"(?:weight|bias)_(?:ih|hh|hr)(_l\d+(?:_reverse)?)", own)
+        grouped.setdefault(prefix + (layer[1] if layer else ""), {})[own] = key
+    parts = given.named_modules() if hasattr(given, "named_modules") else ()
+    eps = {name: getattr(one, "eps", None) for name, one in parts}
+    modules = []
+    for name, keys in grouped.items():
+        inside = {own: arrays[key] for own, key in keys.items()}
+        if set(inside) - _IGNORED:
+            modules.append(Module(name or "the module", _kind(inside), inside, keys, eps.get(name)))
+    return modules
+
+
+def _kind(arrays: Mapping[str, np.ndarray]) -> matching.Kind:
+    if any(name.startswith("weight_ih") for name in arrays):
+        return matching.RECURRENT
+    if "running_mean" in arrays:
+        return matching.STATISTICS
+    rank = arrays["weight"].ndim if "weight" in arrays else 1
+    return {1: matching.VECTOR, 2: matching.MATRIX}.get(rank, matching.CONVOLUTION)
+
+
+def _arranged(slot: Slot, name: str, array: np.ndarray) -> np.ndarray:
+    """A weight as fnn has it: channels last, and features in the order of an image with channels last."""
+    if name == "kernel" and array.ndim > 2:
+        return _convolution(slot, array)
+    rows, columns = slot.order
+    if name == "kernel" and array.ndim == 2:
+        return _reordered(_reordered(array.T, 0, rows), 1, columns)
+    if array.ndim != 1:
+        return array
+    # The bias of a kernel has the order of what comes out; a norm has one order, before and after.
+    return _reordered(array, 0, columns if "kernel" in slot.params else rows or columns)
+
+
+def _reordered(array: np.ndarray, axis: int, shape: tuple[int, ...] | None) -> np.ndarray:
+    """Features that torch counts channel by channel, counted position by position."""
+    if shape is None or array.shape[axis] != np.prod(shape):
+        return array
+    first = np.arange(array.shape[axis]).reshape(shape[-1], *shape[:-1])
+    return np.take(array, np.moveaxis(first, 0, -1).ravel(), axis)
+
+
+def _convolution(slot: Slot, weight: np.ndarray) -> np.ndarray:
+    """(out, in / groups, *window) of a convolution, (in, out / groups, *window) of a transposed one."""
+    if slot.transposed:
+        inputs = slot.params["kernel"].shape[-2]
+        groups = max(weight.shape[0] // inputs, 1)
+        if weight.shape[0] != groups * inputs:
+            return weight
+        parts = weight.reshape(groups, inputs, *weight.shape[1:])  # (groups, in / groups, out / groups, *window)
+        weight = np.moveaxis(parts, 1, 2).reshape(-1, inputs, *weight.shape[2:])
+    kernel = np.moveaxis(weight, (0, 1), (-1, -2))
+    return np.flip(kernel, tuple(range(kernel.ndim - 2))) if slot.flipped else kernel
+
+
+_IGNORED = frozenset({"num_batches_tracked"})
+_TORCH = Library(
+    "torch",
+    {"kernel": "weight", "embedding": "weight", "scale": "weight", "alpha": "weight", "mean": "running_mean",
+     "var": "running_var"},
+    _arranged,
+    lambda module: one_from_torch(module.arrays, next(iter(module.arrays)).split("_", 2)[2]),
+    lambda kind: 1e-5,
+    _IGNORED,
+)  # fmt: skip
+
+
+def _dict_of(given: Any) -> dict[str, np.ndarray]:
+    """Names and arrays of a module or a state dict."""
+    if hasattr(given, "state_dict"):
+        given = given.state_dict()
+    if not isinstance(given, Mapping) or not all(hasattr(value, "shape") for value in given.values()):
+        raise TypeError(f"from_torch: expected a module or its state_dict(), got {checks.describe(given)}")
+    return {name: as_numpy(value) for name, value in given.items()}
