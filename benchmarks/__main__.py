@@ -16,6 +16,7 @@ from benchmarks.harness import Options, participants, run
 WORKLOADS = (
     "peaks",
     "optimizers",
+    "vocabulary",
     "mlp_run",
     "startup",
     "overhead",

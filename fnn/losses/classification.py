@@ -9,10 +9,12 @@ from fnn import checks
 from fnn.kernels.broadcasting import of_rank
 from fnn.losses.labels import (
     class_mask,
+    class_numbers,
     distribution,
     last,
     log_of_probability,
     log_softmax,
+    negative_log_softmax,
     of_label,
     probabilities,
     times_log,
@@ -47,10 +49,10 @@ def log_likelihood_loss(
     keep = None if classes_in is None else classes_in.any(-1)
     if classes_in is not None:  # A target in a class left out asks for nothing: -inf there would cost infinity.
         log_p = jnp.where(classes_in, log_p, 0)
+    if _one_term(labels, log_p, label_smoothing, class_weights):
+        numbers, keep = class_numbers(name, labels, np.shape(predictions), log_p, keep=keep, ignore_index=ignore_index)
+        return reduce(name, 0 - of_label(log_p, numbers), predictions, reduction, weights, keep)
     y, keep = distribution(name, labels, np.shape(predictions), log_p, axis, keep=keep, ignore_index=ignore_index)
-    plain = class_weights is None and isinstance(label_smoothing, float) and label_smoothing == 0
-    if plain and np.shape(labels) == log_p.shape[:-1]:
-        return reduce(name, 0 - of_label(log_p, labels, keep), predictions, reduction, weights, keep)
     w = jnp.ones(log_p.shape[-1], log_p.dtype)
     if class_weights is not None:
         w = follow(name, "class_weights", class_weights, log_p)
@@ -62,6 +64,12 @@ def log_likelihood_loss(
     y = smooth_labels(y, label_smoothing, where=classes_in)
     losses = (-times_log(w * y, log_p)).sum(-1)
     return reduce(name, losses, predictions, reduction, weights, keep, share)
+
+
+def _one_term(labels: ArrayLike, scores: Array, label_smoothing: ArrayLike, class_weights: ArrayLike | None) -> bool:
+    """Whether of the sum over the classes only the label's term is there."""
+    smooth = not isinstance(label_smoothing, float) or label_smoothing != 0
+    return class_weights is None and not smooth and np.shape(labels) == scores.shape[:-1]
 
 
 @takes("logits")
@@ -112,8 +120,12 @@ def softmax_cross_entropy(
     """
     name = "softmax_cross_entropy"
     x = floats(name, "logits", logits)
-    classes_in = class_mask(name, where, x, axis)
-    log_p = log_softmax(last(name, x, axis), classes_in)
+    classes_in, x = class_mask(name, where, x, axis), last(name, x, axis)
+    if classes_in is None and _one_term(labels, x, label_smoothing, class_weights):
+        numbers, keep = class_numbers(name, labels, np.shape(logits), x, ignore_index=ignore_index)
+        x = x if keep is None else jnp.where(keep[..., None], x, 0)
+        return reduce(name, negative_log_softmax(x, numbers), logits, reduction, weights, keep)
+    log_p = log_softmax(x, classes_in)
     return log_likelihood_loss(
         name,
         logits,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,9 @@ from fnn import checks
 from fnn.kernels.broadcasting import of_rank
 from fnn.losses.reduction import Axis, along, follow, negligible, readable, visible
 from fnn.typing import Array, ArrayLike
+
+PIECE = 256
+"""At most so many classes of a large vocabulary are summed together."""
 
 
 def last(name: str, x: Array, axis: Axis) -> Array:
@@ -47,8 +51,7 @@ def log_softmax(x: Array, where: Array | None) -> Array:
         return x
     if where is not None:
         x = jnp.where(where, x, jnp.where(where.any(-1, keepdims=True), -jnp.inf, 0))
-    peak = jax.lax.stop_gradient(x.max(-1, keepdims=True))
-    shifted = jnp.where(x == jnp.inf, 0, x - peak)
+    shifted = _below_peak(x, _peak(x)[..., None])
     return shifted - _log_normalizer(shifted)
 
 
@@ -130,13 +133,28 @@ def distribution(
     Returns:
         `(y, keep)`. A class number out of range that cannot be seen now (it is traced) gives a row of NaN.
     """
+    if np.shape(labels) != shape:
+        labels, keep = class_numbers(name, labels, shape, scores, keep=keep, ignore_index=ignore_index)
+        return one_hot(labels, scores.shape[-1], scores.dtype), keep
+    labels = checks.cast(name, "labels", labels)
+    if ignore_index is not None:
+        raise ValueError(f"{name}: expected class numbers with ignore_index, got distributions; use where")
+    y = last(name, follow(name, "labels", labels, scores), axis)
+    return (y if keep is None else jnp.where(keep[..., None], y, 0)), keep
+
+
+def class_numbers(
+    name: str,
+    labels: ArrayLike,
+    shape: tuple[int, ...],
+    scores: Array,
+    *,
+    keep: Array | None = None,
+    ignore_index: int | None = None,
+) -> tuple[Array, Array | None]:
+    """Labels as one class number per example, 0 where it does not count, and which count; arguments as above."""
     raw, labels = labels, checks.cast(name, "labels", labels)
-    batch, classes = scores.shape[:-1], scores.shape[-1]
-    if labels.shape == shape:
-        if ignore_index is not None:
-            raise ValueError(f"{name}: expected class numbers with ignore_index, got distributions; use where")
-        y = last(name, follow(name, "labels", labels, scores), axis)
-        return (y if keep is None else jnp.where(keep[..., None], y, 0)), keep
+    batch = scores.shape[:-1]
     if labels.shape != batch:
         hint = "; write labels[..., 0]" if labels.shape == (*batch, 1) else ""
         raise ValueError(
@@ -151,10 +169,8 @@ def distribution(
     if ignore_index is not None:
         known = labels != ignore_index
         keep = known if keep is None else keep & known
-    require_classes(name, raw, classes, ignore_index, keep)
-    if keep is not None:
-        labels = jnp.where(keep, labels, 0)
-    return one_hot(labels, classes, scores.dtype), keep
+    require_classes(name, raw, scores.shape[-1], ignore_index, keep)
+    return (labels if keep is None else jnp.where(keep, labels, 0)), keep
 
 
 def full_width(numbers: Array) -> Array:
@@ -163,18 +179,85 @@ def full_width(numbers: Array) -> Array:
     return numbers.astype(jnp.int32) if narrow else numbers
 
 
-def of_label(x: Array, labels: ArrayLike, keep: Array | None) -> Array:
+def of_label(x: Array, labels: Array) -> Array:
     """`x` at the label, read without a product over all classes; NaN out of range."""
-    labels = full_width(jnp.asarray(labels))
-    if keep is not None:
-        labels = jnp.where(keep, labels, 0)
     inside = (labels >= 0) & (labels < x.shape[-1])
     found = jnp.take_along_axis(x, jnp.where(inside, labels, 0)[..., None], -1)[..., 0]
     return jnp.where(inside, 1, jnp.nan) * found
 
 
+def negative_log_softmax(x: Array, labels: Array) -> Array:
+    """`-log softmax(x)` at the label, without an array of log-probabilities: of a large vocabulary that is the memory.
+
+    Its gradient `softmax(x) - y` is one pass over `x`, and exact at the label too, where the difference would round.
+    """
+    return _normalized(x, labels)[0] if x.shape[-1] else of_label(x, labels)
+
+
+@jax.custom_jvp
+def _normalized(x: Array, labels: Array) -> tuple[Array, Array]:
+    """The loss, and `Σ exp(x - max x)`.
+
+    The label's term stays out of the sum of the others: they would be rounded away beside it, and they are the loss.
+    """
+    others, own = _sum_of_others(x, labels), _below_peak(of_label(x, labels), _peak(x))
+    total = others + jnp.exp(own)
+    return jnp.where(own == 0, jnp.log1p(others), jnp.log(total)) - own, total
+
+
+@_normalized.defjvp
+def _normalized_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> Any:
+    (x, labels), t = primals, tangents[0]
+    loss, total = _normalized(x, labels)
+    # Numbers of a row are computed once a row: fused into the pass over `x` they would be again for every class.
+    slope, share = jax.lax.optimization_barrier((jnp.expm1(-loss), 1 / total))
+    p = jnp.exp(_below_peak(x, _peak(x)[..., None])) * share[..., None]
+    slopes = jnp.where(at_label(labels, x.shape[-1]), slope[..., None], p)
+    return (loss, total), (jnp.sum(slopes * t, -1), jnp.sum(total[..., None] * p * t, -1))
+
+
+def _sum_of_others(x: Array, labels: Array) -> Array:
+    """`Σ exp(x - max x)` over the classes that are not the label.
+
+    Sums over pieces of the classes, which are computed as they are read; of the label's piece the terms themselves.
+    """
+    classes, peak = x.shape[-1], _peak(x)[..., None]
+    size = _piece(classes)
+    pieces = -(-classes // size)
+    inside = jnp.clip(labels, 0, classes - 1)[..., None]
+    numbers = inside // size * size + of_rank(jnp.arange(size, dtype=labels.dtype), x.ndim)
+    terms = jnp.exp(_below_peak(jnp.take_along_axis(x, jnp.minimum(numbers, classes - 1), -1), peak))
+    others = jnp.where((numbers == inside) | (numbers >= classes), 0, terms).sum(-1)
+    if pieces == 1:
+        return others
+    padding = [(0, 0)] * (x.ndim - 1) + [(0, pieces * size - classes)]
+    sums = jnp.pad(jnp.exp(_below_peak(x, peak)), padding).reshape(*x.shape[:-1], pieces, size).sum(-1)
+    return others + jnp.where(at_label(inside[..., 0] // size, pieces), 0, sums).sum(-1)
+
+
+def _peak(x: Array) -> Array:
+    return jax.lax.stop_gradient(x.max(-1))
+
+
+def _below_peak(x: Array, peak: Array) -> Array:
+    """`x - peak`, 0 where both are infinite: one infinite logit has the limit, probability 1."""
+    largest = jnp.finfo(x.dtype).max
+    return jnp.minimum(x, largest) - jnp.minimum(peak, largest)
+
+
+def _piece(classes: int) -> int:
+    """A size of which there is a whole number, if there is one that is neither large nor small."""
+    if classes <= PIECE:
+        return classes
+    return next((size for size in range(PIECE, PIECE // 8, -1) if classes % size == 0), PIECE)
+
+
+def at_label(labels: Array, classes: int) -> Array:
+    """Where the class is the label, by comparison: it fuses."""
+    return labels[..., None] == of_rank(jnp.arange(classes, dtype=labels.dtype), labels.ndim + 1)
+
+
 def one_hot(labels: Array, classes: int, dtype: jnp.dtype) -> Array:
     """One-hot rows by comparison, which fuses and needs no scatter in the gradient; NaN rows out of range."""
-    hot = labels[..., None] == of_rank(jnp.arange(classes, dtype=labels.dtype), labels.ndim + 1)
     inside = (labels >= 0) & (labels < classes)
-    return jnp.where(inside[..., None], hot.astype(dtype), jnp.nan)
+    return jnp.where(inside[..., None], at_label(labels, classes).astype(dtype), jnp.nan)
