@@ -35,3 +35,9 @@ def test_custom_layer():
 def test_custom_optimizer():
     shown = example("custom_optimizer.py")
     assert all(float(value) > 90 for value in re.findall(r"accuracy ([\d.]+)%", shown))
+
+
+def test_second_order():
+    shown = example("second_order.py")
+    *adam, lbfgs = [float(line.split()[-4]) for line in shown.splitlines()[1:]]  # after 300 gradients
+    assert 50 * lbfgs < min(adam)
