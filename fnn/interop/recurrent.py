@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -165,7 +165,7 @@ def recurrent_from_flax(params: Mapping[str, Any]) -> dict[str, Array]:
         >>> sorted(fnn.interop.recurrent_from_flax(cell))
         ['bias', 'kernel', 'recurrent_kernel']
     """
-    found = {name.rstrip("_").replace("dense_", ""): entry for name, entry in params.items()}
+    found = {_gate(name): entry for name, entry in params.items()}
     if set(found) == {"i", "h"}:
         return _from_flax_joined(found["i"], found["h"])
     for gates in _FLAX_GATES.values():
@@ -176,6 +176,16 @@ def recurrent_from_flax(params: Mapping[str, Any]) -> dict[str, Array]:
         "recurrent_from_flax: expected the parameters of an LSTMCell, GRUCell or SimpleCell, "
         f"got the names {', '.join(sorted(params)) or 'none'}"
     )
+
+
+def _gate(name: str) -> str:
+    return name.rstrip("_").replace("dense_", "")
+
+
+def is_cell(names: Iterable[str]) -> bool:
+    """Whether these are the names of the gates in one of flax's cells."""
+    found = set(map(_gate, names))
+    return found in ({"i", "h"}, *({side + gate for side in "ih" for gate in gates} for gates in _FLAX_GATES.values()))
 
 
 def _bias(entry: Mapping[str, Any]) -> Array:

@@ -1,0 +1,255 @@
+"""Weights of whole models from and to flax, linen and nnx."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from fnn import checks
+from fnn.interop import matching
+from fnn.interop.matching import Library, Module, Slot, back, filled
+from fnn.interop.recurrent import is_cell, recurrent_from_flax
+from fnn.layer import Layer
+from fnn.train.trained import Trained, as_trained
+from fnn.typing import PyTree
+
+__all__ = ["from_flax", "to_flax"]
+
+Path = tuple[Any, ...]
+_Leaf = tuple[Path, Path, np.ndarray]
+
+
+def from_flax(variables: Any, model: Layer, x: Any, *, module: Any = None) -> Trained:
+    """The parameters and state of a model from those of a flax module that computes the same.
+
+    Convolutions, dense layers and embeddings, batch norms, other norms, recurrent layers: each kind of layer takes the
+    flax modules of that kind in their order, and every shape must fit. Of linen that order is known from `module`, or
+    from the names: as `init` returned them, or, sorted as optimizers and checkpoints leave them, Conv_0, Conv_1, ….
+
+    Args:
+        variables: linen's `{"params": …, "batch_stats": …}` or the params alone; or an nnx module.
+        model: the model in fnn.
+        x: an input of the model, or its shape.
+        module: the linen module, whose calls say in which order its parts come and what its norms add to a variance.
+
+    Returns:
+        `Trained(params, state)`.
+
+    Raises:
+        ValueError: naming the layers and modules that do not fit, with both shapes; or a norm of another `eps`, flax's
+            default being 1e-6 but for batch norm.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> dense = {"Dense_0": {"kernel": jnp.ones((4, 3)), "bias": jnp.ones(3)}}
+        >>> fnn.interop.from_flax({"params": dense}, fnn.dense(3), (1, 4)).params["kernel"].shape
+        (4, 3)
+    """
+    found = filled("from_flax", _FLAX, _modules(variables, module, x), model, x)
+    like, _ = matching.shapes_of(model, x)
+    return jax.tree.map(lambda a, b: checks.cast("from_flax", "weights", np.asarray(a), b.dtype), found, like)
+
+
+def to_flax(trained: Trained, model: Layer, x: Any, like: Any, *, module: Any = None) -> dict[Any, Any]:
+    """The variables of a flax module from the parameters and state of a model that computes the same.
+
+    Args:
+        trained: the model's `Trained(params, state)`.
+        model: the model in fnn.
+        x: an input of the model, or its shape.
+        like: linen's variables, for names and shapes, or the nnx module.
+        module: the linen module, as for `from_flax`.
+
+    Returns:
+        Of linen, variables like those given, for `module.apply(variables, x)`. Of nnx a dict for
+        `nnx.update(module, state)` after `nnx.replace_by_pure_dict(state, found)`, `state` being
+        `nnx.state(module, (nnx.Param, nnx.BatchStat))`.
+
+    Raises:
+        ValueError: naming the layers and modules that do not fit.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> trained = fnn.Trained(*fnn.dense(3).init(jax.random.key(0), jnp.ones((1, 4))))
+        >>> like = {"params": {"Dense_0": {"kernel": jnp.ones((4, 3)), "bias": jnp.ones(3)}}}
+        >>> found = fnn.interop.to_flax(trained, fnn.dense(3), (1, 4), like)
+        >>> bool((found["params"]["Dense_0"]["kernel"] == trained.params["kernel"]).all())
+        True
+    """
+    found = back("to_flax", _FLAX, _modules(like, module, x), as_trained("to_flax", trained), model, x)
+    nested: dict[Any, Any] = {} if _is_nnx(like) else _copied(like)
+    for (*path, name), array in found.items():
+        inside = nested
+        for key in path:
+            inside = inside.setdefault(key, {})
+        inside[name] = array
+    return nested
+
+
+def _copied(tree: Any) -> Any:
+    return {key: _copied(value) for key, value in tree.items()} if isinstance(tree, Mapping) else tree
+
+
+def _is_nnx(given: Any) -> bool:
+    nnx = sys.modules.get("flax.nnx")
+    return nnx is not None and isinstance(given, nnx.Module)
+
+
+def _modules(given: Any, module: Any, x: Any) -> list[Module]:
+    """The modules that have arrays, in the order in which they are used as far as it is known."""
+    if _is_nnx(given):
+        found = list(_nnx_leaves(given, (), set()))
+        return _grouped([leaf[:3] for leaf in found], {path[:-1]: eps for path, _, _, eps in found})
+    if not isinstance(given, Mapping):
+        raise TypeError(f"from_flax: expected linen's variables or an nnx module, got {checks.describe(given)}")
+    collections = given if "params" in given else {"params": given}
+    leaves: list[_Leaf] = []
+    for name in ("params", "batch_stats"):
+        own = collections.get(name, {})
+        keys = (name,) if "params" in given else ()
+        leaves += [(path, (*keys, *path), array) for path, array in _linen_leaves(own, ())]
+    if module is not None:
+        calls = _calls(module, collections, x)
+        modules = _grouped(leaves, {path: eps for path, (_, eps) in calls.items()})
+        return sorted(modules, key=lambda one: calls.get(_path_of(one), (len(calls), None))[0])
+    modules = _grouped(leaves, {})
+    if _unsorted(collections["params"]):
+        return modules
+    _warn_of_order(modules)
+    return sorted(modules, key=lambda one: _natural(_path_of(one)))
+
+
+def _warn_of_order(modules: list[Module]) -> None:
+    """Say so where names in the order of the alphabet decide between modules that could be exchanged."""
+    alike: dict[Any, dict[str, str]] = {}
+    for one in modules:
+        shapes = (one.kind, *sorted((name, array.shape) for name, array in one.arrays.items()))
+        alike.setdefault(shapes, {}).setdefault(re.sub(r"\d+", "#", one.name), one.name)
+    for names in (list(names.values()) for names in alike.values()):
+        if len(names) > 1:
+            checks.warn(
+                f"from_flax: {' and '.join(names[:2])} have the same shapes, and names in the order of the alphabet do "
+                "not say which comes first; they are taken in that order. Give module=, the flax module, whose calls "
+                "say it"
+            )
+            return
+
+
+def _path_of(module: Module) -> Path:
+    return tuple(module.name.split("/"))
+
+
+def _grouped(leaves: list[_Leaf], eps: Mapping[Path, float | None]) -> list[Module]:
+    """Leaves by the module they stand in; those of a recurrent cell's gates by the cell."""
+    inside: dict[Path, dict[str, set[Any]]] = {}
+    for path, *_ in leaves:
+        if len(path) > 1:
+            inside.setdefault(path[:-2], {}).setdefault("names", set()).add(path[-2])
+    cells = {path for path, names in inside.items() if is_cell(map(str, names["names"]))}
+    found: dict[Path, tuple[dict[str, np.ndarray], dict[str, Path]]] = {}
+    for path, key, array in leaves:
+        own = path[:-2] if path[:-2] in cells and len(path) > 1 else path[:-1]
+        name = "/".join(map(str, path[len(own) :]))
+        arrays, keys = found.setdefault(own, ({}, {}))
+        arrays[name], keys[name] = array, key
+    return [
+        Module("/".join(map(str, path)), _kind(arrays), arrays, keys, eps.get(path))
+        for path, (arrays, keys) in found.items()
+    ]
+
+
+def _kind(arrays: Mapping[str, np.ndarray]) -> matching.Kind:
+    if any("/" in name for name in arrays):
+        return matching.RECURRENT
+    if "mean" in arrays:
+        return matching.STATISTICS
+    if "kernel" in arrays:
+        return matching.CONVOLUTION if arrays["kernel"].ndim > 2 else matching.MATRIX
+    return matching.MATRIX if "embedding" in arrays else matching.VECTOR
+
+
+def _linen_leaves(tree: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, np.ndarray]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _linen_leaves(value, (*path, name))
+        else:
+            value = value.unbox() if hasattr(value, "unbox") else value
+            yield (*path, name), np.asarray(value)
+
+
+def _nnx_leaves(node: Any, path: Path, seen: set[int]) -> Iterator[tuple[Path, Path, np.ndarray, float | None]]:
+    """Parameters and statistics in the order in which the modules' attributes were set."""
+    nnx = sys.modules["flax.nnx"]
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, nnx.List | list | tuple):
+        entries: Any = enumerate(node)
+    elif isinstance(node, nnx.Module):
+        entries = ((name, value) for name, value in vars(node).items() if not name.startswith("_"))
+    else:
+        entries = node.items() if isinstance(node, Mapping) else ()
+    for name, value in entries:
+        if isinstance(value, nnx.Param | nnx.BatchStat):
+            yield (*path, name), (*path, name), np.asarray(value[...]), getattr(node, "epsilon", None)
+        else:
+            yield from _nnx_leaves(value, (*path, name), seen)
+
+
+def _calls(module: Any, variables: PyTree, x: Any) -> dict[Path, tuple[int, float | None]]:
+    """Path of each part of a linen module -> when it is first called, and what it adds to a variance."""
+    linen = sys.modules["flax.linen"]
+    found: dict[Path, tuple[int, float | None]] = {}
+
+    def seen(function: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        if context.method_name == "__call__":
+            found.setdefault(context.module.path, (len(found), getattr(context.module, "epsilon", None)))
+        return function(*args, **kwargs)
+
+    if isinstance(x, list | tuple) and x and all(isinstance(size, int) for size in x):
+        x = jax.ShapeDtypeStruct(tuple(x), np.float32)
+    with linen.intercept_methods(seen):
+        jax.eval_shape(module.apply, variables, x)
+    return found
+
+
+def _unsorted(tree: Any) -> bool:
+    """Whether the names stand in another order than that of the alphabet, so that somebody gave them one."""
+    if not isinstance(tree, Mapping):
+        return False
+    deeper = [value for value in tree.values() if isinstance(value, Mapping)]
+    # The names of a module's own arrays tell nothing of the order of modules.
+    return (bool(deeper) and list(tree) != sorted(tree)) or any(map(_unsorted, deeper))
+
+
+def _natural(path: Path) -> list[Any]:
+    return [[int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(name))] for name in path]
+
+
+def _arranged(slot: Slot, name: str, array: np.ndarray) -> np.ndarray:
+    """flax's transposed convolutions read their kernel from the other end."""
+    if name == "kernel" and array.ndim > 2 and slot.transposed != slot.flipped:
+        return np.flip(array, tuple(range(array.ndim - 2)))
+    return array
+
+
+def _recurrent(module: Module) -> dict[str, Any]:
+    cell: dict[str, dict[str, Any]] = {}
+    for name, array in module.arrays.items():
+        gate, _, own = name.partition("/")
+        cell.setdefault(gate, {})[own] = array
+    return recurrent_from_flax(cell)
+
+
+_FLAX = Library(
+    "flax",
+    {"alpha": "negative_slope"},
+    _arranged,
+    _recurrent,
+    lambda kind: 1e-5 if kind == matching.STATISTICS else 1e-6,
+)
