@@ -9,6 +9,7 @@ two-devices  the tests marked `devices`, in processes with two of them, on the n
 end-to-end   import and a short script, the package installed as a user does, on every other Python declared
 examples     README's first command, then the tests of the examples run by an interpreter with exactly those extras
 lint         lint, format, types, import directions
+docs         the code of the documentation's pages, and its site: built without a network, warnings as errors
 
 Every configuration is run though another failed; a Python that is not here is a line of the table. Ends with 1 if any
 failed.
@@ -29,7 +30,7 @@ README = (ROOT / "README.md").read_text()
 DECLARED = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
 NEXT = f"3.{max(int(version[2:]) for version in DECLARED) + 1}"
 TORCH = {"3.11": ["torch==2.13.0"]}  # the optional peer is compared with where its CPU build is at hand
-CONFIGURATIONS = ("suite", "newest", "two-devices", "end-to-end", "examples", "lint")
+CONFIGURATIONS = ("suite", "newest", "two-devices", "end-to-end", "examples", "lint", "docs")
 VERSIONS = "import sys, jax, jaxlib; print('%d.%d.%d' % sys.version_info[:3], jax.__version__, jaxlib.__version__)"
 
 rows, endings = [], []
@@ -147,6 +148,12 @@ def lint():
     results = [run(bin / tool, *rest)[0] for tool, *rest in checks] if done else []
     done = done and all(results)
     report("lint, types", python, begun, done, [])
+
+
+def docs():
+    begun, (python, done) = time.time(), environment("docs", "python", "-e", ".[docs,test]", *TORCH.get(machine, []))
+    done, told = run(python, "-m", "pytest", "-n", "0", "docs/tests") if done else (False, [])
+    report("docs", python, begun, done, told)
 
 
 def show():

@@ -1,0 +1,86 @@
+"""A page for every room with every public name of it, from the docstrings; and the gallery's figures looked at."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+TITLES = {
+    "train": "Training", "layer": "Layers: the protocol and its combinators", "layers": "Layers",
+    "activations": "Activations", "losses": "Losses", "metrics": "Metrics", "tasks": "Tasks", "models": "Models",
+    "initializers": "Initializers", "optim": "Optimizers", "optim.presets.torch": "Optimizers as in torch",
+    "optim.presets.keras": "Optimizers as in Keras", "optim.presets.textbook": "Optimizers as in textbooks",
+    "schedules": "Schedules", "data": "Data", "selection": "Selection", "estimators": "Estimators",
+    "interop": "Weights of others", "plot": "Figures", "testing.strategies": "Strategies for your own tests",
+    "testing": "Checks for your own",
+}  # fmt: skip
+
+
+def rooms() -> dict[str, str]:
+    """Room -> the title of its page: those named here, then every other that the façade shows."""
+    import fnn
+
+    others = [name for name in fnn.__all__ if inspect.ismodule(getattr(fnn, name)) and name not in TITLES]
+    return TITLES | {name: name.capitalize() for name in others}
+
+
+def public(room: str) -> dict[str, Any]:
+    """The names of a room that are not rooms themselves, written as a user writes them -> what they are."""
+    import fnn
+
+    module = importlib.import_module(f"fnn.{room}")
+    found = {}
+    for name in sorted(module.__all__, key=str.lower):
+        value = getattr(module, name)
+        if not inspect.ismodule(value):
+            flat = name in fnn.__all__ and getattr(fnn, name) is value
+            found[f"fnn.{name}" if flat else f"fnn.{room}.{name}"] = value
+    return found
+
+
+def directive(room: str, name: str, value: Any) -> str:
+    """The entry of a name; one of `fnn` itself is found under its room as well, where the source's pages look."""
+    kind = "class" if inspect.isclass(value) else "function" if inspect.isroutine(value) else "data"
+    own = f"fnn.{room}.{name.rpartition('.')[2]}"
+    also = f'.. raw:: html\n\n   <span id="{own}"></span>\n\n' if own != name else ""
+    return f"{also}.. auto{kind}:: {name}\n"
+
+
+def page(room: str, title: str) -> str:
+    lines = [title, "=" * len(title), "", f".. automodule:: fnn.{room}", "   :no-members:", "   :no-index:", ""]
+    return "\n".join([*lines, *(directive(room, name, value) for name, value in public(room).items())])
+
+
+def write(app: Any) -> None:
+    """The pages, written only where something changed, so that a second build reads little again."""
+    folder = Path(app.srcdir) / "api"
+    folder.mkdir(exist_ok=True)
+    pages = {f"{room}.rst": page(room, title) for room, title in rooms().items()}
+    listed = "\n".join(f"   {name.removesuffix('.rst')}" for name in pages)
+    pages["index.rst"] = f"Reference\n=========\n\nEvery public name.\n\n.. toctree::\n   :maxdepth: 1\n\n{listed}\n"
+    for stale in {path.name for path in folder.iterdir()} - set(pages):
+        (folder / stale).unlink()
+    for name, text in pages.items():
+        path = folder / name
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+
+
+def looked_at(block: Any, block_vars: Any, gallery_conf: Any, **options: Any) -> str:
+    """Sphinx-gallery's own scraper, which takes no figure in which texts lie on each other or are cut off."""
+    import matplotlib.pyplot as plt
+    from figure_boxes import faults
+    from sphinx_gallery.scrapers import matplotlib_scraper
+
+    for number in plt.get_fignums():
+        told = faults(plt.figure(number))
+        if told:
+            raise ValueError(f"{block_vars['src_file']}: {'; '.join(told)}")
+    return str(matplotlib_scraper(block, block_vars, gallery_conf, **options))
+
+
+def setup(app: Any) -> dict[str, Any]:
+    app.connect("builder-inited", write)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,65 @@
+"""README's code runs and keeps its promise, README is short, and no page links to what is not there."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import jax
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
+MADE = ("_ext", "api", "gallery", "tests", "_build")
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md")]
+PAGES += [
+    page for page in sorted((ROOT / "docs").rglob("*.md")) if page.relative_to(ROOT / "docs").parts[0] not in MADE
+]
+
+
+def run(code):
+    """What a block prints, and the names it leaves."""
+    names = {}
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        exec(compile(code, "README.md", "exec"), names)
+    return told.getvalue(), names
+
+
+def test_the_fifteen_lines_keep_their_promise():
+    (example,) = [block for block in BLOCKS if "load_digits" in block]
+    assert len([line for line in example.splitlines() if line.strip()]) <= 15
+    promised = float(re.search(r"# accuracy above ([\d.]+)", example)[1])
+    said, names = run(example)
+    assert float(re.search(r"'accuracy': ([\d.]+)", said)[1]) > promised
+    assert jax.tree.leaves(names["many"])[0].shape[0] == 8
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if "load_digits" not in block])
+def test_the_code_runs(block):
+    assert run(block)[0]
+
+
+def test_readme_is_read_to_the_end():
+    assert len(README.splitlines()) <= 150
+    assert len(BLOCKS) >= 2
+
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def anchors(page):
+    """The anchors of a page's headings, as a forge makes them."""
+    titles = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    for link in LINK.findall(text):
+        path, _, anchor = link.partition("#")
+        if not link.startswith(("http://", "https://", "mailto:")):
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
