@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # Rooms that a training script may never enter are opened on first use: `import fnn` stays light.
 _LAZY = ("data", "devices", "diagnostics", "estimators", "interop", "plot", "saving", "selection", "testing")
 _SAVING = ("Exported", "Metadata", "export", "load", "load_exported", "read_metadata", "save")
-_LAZY_NAMES = {"summary": "diagnostics", **dict.fromkeys(_SAVING, "saving")}
+_LAZY_NAMES = {"guide": "choices", "summary": "diagnostics", **dict.fromkeys(_SAVING, "saving")}
 
 __all__ = sorted(
     {
