@@ -63,6 +63,12 @@ __all__ = sorted(
 )
 
 
+# Modules of these packages are layers too; what knows how is opened when the first one comes.
+layer.protocol.adapters |= dict.fromkeys(
+    ("flax", "equinox"), lambda module: importlib.import_module("fnn.interop").module_layer(module)
+)
+
+
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"fnn.{name}")

@@ -191,6 +191,8 @@ def stateless(
     def init_both(key: Key, x: Any = MISSING, /) -> tuple[PyTree, PyTree]:
         if x is MISSING:
             require_init(key, x)
+        if _adapter_of(getattr(init, "__self__", None)) is not None:  # linen's init computes with its example
+            x = jax.tree.map(lambda a: jax.numpy.zeros(a.shape, a.dtype), mirror(x))
         return init(key, x), ()
 
     def apply_both(
@@ -218,11 +220,20 @@ def _facts_of(function: Callable[[Any], Any]) -> Facts:
     return Facts(ends_in=_ENDS.get(function)) if getattr(type(function), "__hash__", None) else NOTHING
 
 
+adapters: dict[str, Callable[[Any], Layer]] = {}
+"""Package -> how a module of its classes becomes a layer. A room above this one, which knows the package, says so."""
+
+
+def _adapter_of(given: Any) -> Callable[[Any], Layer] | None:
+    packages = (base.__module__.partition(".")[0] for base in type(given).__mro__)
+    return next((adapters[package] for package in packages if package in adapters), None)
+
+
 def as_layer(layer: Layer | Callable[[Any], Any]) -> Layer:
-    """The layer itself, or a bare function of arrays as a layer without parameters.
+    """The layer itself, a bare function of arrays as a layer without parameters, or a module of flax or equinox.
 
     Raises:
-        TypeError: if it is neither.
+        TypeError: if it is none of these.
 
     Example:
         >>> import jax, fnn
@@ -233,6 +244,8 @@ def as_layer(layer: Layer | Callable[[Any], Any]) -> Layer:
         return layer
     if isinstance(layer, list | tuple):
         raise TypeError(f"expected layers one by one, got a {type(layer).__name__} of them; write serial(*layers)")
+    if (adapter := _adapter_of(layer)) is not None:
+        return adapter(layer)
     if not callable(layer):
         raise TypeError(f"expected a layer or a function of arrays, got {type(layer).__name__} {layer!r}")
     if getattr(layer, "builds_a_layer", False):
