@@ -228,9 +228,9 @@ def test_a_callback_cannot_rewrite_the_history(tmp_path):
         end.row["mine"] = 2.0
 
     _, history = fit(tmp_path, callbacks=[meddle])
-    assert (history["loss"] > 0).all()
+    assert min(history["loss"]) > 0
     assert "mine" not in history
-    assert (fit(tmp_path)[1]["loss"] > 0).all()
+    assert min(fit(tmp_path)[1]["loss"]) > 0
 
 
 def test_the_table_has_one_row_per_epoch_or_the_file_is_damaged(directory):
@@ -250,7 +250,7 @@ trained, history = fnn.fit(
     fnn.serial(fnn.dense(2), fnn.tanh, fnn.dense(1)), fnn.optim.adam(0.01), fnn.tasks.regression(), (x, x.sum(1)),
     key=jax.random.key(0), epochs=80, batch_size=16, progress=False, checkpoint=sys.argv[1] or None,
     callbacks=[lambda end: print(end.epoch, flush=True)])
-print(history["epochs"], float(np.abs(jax.tree.leaves(trained)[0]).sum()), history["loss"].sum())
+print(history["epochs"], float(np.abs(jax.tree.leaves(trained)[0]).sum()), sum(history["loss"]))
 """
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import signal
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,28 +14,37 @@ import fnn
 from fnn.selection import members, memory
 from fnn.selection.cases import make_plan, member_of
 from fnn.selection.chunk import Chunk, advance_chunk, begin_chunk
-from fnn.selection.training import Member, Options, Running
+from fnn.selection.training import Member, Running
+from fnn.train.options import Options
 
 KEY = jax.random.key(0)
 STEPS = 5
+
+
+class Count(NamedTuple):
+    value: Any
+    epochs: Any
+    over: Any
 
 
 def counting(description):
     """A member that adds its `x` at every step, and stops after epochs of its own; `description` changes nothing."""
 
     def begin(one, shared):
-        return Running((), jnp.zeros(()), None, {}, jnp.zeros((), jnp.int32), one["epochs"] < 0)
+        return Running((), Count(jnp.zeros(()), jnp.zeros((), jnp.int32), one["epochs"] < 0))
 
     def advance(one, shared, running, epoch, first, last):
-        more = running.progress + (last - first).astype(jnp.float32) * one["x"] * shared
-        return running._replace(progress=jnp.where(running.over, running.progress, more))
+        value, _, over = running.carry
+        more = value + (last - first).astype(jnp.float32) * one["x"] * shared
+        return running._replace(carry=running.carry._replace(value=jnp.where(over, value, more)))
 
     def close(one, shared, running, epoch):
-        count = jnp.where(running.over, running.epochs, running.epochs + 1)
-        return running._replace(epochs=count, over=count >= one["epochs"])
+        value, epochs, over = running.carry
+        epochs = jnp.where(over, epochs, epochs + 1)
+        return running._replace(carry=Count(value, epochs, epochs >= one["epochs"]))
 
     def finish(one, shared, running):
-        return {"value": running.progress, "place": one["place"], "epochs": running.epochs}
+        return {"value": running.carry.value, "place": one["place"], "epochs": running.carry.epochs}
 
     return Member(begin, lambda one, shared: STEPS, advance, close, finish)
 
@@ -181,11 +191,11 @@ def test_the_estimate_is_near_enough_to_what_xla_allocates(model, shape):
     x, y = jnp.zeros((200, *shape)), jnp.arange(200) % 2
     plan = make_plan(
         "test", model, fnn.optim.adam(0.1), fnn.tasks.multiclass(2), (x, y), key=KEY, folds=5, seeds=8, over=None,
-        scaler=None, groups=None, penalty=None, class_weight=None, together=True, options=Options(1),
+        scaler=None, groups=None, class_weight=None, together=True, options=Options(1),
     )  # fmt: skip
     rows, zero = plan.arguments(), jnp.zeros((), jnp.int32)
-    estimate = memory.bytes_per_member(member_of, plan.recipe, rows, plan.shared)
-    given = Chunk(member_of, plan.recipe, True, len(rows["fold"]), None)
+    estimate = memory.bytes_per_member(member_of, plan.makers, rows, plan.shared)
+    given = Chunk(member_of, plan.makers, True, len(rows["fold"]), None)
     state = jax.eval_shape(functools.partial(begin_chunk, given), rows, plan.shared, zero)
     advance = jax.jit(functools.partial(advance_chunk, given), donate_argnums=0)
     compiled = advance.lower(state, rows, plan.shared, (zero, zero), jnp.zeros(1, jnp.int32), zero).compile()

@@ -32,12 +32,13 @@ def close(a, b, tolerance=1e-6):
 
 def by_hand(model, optimizer, task, key, x, y, epochs, batch_size):
     """The run as a Python loop: batches are sliced, the last one is short."""
-    from fnn.train.epoch import epoch_order, keys
+    from fnn.train.loop import keys_of
+    from fnn.train.rows import shuffled
 
-    step, sources = fnn.train_step(model, optimizer, task), keys(key)
+    step, sources = fnn.train_step(model, optimizer, task), keys_of(key)
     state, losses, number = step.init(sources.init, x), [], 0
     for epoch in range(epochs):
-        order = np.asarray(epoch_order(sources, jnp.asarray(epoch), jnp.arange(len(x)), True)[0])
+        order = np.asarray(shuffled(jax.random.fold_in(sources.shuffle, epoch), jnp.arange(len(x)))[0])
         total = 0.0
         for first in range(0, len(x), batch_size):
             rows = order[first : first + batch_size]

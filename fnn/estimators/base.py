@@ -15,13 +15,13 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fnn import activations, checks, models, optim
 from fnn.estimators.carrying import Carried
-from fnn.estimators.program import Numbers, Recipe, build, ceiling, infer, padded, train
+from fnn.estimators.program import Makers, Numbers, build, ceiling, infer, padded, train
 from fnn.layer import Layer
-from fnn.selection.training import Options
 from fnn.tasks import Task
 from fnn.train import stopping
 from fnn.train.divergence import warn_if_diverged
 from fnn.train.inputs import Inputs
+from fnn.train.options import Options
 from fnn.train.rows import checked_weights
 from fnn.train.stopping import EarlyStopping, early_stopping, warn_if_never_scored
 
@@ -110,7 +110,7 @@ class Estimator(BaseEstimator):
         checks.one_of(self._name, "activation", self.activation, activations.__all__)
         return getattr(activations, self.activation)
 
-    def _recipe(self, rows: int, epochs: int, rule: EarlyStopping | None) -> Recipe:
+    def _makers(self, rows: int, epochs: int, rule: EarlyStopping | None) -> Makers:
         optimizer = optim.adam if self.optimizer is None else self.optimizer
         built = hasattr(optimizer, "update")
         if not callable(optimizer) and not built:
@@ -126,13 +126,15 @@ class Estimator(BaseEstimator):
         checks.in_range(self._name, "l2", self.l2, 0)
         task, monitored = self._task(), () if rule is None else (rule.monitor.removeprefix("validation_"),)
         kept = [name for name in ("accuracy", "r2", *monitored) if name in task.metrics]
-        return Recipe(
+        return Makers(
             model=self._model(),
             optimizer=optimizer,
             task=task._replace(metrics={name: task.metrics[name] for name in kept}),
             schedule=self.learning_rate if callable(self.learning_rate) else None,
             penalized=self.l2 != 0,
-            options=Options(2 ** (epochs - 1).bit_length(), self._batch_size(rows), stopping.resolve(rule, task)),
+            options=Options(
+                2 ** (epochs - 1).bit_length(), self._batch_size(rows), early_stopping=stopping.resolve(rule, task)
+            ),
         )
 
     def _rate(self) -> Any:
@@ -206,16 +208,16 @@ class Estimator(BaseEstimator):
     def _train(
         self, data: tuple[np.ndarray, ...], rows: np.ndarray, held: Any, start: Any, epochs: int, rule: Any
     ) -> Any:
-        recipe = self._recipe(len(rows), epochs, rule)
+        makers = self._makers(len(rows), epochs, rule)
         size, total = self._batch_size(len(rows)), ceiling(len(data[0]), STEP)
         arrays: Any = tuple(padded(array, total) for array in data)
         kept: Any = padded(rows.astype(np.int32), ceiling(len(rows), size), -1)
         left: Any = None if held is None else padded(held.astype(np.int32), ceiling(len(held), STEP), -1)
         inputs = Inputs(arrays, kept, None if held is None else arrays, left)
-        rate = 0.0 if recipe.schedule is not None else self._rate()
+        rate = 0.0 if makers.schedule is not None else self._rate()
         learning_rate, l2 = (np.asarray(number, float_type()) for number in (rate, self.l2))
         numbers = Numbers(learning_rate, l2, jax.random.key(self._seed))
-        outcome = train(recipe, numbers, inputs, start, self.n_iter_, self.n_iter_ + epochs)
+        outcome = train(makers, numbers, inputs, start, self.n_iter_, self.n_iter_ + epochs)
         self.trained_, self._train_state = outcome.trained, outcome.train_state
         before = self.history_
         self.history_ = {k: np.append(before.get(k, []), v) for k, v in outcome.history.items()}

@@ -13,15 +13,17 @@ from fnn import checks, optim, programs
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.selection.members import run_alone
-from fnn.selection.training import Case, Member, Options, Running, in_pieces, outcome
+from fnn.selection.training import Case, Member, member_from
 from fnn.tasks import Task
 from fnn.train.inputs import Inputs
+from fnn.train.loop import Carry, Recipe, finished
+from fnn.train.options import Options
 from fnn.train.predict import outputs_of
 from fnn.train.trained import Trained, TrainState, check_trained
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
 
-class Recipe(NamedTuple):
+class Makers(NamedTuple):
     """What decides the program of a fit: everything that is not an array."""
 
     model: Layer
@@ -60,36 +62,37 @@ def build(model: Any, outputs: int) -> Layer:
     return layer
 
 
-def train(recipe: Recipe, numbers: Numbers, inputs: Inputs, start: TrainState | None, first: int, last: int) -> Outcome:
+def train(makers: Makers, numbers: Numbers, inputs: Inputs, start: TrainState | None, first: int, last: int) -> Outcome:
     """The epochs from `first` up to `last`: of a new run, or going on from `start`."""
     shared = {"numbers": numbers, "inputs": inputs} | ({} if start is None else {"start": start})
-    running, finished = run_alone(_member, recipe, shared, first=first, last=last)
-    trained, history = outcome(running)
-    state = running.progress.train_state
-    if running.best is not None:
+    carry, whole = run_alone(_member, makers, shared, first=first, last=last)
+    trained, history = finished(carry)
+    state = carry.train_state
+    if carry.best is not None and state.trained.params is state.params:
+        # The best epoch's. Parameters that an optimizer averages are not their average: those go on from the last.
         state = state._replace(params=trained.params, state=trained.state)
     state, trained, history = _host((state, trained, history))
     epochs, diverged_at = int(history["epochs"]), int(history["diverged_at"])
-    rows = {name: history[name][:epochs] for name in running.history}
-    return Outcome(state, trained, rows, epochs, diverged_at, finished)
+    rows = {name: history[name][:epochs] for name in carry.history}
+    return Outcome(state, trained, rows, epochs, diverged_at, whole)
 
 
-def _member(recipe: Recipe) -> Member:
+def _member(makers: Makers) -> Member:
     """The run that `fnn.trainer` would make."""
 
     def case_of(one: PyTree, shared: PyTree, prepared: PyTree) -> Case:
         numbers: Numbers = shared["numbers"]
-        optimizer: Any = recipe.optimizer
+        optimizer: Any = makers.optimizer
         if not hasattr(optimizer, "update"):
-            optimizer = optimizer(recipe.schedule or numbers.learning_rate)
-        penalty = optim.l2(numbers.l2) if recipe.penalized else None
-        start = shared.get("start")
-        return Case(recipe.model, optimizer, recipe.task, numbers.key, shared["inputs"], penalty, start)
+            optimizer = optimizer(makers.schedule or numbers.learning_rate)
+        options = makers.options._replace(penalty=optim.l2(numbers.l2) if makers.penalized else None)
+        recipe = Recipe(makers.model, optimizer, makers.task, options)
+        return Case(recipe, numbers.key, shared["inputs"], shared.get("start"))
 
-    def nothing(case: Case, one: PyTree, shared: PyTree, running: Running) -> tuple[()]:
+    def nothing(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> tuple[()]:
         return ()
 
-    return in_pieces(case_of, nothing, recipe.options)
+    return member_from(case_of, nothing)
 
 
 def infer(model: Layer, trained: Trained, x: ArrayLike) -> Array:

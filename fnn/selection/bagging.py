@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,16 @@ from fnn.selection.cases import Data
 from fnn.selection.ensemble import Ensemble, logits
 from fnn.selection.members import batched_is_faster, run_members
 from fnn.selection.result import metrics_of
-from fnn.selection.training import Case, Member, Options, Running, in_pieces, outcome
+from fnn.selection.training import Case, Member, member_from
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.inputs import Inputs
+from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, finished
+from fnn.train.options import Options, checked_options
 from fnn.train.predict import outputs_of
 from fnn.train.sharding import on_automatic_axes
+from fnn.train.step import require_model_and_optimizer
+from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained
 from fnn.typing import Array, Key, PyTree
 
@@ -44,6 +48,7 @@ def ensemble(
     batch_size: int | None = 32,
     penalty: Callable[[PyTree], Any] | None = None,
     augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    early_stopping: EarlyStopping | None = None,
     shuffle: bool = True,
     together: bool | None = None,
     chunk: int | None = None,
@@ -57,6 +62,7 @@ def ensemble(
 
     Args:
         model, optimizer, task, epochs, batch_size, penalty, augment, shuffle: as for `trainer`.
+        early_stopping: as for `trainer`, by what is known of the training rows: `fnn.early_stopping("loss")`.
         data: `(x, targets)` or `(x, targets, weights)`.
         key: random key; member m trains from `split(key, members)[m]`, the samples are drawn from the key as well.
         members: number of networks.
@@ -83,6 +89,9 @@ def ensemble(
         Estimation using Deep Ensembles, 2017.
     """
     task, count = as_task(task), checks.integer("ensemble", "members", members)
+    options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle)
+    options = checked_options("ensemble", task, options)
+    require_model_and_optimizer("ensemble", model, optimizer)
     checked = rows_.checked_data("ensemble", data, task)
     rows_.checked_classes("ensemble", checked[1])
     key, total = rows_.checked_key("ensemble", key), rows_.count(checked[0])
@@ -92,12 +101,11 @@ def ensemble(
     if bags is not None:
         arguments |= {"train": jnp.asarray(bags.train), "valid": jnp.asarray(bags.valid)}
     together = batched_is_faster(model) if together is None else together
-    options = Options(epochs, batch_size, None, augment, shuffle)
-    (trained, history, outputs), finished = run_members(
-        member_of, Recipe(model, optimizer, task, penalty, options), arguments, checked, last=epochs,
+    (trained, history, outputs), reached = run_members(
+        member_of, Recipe(model, optimizer, task, options), arguments, checked, last=epochs,
         together=together, chunk=chunk, mesh=mesh, progress=progress,
     )  # fmt: skip
-    sound = finished & ~diverged("ensemble", history["diverged_at"])
+    sound = reached & ~diverged("ensemble", history["diverged_at"])
     trained, history, outputs = jax.tree.map(lambda leaf: leaf[sound], (trained, history, outputs))
     made = Ensemble(model, task, Trained(*jax.tree.map(jnp.asarray, trained)), history)
     if bags is None:
@@ -105,29 +113,18 @@ def ensemble(
     return made._replace(**_out_of_bag(task, checked, outputs, bags.valid[sound]))
 
 
-class Recipe(NamedTuple):
-    """What decides the program of a member."""
-
-    model: Layer
-    optimizer: Transform
-    task: Task
-    penalty: Callable[[PyTree], Any] | None
-    options: Options
-
-
 def member_of(recipe: Recipe) -> Member:
     """A training from a key of its own, on the rows `train` and from the parameters `start` where those are given."""
 
     def case_of(one: PyTree, shared: PyTree, prepared: PyTree) -> Case:
-        inputs = Inputs(shared, one.get("train"), None, None)
-        return Case(recipe.model, recipe.optimizer, recipe.task, one["key"], inputs, recipe.penalty, one.get("start"))
+        return Case(recipe, one["key"], Inputs(shared, one.get("train"), None, None), one.get("start"))
 
-    def finish(case: Case, one: PyTree, shared: PyTree, running: Running) -> PyTree:
-        trained, history = outcome(running)
-        held = outputs_of(case.model, trained, shared[0], one["valid"], 1024) if "valid" in one else ()
+    def finish(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> PyTree:
+        trained, history = finished(carry)
+        held = outputs_of(recipe.model, trained, shared[0], one["valid"], EVALUATION_ROWS) if "valid" in one else ()
         return trained, history, held
 
-    return in_pieces(case_of, finish, recipe.options)
+    return member_from(case_of, finish)
 
 
 def _bags(key: Key, rows: int, members: int) -> splits.Folds:

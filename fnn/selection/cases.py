@@ -19,16 +19,14 @@ from fnn.optim.transform import Transform
 from fnn.selection import splits
 from fnn.selection.folds import Folds, check_disjoint
 from fnn.selection.members import batched_is_faster
-from fnn.selection.training import Case, Member, Options, Running, in_pieces, outcome
+from fnn.selection.training import Case, Member, member_from
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
-from fnn.train import stopping
 from fnn.train.inputs import Inputs
+from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, finished
+from fnn.train.options import Options, checked_options
 from fnn.train.predict import outputs_of, scores_from
 from fnn.typing import Array, ArrayLike, Key, PyTree
-
-EVALUATION_ROWS = 1024
-"""Rows per batch where a member is scored."""
 
 Data: TypeAlias = tuple[PyTree, ArrayLike] | tuple[PyTree, ArrayLike, ArrayLike]
 """`(x, targets)` or `(x, targets, weights)`."""
@@ -43,16 +41,15 @@ class Splitter(Protocol):
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[Any, Any]]: ...
 
 
-class Recipe(NamedTuple):
-    """What decides the program of a member: everything that is not an array."""
+class Makers(NamedTuple):
+    """What decides the program of a member: a recipe whose model and optimizer may be functions of a setting."""
 
     model: Layer | Callable[..., Layer]
     optimizer: Transform | Callable[..., Transform]
     task: Task
+    options: Options
     scaler: Scaler | None
     classes: int | None
-    penalty: Callable[[PyTree], Any] | None
-    options: Options
 
 
 class Plan(NamedTuple):
@@ -65,7 +62,7 @@ class Plan(NamedTuple):
     settings: tuple[dict[str, float], ...]
     split: Folds
     shared: dict[str, Any]
-    recipe: Recipe
+    makers: Makers
     together: bool
     parts: int = 1
 
@@ -98,14 +95,13 @@ def make_plan(
     over: Settings | None,
     scaler: Scaler | None,
     groups: ArrayLike,
-    penalty: Callable[[PyTree], Any] | None,
     class_weight: str | None,
     together: bool | None,
     options: Options,
 ) -> Plan:
     """Everything that is given, checked on the host; `where` is what the errors speak for."""
-    checks.integer(where, "epochs", options.epochs)
-    settings, task = _settings(where, over, model, optimizer), as_task(task)
+    task = as_task(task)
+    options, settings = checked_options(where, task, options), _settings(where, over, model, optimizer)
     checked = rows_.checked_data(where, data, task)
     rows_.checked_classes(where, checked[1])
     split = folds_of(where, folds, checked, groups)
@@ -117,9 +113,8 @@ def make_plan(
     layer = _built(where, "a layer", model, Layer, values)
     _built(where, "an optimizer", optimizer, Transform, values)
     together = batched_is_faster(layer) if together is None else together
-    options = options._replace(early_stopping=stopping.resolve(options.early_stopping, task))
-    recipe = Recipe(model, optimizer, task, scaler, _classes(where, class_weight, checked[1]), penalty, options)
-    return Plan(where, settings, split, shared, recipe, together)
+    makers = Makers(model, optimizer, task, options, scaler, _classes(where, class_weight, checked[1]))
+    return Plan(where, settings, split, shared, makers, together)
 
 
 def grid(where: str, over: Mapping[str, Sequence[float]]) -> tuple[dict[str, float], ...]:
@@ -209,47 +204,47 @@ def _classes(where: str, class_weight: str | None, targets: Array) -> int | None
     return int(targets.max()) + 1
 
 
-def member_of(recipe: Recipe) -> Member:
+def member_of(makers: Makers) -> Member:
     """The training of one fold × setting × seed: its history and scores, and the outputs of its validation rows."""
-    return in_pieces(functools.partial(_case, recipe), _scored, recipe.options, functools.partial(_scaled, recipe))
+    return member_from(functools.partial(_case, makers), _scored, functools.partial(_scaled, makers))
 
 
-def resumable_member_of(recipe: Recipe) -> Member:
-    """`member_of`, which gives back what it carried too, and goes on from `one["running"]` where that is given."""
-    member = functools.partial(in_pieces, options=recipe.options, prepare=functools.partial(_scaled, recipe))
+def resumable_member_of(makers: Makers) -> Member:
+    """`member_of`, which gives back what it carried too, and goes on from `one["carry"]` where that is given."""
 
     def case_of(one: PyTree, shared: PyTree, prepared: PyTree) -> Case:
-        return _case(recipe, one, shared, prepared)._replace(start=one.get("running"))
+        return _case(makers, one, shared, prepared)._replace(start=one.get("carry"))
 
-    def finish(case: Case, one: PyTree, shared: PyTree, running: Running) -> PyTree:
-        return running._replace(prepared=()), _scored(case, one, shared, running)
+    def finish(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> PyTree:
+        return carry, _scored(case, one, shared, carry)
 
-    return member(case_of, finish)
+    return member_from(case_of, finish, functools.partial(_scaled, makers))
 
 
-def _scaled(recipe: Recipe, one: PyTree, shared: PyTree) -> Any:
+def _scaled(makers: Makers, one: PyTree, shared: PyTree) -> Any:
     """The inputs in the scale of the fold's training rows; None where they are taken as they are."""
-    if recipe.scaler is None:
+    if makers.scaler is None:
         return None
     x, train = shared["data"][0], shared["folds"][0][one["fold"]]
     # Empty slots weigh nothing; a row drawn twice by a bootstrap counts twice.
-    statistics = recipe.scaler.fit(x[jnp.maximum(train, 0)], weights=(train >= 0).astype(jnp.float32))
-    return recipe.scaler.transform(statistics, x)
+    statistics = makers.scaler.fit(x[jnp.maximum(train, 0)], weights=(train >= 0).astype(jnp.float32))
+    return makers.scaler.transform(statistics, x)
 
 
-def _case(recipe: Recipe, one: PyTree, shared: PyTree, scaled: Any) -> Case:
+def _case(makers: Makers, one: PyTree, shared: PyTree, scaled: Any) -> Case:
     """The network, optimizer and data of one fold × setting × seed, from the numbers in `one`."""
     (x, targets, weights), (train, valid) = shared["data"], (table[one["fold"]] for table in shared["folds"])
     x = x if scaled is None else scaled
     own = weights
-    if recipe.classes is not None:
+    if makers.classes is not None:
         # Scores count every validation row as the caller weighed it.
         plain = jnp.ones(targets.shape, jnp.float32) if weights is None else weights
-        own = plain * _balanced(targets, train, recipe.classes)
-    layer = _built("cross_validate", "a layer", recipe.model, Layer, one["values"])
-    transform = _built("cross_validate", "an optimizer", recipe.optimizer, Transform, one["values"])
+        own = plain * _balanced(targets, train, makers.classes)
+    layer = _built("cross_validate", "a layer", makers.model, Layer, one["values"])
+    transform = _built("cross_validate", "an optimizer", makers.optimizer, Transform, one["values"])
     inputs = Inputs((x, targets, own), train, (x, targets, weights), valid)
-    return Case(layer, transform, recipe.task, shared["keys"][one["seed"]], inputs, recipe.penalty)
+    recipe = Recipe(layer, transform, makers.task, makers.options)
+    return Case(recipe, shared["keys"][one["seed"]], inputs)
 
 
 def _built(where: str, what: str, given: Any, kind: type, values: Mapping[str, Any]) -> Any:
@@ -285,13 +280,13 @@ def _balanced(targets: Array, train: Array, classes: int) -> Array:
     return (every / (present * jnp.maximum(counts, 1).astype(jnp.float32)))[targets]
 
 
-def _scored(case: Case, one: PyTree, shared: PyTree, running: Running) -> tuple[dict[str, Array], Array]:
+def _scored(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> tuple[dict[str, Array], Array]:
     """History, scores on the rows a network was trained on as the caller weighed them, outputs for those it was not."""
-    trained, history = outcome(running)
+    trained, history = finished(carry)
     data, trained_on, held = case.inputs.validation, case.inputs.training_rows(), case.inputs.validation_rows
     assert data is not None
     assert held is not None
     # All rows in one go: each further forward pass is compiled again.
-    outputs = outputs_of(case.model, trained, data[0], jnp.concatenate([trained_on, held]), EVALUATION_ROWS)
-    scores = scores_from(case.task, outputs[: case.inputs.slots], data, trained_on)
+    outputs = outputs_of(case.recipe.model, trained, data[0], jnp.concatenate([trained_on, held]), EVALUATION_ROWS)
+    scores = scores_from(case.recipe.task, outputs[: case.inputs.slots], data, trained_on)
     return history | {f"training_{name}": score for name, score in scores.items()}, outputs[case.inputs.slots :]

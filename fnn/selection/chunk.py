@@ -87,7 +87,7 @@ def _advance(
         running = pieces.advance(one, shared, running, number, step, until)
         closed = until == whole
         running = jax.lax.cond(closed, lambda: pieces.close(one, shared, running, number), lambda: running)
-        done = closed & ((number + 1 >= last) | running.over.all())
+        done = closed & ((number + 1 >= last) | running.carry.over.all())
         results = jax.lax.cond(
             done, lambda: _written(results, pieces.finish(one, shared, running), group * given.group), lambda: results
         )

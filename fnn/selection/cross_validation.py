@@ -14,8 +14,8 @@ from fnn.selection.cases import Data, Plan, Settings, Splitter, make_plan, membe
 from fnn.selection.members import run_members
 from fnn.selection.result import CrossValidation, assemble
 from fnn.selection.splits import Folds
-from fnn.selection.training import Options
 from fnn.tasks import Task
+from fnn.train.options import Options
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.stopping import EarlyStopping
 from fnn.typing import Array, ArrayLike, Key, PyTree
@@ -96,8 +96,8 @@ def cross_validate(
     """
     plan = make_plan(
         "cross_validate", model, optimizer, task, data, key=key, folds=folds, seeds=seeds, over=over, scaler=scaler,
-        groups=groups, penalty=penalty, class_weight=class_weight, together=together,
-        options=Options(epochs, batch_size, early_stopping, augment, shuffle),
+        groups=groups, class_weight=class_weight, together=together,
+        options=Options(epochs, batch_size, penalty, augment, early_stopping, shuffle),
     )  # fmt: skip
     return run_plan(plan, chunk=chunk, mesh=mesh, progress=progress)
 
@@ -105,7 +105,7 @@ def cross_validate(
 def run_plan(plan: Plan, *, chunk: int | None, mesh: Mesh | None, progress: bool | None) -> CrossValidation:
     """Every member of a plan, trained to its end."""
     (history, outputs), finished = run_members(
-        member_of, plan.recipe, plan.arguments(), plan.shared, last=plan.recipe.options.epochs,
+        member_of, plan.makers, plan.arguments(), plan.shared, last=plan.makers.options.epochs,
         together=plan.together, chunk=chunk, mesh=mesh, progress=progress,
     )  # fmt: skip
     return assemble(plan, history, outputs, finished)

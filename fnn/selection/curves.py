@@ -15,9 +15,9 @@ from fnn.optim.transform import Transform
 from fnn.selection.cases import Data, Splitter, folds_of, make_plan
 from fnn.selection.cross_validation import run_plan
 from fnn.selection.splits import Folds
-from fnn.selection.training import Options
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
+from fnn.train.options import Options
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.stopping import EarlyStopping
 from fnn.typing import Array, ArrayLike, Key, PyTree
@@ -101,8 +101,8 @@ def learning_curve(
     every = Folds(train.reshape(-1, train.shape[-1]), np.tile(split.valid, (len(counts), 1)))
     plan = make_plan(
         "learning_curve", model, optimizer, task, checked, key=key, folds=every, seeds=seeds, over=None, scaler=scaler,
-        groups=None, penalty=penalty, class_weight=class_weight, together=together,
-        options=Options(epochs, batch_size, early_stopping, augment, shuffle),
+        groups=None, class_weight=class_weight, together=together,
+        options=Options(epochs, batch_size, penalty, augment, early_stopping, shuffle),
     )  # fmt: skip
     found = run_plan(plan._replace(parts=len(counts)), chunk=chunk, mesh=mesh, progress=progress)
     shape = (len(counts), len(lines), -1)

@@ -17,10 +17,11 @@ from fnn.layer import Layer
 from fnn.layer.protocol import any_layer
 from fnn.selection.chunk import Chunk, State, advance_chunk, begin_chunk
 from fnn.selection.memory import bytes_per_member
-from fnn.selection.training import Member, Running
+from fnn.selection.training import Member
 from fnn.train.console import interruption, progress_bar
 from fnn.train.drive import RESPONSE_SECONDS
 from fnn.train.identity import digest_of
+from fnn.train.loop import Carry
 from fnn.train.processes import pace, peers, require_same
 from fnn.train.processes import together as together_over
 from fnn.train.sharding import agreed, checked_mesh, fetch, put, replicate
@@ -124,13 +125,13 @@ def run_members(
 
 def run_alone(
     build: Callable[[Any], Member], description: Any, shared: PyTree, *, first: int = 0, last: int
-) -> tuple[Running, bool]:
+) -> tuple[Carry, bool]:
     """One member, as far as it came, and whether that is its end; after Ctrl-C it is not."""
     given, show = Chunk(build, description, False, 1, None), lambda done, row: None
     ends = jnp.asarray(first), jnp.asarray(last)
     with interruption() as asked:
         state, finished = _run_chunk(given, {"place": np.zeros(1, np.int32)}, shared, ends, 1, show, asked)
-    return jax.tree.map(lambda leaf: leaf[0], state.running), bool(finished[0])
+    return jax.tree.map(lambda leaf: leaf[0], state.running.carry), bool(finished[0])
 
 
 def _run_chunk(

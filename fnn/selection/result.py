@@ -158,7 +158,7 @@ def assemble(
     sound = found & ~diverged
     pooled = {name: _pooled(plan, name, outputs, values, sound) for name, values in _undefined(scores, sound).items()}
     kept = np.ones(len(settings), bool) if kept is None else kept
-    modes = modes_of(plan.recipe.task)
+    modes = modes_of(plan.makers.task)
     return CrossValidation(
         settings, scores | pooled, training, curves, every, diverged, found, epochs, kept, modes, tuple(pooled)
     )
@@ -196,7 +196,7 @@ def _pooled(plan: Plan, name: str, outputs: np.ndarray, values: np.ndarray, soun
         for setting, seed in np.ndindex(every.shape[:2]):
             known = np.isfinite(every[setting, seed]).reshape(plan.rows, -1).all(axis=1)
             if known.any():
-                found = metrics_of(plan.recipe.task, every[setting, seed], plan.shared["data"], known)
+                found = metrics_of(plan.makers.task, every[setting, seed], plan.shared["data"], known)
                 scored[setting, folds, seed] = found[name]
     return np.where(sound, scored, np.nan)
 

@@ -13,14 +13,15 @@ from fnn import checks, programs
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.schedules import cosine_decay_schedule
-from fnn.selection.bagging import Recipe, diverged, member_of
+from fnn.selection.bagging import diverged, member_of
 from fnn.selection.cases import Data
 from fnn.selection.ensemble import Ensemble
 from fnn.selection.members import run_members
-from fnn.selection.training import Options
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.console import interruption
+from fnn.train.loop import Recipe
+from fnn.train.options import Options, checked_options
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.trained import Trained
 from fnn.typing import Array, Key, PyTree
@@ -41,13 +42,15 @@ def snapshots(
     epochs: int,
     batch_size: int | None = 32,
     penalty: Callable[[PyTree], Any] | None = None,
+    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    shuffle: bool = True,
 ) -> Ensemble:
     """One training with cosine restarts; the network at the end of each cycle is a member.
 
     Called again it compiles nothing; after Ctrl-C the cycles that are finished predict together.
 
     Args:
-        model, task, data, batch_size, penalty: as for `trainer`.
+        model, task, data, batch_size, penalty, augment, shuffle: as for `trainer`.
         optimizer: makes a transform from a learning rate, for instance `fnn.optim.adam`; begun anew in each cycle.
         key: random key.
         learning_rate: at the start of each cycle; it falls to 0 along a cosine.
@@ -77,14 +80,14 @@ def snapshots(
             f"snapshots: expected a function of the learning rate such as fnn.optim.adam, got {optimizer!r}"
         )
     task, count = as_task(task), checks.integer("snapshots", "members", members)
-    checks.integer("snapshots", "epochs", epochs)
+    options = checked_options("snapshots", task, Options(epochs, batch_size, penalty, augment, None, shuffle))
     checks.in_range("snapshots", "learning_rate", learning_rate, 0, open="low")
     checked = rows_.checked_data("snapshots", data, task)
     rows_.checked_classes("snapshots", checked[1])
     key, total = rows_.checked_key("snapshots", key), rows_.count(checked[0])
     steps = epochs * -(-total // rows_.checked_batch_size("snapshots", batch_size, total))
     rule = optimizer(cosine_decay_schedule(learning_rate, steps))
-    recipe = Recipe(model, rule, task, penalty, Options(epochs, batch_size))
+    recipe = Recipe(model, rule, task, options)
     first, *keys = jax.random.split(key, count + 1)
     start = programs.compile(_initial, model)(first, checked[0])
     found: list[tuple[Trained, dict[str, Any]]] = []

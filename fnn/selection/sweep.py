@@ -19,10 +19,10 @@ from fnn.selection.cross_validation import run_plan
 from fnn.selection.members import blank, run_members
 from fnn.selection.result import CrossValidation, assemble, mean_score
 from fnn.selection.splits import Folds
-from fnn.selection.training import Options
 from fnn.tasks import Task, as_task
 from fnn.tasks.task import modes_of, require_mode
 from fnn.train.console import interruption
+from fnn.train.options import Options
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.stopping import EarlyStopping
 from fnn.typing import Array, ArrayLike, Key, PyTree
@@ -127,8 +127,8 @@ def sweep(
     settings = _drawn(over, how, sum(size for size, _ in brackets) if how == "hyperband" else trials, key)
     plan = make_plan(
         "sweep", model, optimizer, task, data, key=key, folds=folds, seeds=seeds, over=settings, scaler=scaler,
-        groups=groups, penalty=penalty, class_weight=class_weight, together=together,
-        options=Options(epochs, batch_size, early_stopping, augment, shuffle),
+        groups=groups, class_weight=class_weight, together=together,
+        options=Options(epochs, batch_size, penalty, augment, early_stopping, shuffle),
     )  # fmt: skip
     if how in ("grid", "random"):
         return run_plan(plan, chunk=chunk, mesh=mesh, progress=progress)._replace(modes=modes)
@@ -204,18 +204,18 @@ def _race(
     progress: bool | None,
 ) -> CrossValidation:
     """Rung after rung: the settings still in the race train to the next epoch at which some bracket decides."""
-    (metric, mode, factor), epochs = rule, plan.recipe.options.epochs
+    (metric, mode, factor), epochs = rule, plan.makers.options.epochs
     arguments, each = plan.arguments(), plan.shape[1] * plan.shape[2]
     alive, finished = np.ones(plan.shape[0], bool), np.zeros(plan.shape, bool)
     known: Any = None
-    running: dict[str, PyTree] = {}
+    carries: dict[str, PyTree] = {}
     first = 0
     for last in sorted({epochs // factor**k for _, most in brackets for k in range(most + 1)}):
         places = np.flatnonzero(np.repeat(alive, each))
-        members = jax.tree.map(lambda leaf, places=places: leaf[places], arguments) | running
+        members = jax.tree.map(lambda leaf, places=places: leaf[places], arguments) | carries
         try:
             (state, part), reached = run_members(
-                resumable_member_of, plan.recipe, members, plan.shared, first=first, last=last,
+                resumable_member_of, plan.makers, members, plan.shared, first=first, last=last,
                 together=plan.together, chunk=chunk, mesh=mesh, progress=progress,
             )  # fmt: skip
         except KeyboardInterrupt:
@@ -234,7 +234,7 @@ def _race(
         score = np.where(harmed, np.nan, -score if mode == "max" else score)
         alive = _survivors(alive, score, brackets, last, epochs, factor)
         stay = np.repeat(alive, each)[places]
-        running, first = {"running": jax.tree.map(lambda leaf, stay=stay: leaf[stay], state)}, last
+        carries, first = {"carry": jax.tree.map(lambda leaf, stay=stay: leaf[stay], state)}, last
     history, outputs = known
     return assemble(plan, history, outputs, finished, alive)
 

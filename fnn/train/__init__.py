@@ -1,6 +1,6 @@
 """Training: the step, the compiled run, the run driven from the host, inference."""
 
-from fnn.train.drive import EpochEnd
+from fnn.train.callbacks import EpochEnd, Every, StepEnd, every
 from fnn.train.fit import fit
 from fnn.train.predict import evaluate, predict
 from fnn.train.step import TrainStep, train_step
@@ -11,11 +11,14 @@ from fnn.train.trainer import trainer
 __all__ = [
     "EarlyStopping",
     "EpochEnd",
+    "Every",
+    "StepEnd",
     "TrainState",
     "TrainStep",
     "Trained",
     "early_stopping",
     "evaluate",
+    "every",
     "fit",
     "predict",
     "train_step",

@@ -33,17 +33,17 @@ class Found(NamedTuple):
     table: Table
 
 
-class Checkpoints(NamedTuple):
+class Store(NamedTuple):
     """`save(arrays, table)` and `restore(like) -> Found`, None if there is nothing yet."""
 
     save: Callable[[PyTree, Table], None]
     restore: Callable[[PyTree], Found | None]
 
 
-def checkpoints(directory: str | Path | None, identity: Callable[[], Identity]) -> Checkpoints:
+def store_of(directory: str | Path | None, identity: Callable[[], Identity]) -> Store:
     """The checkpoints of the run that has this identity; no directory keeps nothing."""
     if directory is None:
-        return Checkpoints(lambda arrays, table: None, lambda like: None)
+        return Store(lambda arrays, table: None, lambda like: None)
     place, own = Path(directory), identity()
     place.mkdir(parents=True, exist_ok=True)
 
@@ -53,7 +53,7 @@ def checkpoints(directory: str | Path | None, identity: Callable[[], Identity]) 
             run = json.dumps({"identity": own, "table": table}).encode()
             _write(place, len(table), {"arrays": packed, "run": np.frombuffer(run, np.uint8)})
 
-    return Checkpoints(save, lambda like: _restore(place, own, like))
+    return Store(save, lambda like: _restore(place, own, like))
 
 
 def _write(place: Path, epochs: int, parts: dict[str, np.ndarray]) -> None:

@@ -1,13 +1,14 @@
-"""A run driven from the host: progress bar, callbacks, Ctrl-C, over the same compiled steps as `trainer`."""
+"""A run driven from the host: progress bar, callbacks, Ctrl-C, over the same compiled loop as `trainer`."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from fnn import checks
@@ -15,21 +16,21 @@ from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.programs import compile as compiled
 from fnn.tasks import Task, as_task
-from fnn.train import epoch as epoch_
 from fnn.train import rows as rows_
-from fnn.train import stopping
-from fnn.train.checkpoint import checkpoints
+from fnn.train.callbacks import Callback, checked_callbacks
+from fnn.train.checkpoint import store_of
 from fnn.train.console import interruption, progress_bar, suggest_cores
 from fnn.train.divergence import require_possible
-from fnn.train.drive import EpochEnd, Programs, Setup, begin_saved, drive
-from fnn.train.identity import Parts, identity_of
+from fnn.train.drive import Setup, Take, drive
+from fnn.train.identity import identity_of
 from fnn.train.inputs import Inputs, checked_run
+from fnn.train.loop import Carry, Keys, Order, Recipe, keys_of, loop_of, order_of, sizes
+from fnn.train.options import Options, checked_options
 from fnn.train.processes import pace, peers, require_same_run
 from fnn.train.sharding import checked_mesh, on_automatic_axes, replicate
-from fnn.train.step import TrainStep, require_parts, train_step
+from fnn.train.step import require_model_and_optimizer
 from fnn.train.stopping import EarlyStopping
-from fnn.train.trained import Trained, TrainState
-from fnn.train.trainer import begin, score_row
+from fnn.train.trained import Trained, as_trained
 from fnn.typing import Array, Key, PyTree
 
 __all__ = ["fit"]
@@ -50,7 +51,7 @@ def fit(
     penalty: Callable[[PyTree], Any] | None = None,
     augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
     early_stopping: EarlyStopping | None = None,
-    callbacks: Sequence[Callable[[EpochEnd], Any]] = (),
+    callbacks: Sequence[Callback] = (),
     progress: bool | None = None,
     start: Trained | None = None,
     checkpoint: str | Path | None = None,
@@ -93,77 +94,69 @@ def fit(
         True
     """
     task = as_task(task)
-    early_stopping = stopping.resolve(early_stopping, task)
     key = rows_.checked_key("fit", checks.key_given("fit", key, "training"))
-    checks.integer("fit", "epochs", epochs)
-    require_parts("fit", model, optimizer, penalty, augment)
-    if callable(callbacks) or not all(map(callable, callbacks)):
-        came = checks.called(callbacks) if callable(callbacks) else repr(callbacks)
-        raise TypeError(f"fit: expected callbacks to be a list of functions, got {came}; write callbacks=[function]")
+    options = checked_options("fit", task, Options(epochs, batch_size, penalty, augment, early_stopping, shuffle))
+    require_model_and_optimizer("fit", model, optimizer)
+    checked_callbacks("fit", callbacks)
     inputs = checked_run("fit", task, data, rows, validation, key)
-    size = rows_.checked_batch_size("fit", batch_size, inputs.slots)
+    start = None if start is None else as_trained("start", start)
+    size, steps = sizes(batch_size, inputs.slots)
     checked_mesh("fit", mesh, size)
     suggest_cores(model, progress)
-    step = train_step(model, optimizer, task, penalty=penalty, augment=augment)
-    parts = Parts(model, task, step, penalty, augment)
-    require_same_run(
-        "fit", mesh, parts, inputs, key, start,
-        epochs=epochs, batch_size=size, shuffle=shuffle, early_stopping=early_stopping,
-    )  # fmt: skip
+    require_same_run("fit", Recipe(model, optimizer, task, options, mesh), inputs, key, start)
     key, inputs, start = replicate(mesh, (key, inputs, start))
-    sources = epoch_.keys(key)
-    steps = -(-inputs.slots // size)
-    given = _Given(model, optimizer, task, penalty, augment, size, steps, mesh)
-    train_state = compiled(_initial, given)(sources.init, inputs.data[0], start)
-    programs = Programs(
-        compiled(_order, shuffle), compiled(_advance, given, donate=(0,)), compiled(_row, (model, task)),
-        compiled(stopping.observe, early_stopping), steps,
-    )  # fmt: skip
-    explain = functools.partial(_explained, model, task, inputs)
-    run = Setup(programs, sources, inputs, early_stopping, callbacks, explain, functools.partial(pace, mesh))
-    saved = begin_saved(run, train_state)
-    kept = checkpoints(checkpoint, lambda: identity_of(
-        parts, saved, inputs, sources.train, start,
-        batch_size=size, shuffle=shuffle, early_stopping=early_stopping and repr(early_stopping),
-        metrics=sorted(jax.eval_shape(programs.row, saved.progress, inputs)),
-    ))  # fmt: skip
+    # The host keeps the history: a run of more epochs is the same program.
+    recipe = Recipe(model, optimizer, task, options._replace(epochs=0), mesh)
+    keys = keys_of(key)
+    carry = compiled(_begin, recipe)(keys, inputs, start)
+    row, finish = compiled(_row, recipe), compiled(_finish, recipe)
+    columns = lambda: sorted(jax.eval_shape(row, carry, inputs, jnp.zeros((), jnp.int32))[1])  # noqa: E731
+    store = store_of(checkpoint, lambda: identity_of(recipe, carry, inputs, key, start, columns()))
     with peers("fit", mesh), progress_bar(progress, epochs * steps) as show, interruption() as interrupted:
-        return drive(run, saved, epochs, kept, show, interrupted)
+        run = Setup(
+            _epochs_of_rows(recipe, keys, inputs), lambda carry, epoch: row(carry, inputs, epoch), finish, steps,
+            options.early_stopping, callbacks, functools.partial(_explain, recipe, inputs),
+            functools.partial(pace, mesh), show, interrupted,
+        )  # fmt: skip
+        return drive(run, carry, epochs, store)
 
 
-class _Given(NamedTuple):
-    """What decides the program of the steps."""
+def _epochs_of_rows(recipe: Recipe, keys: Keys, inputs: Inputs) -> Callable[[int], Take]:
+    """Epochs over arrays in memory, by row numbers."""
+    order, steps = compiled(order_of, recipe.options.shuffle), compiled(_steps, recipe, donate=(0,))
+    count = sizes(recipe.options.batch_size, inputs.slots)[1]
 
-    model: Layer
-    optimizer: Transform
-    task: Task
-    penalty: Callable[[PyTree], Any] | None
-    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None
-    size: int
-    steps: int
-    mesh: Mesh | None
+    def epoch(number: int) -> Take:
+        epoch = jnp.asarray(number)
+        rows = order(keys, inputs, epoch)
 
-    def step(self) -> TrainStep:
-        return train_step(self.model, self.optimizer, self.task, penalty=self.penalty, augment=self.augment)
+        def take(carry: Carry, place: int, most: int) -> tuple[Carry, int]:
+            last = min(place + most, count)
+            if last == place:
+                return carry, 0
+            return steps(carry, keys, inputs, epoch, rows, jnp.asarray(place), jnp.asarray(last)), last - place
 
+        return take
 
-def _initial(given: _Given, key: Key, x: PyTree, start: Trained | None) -> TrainState:
-    return begin(given.step().init, key, x, start)
-
-
-def _order(shuffle: bool, sources: epoch_.Keys, number: Array, inputs: Inputs) -> tuple[Array, Array]:
-    return epoch_.epoch_order(sources, number, inputs.training_rows(), shuffle)
+    return epoch
 
 
-def _row(given: tuple[Layer, Task], progress: epoch_.Progress, inputs: Inputs) -> dict[str, Array]:
-    return score_row(*given, progress, inputs)
+def _begin(recipe: Recipe, keys: Keys, inputs: Inputs, start: Trained | None) -> Carry:
+    return loop_of(recipe).begin(keys, inputs, start)
 
 
-def _advance(given: _Given, progress: epoch_.Progress, first: Array, last: Array, *rest: Any) -> epoch_.Progress:
-    """Steps `first` to `last` of an epoch; both are values, so no part of an epoch is compiled again."""
-    one = epoch_.stepper(given.step(), given.size, given.steps, given.mesh)
-    return jax.lax.fori_loop(first, last, lambda place, progress: one(place, progress, *rest), progress)
+def _steps(recipe: Recipe, carry: Carry, keys: Keys, inputs: Inputs, epoch: Array, order: Order, *ends: Array) -> Carry:
+    """Both ends are values, so no part of an epoch is compiled again."""
+    return loop_of(recipe).steps(carry, keys, inputs, epoch, order, *ends)
 
 
-def _explained(model: Layer, task: Task, inputs: Inputs, trained: Trained) -> None:
-    require_possible("fit", model, task, trained, *inputs.data[:2])
+def _row(recipe: Recipe, carry: Carry, inputs: Inputs, epoch: Array) -> tuple[Carry, dict[str, Array]]:
+    return loop_of(recipe).row(carry, inputs, epoch)
+
+
+def _finish(recipe: Recipe, carry: Carry) -> tuple[Trained, dict[str, Array]]:
+    return loop_of(recipe).finish(carry)
+
+
+def _explain(recipe: Recipe, inputs: Inputs, trained: Trained) -> None:
+    require_possible("fit", recipe.model, recipe.task, trained, *inputs.data[:2])

@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +18,10 @@ import numpy as np
 
 from fnn import checks
 from fnn.kernels import placement
-from fnn.layer import Layer
-from fnn.tasks import Task
 from fnn.train.inputs import Inputs
-from fnn.train.step import Trained, TrainState, TrainStep, augmented
+from fnn.train.loop import Carry, Recipe, sizes
+from fnn.train.step import augmented, train_step
+from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Key, PyTree
 from fnn.versions import __version__
 
@@ -66,39 +66,35 @@ def digest_of(tree: PyTree) -> str:
     return found.hexdigest()
 
 
-class Parts(NamedTuple):
-    """What a training step is made of."""
-
-    model: Layer
-    task: Task
-    step: TrainStep
-    penalty: Callable[[PyTree], Any] | None
-    augment: Callable[..., Any] | None
-
-
-def describe_programs(parts: Parts, train_state: TrainState, key: Key, inputs: Inputs, size: int) -> Identity:
-    """The parts traced over a batch of the data."""
+def describe_programs(recipe: Recipe, train_state: TrainState, key: Key, inputs: Inputs) -> Identity:
+    """The parts of a training step traced over a batch of the data."""
+    model, optimizer, task, options, _ = recipe
+    penalty, step = (
+        options.penalty,
+        train_step(model, optimizer, task, penalty=options.penalty, augment=options.augment),
+    )
 
     def apply(params: PyTree, state: PyTree, key: Key, x: PyTree) -> PyTree:
-        return parts.model.apply(params, state, x, key=key, train=True)[0]
+        return model.apply(params, state, x, key=key, train=True)[0]
 
     def augment(*given: Any) -> tuple[Any, ...]:
-        return augmented(parts.augment, given[0], given[1:])  # type: ignore[arg-type]
+        return augmented(options.augment, given[0], given[1:])  # type: ignore[arg-type]
 
     def score(outputs: PyTree, targets: PyTree, weights: Array) -> list[Any]:
-        return [metric(outputs, targets, weights=weights) for metric in parts.task.metrics.values()]
+        return [metric(outputs, targets, weights=weights) for metric in task.metrics.values()]
 
+    size = sizes(options.batch_size, inputs.slots)[0]
     x, targets = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), inputs.data[:2])
     batch = x, targets, jax.ShapeDtypeStruct((size,), jnp.float32)
     outputs = jax.eval_shape(apply, train_state.params, train_state.state, key, x)
     return {
         "model": program(apply, train_state.params, train_state.state, key, x),
-        "task": program(parts.task.loss, outputs, targets),
+        "task": program(task.loss, outputs, targets),
         "scoring": None if inputs.validation is None else program(score, outputs, targets, batch[2]),
-        "penalty": parts.penalty and program(parts.penalty, train_state.params),
-        "augment": parts.augment and program(augment, key, x, targets),
-        "initialization": program(parts.step.init, key, x),
-        "optimizer": program(parts.step.update, train_state, key, batch),
+        "penalty": penalty and program(penalty, train_state.params),
+        "augment": options.augment and program(augment, key, x, targets),
+        "initialization": program(step.init, key, x),
+        "optimizer": program(step.update, train_state, key, batch),
     }
 
 
@@ -200,18 +196,27 @@ def _other_program(name: str, saved: Any, now: Any) -> str:
     return f"the {name} computes with {here:.7g}, not with {there:.7g}"
 
 
+def describe_settings(recipe: Recipe, inputs: Inputs) -> Identity:
+    """Numbers of the options that change what is computed, the epochs apart: more of them go on."""
+    options = recipe.options
+    return {
+        "batch_size": sizes(options.batch_size, inputs.slots)[0],
+        "shuffle": options.shuffle,
+        "early_stopping": options.early_stopping and repr(options.early_stopping),
+    }
+
+
 def identity_of(
-    parts: Parts, saved: Any, inputs: Inputs, key: Key, start: Trained | None, *, batch_size: int, **settings: Any
+    recipe: Recipe, carry: Carry, inputs: Inputs, key: Key, start: Trained | None, columns: list[str]
 ) -> Identity:
-    """All of it, for the arrays `saved`; settings are compared as they are."""
-    programs = describe_programs(parts, saved.progress.train_state, key, inputs, batch_size)
+    """All of it, for what a run carries and the columns of its history."""
     numbers = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
-    return settings | {
-        "batch_size": batch_size,
+    return describe_settings(recipe, inputs) | {
+        "metrics": columns,
         "key": np.asarray(numbers).tolist(),
         "start": None if start is None else digest_of(start),
         "environment": describe_environment(),
-        "arrays": describe_arrays(saved),
+        "arrays": describe_arrays(carry),
         "data": describe_data(inputs),
-        "programs": programs,
+        "programs": describe_programs(recipe, carry.train_state, key, inputs),
     }

@@ -13,8 +13,9 @@ from jax.sharding import Mesh
 
 from fnn import checks
 from fnn.kernels import placement
-from fnn.train.identity import PROGRAMS, Parts, describe_data, describe_programs, digest_of
+from fnn.train.identity import PROGRAMS, describe_data, describe_programs, describe_settings, digest_of
 from fnn.train.inputs import Inputs
+from fnn.train.loop import Recipe, keys_of, loop_of
 from fnn.train.sharding import agreed
 from fnn.train.trained import Trained
 from fnn.typing import Key
@@ -54,29 +55,20 @@ def peers(where: str, mesh: Mesh | None) -> Iterator[None]:
         ) from error
 
 
-def require_same_run(
-    where: str,
-    mesh: Mesh | None,
-    parts: Parts,
-    inputs: Inputs,
-    key: Key,
-    start: Trained | None,
-    *,
-    batch_size: int,
-    **settings: Any,
-) -> None:
+def require_same_run(where: str, recipe: Recipe, inputs: Inputs, key: Key, start: Trained | None) -> None:
     """An error in every process, before the first step, where one of them is to train something else."""
-    if not together(mesh) or not checks.is_concrete(key) or not all(map(checks.is_concrete, jax.tree.leaves(inputs))):
+    arrays = jax.tree.leaves((key, inputs))
+    if not together(recipe.mesh) or not all(map(checks.is_concrete, arrays)):
         return
-    example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), inputs.data[0])
-    like = jax.eval_shape(parts.step.init, key, example)
+    like = jax.eval_shape(loop_of(recipe).begin, keys_of(key), inputs, start).train_state
+    settings = describe_settings(recipe, inputs) | {"epochs": recipe.options.epochs}
     described = {
-        "settings": {name: repr(value) for name, value in (settings | {"batch_size": batch_size}).items()},
+        "settings": {name: str(value) for name, value in settings.items()},
         "arrays": {"key": digest_of(key), "start": digest_of(start)}
         | {_WORDS.get(name, name): found for name, found in describe_data(inputs).items()},
-        "programs": describe_programs(parts, like, key, inputs, batch_size),
+        "programs": describe_programs(recipe, like, key, inputs),
     }
-    require_same(where, mesh, described)
+    require_same(where, recipe.mesh, described)
 
 
 def require_same(where: str, mesh: Mesh | None, described: dict[str, dict[str, Any]]) -> None:

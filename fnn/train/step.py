@@ -55,12 +55,16 @@ def augmented(augment: Callable[[Key, Any, Any], tuple[Any, Any]], key: Key, bat
     return (*changed, *weights)
 
 
-def require_parts(where: str, model: Any, optimizer: Any, penalty: Any, augment: Any) -> None:
-    """Require what a run is described by to be of the right kinds."""
+def require_model_and_optimizer(where: str, model: Any, optimizer: Any) -> None:
+    """Require what is trained, and by what, to be of the right kinds."""
     if not isinstance(model, Layer):
         came = f"{checks.called(model)}; write fnn.as_layer(function)" if callable(model) else repr(model)
         raise TypeError(f"{where}: expected model to be a layer, got {came}")
     require_transform(where, optimizer)
+
+
+def require_functions(where: str, penalty: Any, augment: Any) -> None:
+    """Require what joins the loss and what changes the batches to be functions."""
     checks.function(where, "penalty", penalty, "params -> number", f"penalty=fnn.optim.l2({penalty!r})")
     checks.function(where, "augment", augment, "(key, x, targets) -> (x, targets)", "augment=fnn.data.random_flip()")
 
@@ -103,7 +107,8 @@ def train_step(
         >>> loss.shape
         ()
     """
-    require_parts("train_step", model, optimizer, penalty, augment)
+    require_model_and_optimizer("train_step", model, optimizer)
+    require_functions("train_step", penalty, augment)
     task = as_task(loss)
     check_pairing(model, task)
     optimizer = chain(optimizer) if not isinstance(optimizer, Transform) else optimizer

@@ -1,0 +1,231 @@
+"""The loop: how a run begins, takes steps, ends an epoch and finishes, and the one thing it carries.
+
+Four pure functions of arrays. `trainer` loops over them inside one program, `fit` drives them from the host, the
+searches and the estimators a slice of time at a time for many runs at once; nothing else trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from fnn.layer import Layer
+from fnn.optim.transform import Transform, skipped
+from fnn.tasks import Task
+from fnn.train import rows as rows_
+from fnn.train import stopping
+from fnn.train.inputs import Inputs
+from fnn.train.options import Options
+from fnn.train.predict import scores_of
+from fnn.train.sharding import checked_mesh, splitter
+from fnn.train.step import train_step
+from fnn.train.stopping import Best
+from fnn.train.trained import Trained, TrainState
+from fnn.typing import Array, Key, PyTree
+
+EVALUATION_ROWS = 1024
+"""Rows computed at once during validation."""
+
+
+class Recipe(NamedTuple):
+    """What decides the program of a run: everything that is not an array."""
+
+    model: Layer
+    optimizer: Transform
+    task: Task
+    options: Options
+    mesh: Mesh | None = None
+
+
+class Sums(NamedTuple):
+    """Of the epoch so far: the losses, and how much counts."""
+
+    loss: Array
+    weight: Array
+
+
+class Carry(NamedTuple):
+    """Everything that changes in a run.
+
+    `diverged_at` is the number of the first step of the run whose loss or new parameters were not finite, -1 while
+    there is none; from that step on the training state is left as it was before it. `skipped` counts the steps that
+    the optimizer itself left out. `history` has room for `options.epochs` entries, `epochs` of them are written.
+    `over` says that early stopping or a divergence under it has ended the run.
+    """
+
+    train_state: TrainState
+    sums: Sums
+    diverged_at: Array
+    skipped: Array
+    best: Best | None
+    history: dict[str, Array]
+    epochs: Array
+    over: Array
+
+
+class Keys(NamedTuple):
+    """The three independent sources of randomness of a run."""
+
+    init: Key
+    shuffle: Key
+    train: Key
+
+
+def keys_of(key: Key) -> Keys:
+    return Keys(*jax.random.split(key, 3))
+
+
+class Order(NamedTuple):
+    """The row numbers of an epoch in the order they are taken, and how many of them there are."""
+
+    rows: Array
+    real: Array
+
+
+class Loop(NamedTuple):
+    """The pieces of a run.
+
+    - `begin(keys, inputs, start) -> carry`: fresh, or going on from a `Trained` or a `TrainState`.
+    - `steps(carry, keys, inputs, epoch, order, first, last) -> carry`: steps `first` to `last` of an epoch.
+    - `row(carry, inputs, epoch) -> (carry, row)`: the end of an epoch, its entry in the history.
+    - `finish(carry) -> (trained, history)`.
+    """
+
+    begin: Callable[[Keys, Inputs, Any], Carry]
+    steps: Callable[[Carry, Keys, Inputs, Array, Order, Any, Any], Carry]
+    row: Callable[[Carry, Inputs, Array], tuple[Carry, dict[str, Array]]]
+    finish: Callable[[Carry], tuple[Trained, dict[str, Array]]]
+
+
+def order_of(shuffle: bool, keys: Keys, inputs: Inputs, epoch: Array) -> Order:
+    """This epoch's order of the rows, empty slots last."""
+    rows = inputs.training_rows()
+    if not shuffle:
+        return Order(rows[jnp.argsort(rows < 0, stable=True)], (rows >= 0).sum())
+    return Order(*rows_.shuffled(jax.random.fold_in(keys.shuffle, epoch), rows))
+
+
+def sizes(batch_size: int | None, slots: int) -> tuple[int, int]:
+    """Examples per step, and steps per epoch."""
+    size = rows_.checked_batch_size("trainer", batch_size, slots)
+    return size, -(-slots // size)
+
+
+def mean_loss(sums: Sums) -> Array:
+    """Mean training loss over what counted, NaN where nothing did."""
+    return sums.loss / sums.weight
+
+
+def loop_of(recipe: Recipe) -> Loop:
+    """The pieces of the run that a recipe describes."""
+    model, optimizer, task, options, mesh = recipe
+    step = train_step(model, optimizer, task, penalty=options.penalty, augment=options.augment)
+    rule, split = options.early_stopping, splitter(mesh)
+
+    def begin(keys: Keys, inputs: Inputs, start: Trained | TrainState | None) -> Carry:
+        if not isinstance(start, TrainState):
+            # The optimizer begins at these parameters too: averages and distances start from them.
+            start = step.init(keys.init, _example(inputs.data[0]), start)
+        zero = jnp.zeros((), jnp.int32)
+        best = None if rule is None else stopping.start(rule, start.trained)
+        carry = Carry(start, _no_sums(), zero - 1, zero, best, {}, zero + 0, jnp.zeros((), bool))
+        shapes = jax.eval_shape(entries, carry, inputs) if options.epochs else {}
+        return carry._replace(history={n: jnp.full(options.epochs, jnp.nan, s.dtype) for n, s in shapes.items()})
+
+    def steps(
+        carry: Carry, keys: Keys, inputs: Inputs, epoch: Array, order: Order, first: Array | int, last: Array | int
+    ) -> Carry:
+        size, count = sizes(options.batch_size, inputs.slots)
+        checked_mesh("trainer", mesh, size)
+
+        def one(place: Array, carry: Carry) -> Carry:
+            number = epoch.astype(jnp.int32) * count + jnp.asarray(place).astype(jnp.int32)
+            batch = split(_batch(inputs.data, order, place, size))
+            new = step.advance(carry.train_state, jax.random.fold_in(keys.train, number), batch)
+            return _accepted(carry, *new, number)
+
+        # With known ends this is a scan, so that a run can be differentiated in both modes.
+        return jax.lax.fori_loop(first, last, one, carry)
+
+    def entries(carry: Carry, inputs: Inputs) -> dict[str, Array]:
+        row = {"loss": jnp.where(carry.diverged_at >= 0, jnp.nan, mean_loss(carry.sums))}
+        if inputs.validation is not None:
+            held, trained = inputs.validation_rows, carry.train_state.trained
+            scores = scores_of(model, task, trained, inputs.validation, held, EVALUATION_ROWS)
+            row |= {f"validation_{name}": score for name, score in scores.items()}
+        return row
+
+    def row(carry: Carry, inputs: Inputs, epoch: Array) -> tuple[Carry, dict[str, Array]]:
+        row, best, over = entries(carry, inputs), carry.best, carry.over
+        if rule is not None and best is not None:
+            best = stopping.observe(rule, best, row, epoch, carry.train_state.trained)
+            over = (carry.diverged_at >= 0) | stopping.exhausted(rule, best)
+        history = {name: values.at[carry.epochs].set(row[name]) for name, values in carry.history.items()}
+        ended = carry._replace(sums=_no_sums(), best=best, history=history, epochs=carry.epochs + 1, over=over)
+        return ended, row
+
+    return Loop(begin, steps, row, finished)
+
+
+def finished(carry: Carry) -> tuple[Trained, dict[str, Array]]:
+    """What a run gives back: what to predict with, and the history with how it ended."""
+    trained = carry.train_state.trained
+    ends = {"epochs": carry.epochs, "diverged_at": carry.diverged_at, "skipped": carry.skipped}
+    if carry.best is None:
+        return trained, carry.history | ends
+    return stopping.chosen(carry.best, trained), carry.history | ends | {"best_epoch": carry.best.epoch}
+
+
+def _example(x: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), x)
+
+
+def _no_sums() -> Sums:
+    # Two zeros, not one twice: a buffer that stands in two places cannot be given away.
+    return Sums(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
+
+
+def _batch(
+    data: tuple[PyTree, PyTree, Array | None], order: Order, place: Array, size: int
+) -> tuple[PyTree, PyTree, Array]:
+    """The epoch's batch number `place`, each row with its weight."""
+    chosen, counts = rows_.batch_rows(*order, place, size)
+    x, targets, weights = data
+    weight = counts.astype(jnp.float32)
+    if weights is not None:
+        weight = weight * weights[chosen].astype(jnp.float32)
+    return rows_.take(x, chosen), rows_.take(targets, chosen), weight
+
+
+def _accepted(carry: Carry, new: TrainState, loss: Array, counted: Array, number: Array) -> Carry:
+    """Keep the step's result if it had rows to learn from and its loss is finite; NaN weights are no empty batch.
+
+    A step that the optimizer left out is kept too, as its state counts it; a loss that is not finite is then neither
+    in the mean nor, by way of running statistics, in the model's state.
+    """
+    old, weight = carry.train_state, counted.astype(jnp.float32)
+    real, running, finite = weight != 0, carry.diverged_at < 0, jnp.isfinite(loss)
+    left_out = skipped(new.opt_state, old.opt_state)
+    sound = (weight > 0) & (finite | left_out) & _all_finite(new.params)
+    good = real & running & sound
+    state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new.state, old.state)
+    kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), new._replace(state=state), old)
+    return carry._replace(
+        train_state=kept,
+        sums=Sums(
+            carry.sums.loss + jnp.where(good & finite, loss.astype(jnp.float32) * weight, 0),
+            carry.sums.weight + jnp.where(good & finite, weight, 0),
+        ),
+        diverged_at=jnp.where(real & running & ~sound, number, carry.diverged_at),
+        skipped=carry.skipped + (good & left_out).astype(jnp.int32),
+    )
+
+
+def _all_finite(params: PyTree) -> Array:
+    # A finite loss can have an infinite gradient: the parameters themselves are looked at.
+    floats = [leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all() if floats else jnp.array(True)

@@ -1,0 +1,49 @@
+"""How a run is trained: one set of options for every verb, defined, described and checked here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from fnn import checks
+from fnn.tasks.task import Task
+from fnn.train import stopping
+from fnn.train.step import require_functions
+from fnn.train.stopping import EarlyStopping
+from fnn.typing import Key, PyTree
+
+
+class Options(NamedTuple):
+    """How a run is trained, the same for `fit`, `trainer`, every search and the estimators.
+
+    - `epochs`: passes over the data.
+    - `batch_size`: examples per step, at most as many as there are; None for all at once. A last partial batch is
+      filled up with rows that do not count, so no row is dropped and nothing is compiled twice.
+    - `penalty`: params -> scalar, added to the loss.
+    - `augment`: `augment(key, x, targets) -> (x, targets)`, a random change of every training batch, for instance
+      `fnn.data.random_flip()`; validation sees the data as they are.
+    - `early_stopping`: a rule made by `fnn.early_stopping`; the best parameters are returned.
+    - `shuffle`: a new order each epoch.
+    """
+
+    epochs: int
+    batch_size: int | None = 32
+    penalty: Callable[[PyTree], Any] | None = None
+    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None
+    early_stopping: EarlyStopping | None = None
+    shuffle: bool = True
+
+
+def checked_options(where: str, task: Task, options: Options) -> Options:
+    """The options themselves, of the right kinds, early stopping in the direction that the task's metric states."""
+    checks.integer(where, "epochs", options.epochs)
+    if options.batch_size is not None:
+        checks.integer(where, "batch_size", options.batch_size)
+    require_functions(where, options.penalty, options.augment)
+    rule = options.early_stopping
+    if rule is not None and not isinstance(rule, EarlyStopping):
+        raise TypeError(
+            f"{where}: expected early_stopping to be a rule, got {checks.describe(rule)}; write "
+            "fnn.early_stopping(patience=10)"
+        )
+    return options._replace(early_stopping=stopping.resolve(rule, task))
