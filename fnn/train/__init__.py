@@ -7,6 +7,7 @@ from fnn.train.step import TrainStep, train_step
 from fnn.train.stopping import EarlyStopping, early_stopping
 from fnn.train.trained import Trained, TrainState
 from fnn.train.trainer import trainer
+from fnn.train.transfer import Transfer, transfer
 
 __all__ = [
     "EarlyStopping",
@@ -16,6 +17,7 @@ __all__ = [
     "TrainState",
     "TrainStep",
     "Trained",
+    "Transfer",
     "early_stopping",
     "evaluate",
     "every",
@@ -23,4 +25,5 @@ __all__ = [
     "predict",
     "train_step",
     "trainer",
+    "transfer",
 ]
