@@ -1,4 +1,4 @@
-"""Several devices: CPU cores as JAX devices, and meshes to shard a batch over.
+"""Several devices: CPU cores as JAX devices, and meshes to shard a batch over; a cache of compiled programs.
 
 On a CPU, XLA runs a convolution on one core. One JAX device per core and a batch sharded over them use all cores:
 
@@ -10,16 +10,25 @@ On a CPU, XLA runs a convolution on one core. One JAX device per core and a batc
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import jax
+import jax.monitoring
 import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh
 
 from fnn import checks
 from fnn.kernels import placement
 
-__all__ = ["data_mesh", "use_cpu_cores"]
+__all__ = ["cache_programs", "data_mesh", "use_cpu_cores"]
+
+HIT = "/jax/compilation_cache/cache_hits"
+"""What JAX tells its listeners when a program was read and not compiled."""
 
 
 def use_cpu_cores(count: int | None = None) -> int:
@@ -72,3 +81,66 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     if not devices:
         raise ValueError("data_mesh: expected at least one device, got none")
     return Mesh(np.asarray(devices), ("batch",))
+
+
+def cache_programs(directory: str | Path | None = None) -> Path:
+    """Keep compiled programs on disk, so that the next process reads what this one compiled. Write it first.
+
+    It is JAX's persistent compilation cache, for programs of any size, with a round trip of a small one: where an entry
+    is not read back, as on some CPUs, a warning says so. Programs are kept by what they compute, the versions of JAX
+    and the kind of device; the directory may be deleted at any time, and grows until it is.
+
+    Args:
+        directory: by default that of `JAX_COMPILATION_CACHE_DIR`, or "fnn" among the caches of this user.
+
+    Returns:
+        The directory.
+
+    Raises:
+        OSError: if nothing can be written there.
+
+    Example:
+        >>> import fnn
+        >>> keep = fnn.devices.cache_programs  # call it first in the program: cache_programs()
+    """
+    set_before = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    place = Path(directory or set_before or _user_cache() / "fnn").expanduser().absolute()
+    place.mkdir(parents=True, exist_ok=True)
+    if not os.access(place, os.W_OK):
+        raise PermissionError(f"cache_programs: expected a directory to write in, got {place}; give another")
+    jax.config.update("jax_enable_compilation_cache", True)
+    jax.config.update("jax_compilation_cache_dir", str(place))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    compilation_cache.reset_cache()  # what was compiled before has settled that there is none
+    if not _round_trip():
+        checks.warn(
+            f"cache_programs: a program written to {place} was not read back, so each process compiles its own; this "
+            "JAX refuses its entries on this CPU, or another process empties the directory"
+        )
+    return place
+
+
+def _user_cache() -> Path:
+    """Where programs of this system keep what can be made again."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    own = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
+    return Path(own) if own else Path.home() / ".cache"
+
+
+def _round_trip() -> bool:
+    """Whether a program that was just compiled is read the second time."""
+    hits: list[str] = []
+
+    def listen(event: str, **_: Any) -> None:
+        hits.extend([event] * (event == HIT))
+
+    jax.monitoring.register_event_listener(listen)
+    try:
+        for _ in range(2):
+            # A function of its own each time: JAX knows the other one already.
+            jax.jit(lambda x: x * 3 + 1).lower(jax.ShapeDtypeStruct((3,), np.float32)).compile()
+    finally:
+        jax.monitoring.unregister_event_listener(listen)
+    return bool(hits)
