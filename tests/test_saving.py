@@ -272,3 +272,28 @@ np.save(folder + "/y.npy", fnn.predict(model, trained, x))
     done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), fnn.predict(MODEL, trained, x))
+
+
+def test_the_checkpoints_of_a_run_are_read_for_prediction(tmp_path):
+    """The best epoch and the last one, of an optimizer that evaluates with an average; not from a damaged file."""
+    model, x = fnn.serial(fnn.dense(4), fnn.batch_norm(), fnn.dense(2)), np.eye(6, dtype=np.float32)
+    y = np.arange(6, dtype=np.int32) % 2
+    ends, folder = [], tmp_path / "run"
+    optimizer = fnn.optim.ema_params(fnn.optim.sgd(1.0), decay=0.5)
+    stopping = fnn.early_stopping("validation_loss", patience=9, mode="max")
+    keep = [lambda end: ends.append(end.train_state)]
+    best, history = fnn.fit(
+        model, optimizer, fnn.tasks.multiclass(2), (x, y), key=KEY, epochs=3, batch_size=3, validation=(x, y),
+        early_stopping=stopping, checkpoint=folder, progress=False, callbacks=keep,
+    )  # fmt: skip
+    assert history["best_epoch"] < 2
+    same(fnn.load(folder, like=(model, x)), best)
+    same(fnn.load(folder, like=(model, x), which="last"), ends[-1].trained)
+    with pytest.raises(ValueError, match=r"layer 2, dense\(3\): kernel is float32\[4,3\], float32\[4,2\] in the file"):
+        fnn.load(folder, like=(fnn.serial(*model.parts[:2], fnn.dense(3)), x))
+    newest = sorted(folder.glob("*.npz"))[-1]
+    newest.write_bytes(newest.read_bytes()[:-200])
+    with pytest.warns(RuntimeWarning, match="epoch-000003.npz is damaged; the one before it is read"):
+        same(fnn.load(folder, like=(model, x), which="last"), ends[-2].trained)
+    with pytest.raises(ValueError, match=r"holds no checkpoint"):
+        fnn.load(tmp_path, like=(model, x))

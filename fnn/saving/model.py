@@ -18,6 +18,7 @@ from fnn.diagnostics import summary
 from fnn.layer import Layer
 from fnn.layer.naming import key_of, owner_of
 from fnn.saving import content
+from fnn.saving.run import trained_in
 from fnn.train.sharding import put
 from fnn.train.trained import Trained, as_trained
 from fnn.typing import PyTree
@@ -104,13 +105,15 @@ def save(
     content.write(path, arrays | statistics, about)
 
 
-def load(path: str | Path, like: Any) -> Trained:
-    """Read what `fnn.save` wrote. Nothing in the file is executed.
+def load(path: str | Path, like: Any, *, which: str = "best") -> Trained:
+    """Read what `fnn.save` wrote, or what a run has saved so far. Nothing in the file is executed.
 
     Args:
-        path: of the file.
+        path: of the file, or the directory that `fit` was given as `checkpoint`.
         like: what it must fit: `(model, x)`, the model with an input or its shape, or a `Trained` of arrays or
             `jax.ShapeDtypeStruct`s. Arrays that lie on several devices say where those read will lie.
+        which: of a directory, the parameters of the "best" epoch of early stopping (the last, where there is none), or
+            those of the "last" epoch.
 
     Returns:
         `Trained(params, state)`, every array in the dtype in which it was saved.
@@ -127,13 +130,18 @@ def load(path: str | Path, like: Any) -> Trained:
         >>> fnn.predict(model, trained, jnp.ones((5, 3))).shape
         (5, 2)
     """
-    arrays, about = _read(path)
     expected = _expected(like)
-    saved = {place: arrays[name] for name, place in about["paths"].items()}
-    wrong = _differences(expected, saved, {place: name for name, place in about["paths"].items()})
+    if Path(path).is_dir():
+        saved, description = trained_in(Path(path), which), ""
+        names = {place: place.removeprefix(".") for place in saved}
+    else:
+        arrays, about = _read(path)
+        saved, description = {place: arrays[name] for name, place in about["paths"].items()}, about["description"]
+        names = {place: name for name, place in about["paths"].items()}
+    wrong = _differences(expected, saved, names)
     if wrong:
         more = f"; and {len(wrong) - SAID} more" if len(wrong) > SAID else ""
-        written = f"\nIt was saved from\n{about['description']}" if about["description"] else ""
+        written = f"\nIt was saved from\n{description}" if description else ""
         raise ValueError(f"load: {path} is of another model: {'; '.join(wrong[:SAID])}{more}{written}")
 
     def placed(place: Any, leaf: Any) -> jax.Array:

@@ -6,7 +6,6 @@ A file is a NumPy archive, whose parts carry checksums, and takes its place only
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.files import write_whole
 from fnn.train.identity import Identity, differences, warn_of_environment
 from fnn.train.sharding import put
 from fnn.typing import Array, PyTree
@@ -48,27 +48,24 @@ def store_of(directory: str | Path | None, identity: Callable[[], Identity]) -> 
     place.mkdir(parents=True, exist_ok=True)
 
     def save(arrays: PyTree, table: Table) -> None:
-        packed = _packed(arrays)
+        parts = {"arrays": _packed(arrays)}
+        train_state = arrays.train_state
+        if (evaluated := train_state.trained.params) is not train_state.params:
+            parts["evaluated"] = _packed(evaluated)  # for those who predict without the optimizer
         if jax.process_index() == 0:
             run = json.dumps({"identity": own, "table": table}).encode()
-            _write(place, len(table), {"arrays": packed, "run": np.frombuffer(run, np.uint8)})
+            _write(place, len(table), parts | {"run": np.frombuffer(run, np.uint8)})
 
     return Store(save, lambda like: _restore(place, own, like))
 
 
 def _write(place: Path, epochs: int, parts: dict[str, np.ndarray]) -> None:
     path = place / f"epoch-{epochs:06d}.npz"
-    unfinished = place / "unfinished"
     try:
-        with unfinished.open("wb") as file:
-            np.savez(file, **parts)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
+        write_whole(path, lambda file: np.savez(file, **parts))  # type: ignore[arg-type]
         for old in sorted(place.glob("epoch-*.npz"))[:-KEPT]:
             old.unlink()
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         checks.warn(f"fit: {path} could not be written: {error.strerror}; what was saved is kept, and training goes on")
 
 
