@@ -23,6 +23,7 @@ WORKLOADS = (
     "cnn",
     "conv_layers",
     "resnet",
+    "anatomy",
     "lstm",
     "deepbench",
     "sequences",

@@ -17,6 +17,9 @@ from benchmarks.worker import Failure, Remote
 OWN = (
     "fnn",
     "fnn trainer",
+    "fnn, a call",
+    "fnn, in a scan",
+    "limit",
     "by hand",
     "copy",
     "plain copy",
