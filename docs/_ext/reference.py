@@ -69,16 +69,26 @@ def write(app: Any) -> None:
 
 
 def looked_at(block: Any, block_vars: Any, gallery_conf: Any, **options: Any) -> str:
-    """Sphinx-gallery's own scraper, which takes no figure in which texts lie on each other or are cut off."""
+    """Sphinx-gallery's own scraper, which takes no figure in which texts lie on each other or are cut off.
+
+    An animation becomes a GIF: what sphinx-gallery makes of one loads its buttons from elsewhere.
+    """
     import matplotlib.pyplot as plt
     from figure_boxes import faults
-    from sphinx_gallery.scrapers import matplotlib_scraper
+    from matplotlib.animation import Animation
+    from sphinx_gallery.scrapers import figure_rst, matplotlib_scraper
 
     for number in plt.get_fignums():
         told = faults(plt.figure(number))
         if told:
             raise ValueError(f"{block_vars['src_file']}: {'; '.join(told)}")
-    return str(matplotlib_scraper(block, block_vars, gallery_conf, **options))
+    moving = [value for value in block_vars["example_globals"].values() if isinstance(value, Animation)]
+    if not moving or not plt.get_fignums():
+        return str(matplotlib_scraper(block, block_vars, gallery_conf, **options))
+    path = Path(next(block_vars["image_path_iterator"])).with_suffix(".gif")
+    moving[0].save(path, writer="pillow", dpi=80)
+    plt.close("all")
+    return str(figure_rst([str(path)], gallery_conf["src_dir"]))
 
 
 def setup(app: Any) -> dict[str, Any]:
