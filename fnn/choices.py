@@ -157,6 +157,8 @@ TABLES: tuple[Table, ...] = (
         ("`tanh`, `batch_norm`, `layer_norm`, `residual`", "they vanish towards the first layers"),
         ("`initializers.he_normal`, `initializers.glorot_uniform`", "they shrink or grow from layer to layer"),
         ("`optim.clip_by_global_norm`, a smaller rate", "they explode, the loss is NaN"),
+        ("`diagnostics.diagnose`", "to see which of these it is, layer by layer"),
+        ("`diagnostics.explain_divergence`", "to see where the first NaN came from"),
     )),
 )  # fmt: skip
 """What to take and when, question by question."""

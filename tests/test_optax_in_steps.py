@@ -12,7 +12,6 @@ import optax.contrib
 import pytest
 
 import fnn
-from fnn.train import epoch
 
 KEY = jax.random.key(0)
 X = jnp.sin(jnp.arange(18.0)).reshape(6, 3)
@@ -108,17 +107,10 @@ EVERY = dict(every_rule())
 @pytest.mark.parametrize("name", EVERY)
 def test_every_rule_of_optax_goes_through_the_steps_of_a_run(name):
     """Traced, not computed: the state keeps its shapes and dtypes from step to step."""
-    step = fnn.train_step(fnn.serial(fnn.dense(3), fnn.tanh, fnn.dense(1)), EVERY[name], fnn.losses.mse)
-
-    def run(x):
-        def one(progress, number):
-            old = progress.train_state
-            train_state, loss, counted = step.advance(old, jax.random.fold_in(KEY, number), (x, Y))
-            return epoch._accept(progress, train_state, loss, counted.astype(jnp.float32), number), loss
-
-        return jax.lax.scan(one, epoch.begin(step.init(KEY, x)), jnp.arange(2))[0].train_state.trained
-
-    assert {leaf.dtype.name for leaf in jax.tree.leaves(jax.eval_shape(run, X).params)} == {"float32"}
+    model = fnn.serial(fnn.dense(3), fnn.tanh, fnn.dense(1))
+    run = fnn.trainer(model, EVERY[name], fnn.losses.mse, epochs=2, batch_size=3)
+    trained, _ = jax.eval_shape(run, KEY, (X, Y))
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(trained.params)} == {"float32"}
 
 
 def test_optax_has_as_many_rules_as_were_tried():

@@ -1,0 +1,122 @@
+"""The table of a model's layers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.diagnostics.text import of_bytes, table
+from fnn.layer import Layer
+from fnn.layer.watching import Call, watched
+
+__all__ = ["LayerRow", "Summary", "summary"]
+
+
+class LayerRow(NamedTuple):
+    """One elementary layer: name, output, parameters, their bytes and dtypes, bytes of the output, operations."""
+
+    name: str
+    output: str
+    parameters: int
+    bytes: int
+    flops: int
+    dtype: str = ""
+    output_bytes: int = 0
+
+
+class Summary(NamedTuple):
+    """The layers of a model; prints as a table."""
+
+    rows: tuple[LayerRow, ...]
+
+    @property
+    def parameters(self) -> int:
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def flops(self) -> int:
+        return sum(row.flops for row in self.rows)
+
+    def __str__(self) -> str:
+        own, outputs = (sum(getattr(row, name) for row in self.rows) for name in ("bytes", "output_bytes"))
+        body = [
+            (
+                str(place), row.name, row.output, row.dtype, f"{row.parameters:,}", of_bytes(row.bytes),
+                of_bytes(row.output_bytes), f"{row.flops:,}",
+            )
+            for place, row in enumerate(self.rows)
+        ]  # fmt: skip
+        head = ("", "layer", "output", "dtype", "parameters", "memory", "of output", "FLOPs")
+        foot = ("", "total", "", "", f"{self.parameters:,}", of_bytes(own), of_bytes(outputs), f"{self.flops:,}")
+        return table(head, body, foot, left=4)
+
+
+def summary(model: Layer, x: Any = None) -> Summary:
+    """Table of a model's layers: outputs, parameters, memory, floating-point operations of one inference call.
+
+    Nothing is computed: shapes are traced, operations are counted in the lowered program of each layer. The memory of
+    outputs is what training keeps for the backward pass, as far as the compiler does not do without.
+
+    Args:
+        model: any layer.
+        x: an input, a `jax.ShapeDtypeStruct`, or a shape (then float32), batch axis included.
+
+    Returns:
+        A `Summary`; print it.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> table = fnn.summary(fnn.serial(fnn.dense(3), fnn.relu), jnp.ones((1, 2)))
+        >>> table.parameters, [row.output for row in table.rows]
+        (9, ['float32[1,3]', 'float32[1,3]'])
+    """
+    if x is None:
+        raise TypeError(
+            "summary: expected an input or its shape, batch axis first; write fnn.summary(model, (1, features))"
+        )
+    if isinstance(x, list | tuple) and x and all(isinstance(size, int) for size in x):
+        x = jax.ShapeDtypeStruct(tuple(x), jnp.float32)
+    rows: list[LayerRow] = []
+    met: set[tuple[int, ...]] = set()
+
+    def see(call: Call) -> Any:
+        row = _row(call)
+        # One layer in several places has its parameters once.
+        again = call.path in met
+        met.add(call.path)
+        rows.append(row._replace(parameters=0, bytes=0) if again else row)
+        return call.y
+
+    shapes = jax.tree.map(_shape, x)
+    # The model is built as it is, so that building it adds no rows.
+    params, state = jax.eval_shape(lambda: model.init(jax.random.key(0), shapes))
+    jax.eval_shape(lambda p, s, v: watched(model, p, s, see).apply(p, s, v)[0], params, state, shapes)
+    return Summary(tuple(rows))
+
+
+def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
+
+
+def _row(call: Call) -> LayerRow:
+    like = jax.tree.map(_shape, (call.params, call.state, call.x))
+    cost = jax.jit(lambda p, s, v: call.layer.apply(p, s, v)[0]).lower(*like).cost_analysis() or {}
+    leaves = jax.tree.leaves(like[0])
+    outputs = call.y if not isinstance(call.y, tuple) else list(call.y)
+    return LayerRow(
+        call.layer.name,
+        checks.describe(outputs),
+        sum(math.prod(leaf.shape) for leaf in leaves),
+        _bytes(leaves),
+        int(cost.get("flops", 0)),
+        " ".join(sorted({leaf.dtype.name for leaf in leaves})),
+        _bytes([_shape(leaf) for leaf in jax.tree.leaves(call.y)]),
+    )
+
+
+def _bytes(leaves: list[Any]) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)

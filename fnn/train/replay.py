@@ -1,0 +1,252 @@
+"""A step looked at layer by layer: what every output and gradient is, and where one first leaves the finite numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn.layer import Layer
+from fnn.layer.watching import Call, elementary, watched
+from fnn.optim.transform import Transform
+from fnn.programs import compile as compiled
+from fnn.tasks.task import Task, as_task, mean_loss
+from fnn.train.step import (
+    augmented,
+    require_functions,
+    require_model_and_optimizer,
+    state_penalties,
+    train_step,
+)
+from fnn.train.trained import Trained, TrainState
+from fnn.typing import Array, Key, PyTree
+
+
+class Probed(NamedTuple):
+    """A loss whose layers' outputs carry probes: zeros added to them, by which the gradient is that by the outputs.
+
+    `loss(params, probes, observe) -> (value, [observe(call), …])`, one entry per call of a layer.
+    """
+
+    names: tuple[str, ...]
+    paths: tuple[tuple[int, ...], ...]
+    probes: list[list[Array]]
+    loss: Callable[..., tuple[Array, list[Any]]]
+
+
+def inexact(tree: PyTree) -> list[Array]:
+    """The floating-point leaves, and the complex ones."""
+    return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
+
+
+def _replaced(tree: PyTree, leaves: list[Array]) -> PyTree:
+    waiting = iter(leaves)
+    return jax.tree.map(
+        lambda leaf: next(waiting) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) else leaf, tree
+    )
+
+
+def probed_loss(
+    model: Layer,
+    task: Task,
+    penalty: Callable[[PyTree], Any] | None,
+    trained: Trained,
+    batch: tuple[Any, ...],
+    key: Key | None,
+) -> Probed:
+    """The objective of a step with a probe at every elementary layer; without a key the model is as at inference."""
+    x, targets, *weights = batch
+
+    def run(params: PyTree, see: Callable[[Call], Any]) -> Array:
+        whole = watched(model, params, trained.state, see)
+        outputs, state = whole.apply(params, trained.state, x, key=key, train=key is not None)
+        value = mean_loss(task, outputs, targets, weights[0] if weights else None)[0]
+        for term in state_penalties(state) + ([] if penalty is None else [jnp.asarray(penalty(params))]):
+            value = value + term.astype(value.dtype)
+        return value
+
+    calls: list[Call] = []
+
+    def note(call: Call) -> Any:
+        calls.append(call)
+        return call.y
+
+    jax.eval_shape(lambda params: run(params, note), trained.params)
+    probes = [[jnp.zeros(leaf.shape, leaf.dtype) for leaf in inexact(call.y)] for call in calls]
+
+    def loss(params: PyTree, probes: list[list[Array]], observe: Callable[[Call], Any]) -> tuple[Array, list[Any]]:
+        seen, waiting = [], iter(probes)
+
+        def see(call: Call) -> Any:
+            seen.append(observe(_constant(call)))
+            return _replaced(call.y, [y + probe for y, probe in zip(inexact(call.y), next(waiting), strict=True)])
+
+        return run(params, see), seen
+
+    return Probed(tuple(call.name for call in calls), tuple(call.path for call in calls), probes, loss)
+
+
+def _constant(call: Call) -> Call:
+    given = (call.params, call.state, call.x, call.y)
+    fixed = _replaced(given, [jax.lax.stop_gradient(leaf) for leaf in inexact(given)])
+    return call._replace(params=fixed[0], state=fixed[1], x=fixed[2], y=fixed[3])
+
+
+class Divergence(NamedTuple):
+    """Where a step first left the finite numbers; prints as a sentence.
+
+    - `phase`: "input", "parameters", "forward", "loss", "backward", "gradient" or "update", in this order.
+    - `layer`: place and name of the layer; "" where it is none.
+    - `what`: the array in question.
+    - `count`, `size`: how many of its entries are not finite, and how many there are.
+    - `largest`: the largest finite value, by absolute value, of what it was computed from.
+    """
+
+    phase: str
+    layer: str
+    what: str
+    count: int  # type: ignore[assignment]
+    size: int
+    largest: float
+
+    def __str__(self) -> str:
+        place = f"layer {self.layer}: " if self.layer else ""
+        return (
+            f"{self.phase}, {place}{self.what}: {self.count} of {self.size} entries not finite; the largest value "
+            f"before was {self.largest:.3g}"
+        )
+
+
+class _Check(NamedTuple):
+    """How many entries are not finite, of how many, and the largest that is."""
+
+    count: Array  # type: ignore[assignment]
+    size: Array
+    largest: Array
+
+
+def _check(tree: PyTree) -> _Check:
+    leaves = [leaf for leaf in inexact(tree) if leaf.size]
+    bad = [(~jnp.isfinite(leaf)).sum() for leaf in leaves]
+    sizes = [jnp.where(jnp.isfinite(leaf), jnp.abs(leaf), 0).max().astype(jnp.float32) for leaf in leaves]
+    zero = jnp.zeros([], int)
+    largest = jnp.stack([jnp.zeros([], jnp.float32), *sizes]).max()
+    return _Check(jnp.stack([zero, *bad]).sum(), jnp.asarray(sum(leaf.size for leaf in leaves), int), largest)
+
+
+class _Given(NamedTuple):
+    model: Layer
+    optimizer: Transform
+    task: Task
+    penalty: Callable[[PyTree], Any] | None
+    augment: Callable[..., Any] | None
+
+
+def explain_divergence(
+    model: Layer,
+    optimizer: Transform,
+    task: Task | Callable[[Any, Any], Array],
+    trained: Trained | TrainState,
+    batch: tuple[Any, ...],
+    *,
+    key: Key,
+    penalty: Callable[[PyTree], Any] | None = None,
+    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+) -> Divergence | None:
+    """Replay one step layer by layer and say which number first ceased to be finite.
+
+    It follows the step's own order: the inputs, the parameters, the outputs layer by layer, the loss, its gradient by
+    the outputs from the last layer to the first and by the parameters of each, the parameters after the update. A run
+    that diverged keeps the parameters before the step that did; with them, the step's batch and its key the step is
+    the same.
+
+    Args:
+        model, optimizer, task, penalty, augment: as of the run.
+        trained: parameters and state before the step; of a `TrainState` the optimizer's state too, which is fresh
+            otherwise.
+        batch: `(x, targets)` or `(x, targets, weights)`, encoded as for `train_step`.
+        key: the step's.
+
+    Returns:
+        A `Divergence`, or None if all is finite.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> model = fnn.serial(fnn.dense(2), jnp.exp, fnn.dense(1))
+        >>> x = jnp.array([[1.0], [2.0]])
+        >>> params, state = model.init(jax.random.key(0), x)
+        >>> params[0]["kernel"] = jnp.array([[1.0, 50.0]])
+        >>> print(fnn.diagnostics.explain_divergence(
+        ...     model, fnn.optim.sgd(0.1), fnn.losses.mse, (params, state), (x, x), key=jax.random.key(1)))
+        forward, layer 1, exp: output: 1 of 4 entries not finite; the largest value before was 100
+    """
+    require_model_and_optimizer("explain_divergence", model, optimizer)
+    require_functions("explain_divergence", penalty, augment)
+    state = trained if isinstance(trained, TrainState) else TrainState(*trained, None)
+    given = _Given(model, optimizer, as_task(task), penalty, augment)
+    checks = jax.device_get(compiled(_replayed, given)(state, tuple(batch), key))
+    probed = probed_loss(model, given.task, penalty, Trained(state.params, state.state), tuple(batch), key)
+    for phase, layer, what, check, before in _in_order(model, state.state, probed, checks):
+        if check.count:
+            return Divergence(phase, layer, what, int(check.count), int(check.size), float(before))
+    return None
+
+
+def _in_order(model: Layer, state: PyTree, probed: Probed, checks: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Phase, layer, array, its check and the largest value before it, in the order in which a step computes them."""
+    parameters, gradients, updates = (
+        {path: _by_leaf(own) for path, _, own in elementary(model, checks[phase], state)}
+        for phase in ("parameters", "gradient", "update")
+    )
+    calls = list(zip(probed.names, probed.paths, checks["forward"], checks["backward"], strict=True))
+    yield "input", "", "the batch", checks["input"], checks["input"].largest
+    for name, path, *_ in calls:
+        for leaf, check in parameters[path].items():
+            yield "parameters", name, leaf, check, check.largest
+    last = checks["input"].largest
+    for name, _, (given, output), _ in calls:
+        yield "forward", name, "output", output, given.largest
+        last = output.largest
+    yield "loss", "", "the loss, penalties included", checks["loss"], last
+    last = checks["loss"].largest
+    for name, path, (given, _), by_output in reversed(calls):
+        yield "backward", name, "gradient by its output", by_output, last
+        last = by_output.largest
+        for leaf, check in gradients[path].items():
+            yield "gradient", name, f"gradient by {leaf}", check, max(last, given.largest)
+    for name, path, *_ in calls:
+        for leaf, check in updates[path].items():
+            yield "update", name, f"{leaf} after the step", check, gradients[path][leaf].largest
+
+
+def _by_leaf(own: PyTree) -> dict[str, _Check]:
+    leaves = jax.tree.leaves_with_path(own, is_leaf=lambda node: isinstance(node, _Check))
+    return {jax.tree_util.keystr(path, simple=True, separator="/") or "parameters": check for path, check in leaves}
+
+
+def _replayed(given: _Given, train_state: TrainState, batch: tuple[Any, ...], key: Key) -> dict[str, Any]:
+    """The checks of everything that a step computes, in its order."""
+    model, trained = given.model, Trained(train_state.params, train_state.state)
+    seen = batch if given.augment is None else augmented(given.augment, key, batch)
+    probed = probed_loss(model, given.task, given.penalty, trained, seen, key)
+
+    def loss(params: PyTree, probes: Any) -> tuple[Array, list[_Check]]:
+        return probed.loss(params, probes, lambda call: (_check((call.x, call.params)), _check(call.y)))
+
+    (value, forward), (by_params, by_outputs) = jax.value_and_grad(loss, (0, 1), has_aux=True)(
+        trained.params, probed.probes
+    )
+    step = train_step(model, given.optimizer, given.task, penalty=given.penalty, augment=given.augment)
+    if train_state.opt_state is None:
+        train_state = train_state._replace(opt_state=step.init(key, batch[0], trained).opt_state)
+    return {
+        "input": _check(seen),
+        "parameters": jax.tree.map(_check, trained.params),
+        "forward": forward,
+        "loss": _check(value),
+        "backward": [_check(each) for each in by_outputs],
+        "gradient": jax.tree.map(_check, by_params),
+        "update": jax.tree.map(_check, step.update(train_state, key, batch)[0].params),
+    }

@@ -1,0 +1,227 @@
+"""Dead units, saturation, gradients and steps are those found by hand; the first number not finite is named."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+from fnn.diagnostics import diagnose, explain_divergence
+
+KEY = jax.random.key(0)
+X = jnp.sin(jnp.arange(24.0)).reshape(8, 3)
+Y = jnp.cos(jnp.arange(8.0)).reshape(8, 1)
+MODEL = fnn.serial(fnn.dense(4), fnn.relu, fnn.dense(5), fnn.sigmoid, fnn.dense(1))
+
+
+def started(model, x=X):
+    return fnn.Trained(*model.init(KEY, x))
+
+
+def killed(trained, place, unit):
+    """The unit's bias far below zero: no row reaches it."""
+    params = list(trained.params)
+    params[place] = {**params[place], "bias": params[place]["bias"].at[unit].set(-100.0)}
+    return fnn.Trained(tuple(params), trained.state)
+
+
+def test_every_number_is_that_of_a_network_by_hand():
+    trained = killed(started(MODEL), 0, 2)
+    seen = diagnose(MODEL, fnn.losses.mse, trained, (X, Y), key=KEY, optimizer=fnn.optim.sgd(0.5))
+    assert seen.layers == ("0, dense(4)", "1, relu", "2, dense(5)", "3, sigmoid", "4, dense(1)")
+    (first, _, second, _, last) = trained.params
+
+    def from_hidden(h):
+        return jnp.mean(
+            (jax.nn.sigmoid(h @ second["kernel"] + second["bias"][None]) @ last["kernel"] + last["bias"][None] - Y) ** 2
+        )
+
+    hidden = jax.nn.relu(X @ first["kernel"] + first["bias"][None])
+    inner = jax.nn.sigmoid(hidden @ second["kernel"] + second["bias"][None])
+    np.testing.assert_allclose(seen.mean[1], hidden.mean(), rtol=1e-5)
+    np.testing.assert_allclose(seen.spread[3], inner.std(), rtol=1e-5)
+    np.testing.assert_allclose(seen.zeros[1], (hidden == 0).mean(), rtol=1e-6)
+    np.testing.assert_allclose(seen.dead[1], (hidden == 0).all(0).mean(), rtol=1e-6)
+    np.testing.assert_allclose(seen.saturated[3], (inner * (1 - inner) < 0.02).mean())
+    np.testing.assert_allclose(seen.gradient[1], jnp.linalg.norm(jax.grad(from_hidden)(hidden)), rtol=1e-5)
+    by_last = jax.grad(lambda p: jnp.mean((inner @ p["kernel"] + p["bias"][None] - Y) ** 2))(last)
+    np.testing.assert_allclose(seen.weight_gradient[4], fnn.optim.global_norm(by_last), rtol=1e-5)
+    np.testing.assert_allclose(
+        seen.update[4], 0.5 * fnn.optim.global_norm(by_last) / fnn.optim.global_norm(last), rtol=1e-4
+    )
+    assert np.isnan(seen.weight[1])
+    assert np.isnan(seen.dead[0])
+    assert any("1, relu" in line and "leaky_relu or elu" in line for line in seen.advice)
+    assert "1, relu" in str(seen)
+
+
+ACTIVATIONS = {
+    "relu": (fnn.relu, [-1.0, 1.0], 0.5, 0.0),
+    "a function of one's own": (lambda v: jnp.maximum(v, 0.0), [-1.0, 1.0], 0.5, 0.0),
+    "sigmoid": (fnn.sigmoid, [6.0, 0.0], 0.0, 0.5),
+    "tanh": (fnn.tanh, [-5.0, 0.0], 0.0, 0.5),
+    "hard_tanh": (fnn.hard_tanh, [3.0, 0.0], 0.5, 0.5),
+    "leaky_relu": (fnn.leaky_relu, [-9.0, 1.0], 0.0, 0.5),
+    "identity": (fnn.identity, [-9.0, 1.0], 0.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_is_known_by_its_slope(name):
+    function, x, dead, saturated = ACTIVATIONS[name]
+    x = jnp.array([x, x])
+    seen = diagnose(fnn.serial(function), fnn.losses.mse, ((((),)), ()), (x, x))
+    assert (float(seen.dead[0]), float(seen.saturated[0])) == (dead, saturated)
+
+
+@pytest.mark.parametrize("layer", [fnn.softmax, fnn.prelu(), fnn.dropout(0.5), fnn.layer_norm(), fnn.dense(2)], ids=str)
+def test_what_is_no_elementwise_activation_has_no_dead_units(layer):
+    x = jnp.array([[-1.0, 2.0], [0.5, -3.0]])
+    model = fnn.serial(layer)
+    seen = diagnose(model, fnn.losses.mse, started(model, x), (x, x), key=KEY)
+    assert np.isnan(seen.dead[0])
+    assert np.isnan(seen.saturated[0])
+
+
+def deep(activation, layers=4, initializer=None):
+    options = {} if initializer is None else {"kernel_init": initializer}
+    return fnn.serial(*[part for _ in range(layers) for part in (fnn.dense(8, **options), activation)], fnn.dense(1))
+
+
+@pytest.mark.parametrize(
+    ("model", "trained", "text"),
+    [
+        (deep(fnn.sigmoid), None, "gradients vanish"),
+        (deep(fnn.identity, 3, fnn.initializers.normal(5.0)), None, "gradients explode"),
+        (deep(fnn.identity, 3, fnn.initializers.normal(0.02)), None, "outputs shrink"),
+        (
+            fnn.serial(fnn.dense(4, kernel_init=fnn.initializers.normal(50.0)), fnn.tanh, fnn.dense(1)),
+            None,
+            "saturated",
+        ),
+    ],
+    ids=["vanish", "explode", "shrink", "saturate"],
+)
+def test_what_is_wrong_is_said_with_what_to_try(model, trained, text):
+    seen = diagnose(model, fnn.losses.mse, started(model), (X, Y))
+    assert any(text in line and "try" in line for line in seen.advice), seen.advice
+
+
+def test_a_sound_network_gets_no_advice_on_its_layers():
+    model = fnn.serial(fnn.dense(32), fnn.tanh, fnn.dense(1))
+    assert diagnose(model, fnn.losses.mse, started(model), (X, Y)).advice == []
+
+
+def test_it_is_a_pure_function_under_jit_and_over_many_runs():
+    model = fnn.serial(fnn.dense(3), fnn.relu)
+
+    def one(params):
+        return diagnose(model, fnn.losses.mse, fnn.Trained(params, ()), (X, X))
+
+    params = started(model).params
+    many = jax.tree.map(lambda leaf: jnp.stack([0 * leaf, leaf]), params)
+    together, alone = jax.jit(jax.vmap(one))(many), one(params)
+    assert together.layers == alone.layers
+    np.testing.assert_allclose(together.gradient[1], alone.gradient, rtol=1e-5)
+    assert together.dead[0, 1] == 1
+    assert "2 layers of 2 runs" in str(together)
+
+
+def test_a_callback_of_a_run_looks_into_every_kind_of_layer():
+    model = fnn.serial(
+        fnn.residual(fnn.serial(fnn.dense(3), fnn.batch_norm(), fnn.relu)),
+        fnn.shared(fnn.dense(3), lambda use: fnn.serial(use, fnn.tanh, use)), fnn.dropout(0.2), fnn.dense(1),
+    )  # fmt: skip
+    seen = []
+
+    def look(end):
+        seen.append(diagnose(model, fnn.losses.mse, end.train_state, (X, Y), key=KEY, optimizer=rule))
+
+    rule = fnn.optim.adam(1e-2)
+    fnn.fit(model, rule, fnn.tasks.regression(), (X, Y), key=KEY, epochs=2, callbacks=[look], progress=False)
+    names = [name.split(", ")[0] for name in seen[1].layers]
+    assert names == ["0 > 0 > 0", "0 > 0 > 1", "0 > 0 > 2", "0 > 1", "1 > 0", "1 > 1 > 1", "1 > 0", "2", "3"]
+    assert np.isfinite(seen[1].gradient).all()
+    assert (seen[1].update[np.isfinite(seen[1].update)] > 0).all()
+
+
+def test_a_step_needs_a_key():
+    with pytest.raises(TypeError, match="give a key"):
+        diagnose(MODEL, fnn.losses.mse, started(MODEL), (X, Y), optimizer=fnn.optim.sgd(0.1))
+
+
+@jax.custom_vjp
+def poisoned(x):
+    return x
+
+
+poisoned.defvjp(lambda x: (x, x), lambda x, g: (jnp.where(x > 0.9, jnp.nan, g),))
+
+
+def log_of_norm(params):
+    return jnp.log(-1.0 - sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params)))
+
+
+WRONG = {
+    "input": ({"x": X.at[3, 1].set(jnp.inf)}, r"^input, the batch: 1 of 32 entries not finite; .* before was 1"),
+    "forward": ({"middle": jnp.log}, r"^forward, layer 1, log: output: \d+ of 32 entries not finite"),
+    "forward overflow": ({"middle": lambda v: jnp.exp(200 * jnp.abs(v))}, r"^forward, layer 1, <lambda>: output"),
+    "loss": ({"loss": lambda o, t: jnp.log(-jnp.abs(o[:, 0]))}, r"^loss, the loss, penalties included: 1 of 1"),
+    "penalty": ({"penalty": log_of_norm}, r"^loss, the loss, penalties included"),
+    "backward": (
+        {"middle": fnn.serial(fnn.tanh, poisoned), "grow": 9.0},
+        r"^backward, layer 1 > 0, tanh: gradient by ",
+    ),
+    "backward of a root": (
+        {"middle": lambda v: jnp.sqrt(jnp.maximum(v, 0.0))},
+        r"^backward, layer 0, dense\(4\): gradient by its output: \d+ of 32",
+    ),
+    "update": (
+        {"optimizer": fnn.optim.chain(fnn.optim.sgd(1e30), fnn.optim.scale(1e30))},
+        r"^update, layer 0, dense\(4\): \w+ after the step",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_the_first_number_that_is_not_finite_is_named(name):
+    change, text = WRONG[name]
+    model = fnn.serial(fnn.dense(4), change.get("middle", fnn.tanh), fnn.dense(1))
+    (params, *rest), state = started(model)
+    grown = fnn.Trained(({"kernel": params["kernel"] * change.get("grow", 1.0), "bias": params["bias"]}, *rest), state)
+    found = explain_divergence(
+        model, change.get("optimizer", fnn.optim.sgd(0.1)), change.get("loss", fnn.losses.mse), grown,
+        (change.get("x", X), Y), key=KEY, penalty=change.get("penalty"),
+    )  # fmt: skip
+    assert found.phase == name.split()[0].replace("penalty", "loss")
+    assert 0 < found.count <= found.size
+    assert np.isfinite(found.largest)
+    assert re.search(text, str(found)), str(found)
+
+
+def test_a_finite_step_needs_no_explanation():
+    assert explain_divergence(MODEL, fnn.optim.adam(0.1), fnn.losses.mse, started(MODEL), (X, Y), key=KEY) is None
+
+
+def test_parameters_that_are_not_finite_are_named_by_layer_and_leaf():
+    trained = started(MODEL)
+    broken = jax.tree.map(jnp.copy, trained.params)
+    broken[2]["bias"] = broken[2]["bias"].at[0].set(jnp.nan)
+    found = explain_divergence(MODEL, fnn.optim.sgd(0.1), fnn.losses.mse, (broken, ()), (X, Y), key=KEY)
+    assert str(found).startswith("parameters, layer 2, dense(5): bias: 1 of 5 entries not finite")
+
+
+def test_a_summary_shows_dtypes_and_where_memory_goes():
+    model = fnn.serial(fnn.dense(16), fnn.relu, fnn.dense(4))
+    table = fnn.summary(model, (8, 10))
+    assert table.rows == fnn.summary(model, jax.ShapeDtypeStruct((8, 10), jnp.float32)).rows
+    assert [(row.dtype, row.bytes, row.output_bytes) for row in table.rows] == [
+        ("float32", 4 * 11 * 16, 4 * 8 * 16), ("", 0, 4 * 8 * 16), ("float32", 4 * 17 * 4, 4 * 8 * 4),
+    ]  # fmt: skip
+    half = fnn.summary(model, jax.ShapeDtypeStruct((8, 10), jnp.bfloat16))
+    assert half.rows[0].output == "bfloat16[8,16]"
+    assert half.rows[0].output_bytes == 2 * 8 * 16
+    block = fnn.dense(4)
+    assert fnn.summary(fnn.serial(block, block), (8, 4)).parameters == 40
