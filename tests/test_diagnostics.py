@@ -225,3 +225,22 @@ def test_a_summary_shows_dtypes_and_where_memory_goes():
     assert half.rows[0].output_bytes == 2 * 8 * 16
     block = fnn.dense(4)
     assert fnn.summary(fnn.serial(block, block), (8, 4)).parameters == 40
+
+
+@pytest.mark.parametrize("how", ["fit", "trainer"])
+def test_the_warning_of_a_run_replays_the_step_that_diverged(how):
+    """The weight grows by one a step; row 5 alone overflows, in a later epoch: its batch and key are found again."""
+    x = jnp.zeros((8, 1)).at[5].set(30.0)
+    model = fnn.serial(fnn.dense(1), jnp.exp)
+    grow = fnn.optim.Transform(
+        lambda params: (), lambda updates, state, params=None, **_: (jax.tree.map(jnp.ones_like, updates), state)
+    )
+    given, options = (model, grow, fnn.tasks.regression()), {"epochs": 3, "batch_size": 2}
+    runs = {
+        "fit": lambda: fnn.fit(*given, (x, jnp.ones((8, 1))), key=KEY, progress=False, **options),
+        "trainer": lambda: fnn.trainer(*given, **options)(KEY, (x, jnp.ones((8, 1)))),
+    }
+    with pytest.warns(RuntimeWarning, match=r"are kept\. Replayed: .* Try a smaller learning rate") as seen:
+        _, history = runs[how]()
+    assert history["diverged_at"] >= 4
+    assert "Replayed: forward, layer 1, exp: output: 1 of 2 entries not finite" in str(seen[0].message)

@@ -10,8 +10,11 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.layer import Layer
 from fnn.tasks import Task
-from fnn.train.trained import Trained
-from fnn.typing import PyTree
+from fnn.train.inputs import Inputs
+from fnn.train.loop import Recipe, batch_of, keys_of, order_of, sizes
+from fnn.train.replay import explain_divergence
+from fnn.train.trained import Trained, TrainState
+from fnn.typing import Key, PyTree
 
 LOOKED_AT = 10_000
 """Rows that are looked at again after a run that diverged."""
@@ -35,10 +38,26 @@ def require_possible(where: str, model: Layer, task: Task, trained: Trained, x: 
         raise ValueError(f"{where}: {error}") from error
 
 
-def warn_if_diverged(where: str, step: int, steps: int) -> None:
+def replayed(recipe: Recipe, key: Key, inputs: Inputs, before: Trained | TrainState, number: int) -> str:
+    """Where the run's step `number` first left the finite numbers; "" of data that lie on several devices."""
+    if recipe.mesh is not None or not all(checks.is_concrete(leaf) for leaf in jax.tree.leaves((key, inputs, before))):
+        return ""
+    model, optimizer, task, options, _ = recipe
+    size, steps = sizes(options.batch_size, inputs.slots)
+    keys, (epoch, place) = keys_of(key), divmod(number, steps)
+    order = order_of(options.shuffle, keys, inputs, jnp.asarray(epoch))
+    found = explain_divergence(
+        model, optimizer, task, before, batch_of(inputs.data, order, jnp.asarray(place), size),
+        key=jax.random.fold_in(keys.train, number), penalty=options.penalty, augment=options.augment,
+    )  # fmt: skip
+    return "" if found is None else f" Replayed: {found}."
+
+
+def warn_if_diverged(where: str, step: int, steps: int, replay: str = "") -> None:
     """Say in which epoch and step the loss stopped being finite, and what helps."""
     if step >= 0:
         checks.warn(
             f"{where}: the loss was not finite in epoch {step // steps + 1}, step {step % steps + 1}; the parameters "
-            "before that step are kept. Try a smaller learning rate, fnn.optim.clip_by_global_norm or scaled inputs",
+            f"before that step are kept.{replay} Try a smaller learning rate, fnn.optim.clip_by_global_norm or scaled "
+            "inputs",
         )

@@ -15,7 +15,7 @@ from fnn.train.checkpoint import Store
 from fnn.train.divergence import warn_if_diverged
 from fnn.train.loop import Carry, mean_loss
 from fnn.train.stopping import EarlyStopping
-from fnn.train.trained import Trained
+from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, PyTree
 
 RESPONSE_SECONDS = 0.2
@@ -34,7 +34,7 @@ class Setup(NamedTuple):
     steps: int
     rule: EarlyStopping | None
     callbacks: Sequence[Callback]
-    explain: Callable[[Trained], None]
+    explain: Callable[[TrainState, int], str]
     pace: Callable[[int], int]  # the smallest number that a process asks for; 0 stops all
     show: Callable[[int, dict[str, float]], None]
     interrupted: Callable[[], bool]
@@ -111,9 +111,8 @@ def _one_epoch(run: Setup, carry: Carry, epoch: int) -> tuple[Carry, bool]:
 def _finished(run: Setup, carry: Carry, table: list[dict[str, float]]) -> tuple[Trained, dict[str, Any]]:
     trained, ends = run.finish(carry)
     counts = {name: int(value) for name, value in ends.items()} | {"epochs": len(table)}
-    if 0 <= counts["diverged_at"] < run.steps:
-        run.explain(carry.train_state.trained)
-    warn_if_diverged("fit", counts["diverged_at"], run.steps)
+    if (step := counts["diverged_at"]) >= 0:
+        warn_if_diverged("fit", step, run.steps, run.explain(carry.train_state, step))
     # Before the first epoch's end there is no row yet: its columns are what the program would return.
     columns = table[0] if table else jax.eval_shape(run.row, carry, jnp.zeros((), jnp.int32))[1]
     history: dict[str, Any] = {name: [row[name] for row in table] for name in columns}

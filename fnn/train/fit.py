@@ -20,7 +20,7 @@ from fnn.train import rows as rows_
 from fnn.train.callbacks import Callback, checked_callbacks
 from fnn.train.checkpoint import store_of
 from fnn.train.console import interruption, progress_bar, suggest_cores
-from fnn.train.divergence import require_possible
+from fnn.train.divergence import replayed, require_possible
 from fnn.train.drive import Setup, Take, drive
 from fnn.train.identity import identity_of
 from fnn.train.inputs import Inputs, checked_run
@@ -30,7 +30,7 @@ from fnn.train.processes import pace, peers, require_same_run
 from fnn.train.sharding import checked_mesh, on_automatic_axes, replicate
 from fnn.train.step import require_model_and_optimizer
 from fnn.train.stopping import EarlyStopping
-from fnn.train.trained import Trained, as_trained
+from fnn.train.trained import Trained, TrainState, as_trained
 from fnn.typing import Array, Key, PyTree
 
 __all__ = ["fit"]
@@ -115,7 +115,7 @@ def fit(
     with peers("fit", mesh), progress_bar(progress, epochs * steps) as show, interruption() as interrupted:
         run = Setup(
             _epochs_of_rows(recipe, keys, inputs), lambda carry, epoch: row(carry, inputs, epoch), finish, steps,
-            options.early_stopping, callbacks, functools.partial(_explain, recipe, inputs),
+            options.early_stopping, callbacks, functools.partial(_explain, recipe, key, inputs),
             functools.partial(pace, mesh), show, interrupted,
         )  # fmt: skip
         return drive(run, carry, epochs, store)
@@ -158,5 +158,7 @@ def _finish(recipe: Recipe, carry: Carry) -> tuple[Trained, dict[str, Array]]:
     return loop_of(recipe).finish(carry)
 
 
-def _explain(recipe: Recipe, inputs: Inputs, trained: Trained) -> None:
-    require_possible("fit", recipe.model, recipe.task, trained, *inputs.data[:2])
+def _explain(recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, step: int) -> str:
+    if step < sizes(recipe.options.batch_size, inputs.slots)[1]:
+        require_possible("fit", recipe.model, recipe.task, before.trained, *inputs.data[:2])
+    return replayed(recipe, key, inputs, before, step)

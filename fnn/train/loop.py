@@ -144,7 +144,7 @@ def loop_of(recipe: Recipe) -> Loop:
 
         def one(place: Array, carry: Carry) -> Carry:
             number = epoch.astype(jnp.int32) * count + jnp.asarray(place).astype(jnp.int32)
-            batch = split(_batch(inputs.data, order, place, size))
+            batch = split(batch_of(inputs.data, order, place, size))
             new = step.advance(carry.train_state, jax.random.fold_in(keys.train, number), batch)
             return _accepted(carry, *new, number)
 
@@ -189,7 +189,7 @@ def _no_sums() -> Sums:
     return Sums(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
 
 
-def _batch(
+def batch_of(
     data: tuple[PyTree, PyTree, Array | None], order: Order, place: Array, size: int
 ) -> tuple[PyTree, PyTree, Array]:
     """The epoch's batch number `place`, each row with its weight."""

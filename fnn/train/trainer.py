@@ -16,7 +16,7 @@ from fnn.optim.transform import Transform
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train import stopping
-from fnn.train.divergence import require_possible, warn_if_diverged
+from fnn.train.divergence import replayed, require_possible, warn_if_diverged
 from fnn.train.inputs import Inputs, checked_run
 from fnn.train.loop import Carry, Recipe, keys_of, loop_of, order_of, sizes
 from fnn.train.options import Options, checked_options
@@ -110,7 +110,8 @@ def trainer(
             diverged_at, steps = int(history["diverged_at"]), sizes(batch_size, inputs.slots)[1]
             if 0 <= diverged_at < steps:
                 require_possible("trainer", model, task, trained, *inputs.data[:2])
-            warn_if_diverged("trainer", diverged_at, steps)
+            if diverged_at >= 0:
+                warn_if_diverged("trainer", diverged_at, steps, replayed(recipe, key, inputs, trained, diverged_at))
             if options.early_stopping is not None and diverged_at < 0:
                 stopping.warn_if_never_scored("trainer", options.early_stopping, history)
         return trained, history
