@@ -21,6 +21,9 @@ import fnn
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
+# Tracing makes millions of small objects that live; to look through them again and again took 3 % of the time.
+gc.set_threshold(50_000, 20, 50)
+
 hypothesis.settings.register_profile(
     "fnn",
     deadline=None,

