@@ -167,8 +167,8 @@ def test_classes_on_any_axis(axis, x64):
         labels = np.ones([n for i, n in enumerate(x.shape) if i not in axes], int)
         name = "softmax_cross_entropy_with_integer_labels"
         pairs.append((getattr(losses, name), getattr(optax, name), labels))
-    for mine, expected in jax.jit(lambda: [(mine(x, t, axis), theirs(x, t, axis)) for mine, theirs, t in pairs])():
-        np.testing.assert_allclose(mine, expected, rtol=1e-13)
+    for got, expected in jax.jit(lambda: [(mine(x, t, axis), theirs(x, t, axis)) for mine, theirs, t in pairs])():
+        np.testing.assert_allclose(got, expected, rtol=1e-13)
 
 
 @over_examples
@@ -282,7 +282,7 @@ def test_hyperparameters_may_be_traced():
         "smooth_l1_loss": "beta",
         "quantile_loss": "levels",
     }
-    calls = [lambda v, f=getattr(losses, name), a=a: f(x, y, **{a: v}) for name, a in each.items()]
+    calls = [lambda v, name=name, a=a: getattr(losses, name)(x, y, **{a: v}) for name, a in each.items()]
     calls.append(lambda a: losses.softmax_cross_entropy(x, LABELS, label_smoothing=a))
     for traced, given in jax.jit(lambda: [(jax.vmap(one)(grid), one(0.9)) for one in calls])():
         np.testing.assert_allclose(traced[2], given, rtol=1e-6)
