@@ -70,8 +70,10 @@ def imported(tree):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
 def test_an_example_imports_what_the_first_command_installs(path):
-    packages = {PROVIDES.get(package, package) for package in imported(ast.parse(path.read_text()))}
-    assert packages <= installed_by_readme()
+    tree = ast.parse(path.read_text())
+    packages = {PROVIDES.get(package, package) for package in imported(tree)}
+    needs = re.search(r"^Needs: (.*)$", ast.get_docstring(tree) or "", re.M)  # what it says that it needs besides
+    assert packages <= installed_by_readme() | set(re.findall(r"[\w-]+", needs[1] if needs else ""))
 
 
 def test_no_test_for_several_devices_is_skipped_for_ever():
