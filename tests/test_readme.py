@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import runpy
 from pathlib import Path
 
 import jax
@@ -63,3 +64,8 @@ def test_links_lead_somewhere(page):
             target = (page.parent / path).resolve() if path else page
             assert target.exists(), link
             assert not anchor or anchor in anchors(target), link
+
+
+def test_the_page_of_choices_is_what_guide_says():
+    written = runpy.run_path(str(ROOT / "docs" / "_ext" / "choosing.py"))["page"]()
+    assert (ROOT / "docs" / "choosing.md").read_text(encoding="utf-8") == written, "python docs/_ext/choosing.py"

@@ -14,7 +14,7 @@ TITLES = {
     "optim.presets.keras": "Optimizers as in Keras", "optim.presets.textbook": "Optimizers as in textbooks",
     "schedules": "Schedules", "data": "Data", "selection": "Selection", "estimators": "Estimators",
     "interop": "Weights of others", "plot": "Figures", "testing.strategies": "Strategies for your own tests",
-    "testing": "Checks for your own",
+    "testing": "Checks for your own", "choices": "Which to choose",
 }  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def directive(room: str, name: str, value: Any) -> str:
     kind = "class" if inspect.isclass(value) else "function" if inspect.isroutine(value) else "data"
     own = f"fnn.{room}.{name.rpartition('.')[2]}"
     also = f'.. raw:: html\n\n   <span id="{own}"></span>\n\n' if own != name else ""
-    return f"{also}.. auto{kind}:: {name}\n"
+    return f"{also}.. auto{kind}:: {name}\n" + "   :no-value:\n" * (kind == "data")
 
 
 def page(room: str, title: str) -> str:
