@@ -41,10 +41,11 @@ def public(room: str) -> dict[str, Any]:
 
 
 def directive(room: str, name: str, value: Any) -> str:
-    """The entry of a name; one of `fnn` itself is found under its room as well, where the source's pages look."""
+    """The entry of a name, found under `fnn` and under its room, where the pages of the source look."""
     kind = "class" if inspect.isclass(value) else "function" if inspect.isroutine(value) else "data"
-    own = f"fnn.{room}.{name.rpartition('.')[2]}"
-    also = f'.. raw:: html\n\n   <span id="{own}"></span>\n\n' if own != name else ""
+    last = name.rpartition(".")[2]
+    spans = "".join(f'<span id="{other}"></span>' for other in (f"fnn.{last}", f"fnn.{room}.{last}") if other != name)
+    also = f".. raw:: html\n\n   {spans}\n\n"
     return f"{also}.. auto{kind}:: {name}\n" + "   :no-value:\n" * (kind == "data")
 
 
