@@ -9,6 +9,8 @@ from pathlib import Path
 import jax
 import pytest
 
+import fnn
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
@@ -69,3 +71,16 @@ def test_links_lead_somewhere(page):
 def test_the_page_of_choices_is_what_guide_says():
     written = runpy.run_path(str(ROOT / "docs" / "_ext" / "choosing.py"))["page"]()
     assert (ROOT / "docs" / "choosing.md").read_text(encoding="utf-8") == written, "python docs/_ext/choosing.py"
+
+
+def test_the_files_that_contributing_names_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w/.]+\.py)`", text))
+    rooms = [ROOT, ROOT / "tests", ROOT / "fnn", *(path for path in (ROOT / "fnn").iterdir() if path.is_dir())]
+    assert len(named) > 10
+    assert not [path for path in named if not any((room / path).exists() for room in rooms)]
+
+
+def test_the_citation_names_this_version():
+    said = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.M)[1]
+    assert said == fnn.__version__

@@ -69,3 +69,15 @@ def in_a_process(code):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+
+def test_from_an_own_table_to_a_saved_model_in_25_lines():
+    """Found within two clicks: README links to the page, which begins with it."""
+    page = ROOT / "docs" / "recipes" / "saving.md"
+    assert "(docs/recipes/saving.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    code = BLOCKS[name_of(page)][0][1]
+    assert "read_csv" in code
+    assert "fnn.save" in code
+    made, _, own = code.partition("# your file\n")
+    imports = [line for line in made.splitlines() if line.startswith("import")]
+    assert len([*imports, *filter(str.strip, own.splitlines())]) <= 25
