@@ -299,3 +299,21 @@ def test_a_program_with_nan_in_it_is_the_same_program():
     assert json.loads(json.dumps(first)) == again
     nan, number = (program(lambda x, fill=fill: jnp.where(x > 0, x, fill), jnp.ones(2)) for fill in (jnp.nan, 1.0))
     assert nan != number
+
+
+def files(directory):
+    return sorted(int(path.stem.removeprefix("epoch-")) for path in directory.glob("epoch-*.npz"))
+
+
+def test_how_often_a_run_is_saved_and_how_many_files_are_kept(tmp_path):
+    fit(fnn.checkpoints(tmp_path, keep=3, every=2), epochs=9)
+    assert files(tmp_path) == [6, 8, 9]
+    assert_same(fit(fnn.checkpoints(tmp_path, keep=1, every=4), epochs=11), fit(epochs=11))
+    assert files(tmp_path) == [11]
+
+
+@pytest.mark.parametrize("monitor", ["validation_loss", "loss", "validation_r2"])
+def test_the_best_epoch_is_kept_by_what_early_stopping_watches(tmp_path, monitor):
+    rule = fnn.early_stopping(monitor, patience=50)
+    _, history = fit(fnn.checkpoints(tmp_path, keep=1, every=100, best=True), epochs=6, early_stopping=rule)
+    assert files(tmp_path) == sorted({history["best_epoch"] + 1, 6})

@@ -79,8 +79,8 @@ def test_fit_runs_in_a_thread():
 def test_ctrl_c_in_the_first_epoch_leaves_a_history_with_all_its_columns(monkeypatch, handler):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     whole = fit()[1]
-    mean = fnn.train.drive.mean_loss
-    monkeypatch.setattr("fnn.train.drive.mean_loss", lambda sums: press() or mean(sums))
+    plain = fnn.train.drive._plain
+    monkeypatch.setattr("fnn.train.drive._plain", lambda scores: press() or plain(scores))
     rule = fnn.early_stopping("validation_loss")
     trained, history = fit(early_stopping=rule)
     assert {*history} == {*whole, "best_epoch"}

@@ -14,6 +14,7 @@ from fnn.optim.layerwise import *
 from fnn.optim.lbfgs import *
 from fnn.optim.learning_rate import *
 from fnn.optim.line_search import *
+from fnn.optim.loss_scale import *
 from fnn.optim.muon import *
 from fnn.optim.orthogonalization import *
 from fnn.optim.plateau import *

@@ -293,6 +293,8 @@ def rmsprop(
     """
     scale_by = scale_by_stddev if centered else scale_by_rms
     scaled = scale_by(decay, eps, initial_scale, eps_in_sqrt, bias_correction)
+    if momentum is not None:
+        checks.in_range("rmsprop", "momentum", momentum, 0, 1)
     past = identity() if momentum is None else trace(momentum, nesterov)
     rate = scale_by_learning_rate(learning_rate)
     return chain(scaled, rate, past) if learning_rate_inside else chain(scaled, past, rate)

@@ -178,6 +178,8 @@ def sgd(
     References:
         Robbins and Monro, A Stochastic Approximation Method, 1951.
     """
+    if momentum is not None:
+        checks.in_range("sgd", "momentum", momentum, 0, 1)
     first = identity() if momentum is None else trace(momentum, nesterov, accumulator_dtype)
     return chain(first, scale_by_learning_rate(learning_rate))
 

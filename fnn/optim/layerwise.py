@@ -201,6 +201,7 @@ def lars(
     References:
         You et al., Large Batch Training of Convolutional Networks, 2017.
     """
+    checks.in_range("lars", "momentum", momentum, 0, 1)
     trusted = scale_by_trust_ratio(trust_coefficient=trust_coefficient, eps=eps)
     return chain(
         add_decayed_weights(weight_decay, weight_decay_mask),

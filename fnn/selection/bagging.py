@@ -22,14 +22,14 @@ from fnn.selection.training import Case, Member, member_from
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.inputs import Inputs
-from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, finished
+from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, finished, scored_by
 from fnn.train.options import Options, checked_options
 from fnn.train.predict import outputs_of
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.step import require_model_and_optimizer
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained
-from fnn.typing import Array, Key, PyTree
+from fnn.typing import Array, DType, Key, PyTree
 
 __all__ = ["ensemble"]
 
@@ -50,6 +50,8 @@ def ensemble(
     augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
     early_stopping: EarlyStopping | None = None,
     shuffle: bool = True,
+    training_metrics: bool = False,
+    compute_dtype: DType | None = None,
     together: bool | None = None,
     chunk: int | None = None,
     mesh: Mesh | None = None,
@@ -61,7 +63,8 @@ def ensemble(
     predict together.
 
     Args:
-        model, optimizer, task, epochs, batch_size, penalty, augment, shuffle: as for `trainer`.
+        model, optimizer, task, epochs, batch_size, penalty, augment, shuffle, training_metrics, compute_dtype: as for
+            `trainer`.
         early_stopping: as for `trainer`, by what is known of the training rows: `fnn.early_stopping("loss")`.
         data: `(x, targets)` or `(x, targets, weights)`.
         key: random key; member m trains from `split(key, members)[m]`, the samples are drawn from the key as well.
@@ -89,7 +92,7 @@ def ensemble(
         Estimation using Deep Ensembles, 2017.
     """
     task, count = as_task(task), checks.integer("ensemble", "members", members)
-    options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle)
+    options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype)
     options = checked_options("ensemble", task, options)
     require_model_and_optimizer("ensemble", model, optimizer)
     checked = rows_.checked_data("ensemble", data, task)
@@ -121,7 +124,9 @@ def member_of(recipe: Recipe) -> Member:
 
     def finish(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> PyTree:
         trained, history = finished(carry)
-        held = outputs_of(recipe.model, trained, shared[0], one["valid"], EVALUATION_ROWS) if "valid" in one else ()
+        held = (
+            outputs_of(scored_by(recipe), trained, shared[0], one["valid"], EVALUATION_ROWS) if "valid" in one else ()
+        )
         return trained, history, held
 
     return member_from(case_of, finish)

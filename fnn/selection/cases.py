@@ -23,7 +23,7 @@ from fnn.selection.training import Case, Member, member_from
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.inputs import Inputs
-from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, finished
+from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, finished, scored_by
 from fnn.train.options import Options, checked_options
 from fnn.train.predict import outputs_of, scores_from
 from fnn.typing import Array, ArrayLike, Key, PyTree
@@ -287,6 +287,6 @@ def _scored(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> tuple[dict
     assert data is not None
     assert held is not None
     # All rows in one go: each further forward pass is compiled again.
-    outputs = outputs_of(case.recipe.model, trained, data[0], jnp.concatenate([trained_on, held]), EVALUATION_ROWS)
+    outputs = outputs_of(scored_by(case.recipe), trained, data[0], jnp.concatenate([trained_on, held]), EVALUATION_ROWS)
     scores = scores_from(case.recipe.task, outputs[: case.inputs.slots], data, trained_on)
     return history | {f"training_{name}": score for name, score in scores.items()}, outputs[case.inputs.slots :]

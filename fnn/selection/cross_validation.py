@@ -18,7 +18,7 @@ from fnn.tasks import Task
 from fnn.train.options import Options
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.stopping import EarlyStopping
-from fnn.typing import Array, ArrayLike, Key, PyTree
+from fnn.typing import Array, ArrayLike, DType, Key, PyTree
 
 __all__ = ["cross_validate"]
 
@@ -42,6 +42,8 @@ def cross_validate(
     penalty: Callable[[PyTree], Any] | None = None,
     augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
     shuffle: bool = True,
+    training_metrics: bool = False,
+    compute_dtype: DType | None = None,
     class_weight: str | None = None,
     together: bool | None = None,
     chunk: int | None = None,
@@ -65,8 +67,8 @@ def cross_validate(
         seeds: trainings per fold and setting.
         over: name -> numbers to try, every combination being one setting; or the settings themselves, dicts of
             numbers.
-        epochs, batch_size, early_stopping, penalty, augment, shuffle: as for `trainer`; the validation rows are the
-            fold's.
+        epochs, batch_size, early_stopping, penalty, augment, shuffle, training_metrics, compute_dtype: as for
+            `trainer`; the validation rows are the fold's.
         class_weight: "balanced" weighs the loss of class k by $n/(K n_k)$, counted over each fold's training rows.
         scaler: for instance `fnn.data.standard_scaler()`; fitted on each fold's training rows only.
         groups: (rows,), for scikit-learn splitters that keep groups together.
@@ -97,7 +99,7 @@ def cross_validate(
     plan = make_plan(
         "cross_validate", model, optimizer, task, data, key=key, folds=folds, seeds=seeds, over=over, scaler=scaler,
         groups=groups, class_weight=class_weight, together=together,
-        options=Options(epochs, batch_size, penalty, augment, early_stopping, shuffle),
+        options=Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype),
     )  # fmt: skip
     return run_plan(plan, chunk=chunk, mesh=mesh, progress=progress)
 

@@ -20,7 +20,7 @@ from fnn.train import rows as rows_
 from fnn.train.options import Options
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.stopping import EarlyStopping
-from fnn.typing import Array, ArrayLike, Key, PyTree
+from fnn.typing import Array, ArrayLike, DType, Key, PyTree
 
 __all__ = ["LearningCurve", "learning_curve"]
 
@@ -54,6 +54,8 @@ def learning_curve(
     penalty: Callable[[PyTree], Any] | None = None,
     augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
     shuffle: bool = True,
+    training_metrics: bool = False,
+    compute_dtype: DType | None = None,
     class_weight: str | None = None,
     together: bool | None = None,
     chunk: int | None = None,
@@ -69,8 +71,8 @@ def learning_curve(
         model, optimizer, task, data, key, folds, groups: as for `cross_validate`.
         sizes: numbers of rows, or shares of the first fold's training rows in (0, 1]; equal ones count once.
         seed: shuffles each fold's training rows first; None takes them in their order, as scikit-learn does.
-        seeds, epochs, batch_size, scaler, early_stopping, penalty, augment, shuffle, class_weight, together, chunk,
-            mesh, progress: as for `cross_validate`.
+        seeds, epochs, batch_size, scaler, early_stopping, penalty, augment, shuffle, training_metrics, compute_dtype,
+            class_weight, together, chunk, mesh, progress: as for `cross_validate`.
 
     Returns:
         A `LearningCurve`; draw it with `fnn.plot.score_by_size`.
@@ -102,7 +104,7 @@ def learning_curve(
     plan = make_plan(
         "learning_curve", model, optimizer, task, checked, key=key, folds=every, seeds=seeds, over=None, scaler=scaler,
         groups=None, class_weight=class_weight, together=together,
-        options=Options(epochs, batch_size, penalty, augment, early_stopping, shuffle),
+        options=Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype),
     )  # fmt: skip
     found = run_plan(plan._replace(parts=len(counts)), chunk=chunk, mesh=mesh, progress=progress)
     shape = (len(counts), len(lines), -1)

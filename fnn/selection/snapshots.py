@@ -24,7 +24,7 @@ from fnn.train.loop import Recipe
 from fnn.train.options import Options, checked_options
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.trained import Trained
-from fnn.typing import Array, Key, PyTree
+from fnn.typing import Array, DType, Key, PyTree
 
 __all__ = ["snapshots"]
 
@@ -44,13 +44,15 @@ def snapshots(
     penalty: Callable[[PyTree], Any] | None = None,
     augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
     shuffle: bool = True,
+    training_metrics: bool = False,
+    compute_dtype: DType | None = None,
 ) -> Ensemble:
     """One training with cosine restarts; the network at the end of each cycle is a member.
 
     Called again it compiles nothing; after Ctrl-C the cycles that are finished predict together.
 
     Args:
-        model, task, data, batch_size, penalty, augment, shuffle: as for `trainer`.
+        model, task, data, batch_size, penalty, augment, shuffle, training_metrics, compute_dtype: as for `trainer`.
         optimizer: makes a transform from a learning rate, for instance `fnn.optim.adam`; begun anew in each cycle.
         key: random key.
         learning_rate: at the start of each cycle; it falls to 0 along a cosine.
@@ -80,7 +82,9 @@ def snapshots(
             f"snapshots: expected a function of the learning rate such as fnn.optim.adam, got {optimizer!r}"
         )
     task, count = as_task(task), checks.integer("snapshots", "members", members)
-    options = checked_options("snapshots", task, Options(epochs, batch_size, penalty, augment, None, shuffle))
+    options = checked_options(
+        "snapshots", task, Options(epochs, batch_size, penalty, augment, None, shuffle, training_metrics, compute_dtype)
+    )
     checks.in_range("snapshots", "learning_rate", learning_rate, 0, open="low")
     checked = rows_.checked_data("snapshots", data, task)
     rows_.checked_classes("snapshots", checked[1])

@@ -25,7 +25,7 @@ from fnn.train.console import interruption
 from fnn.train.options import Options
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.stopping import EarlyStopping
-from fnn.typing import Array, ArrayLike, Key, PyTree
+from fnn.typing import Array, ArrayLike, DType, Key, PyTree
 
 __all__ = ["sweep"]
 
@@ -60,6 +60,8 @@ def sweep(
     penalty: Callable[[PyTree], Any] | None = None,
     augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
     shuffle: bool = True,
+    training_metrics: bool = False,
+    compute_dtype: DType | None = None,
     class_weight: str | None = None,
     together: bool | None = None,
     chunk: int | None = None,
@@ -90,8 +92,8 @@ def sweep(
         metric: what decides, a name among the scores; averaged over folds and seeds.
         mode: "min" or "max"; by default as the metric states it, "min" for the loss.
         factor: $\\eta$, how many settings one survivor stands for.
-        folds, seeds, batch_size, scaler, groups, penalty, augment, shuffle, class_weight, together, chunk, mesh,
-            progress: as for `cross_validate`.
+        folds, seeds, batch_size, scaler, groups, penalty, augment, shuffle, training_metrics, compute_dtype,
+            class_weight, together, chunk, mesh, progress: as for `cross_validate`.
         early_stopping: as for `cross_validate`; the halving searches stop settings themselves.
 
     Returns:
@@ -128,7 +130,7 @@ def sweep(
     plan = make_plan(
         "sweep", model, optimizer, task, data, key=key, folds=folds, seeds=seeds, over=settings, scaler=scaler,
         groups=groups, class_weight=class_weight, together=together,
-        options=Options(epochs, batch_size, penalty, augment, early_stopping, shuffle),
+        options=Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype),
     )  # fmt: skip
     if how in ("grid", "random"):
         return run_plan(plan, chunk=chunk, mesh=mesh, progress=progress)._replace(modes=modes)
@@ -267,5 +269,10 @@ def _survivors(
         if decided:
             order = own[np.argsort(np.where(alive[own], score[own], np.nan), stable=True)]
             order = order[alive[order]]
+            if not np.isfinite(score[order]).any():
+                checks.warn(
+                    f"sweep: all {len(order)} settings that were to be compared after {last} epochs diverged, so that "
+                    "the first ones go on by their place alone; try smaller learning rates"
+                )
             alive[order[max(1, size // factor ** decided[0]) :]] = False
     return alive

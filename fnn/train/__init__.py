@@ -1,6 +1,7 @@
 """Training: the step, the compiled run, the run driven from the host, inference."""
 
 from fnn.train.callbacks import EpochEnd, Every, StepEnd, every
+from fnn.train.checkpoint import Checkpoints, checkpoints
 from fnn.train.fit import fit
 from fnn.train.predict import evaluate, predict
 from fnn.train.step import TrainStep, train_step
@@ -10,6 +11,7 @@ from fnn.train.trainer import trainer
 from fnn.train.transfer import Transfer, transfer
 
 __all__ = [
+    "Checkpoints",
     "EarlyStopping",
     "EpochEnd",
     "Every",
@@ -18,6 +20,7 @@ __all__ = [
     "TrainStep",
     "Trained",
     "Transfer",
+    "checkpoints",
     "early_stopping",
     "evaluate",
     "every",

@@ -80,9 +80,8 @@ def every(steps: int, function: Callable[[StepEnd], Any]) -> Every:
 
 def checked_callbacks(where: str, callbacks: Any) -> None:
     """A list of functions, some of them under `every`."""
-    given = [callbacks] if callable(callbacks) or isinstance(callbacks, Every) else list(callbacks)
-    wrong = [one for one in given if not (callable(one) or isinstance(one, Every))]
-    if wrong or given == [callbacks]:
+    several = isinstance(callbacks, (list, tuple)) and not isinstance(callbacks, Every)
+    if not several or not all(callable(one) or isinstance(one, Every) for one in callbacks):
         came = checks.called(callbacks) if callable(callbacks) else repr(callbacks)
         raise TypeError(
             f"{where}: expected callbacks to be a list of functions, got {came}; write callbacks=[function]"

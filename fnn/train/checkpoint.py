@@ -6,6 +6,7 @@ A file is a NumPy archive, whose parts carry checksums, and takes its place only
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -18,10 +19,10 @@ from fnn import checks
 from fnn.files import write_whole
 from fnn.train.identity import Identity, differences, warn_of_environment
 from fnn.train.sharding import put
+from fnn.train.stopping import EarlyStopping
 from fnn.typing import Array, PyTree
 
-KEPT = 2
-"""Files in a directory: if the newest is damaged, the one before it is read."""
+__all__ = ["Checkpoints", "checkpoints"]
 
 Table = list[dict[str, float]]
 
@@ -33,38 +34,89 @@ class Found(NamedTuple):
     table: Table
 
 
-class Store(NamedTuple):
-    """`save(arrays, table)` and `restore(like) -> Found`, None if there is nothing yet."""
+class Checkpoints(NamedTuple):
+    """Where a run is saved, how often, and what is kept of it: see `checkpoints`."""
 
-    save: Callable[[PyTree, Table], None]
+    directory: Path
+    keep: int = 2
+    every: int = 1
+    best: bool = False
+
+
+def checkpoints(directory: str | Path, *, keep: int = 2, every: int = 1, best: bool = False) -> Checkpoints:
+    """Where `fit` saves a run, for `fit(…, checkpoint=)`; a path alone stands for the defaults.
+
+    Args:
+        directory: made if it is not there.
+        keep: files of the last epochs that are kept. Two, so that if the newest is damaged the one before it is read.
+        every: epochs from one file to the next; the last epoch of a run is saved in any case.
+        best: also save and keep the best epoch so far: by what early stopping watches, else by the validation loss,
+            else by the loss.
+
+    Raises:
+        ValueError, TypeError: for numbers below 1.
+
+    Example:
+        >>> import fnn
+        >>> fnn.checkpoints("runs/first", keep=3, every=10, best=True).every
+        10
+    """
+    checks.integer("checkpoints", "keep", keep)
+    checks.integer("checkpoints", "every", every)
+    return Checkpoints(Path(directory), keep, every, best)
+
+
+class Store(NamedTuple):
+    """`save(arrays, table, last=False)`, which writes what is due, and `restore(like) -> Found`, None if nothing is."""
+
+    save: Callable[..., None]
     restore: Callable[[PyTree], Found | None]
 
 
-def store_of(directory: str | Path | None, identity: Callable[[], Identity]) -> Store:
-    """The checkpoints of the run that has this identity; no directory keeps nothing."""
-    if directory is None:
-        return Store(lambda arrays, table: None, lambda like: None)
-    place, own = Path(directory), identity()
-    place.mkdir(parents=True, exist_ok=True)
+def store_of(
+    given: str | Path | Checkpoints | None, rule: EarlyStopping | None, identity: Callable[[], Identity]
+) -> Store:
+    """The checkpoints of the run that has this identity; without a directory nothing is kept."""
+    if given is None:
+        return Store(lambda arrays, table, last=False: None, lambda like: None)
+    asked, own = given if isinstance(given, Checkpoints) else checkpoints(given), identity()
+    asked.directory.mkdir(parents=True, exist_ok=True)
 
-    def save(arrays: PyTree, table: Table) -> None:
+    def save(arrays: PyTree, table: Table, last: bool = False) -> None:
+        best, epochs = _best_epoch(table, rule) if asked.best else 0, len(table)
+        written = epochs % asked.every == 0 or best == epochs
+        if written == last:  # there already, or not due
+            return
         parts = {"arrays": _packed(arrays)}
         train_state = arrays.train_state
         if (evaluated := train_state.trained.params) is not train_state.params:
             parts["evaluated"] = _packed(evaluated)  # for those who predict without the optimizer
         if jax.process_index() == 0:
             run = json.dumps({"identity": own, "table": table}).encode()
-            _write(place, len(table), parts | {"run": np.frombuffer(run, np.uint8)})
+            _write(asked, (epochs, best), parts | {"run": np.frombuffer(run, np.uint8)})
 
-    return Store(save, lambda like: _restore(place, own, like))
+    return Store(save, lambda like: _restore(asked.directory, own, like))
 
 
-def _write(place: Path, epochs: int, parts: dict[str, np.ndarray]) -> None:
-    path = place / f"epoch-{epochs:06d}.npz"
+def _best_epoch(table: Table, rule: EarlyStopping | None) -> int:
+    """Its number from 1, 0 where no score is finite."""
+    name = rule.monitor if rule else "validation_loss" if "validation_loss" in table[0] else "loss"
+    sign = -1 if rule and rule.mode == "max" else 1
+    scores = [sign * row[name] if math.isfinite(row[name]) else math.inf for row in table]
+    return 1 + scores.index(min(scores)) if min(scores) < math.inf else 0
+
+
+def _file(epochs: int) -> str:
+    return f"epoch-{epochs:06d}.npz"
+
+
+def _write(asked: Checkpoints, epochs: tuple[int, int], parts: dict[str, np.ndarray]) -> None:
+    place, path = asked.directory, asked.directory / _file(epochs[0])
     try:
         write_whole(path, lambda file: np.savez(file, **parts))  # type: ignore[arg-type]
-        for old in sorted(place.glob("epoch-*.npz"))[:-KEPT]:
-            old.unlink()
+        for old in sorted(place.glob("epoch-*.npz"))[: -asked.keep]:
+            if old.name != _file(epochs[1]):
+                old.unlink()
     except OSError as error:
         checks.warn(f"fit: {path} could not be written: {error.strerror}; what was saved is kept, and training goes on")
 
@@ -94,7 +146,7 @@ def _read(path: Path, own: Identity, like: PyTree) -> Found | None:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
             run, packed = json.loads(parts["run"].tobytes()), parts["arrays"]
         saved, table = run["identity"], run["table"]
-        if path.stem != f"epoch-{len(table):06d}":
+        if path.name != _file(len(table)):
             return None
     except PermissionError:
         raise

@@ -13,7 +13,7 @@ from fnn.train import stopping
 from fnn.train.callbacks import Callback, EpochEnd, Every, StepEnd, ends_the_run
 from fnn.train.checkpoint import Store
 from fnn.train.divergence import warn_if_diverged
-from fnn.train.loop import Carry, mean_loss
+from fnn.train.loop import Carry
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, PyTree
@@ -59,14 +59,16 @@ def drive(run: Setup, carry: Carry, epochs: int, store: Store) -> tuple[Trained,
             break
         carry, whole = _one_epoch(run, carry, epoch)
         if not run.pace(whole and not run.interrupted()):
-            break
+            return _finished(run, carry, table)  # in the middle of an epoch: what was saved before it is kept
         carry, scores = run.row(carry, jnp.asarray(epoch))
-        table.append({name: float(value) for name, value in scores.items()})
+        table.append(_plain(scores))
         run.show(0, table[-1])
         store.save(carry, table)
         ended = bool(at_epochs) and ends_the_run(at_epochs, EpochEnd(epoch, table[-1], _copy(carry.train_state)))
         if not run.pace(not ended):
             break
+    if table:
+        store.save(carry, table, last=True)
     return _finished(run, carry, table)
 
 
@@ -83,6 +85,12 @@ def _resumed(store: Store, carry: Carry, epochs: int) -> tuple[Carry, list[dict[
     return found.arrays, found.table
 
 
+def _plain(scores: dict[str, Array]) -> dict[str, float]:
+    """Floats, the losses first: a program returns names by the alphabet."""
+    names = sorted(scores, key=lambda name: (not name.endswith("loss"), name.removeprefix("validation_")))
+    return {name: float(score) for name, score in zip(names, jax.device_get([scores[n] for n in names]), strict=True)}
+
+
 def _copy(tree: PyTree) -> Any:
     """The same in buffers of its own."""
     return jax.tree.map(jnp.copy, tree)
@@ -97,7 +105,7 @@ def _one_epoch(run: Setup, carry: Carry, epoch: int) -> tuple[Carry, bool]:
         if not taken or int(carry.diverged_at) >= 0:
             return carry, True
         seconds, place = max(time.perf_counter() - began, 1e-6), place + taken
-        so_far = {"loss": float(mean_loss(carry.sums))}
+        so_far = _plain({name: mean.so_far() for name, mean in carry.means.items()})
         run.show(taken, so_far)
         if due := run.at_steps(epoch * run.steps + place):
             told = StepEnd(epoch, epoch * run.steps + place, so_far, _copy(carry.train_state))

@@ -18,7 +18,7 @@ from fnn.programs import compile as compiled
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.callbacks import Callback, checked_callbacks
-from fnn.train.checkpoint import store_of
+from fnn.train.checkpoint import Checkpoints, store_of
 from fnn.train.console import interruption, progress_bar, suggest_cores
 from fnn.train.divergence import replayed, require_possible
 from fnn.train.drive import Setup, Take, drive
@@ -31,7 +31,7 @@ from fnn.train.sharding import checked_mesh, on_automatic_axes, replicate
 from fnn.train.step import require_model_and_optimizer
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained, TrainState, as_trained
-from fnn.typing import Array, Key, PyTree
+from fnn.typing import Array, DType, Key, PyTree
 
 __all__ = ["fit"]
 
@@ -54,8 +54,10 @@ def fit(
     callbacks: Sequence[Callback] = (),
     progress: bool | None = None,
     start: Trained | None = None,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | Path | Checkpoints | None = None,
     shuffle: bool = True,
+    training_metrics: bool = True,
+    compute_dtype: DType | None = None,
     mesh: Mesh | None = None,
 ) -> tuple[Trained, dict[str, Any]]:
     """Train a model and watch it: the numbers of `trainer`, with a progress bar, callbacks and Ctrl-C.
@@ -64,22 +66,25 @@ def fit(
     compiles nothing for data of the same shapes: see `fnn.programs`.
 
     Args:
-        model, optimizer, task, epochs, batch_size, penalty, augment, early_stopping, shuffle, mesh: as for `trainer`.
+        model, optimizer, task, epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics,
+            compute_dtype, mesh: as for `trainer`.
         data: `(x, targets)` or `(x, targets, weights)`.
         key: random key; the same key gives the same run.
         rows: row numbers to train on, all by default.
         validation: scored after every epoch: another data tuple, row numbers of `data`, or a fraction of the rows such
             as 0.2, drawn by the key and of every class its share. Validation rows are not trained on.
-        callbacks: functions of an `EpochEnd`; one that returns True ends the run.
+        callbacks: functions of an `EpochEnd`, or `fnn.every(steps, function)`, which is called after every so many
+            steps; one that returns True ends the run.
         progress: show a bar (needs tqdm); by default if tqdm is installed.
         start: a `Trained` to go on from.
-        checkpoint: a directory. The run is saved there after every epoch; called again with the same arguments, or with
+        checkpoint: a directory, or `fnn.checkpoints(directory, keep=2, every=1, best=False)`. The run is saved there
+            after every epoch; called again with the same arguments, or with
             more epochs, `fit` goes on after the last epoch saved and ends with the numbers of an unbroken run. Called
             with anything else it says what differs.
 
     Returns:
-        `(trained, history)` as from `trainer`, the history as NumPy arrays with one entry per epoch that was run.
-        After Ctrl-C: what is trained so far.
+        `(trained, history)` as from `trainer`, the history as lists of floats with one entry per epoch that was run,
+        which `json.dumps` takes. After Ctrl-C: what is trained so far.
 
     Raises:
         ValueError, TypeError: on data that cannot be trained on, saying what to write.
@@ -95,7 +100,8 @@ def fit(
     """
     task = as_task(task)
     key = rows_.checked_key("fit", checks.key_given("fit", key, "training"))
-    options = checked_options("fit", task, Options(epochs, batch_size, penalty, augment, early_stopping, shuffle))
+    options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype)
+    options = checked_options("fit", task, options)
     require_model_and_optimizer("fit", model, optimizer)
     checked_callbacks("fit", callbacks)
     inputs = checked_run("fit", task, data, rows, validation, key)
@@ -111,7 +117,9 @@ def fit(
     carry = compiled(_begin, recipe)(keys, inputs, start)
     row, finish = compiled(_row, recipe), compiled(_finish, recipe)
     columns = lambda: sorted(jax.eval_shape(row, carry, inputs, jnp.zeros((), jnp.int32))[1])  # noqa: E731
-    store = store_of(checkpoint, lambda: identity_of(recipe, carry, inputs, key, start, columns()))
+    store = store_of(
+        checkpoint, options.early_stopping, lambda: identity_of(recipe, carry, inputs, key, start, columns())
+    )
     with peers("fit", mesh), progress_bar(progress, epochs * steps) as show, interruption() as interrupted:
         run = Setup(
             _epochs_of_rows(recipe, keys, inputs), lambda carry, epoch: row(carry, inputs, epoch), finish, steps,

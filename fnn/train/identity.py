@@ -19,8 +19,8 @@ import numpy as np
 from fnn import checks
 from fnn.kernels import placement
 from fnn.train.inputs import Inputs
-from fnn.train.loop import Carry, Recipe, sizes
-from fnn.train.step import augmented, train_step
+from fnn.train.loop import Carry, Recipe, scored_by, sizes, step_of
+from fnn.train.step import augmented
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Key, PyTree
 from fnn.versions import __version__
@@ -68,14 +68,11 @@ def digest_of(tree: PyTree) -> str:
 
 def describe_programs(recipe: Recipe, train_state: TrainState, key: Key, inputs: Inputs) -> Identity:
     """The parts of a training step traced over a batch of the data."""
-    model, optimizer, task, options, _ = recipe
-    penalty, step = (
-        options.penalty,
-        train_step(model, optimizer, task, penalty=options.penalty, augment=options.augment),
-    )
+    task, options = recipe.task, recipe.options
+    penalty, step = options.penalty, step_of(recipe)
 
     def apply(params: PyTree, state: PyTree, key: Key, x: PyTree) -> PyTree:
-        return model.apply(params, state, x, key=key, train=True)[0]
+        return scored_by(recipe).apply(params, state, x, key=key, train=True)[0]
 
     def augment(*given: Any) -> tuple[Any, ...]:
         return augmented(options.augment, given[0], given[1:])  # type: ignore[arg-type]
@@ -202,6 +199,7 @@ def describe_settings(recipe: Recipe, inputs: Inputs) -> Identity:
     return {
         "batch_size": sizes(options.batch_size, inputs.slots)[0],
         "shuffle": options.shuffle,
+        "compute_dtype": options.compute_dtype and jnp.dtype(options.compute_dtype).name,
         "early_stopping": options.early_stopping and repr(options.early_stopping),
     }
 

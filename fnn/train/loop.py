@@ -6,7 +6,7 @@ searches and the estimators a slice of time at a time for many runs at once; not
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -20,9 +20,10 @@ from fnn.train import rows as rows_
 from fnn.train import stopping
 from fnn.train.inputs import Inputs
 from fnn.train.options import Options
+from fnn.train.precision import computed_in
 from fnn.train.predict import scores_of
 from fnn.train.sharding import checked_mesh, splitter
-from fnn.train.step import train_step
+from fnn.train.step import Advance, TrainStep, train_step
 from fnn.train.stopping import Best
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Key, PyTree
@@ -41,11 +42,32 @@ class Recipe(NamedTuple):
     mesh: Mesh | None = None
 
 
-class Sums(NamedTuple):
-    """Of the epoch so far: the losses, and how much counts."""
+class Sum(NamedTuple):
+    """A sum that keeps what rounding would lose of it, in `lost`: millions of rows in float32 add up to all digits."""
 
-    loss: Array
-    weight: Array
+    total: Array
+    lost: Array
+
+    def plus(self, term: Array) -> Sum:
+        corrected = term.astype(jnp.float32) - self.lost
+        total = self.total + corrected
+        return Sum(total, (total - self.total) - corrected)
+
+
+class Mean(NamedTuple):
+    """A mean over an epoch as it goes: what was summed, and what it weighs."""
+
+    value: Sum
+    weight: Sum
+
+    def plus(self, value: Array, weight: Array, counts: Array) -> Mean:
+        """With one value more where it counts."""
+        value, weight = (jnp.where(counts, term, 0) for term in (value * weight, weight))
+        return Mean(self.value.plus(value), self.weight.plus(weight))
+
+    def so_far(self) -> Array:
+        """NaN where nothing counted."""
+        return self.value.total / self.weight.total
 
 
 class Carry(NamedTuple):
@@ -58,7 +80,7 @@ class Carry(NamedTuple):
     """
 
     train_state: TrainState
-    sums: Sums
+    means: dict[str, Mean]
     diverged_at: Array
     skipped: Array
     best: Best | None
@@ -115,16 +137,25 @@ def sizes(batch_size: int | None, slots: int) -> tuple[int, int]:
     return size, -(-slots // size)
 
 
-def mean_loss(sums: Sums) -> Array:
-    """Mean training loss over what counted, NaN where nothing did."""
-    return sums.loss / sums.weight
+def step_of(recipe: Recipe) -> TrainStep:
+    """The training step that a recipe describes."""
+    model, optimizer, task, options, _ = recipe
+    return train_step(
+        model, optimizer, task, penalty=options.penalty, augment=options.augment, compute_dtype=options.compute_dtype
+    )
+
+
+def scored_by(recipe: Recipe) -> Layer:
+    """The model as it computes: in the dtype of the run."""
+    return computed_in(recipe.options.compute_dtype, recipe.model)
 
 
 def loop_of(recipe: Recipe) -> Loop:
     """The pieces of the run that a recipe describes."""
     model, optimizer, task, options, mesh = recipe
-    step = train_step(model, optimizer, task, penalty=options.penalty, augment=options.augment)
-    rule, split = options.early_stopping, splitter(mesh)
+    step, rule, split = step_of(recipe), options.early_stopping, splitter(mesh)
+    metrics = task.metrics if options.training_metrics else {}
+    scored = scored_by(recipe)
 
     def begin(keys: Keys, inputs: Inputs, start: Trained | TrainState | None) -> Carry:
         if not isinstance(start, TrainState):
@@ -132,7 +163,7 @@ def loop_of(recipe: Recipe) -> Loop:
             start = step.init(keys.init, _example(inputs.data[0]), start)
         zero = jnp.zeros((), jnp.int32)
         best = None if rule is None else stopping.start(rule, start.trained)
-        carry = Carry(start, _no_sums(), zero - 1, zero, best, {}, zero + 0, jnp.zeros((), bool))
+        carry = Carry(start, _no_means(metrics), zero - 1, zero, best, {}, zero + 0, jnp.zeros((), bool))
         shapes = jax.eval_shape(entries, carry, inputs) if options.epochs else {}
         return carry._replace(history={n: jnp.full(options.epochs, jnp.nan, s.dtype) for n, s in shapes.items()})
 
@@ -146,16 +177,16 @@ def loop_of(recipe: Recipe) -> Loop:
             number = epoch.astype(jnp.int32) * count + jnp.asarray(place).astype(jnp.int32)
             batch = split(batch_of(inputs.data, order, place, size))
             new = step.advance(carry.train_state, jax.random.fold_in(keys.train, number), batch)
-            return _accepted(carry, *new, number)
+            return _accepted(carry, new, metrics, number)
 
         # With known ends this is a scan, so that a run can be differentiated in both modes.
         return jax.lax.fori_loop(first, last, one, carry)
 
     def entries(carry: Carry, inputs: Inputs) -> dict[str, Array]:
-        row = {"loss": jnp.where(carry.diverged_at >= 0, jnp.nan, mean_loss(carry.sums))}
+        row = {n: jnp.where(carry.diverged_at >= 0, jnp.nan, mean.so_far()) for n, mean in carry.means.items()}
         if inputs.validation is not None:
             held, trained = inputs.validation_rows, carry.train_state.trained
-            scores = scores_of(model, task, trained, inputs.validation, held, EVALUATION_ROWS)
+            scores = scores_of(scored, task, trained, inputs.validation, held, EVALUATION_ROWS)
             row |= {f"validation_{name}": score for name, score in scores.items()}
         return row
 
@@ -165,7 +196,7 @@ def loop_of(recipe: Recipe) -> Loop:
             best = stopping.observe(rule, best, row, epoch, carry.train_state.trained)
             over = (carry.diverged_at >= 0) | stopping.exhausted(rule, best)
         history = {name: values.at[carry.epochs].set(row[name]) for name, values in carry.history.items()}
-        ended = carry._replace(sums=_no_sums(), best=best, history=history, epochs=carry.epochs + 1, over=over)
+        ended = carry._replace(means=_no_means(metrics), best=best, history=history, epochs=carry.epochs + 1, over=over)
         return ended, row
 
     return Loop(begin, steps, row, finished)
@@ -184,9 +215,10 @@ def _example(x: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), x)
 
 
-def _no_sums() -> Sums:
-    # Two zeros, not one twice: a buffer that stands in two places cannot be given away.
-    return Sums(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
+def _no_means(metrics: Mapping[str, Any]) -> dict[str, Mean]:
+    # A zero for each place: a buffer that stands in two of them cannot be given away.
+    nothing = lambda: Sum(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))  # noqa: E731
+    return {name: Mean(nothing(), nothing()) for name in (*metrics, "loss")}
 
 
 def batch_of(
@@ -201,28 +233,34 @@ def batch_of(
     return rows_.take(x, chosen), rows_.take(targets, chosen), weight
 
 
-def _accepted(carry: Carry, new: TrainState, loss: Array, counted: Array, number: Array) -> Carry:
+def _accepted(carry: Carry, step: Advance, metrics: Mapping[str, Any], number: Array) -> Carry:
     """Keep the step's result if it had rows to learn from and its loss is finite; NaN weights are no empty batch.
 
     A step that the optimizer left out is kept too, as its state counts it; a loss that is not finite is then neither
     in the mean nor, by way of running statistics, in the model's state.
     """
-    old, weight = carry.train_state, counted.astype(jnp.float32)
-    real, running, finite = weight != 0, carry.diverged_at < 0, jnp.isfinite(loss)
+    old, new, weight = carry.train_state, step.train_state, step.counted.astype(jnp.float32)
+    real, running, finite = weight != 0, carry.diverged_at < 0, jnp.isfinite(step.loss)
     left_out = skipped(new.opt_state, old.opt_state)
     sound = (weight > 0) & (finite | left_out) & _all_finite(new.params)
     good = real & running & sound
     state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new.state, old.state)
     kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), new._replace(state=state), old)
+    seen = {name: score.astype(jnp.float32) for name, score in _scores(metrics, step).items()}
+    counts = {name: good & finite & jnp.isfinite(score) for name, score in seen.items()}
     return carry._replace(
         train_state=kept,
-        sums=Sums(
-            carry.sums.loss + jnp.where(good & finite, loss.astype(jnp.float32) * weight, 0),
-            carry.sums.weight + jnp.where(good & finite, weight, 0),
-        ),
+        means={name: mean.plus(seen[name], weight, counts[name]) for name, mean in carry.means.items()},
         diverged_at=jnp.where(real & running & ~sound, number, carry.diverged_at),
         skipped=carry.skipped + (good & left_out).astype(jnp.int32),
     )
+
+
+def _scores(metrics: Mapping[str, Any], step: Advance) -> dict[str, Array]:
+    """The loss of a step and the metrics of its outputs, those that are one number."""
+    _, targets, weights = step.batch
+    scores = {name: metric(step.outputs, targets, weights=weights) for name, metric in metrics.items()}
+    return scores | {"loss": step.loss}
 
 
 def _all_finite(params: PyTree) -> Array:

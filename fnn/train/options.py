@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from fnn import checks
 from fnn.tasks.task import Task
 from fnn.train import stopping
+from fnn.train.precision import require_compute_dtype
 from fnn.train.step import require_functions
 from fnn.train.stopping import EarlyStopping
-from fnn.typing import Key, PyTree
+from fnn.typing import DType, Key, PyTree
 
 
 class Options(NamedTuple):
@@ -24,6 +25,14 @@ class Options(NamedTuple):
       `fnn.data.random_flip()`; validation sees the data as they are.
     - `early_stopping`: a rule made by `fnn.early_stopping`; the best parameters are returned.
     - `shuffle`: a new order each epoch.
+    - `training_metrics`: the task's metrics of the training batches too, as entries of the history beside the
+      validation's. As the training loss, they are means over the epoch of what each step saw, in training mode and
+      with parameters that move: exact for a metric that is a mean over rows (accuracy, mean squared error), the mean of
+      the batches' values for another (R², F1), batches on which it is not defined left out. They cost the metric, no
+      further forward pass.
+    - `compute_dtype`: `jnp.bfloat16` or `jnp.float16`: inputs and parameters are cast to it for the forward and
+      backward pass. Parameters, optimizer and running statistics stay as they are, outputs, loss and sums are float32;
+      norms and softmax sum in float32. float16 wants `fnn.optim.scale_loss` around the optimizer.
     """
 
     epochs: int
@@ -32,6 +41,8 @@ class Options(NamedTuple):
     augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None
     early_stopping: EarlyStopping | None = None
     shuffle: bool = True
+    training_metrics: bool = False
+    compute_dtype: DType | None = None
 
 
 def checked_options(where: str, task: Task, options: Options) -> Options:
@@ -40,6 +51,7 @@ def checked_options(where: str, task: Task, options: Options) -> Options:
     if options.batch_size is not None:
         checks.integer(where, "batch_size", options.batch_size)
     require_functions(where, options.penalty, options.augment)
+    require_compute_dtype(where, options.compute_dtype)
     rule = options.early_stopping
     if rule is not None and not isinstance(rule, EarlyStopping):
         raise TypeError(

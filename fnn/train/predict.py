@@ -13,9 +13,10 @@ from fnn import checks, programs
 from fnn.layer import Layer
 from fnn.tasks.task import Task, as_task, mean_loss
 from fnn.train import rows as rows_
+from fnn.train.precision import computed_in, require_compute_dtype
 from fnn.train.sharding import checked_mesh, on_automatic_axes, replicate, splitter, whole
 from fnn.train.trained import Trained, as_trained, check_trained
-from fnn.typing import Array, PyTree
+from fnn.typing import Array, DType, PyTree
 
 __all__ = ["evaluate", "predict"]
 
@@ -73,12 +74,14 @@ class _Predicting(NamedTuple):
     model: Layer
     decode: Callable[..., Any]
     batch_size: int
+    compute_dtype: DType | None
     mesh: Mesh | None
 
 
 def _predict(given: _Predicting, trained: Trained, x: PyTree) -> PyTree:
     check_trained("predict", given.model, trained, x)
-    return given.decode(outputs_of(given.model, trained, x, None, given.batch_size, given.mesh))
+    model = computed_in(given.compute_dtype, given.model)
+    return given.decode(outputs_of(model, trained, x, None, given.batch_size, given.mesh))
 
 
 @on_automatic_axes
@@ -89,6 +92,7 @@ def predict(
     task: Task | None = None,
     *,
     batch_size: int = 1024,
+    compute_dtype: DType | None = None,
     mesh: Mesh | None = None,
 ) -> PyTree:
     """The model's predictions for any number of rows; no row is dropped, every batch has one shape.
@@ -102,6 +106,7 @@ def predict(
         x: inputs, (rows, …).
         task: decodes the outputs to classes or values; None gives the outputs themselves.
         batch_size: rows computed at once.
+        compute_dtype: what parameters and inputs are cast to, as for `trainer`; outputs are float32 then.
         mesh: devices to split them over, as for `trainer`.
 
     Returns:
@@ -118,11 +123,12 @@ def predict(
         (5,)
     """
     checks.integer("predict", "batch_size", batch_size)
+    require_compute_dtype("predict", compute_dtype)
     x = rows_.checked_inputs("predict", x)
     decode = _unchanged if task is None else task.decode
     checked_mesh("predict", mesh)
     trained, x = replicate(mesh, (as_trained("predict", trained), x))
-    return programs.compile(_predict, _Predicting(model, decode, batch_size, mesh))(trained, x)
+    return programs.compile(_predict, _Predicting(model, decode, batch_size, compute_dtype, mesh))(trained, x)
 
 
 def _unchanged(outputs: PyTree) -> PyTree:
@@ -138,6 +144,7 @@ def evaluate(
     rows: Any = None,
     *,
     batch_size: int = 1024,
+    compute_dtype: DType | None = None,
     mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """Loss and metrics of a trained model over a data set.
@@ -151,6 +158,7 @@ def evaluate(
         task: a task, or a bare loss function.
         rows: row numbers to score, all of them by default; a negative number is an empty slot.
         batch_size: rows computed at once.
+        compute_dtype: what parameters and inputs are cast to, as for `trainer`; outputs are float32 then.
         mesh: devices to split them over, as for `trainer`.
 
     Returns:
@@ -165,6 +173,7 @@ def evaluate(
         ['loss', 'mae', 'mse', 'r2', 'rmse']
     """
     checks.integer("evaluate", "batch_size", batch_size)
+    require_compute_dtype("evaluate", compute_dtype)
     task = as_task(task)
     checked = rows_.checked_data("evaluate", data, task)
     if rows is not None:
@@ -172,7 +181,7 @@ def evaluate(
         rows_.check_counted("evaluate, rows", checked[2], rows)
     checked_mesh("evaluate", mesh)
     trained, checked, rows = replicate(mesh, (as_trained("evaluate", trained), checked, rows))
-    scores = programs.compile(_scores, _Scoring(model, task, batch_size, mesh))(trained, checked, rows)
+    scores = programs.compile(_scores, _Scoring(model, task, batch_size, compute_dtype, mesh))(trained, checked, rows)
     if not all(checks.is_concrete(score) and score.ndim == 0 for score in scores.values()):
         return scores
     plain = {name: float(score) for name, score in jax.device_get(scores).items()}
@@ -196,6 +205,7 @@ class _Scoring(NamedTuple):
     model: Layer
     task: Task
     batch_size: int
+    compute_dtype: DType | None
     mesh: Mesh | None
 
 
@@ -203,4 +213,5 @@ def _scores(
     given: _Scoring, trained: Trained, data: tuple[PyTree, Array, Array | None], rows: Array | None
 ) -> dict[str, Array]:
     check_trained("evaluate", given.model, trained, data[0])
-    return scores_of(given.model, given.task, trained, data, rows, given.batch_size, given.mesh)
+    model = computed_in(given.compute_dtype, given.model)
+    return scores_of(model, given.task, trained, data, rows, given.batch_size, given.mesh)

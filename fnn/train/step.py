@@ -11,24 +11,36 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.layer import Layer, Penalty
 from fnn.optim.leaves import over
+from fnn.optim.loss_scale import loss_scale
 from fnn.optim.transform import Transform, apply_updates, chain, loss_arguments, require_one_set, require_transform
 from fnn.tasks.task import Task, as_task, check_pairing, mean_loss
+from fnn.train.precision import computed_in, require_compute_dtype
 from fnn.train.trained import Trained, TrainState, as_trained, check_trained
-from fnn.typing import Array, ArrayLike, Key, PyTree
+from fnn.typing import Array, ArrayLike, DType, Key, PyTree
 
 __all__ = ["TrainStep", "train_step"]
+
+
+class Advance(NamedTuple):
+    """One step: the new state, the loss, how much `counted`, over which the loss is the mean (the sum of the weights,
+    or what the loss says of tokens and classes), the outputs, and the batch as it was trained on."""
+
+    train_state: TrainState
+    loss: Array
+    counted: Array
+    outputs: PyTree
+    batch: tuple[Any, ...]
 
 
 class TrainStep(NamedTuple):
     """`init(key, x, start=None) -> train_state`, `update(train_state, key, batch) -> (train_state, loss)`; pure.
 
-    `advance` is `update` that also returns how much counted, over which the loss is the mean: the sum of the weights,
-    or what the loss says of tokens and classes. The mean over several batches is weighed by it.
+    `advance` is `update` that also tells what it saw: see `Advance`.
     """
 
     init: Callable[..., TrainState]
     update: Callable[[TrainState, Key, tuple[Any, ...]], tuple[TrainState, Array]]
-    advance: Callable[[TrainState, Key, tuple[Any, ...]], tuple[TrainState, Array, Array]]
+    advance: Callable[[TrainState, Key, tuple[Any, ...]], Advance]
 
 
 def state_penalties(state: PyTree) -> list[Array]:
@@ -76,6 +88,7 @@ def train_step(
     *,
     penalty: Callable[[PyTree], ArrayLike] | None = None,
     augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    compute_dtype: DType | None = None,
 ) -> TrainStep:
     r"""The step itself: $\theta \leftarrow \theta + u(\nabla_\theta[\sum_i w_i L_i/\sum_i w_i + R(\theta)])$.
 
@@ -89,6 +102,9 @@ def train_step(
         penalty: $R$, params -> scalar, for instance `fnn.optim.l2(1e-4)`.
         augment: `augment(key, x, targets) -> (x, targets)`, a random change of every batch, for instance
             `fnn.data.random_flip()`. Its key comes from the step's; layers get the key they get without it.
+        compute_dtype: `jnp.bfloat16` or `jnp.float16`: parameters and inputs are cast to it for the forward and
+            backward pass, and stay as they are everywhere else; float16 wants `fnn.optim.scale_loss` around the
+            optimizer.
 
     Returns:
         `TrainStep(init, update)`. A batch is `(x, targets)` or `(x, targets, weights)`, one weight per example.
@@ -109,8 +125,10 @@ def train_step(
     """
     require_model_and_optimizer("train_step", model, optimizer)
     require_functions("train_step", penalty, augment)
+    require_compute_dtype("train_step", compute_dtype)
     task = as_task(loss)
     check_pairing(model, task)
+    model = computed_in(compute_dtype, model)
     optimizer = chain(optimizer) if not isinstance(optimizer, Transform) else optimizer
 
     def init(key: Key, x: Any, start: Trained | None = None) -> TrainState:
@@ -122,7 +140,7 @@ def train_step(
         require_one_set("train_step", opt_state)
         return TrainState(params, state, opt_state)
 
-    def objective(params: PyTree, state: PyTree, key: Key, batch: tuple[Any, ...]) -> tuple[Array, tuple[Any, Array]]:
+    def objective(params: PyTree, state: PyTree, key: Key, batch: tuple[Any, ...]) -> tuple[Array, tuple[Any, ...]]:
         x, targets, *weights = batch
         outputs, state = model.apply(params, state, x, key=key, train=True)
         value, counted = mean_loss(task, outputs, targets, weights[0] if weights else None)
@@ -131,16 +149,22 @@ def train_step(
             if jnp.iscomplexobj(term):
                 raise TypeError(f"penalty: expected a real number, got {checks.describe(term)}; write abs(w) ** 2")
             value = value + term.astype(value.dtype)
-        return value, (state, counted)
+        return value, (state, counted, outputs)
 
-    def advance(train_state: TrainState, key: Key, batch: tuple[Any, ...]) -> tuple[TrainState, Array, Array]:
+    def advance(train_state: TrainState, key: Key, batch: tuple[Any, ...]) -> Advance:
         params, state, opt_state = train_state
         if augment is not None:
             batch = augmented(augment, key, batch)
-        (value, (new_state, counted)), gradients = jax.value_and_grad(objective, has_aux=True)(
-            params, state, key, batch
-        )
+        scale = loss_scale(opt_state)
+
+        def scaled(params: PyTree) -> tuple[Array, tuple[Any, ...]]:
+            value, seen = objective(params, state, key, batch)
+            return value if scale is None else value * scale.astype(value.dtype), (value, *seen)
+
+        gradients, (value, new_state, counted, outputs) = jax.grad(scaled, has_aux=True)(params)
         gradients = jax.tree.map(_ascent, gradients)
+        if scale is not None:
+            gradients = jax.tree.map(lambda g: g / scale.astype(g.dtype), gradients)
 
         def value_fn(moved: PyTree) -> Array:
             # A mask hides parameters from the rule inside it: they stay where they are.
@@ -148,9 +172,11 @@ def train_step(
 
         extra = loss_arguments(opt_state, value, gradients, value_fn)
         updates, opt_state = optimizer.update(gradients, opt_state, params, **extra)
-        return TrainState(apply_updates(params, updates), new_state, opt_state), value, counted
+        new = TrainState(apply_updates(params, updates), new_state, opt_state)
+        return Advance(new, value, counted, outputs, batch)
 
     def update(train_state: TrainState, key: Key, batch: tuple[Any, ...]) -> tuple[TrainState, Array]:
-        return advance(train_state, key, batch)[:2]
+        new = advance(train_state, key, batch)
+        return new.train_state, new.loss
 
     return TrainStep(init, update, advance)

@@ -25,7 +25,7 @@ from fnn.train.sharding import automatic, lying_on, on_automatic_axes, replicate
 from fnn.train.step import require_model_and_optimizer
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained, as_trained
-from fnn.typing import Array, Key, PyTree
+from fnn.typing import Array, DType, Key, PyTree
 
 __all__ = ["trainer"]
 
@@ -41,6 +41,8 @@ def trainer(
     augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
     early_stopping: EarlyStopping | None = None,
     shuffle: bool = True,
+    training_metrics: bool = True,
+    compute_dtype: DType | None = None,
     mesh: Mesh | None = None,
 ) -> Callable[..., tuple[Trained, dict[str, Array]]]:
     """Configure a whole training run: `run(key, data, rows=None, *, validation=None, start=None)`.
@@ -62,6 +64,13 @@ def trainer(
         early_stopping: a rule made by `fnn.early_stopping`; the best parameters are returned. The run then
             contains a while loop, which JAX cannot differentiate in reverse.
         shuffle: a new order each epoch.
+        training_metrics: the task's metrics of the training batches in the history, "accuracy" beside
+            "validation_accuracy": means over the epoch of what each step saw, in training mode and with parameters that
+            move, as the training loss is. Exact for means over rows; for another metric (R²) the mean of the batches'
+            values. They cost the metric, no further forward pass.
+        compute_dtype: `jnp.bfloat16` or `jnp.float16`: inputs and parameters are cast to it for the forward and
+            backward pass; parameters, optimizer and running statistics stay as they are, outputs, losses and sums are
+            float32. float16 wants `fnn.optim.scale_loss` around the optimizer.
         mesh: devices to split every batch over: `fnn.devices.data_mesh()`, or `jax.make_mesh((n,), ("data",))` with
             explicit axes or automatic ones; the numbers are those of one device.
 
@@ -70,11 +79,11 @@ def trainer(
         `(x, targets, weights)`; `rows` are the row numbers to train on (negative: an empty slot); `start` is a
         `Trained` to go on from. `validation` is another data tuple, row numbers of `data`, or a fraction of the rows
         such as 0.2, drawn by the key and of every class its share. Validation rows are not trained on: given as both
-        they are an error, and where they are traced they are left out of the training rows. `history` has one entry
-        per epoch of "loss" and "validation_…" (NaN after the run has stopped, and where no row counts), the number of
-        "epochs" run, "diverged_at", the first step whose loss was not finite, or -1, and "skipped", the number of
-        steps that the optimizer left out (`apply_if_finite`), which are no divergence. The parameters before a
-        divergence are kept.
+        they are an error, and where they are traced they are left out of the training rows.
+        `history` has one entry per epoch of "loss", the training metrics and "validation_…" (NaN after the run has
+        stopped, and where no row counts), the number of "epochs" run, "diverged_at", the first step whose loss was not
+        finite, or -1, and "skipped", the number of steps that the optimizer left out (`apply_if_finite`), which are no
+        divergence. The parameters before a divergence are kept.
 
     Raises:
         ValueError, TypeError: on data that cannot be trained on, saying what to write.
@@ -89,7 +98,8 @@ def trainer(
     """
     task = as_task(task)
     theirs, mesh = mesh, automatic(mesh)
-    options = checked_options("trainer", task, Options(epochs, batch_size, penalty, augment, early_stopping, shuffle))
+    options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype)
+    options = checked_options("trainer", task, options)
     require_model_and_optimizer("trainer", model, optimizer)
     recipe = Recipe(model, optimizer, task, options, mesh)
     loop_of(recipe)  # says what does not fit together

@@ -1,0 +1,45 @@
+"""Mixed precision: the pass through a model in another dtype than its parameters are kept in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.layer import Layer
+from fnn.typing import DType, Key, PyTree
+
+
+def require_compute_dtype(where: str, dtype: Any) -> None:
+    """A floating dtype, or None for that of the parameters."""
+    try:
+        floats = dtype is None or jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:
+        floats = False
+    if not floats:
+        raise TypeError(
+            f"{where}: expected compute_dtype to be a floating dtype, got {checks.describe(dtype)} {dtype!r}; write "
+            "compute_dtype=jnp.bfloat16"
+        )
+
+
+def computed_in(dtype: DType | None, model: Layer) -> Layer:
+    """The model with parameters and inputs cast to `dtype` where it is applied, outputs to float32, its new state to
+    the dtypes of the old one; complex numbers and integers stay. The gradient comes back in the parameters' own dtype.
+    """
+    if dtype is None:
+        return model
+
+    def apply(params: PyTree, state: PyTree, x: PyTree, *, key: Key | None = None, train: bool = False) -> Any:
+        outputs, new_state = model.apply(_cast(params, dtype), state, _cast(x, dtype), key=key, train=train)
+        own = jax.tree.map(lambda new, old: new.astype(jnp.result_type(old)), new_state, state)
+        return _cast(outputs, jnp.float32), own
+
+    return model._replace(apply=apply)
+
+
+def _cast(tree: PyTree, dtype: DType) -> PyTree:
+    floats = lambda leaf: jnp.issubdtype(jnp.result_type(leaf), jnp.floating)  # noqa: E731
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if floats(leaf) else leaf, tree)

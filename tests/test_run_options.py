@@ -1,0 +1,173 @@
+"""What people ask of a run beside the loss: training metrics, callbacks at steps, plain numbers, precision."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+
+KEY = jax.random.key(0)
+X = np.random.default_rng(0).normal(size=(22, 3)).astype(np.float32)
+Y = (X.sum(1) > 0).astype(np.int32)
+TASK = fnn.tasks.multiclass(2)
+MODEL = fnn.dense(2)
+
+
+def fit(model=MODEL, optimizer=None, data=(X, Y), task=TASK, **options):
+    options = dict(epochs=2, batch_size=8, key=KEY, progress=False) | options
+    return fnn.fit(model, optimizer or fnn.optim.sgd(0.1), task, data, **options)
+
+
+def test_training_metrics_are_the_means_over_the_steps_of_an_epoch():
+    """At a learning rate of 0 the network stands still: the mean over its batches is that over all rows."""
+    trained, history = fit(optimizer=fnn.optim.sgd(0.0), data=(X, Y, np.linspace(0, 2, 22)), validation=(X, Y))
+    scores = fnn.evaluate(MODEL, trained, (X, Y, np.linspace(0, 2, 22)), TASK)
+    np.testing.assert_allclose(history["accuracy"], 2 * [scores["accuracy"]], rtol=1e-5)
+    assert [*history][:2] == ["loss", "validation_loss"]
+    _, rows = fnn.trainer(MODEL, fnn.optim.sgd(0.0), TASK, epochs=2, batch_size=8)(KEY, (X, Y))
+    assert rows["accuracy"].shape == (2,)
+    assert "accuracy" not in fit(training_metrics=False)[1]
+
+
+def test_a_training_metric_that_a_batch_does_not_define_is_the_mean_of_the_others():
+    data = (X[:17], X[:17, 0])
+    _, history = fit(fnn.dense(1), data=data, task=fnn.tasks.regression())  # 8, 8 and 1 rows, which have no R²
+    assert np.isfinite(history["r2"]).all()
+
+
+def test_training_metrics_can_be_watched_and_change_no_digit():
+    rule = fnn.early_stopping("accuracy", patience=1)
+    trained, history = fit(early_stopping=rule, epochs=9)
+    assert history["best_epoch"] == int(np.argmax(history["accuracy"]))
+    with pytest.raises(ValueError, match="expected monitor to be one of 'loss', got 'accuracy'"):
+        fit(early_stopping=rule, training_metrics=False)
+    jax.tree.map(np.testing.assert_array_equal, fit()[0], fit(training_metrics=False)[0])
+
+
+def test_the_history_is_plain_numbers():
+    _, history = fit(validation=0.2, early_stopping=fnn.early_stopping())
+    assert json.loads(json.dumps(history)) == history
+    assert {type(value) for value in history.values()} == {list, int}
+
+
+def test_callbacks_at_steps_and_at_epochs():
+    steps, epochs = [], []
+    told = [fnn.every(2, steps.append), epochs.append]
+    trained, history = fit(callbacks=told, epochs=3)
+    assert [(end.epoch, end.step) for end in steps] == [(0, 2), (1, 4), (1, 6), (2, 8)]
+    assert [end.epoch for end in epochs] == [0, 1, 2]
+    assert steps[2].row["loss"] == pytest.approx(history["loss"][1])
+    jax.tree.map(np.testing.assert_array_equal, trained, fit(epochs=3)[0])
+
+
+def test_a_callback_at_a_step_ends_the_run_there():
+    trained, history = fit(callbacks=[fnn.every(1, lambda end: end.step == 4)], epochs=3)
+    assert history["epochs"] == 1
+    assert len(history["loss"]) == 1
+
+
+def test_an_error_in_a_callback_says_whose_it_is():
+    def broken(end):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as error:
+        fit(callbacks=[broken])
+    assert "in the callback" in error.value.__notes__[0]
+    assert "broken" in error.value.__notes__[0]
+
+
+@pytest.mark.parametrize("callbacks", [print, fnn.every(1, print), [1], 3])
+def test_what_is_no_list_of_functions_is_refused(callbacks):
+    with pytest.raises(TypeError, match=r"expected callbacks to be a list of functions, got .*; write callbacks="):
+        fit(callbacks=callbacks)
+
+
+def test_sums_over_many_steps_lose_no_digits():
+    """A hundred thousand times 0.1 in float32: added plainly it is off by a hundredth of a percent."""
+    from fnn.train.loop import Sum
+
+    zero = Sum(jnp.zeros(()), jnp.zeros(()))
+    total = jax.jit(lambda s: jax.lax.fori_loop(0, 100_000, lambda i, s: s.plus(jnp.float32(0.1)), s))(zero).total
+    np.testing.assert_allclose(total, 100_000 * np.float64(np.float32(0.1)), rtol=1e-7)
+
+
+NETS = {
+    "dense": (fnn.serial(fnn.dense(8), fnn.relu, fnn.dense(2)), X),
+    "batch norm": (fnn.serial(fnn.dense(8), fnn.batch_norm(), fnn.relu, fnn.dropout(0.2), fnn.dense(2)), X),
+    "conv": (
+        fnn.serial(fnn.conv(4, 3), fnn.batch_norm(), fnn.relu, fnn.max_pool(2), fnn.flatten(), fnn.dense(2)),
+        np.random.default_rng(1).normal(size=(22, 4, 4, 1)).astype(np.float32),
+    ),
+    "lstm": (
+        fnn.serial(fnn.lstm(4), fnn.dense(2)),
+        np.random.default_rng(1).normal(size=(22, 5, 3)).astype(np.float32),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_bfloat16_is_the_casts_written_by_hand(name):
+    model, x = NETS[name]
+    low = jnp.bfloat16
+    step = fnn.train_step(model, fnn.optim.sgd(0.1), TASK, compute_dtype=low)
+    state = step.init(KEY, x)
+    batch, key = (x[:8], Y[:8], np.ones(8, np.float32)), jax.random.key(1)
+
+    def by_hand(params):
+        cast = jax.tree.map(lambda leaf: leaf.astype(low), params)
+        outputs, new = model.apply(cast, state.state, jnp.asarray(x[:8], low), key=key, train=True)
+        return TASK.loss(outputs.astype(jnp.float32), batch[1]).mean(), new
+
+    (loss, new), gradient = jax.value_and_grad(by_hand, has_aux=True)(state.params)
+    after, found = step.update(state, key, batch)
+    np.testing.assert_allclose(found, loss, rtol=1e-6)
+    expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, gradient)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), after.params, expected)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((after.params, after.state)))
+
+
+def test_every_verb_computes_in_bfloat16():
+    model = NETS["batch norm"][0]
+    low = {"compute_dtype": jnp.bfloat16}
+    trained, history = fit(model, validation=(X, Y), **low)
+    same, rows = fnn.trainer(model, fnn.optim.sgd(0.1), TASK, epochs=2, batch_size=8, **low)(
+        KEY, (X, Y), validation=(X, Y)
+    )
+    jax.tree.map(np.testing.assert_array_equal, trained, same)
+    assert history["loss"] != fit(model)[1]["loss"]
+    scores = fnn.evaluate(model, trained, (X, Y), TASK, **low)
+    np.testing.assert_allclose(scores["loss"], history["validation_loss"][-1], rtol=1e-5)
+    outputs = fnn.predict(model, trained, X, **low)
+    assert outputs.dtype == jnp.float32
+    assert not np.array_equal(outputs, fnn.predict(model, trained, X))
+    found = fnn.selection.cross_validate(
+        model, fnn.optim.sgd(0.1), TASK, (X, Y), key=KEY, folds=2, epochs=1, batch_size=8, progress=False, **low
+    )
+    assert np.isfinite(found.scores["loss"]).all()
+    with pytest.raises(TypeError, match="expected compute_dtype to be a floating dtype, got"):
+        fit(compute_dtype="bf")
+
+
+def test_float16_scales_its_loss_and_leaves_overflowing_steps_out():
+    rule = fnn.optim.scale_loss(fnn.optim.sgd(0.1), 2.0**40, largest=2.0**60)
+    trained, history = fit(NETS["dense"][0], rule, epochs=12, compute_dtype=jnp.float16)
+    assert history["diverged_at"] == -1
+    assert 0 < history["skipped"] < 36
+    assert history["loss"][-1] < history["loss"][0]
+
+
+def test_a_scaled_loss_keeps_gradients_that_float16_would_lose():
+    """A gradient of 1e-9 is nothing in float16."""
+    model, tiny = fnn.dense(1, use_bias=False), lambda outputs, targets: 1e-9 * outputs[:, 0]
+
+    def moved(rule):
+        step = fnn.train_step(model, rule, tiny, compute_dtype=jnp.float16)
+        state = step.init(KEY, X)
+        return step.update(state, KEY, (X, X))[0].params["kernel"] - state.params["kernel"]
+
+    assert not moved(fnn.optim.sgd(1e6)).any()
+    expected = -1e-3 * X.mean(0)[:, None]
+    np.testing.assert_allclose(moved(fnn.optim.scale_loss(fnn.optim.sgd(1e6), 2.0**15)), expected, rtol=0.02, atol=1e-6)
