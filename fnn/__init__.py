@@ -32,10 +32,21 @@ from fnn.layers import *
 from fnn.train import *
 
 if TYPE_CHECKING:
-    from fnn import data, devices, diagnostics, estimators, interop, plot, saving, selection, testing
+    from fnn import callbacks, data, devices, diagnostics, estimators, interop, plot, saving, selection, testing
 
 # Rooms that a training script may never enter are opened on first use: `import fnn` stays light.
-_LAZY = ("data", "devices", "diagnostics", "estimators", "interop", "plot", "saving", "selection", "testing")
+_LAZY = (
+    "callbacks",
+    "data",
+    "devices",
+    "diagnostics",
+    "estimators",
+    "interop",
+    "plot",
+    "saving",
+    "selection",
+    "testing",
+)
 _SAVING = ("Exported", "Metadata", "export", "load", "load_exported", "read_metadata", "save")
 _LAZY_NAMES = {"guide": "choices", "summary": "diagnostics", **dict.fromkeys(_SAVING, "saving")}
 

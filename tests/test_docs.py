@@ -12,8 +12,8 @@ import fnn
 ROOT = Path(__file__).parent.parent
 
 FAMILIES = [
-    "activations", "data", "devices", "diagnostics", "estimators", "initializers", "interop", "kernels", "losses",
-    "metrics", "models", "optim", "plot", "schedules", "selection", "tasks", "testing",
+    "activations", "callbacks", "data", "devices", "diagnostics", "estimators", "initializers", "interop", "kernels",
+    "losses", "metrics", "models", "optim", "plot", "schedules", "selection", "tasks", "testing",
 ]  # fmt: skip
 
 
