@@ -17,7 +17,19 @@ MADE = ("_ext", "api", "gallery", "tests")
 PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if page.relative_to(ROOT / "docs").parts[0] not in MADE]
 TESTED_ELSEWHERE = ("docs/mistakes.md",)
 FENCED = re.compile(r"(<!-- a process of its own -->\s*)?^```python\n(.*?)^```(?:\n\n```text\n(.*?)```)?", re.S | re.M)
-OPTIONAL = ("torch", "keras", "flax", "equinox", "optax", "sklearn", "pandas", "matplotlib", "scipy")
+OPTIONAL = (
+    "jax2onnx",
+    "onnxruntime",
+    "torch",
+    "keras",
+    "flax",
+    "equinox",
+    "optax",
+    "sklearn",
+    "pandas",
+    "matplotlib",
+    "scipy",
+)
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
 
 

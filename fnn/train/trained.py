@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layer import Layer
-from fnn.layer.protocol import places_of
+from fnn.layer.naming import owner_of
 from fnn.optim.transform import eval_params
 from fnn.typing import PyTree
 
@@ -80,7 +80,7 @@ def check_trained(where: str, model: Layer, given: Trained, x: PyTree) -> None:
             # Of the first layer that differs the leaf that says most: a kernel rather than a bias.
             beside = [path for path in wrong if path[:-1] == wrong[0][:-1]]
             path = max(beside, key=lambda path: jnp.ndim(expected.get(path, 0)))
-            text = f"{where}: {_name(model, path, place, what)} {complaints[path]} for x {checks.describe(x)}"
+            text = f"{where}: {owner_of(model, path, place).text(what)} {complaints[path]} for x {checks.describe(x)}"
             raise ValueError(f"{text}; give what this model's init, fit or trainer returned for such x")
         structures: list[Any] = [jax.tree.structure(tree) for tree in (like[place], given[place])]
         if structures[0] != structures[1]:
@@ -109,22 +109,3 @@ def _complaint(expected: Any, varying: Any, came: Any) -> str | None:
 def _kind(dtype: Any) -> Any:
     kinds = (jnp.floating, jnp.complexfloating, jnp.integer)
     return next((kind for kind in kinds if jnp.issubdtype(dtype, kind)), dtype)
-
-
-def _name(model: Layer, path: tuple[Any, ...], place: int, what: str) -> str:
-    """The layer that a leaf belongs to, and the leaf's own name."""
-    keys, found = path, True
-    numbers: list[int] = []
-    while found:
-        found = False
-        for number, (part, *where) in enumerate(places_of(model)):
-            steps = where[place]
-            if steps is not None and tuple(map(_key, keys[: len(steps)])) == steps:
-                numbers, model, keys, found = [*numbers, number], part, keys[len(steps) :], True
-                break
-    own = jax.tree_util.keystr(keys, simple=True, separator="/") or what
-    return f"layer {' > '.join(map(str, numbers))}, {model.name}: {own}" if numbers else f"{model.name}: {own}"
-
-
-def _key(entry: Any) -> Any:
-    return getattr(entry, "key", getattr(entry, "idx", getattr(entry, "name", None)))
