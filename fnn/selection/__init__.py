@@ -4,6 +4,7 @@ from fnn.selection.bagging import ensemble
 from fnn.selection.cross_validation import cross_validate
 from fnn.selection.curves import LearningCurve, learning_curve
 from fnn.selection.ensemble import Ensemble
+from fnn.selection.rate_range import RateRange, rate_range
 from fnn.selection.result import CrossValidation
 from fnn.selection.snapshots import snapshots
 from fnn.selection.splits import (
@@ -26,6 +27,7 @@ __all__ = [
     "Ensemble",
     "Folds",
     "LearningCurve",
+    "RateRange",
     "bootstrap",
     "cross_validate",
     "ensemble",
@@ -35,6 +37,7 @@ __all__ = [
     "learning_curve",
     "leave_one_out",
     "leave_p_out",
+    "rate_range",
     "repeated",
     "snapshots",
     "stratified_k_fold",
