@@ -29,7 +29,6 @@ WORKLOADS = (
     "sequences",
     "selection",
     "members",
-    "nonfinite",
     "agreement",
 )
 

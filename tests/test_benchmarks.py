@@ -51,9 +51,6 @@ def test_every_workload_runs_and_becomes_a_table(name):
     result = run(name, Options(quick=True, only=OWN))
     assert result["absent"] == {}
     workload = load(name)
-    if name == "nonfinite":
-        assert {row["case"] for row in result["rows"]} == {"activations", "losses", "norms", "optimizers"}
-        assert all(row["asked"] > 0 and row["values"] == row["jvps"] == row["vjps"] == 0 for row in result["rows"])
     for row in result["rows"]:
         if workload.timed:
             assert 0 < row["seconds"]["low"] <= row["seconds"]["median"] <= row["seconds"]["high"]

@@ -80,7 +80,7 @@ def test_good_layers_pass():
 def unstable_init():
     calls = iter(range(10))
     return layer_of(
-        lambda p, s, x, *, key=None, train=False: (x + p, s), lambda key, x: (jnp.ones(2) * next(calls), ())
+        lambda p, s, x, *, key=None, train=False: (x + p, s), lambda key, x: (jnp.ones((1, 2)) * next(calls), ())
     )
 
 
@@ -90,7 +90,7 @@ def planted(change):
     def apply(params, state, x, *, key=None, train=False):
         return change(x * params, state, x, key, train)
 
-    return layer_of(apply, lambda key, x: (jax.random.uniform(key, (2,), x.dtype), {"count": jnp.zeros((), x.dtype)}))
+    return layer_of(apply, lambda key, x: (jax.random.uniform(key, (1, 2), x.dtype), {"count": jnp.zeros((), x.dtype)}))
 
 
 traced = [0]
@@ -105,7 +105,7 @@ FAULTS = {
     "init twice with one key": unstable_init(),
     "init from shape and dtype alone": layer_of(
         lambda p, s, x, *, key=None, train=False: (x + p, s),
-        lambda key, x: (jnp.zeros(2) if isinstance(x, jax.ShapeDtypeStruct) else jnp.ones(2), ()),
+        lambda key, x: (jnp.full((1, 2), float(isinstance(x, jax.ShapeDtypeStruct))), ()),
     ),
     "the same call twice, train=False": planted(drifting),
     "state changes its structure, train=False": planted(lambda y, s, x, key, train: (y, ())),
@@ -127,7 +127,7 @@ FAULTS = {
     ),
     "dtype of bfloat16 input is not kept by init": layer_of(
         lambda p, s, x, *, key=None, train=False: (x * p.astype(x.dtype), s),
-        lambda key, x: (jax.random.uniform(key, (2,), jnp.float32), ()),
+        lambda key, x: (jax.random.uniform(key, (1, 2), jnp.float32), ()),
     ),
     "gradient, train=True, order 1: forward mode differs": planted(
         lambda y, s, x, key, train: (y * jax.lax.stop_gradient(x) if train else y, s)
