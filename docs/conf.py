@@ -49,6 +49,8 @@ viewcode_follow_imported_members = True
 html_theme = "furo"
 html_title = f"fnn {release}"
 html_show_sphinx = False
+html_static_path = ["_static"]
+html_css_files = ["house.css"]
 html_copy_source = False
 pygments_style = "friendly"
 
@@ -57,7 +59,8 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     "filename_pattern": r"/plot_",
     "ignore_pattern": r"drawing\.py",
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "reference.InOrderOfTheCourse",
+    "capture_repr": (),
     "image_scrapers": ("reference.looked_at",),
     "abort_on_example_error": True,
     "only_warn_on_example_error": False,

@@ -6,6 +6,9 @@ import re
 from typing import Any
 
 COLON = "\ue000"  # stands for a colon that napoleon would take for the end of a type
+HIDDEN = str.maketrans("_*", "\ue001\ue002")  # in the names of arguments and attributes, which napoleon escapes itself
+SHOWN = str.maketrans("\ue001\ue002", "_*")
+NAMES = re.compile(r"^ {4,}[\w*]+(?:, [\w*]+)*(?=: )", re.M)
 MARKED = re.compile(r"`([^`]+)`|\$([^$]+)\$", re.S)
 
 
@@ -29,11 +32,12 @@ def escaped(text: str) -> str:
 
 
 def prose(text: str) -> str:
+    text = NAMES.sub(lambda found: found[0].translate(HIDDEN), text)
     pieces, last = [], 0
     for match in MARKED.finditer(text):
         pieces += [escaped(text[last : match.start()]), inline(match)]
         last = match.end()
-    return "".join([*pieces, escaped(text[last:])])
+    return "".join([*pieces, escaped(text[last:])]).translate(SHOWN)
 
 
 def converted(lines: list[str]) -> list[str]:
@@ -60,7 +64,16 @@ def after(app: Any, what: str, name: str, value: Any, options: Any, lines: list[
     lines[:] = [line.replace(COLON, ":") for line in lines]
 
 
+def signature(
+    app: Any, what: str, name: str, value: Any, options: Any, given: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Types by the names they have in the source."""
+    plain = [text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (given, returned)]
+    return plain[0], plain[1]
+
+
 def setup(app: Any) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", before, priority=100)
     app.connect("autodoc-process-docstring", after, priority=900)
+    app.connect("autodoc-process-signature", signature)
     return {"parallel_read_safe": True}

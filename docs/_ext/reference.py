@@ -18,6 +18,24 @@ TITLES = {
 }  # fmt: skip
 
 
+COURSE = (
+    "activations", "losses", "perceptron", "polynomials", "estimates", "optimizers", "optimizers_moving", "ewma",
+    "schedules", "vanishing", "dying_relu", "initializers", "batch_norm", "sparsity", "dropout", "convolution",
+    "lstm_gates", "many_trainings",
+)  # fmt: skip
+
+
+class InOrderOfTheCourse:
+    """The key by which sphinx-gallery sorts the pictures: what is not in the course comes last."""
+
+    def __init__(self, folder: str) -> None:
+        pass
+
+    def __call__(self, file: str) -> tuple[int, str]:
+        name = file.removeprefix("plot_").removesuffix(".py")
+        return (COURSE.index(name) if name in COURSE else len(COURSE)), name
+
+
 def rooms() -> dict[str, str]:
     """Room -> the title of its page: those named here, then every other that the façade shows."""
     import fnn
