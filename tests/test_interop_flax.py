@@ -175,6 +175,17 @@ def test_a_norm_that_adds_something_else_is_named():
         from_flax(variables, fnn.layer_norm(), x, module=nn.LayerNorm())
 
 
+def test_outputs_that_differ_although_all_weights_fit_are_warned_of():
+    module, x = Other(nnx.Rngs(0)), np.ones((2, *IMAGE), np.float32)
+    model = fnn.serial(*OTHER.parts[:2], *OTHER.parts[3:])
+    with pytest.warns(RuntimeWarning, match="every weight has its place, but the outputs differ"):
+        from_flax(module, model, x)
+    conv = nn.Conv(2, (3, 3), padding="VALID")
+    variables = conv.init(KEY, x)
+    with pytest.warns(RuntimeWarning, match=r"shape \(2, 6, 5, 2\), there \(2, 4, 3, 2\)"):
+        from_flax(variables, fnn.conv(2, 3), x, module=conv)
+
+
 def test_what_does_not_fit_is_named():
     variables = {"params": {"Conv_0": {"kernel": np.ones((3, 3, 2, 4)), "bias": np.ones(4)}}}
     with pytest.raises(ValueError, match=r"layer 0, conv\(4, 3\): kernel is float32\[3,3,3,4\], in Conv_0 of flax"):

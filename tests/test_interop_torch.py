@@ -196,6 +196,21 @@ def test_what_does_not_fit_is_named(name):
         from_torch(module, model, (2, *shape))
 
 
+@pytest.mark.parametrize(
+    ("module", "model", "said"),
+    [
+        (nn.Conv2d(3, 4, 3, 2, 1), fnn.conv(4, 3, stride=2), 'outputs differ by up to .*is not "SAME"'),
+        (nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()), fnn.conv(4, 1), "outputs differ"),
+        (nn.Conv2d(3, 4, 3), fnn.conv(4, 3), r"shape \(2, 6, 6, 4\), there \(2, 4, 4, 4\)"),
+    ],
+)
+def test_outputs_that_differ_although_all_weights_fit_are_warned_of(module, model, said):
+    with pytest.warns(RuntimeWarning, match=rf"every weight has its place, but .*{said}"):
+        from_torch(randomized(module).train(), model, (2, 6, 6, 3))
+    assert module.training
+    from_torch(module.state_dict(), model, (2, 6, 6, 3))  # of weights alone nothing can be said
+
+
 def test_what_is_no_state_dict_is_named():
     with pytest.raises(TypeError, match="expected a module or its state_dict"):
         from_torch([np.ones(3)], fnn.dense(3), (1, 4))

@@ -249,6 +249,7 @@ def test_a_model_is_not_pickled_but_copied_and_cloudpickled():
     with pytest.raises(TypeError, match=r"pickle: serial.* is made of functions.*fnn.save.*fnn.load"):
         pickle.dumps({"model": MODEL})
     assert copy.deepcopy({"model": MODEL})["model"] is MODEL
+    assert copy.copy(MODEL) is MODEL
     by_value = {"__name__": "ray.cloudpickle.cloudpickle"}
     exec("def reduced(x):\n    return x.__reduce_ex__(5)", by_value)
     rebuild, fields = by_value["reduced"](MODEL)

@@ -13,6 +13,7 @@ import numpy as np
 from fnn import checks
 from fnn.interop import matching
 from fnn.interop.matching import Library, Module, Slot, back, filled
+from fnn.interop.modules import module_layer
 from fnn.interop.recurrent import is_cell, recurrent_from_flax
 from fnn.layer import Layer
 from fnn.train.trained import Trained, as_trained
@@ -35,7 +36,8 @@ def from_flax(variables: Any, model: Layer, x: Any, *, module: Any = None) -> Tr
         variables: linen's `{"params": …, "batch_stats": …}` or the params alone; or an nnx module.
         model: the model in fnn.
         x: an input of the model, or its shape.
-        module: the linen module, whose calls say in which order its parts come and what its norms add to a variance.
+        module: the linen module, whose calls say in which order its parts come and what its norms add to a variance;
+            with it, and with nnx, both are run once, and outputs that differ are warned of.
 
     Returns:
         `Trained(params, state)`.
@@ -52,7 +54,21 @@ def from_flax(variables: Any, model: Layer, x: Any, *, module: Any = None) -> Tr
     """
     found = filled("from_flax", _FLAX, _modules(variables, module, x), model, x)
     like, _ = matching.shapes_of(model, x)
-    return jax.tree.map(lambda a, b: checks.cast("from_flax", "weights", np.asarray(a), b.dtype), found, like)
+    trained = jax.tree.map(lambda a, b: checks.cast("from_flax", "weights", np.asarray(a), b.dtype), found, like)
+    if _is_nnx(variables) or module is not None:
+        layer = module_layer(variables if module is None else module)
+        params, state = layer.init(jax.random.key(0), x) if module is None else _variables(variables)
+        matching.compare(
+            "from_flax", model, trained, x, lambda x: np.asarray(layer.apply(params, state, x)[0], np.float32)
+        )
+    return trained
+
+
+def _variables(given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Parameters and all other variables of a linen module."""
+    if "params" not in given:
+        return given, {}
+    return given["params"], {name: value for name, value in given.items() if name != "params"}
 
 
 def to_flax(trained: Trained, model: Layer, x: Any, like: Any, *, module: Any = None) -> dict[Any, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from fnn.interop import matching
 from fnn.interop.matching import Library, Module, Slot, back, filled
 from fnn.interop.recurrent import as_numpy, one_from_torch
 from fnn.layer import Layer
+from fnn.layer.protocol import any_layer
 from fnn.train.trained import Trained, as_trained
 
 __all__ = ["from_torch", "to_torch"]
@@ -29,7 +31,7 @@ def from_torch(state_dict: Any, model: Layer, x: Any) -> Trained:
 
     Not in the weights, and so to be written in the model: paddings (torch's `padding=1` is `padding=1`, not "SAME",
     where there is a stride), `batch_norm(decay=1 - momentum, unbiased=True)` to go on training as torch does, and
-    `eps`, which is compared if the module itself is given.
+    `eps`. If the module itself is given, both are run once, and outputs that differ are warned of.
 
     Args:
         state_dict: `module.state_dict()`, the same names with NumPy arrays, or the `torch.nn.Module` itself.
@@ -52,7 +54,27 @@ def from_torch(state_dict: Any, model: Layer, x: Any) -> Trained:
     """
     found = filled("from_torch", _TORCH, _modules(state_dict), model, x)
     like, _ = matching.shapes_of(model, x)
-    return jax.tree.map(lambda a, b: checks.cast("from_torch", "weights", np.asarray(a), b.dtype), found, like)
+    trained = jax.tree.map(lambda a, b: checks.cast("from_torch", "weights", np.asarray(a), b.dtype), found, like)
+    if hasattr(state_dict, "eval"):
+        images = any_layer(model, lambda facts: facts.convolves)
+        matching.compare("from_torch", model, trained, x, lambda x: _outputs(state_dict, x, images))
+    return trained
+
+
+def _outputs(module: Any, x: np.ndarray, images: bool) -> np.ndarray:
+    """What a torch module gives at inference for an input with channels last."""
+    torch, training = sys.modules["torch"], module.training
+    swap = images or x.ndim > 3
+    first = np.ascontiguousarray(np.moveaxis(x, -1, 1) if swap and x.ndim > 2 else x)
+    like = next(iter(module.parameters()), torch.zeros(()))
+    given = torch.from_numpy(first.astype(np.float32) if first.dtype.kind not in "iub" else first)
+    try:
+        with torch.no_grad():
+            y = module.eval()(given.to(like.device, like.dtype if given.is_floating_point() else given.dtype))
+    finally:
+        module.train(training)
+    y = (y[0] if isinstance(y, tuple) else y).float().cpu().numpy()
+    return np.moveaxis(y, 1, -1) if swap and y.ndim > 2 else y
 
 
 def to_torch(trained: Trained, model: Layer, x: Any, like: Any) -> dict[str, np.ndarray]:

@@ -123,6 +123,9 @@ class Layer(NamedTuple):
     rebuild: Callable[[tuple[Layer, ...]], Layer] | None = None
     facts: Facts = NOTHING
 
+    def __copy__(self) -> Layer:
+        return self
+
     def __deepcopy__(self, memo: Any) -> Layer:
         return self  # functions, which are copied as themselves
 
