@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from fnn import checks
+from fnn.kernels import placement
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.programs import compile as compiled
@@ -104,6 +105,8 @@ def fit(
     options = checked_options("fit", task, options)
     require_model_and_optimizer("fit", model, optimizer)
     checked_callbacks("fit", callbacks)
+    if isinstance(data, (tuple, list)) and len(data) > 1:
+        data = (rows_.lent(data[0]), *data[1:])  # all is over when `fit` returns
     inputs = checked_run("fit", task, data, rows, validation, key)
     start = None if start is None else as_trained("start", start)
     size, steps = sizes(batch_size, inputs.slots)
@@ -134,9 +137,17 @@ def _epochs_of_rows(recipe: Recipe, keys: Keys, inputs: Inputs) -> Callable[[int
     order, steps = compiled(order_of, recipe.options.shuffle), compiled(_steps, recipe, donate=(0,))
     count = sizes(recipe.options.batch_size, inputs.slots)[1]
 
+    on_host = (
+        recipe.options.shuffle and recipe.mesh is None and placement.platform() == "cpu" and inputs.slots >= rows_.MANY
+    )
+
     def epoch(number: int) -> Take:
         epoch = jnp.asarray(number)
-        rows = order(keys, inputs, epoch)
+        if on_host:
+            drawn = compiled(_bits, inputs.slots)
+            rows = Order(*jax.device_put(rows_.shuffled_on_host(drawn(keys.shuffle, epoch), inputs.rows)))
+        else:
+            rows = order(keys, inputs, epoch)
 
         def take(carry: Carry, place: int, most: int) -> tuple[Carry, int]:
             last = min(place + most, count)
@@ -147,6 +158,10 @@ def _epochs_of_rows(recipe: Recipe, keys: Keys, inputs: Inputs) -> Callable[[int
         return take
 
     return epoch
+
+
+def _bits(rows: int, key: Key, epoch: Array) -> Array:
+    return jax.random.bits(jax.random.fold_in(key, epoch), (rows,), jnp.uint32)
 
 
 def _begin(recipe: Recipe, keys: Keys, inputs: Inputs, start: Trained | None) -> Carry:
