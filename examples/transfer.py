@@ -1,7 +1,7 @@
 """A network trained in torch, its weights brought here, frozen, and given a new head for a task with few examples.
 
-Claim: a torch CNN tells ten digits apart. Its outputs here differ by less than 1e-4; with its features frozen, a new
-       head learns odd from even of ten labelled images to 86% on 797 others (mean of 20 draws), from scratch to 78%.
+Claim: a torch CNN tells ten digits apart. Its outputs here differ by less than 1e-4; its features frozen, a new head
+       learns odd from even in bfloat16: 86% of 797 images after ten labelled ones (20 draws), from scratch 78%.
 Needs: torch, pip install torch
 Run:   python examples/transfer.py
 """
@@ -48,7 +48,7 @@ draw, odd, task = np.random.default_rng(0), y % 2, fnn.tasks.binary()
 few = np.array([[draw.choice(np.flatnonzero(y[:1000] == digit)) for digit in range(10)] for _ in range(20)])
 scratch = fnn.serial(*model.parts[:-1], fnn.dense(1))
 for name, net, start in (("frozen features", frozen, found.start), ("from scratch", scratch, None)):
-    run = fnn.trainer(net, fnn.optim.adam(3e-3), task, epochs=200, batch_size=10)
+    run = fnn.trainer(net, fnn.optim.adam(3e-3), task, epochs=200, batch_size=10, compute_dtype=jax.numpy.bfloat16)
 
     def score(given):
         trained, _ = run(given[0], given[1:], start=start)

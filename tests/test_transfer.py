@@ -61,6 +61,17 @@ def test_nothing_moves_what_is_frozen(optimizer):
     assert not jax.tree.leaves(train_state.params[:5])
 
 
+def test_a_frozen_layer_computes_in_bfloat16_and_stays_in_float32():
+    model = fnn.serial(*map(fnn.frozen, BODY), fnn.dense(3))
+    start = fnn.transfer(KEY, model, X, TRAINED).start
+    step = fnn.train_step(model, fnn.optim.sgd(0.1), fnn.tasks.multiclass(3), compute_dtype=jnp.bfloat16)
+    train_state, loss = jax.jit(step.update)(step.init(KEY, X, start), KEY, (X, Y))
+    same(train_state.state, start.state)
+    half = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (start, X))
+    outputs = model.apply(*half[0], half[1])[0].astype(jnp.float32)
+    np.testing.assert_allclose(loss, fnn.tasks.multiclass(3).loss(outputs, Y).mean(), rtol=1e-2)
+
+
 def test_another_head_and_what_is_new_is_named():
     model = fnn.serial(*map(fnn.frozen, BODY), fnn.dense(3), fnn.prelu())
     found = fnn.transfer(KEY, model, X, TRAINED)
