@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from every_layer import LAYERS, MODELS
 
 import fnn
 from fnn.diagnostics import diagnose, explain_divergence
@@ -129,22 +130,38 @@ def test_it_is_a_pure_function_under_jit_and_over_many_runs():
     assert "2 layers of 2 runs" in str(together)
 
 
-def test_a_callback_of_a_run_looks_into_every_kind_of_layer():
+def test_layers_are_named_by_their_place_also_where_one_stands_in_two():
     model = fnn.serial(
         fnn.residual(fnn.serial(fnn.dense(3), fnn.batch_norm(), fnn.relu)),
         fnn.shared(fnn.dense(3), lambda use: fnn.serial(use, fnn.tanh, use)), fnn.dropout(0.2), fnn.dense(1),
     )  # fmt: skip
-    seen = []
-
-    def look(end):
-        seen.append(diagnose(model, fnn.losses.mse, end.train_state, (X, Y), key=KEY, optimizer=rule))
-
-    rule = fnn.optim.adam(1e-2)
-    fnn.fit(model, rule, fnn.tasks.regression(), (X, Y), key=KEY, epochs=2, callbacks=[look], progress=False)
-    names = [name.split(", ")[0] for name in seen[1].layers]
+    step = fnn.train_step(model, fnn.optim.adam(1e-2), fnn.losses.mse)
+    end = fnn.EpochEnd(0, {}, step.init(KEY, X))
+    seen = diagnose(model, fnn.losses.mse, end.train_state, (X, Y), key=KEY, optimizer=fnn.optim.adam(1e-2))
+    names = [name.split(", ")[0] for name in seen.layers]
     assert names == ["0 > 0 > 0", "0 > 0 > 1", "0 > 0 > 2", "0 > 1", "1 > 0", "1 > 1 > 1", "1 > 0", "2", "3"]
-    assert np.isfinite(seen[1].gradient).all()
-    assert (seen[1].update[np.isfinite(seen[1].update)] > 0).all()
+    assert np.isfinite(seen.gradient).all()
+    assert (seen.update[np.isfinite(seen.update)] > 0).all()
+
+
+EVERY = {**LAYERS, **MODELS}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_layer_and_model_can_be_looked_into(name):
+    """Traced, not computed; the widest loss there is: the mean of all that comes out."""
+
+    def loss(outputs, targets):
+        floats = [leaf for leaf in jax.tree.leaves(outputs) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+        return sum(jnp.abs(leaf.reshape(2, -1)).astype(jnp.float32).mean(axis=1) for leaf in floats)
+
+    def look(x, targets):
+        trained = fnn.Trained(*model.init(KEY, x))
+        return diagnose(model, loss, trained, (x, targets), key=KEY)
+
+    model = EVERY[name].layer
+    seen = jax.eval_shape(look, EVERY[name].x(2), jax.ShapeDtypeStruct((2,), jnp.float32))
+    assert len(seen.layers) == seen.gradient.shape[0] >= 1
 
 
 def test_a_step_needs_a_key():

@@ -41,12 +41,12 @@ def test_the_suggestion_trains_and_what_diverges_is_said():
 
 
 def test_chunks_change_nothing():
-    np.testing.assert_allclose(found_with(rates=3).losses[:2], found_with(rates=3, chunk=4).losses[:2], rtol=1e-4)
+    np.testing.assert_allclose(found_with().losses[:2], found_with(chunk=4).losses[:2], rtol=1e-4)
 
 
 def test_the_best_at_an_end_of_the_range_is_no_minimum():
     with pytest.warns(RuntimeWarning, match=r"the best rate is the high end of the range, 0\.01; try a larger high"):
-        found_with(rates=2, seeds=1, steps=4, low=1e-3, high=1e-2)
+        found_with(low=1e-3, high=1e-2)
 
 
 def test_suggestions_from_losses_written_down():
