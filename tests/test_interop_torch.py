@@ -97,6 +97,8 @@ CASES = {
     "group norm": (nn.GroupNorm(2, 4), fnn.group_norm(2), (5, 6, 4)),
     "instance norm": (nn.InstanceNorm2d(3, affine=True), fnn.instance_norm(), IMAGE),
     "prelu": (nn.PReLU(3), fnn.prelu(), IMAGE),
+    "weight norm": (nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 2)),
+                    fnn.weight_norm(fnn.conv(4, 2, padding="VALID")), IMAGE),
     "modules defined by kind": (
         Flattened({"a": nn.Conv2d(3, 4, 1), "b": nn.Conv2d(4, 5, 1), "n": nn.BatchNorm2d(4), "m": nn.BatchNorm2d(5)},
                   lambda self, x: self.m(self.b(self.n(self.a(x))))),
@@ -161,6 +163,23 @@ def test_outputs_are_those_of_torch_and_weights_come_back(name):
         jax.tree.map(np.testing.assert_array_equal, weights, {k: v.numpy() for k, v in module.state_dict().items()})
     module.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in weights.items()})
     np.testing.assert_allclose(y, output(module, name, x), rtol=1e-4, atol=1e-5)
+
+
+def test_one_weight_in_two_places_is_one_shared_layer():
+    """The embedding and the last layer of a language model, tied."""
+    parts = {"words": nn.Embedding(9, 4), "lstm": nn.LSTM(4, 4, batch_first=True), "head": nn.Linear(4, 9, bias=False)}
+    parts["head"].weight = parts["words"].weight
+    module = randomized(Flattened(parts, lambda self, x: self.head(self.lstm(self.words(x))[0])))
+    one = fnn.lstm(4, return_sequences=True)
+    model = fnn.shared(fnn.embedding(9, 4), lambda tied: fnn.serial(tied, one, tied))
+    x = np.array([[1, 8, 3]], np.int32)
+    trained = from_torch(module, model, x)
+    with torch.no_grad():
+        expected = module(torch.tensor(x)).numpy()
+    np.testing.assert_allclose(model.apply(*trained, x)[0], expected, rtol=1e-4, atol=1e-5)
+    back = to_torch(trained, model, x, module)
+    np.testing.assert_array_equal(back["head.weight"], back["words.weight"])
+    np.testing.assert_array_equal(back["head.weight"], module.words.weight.detach())
 
 
 def test_embeddings_and_half_precision():

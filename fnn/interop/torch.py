@@ -101,15 +101,27 @@ def to_torch(trained: Trained, model: Layer, x: Any, like: Any) -> dict[str, np.
         {'weight': (5, 3), 'bias': (5,)}
     """
     found = back("to_torch", _TORCH, _modules(like), as_trained("to_torch", trained), model, x)
-    return {name: found.get(name, array) for name, array in _dict_of(like).items()}
+    given = _dict_of(like)
+    first = _first(given)
+    return {name: found.get(name, found.get(first[name], array)) for name, array in given.items()}
+
+
+def _first(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """The name under which each array came first: one weight in two places (tied) has two names."""
+    names: dict[Any, str] = {}
+    return {
+        name: names.setdefault((array.__array_interface__["data"], array.shape) if array.size else name, name)
+        for name, array in arrays.items()
+    }
 
 
 def _modules(given: Any) -> list[Module]:
     """The modules that have arrays, in the order of their names; a recurrent one as its layers and directions."""
     grouped: dict[str, dict[str, str]] = {}
     arrays = _dict_of(given)
+    first = _first(arrays)
     for key in arrays:
-        prefix, _, own = key.rpartition(".")
+        prefix, own = _split(key)
         layer = re.fullmatch(r"(?:weight|bias)_(?:ih|hh|hr)(_l\d+(?:_reverse)?)", own)
         grouped.setdefault(prefix + (layer[1] if layer else ""), {})[own] = key
     parts = given.named_modules() if hasattr(given, "named_modules") else ()
@@ -117,9 +129,18 @@ def _modules(given: Any) -> list[Module]:
     modules = []
     for name, keys in grouped.items():
         inside = {own: arrays[key] for own, key in keys.items()}
-        if set(inside) - _IGNORED:
+        if any(first[key] == key for own, key in keys.items() if own not in _IGNORED):
             modules.append(Module(name or "the module", _kind(inside), inside, keys, eps.get(name)))
     return modules
+
+
+def _split(key: str) -> tuple[str, str]:
+    """Module and name of an array; those of torch's weight norm, old and new, are `weight` and `weight_g`."""
+    found = re.fullmatch(r"(?:(.*)\.)?(?:parametrizations\.weight\.original([01])|weight_([gv]))", key)
+    if found:
+        return found[1] or "", "weight_g" if found[2] == "0" or found[3] == "g" else "weight"
+    prefix, _, own = key.rpartition(".")
+    return prefix, own
 
 
 def _kind(arrays: Mapping[str, np.ndarray]) -> matching.Kind:
@@ -135,6 +156,7 @@ def _arranged(slot: Slot, name: str, array: np.ndarray) -> np.ndarray:
     """A weight as fnn has it: channels last, and features in the order of an image with channels last."""
     if name == "kernel" and array.ndim > 2:
         return _convolution(slot, array)
+    array = array.reshape(-1) if name == "kernel_scale" else array
     rows, columns = slot.order
     if name == "kernel" and array.ndim == 2:
         return _reordered(_reordered(array.T, 0, rows), 1, columns)
@@ -168,8 +190,10 @@ def _convolution(slot: Slot, weight: np.ndarray) -> np.ndarray:
 _IGNORED = frozenset({"num_batches_tracked"})
 _TORCH = Library(
     "torch",
-    {"kernel": "weight", "embedding": "weight", "scale": "weight", "alpha": "weight", "mean": "running_mean",
-     "var": "running_var"},
+    {
+        "kernel": "weight", "embedding": "weight", "scale": "weight", "alpha": "weight", "kernel_scale": "weight_g",
+        "mean": "running_mean", "var": "running_var",
+    },
     _arranged,
     lambda module: one_from_torch(module.arrays, next(iter(module.arrays)).split("_", 2)[2]),
     lambda kind: 1e-5,
