@@ -23,8 +23,8 @@ print(fnn.guide("multiclass"))
 
 What belongs together is not a matter of taste: a task holds it, and a model that ends in a softmax too much is refused.
 
-| what is predicted | task or loss | last layer | the loss | to report |
-|---|---|---|---|---|
+| what is predicted | task or loss, and last layer | the loss | to report |
+|---|---|---|---|
 """
 
 
@@ -38,7 +38,7 @@ def page() -> str:
     text = HEAD.format(example=multiclass)
     for name, predicts, task, last_layer, activation, loss, metric in PROBLEMS:
         applied = "" if activation == "none" else f"; the loss applies {activation}"
-        text += row(f"**{name}**: {predicts}", f"`{task}`", f"`{last_layer}`{applied}", loss, metric)
+        text += row(f"**{name}**: {predicts}", f"`{task}`<br>`{last_layer}`{applied}", loss, metric)
     for table in TABLES:
         text += f"\n## {table.name.capitalize()}\n\n{table.question[0].upper()}{table.question[1:]}.\n\n"
         text += row(*table.columns) + "|---|---|\n" + "".join(row(*cells) for cells in table.rows)
