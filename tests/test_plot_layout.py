@@ -54,6 +54,9 @@ FIGURES = {
     "one image": lambda: fnn.plot.image_grid(RNG.random((1, 8, 8)), ["7"]),
     "filters": lambda: fnn.plot.filters(RNG.normal(size=(3, 3, 1, 20))),
     "filters of colours": lambda: fnn.plot.filters(RNG.normal(size=(5, 5, 3, 16))),
+    "range of rates": lambda: fnn.plot.rate_range(
+        fnn.selection.RateRange(np.geomspace(1e-6, 10, 9), 0.5 + RNG.random((9, 3, 40)))
+    ),
     "score by size": lambda: fnn.plot.score_by_size(
         fnn.selection.LearningCurve(np.array([100, 200, 400, 800]), SCORES, SCORES)
     ),

@@ -20,8 +20,8 @@ TITLES = {
 
 COURSE = (
     "activations", "losses", "perceptron", "polynomials", "estimates", "optimizers", "optimizers_moving", "ewma",
-    "schedules", "vanishing", "dying_relu", "initializers", "batch_norm", "sparsity", "dropout", "convolution",
-    "lstm_gates", "many_trainings",
+    "rate_range", "schedules", "vanishing", "dying_relu", "initializers", "batch_norm", "sparsity", "dropout",
+    "convolution", "lstm_gates", "many_trainings",
 )  # fmt: skip
 
 
