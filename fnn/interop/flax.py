@@ -12,10 +12,12 @@ import numpy as np
 
 from fnn import checks
 from fnn.interop import matching
+from fnn.interop.comparing import compare
 from fnn.interop.matching import Library, Module, Slot, back, filled
 from fnn.interop.modules import module_layer
 from fnn.interop.recurrent import is_cell, recurrent_from_flax
 from fnn.layer import Layer
+from fnn.layer.protocol import example
 from fnn.train.trained import Trained, as_trained
 from fnn.typing import PyTree
 
@@ -58,9 +60,7 @@ def from_flax(variables: Any, model: Layer, x: Any, *, module: Any = None) -> Tr
     if _is_nnx(variables) or module is not None:
         layer = module_layer(variables if module is None else module)
         params, state = layer.init(jax.random.key(0), x) if module is None else _variables(variables)
-        matching.compare(
-            "from_flax", model, trained, x, lambda x: np.asarray(layer.apply(params, state, x)[0], np.float32)
-        )
+        compare("from_flax", model, trained, x, lambda x: np.asarray(layer.apply(params, state, x)[0], np.float32))
     return trained
 
 
@@ -227,10 +227,8 @@ def _calls(module: Any, variables: PyTree, x: Any) -> dict[Path, tuple[int, floa
             found.setdefault(context.module.path, (len(found), getattr(context.module, "epsilon", None)))
         return function(*args, **kwargs)
 
-    if isinstance(x, list | tuple) and x and all(isinstance(size, int) for size in x):
-        x = jax.ShapeDtypeStruct(tuple(x), np.float32)
     with linen.intercept_methods(seen):
-        jax.eval_shape(module.apply, variables, x)
+        jax.eval_shape(module.apply, variables, example(x))
     return found
 
 

@@ -33,57 +33,62 @@ def orders(model: Layer, params: PyTree, state: PyTree, x: PyTree) -> list[Order
     A layer without parameters that makes vectors of images flattens them; one that makes images of vectors is the
     opposite. Sequences (batch, time, features) count as images where a convolution came before.
     """
-    found: list[Order] = []
-    known: dict[int, _Features] = {}
-    convolved: list[bool] = []
+    flow = _Flow()
+    whole = flow.through(model, params, state)
+    jax.eval_shape(lambda p, s, v: whole.apply(p, s, v)[0], params, state, x)
+    return flow.found
 
-    def of(x: Any) -> _Features:
-        return known.get(id(x), _Features(None, (), None))
 
-    def watched(layer: Layer, own: PyTree) -> Layer:
-        place, leaves = len(found), jax.tree.leaves(own)
-        found.append(Order())
+class _Flow:
+    """What is known while a model is traced layer by layer."""
 
-        def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
-            y, state = layer.apply(params, state, x, **options)
-            if hasattr(x, "shape") and hasattr(y, "shape"):
-                (meet_learned if leaves else meet_plain)(place, any(leaf.ndim > 1 for leaf in leaves), x, y)
-            if layer.facts.convolves:
-                convolved.append(True)
-            return y, state
+    def __init__(self) -> None:
+        self.found: list[Order] = []
+        self.known: dict[int, _Features] = {}
+        self.convolved = False
 
-        return layer._replace(apply=apply)
-
-    def meet_learned(place: int, mixes: bool, x: Any, y: Any) -> None:
-        shape, makers, _ = of(x)
-        found[place] = found[place]._replace(inputs=shape)
-        if x.shape == y.shape and not mixes:  # a norm or a slope: feature by feature
-            known[id(y)] = _Features(shape, (*makers, place), y)
-        else:
-            known[id(y)] = _Features(None, (place,), y)
-
-    def meet_plain(_: int, __: bool, x: Any, y: Any) -> None:
-        shape, makers, _ = of(x)
-        if x.ndim > y.ndim == 2 and y.shape[1] == math.prod(x.shape[1:]):
-            if x.ndim > 3 or convolved:
-                known[id(y)] = _Features(tuple(x.shape[1:]), (), y)
-        elif y.ndim > max(x.ndim, 3) and x.ndim == 2 and x.shape[1] == math.prod(y.shape[1:]):
-            for maker in makers:
-                found[maker] = found[maker]._replace(outputs=tuple(y.shape[1:]))
-        elif x.shape == y.shape:
-            known[id(y)] = _Features(shape, makers, y)
-
-    def within_watched(layer: Layer, params: PyTree, state: PyTree) -> Layer:
+    def through(self, layer: Layer, params: PyTree, state: PyTree) -> Layer:
+        """The layer with every elementary one in it watched."""
         inside = within(layer, params, state)
         if layer.rebuild is not None and not layer.parts:
             return layer  # where the shared layer stands
         if inside is None:
-            return watched(layer, params)
+            return self.watched(layer, params)
         if layer.rebuild is None:  # its parts are there, but it cannot be built of others
-            found.extend(Order() for _ in layers_within(layer, params, state))
+            self.found.extend(Order() for _ in layers_within(layer, params, state))
             return layer
-        return layer.rebuild(tuple(within_watched(*part) for part in inside))
+        return layer.rebuild(tuple(self.through(*part) for part in inside))
 
-    whole = within_watched(model, params, state)
-    jax.eval_shape(lambda p, s, v: whole.apply(p, s, v)[0], params, state, x)
-    return found
+    def watched(self, layer: Layer, own: PyTree) -> Layer:
+        place, leaves = len(self.found), jax.tree.leaves(own)
+        mixes = any(leaf.ndim > 1 for leaf in leaves)
+        self.found.append(Order())
+
+        def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
+            y, state = layer.apply(params, state, x, **options)
+            if hasattr(x, "shape") and hasattr(y, "shape"):
+                self.learned(place, mixes, x, y) if leaves else self.plain(x, y)
+            self.convolved |= layer.facts.convolves
+            return y, state
+
+        return layer._replace(apply=apply)
+
+    def of(self, x: Any) -> _Features:
+        return self.known.get(id(x), _Features(None, (), None))
+
+    def learned(self, place: int, mixes: bool, x: Any, y: Any) -> None:
+        shape, makers, _ = self.of(x)
+        self.found[place] = self.found[place]._replace(inputs=shape)
+        through = x.shape == y.shape and not mixes  # a norm or a slope: feature by feature
+        self.known[id(y)] = _Features(shape, (*makers, place), y) if through else _Features(None, (place,), y)
+
+    def plain(self, x: Any, y: Any) -> None:
+        shape, makers, _ = self.of(x)
+        if x.ndim > y.ndim == 2 and y.shape[1] == math.prod(x.shape[1:]):
+            if x.ndim > 3 or self.convolved:
+                self.known[id(y)] = _Features(tuple(x.shape[1:]), (), y)
+        elif y.ndim > max(x.ndim, 3) and x.ndim == 2 and x.shape[1] == math.prod(y.shape[1:]):
+            for maker in makers:
+                self.found[maker] = self.found[maker]._replace(outputs=tuple(y.shape[1:]))
+        elif x.shape == y.shape:
+            self.known[id(y)] = _Features(shape, makers, y)

@@ -6,18 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
 from fnn.interop.flow import Order, orders
 from fnn.layer import Layer, Penalty
-from fnn.layer.protocol import any_layer, put_within, within
+from fnn.layer.protocol import any_layer, example, put_within, within
 from fnn.train.trained import Trained
 from fnn.typing import PyTree
 
-TOLERANCE = 1e-2
-"""Of the largest output: half precision stays below it."""
 SAID = 4
 """Differences named in one message."""
 
@@ -92,9 +89,7 @@ class Library(NamedTuple):
 
 def shapes_of(model: Layer, x: Any) -> tuple[Trained, Any]:
     """Shapes of the model's arrays for an input, or a shape of one, and of that input."""
-    if isinstance(x, list | tuple) and x and all(isinstance(size, int) for size in x):
-        x = jax.ShapeDtypeStruct(tuple(x), jnp.float32)
-    x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), x)
+    x = example(x)
     return Trained(*jax.eval_shape(model.init, jax.random.key(0), x)), x
 
 
@@ -223,40 +218,6 @@ def _say_eps(where: str, library: Library, slot: Slot, module: Module) -> None:
     if module.eps is not None:
         raise ValueError(f"{text}; write eps={there:g} in the layer")
     checks.warn(f"{text}; write eps={there:g} in the layer, or give the module itself, which says what it adds")
-
-
-def compare(where: str, model: Layer, trained: Trained, x: Any, theirs: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Warn where the weights fit and the outputs differ all the same: not all that decides them is a weight."""
-    x = _example(x)
-    if not isinstance(x, np.ndarray):
-        return
-    try:
-        expected = theirs(x)
-    except Exception:  # it takes another input than the model does: there is nothing to compare with
-        return
-    ours = np.asarray(model.apply(trained.params, trained.state, jnp.asarray(x))[0], np.float32)
-    size = max(float(np.abs(expected).max(initial=0)), 1e-3)
-    if ours.shape != expected.shape:
-        said = f"the output has shape {ours.shape}, there {expected.shape}"
-    elif (difference := float(np.abs(ours - expected).max(initial=0))) <= TOLERANCE * size:
-        return
-    else:
-        said = f"the outputs differ by up to {difference:.2g} of {size:.2g}"
-    checks.warn(
-        f"{where}: every weight has its place, but {said} for x {checks.describe(x)}: look at what is no weight, "
-        'padding (at a stride of 2 torch\'s padding=1 is not "SAME"), stride, activations, pooling, eps'
-    )
-
-
-def _example(x: Any) -> Any:
-    """An input, of a shape one that is drawn."""
-    if isinstance(x, list | tuple) and x and all(isinstance(size, int) for size in x):
-        x = jax.ShapeDtypeStruct(tuple(x), jnp.float32)
-    if not isinstance(x, jax.ShapeDtypeStruct):
-        return np.asarray(x) if hasattr(x, "shape") else None
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        return np.zeros(x.shape, x.dtype)
-    return np.random.default_rng(0).normal(size=x.shape).astype(x.dtype)
 
 
 def back(

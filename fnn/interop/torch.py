@@ -12,6 +12,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.interop import matching
+from fnn.interop.comparing import compare
 from fnn.interop.matching import Library, Module, Slot, back, filled
 from fnn.interop.recurrent import as_numpy, one_from_torch
 from fnn.layer import Layer
@@ -57,7 +58,7 @@ def from_torch(state_dict: Any, model: Layer, x: Any) -> Trained:
     trained = jax.tree.map(lambda a, b: checks.cast("from_torch", "weights", np.asarray(a), b.dtype), found, like)
     if hasattr(state_dict, "eval"):
         images = any_layer(model, lambda facts: facts.convolves)
-        matching.compare("from_torch", model, trained, x, lambda x: _outputs(state_dict, x, images))
+        compare("from_torch", model, trained, x, lambda x: _outputs(state_dict, x, images))
     return trained
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, ParamSpec, Protocol
 
@@ -12,6 +11,7 @@ from jax.export import register_namedtuple_serialization
 
 from fnn import activations, checks
 from fnn.layer.arguments import MISSING, require_apply, require_init
+from fnn.layer.pickling import require_by_value
 from fnn.typing import Key, PyTree
 
 P = ParamSpec("P")
@@ -78,23 +78,6 @@ class Penalty(NamedTuple):
 register_namedtuple_serialization(Penalty, serialized_name="fnn.Penalty")
 
 
-_PICKLED = (
-    "pickle: {} is made of functions, which pickle cannot write; keep what was trained by fnn.save(path, trained), "
-    "build the model by the same call where it is read, and write fnn.load(path, like=(model, x)); or write one "
-    "program that runs without fnn, fnn.export; cloudpickle, which joblib uses between processes, writes functions"
-)
-
-
-def pickled_by_value() -> bool:
-    """Whether a pickler is at work that writes functions too: cloudpickle, also inside joblib or ray, or dill."""
-    frame: Any = sys._getframe(1)
-    while frame is not None:
-        if {"cloudpickle", "dill", "_dill"} & set(frame.f_globals.get("__name__", "").split(".")):
-            return True
-        frame = frame.f_back
-    return False
-
-
 class Layer(NamedTuple):
     """A layer: `init` makes its arrays, `apply` computes with them.
 
@@ -130,8 +113,7 @@ class Layer(NamedTuple):
         return self  # functions, which are copied as themselves
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        if not pickled_by_value():
-            raise TypeError(_PICKLED.format(self.name))
+        require_by_value(self.name)
         return Layer, tuple(self)
 
     def __repr__(self) -> str:
@@ -352,6 +334,13 @@ def states_of(parts: tuple[Layer, ...], state: PyTree) -> PyTree:
 def mirror(x: Any) -> Any:
     """The shapes and dtypes of `x`, so that building a model never computes with the data."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jax.numpy.shape(leaf), jax.numpy.result_type(leaf)), x)
+
+
+def example(x: Any) -> Any:
+    """The shapes and dtypes of an input; of a shape, batch axis included, in float32."""
+    if isinstance(x, list | tuple) and x and all(isinstance(size, int) for size in x):
+        return jax.ShapeDtypeStruct(tuple(x), jax.numpy.float32)
+    return mirror(x)
 
 
 def output_shape(layer: Layer, params: PyTree, state: PyTree, x: Any) -> Any:

@@ -17,6 +17,7 @@ from fnn.data.scaling import Scaler
 from fnn.diagnostics import summary
 from fnn.layer import Layer
 from fnn.layer.naming import key_of, owner_of
+from fnn.layer.protocol import example
 from fnn.saving import content
 from fnn.saving.run import trained_in
 from fnn.train.sharding import put
@@ -202,14 +203,10 @@ def _expected(like: Any) -> _Expected:
             lambda a: a if hasattr(a, "sharding") else jax.eval_shape(lambda: jnp.asarray(a)), trained
         )
         return _Expected(shapes, shapes, None)
-    model, x = like
-    if isinstance(x, list | tuple) and x and all(isinstance(size, int) for size in x):
-        x = jax.ShapeDtypeStruct(tuple(x), jnp.float32)
+    model, x = like[0], example(like[1])
 
     def shapes_for(more: int) -> Trained:
-        rows = jax.tree.map(
-            lambda a: jax.ShapeDtypeStruct((jnp.shape(a)[0] + more, *jnp.shape(a)[1:]), jnp.result_type(a)), x
-        )
+        rows = jax.tree.map(lambda a: jax.ShapeDtypeStruct((a.shape[0] + more, *a.shape[1:]), a.dtype), x)
         return Trained(*jax.eval_shape(model.init, jax.random.key(0), rows))
 
     return _Expected(shapes_for(0), shapes_for(1), model)

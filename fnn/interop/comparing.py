@@ -1,0 +1,53 @@
+"""Outputs of a model beside those of the module that its weights came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.layer import Layer
+from fnn.layer.protocol import example
+from fnn.train.trained import Trained
+
+TOLERANCE = 1e-2
+"""Of the largest output: half precision stays below it."""
+
+
+def compare(where: str, model: Layer, trained: Trained, x: Any, theirs: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Warn where the weights fit and the outputs differ all the same: not all that decides them is a weight."""
+    x = _example(x)
+    if not isinstance(x, np.ndarray):
+        return
+    try:
+        expected = theirs(x)
+    except Exception:  # it takes another input than the model does: there is nothing to compare with
+        return
+    ours = np.asarray(model.apply(trained.params, trained.state, jnp.asarray(x))[0], np.float32)
+    size = max(float(np.abs(expected).max(initial=0)), 1e-3)
+    if ours.shape != expected.shape:
+        said = f"the output has shape {ours.shape}, there {expected.shape}"
+    elif (difference := float(np.abs(ours - expected).max(initial=0))) <= TOLERANCE * size:
+        return
+    else:
+        said = f"the outputs differ by up to {difference:.2g} of {size:.2g}"
+    checks.warn(
+        f"{where}: every weight has its place, but {said} for x {checks.describe(x)}: look at what is no weight, "
+        'padding (at a stride of 2 torch\'s padding=1 is not "SAME"), stride, activations, pooling, eps'
+    )
+
+
+def _example(x: Any) -> Any:
+    """An input, of a shape one that is drawn."""
+    if hasattr(x, "__array__"):
+        return np.asarray(x)
+    x = example(x)
+    if not isinstance(x, jax.ShapeDtypeStruct):
+        return None
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return np.zeros(x.shape, x.dtype)
+    return np.random.default_rng(0).normal(size=x.shape).astype(x.dtype)
