@@ -218,6 +218,16 @@ def test_the_first_number_that_is_not_finite_is_named(name):
     assert re.search(text, str(found)), str(found)
 
 
+def test_a_number_too_large_for_half_precision_is_found_there():
+    x = jnp.full((4, 2), 300.0)
+    model = fnn.serial(lambda v: v * v, fnn.dense(1))
+    given = (model, fnn.optim.sgd(1e-12), fnn.losses.mse, started(model, x), (x, x[:, :1]))
+    found = explain_divergence(*given, key=KEY, compute_dtype=jnp.float16)
+    assert str(found).startswith("forward, layer 0, <lambda>: output: 8 of 8 entries not finite")
+    assert found.largest == 300
+    assert explain_divergence(*given, key=KEY) is None
+
+
 def test_a_finite_step_needs_no_explanation():
     assert explain_divergence(MODEL, fnn.optim.adam(0.1), fnn.losses.mse, started(MODEL), (X, Y), key=KEY) is None
 

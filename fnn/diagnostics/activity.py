@@ -19,10 +19,10 @@ from fnn.optim.transform import Transform
 from fnn.optim.wrappers import global_norm
 from fnn.programs import compile as compiled
 from fnn.tasks import Task, as_task
-from fnn.train.replay import inexact, probed_loss
+from fnn.train.replay import Objective, inexact, probed_loss
 from fnn.train.step import require_functions, require_model_and_optimizer, train_step
 from fnn.train.trained import Trained, TrainState
-from fnn.typing import Array, Key, PyTree
+from fnn.typing import Array, DType, Key, PyTree
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -107,6 +107,7 @@ def diagnose(
     key: Key | None = None,
     optimizer: Transform | None = None,
     penalty: Callable[[PyTree], Any] | None = None,
+    compute_dtype: DType | None = None,
 ) -> Diagnosis:
     """Look into every layer while it computes a batch: is a unit dead, an activation saturated, a gradient vanishing?
 
@@ -121,7 +122,7 @@ def diagnose(
         batch: `(x, targets)` or `(x, targets, weights)`, encoded as for `train_step`.
         key: with it the model computes as in training; None as at inference.
         optimizer: also measure the step that it would take; needs the key.
-        penalty: as in the run, for the gradients.
+        penalty, compute_dtype: as of the run.
 
     Returns:
         A `Diagnosis`; print it.
@@ -144,7 +145,7 @@ def diagnose(
     if optimizer is not None and key is None:
         raise TypeError("diagnose: a step of the optimizer is one in training; give a key, key=jax.random.key(0)")
     state = trained if isinstance(trained, TrainState) else TrainState(*trained, None)
-    given = _Given(model, as_task(task), optimizer, penalty)
+    given = _Given(Objective(model, as_task(task), penalty, compute_dtype), optimizer)
     return compiled(_diagnosed, given)(state, tuple(batch), key)
 
 
@@ -152,15 +153,13 @@ _NO_OPTIMIZER = Transform(lambda params: (), lambda updates, state, params=None,
 
 
 class _Given(NamedTuple):
-    model: Layer
-    task: Task
+    objective: Objective
     optimizer: Transform | None
-    penalty: Callable[[PyTree], Any] | None
 
 
 def _diagnosed(given: _Given, train_state: TrainState, batch: tuple[Any, ...], key: Key | None) -> Diagnosis:
     trained = Trained(train_state.params, train_state.state)
-    probed = probed_loss(given.model, given.task, given.penalty, trained, batch, key)
+    probed = probed_loss(given.objective, trained, batch, key)
 
     def loss(params: PyTree, probes: Any) -> tuple[Array, list[_Outputs]]:
         return probed.loss(params, probes, _outputs)
@@ -168,7 +167,7 @@ def _diagnosed(given: _Given, train_state: TrainState, batch: tuple[Any, ...], k
     (_, seen), (by_params, by_outputs) = jax.value_and_grad(loss, (0, 1), has_aux=True)(trained.params, probed.probes)
 
     def norms(tree: PyTree) -> Array:
-        by_path = {path: _norm(own) for path, _, own in elementary(given.model, tree, trained.state)}
+        by_path = {path: _norm(own) for path, _, own in elementary(given.objective.model, tree, trained.state)}
         return jnp.stack([by_path[path] for path in probed.paths])
 
     weight = norms(trained.params)
@@ -185,7 +184,8 @@ def _diagnosed(given: _Given, train_state: TrainState, batch: tuple[Any, ...], k
 
 def _moved(given: _Given, train_state: TrainState, batch: tuple[Any, ...], key: Key) -> PyTree:
     """What one step of the optimizer adds to the parameters."""
-    step = train_step(given.model, given.optimizer or _NO_OPTIMIZER, given.task, penalty=given.penalty)
+    model, task, penalty, compute_dtype = given.objective
+    step = train_step(model, given.optimizer or _NO_OPTIMIZER, task, penalty=penalty, compute_dtype=compute_dtype)
     if train_state.opt_state is None:
         fresh = step.init(key, batch[0], Trained(train_state.params, train_state.state))
         train_state = train_state._replace(opt_state=fresh.opt_state)

@@ -49,6 +49,7 @@ def replayed(recipe: Recipe, key: Key, inputs: Inputs, before: Trained | TrainSt
     found = explain_divergence(
         model, optimizer, task, before, batch_of(inputs.data, order, jnp.asarray(place), size),
         key=jax.random.fold_in(keys.train, number), penalty=options.penalty, augment=options.augment,
+        compute_dtype=options.compute_dtype,
     )  # fmt: skip
     return "" if found is None else f" Replayed: {found}."
 

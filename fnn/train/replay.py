@@ -13,6 +13,7 @@ from fnn.layer.watching import Call, elementary, watched
 from fnn.optim.transform import Transform
 from fnn.programs import compile as compiled
 from fnn.tasks.task import Task, as_task, mean_loss
+from fnn.train.precision import computed_in
 from fnn.train.step import (
     augmented,
     require_functions,
@@ -21,7 +22,7 @@ from fnn.train.step import (
     train_step,
 )
 from fnn.train.trained import Trained, TrainState
-from fnn.typing import Array, Key, PyTree
+from fnn.typing import Array, DType, Key, PyTree
 
 
 class Probed(NamedTuple):
@@ -48,19 +49,22 @@ def _replaced(tree: PyTree, leaves: list[Array]) -> PyTree:
     )
 
 
-def probed_loss(
-    model: Layer,
-    task: Task,
-    penalty: Callable[[PyTree], Any] | None,
-    trained: Trained,
-    batch: tuple[Any, ...],
-    key: Key | None,
-) -> Probed:
+class Objective(NamedTuple):
+    """What a loss is made of."""
+
+    model: Layer
+    task: Task
+    penalty: Callable[[PyTree], Any] | None
+    compute_dtype: DType | None
+
+
+def probed_loss(objective: Objective, trained: Trained, batch: tuple[Any, ...], key: Key | None) -> Probed:
     """The objective of a step with a probe at every elementary layer; without a key the model is as at inference."""
+    model, task, penalty, compute_dtype = objective
     x, targets, *weights = batch
 
     def run(params: PyTree, see: Callable[[Call], Any]) -> Array:
-        whole = watched(model, params, trained.state, see)
+        whole = computed_in(compute_dtype, watched(model, params, trained.state, see))
         outputs, state = whole.apply(params, trained.state, x, key=key, train=key is not None)
         value = mean_loss(task, outputs, targets, weights[0] if weights else None)[0]
         for term in state_penalties(state) + ([] if penalty is None else [jnp.asarray(penalty(params))]):
@@ -137,10 +141,8 @@ def _check(tree: PyTree) -> _Check:
 
 
 class _Given(NamedTuple):
-    model: Layer
+    objective: Objective
     optimizer: Transform
-    task: Task
-    penalty: Callable[[PyTree], Any] | None
     augment: Callable[..., Any] | None
 
 
@@ -154,6 +156,7 @@ def explain_divergence(
     key: Key,
     penalty: Callable[[PyTree], Any] | None = None,
     augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    compute_dtype: DType | None = None,
 ) -> Divergence | None:
     """Replay one step layer by layer and say which number first ceased to be finite.
 
@@ -163,7 +166,7 @@ def explain_divergence(
     the same.
 
     Args:
-        model, optimizer, task, penalty, augment: as of the run.
+        model, optimizer, task, penalty, augment, compute_dtype: as of the run.
         trained: parameters and state before the step; of a `TrainState` the optimizer's state too, which is fresh
             otherwise.
         batch: `(x, targets)` or `(x, targets, weights)`, encoded as for `train_step`.
@@ -185,9 +188,9 @@ def explain_divergence(
     require_model_and_optimizer("explain_divergence", model, optimizer)
     require_functions("explain_divergence", penalty, augment)
     state = trained if isinstance(trained, TrainState) else TrainState(*trained, None)
-    given = _Given(model, optimizer, as_task(task), penalty, augment)
+    given = _Given(Objective(model, as_task(task), penalty, compute_dtype), optimizer, augment)
     checks = jax.device_get(compiled(_replayed, given)(state, tuple(batch), key))
-    probed = probed_loss(model, given.task, penalty, Trained(state.params, state.state), tuple(batch), key)
+    probed = probed_loss(given.objective, Trained(state.params, state.state), tuple(batch), key)
     for phase, layer, what, check, before in _in_order(model, state.state, probed, checks):
         if check.count:
             return Divergence(phase, layer, what, int(check.count), int(check.size), float(before))
@@ -228,9 +231,10 @@ def _by_leaf(own: PyTree) -> dict[str, _Check]:
 
 def _replayed(given: _Given, train_state: TrainState, batch: tuple[Any, ...], key: Key) -> dict[str, Any]:
     """The checks of everything that a step computes, in its order."""
-    model, trained = given.model, Trained(train_state.params, train_state.state)
+    model, task, penalty, compute_dtype = given.objective
+    trained = Trained(train_state.params, train_state.state)
     seen = batch if given.augment is None else augmented(given.augment, key, batch)
-    probed = probed_loss(model, given.task, given.penalty, trained, seen, key)
+    probed = probed_loss(given.objective, trained, seen, key)
 
     def loss(params: PyTree, probes: Any) -> tuple[Array, list[_Check]]:
         return probed.loss(params, probes, lambda call: (_check((call.x, call.params)), _check(call.y)))
@@ -238,7 +242,8 @@ def _replayed(given: _Given, train_state: TrainState, batch: tuple[Any, ...], ke
     (value, forward), (by_params, by_outputs) = jax.value_and_grad(loss, (0, 1), has_aux=True)(
         trained.params, probed.probes
     )
-    step = train_step(model, given.optimizer, given.task, penalty=given.penalty, augment=given.augment)
+    options: dict[str, Any] = {"penalty": penalty, "augment": given.augment, "compute_dtype": compute_dtype}
+    step = train_step(model, given.optimizer, task, **options)
     if train_state.opt_state is None:
         train_state = train_state._replace(opt_state=step.init(key, batch[0], trained).opt_state)
     return {
