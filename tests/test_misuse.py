@@ -75,7 +75,7 @@ CASES = {
             batch_size=2,
             early_stopping=fnn.early_stopping("validation_loss"),
         )(KEY, (X, Y)),
-        "expected monitor to be one of 'loss', got 'validation_loss'",
+        "expected monitor to be one of 'loss', 'accuracy', got 'validation_loss'",
     ),
 }
 

@@ -171,3 +171,40 @@ def test_a_scaled_loss_keeps_gradients_that_float16_would_lose():
     assert not moved(fnn.optim.sgd(1e6)).any()
     expected = -1e-3 * X.mean(0)[:, None]
     np.testing.assert_allclose(moved(fnn.optim.scale_loss(fnn.optim.sgd(1e6), 2.0**15)), expected, rtol=0.02, atol=1e-6)
+
+
+def falling(step):
+    return 0.5 / (1 + step.astype(jnp.float32))
+
+
+SGD = fnn.optim.sgd
+RATES = {
+    "number": (lambda: SGD(0.25), [0.25, 0.25]),
+    "schedule": (lambda: SGD(falling), [0.5 / 3, 0.5 / 6]),  # the last of three steps, of six
+    "wrapped": (
+        lambda: fnn.optim.chain(fnn.optim.clip(1.0), fnn.optim.ema_params(fnn.optim.adam(falling), decay=0.9)),
+        [0.5 / 3, 0.5 / 6],
+    ),
+    "every second step": (lambda: fnn.optim.multi_steps(SGD(falling), 2), [0.5, 0.5 / 3]),
+    "skipping": (lambda: fnn.optim.scale_loss(fnn.optim.apply_if_finite(SGD(0.25), 3)), [0.25, 0.25]),
+    "plateau": (
+        lambda: fnn.optim.chain(SGD(0.25), fnn.optim.reduce_on_plateau(0.5, patience=1, rtol=0.0, atol=1.0)),
+        [0.25 / 4, 0.25 / 32],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_the_learning_rate_stands_in_the_history(name):
+    make, expected = RATES[name]
+    np.testing.assert_allclose(fit(optimizer=make())[1]["learning_rate"], expected, rtol=1e-6)
+
+
+def test_a_rate_that_optax_keeps_in_its_state_is_found_and_one_that_nobody_states_is_not():
+    optax = pytest.importorskip("optax")
+    with jax.numpy_dtype_promotion("standard"):
+        _, history = fit(optimizer=optax.inject_hyperparams(optax.sgd)(learning_rate=0.25))
+        _, other = fit(optimizer=optax.sgd(0.25))
+    np.testing.assert_allclose(history["learning_rate"], [0.25, 0.25])
+    assert "learning_rate" not in other
+    assert "learning_rate" not in fit(optimizer=fnn.optim.scale(-0.1))[1]

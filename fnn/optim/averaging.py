@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.leaves import correction, counter, increment, need_params, widest
-from fnn.optim.transform import Transform, _accepted, apply_updates
+from fnn.optim.transform import Transform, _accepted, apply_updates, rate_inside, with_rate
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["EmaParamsState", "SwaParamsState", "ema_params", "ewma", "swa_params"]
@@ -131,7 +131,7 @@ def ema_params(inner: Transform, decay: ArrayLike, *, debias: bool = False) -> T
         ema = jax.tree.map(average, state.ema, apply_updates(params, updates))
         return updates, EmaParamsState(inner_state, ema, count)
 
-    return Transform(init, update)
+    return with_rate(Transform(init, update), rate_inside(inner))
 
 
 class SwaParamsState(NamedTuple):
@@ -197,4 +197,4 @@ def swa_params(inner: Transform, start_step: ArrayLike = 0, every: ArrayLike = 1
         mean = jax.tree.map(average, state.mean, apply_updates(params, updates))
         return updates, SwaParamsState(inner_state, count, averaged, mean)
 
-    return Transform(init, update)
+    return with_rate(Transform(init, update), rate_inside(inner))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+
 from fnn import checks
 from fnn.optim.leaves import counter, increment, leafwise
-from fnn.optim.transform import EmptyState, Transform, identity
+from fnn.optim.transform import EmptyState, Transform, identity, with_rate
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule, Schedule
 
 __all__ = ["ScaleByScheduleState", "scale", "scale_by_learning_rate", "scale_by_schedule"]
@@ -92,5 +94,6 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule | None = None, *, fli
     checks.number_or_schedule("scale_by_learning_rate", "learning_rate", learning_rate)
     sign = -1 if flip_sign else 1
     if callable(learning_rate):
-        return scale_by_schedule(lambda count: sign * learning_rate(count))
-    return scale(sign * learning_rate)
+        schedule = scale_by_schedule(lambda count: sign * learning_rate(count))
+        return with_rate(schedule, lambda state: learning_rate(jnp.maximum(state.count - 1, 0)))
+    return with_rate(scale(sign * learning_rate), lambda state: jnp.asarray(learning_rate))

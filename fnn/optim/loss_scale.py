@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.transform import Transform, _accepted, require_transform
+from fnn.optim.transform import Transform, _accepted, rate_inside, require_transform, with_rate
 from fnn.typing import Array, PyTree
 
 __all__ = ["ScaleLossState", "scale_loss"]
@@ -81,7 +81,7 @@ def scale_loss(
         scale = jnp.where(finite, grown, jnp.maximum(state.scale / factor, 1))
         return new, ScaleLossState(scale, jnp.where(count >= period, 0, count), ~finite, inner_state)
 
-    return Transform(init, update)
+    return with_rate(Transform(init, update), rate_inside(inner))
 
 
 def loss_scale(state: PyTree) -> Array | None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.leaves import counter, increment, leafwise
-from fnn.optim.transform import Transform
+from fnn.optim.transform import Transform, with_rate
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["ReduceLROnPlateauState", "reduce_on_plateau"]
@@ -114,4 +114,4 @@ def reduce_on_plateau(
         state = jax.tree.map(lambda new, old: jnp.where(due, new, old), check(state), state)
         return times(updates, scale=state.scale)[0], state
 
-    return Transform(init, update)
+    return with_rate(Transform(init, update), None, lambda state: state.scale)

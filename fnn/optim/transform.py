@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -138,7 +138,51 @@ def chain(*transforms: Transform) -> Transform:
             new_state.append(one)
         return updates, tuple(new_state)
 
-    return Transform(init, update)
+    return with_rate(Transform(init, update), _rate_of_all(transforms))
+
+
+def chained(optimizer: Transform) -> Transform:
+    """A transform of fnn, which takes any extra argument; another is made one."""
+    return optimizer if isinstance(optimizer, Transform) else chain(optimizer)
+
+
+Rate: TypeAlias = Callable[[PyTree], Array]
+"""State after a step -> the learning rate of that step."""
+
+
+def with_rate(transform: Transform, rate: Rate | None, factor: Rate | None = None) -> Transform:
+    """State a transform's learning rate, or a factor by which it changes that of others, on its `update` function."""
+    update: Any = transform.update
+    update.states_rate, update.states_factor = rate, factor
+    return transform
+
+
+def rate_inside(inner: Transform, field: str = "inner_state") -> Rate | None:
+    """The rate of a transform whose state stands in this field of another."""
+    rate = getattr(inner.update, "states_rate", None)
+    return rate and (lambda state: rate(getattr(state, field)))
+
+
+def _rate_of_all(transforms: tuple[Transform, ...]) -> Rate | None:
+    """The product of what they state, None if none of them has a learning rate."""
+    own = [(place, getattr(t.update, "states_rate", None)) for place, t in enumerate(transforms)]
+    factors = [(place, getattr(t.update, "states_factor", None)) for place, t in enumerate(transforms)]
+    if not any(rate for _, rate in own):
+        return None
+    stated = [(place, rate) for place, rate in own + factors if rate is not None]
+    return lambda state: functools.reduce(
+        jnp.multiply, [jnp.asarray(rate(state[p]), jnp.float32) for p, rate in stated]
+    )
+
+
+def learning_rate(optimizer: Transform, state: PyTree) -> Array | None:
+    """The learning rate of the last step, as the optimizer states it, or optax's `inject_hyperparams` in its state."""
+    if (rate := getattr(optimizer.update, "states_rate", None)) is not None:
+        return jnp.asarray(rate(state), jnp.float32)
+    holds = lambda node: isinstance(getattr(node, "hyperparams", None), Mapping)  # noqa: E731
+    found = [node.hyperparams for node in jax.tree.leaves(state, is_leaf=holds) if holds(node)]
+    rates = [jnp.asarray(one["learning_rate"], jnp.float32) for one in found if "learning_rate" in one]
+    return rates[0] if rates else None
 
 
 def eval_params(state: PyTree, params: PyTree) -> PyTree:

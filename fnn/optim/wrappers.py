@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.optim.grouping import Mask, masked, partition
 from fnn.optim.leaves import counter, increment, leafwise, need_params, widest
-from fnn.optim.transform import EmptyState, Transform, _accepted, apply_updates
+from fnn.optim.transform import EmptyState, Transform, _accepted, apply_updates, rate_inside, with_rate
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
 
 __all__ = [
@@ -209,7 +209,7 @@ def apply_if_finite(inner: Transform, max_consecutive_errors: ArrayLike) -> Tran
         new = jax.tree.map(lambda u: jnp.where(use, u, jnp.zeros_like(u)), new)
         return new, ApplyIfFiniteState(in_a_row, finite, total, _choose(use, inner_state, state.inner_state))
 
-    return Transform(init, update)
+    return with_rate(Transform(init, update), rate_inside(inner))
 
 
 class LookaheadState(NamedTuple):

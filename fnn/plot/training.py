@@ -37,6 +37,8 @@ def learning_curves(history: Mapping[str, Any]) -> Figure:
         ['loss, training', 'accuracy, validation']
     """
     series = {name: np.asarray(values) for name, values in history.items() if np.ndim(values) == 1 and len(values)}
+    if np.ptp(series.get("learning_rate", [0.0, 1.0])) == 0:
+        del series["learning_rate"]  # one that never changes is no curve
     if not series:
         raise ValueError(f"learning_curves: expected series over epochs, got {', '.join(history) or 'nothing'}")
     metrics = list(dict.fromkeys(name.removeprefix("validation_") for name in series))

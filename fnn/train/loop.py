@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from fnn.layer import Layer
-from fnn.optim.transform import Transform, skipped
+from fnn.optim.transform import Transform, chained, learning_rate, skipped
 from fnn.tasks import Task
 from fnn.train import rows as rows_
 from fnn.train import stopping
@@ -184,6 +184,8 @@ def loop_of(recipe: Recipe) -> Loop:
 
     def entries(carry: Carry, inputs: Inputs) -> dict[str, Array]:
         row = {n: jnp.where(carry.diverged_at >= 0, jnp.nan, mean.so_far()) for n, mean in carry.means.items()}
+        rate = learning_rate(chained(optimizer), carry.train_state.opt_state) if options.training_metrics else None
+        row |= {} if rate is None else {"learning_rate": rate}
         if inputs.validation is not None:
             held, trained = inputs.validation_rows, carry.train_state.trained
             scores = scores_of(scored, task, trained, inputs.validation, held, EVALUATION_ROWS)

@@ -25,11 +25,11 @@ class Options(NamedTuple):
       `fnn.data.random_flip()`; validation sees the data as they are.
     - `early_stopping`: a rule made by `fnn.early_stopping`; the best parameters are returned.
     - `shuffle`: a new order each epoch.
-    - `training_metrics`: the task's metrics of the training batches too, as entries of the history beside the
-      validation's. As the training loss, they are means over the epoch of what each step saw, in training mode and
-      with parameters that move: exact for a metric that is a mean over rows (accuracy, mean squared error), the mean of
-      the batches' values for another (R², F1), batches on which it is not defined left out. They cost the metric, no
-      further forward pass.
+    - `training_metrics`: the learning rate of an epoch's last step, where the optimizer has one, and the task's metrics
+      of the training batches, as entries of the history beside the validation's. As the training loss, they are means
+      over the epoch of what each step saw, in training mode and with parameters that move: exact for a metric that is a
+      mean over rows (accuracy, mean squared error), the mean of the batches' values for another (R², F1), batches on
+      which it is not defined left out. They cost the metric, no further forward pass.
     - `compute_dtype`: `jnp.bfloat16` or `jnp.float16`: inputs and parameters are cast to it for the forward and
       backward pass. Parameters, optimizer and running statistics stay as they are, outputs, loss and sums are float32;
       norms and softmax sum in float32. float16 wants `fnn.optim.scale_loss` around the optimizer.

@@ -12,7 +12,14 @@ from fnn import checks
 from fnn.layer import Layer, Penalty
 from fnn.optim.leaves import over
 from fnn.optim.loss_scale import loss_scale
-from fnn.optim.transform import Transform, apply_updates, chain, loss_arguments, require_one_set, require_transform
+from fnn.optim.transform import (
+    Transform,
+    apply_updates,
+    chained,
+    loss_arguments,
+    require_one_set,
+    require_transform,
+)
 from fnn.tasks.task import Task, as_task, check_pairing, mean_loss
 from fnn.train.precision import computed_in, require_compute_dtype
 from fnn.train.trained import Trained, TrainState, as_trained, check_trained
@@ -129,7 +136,7 @@ def train_step(
     task = as_task(loss)
     check_pairing(model, task)
     model = computed_in(compute_dtype, model)
-    optimizer = chain(optimizer) if not isinstance(optimizer, Transform) else optimizer
+    optimizer = chained(optimizer)
 
     def init(key: Key, x: Any, start: Trained | None = None) -> TrainState:
         if start is not None:

@@ -83,7 +83,8 @@ def start(rule: EarlyStopping, trained: Trained) -> Best:
 def observe(rule: EarlyStopping, best: Best, row: dict[str, Array], epoch: Array, trained: Trained) -> Best:
     """Take the epoch's value into account; NaN is never an improvement."""
     if rule.monitor not in row:
-        have = ", ".join(map(repr, row))
+        scores = sorted(row.keys() - {"learning_rate"}, key=lambda name: (name != "loss", name))
+        have = ", ".join(map(repr, scores))
         raise ValueError(
             f"early_stopping: expected monitor to be one of {have}, got {rule.monitor!r}; give validation data"
         )

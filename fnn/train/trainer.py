@@ -64,10 +64,11 @@ def trainer(
         early_stopping: a rule made by `fnn.early_stopping`; the best parameters are returned. The run then
             contains a while loop, which JAX cannot differentiate in reverse.
         shuffle: a new order each epoch.
-        training_metrics: the task's metrics of the training batches in the history, "accuracy" beside
-            "validation_accuracy": means over the epoch of what each step saw, in training mode and with parameters that
-            move, as the training loss is. Exact for means over rows; for another metric (R²) the mean of the batches'
-            values. They cost the metric, no further forward pass.
+        training_metrics: in the history also "learning_rate", that of an epoch's last step, where the optimizer has
+            one, and the task's metrics of the training batches, "accuracy" beside "validation_accuracy": means over the
+            epoch of what each step saw, in training mode and with parameters that move, as the training loss is. Exact
+            for means over rows; for another metric (R²) the mean of the batches' values. They cost the metric, no
+            further forward pass.
         compute_dtype: `jnp.bfloat16` or `jnp.float16`: inputs and parameters are cast to it for the forward and
             backward pass; parameters, optimizer and running statistics stay as they are, outputs, losses and sums are
             float32. float16 wants `fnn.optim.scale_loss` around the optimizer.
