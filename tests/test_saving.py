@@ -14,6 +14,7 @@ import pytest
 from every_layer import LAYERS, MODELS
 
 import fnn
+from fnn.saving import content
 
 safetensors = pytest.importorskip("safetensors.numpy")
 KEY = jax.random.key(0)
@@ -237,6 +238,15 @@ def test_foreign_files_are_refused_with_what_they_are(tmp_path):
             fnn.load(path, like=fnn.Trained((), ()))
 
 
+@pytest.mark.parametrize("about", [[], {}, {"paths": []}, {"paths": {"other": ""}}])
+def test_a_description_of_something_else_is_refused(about, tmp_path):
+    fields = ("format", "fnn", "jax", "description", "paths", "scaler", "classes")
+    about = dict.fromkeys(fields) | about if about else about
+    content.write(tmp_path / "m", {"a": np.ones(1)}, about)
+    with pytest.raises(ValueError, match="was not written by fnn.save: its description is another one"):
+        fnn.load(tmp_path / "m", like=fnn.Trained((), ()))
+
+
 def test_a_file_of_a_hundred_thousand_names_is_not_even_parsed(tmp_path):
     names = ",".join(f'"{n:0200d}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for n in range(100_000))
     header = f"{{{names}}}".encode()
@@ -294,7 +304,21 @@ def test_the_checkpoints_of_a_run_are_read_for_prediction(tmp_path):
         fnn.load(folder, like=(fnn.serial(*model.parts[:2], fnn.dense(3)), x))
     newest = sorted(folder.glob("*.npz"))[-1]
     newest.write_bytes(newest.read_bytes()[:-200])
-    with pytest.warns(RuntimeWarning, match="epoch-000003.npz is damaged; the one before it is read"):
+    with pytest.warns(RuntimeWarning, match="epoch-000003.npz is damaged; another one is read"):
         same(fnn.load(folder, like=(model, x), which="last"), ends[-2].trained)
     with pytest.raises(ValueError, match=r"holds no checkpoint"):
         fnn.load(tmp_path, like=(model, x))
+
+
+def test_without_early_stopping_the_best_of_the_epochs_kept_is_read(tmp_path):
+    model, x, folder = fnn.dense(1), np.ones((4, 1), np.float32), tmp_path / "run"
+    ends = []
+    fnn.fit(
+        model, fnn.optim.sgd(0.9), fnn.tasks.regression(), (x, np.zeros(4, np.float32)), key=KEY, epochs=3,
+        batch_size=4, validation=(x, np.full(4, 1e3, np.float32)), progress=False,
+        checkpoint=fnn.checkpoints(folder, keep=3), callbacks=[lambda end: ends.append(end)],
+    )  # fmt: skip
+    best = min(ends, key=lambda end: end.row["validation_loss"])
+    assert best.epoch != 2
+    same(fnn.load(folder, like=(model, x)), best.train_state.trained)
+    same(fnn.load(folder, like=(model, x), which="last"), ends[-1].train_state.trained)

@@ -113,8 +113,8 @@ def load(path: str | Path, like: Any, *, which: str = "best") -> Trained:
         path: of the file, or the directory that `fit` was given as `checkpoint`.
         like: what it must fit: `(model, x)`, the model with an input or its shape, or a `Trained` of arrays or
             `jax.ShapeDtypeStruct`s. Arrays that lie on several devices say where those read will lie.
-        which: of a directory, the parameters of the "best" epoch of early stopping (the last, where there is none), or
-            those of the "last" epoch.
+        which: of a directory, the "last" epoch or the "best": that of early stopping, without it the one of those kept
+            with the smallest loss, on validation rows if there are any.
 
     Returns:
         `Trained(params, state)`, every array in the dtype in which it was saved.
@@ -189,11 +189,16 @@ class _Expected(NamedTuple):
 
 def _read(path: str | Path) -> tuple[content.Arrays, dict[str, Any]]:
     arrays, about = content.read(Path(path))
-    if not isinstance(about, dict) or not set(about) >= _KEYS or not set(about["paths"]) <= set(arrays):
+    if not isinstance(about, dict) or not set(about) >= _KEYS or not _names(about["paths"]) <= set(arrays):
         raise ValueError(f"load: {path} was not written by fnn.save: its description is another one")
     if about["format"] != FORMAT:
         raise ValueError(f"load: {path} was written by fnn {about['fnn']}, which is newer; install that version")
     return arrays, about
+
+
+def _names(paths: Any) -> set[Any]:
+    """The names of the model's arrays; of what is no table of them, a name that no file has."""
+    return set(paths) if isinstance(paths, dict) else {None}
 
 
 def _expected(like: Any) -> _Expected:

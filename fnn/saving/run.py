@@ -6,7 +6,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,26 +25,52 @@ def trained_in(directory: Path, which: str) -> Arrays:
     """
     checks.one_of("load", "which", which, ("best", "last"))
     paths = sorted(directory.glob("epoch-*.npz"), reverse=True)
+    newest = _first_whole(paths)
+    if newest is None:
+        what = f"{len(paths)} checkpoints, all damaged" if paths else "no checkpoint (epoch-….npz)"
+        raise ValueError(
+            f"load: {directory} holds {what}; give the directory that fit was given as checkpoint, or a file"
+        )
+    if which == "best" and newest.arrays.get("best.epoch", -1) >= 0:
+        return _under("best.trained", newest.arrays)
+    chosen = _first_whole(_by_score(paths, newest.table)) if which == "best" else newest
+    return _under("train_state", (chosen or newest).arrays)
+
+
+class _Saved(NamedTuple):
+    """All arrays of a run by name, its parameters as the optimizer evaluates with them, and its history."""
+
+    arrays: Arrays
+    table: list[dict[str, float]]
+
+
+def _first_whole(paths: list[Path]) -> _Saved | None:
     for path in paths:
         found = _read(path)
-        if found is None:
-            checks.warn(f"load: the checkpoint {path} is damaged; the one before it is read")
-            continue
-        return _chosen(*found, which)
-    what = f"{len(paths)} checkpoints, all damaged" if paths else "no checkpoint (epoch-….npz)"
-    raise ValueError(f"load: {directory} holds {what}; give the directory that fit was given as checkpoint, or a file")
+        if found is not None:
+            return found
+        checks.warn(f"load: the checkpoint {path} is damaged; another one is read")
+    return None
 
 
-def _read(path: Path) -> tuple[Arrays, Arrays | None] | None:
-    """All arrays of a run by name, and the parameters that its optimizer evaluates with, if they are others."""
+def _by_score(paths: list[Path], table: list[dict[str, float]]) -> list[Path]:
+    """The files of the epochs with the smallest loss first, on validation rows if there are any."""
+    name = "validation_loss" if "validation_loss" in table[0] else "loss"
+    losses = {f"epoch-{epoch:06d}": row[name] for epoch, row in enumerate(table, 1)}
+    finite = [path for path in paths if math.isfinite(losses.get(path.stem, math.nan))]
+    return sorted(finite, key=lambda path: losses[path.stem])
+
+
+def _read(path: Path) -> _Saved | None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
-            arrays = json.loads(parts["run"].tobytes())["identity"]["arrays"]
-            found = _unpacked(parts["arrays"], arrays)
-            if "evaluated" not in parts:
-                return found, None
-            params = {name: said for name, said in arrays.items() if name.startswith("train_state.params")}
-            return found, _unpacked(parts["evaluated"], params)
+            run = json.loads(parts["run"].tobytes())
+            said = run["identity"]["arrays"]
+            found = _unpacked(parts["arrays"], said)
+            if "evaluated" in parts:
+                params = {name: text for name, text in said.items() if name.startswith("train_state.params")}
+                found |= _unpacked(parts["evaluated"], params)
+            return _Saved(found, run["table"])
     except PermissionError:
         raise
     except Exception:  # whatever a damaged archive makes of its reader
@@ -64,12 +90,7 @@ def _unpacked(packed: np.ndarray, said: dict[str, str]) -> Arrays:
     return found
 
 
-def _chosen(arrays: Arrays, evaluated: Arrays | None, which: str) -> Arrays:
-    best = which == "best" and arrays.get("best.epoch", -1) >= 0
-    prefix = "best.trained" if best else "train_state"
-    chosen = arrays if best or evaluated is None else arrays | evaluated
-    return {
-        name.removeprefix(prefix): array
-        for name, array in chosen.items()
-        if re.match(re.escape(prefix) + r"\.(params|state)\b", name)
-    }
+def _under(prefix: str, arrays: Arrays) -> Arrays:
+    """Those of the parameters and the state, by their keys in a `Trained`."""
+    wanted = re.compile(re.escape(prefix) + r"\.(params|state)\b")
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if wanted.match(name)}
