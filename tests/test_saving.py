@@ -14,7 +14,7 @@ import pytest
 from every_layer import LAYERS, MODELS
 
 import fnn
-from fnn.saving import content
+from fnn.saving.content import write
 
 safetensors = pytest.importorskip("safetensors.numpy")
 KEY = jax.random.key(0)
@@ -220,7 +220,7 @@ def foreign(tmp_path):
     np.savez(tmp_path / "archive.npz", a=np.ones(3))
     yield tmp_path / "foreign", r"holds 1 arrays and no description of fnn's; .*fnn.interop"
     yield tmp_path / "archive.npz", "announce a header"
-    for name, content, message in (
+    for name, damaged, message in (
         ("empty", b"", "no safetensors file"),
         ("short", b"\x02", "no safetensors file"),
         ("braces", (2).to_bytes(8, "little") + b"{}", "no description"),
@@ -228,7 +228,7 @@ def foreign(tmp_path):
         ("bomb", (2**40).to_bytes(8, "little") + b"{" * 64, r"a header of 1,099,511,627,776 bytes"),
         ("pickle", pickle.dumps(os.getcwd), "announce a header"),
     ):
-        (tmp_path / name).write_bytes(content)
+        (tmp_path / name).write_bytes(damaged)
         yield tmp_path / name, message
 
 
@@ -242,8 +242,8 @@ def test_foreign_files_are_refused_with_what_they_are(tmp_path):
 def test_a_description_of_something_else_is_refused(about, tmp_path):
     fields = ("format", "fnn", "jax", "description", "paths", "scaler", "classes")
     about = dict.fromkeys(fields) | about if about else about
-    content.write(tmp_path / "m", {"a": np.ones(1)}, about)
-    with pytest.raises(ValueError, match="was not written by fnn.save: its description is another one"):
+    write(tmp_path / "m", {"a": np.ones(1)}, about)
+    with pytest.raises(ValueError, match=r"was not written by fnn.save: its description is another one"):
         fnn.load(tmp_path / "m", like=fnn.Trained((), ()))
 
 
