@@ -94,6 +94,7 @@ CASES = {
     "batch norm": (nn.BatchNorm2d(3), fnn.batch_norm(), IMAGE),
     "batch norm, plain": (nn.BatchNorm1d(4, affine=False), fnn.batch_norm(use_scale=False, use_bias=False), (4,)),
     "layer norm": (nn.LayerNorm(4), fnn.layer_norm(), (4,)),
+    "layer norm, of images": (nn.LayerNorm((3, 5, 6)), fnn.layer_norm(axis=(1, 2, 3)), IMAGE),
     "group norm": (nn.GroupNorm(2, 4), fnn.group_norm(2), (5, 6, 4)),
     "instance norm": (nn.InstanceNorm2d(3, affine=True), fnn.instance_norm(), IMAGE),
     "prelu": (nn.PReLU(3), fnn.prelu(), IMAGE),

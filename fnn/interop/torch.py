@@ -150,6 +150,8 @@ def _kind(arrays: Mapping[str, np.ndarray]) -> matching.Kind:
     if "running_mean" in arrays:
         return matching.STATISTICS
     rank = arrays["weight"].ndim if "weight" in arrays else 1
+    if "bias" in arrays and arrays["bias"].ndim == rank:  # a norm over several axes has a bias of as many
+        return matching.VECTOR
     return {1: matching.VECTOR, 2: matching.MATRIX}.get(rank, matching.CONVOLUTION)
 
 
@@ -161,8 +163,8 @@ def _arranged(slot: Slot, name: str, array: np.ndarray) -> np.ndarray:
     rows, columns = slot.order
     if name == "kernel" and array.ndim == 2:
         return _reordered(_reordered(array.T, 0, rows), 1, columns)
-    if array.ndim != 1:
-        return array
+    if array.ndim != 1:  # a norm over all axes of an image; of an embedding nothing changes
+        return np.moveaxis(array, 0, -1) if name in ("scale", "bias") and array.ndim > 2 else array
     # The bias of a kernel has the order of what comes out; a norm has one order, before and after.
     return _reordered(array, 0, columns if "kernel" in slot.params else rows or columns)
 
