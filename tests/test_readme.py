@@ -84,3 +84,8 @@ def test_the_files_that_contributing_names_are_there():
 def test_the_citation_names_this_version():
     said = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.M)[1]
     assert said == fnn.__version__
+
+
+def test_every_example_is_listed():
+    listed = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    assert not [path.name for path in (ROOT / "examples").glob("*.py") if path.name not in listed]
