@@ -13,15 +13,15 @@ DATA = Path(os.environ.get("FNN_DATA", ROOT.parent / "shared" / "data"))
 PYTHON = os.environ.get("FNN_EXAMPLES_PYTHON", sys.executable)
 
 
-def started(name, *arguments):
+def started(name, *arguments, python=PYTHON):
     """The ended process of an example."""
-    command = [PYTHON, str(ROOT / "examples" / name), *map(str, arguments)]
+    command = [python, str(ROOT / "examples" / name), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
 
-def example(name, *arguments):
+def example(name, *arguments, python=PYTHON):
     """What an example prints."""
-    done = started(name, *arguments)
+    done = started(name, *arguments, python=python)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -31,3 +31,12 @@ def data(path):
     if not (DATA / path).exists():
         pytest.skip(f"{DATA / path} is not there; set FNN_DATA to the folder of the data sets")
     return DATA / path
+
+
+def python_with(*packages):
+    """An interpreter that has what the header of an example says that it needs beside, or the test is skipped."""
+    asked = "import " + ", ".join(packages)
+    for python in (PYTHON, sys.executable):
+        if subprocess.run([python, "-c", asked], capture_output=True).returncode == 0:
+            return python
+    pytest.skip(f"{' and '.join(packages)} are not installed")
