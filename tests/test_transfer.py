@@ -105,6 +105,13 @@ def test_what_stays_behind_is_named_and_nothing_in_common_is_an_error():
         fnn.transfer(KEY, fnn.serial(fnn.conv(7, 3)), X, TRAINED)
 
 
+def test_to_begin_with_another_model_as_it_is_says_what_to_write():
+    model = fnn.serial(*map(fnn.frozen, BODY), fnn.dense(3))
+    step = fnn.train_step(model, fnn.optim.sgd(0.1), fnn.tasks.multiclass(3))
+    with pytest.raises(ValueError, match=r"start: layer 5, dense\(3\): kernel .*fnn.transfer\(key, model"):
+        step.init(KEY, X, TRAINED)
+
+
 def test_rates_by_layer():
     """The body ten times slower than the head, the stem not at all."""
     model = fnn.serial(fnn.frozen(BODY[0]), *BODY[1:], fnn.dense(3))

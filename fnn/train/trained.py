@@ -81,7 +81,8 @@ def check_trained(where: str, model: Layer, given: Trained, x: PyTree) -> None:
             beside = [path for path in wrong if path[:-1] == wrong[0][:-1]]
             path = max(beside, key=lambda path: jnp.ndim(expected.get(path, 0)))
             text = f"{where}: {owner_of(model, path, place).text(what)} {complaints[path]} for x {checks.describe(x)}"
-            raise ValueError(f"{text}; give what this model's init, fit or trainer returned for such x")
+            other = ", or fnn.transfer(key, model, x, trained).start of another's" if where == "start" else ""
+            raise ValueError(f"{text}; give what this model's init, fit or trainer returned for such x{other}")
         structures: list[Any] = [jax.tree.structure(tree) for tree in (like[place], given[place])]
         if structures[0] != structures[1]:
             raise ValueError(f"{where}: expected {what} of the structure {structures[0]}, got {structures[1]}")
