@@ -208,7 +208,7 @@ def rules():
         "apply_if_finite": optim.apply_if_finite(inner, 3), "clip": optim.clip(0.1),
         "clip_by_global_norm": optim.clip_by_global_norm(1.0), "lookahead": None, "scale_by_muon": None,
         "scale_by_zoom_linesearch": optim.chain(inner, optim.scale_by_zoom_linesearch(3)),
-        "chain": optim.chain(inner, optim.scale(2.0)),
+        "chain": optim.chain(inner, optim.scale(2.0)), "scale_loss": optim.scale_loss(inner),
     }  # fmt: skip
     for name in optim.__all__:
         build = getattr(optim, name)

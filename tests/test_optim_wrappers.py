@@ -118,8 +118,8 @@ def test_equals_optax(x64, name):
 def test_lookahead_equals_optax(x64):
     build = {"sync_period": 3, "slow_step_size": 0.4}
     for reset in (False, True):
-        ours, theirs = (m.lookahead(INNER(), **build, reset_state=reset) for m in (wrappers, optax))
-        params = [m.LookaheadParams.init_synced(double(PARAMS)) for m in (wrappers, optax)]
+        ours, theirs = (m.lookahead(INNER(), **build, reset_state=reset) for m in (optim, optax))
+        params = [m.LookaheadParams.init_synced(double(PARAMS)) for m in (optim, optax)]
         states = [ours.init(params[0]), theirs.init(params[1])]
         updates = [jax.jit(ours.update), jax.jit(theirs.update)]
         for step in range(50):
@@ -280,7 +280,7 @@ def test_coupled_and_decoupled_decay_agree_for_sgd_and_differ_for_adam():
         (lambda: grouping.masked(optim.sgd(1.0), {"x": True}).init({"a": 1.0}), ValueError, "mask in the structure"),
         (lambda: grouping.partition({"a": optim.sgd(1.0)}, "b").init(jnp.ones(1)), ValueError, "labels .*'b'"),
         (lambda: accumulation.multi_steps(optim.sgd(1.0), 0), ValueError, "every_k_schedule >= 1"),
-        (lambda: wrappers.lookahead(optim.sgd(1.0), 0, 0.5), ValueError, "sync_period"),
+        (lambda: optim.lookahead(optim.sgd(1.0), 0, 0.5), ValueError, "sync_period"),
         (lambda: plateau.reduce_on_plateau(1.5), ValueError, "factor"),
         (lambda: plateau.reduce_on_plateau(rtol=0.0), ValueError, "rtol or atol"),
         (

@@ -17,6 +17,10 @@ ONES = jax.tree.map(jnp.ones_like, PARAMS)
 SETTING, HALF, LARGE = jnp.asarray(0.25), jnp.asarray(0.5), jnp.asarray(1.25)
 
 
+FROM_ONE = ("eta_plus", "increase_factor", "initial", "factor", "largest")
+"""Settings that are at least 1, but for `reduce_on_plateau`'s factor."""
+
+
 def settings():
     """Every number that configures a rule, `(name of the function, name of the setting)`."""
     for name in fnn.optim.__all__:
@@ -35,11 +39,13 @@ def test_a_concrete_array_is_a_setting_inside_jit(name, setting):
     }
     if name.startswith("schedule_free") and "base_optimizer" in required:
         required["base_optimizer"] = fnn.optim.sgd(0.5)
+    if "inner" in required and name == "scale_loss":
+        required["inner"] = fnn.optim.sgd(0.5)
     if "max_linesearch_steps" in required:
         required["max_linesearch_steps"] = 5
 
     def begin(params):
-        rule(**required | {setting: LARGE if setting in ("eta_plus", "increase_factor") else SETTING})
+        rule(**required | {setting: LARGE if setting in FROM_ONE and name != "reduce_on_plateau" else SETTING})
         return 0
 
     jax.eval_shape(begin, PARAMS)

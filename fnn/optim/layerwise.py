@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.optim.adam import scale_by_adam
 from fnn.optim.gradient_descent import trace
+from fnn.optim.grouping import masked
 from fnn.optim.learning_rate import scale_by_learning_rate
 from fnn.optim.leaves import leafwise, need_params, root, square
 from fnn.optim.transform import EmptyState, Transform, chain
-from fnn.optim.wrappers import add_decayed_weights, masked
+from fnn.optim.wrappers import add_decayed_weights
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
 
 __all__ = ["clip_by_block_rms", "lamb", "lars", "scale_by_param_block_rms", "scale_by_trust_ratio"]

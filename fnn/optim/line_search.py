@@ -64,7 +64,7 @@ class _Search(NamedTuple):
 
 
 class _Rule(NamedTuple):
-    """The settings of the search, as numbers in its dtype."""
+    """The settings of the search."""
 
     most: ArrayLike
     largest: ArrayLike | None
@@ -168,9 +168,8 @@ def _trial(rule: _Rule, search: _Search, start: _Point, first: Array, evaluate: 
 def _search(rule: _Rule, start: _Point, grad: PyTree, first: Array, evaluate: Callable[[Array], Any]) -> _Search:
     """Trials until one is good or no more are worth it; `last` and its gradient are then the step to take."""
     never, unknown = jnp.array(False), jnp.full_like(start.value, jnp.inf)
-    begin = _Search(
-        jnp.zeros([], jnp.int32), never, never, never, start, start, start, start, start, grad, grad, unknown, unknown
-    )
+    zero = jnp.zeros([], jnp.int32)
+    begin = _Search(zero, never, never, never, start, start, start, start, start, grad, grad, unknown, unknown)
     end = jax.lax.while_loop(
         lambda search: ~(search.done | search.failed),
         lambda search: _trial(rule, search, start, first, evaluate),

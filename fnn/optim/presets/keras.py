@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from fnn.optim.adam import scale_by_adam, scale_by_amsgrad
-from fnn.optim.adam_variants import scale_by_adamax, scale_by_scheduled_nadam
-from fnn.optim.adaptive import adadelta as _adadelta
-from fnn.optim.adaptive import adagrad as _adagrad
-from fnn.optim.adaptive import rmsprop as _rmsprop
+from fnn.optim.adadelta import adadelta as _adadelta
+from fnn.optim.adagrad import adagrad as _adagrad
+from fnn.optim.adam import scale_by_adam
+from fnn.optim.adamax import scale_by_adamax
+from fnn.optim.amsgrad import scale_by_amsgrad
 from fnn.optim.gradient_descent import momentum as _momentum
 from fnn.optim.gradient_descent import sgd as _sgd
 from fnn.optim.learning_rate import scale_by_learning_rate
+from fnn.optim.rmsprop import rmsprop as _rmsprop
+from fnn.optim.scheduled_nadam import scale_by_scheduled_nadam
 from fnn.optim.sign import scale_by_lion
 from fnn.optim.transform import Transform, chain
 from fnn.optim.wrappers import add_decayed_weights

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from fnn.optim.adagrad import adagrad
 from fnn.optim.adam import adam as _adam
-from fnn.optim.adaptive import adagrad, rmsprop
 from fnn.optim.gradient_descent import momentum, sgd
+from fnn.optim.rmsprop import rmsprop
 from fnn.optim.transform import Transform
 from fnn.typing import ArrayLike, ScalarOrSchedule
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from fnn.optim.adadelta import scale_by_adadelta
+from fnn.optim.adagrad import scale_by_rss
 from fnn.optim.adam import adamw as _adamw
-from fnn.optim.adam import scale_by_adam, scale_by_amsgrad
-from fnn.optim.adam_variants import scale_by_adamax, scale_by_radam, scale_by_scheduled_nadam
-from fnn.optim.adaptive import rmsprop as _rmsprop
-from fnn.optim.adaptive import scale_by_adadelta, scale_by_rss
+from fnn.optim.adam import scale_by_adam
+from fnn.optim.adamax import scale_by_adamax
+from fnn.optim.amsgrad import scale_by_amsgrad
 from fnn.optim.gradient_descent import trace
 from fnn.optim.learning_rate import scale_by_learning_rate
+from fnn.optim.radam import scale_by_radam
+from fnn.optim.rmsprop import rmsprop as _rmsprop
+from fnn.optim.scheduled_nadam import scale_by_scheduled_nadam
 from fnn.optim.transform import Transform, chain, identity
 from fnn.optim.wrappers import add_decayed_weights
 from fnn.typing import ArrayLike, ScalarOrSchedule

@@ -1,4 +1,4 @@
-"""Rates adapted to each parameter by the size of its past gradients: AdaGrad, RMSProp, AdaDelta."""
+"""RMSProp: gradients divided by their root mean square, or by their standard deviation."""
 
 from __future__ import annotations
 
@@ -7,103 +7,22 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from fnn import checks
+from fnn.optim.adagrad import divided
 from fnn.optim.gradient_descent import trace
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import correction, counter, full_like, increment, leafwise, root, square
+from fnn.optim.leaves import correction, counter, full_like, increment, leafwise, square
 from fnn.optim.transform import Transform, chain, identity
-from fnn.optim.wrappers import add_decayed_weights
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
 
 __all__ = [
-    "ScaleByAdaDeltaState",
     "ScaleByRStdDevState",
     "ScaleByRStdDevWithCountState",
     "ScaleByRmsState",
     "ScaleByRmsWithCountState",
-    "ScaleByRssState",
-    "adadelta",
-    "adagrad",
     "rmsprop",
-    "scale_by_adadelta",
     "scale_by_rms",
-    "scale_by_rss",
     "scale_by_stddev",
 ]
-
-
-class ScaleByRssState(NamedTuple):
-    """The sum of all squared gradients."""
-
-    sum_of_squares: PyTree
-
-
-def _divide(g: Array, s: Array, eps: Any, eps_in_sqrt: bool) -> Array:
-    """$g/\\sqrt{s + \\epsilon}$ or $g/(\\sqrt s + \\epsilon)$; 0 where the gradient is 0."""
-    below = root(s + eps) if eps_in_sqrt else root(s) + eps
-    return g / jnp.where(below == 0, 1, below)
-
-
-def _rss(g: Array, total: Array, *, eps: Any, eps_in_sqrt: bool) -> tuple[Array, Array]:
-    total = total + square(g)
-    return jnp.where(total == 0, 0, _divide(g, total, eps, eps_in_sqrt)), total
-
-
-def scale_by_rss(
-    initial_accumulator_value: ArrayLike = 0.1, eps: ArrayLike = 1e-7, *, eps_in_sqrt: bool = True
-) -> Transform:
-    r"""Divide by the root of the sum of squares: $G \leftarrow G + g^2$, $u = g/\sqrt{G + \epsilon}$.
-
-    Args:
-        initial_accumulator_value: $G_0$, at least 0.
-        eps: $\epsilon$.
-        eps_in_sqrt: False gives $u = g/(\sqrt G + \epsilon)$.
-
-    Raises:
-        ValueError: if `initial_accumulator_value` or `eps` is negative.
-
-    Example:
-        >>> import jax.numpy as jnp, fnn
-        >>> rule = fnn.optim.scale_by_rss(0.0, 0.0)
-        >>> rule.update(jnp.array([-4.0]), rule.init(jnp.ones(1)))[0].tolist()
-        [-1.0]
-    """
-    checks.in_range("scale_by_rss", "initial_accumulator_value", initial_accumulator_value, 0)
-    checks.in_range("scale_by_rss", "eps", eps, 0)
-    step = leafwise(_rss, eps=eps, eps_in_sqrt=eps_in_sqrt)
-
-    def update(
-        updates: PyTree, state: ScaleByRssState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, ScaleByRssState]:
-        updates, total = step(updates, state.sum_of_squares)
-        return updates, ScaleByRssState(total)
-
-    return Transform(lambda params: ScaleByRssState(full_like(params, initial_accumulator_value)), update)
-
-
-def adagrad(
-    learning_rate: ScalarOrSchedule,
-    initial_accumulator_value: ArrayLike = 0.1,
-    eps: ArrayLike = 1e-7,
-    *,
-    eps_in_sqrt: bool = True,
-) -> Transform:
-    r"""AdaGrad: $G \leftarrow G + g^2$, $\theta \leftarrow \theta - \alpha g/\sqrt{G + \epsilon}$.
-
-    Args:
-        learning_rate: $\alpha$, a scalar or a schedule.
-        initial_accumulator_value: $G_0$, at least 0.
-        eps: $\epsilon$.
-        eps_in_sqrt: False gives $\theta \leftarrow \theta - \alpha g/(\sqrt G + \epsilon)$.
-
-    Example:
-        >>> import fnn
-        >>> rule = fnn.optim.adagrad(0.1)
-
-    References:
-        Duchi et al., Adaptive Subgradient Methods for Online Learning and Stochastic Optimization, 2011.
-    """
-    scaled = scale_by_rss(initial_accumulator_value, eps, eps_in_sqrt=eps_in_sqrt)
-    return chain(scaled, scale_by_learning_rate(learning_rate))
 
 
 class ScaleByRmsState(NamedTuple):
@@ -121,7 +40,7 @@ class ScaleByRmsWithCountState(NamedTuple):
 
 def _rms(g: Array, s: Array, *, decay: Any, eps: Any, eps_in_sqrt: bool, rescale: Any = 1) -> tuple[Array, Array]:
     s = decay * s + (1 - decay) * square(g)
-    return _divide(g, rescale * s, eps, eps_in_sqrt), s
+    return divided(g, rescale * s, eps, eps_in_sqrt), s
 
 
 def scale_by_rms(
@@ -199,7 +118,7 @@ def _stddev(
     m = decay * m + (1 - decay) * g
     s = decay * s + (1 - decay) * square(g)
     variance = jnp.maximum(rescale * (spread - (rescale - 1) * jnp.real(square(m))), 0).astype(s.dtype)
-    return _divide(g, variance, eps, eps_in_sqrt), m, s
+    return divided(g, variance, eps, eps_in_sqrt), m, s
 
 
 def scale_by_stddev(
@@ -298,81 +217,3 @@ def rmsprop(
     past = identity() if momentum is None else trace(momentum, nesterov)
     rate = scale_by_learning_rate(learning_rate)
     return chain(scaled, rate, past) if learning_rate_inside else chain(scaled, past, rate)
-
-
-class ScaleByAdaDeltaState(NamedTuple):
-    """The averages of squared gradients and of squared steps."""
-
-    e_g: PyTree
-    e_x: PyTree
-
-
-def _adadelta(g: Array, e_g: Array, e_x: Array, *, rho: Any, eps: Any) -> tuple[Array, Array, Array]:
-    e_g = rho * e_g + (1 - rho) * g * g
-    u = root(e_x + eps) / root(e_g + eps) * g
-    return u, e_g, rho * e_x + (1 - rho) * u * u
-
-
-def scale_by_adadelta(rho: ArrayLike = 0.9, eps: ArrayLike = 1e-6) -> Transform:
-    r"""Divide by the RMS of gradients, multiply by the RMS of past steps:
-
-    $E_g \leftarrow \rho E_g + (1 - \rho) g^2$, $u = \sqrt{E_x + \epsilon}/\sqrt{E_g + \epsilon}\; g$,
-    $E_x \leftarrow \rho E_x + (1 - \rho) u^2$.
-
-    Args:
-        rho: $\rho$, in [0, 1].
-        eps: $\epsilon$, above 0.
-
-    Raises:
-        ValueError: if `rho` is outside [0, 1] or `eps` is not positive.
-
-    Example:
-        >>> import jax.numpy as jnp, fnn
-        >>> rule = fnn.optim.scale_by_adadelta()
-        >>> rule.update(jnp.zeros(1), rule.init(jnp.ones(1)))[0].tolist()
-        [0.0]
-    """
-    checks.in_range("scale_by_adadelta", "rho", rho, 0, 1)
-    checks.in_range("scale_by_adadelta", "eps", eps, 0, open="low")
-    step = leafwise(_adadelta, rho=rho, eps=eps)
-
-    def update(
-        updates: PyTree, state: ScaleByAdaDeltaState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, ScaleByAdaDeltaState]:
-        updates, e_g, e_x = step(updates, state.e_g, state.e_x)
-        return updates, ScaleByAdaDeltaState(e_g, e_x)
-
-    return Transform(lambda params: ScaleByAdaDeltaState(full_like(params), full_like(params)), update)
-
-
-def adadelta(
-    learning_rate: ScalarOrSchedule | None = None,
-    rho: ArrayLike = 0.9,
-    eps: ArrayLike = 1e-6,
-    weight_decay: ScalarOrSchedule = 0.0,
-    weight_decay_mask: Any = None,
-) -> Transform:
-    r"""AdaDelta: steps of the size of past steps, without a rate to tune.
-
-    $\theta \leftarrow \theta - \alpha \sqrt{E_x + \epsilon}/\sqrt{E_g + \epsilon}\; g$, see
-    `scale_by_adadelta`.
-
-    Args:
-        learning_rate: $\alpha$, a scalar or a schedule. None returns $+u$, for a later transform to turn around.
-        rho: decay of both averages, in [0, 1].
-        eps: $\epsilon$, above 0.
-        weight_decay: $\lambda$, added to the gradient as $\lambda\theta$.
-        weight_decay_mask: which leaves decay: a tree of booleans or a function params -> tree.
-
-    Example:
-        >>> import fnn
-        >>> rule = fnn.optim.adadelta(1.0)
-
-    References:
-        Zeiler, ADADELTA: An Adaptive Learning Rate Method, 2012.
-    """
-    return chain(
-        add_decayed_weights(weight_decay, weight_decay_mask),
-        scale_by_adadelta(rho, eps),
-        scale_by_learning_rate(learning_rate),
-    )

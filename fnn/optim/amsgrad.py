@@ -1,0 +1,133 @@
+"""AMSGrad: Adam with a denominator that never shrinks."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.optim.adam import check_moments, ratio
+from fnn.optim.learning_rate import scale_by_learning_rate
+from fnn.optim.leaves import correction, counter, full_like, increment, leafwise, square
+from fnn.optim.transform import Transform, chain
+from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
+
+__all__ = [
+    "ScaleByAmsgradState",
+    "amsgrad",
+    "scale_by_amsgrad",
+]
+
+
+class ScaleByAmsgradState(NamedTuple):
+    """Adam's state and the largest average of squared gradients so far."""
+
+    count: Array  # type: ignore[assignment]
+    mu: PyTree
+    nu: PyTree
+    nu_max: PyTree
+
+
+def _amsgrad(
+    g: Array, m: Array, v: Array, largest: Array, *, b1: Any, b2: Any, eps: Any, eps_root: Any, **at: Any
+) -> tuple[Array, ...]:
+    m = b1 * m + (1 - b1) * g
+    v = b2 * v + (1 - b2) * square(g)
+    largest = jnp.maximum(largest, at["before"] * v)
+    u = ratio(at["c1"] * m, at["after"] * largest, at["hat"] * eps, eps_root)
+    return u, m, v, largest
+
+
+def scale_by_amsgrad(
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    mu_dtype: DType | None = None,
+    bias_correction_mu: bool = True,
+    bias_correction_nu: bool = True,
+    *,
+    max_over: str = "corrected",
+    eps_hat: bool = False,
+) -> Transform:
+    r"""Adam with a denominator that never shrinks.
+
+    $u = \hat m/(\sqrt{v_{max} + \epsilon_r} + \epsilon)$, $v_{max} \leftarrow \max(v_{max}, \hat v)$.
+
+    Args:
+        b1: decay of the mean $m$ of gradients, in [0, 1).
+        b2: decay of the mean $v$ of squared gradients, in [0, 1).
+        eps: $\epsilon$.
+        eps_root: $\epsilon_r$.
+        mu_dtype: dtype of $m$; that of the parameters by default.
+        bias_correction_mu: False takes $\hat m = m$ (the paper).
+        bias_correction_nu: False takes $\hat v = v$ (the paper).
+        max_over: "corrected" as above (optax); "raw" takes $v_{max} \leftarrow \max(v_{max}, v)$ and corrects it
+            afterwards, $v_{max}/(1 - \beta_2^t)$ (torch, Keras).
+        eps_hat: the second form of Adam's paper, $\epsilon/\sqrt{1 - \beta_2^t}$ in the place of $\epsilon$.
+
+    Raises:
+        ValueError: if a decay is outside [0, 1), an epsilon negative or `max_over` another word.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> rule = fnn.optim.scale_by_amsgrad(eps=0.0)
+        >>> rule.update(jnp.array([-4.0]), rule.init(jnp.ones(1)))[0].round(3).tolist()
+        [-1.0]
+    """
+    check_moments("scale_by_amsgrad", b1, b2, eps=eps, eps_root=eps_root)
+    checks.one_of("scale_by_amsgrad", "max_over", max_over, ("corrected", "raw"))
+    step = leafwise(_amsgrad, b1=b1, b2=b2, eps=eps, eps_root=eps_root)
+
+    def init(params: PyTree) -> ScaleByAmsgradState:
+        mu = full_like(params, dtype=mu_dtype)
+        return ScaleByAmsgradState(counter(), mu, full_like(params), full_like(params))
+
+    def update(
+        updates: PyTree, state: ScaleByAmsgradState, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, ScaleByAmsgradState]:
+        count = increment(state.count)
+        one = jnp.ones([], jnp.float32)
+        c1 = correction(b1, count) if bias_correction_mu else one
+        c2 = correction(b2, count) if bias_correction_nu else one
+        before, after = (c2, one) if max_over == "corrected" else (one, c2)
+        hat = jnp.sqrt(c2) if eps_hat else one
+        updates, mu, nu, nu_max = step(
+            updates, state.mu, state.nu, state.nu_max, c1=c1, before=before, after=after, hat=hat
+        )
+        return updates, ScaleByAmsgradState(count, mu, nu, nu_max)
+
+    return Transform(init, update)
+
+
+def amsgrad(
+    learning_rate: ScalarOrSchedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    mu_dtype: DType | None = None,
+    bias_correction_mu: bool = True,
+    bias_correction_nu: bool = True,
+    *,
+    max_over: str = "corrected",
+) -> Transform:
+    r"""AMSGrad: Adam with a denominator that never shrinks.
+
+    $\theta \leftarrow \theta - \alpha \hat m/(\sqrt{v_{max} + \epsilon_r} + \epsilon)$, see
+    `scale_by_amsgrad`.
+
+    Args: $\alpha$, a scalar or a schedule; the others are those of `scale_by_amsgrad`.
+
+    Example:
+        >>> import fnn
+        >>> rule = fnn.optim.amsgrad(1e-3, max_over="raw")
+
+    References:
+        Reddi et al., On the Convergence of Adam and Beyond, 2018.
+    """
+    scaled = scale_by_amsgrad(
+        b1, b2, eps, eps_root, mu_dtype, bias_correction_mu, bias_correction_nu, max_over=max_over
+    )
+    return chain(scaled, scale_by_learning_rate(learning_rate))
