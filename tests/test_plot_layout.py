@@ -34,6 +34,7 @@ def forecast(steps, **labels):
 
 FIGURES = {
     "learning curves": lambda: fnn.plot.learning_curves(HISTORY),
+    "a rate that falls": lambda: fnn.plot.learning_curves(HISTORY | {"learning_rate": FALLING * 1e-3}),
     "one loss": lambda: fnn.plot.learning_curves({"loss": FALLING * 1e-5}),
     "four metrics": lambda: fnn.plot.learning_curves(HISTORY | {"f1": FALLING, "validation_precision": FALLING}),
     "confusion, names": lambda: fnn.plot.confusion_matrix(RNG.integers(6000, size=(10, 10)), NAMES),
@@ -91,6 +92,8 @@ def test_every_panel_says_which_curve_is_training_and_which_validation():
         ("validation", PALETTE[1]),
     ]
     assert [(line.get_label(), line.get_color()) for line in accuracy.lines] == [("validation", PALETTE[1])]
+    rate = fnn.plot.learning_curves(HISTORY | {"learning_rate": FALLING}).axes[-1]
+    assert (rate.get_ylabel(), rate.get_legend()) == ("learning rate", None)
     lines = fnn.plot.validation_curve(searched([1, 2, 3, 4]), "learning_rate").axes[0].lines
     colors = {line.get_label().split(",")[0]: line.get_color() for line in lines}
     assert colors == {"training": PALETTE[0], "validation": PALETTE[1]}, "the same in every figure"

@@ -50,7 +50,10 @@ def learning_curves(history: Mapping[str, Any]) -> Figure:
             if values is not None:
                 axes.plot(1 + np.arange(len(values)), values, color=color, label=label)
         axes.set(xlabel="epoch", ylabel=metric if len(shown) == 2 else f"{metric}, {shown[0]}")
-        legend_above(axes)
+        if metric == "learning_rate":
+            axes.set_ylabel("learning rate")  # neither of training rows nor of others
+        else:
+            legend_above(axes)
         axes.grid(alpha=0.3)
     return figure
 
