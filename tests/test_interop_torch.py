@@ -231,6 +231,12 @@ def test_outputs_that_differ_although_all_weights_fit_are_warned_of(module, mode
     from_torch(module.state_dict(), model, (2, 6, 6, 3))  # of weights alone nothing can be said
 
 
+def test_several_outputs_are_not_compared():
+    heads = Flattened({"a": nn.Linear(4, 2), "b": nn.Linear(4, 3)}, lambda self, x: (self.a(x), self.b(x)))
+    trained = from_torch(randomized(heads), fnn.parallel(fnn.dense(2), fnn.dense(3)), (2, 4))
+    np.testing.assert_array_equal(trained.params[1]["kernel"], heads.b.weight.detach().numpy().T)
+
+
 def test_what_is_no_state_dict_is_named():
     with pytest.raises(TypeError, match="expected a module or its state_dict"):
         from_torch([np.ones(3)], fnn.dense(3), (1, 4))
