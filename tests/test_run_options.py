@@ -1,5 +1,6 @@
 """What people ask of a run beside the loss: training metrics, callbacks at steps, plain numbers, precision."""
 
+import inspect
 import json
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import fnn
+from fnn.train.options import Options
 
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).normal(size=(22, 3)).astype(np.float32)
@@ -208,3 +210,68 @@ def test_a_rate_that_optax_keeps_in_its_state_is_found_and_one_that_nobody_state
     np.testing.assert_allclose(history["learning_rate"], [0.25, 0.25])
     assert "learning_rate" not in other
     assert "learning_rate" not in fit(optimizer=fnn.optim.scale(-0.1))[1]
+
+
+SELECTION = fnn.selection
+VERBS = {
+    fnn.fit: set(),
+    fnn.trainer: set(),
+    SELECTION.cross_validate: set(),
+    SELECTION.sweep: set(),
+    SELECTION.learning_curve: set(),
+    SELECTION.ensemble: set(),
+    SELECTION.snapshots: {"early_stopping"},  # a cycle that stops early has not ended
+}
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__name__)
+def test_every_verb_spells_the_same_options(verb):
+    parameters = inspect.signature(verb).parameters
+    assert {*Options._fields} - {*parameters} == VERBS[verb]
+    defaults = Options(epochs=1)._asdict()
+    for name in Options._fields[1:-2]:
+        if name in parameters:
+            assert parameters[name].default == defaults[name]
+    kinds = {parameter.kind for parameter in parameters.values()}
+    assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize("how", ["grid", "halving"])
+def test_every_search_takes_every_option(how):
+    options = dict(shuffle=False, training_metrics=True, penalty=fnn.optim.l2(1e-3), compute_dtype=jnp.bfloat16)
+    found = SELECTION.sweep(
+        MODEL, SGD, TASK, (X, Y), key=KEY, over={"learning_rate": [0.1, 0.2]}, how=how, factor=2, folds=2, epochs=2,
+        batch_size=8, progress=False, **options,
+    )  # fmt: skip
+    assert np.isfinite(found.curves["accuracy"][..., 0]).all()
+
+
+@pytest.mark.filterwarnings("ignore:sweep. 4 of 4 runs diverged")
+def test_a_search_of_which_every_setting_diverged_says_so():
+    with pytest.warns(RuntimeWarning, match="all 2 settings that were to be compared after 1 epochs diverged"):
+        SELECTION.sweep(
+            fnn.dense(1), SGD, fnn.tasks.regression(), (X, X[:, 0]), key=KEY, over={"learning_rate": [1e30, 1e31]},
+            how="halving", factor=2, folds=2, epochs=2, batch_size=8, progress=False,
+        )  # fmt: skip
+
+
+def test_the_momentum_of_sgd_is_named():
+    with pytest.raises(ValueError, match=r"sgd: expected momentum in \[0, 1\], got 1.5"):
+        SGD(0.1, momentum=1.5)
+
+
+def test_an_estimator_goes_on_from_what_is_trained_and_not_from_its_averages():
+    estimators = pytest.importorskip("fnn.estimators")
+
+    def averaged(rate):
+        return fnn.optim.ema_params(SGD(rate), decay=0.9)
+
+    fitted = estimators.Classifier(
+        hidden=(4,), optimizer=averaged, learning_rate=0.1, epochs=3, random_state=0,
+        early_stopping=fnn.early_stopping("loss"),
+    ).fit(X, Y)  # fmt: skip
+    state = fitted._train_state
+    average = fnn.optim.eval_params(state.opt_state, state.params)
+    moved = jax.tree.map(lambda raw, mean: np.abs(raw - mean).max(), state.params, average)
+    assert max(jax.tree.leaves(moved)) > 0
+    jax.tree.map(lambda mean, kept: np.testing.assert_allclose(mean, kept, rtol=1e-5), average, fitted.trained_.params)
