@@ -177,7 +177,7 @@ def loop_of(recipe: Recipe) -> Loop:
             number = epoch.astype(jnp.int32) * count + jnp.asarray(place).astype(jnp.int32)
             batch = split(batch_of(inputs.data, order, place, size))
             new = step.advance(carry.train_state, jax.random.fold_in(keys.train, number), batch)
-            return _accepted(carry, new, metrics, number)
+            return _accepted(carry, _with_class_numbers(new, batch[1]), metrics, number)
 
         # With known ends this is a scan, so that a run can be differentiated in both modes.
         return jax.lax.fori_loop(first, last, one, carry)
@@ -256,6 +256,16 @@ def _accepted(carry: Carry, step: Advance, metrics: Mapping[str, Any], number: A
         diverged_at=jnp.where(real & running & ~sound, number, carry.diverged_at),
         skipped=carry.skipped + (good & left_out).astype(jnp.int32),
     )
+
+
+def _with_class_numbers(step: Advance, given: Any) -> Advance:
+    """Metrics of class numbers that an augmentation mixed are those of the class that has most of the mixture."""
+    x, targets, weights = step.batch
+    if not (isinstance(given, jax.Array) and isinstance(targets, jax.Array)):
+        return step
+    if not jnp.issubdtype(given.dtype, jnp.integer) or targets.ndim != given.ndim + 1:
+        return step
+    return step._replace(batch=(x, jnp.argmax(targets, -1).astype(given.dtype), weights))
 
 
 def _scores(metrics: Mapping[str, Any], step: Advance) -> dict[str, Array]:
