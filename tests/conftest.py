@@ -1,4 +1,4 @@
-"""Strict by default: no implicit dtype promotion, no warning unread, float64 only where a test asks for it.
+"""Strict by default: dtypes and ranks are not promoted, no warning unread, float64 only where a test asks for it.
 
 The suite runs as users do, on one CPU device with XLA's default flags. `@pytest.mark.devices(2)` marks a test for two
 devices, `devices(1, 2)` one for either: the job that runs them is `JAX_NUM_CPU_DEVICES=2 pytest -m devices`.
@@ -20,6 +20,7 @@ import pytest
 import fnn
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Tracing makes millions of small objects that live; to look through them again and again took 3 % of the time.
 gc.set_threshold(50_000, 20, 50)

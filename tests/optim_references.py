@@ -131,10 +131,13 @@ RTOL = {
 PARAMS = {"layerwise": {"dense": {"kernel": np.zeros((3, 2)), "bias": np.zeros(2)}, "scale": np.zeros(())}}
 
 
-def check(family, name, **options):
+SMALL = {"kernel": np.zeros((3, 2)), "scale": np.zeros(())}
+
+
+def check(family, name, params=SMALL, **options):
     """Compare one rule with optax's and return the largest relative difference."""
     _, mine, theirs = next(pair for pair in OPTAX[family] if pair[0] == name)
-    return check_transform(mine, theirs, rtol=RTOL.get(name), params=PARAMS.get(family), **options)
+    return check_transform(mine, theirs, rtol=RTOL.get(name), params=PARAMS.get(family, params), **options)
 
 
 # name, fnn's preset, the name of the torch class, its arguments.

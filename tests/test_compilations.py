@@ -238,7 +238,7 @@ def test_models_that_are_dropped_leave_no_more_than_the_store_holds(monkeypatch)
     monkeypatch.setattr(fnn.programs.store, "LIMIT", 3)
     start, kept = fnn.Trained(((), {"kernel": jnp.eye(2), "bias": jnp.zeros(2)}), ()), []
     for size in range(8):
-        table = jnp.full(2, float(size))
+        table = jnp.full((1, 2), float(size))
         model = fnn.serial(lambda x, table=table: x * table, fnn.dense(2))
         fnn.predict(model, start, X)
         kept.append(weakref.ref(table))

@@ -58,7 +58,7 @@ def test_separable_is_depthwise_then_pointwise():
     layer = fnn.separable_conv(5, 3, multiplier=2, stride=2)
     x, params, state = built(layer, (2, 6, 6, 3))
     middle = fnn.kernels.conv(x, params["depthwise"]["kernel"], stride=2, groups=3)
-    y = middle @ params["pointwise"]["kernel"][0, 0] + params["pointwise"]["bias"]
+    y = middle @ params["pointwise"]["kernel"][0, 0] + params["pointwise"]["bias"].reshape(1, 1, 1, 5)
     np.testing.assert_allclose(layer.apply(params, state, x)[0], y, atol=1e-5)
 
 

@@ -157,7 +157,7 @@ def test_mc_dropout_draws_at_inference_and_keeps_running_statistics():
     sampled = fnn.mc_dropout(model)
     y, same = jax.vmap(lambda key: sampled.apply(params, state, x, key=key))(jax.random.split(KEY, 2000))
     assert (y.std(0) > 0).all()
-    assert (same[1]["mean"] == state[1]["mean"]).all()
+    assert (same[1]["mean"] == state[1]["mean"][None]).all()
     np.testing.assert_allclose(y.mean(0), model.apply(params, state, x)[0], atol=0.15)
     np.testing.assert_array_equal(
         sampled.apply(params, state, x, key=KEY, train=True)[0], model.apply(params, state, x, key=KEY, train=True)[0]

@@ -10,7 +10,7 @@ import fnn
 KEY = jax.random.key(0)
 S = fnn.selection
 TASK = fnn.tasks.multiclass(3)
-MODEL = fnn.models.mlp((4,), 3)
+MODEL = fnn.dense(3)
 
 
 def data(rows=31):
@@ -21,7 +21,7 @@ def data(rows=31):
 
 def bagged(x, y, **options):
     options = {"members": 5, "epochs": 3, "batch_size": 8, "progress": False} | options
-    return S.ensemble(MODEL, fnn.optim.adam(0.03), TASK, (x, y), key=KEY, **options)
+    return S.ensemble(MODEL, fnn.optim.sgd(0.1), TASK, (x, y), key=KEY, **options)
 
 
 def samples(monkeypatch, given=None):
@@ -43,7 +43,7 @@ def test_members_are_solo_runs_and_the_estimate_uses_unseen_rows_only(monkeypatc
     (folds,) = drawn
     assert folds.train.shape == (5, 31)
     assert (folds.train >= 0).all()
-    run = fnn.trainer(MODEL, fnn.optim.adam(0.03), TASK, epochs=3, batch_size=8)
+    run = fnn.trainer(MODEL, fnn.optim.sgd(0.1), TASK, epochs=3, batch_size=8)
     total, times = np.zeros((31, 3)), np.zeros(31)
     for m, key in enumerate(jax.random.split(KEY, 5)):
         trained, _ = run(key, (x, y), folds.train[m])
@@ -107,7 +107,7 @@ def test_seeds_and_snapshots():
     seeds = bagged(x, y, bootstrap=False, members=2)
     assert seeds.out_of_bag is None
     assert not np.allclose(*seeds.outputs(x))
-    rule, options = fnn.optim.adam, {"key": KEY, "learning_rate": 0.05, "members": 3, "epochs": 2, "batch_size": 8}
+    rule, options = fnn.optim.sgd, {"key": KEY, "learning_rate": 0.05, "members": 3, "epochs": 2, "batch_size": 8}
     found = S.snapshots(MODEL, rule, TASK, (x, y), **options)
     first, *keys = jax.random.split(KEY, 4)
     trained = fnn.Trained(*MODEL.init(first, x[:1]))

@@ -72,7 +72,7 @@ def test_folding_goes_by_what_layers_state_and_keeps_the_outputs(name, x64):
 def test_an_own_layer_that_states_it_is_folded_into(x64):
     scale = fnn.stateless(
         lambda key, x: {"inner": {"kernel": jnp.ones(x.shape[-1:], x.dtype)}},
-        lambda params, x: x * params["inner"]["kernel"],
+        lambda params, x: x * params["inner"]["kernel"][None],
         facts=fnn.Facts(linear=("inner",)),
     )
     model, x = fnn.serial(scale, fnn.batch_norm()), X.astype(jnp.float64)
@@ -184,7 +184,9 @@ def test_a_shared_layer_hidden_in_the_body_computes_and_says_why_it_cannot_be_re
     model = tied(lambda use: fnn.serial(hide(use), use))
     params, state = model.init(KEY, X)
     kernel, bias = params["shared"]["kernel"], params["shared"]["bias"]
-    np.testing.assert_allclose(model.apply(params, state, X)[0], (X @ kernel + bias) @ kernel + bias, rtol=1e-5)
+    np.testing.assert_allclose(
+        model.apply(params, state, X)[0], (X @ kernel + bias[None]) @ kernel + bias[None], rtol=1e-5
+    )
     with pytest.raises(ValueError, match=r"shared: .*dense\(4\) is hidden in a layer"):
         fnn.mc_dropout(model).apply(params, state, X, key=KEY)
     whole = tied(hide)

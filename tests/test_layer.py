@@ -20,9 +20,9 @@ def test_serial_is_composition():
     params, state = model.init(KEY, X)
     assert len(params) == 3
     assert params[1] == state == ()
-    hidden = jnp.tanh(X @ params[0]["kernel"] + params[0]["bias"])
+    hidden = jnp.tanh(X @ params[0]["kernel"] + params[0]["bias"][None])
     np.testing.assert_allclose(
-        model.apply(params, state, X)[0], hidden @ params[2]["kernel"] + params[2]["bias"], rtol=1e-5, atol=1e-6
+        model.apply(params, state, X)[0], hidden @ params[2]["kernel"] + params[2]["bias"][None], rtol=1e-5, atol=1e-6
     )
 
 
@@ -99,7 +99,8 @@ def test_shared_parameters_sum_their_gradients():
     assert set(params) == {"shared", "body"}
 
     def by_hand(p):
-        return jnp.sum((jnp.tanh(X @ p["kernel"] + p["bias"]) @ p["kernel"] + p["bias"]) ** 2)
+        kernel, bias = p["kernel"], p["bias"][None]
+        return jnp.sum((jnp.tanh(X @ kernel + bias) @ kernel + bias) ** 2)
 
     found = jax.grad(lambda p: jnp.sum(tied.apply(p, state, X)[0] ** 2))(params)["shared"]
     expected = jax.grad(by_hand)(params["shared"])

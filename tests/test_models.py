@@ -42,7 +42,7 @@ def test_least_squares_is_scikit_learns(x64, ridge):
 def test_least_squares_with_more_features_than_rows_takes_the_smallest_weights(x64):
     x, y = data(rows=5, features=9)
     params = fnn.models.least_squares(x, y)
-    np.testing.assert_allclose(x @ params["kernel"] + params["bias"], y, rtol=1e-9)
+    np.testing.assert_allclose(x @ params["kernel"] + params["bias"][None], y, rtol=1e-9)
     centred = np.linalg.pinv(x - x.mean(0)) @ (y - y.mean(0))
     np.testing.assert_allclose(params["kernel"], centred, rtol=1e-8)
 
@@ -74,7 +74,7 @@ def test_perceptron_separates_what_is_separable():
     for key, labels in ((None, (side > 0).astype(int)), (KEY, np.where(side > 0, 1, -1))):
         found = fnn.models.perceptron(x, labels, key=key)
         assert found.converged
-        decided = (x @ found.params["kernel"] + found.params["bias"])[:, 0]
+        decided = (x @ found.params["kernel"] + found.params["bias"][None])[:, 0]
         np.testing.assert_array_equal(decided > 0, side > 0)
         # Novikoff: at most (R/γ)² mistakes, with the bias as a feature.
         points = np.c_[x, np.ones(len(x))]

@@ -23,7 +23,7 @@ def test_rule_takes_the_steps_of_optax(family, name):
     [("gradient_descent", "sgd, nesterov"), ("adaptive", "rmsprop"), ("adaptive", "adadelta"), ("adam", "adam")],
 )
 def test_rule_takes_the_steps_of_optax_in_other_dtypes(family, name, dtype):
-    references.check(family, name, examples=2, steps=20, dtype=dtype)
+    references.check(family, name, params=None, examples=2, steps=20, dtype=dtype)  # a nested tree
 
 
 @pytest.mark.parametrize(("name", "mine", "kind", "options"), references.TORCH)

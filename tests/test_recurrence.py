@@ -63,20 +63,20 @@ def plain(kind, x, weights, carry, counts):
     def step(carry, x):
         if kind == "lstm":
             h, c = carry
-            i, f, g, o = jnp.split(x @ kernel + h @ recurrent + bias, 4, axis=-1)
+            i, f, g, o = jnp.split(x @ kernel + h @ recurrent + bias[None], 4, axis=-1)
             c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
             carry = (jax.nn.sigmoid(o) * jnp.tanh(c), c)
         elif kind.startswith("gru"):
             (h,) = carry
             size = h.shape[-1]
-            x_r, x_z, x_n = jnp.split(x @ kernel + bias, 3, axis=-1)
+            x_r, x_z, x_n = jnp.split(x @ kernel + bias[None], 3, axis=-1)
             h_r, h_z = jnp.split(h @ recurrent[:, : 2 * size], 2, axis=-1)
             r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
             last = recurrent[:, 2 * size :]
-            n = jnp.tanh(x_n + (r * (h @ last + extra[0]) if extra else (r * h) @ last))
+            n = jnp.tanh(x_n + (r * (h @ last + extra[0][None]) if extra else (r * h) @ last))
             carry = ((1 - z) * n + z * h,)
         else:
-            z = x @ kernel + carry[0] @ recurrent + bias
+            z = x @ kernel + carry[0] @ recurrent + bias[None]
             carry = (jax.nn.relu(z) if kind.endswith("relu") else jnp.tanh(z),)
         return carry, carry[0]
 

@@ -54,7 +54,7 @@ def test_halving_keeps_the_best_third_and_the_winner_is_its_solo_run():
 
 def test_momentum_and_keys_go_on_where_they_were():
     """What an optimizer and a dropout remember crosses the rungs."""
-    model = fnn.serial(fnn.dense(8), fnn.batch_norm(), fnn.dropout(0.3), fnn.dense(1))
+    model = fnn.serial(fnn.batch_norm(), fnn.dropout(0.3), fnn.dense(1))
     options = {"epochs": 6, "factor": 2, "batch_size": 6, "folds": 2, "progress": False, "chunk": 2}
     over = {"learning_rate": [0.001, 0.003, 0.01, 0.02]}
     found = S.sweep(model, fnn.optim.adam, TASK, DATA, key=KEY, over=over, how="halving", **options)

@@ -167,7 +167,7 @@ def stateless(
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
-        >>> scale = fnn.stateless(lambda key, x: jnp.ones(x.shape[-1], x.dtype), lambda params, x: params * x)
+        >>> scale = fnn.stateless(lambda key, x: jnp.ones((1, x.shape[-1]), x.dtype), lambda params, x: params * x)
         >>> params, state = scale.init(jax.random.key(0), jnp.ones((4, 2)))
         >>> scale.apply(params, state, jnp.ones((4, 2)))[0].shape
         (4, 2)

@@ -48,7 +48,7 @@ def perceptron(
         >>> import jax.numpy as jnp, fnn
         >>> x = jnp.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
         >>> found = fnn.models.perceptron(x, jnp.array([0, 0, 0, 1]))
-        >>> bool(found.converged), (x @ found.params["kernel"] + found.params["bias"])[:, 0].tolist()
+        >>> bool(found.converged), fnn.dense(1).apply(found.params, (), x)[0][:, 0].tolist()
         (True, [-4.0, -2.0, -1.0, 1.0])
 
     References:
