@@ -24,6 +24,8 @@ from fnn.estimators import Classifier, Regressor
 from fnn.selection import members
 
 SMALL = dict(hidden=(16,), learning_rate=0.01, epochs=30, random_state=0)
+LINEAR = SMALL | dict(hidden=(), learning_rate=0.1)
+"""What scikit-learn asks is asked of a linear model: every check has shapes, and so a program, of its own."""
 BATCHES = (
     "a batch drawn from repeated rows is another batch than one drawn from weighted rows; "
     "exact over the whole set, see test_repeated_rows_are_weighted_rows"
@@ -38,7 +40,7 @@ def line(rows=64):
 
 
 @parametrize_with_checks(
-    [Classifier(**SMALL), Regressor(**SMALL)],
+    [Classifier(**LINEAR), Regressor(**LINEAR)],
     expected_failed_checks=lambda estimator: {"check_sample_weight_equivalence_on_dense_data": BATCHES},
 )
 def test_scikit_learn_checks(estimator, check):
