@@ -93,7 +93,7 @@ def lent(x: PyTree) -> PyTree:
     bytes; for whoever is done with them before they could change."""
 
     def one(leaf: Any) -> Any:
-        plain = isinstance(leaf, np.ndarray) and leaf.dtype == np.float32 and leaf.ndim > 0
+        plain = type(leaf) in (np.ndarray, np.memmap) and leaf.dtype == np.float32 and leaf.ndim > 0
         return jax.device_put(leaf) if plain else leaf
 
     return jax.tree.map(one, x) if placement.platform() == "cpu" else x
