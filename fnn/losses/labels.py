@@ -200,7 +200,9 @@ def _normalized(x: Array, labels: Array) -> tuple[Array, Array]:
 
     The label's term stays out of the sum of the others: they would be rounded away beside it, and they are the loss.
     """
-    others, own = _sum_of_others(x, labels), _below_peak(of_label(x, labels), _peak(x))
+    others, peak = _sum_of_others(x, labels), _peak(x)
+    own = _below_peak(of_label(x, labels), peak)
+    own = jnp.where((peak == jnp.inf) & (own < 0), -jnp.inf, own)  # beside an infinite logit the loss is infinite
     total = others + jnp.exp(own)
     return jnp.where(own == 0, jnp.log1p(others), jnp.log(total)) - own, total
 
