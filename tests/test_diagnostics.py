@@ -77,7 +77,13 @@ def test_an_activation_is_known_by_its_slope(name):
     assert (float(seen.dead[0]), float(seen.saturated[0])) == (dead, saturated)
 
 
-@pytest.mark.parametrize("layer", [fnn.softmax, fnn.prelu(), fnn.dropout(0.5), fnn.layer_norm(), fnn.dense(2)], ids=str)
+ELSEWISE = {
+    "softmax": fnn.softmax, "prelu": fnn.prelu(), "dropout": fnn.dropout(0.5), "layer_norm": fnn.layer_norm(),
+    "dense": fnn.dense(2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", ELSEWISE.values(), ids=ELSEWISE)
 def test_what_is_no_elementwise_activation_has_no_dead_units(layer):
     x = jnp.array([[-1.0, 2.0], [0.5, -3.0]])
     model = fnn.serial(layer)
