@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import numbers
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
@@ -15,6 +17,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fnn import activations, checks, models, optim
 from fnn.estimators.carrying import Carried
+from fnn.estimators.curves import Curves
 from fnn.estimators.program import Makers, Numbers, build, ceiling, infer, padded, train
 from fnn.layer import Layer
 from fnn.tasks import Task
@@ -28,6 +31,9 @@ from fnn.train.stopping import EarlyStopping, early_stopping, warn_if_never_scor
 STEP = 32
 """Numbers of rows are rounded up to a multiple of it: data sets of nearly the same size share a program."""
 
+ROWS = 4096
+"""Rows of a sparse matrix that are dense at once for a prediction."""
+
 FLOATS = [np.float64, np.float32]
 """Dtypes in which columns are looked at as they came; anything else comes as the first of them."""
 
@@ -35,12 +41,16 @@ CARRIED = ("model", "optimizer", "activation", "learning_rate")
 """Parameters that may be closures."""
 
 
+def _takes_a_rate(rule: Any) -> bool:
+    return inspect.isfunction(rule) and next(iter(inspect.signature(rule).parameters), "") == "learning_rate"
+
+
 def float_type() -> np.dtype:
     """float32, or float64 where JAX computes in it."""
     return np.dtype(jnp.result_type(float))
 
 
-class Estimator(BaseEstimator):
+class Estimator(Curves, BaseEstimator):
     """A network as a scikit-learn estimator; `Classifier` and `Regressor` say what targets are."""
 
     def __init__(
@@ -57,6 +67,8 @@ class Estimator(BaseEstimator):
         early_stopping: Any = False,
         validation_fraction: float = 0.1,
         random_state: Any = None,
+        warm_start: bool = False,
+        verbose: bool = False,
     ) -> None:
         self.model = model
         self.hidden = hidden
@@ -69,6 +81,8 @@ class Estimator(BaseEstimator):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
 
     def _task(self) -> Task:
         """The task of the fitted targets."""
@@ -110,8 +124,15 @@ class Estimator(BaseEstimator):
         checks.one_of(self._name, "activation", self.activation, activations.__all__)
         return getattr(activations, self.activation)
 
+    def _optimizer(self) -> Any:
+        if not isinstance(self.optimizer, str):
+            return optim.adam if self.optimizer is None else self.optimizer
+        rules = [name for name in optim.__all__ if _takes_a_rate(getattr(optim, name))]
+        checks.one_of(self._name, "optimizer", self.optimizer, rules)
+        return getattr(optim, self.optimizer)
+
     def _makers(self, rows: int, epochs: int, rule: EarlyStopping | None) -> Makers:
-        optimizer = optim.adam if self.optimizer is None else self.optimizer
+        optimizer = self._optimizer()
         built = hasattr(optimizer, "update")
         if not callable(optimizer) and not built:
             raise TypeError(
@@ -136,6 +157,9 @@ class Estimator(BaseEstimator):
                 2 ** (epochs - 1).bit_length(), self._batch_size(rows), early_stopping=stopping.resolve(rule, task)
             ),
         )
+
+    def _goes_on(self) -> bool:
+        return self.warm_start and hasattr(self, "trained_")
 
     def _rate(self) -> Any:
         return 1e-3 if self.learning_rate is None else self.learning_rate
@@ -184,6 +208,7 @@ class Estimator(BaseEstimator):
     def _start(self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray, stratify: np.ndarray | None) -> Any:
         """A new run over all epochs."""
         epochs = checks.integer(self._name, "epochs", self.epochs)
+        start = self.trained_ if self._goes_on() else None
         self._begin()
         kept, rule = weights > 0, self._rule()
         x, targets, weights = x[kept], targets[kept], weights[kept]
@@ -194,7 +219,7 @@ class Estimator(BaseEstimator):
             rows, held = train_test_split(
                 rows, test_size=self.validation_fraction, random_state=self._seed % 2**32, stratify=stratify
             )
-        return self._train((x, targets, weights), rows, held, None, epochs, rule)
+        return self._train((x, targets, weights), rows, held, start, epochs, rule)
 
     def _go_on(self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Any:
         """One epoch more."""
@@ -217,7 +242,7 @@ class Estimator(BaseEstimator):
         rate = 0.0 if makers.schedule is not None else self._rate()
         learning_rate, l2 = (np.asarray(number, float_type()) for number in (rate, self.l2))
         numbers = Numbers(learning_rate, l2, jax.random.key(self._seed))
-        outcome = train(makers, numbers, inputs, start, self.n_iter_, self.n_iter_ + epochs)
+        outcome = train(makers, numbers, inputs, start, self.n_iter_, self.n_iter_ + epochs, self.verbose)
         self.trained_, self._train_state = outcome.trained, outcome.train_state
         before = self.history_
         self.history_ = {k: np.append(before.get(k, []), v) for k, v in outcome.history.items()}
@@ -232,12 +257,27 @@ class Estimator(BaseEstimator):
     def _outputs(self, x: Any) -> np.ndarray:
         """The network's outputs for any number of rows."""
         check_is_fitted(self)
+        if issparse(x):
+            return self._outputs_of_sparse(x)
         x = validate_data(self, x, dtype=float_type(), allow_nd=True, reset=False)
         # At least 64 rows: one row alone would be rounded otherwise than the same row among others.
         room = max(64, 2 ** (len(x) - 1).bit_length()) if len(x) < 1024 else ceiling(len(x), 1024)
         outputs = infer(self._model(), self.trained_, padded(x, room))
         # scikit-learn's scorers and meta-estimators compute in float64.
         return np.asarray(outputs)[: len(x)].astype(np.float64)
+
+    def _outputs_of_sparse(self, x: Any) -> np.ndarray:
+        """Made dense some rows at a time."""
+        x = validate_data(self, x, dtype=float_type(), accept_sparse="csr", reset=False)
+        parts = [self._outputs(x[first : first + ROWS].toarray()) for first in range(0, x.shape[0], ROWS)]
+        return np.concatenate(parts)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.three_d_array = True
+        tags.target_tags.multi_output = True
+        return tags
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())

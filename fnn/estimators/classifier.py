@@ -31,7 +31,8 @@ class Classifier(ClassifierMixin, Estimator):
         model: a layer, or a function from the number of outputs to one; by default `models.mlp(hidden, outputs)`.
         hidden: widths of the hidden layers.
         activation: its name in `fnn.activations`, or a function.
-        optimizer: a function of the learning rate, `fnn.optim.adam` by default; or one that is built.
+        optimizer: its name in `fnn.optim`, a function of the learning rate, `fnn.optim.adam` by default; or one that is
+            built.
         learning_rate: a number, 0.001 by default, or a schedule of `fnn.schedules`; not beside an optimizer that is
             built already.
         epochs: passes over the data.
@@ -41,11 +42,14 @@ class Classifier(ClassifierMixin, Estimator):
         early_stopping: True, or a `fnn.early_stopping(...)`: hold out rows and keep the best epoch.
         validation_fraction: share of the rows held out for it, stratified.
         random_state: seed of the split, the first parameters, the order of the rows and dropout.
+        warm_start: `fit` goes on from the parameters of the last `fit`, with a new optimizer.
+        verbose: show a bar over the epochs (needs tqdm).
 
     Attributes:
         classes_: the labels, sorted.
         trained_, model_: what `fnn.predict(model_, trained_, x)` needs.
         history_: name -> one number per epoch.
+        loss_curve_, best_loss_, validation_scores_, best_validation_score_: of the history, as lists and numbers.
         n_iter_: epochs that were run.
         n_features_in_, feature_names_in_: of the columns.
 
@@ -81,11 +85,14 @@ class Classifier(ClassifierMixin, Estimator):
         early_stopping: Any = False,
         validation_fraction: float = 0.1,
         random_state: Any = None,
+        warm_start: bool = False,
+        verbose: bool = False,
     ) -> None:
         super().__init__(
             model=model, hidden=hidden, activation=activation, optimizer=optimizer, learning_rate=learning_rate,
             epochs=epochs, batch_size=batch_size, l2=l2, early_stopping=early_stopping,
             validation_fraction=validation_fraction, random_state=random_state,
+            warm_start=warm_start, verbose=verbose,
         )  # fmt: skip
         self.class_weight = class_weight
 
@@ -93,15 +100,16 @@ class Classifier(ClassifierMixin, Estimator):
         """Train a new network.
 
         Args:
-            X: (rows, columns), array or frame, or (rows, …) for a model of images or sequences.
+            X: (rows, columns), array, frame or sparse matrix; or (rows, …) for a model of images or sequences.
             y: (rows,) labels of any kind, or (rows, labels) of 0 and 1.
             sample_weight: (rows,), not negative; a row of weight 0 is left out.
         """
-        x, y = self._checked(X, y, reset=True)
+        x, y = self._checked(X, y, reset=not self._goes_on())
         weights = self._weights(sample_weight, x)
-        self._multilabel = type_of_target(y).startswith("multilabel")
-        self.classes_ = np.arange(y.shape[1]) if self._multilabel else np.unique(y)
-        self._pair = self._has_two_outputs(x)
+        if not self._goes_on():
+            self._multilabel = type_of_target(y).startswith("multilabel")
+            self.classes_ = np.arange(y.shape[1]) if self._multilabel else np.unique(y)
+            self._pair = self._has_two_outputs(x)
         targets = self._encoded(y)
         self._require_two_classes(targets[weights > 0])
         stratify = None if self._multilabel else targets
@@ -163,8 +171,10 @@ class Classifier(ClassifierMixin, Estimator):
         return np.exp(self.predict_log_proba(X))
 
     def _checked(self, X: Any, y: Any, reset: bool) -> tuple[np.ndarray, np.ndarray]:
-        x, y = validate_data(self, X, y, dtype=FLOATS, multi_output=True, allow_nd=True, reset=reset)
-        x = self._narrow(x)
+        x, y = validate_data(
+            self, X, y, dtype=FLOATS, accept_sparse="csr", multi_output=True, allow_nd=True, reset=reset
+        )
+        x = self._narrow(x.toarray() if issparse(x) else x)
         y = y.toarray() if issparse(y) else y
         check_classification_targets(y)
         if y.ndim == 2 and y.shape[1] == 1:
@@ -235,6 +245,4 @@ class Classifier(ClassifierMixin, Estimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
-        tags.input_tags.three_d_array = True
-        tags.target_tags.multi_output = True
         return tags

@@ -62,10 +62,18 @@ def build(model: Any, outputs: int) -> Layer:
     return layer
 
 
-def train(makers: Makers, numbers: Numbers, inputs: Inputs, start: TrainState | None, first: int, last: int) -> Outcome:
+def train(
+    makers: Makers,
+    numbers: Numbers,
+    inputs: Inputs,
+    start: Trained | TrainState | None,
+    first: int,
+    last: int,
+    progress: bool | None = False,
+) -> Outcome:
     """The epochs from `first` up to `last`: of a new run, or going on from `start`."""
     shared = {"numbers": numbers, "inputs": inputs} | ({} if start is None else {"start": start})
-    carry, whole = run_alone(_member, makers, shared, first=first, last=last)
+    carry, whole = run_alone(_member, makers, shared, first=first, last=last, progress=progress)
     trained, history = finished(carry)
     state = carry.train_state
     if carry.best is not None and state.trained.params is state.params:

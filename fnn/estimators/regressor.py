@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import validate_data
 
@@ -26,7 +27,8 @@ class Regressor(RegressorMixin, Estimator):
         model: a layer, or a function from the number of outputs to one; by default `models.mlp(hidden, outputs)`.
         hidden: widths of the hidden layers.
         activation: its name in `fnn.activations`, or a function.
-        optimizer: a function of the learning rate, `fnn.optim.adam` by default; or one that is built.
+        optimizer: its name in `fnn.optim`, a function of the learning rate, `fnn.optim.adam` by default; or one that is
+            built.
         learning_rate: a number, 0.001 by default, or a schedule of `fnn.schedules`; not beside an optimizer that is
             built already.
         epochs: passes over the data.
@@ -35,10 +37,13 @@ class Regressor(RegressorMixin, Estimator):
         early_stopping: True, or a `fnn.early_stopping(...)`: hold out rows and keep the best epoch.
         validation_fraction: share of the rows held out for it.
         random_state: seed of the split, the first parameters, the order of the rows and dropout.
+        warm_start: `fit` goes on from the parameters of the last `fit`, with a new optimizer.
+        verbose: show a bar over the epochs (needs tqdm).
 
     Attributes:
         trained_, model_: what `fnn.predict(model_, trained_, x)` needs.
         history_: name -> one number per epoch.
+        loss_curve_, best_loss_, validation_scores_, best_validation_score_: of the history, as lists and numbers.
         n_iter_: epochs that were run.
         n_outputs_: columns of y.
         n_features_in_, feature_names_in_: of the columns of X.
@@ -63,11 +68,11 @@ class Regressor(RegressorMixin, Estimator):
         """Train a new network.
 
         Args:
-            X: (rows, columns), array or frame, or (rows, …) for a model of images or sequences.
+            X: (rows, columns), array, frame or sparse matrix; or (rows, …) for a model of images or sequences.
             y: (rows,) or (rows, outputs).
             sample_weight: (rows,), not negative; a row of weight 0 is left out.
         """
-        x, targets, weights = self._checked(X, y, sample_weight, reset=True)
+        x, targets, weights = self._checked(X, y, sample_weight, reset=not self._goes_on())
         return self._start(x, targets, weights, None)
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Regressor:
@@ -81,8 +86,10 @@ class Regressor(RegressorMixin, Estimator):
         return outputs[:, 0] if self._flat else outputs
 
     def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[np.ndarray, ...]:
-        x, y = validate_data(self, X, y, dtype=FLOATS, y_numeric=True, multi_output=True, allow_nd=True, reset=reset)
-        x = self._narrow(x)
+        x, y = validate_data(
+            self, X, y, dtype=FLOATS, accept_sparse="csr", y_numeric=True, multi_output=True, allow_nd=True, reset=reset
+        )
+        x = self._narrow(x.toarray() if issparse(x) else x)
         targets = np.asarray(y).reshape(len(x), -1)
         targets = checks.host_cast(self._name, "y", y, targets, float_type(), distinct=True)
         if reset:
@@ -99,7 +106,5 @@ class Regressor(RegressorMixin, Estimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        tags.target_tags.multi_output = True
         tags.target_tags.single_output = True
         return tags

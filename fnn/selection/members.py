@@ -108,7 +108,8 @@ def run_members(
     shared, ends = replicate(mesh, (shared, (jnp.asarray(first), jnp.asarray(last))))
     results: list[PyTree] = []
     finished = np.zeros(count, bool)
-    with peers("members", mesh), progress_bar(progress, count, "model") as show, interruption() as wished:
+    with peers("members", mesh), progress_bar(progress, count, "model") as bar, interruption() as wished:
+        show = lambda _, done: bar(done, {})  # noqa: E731
         asked = lambda: not pace(mesh, not wished())  # noqa: E731
         for begin in range(0, count, chunk):
             if asked():
@@ -124,12 +125,28 @@ def run_members(
 
 
 def run_alone(
-    build: Callable[[Any], Member], description: Any, shared: PyTree, *, first: int = 0, last: int
+    build: Callable[[Any], Member],
+    description: Any,
+    shared: PyTree,
+    *,
+    first: int = 0,
+    last: int,
+    progress: bool | None = False,
 ) -> tuple[Carry, bool]:
-    """One member, as far as it came, and whether that is its end; after Ctrl-C it is not."""
-    given, show = Chunk(build, description, False, 1, None), lambda done, row: None
-    ends = jnp.asarray(first), jnp.asarray(last)
-    with interruption() as asked:
+    """One member, as far as it came, and whether that is its end; after Ctrl-C it is not. A bar is over its epochs."""
+    given, ends = Chunk(build, description, False, 1, None), (jnp.asarray(first), jnp.asarray(last))
+    with progress_bar(progress, last - first, "epoch") as bar, interruption() as asked:
+        shown = 0
+
+        def show(state: State, _: int) -> None:
+            nonlocal shown
+            carry = state.running.carry
+            epochs = int(carry.epochs[0])
+            bar(
+                epochs - shown, {name: float(values[0, epochs - 1]) for name, values in carry.history.items() if epochs}
+            )
+            shown = epochs
+
         state, finished = _run_chunk(given, {"place": np.zeros(1, np.int32)}, shared, ends, 1, show, asked)
     return jax.tree.map(lambda leaf: leaf[0], state.running.carry), bool(finished[0])
 
@@ -140,7 +157,7 @@ def _run_chunk(
     shared: PyTree,
     ends: tuple[Any, Any],
     real: int,
-    show: Callable[[int, dict[str, float]], None],
+    show: Callable[[State, int], None],
     asked: Callable[[], bool],
 ) -> tuple[State, np.ndarray]:
     """The end of a chunk of which `real` members are meant, and which of them are finished."""
@@ -156,7 +173,7 @@ def _run_chunk(
         state = advance(state, arguments, shared, ends, limit, replicate(given.mesh, jnp.asarray(steps)))
         reached = np.asarray(fetch(state.place.group))
         members = np.minimum(reached * given.group, np.clip(real - own * np.arange(devices), 0, own))
-        show(int(members.sum()) - shown, {})
+        show(state, int(members.sum()) - shown)
         shown = int(members.sum())
         if (reached >= groups).all() or asked():
             return state, (np.arange(own) < members[:, None]).ravel()

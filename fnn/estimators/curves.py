@@ -1,0 +1,38 @@
+"""The history of a fit under the names that scikit-learn's networks have for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.utils.validation import check_is_fitted
+
+
+class Curves:
+    """Losses and scores by epoch, read from `history_`."""
+
+    history_: dict[str, Any]
+    early_stopping: Any
+
+    @property
+    def loss_curve_(self) -> list[float]:
+        """Training loss of each epoch."""
+        check_is_fitted(self)
+        return [float(loss) for loss in self.history_["loss"]]
+
+    @property
+    def best_loss_(self) -> float | None:
+        """The smallest training loss; None with early stopping, where a score is what counts."""
+        return None if self.early_stopping else min(self.loss_curve_)
+
+    @property
+    def validation_scores_(self) -> list[float] | None:
+        """Accuracy or R² of each epoch on the rows held out; None without early stopping."""
+        check_is_fitted(self)
+        found = [name for name in ("validation_accuracy", "validation_r2") if name in self.history_]
+        return [float(score) for score in self.history_[found[0]]] if found else None
+
+    @property
+    def best_validation_score_(self) -> float | None:
+        """The largest of `validation_scores_`."""
+        scores = self.validation_scores_
+        return None if scores is None else max(scores)

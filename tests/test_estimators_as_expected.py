@@ -1,0 +1,82 @@
+"""What users of scikit-learn's own networks look for in ours: names, words, sparse matrices, going on."""
+
+import jax
+import numpy as np
+import pytest
+import scipy.sparse
+from sklearn.datasets import load_iris
+
+import fnn
+from fnn.estimators import Classifier, Regressor
+
+X, Y = (part[:96] for part in load_iris(return_X_y=True))
+SMALL = dict(hidden=(4,), epochs=3, random_state=0)
+
+
+def test_curves_have_the_names_that_scikit_learn_gives_them():
+    fitted = Classifier(**SMALL).fit(X, Y)
+    assert fitted.loss_curve_ == [float(loss) for loss in fitted.history_["loss"]]
+    assert fitted.best_loss_ == min(fitted.loss_curve_)
+    assert fitted.validation_scores_ is fitted.best_validation_score_ is None
+    assert fitted.n_features_in_ == 4
+
+
+@pytest.mark.parametrize(("estimator", "score"), [(Classifier, "accuracy"), (Regressor, "r2")])
+def test_with_early_stopping_scores_are_what_counts(estimator, score):
+    fitted = estimator(**SMALL, early_stopping=True).fit(X, Y)
+    assert fitted.validation_scores_ == list(fitted.history_[f"validation_{score}"])
+    assert fitted.best_validation_score_ == max(fitted.validation_scores_)
+    assert fitted.best_loss_ is None
+
+
+def test_an_optimizer_by_its_name_is_that_function():
+    by_name = Classifier(**SMALL, optimizer="sgd", learning_rate=0.1).fit(X, Y)
+    given = Classifier(**SMALL, optimizer=fnn.optim.sgd, learning_rate=0.1).fit(X, Y)
+    np.testing.assert_array_equal(by_name.history_["loss"], given.history_["loss"])
+
+
+@pytest.mark.parametrize("name", ["adamm", "chain", "Transform"])
+def test_a_name_that_is_no_optimizer_is_refused_with_those_that_are(name):
+    with pytest.raises(ValueError, match=r"optimizer.*adam.*sgd"):
+        Classifier(**SMALL, optimizer=name).fit(X, Y)
+
+
+@pytest.mark.parametrize("estimator", [Classifier, Regressor])
+def test_a_warm_start_goes_on_from_the_parameters_of_the_last_fit(estimator):
+    warm = estimator(**SMALL, warm_start=True).fit(X, Y)
+    first = warm.trained_
+    warm.fit(X, Y)
+    step = dict(epochs=3, batch_size=32)
+    model, optimizer = warm.model_, fnn.optim.adam(1e-3)
+    targets = Y.astype(np.int32) if estimator is Classifier else Y[:, None].astype(np.float32)
+    task = warm._task()
+    data = X.astype(np.float32), targets
+    expected, _ = fnn.trainer(model, optimizer, task, **step)(jax.random.key(0), data, start=first)
+    for mine, theirs in zip(jax.tree.leaves(warm.trained_), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
+    cold = estimator(**SMALL).fit(X, Y).fit(X, Y)
+    assert warm.loss_curve_[-1] < cold.loss_curve_[-1]
+
+
+def test_a_warm_start_with_other_columns_or_classes_is_refused():
+    warm = Classifier(**SMALL, warm_start=True).fit(X[:, :3], Y)
+    with pytest.raises(ValueError, match="X has 4 features"):
+        warm.fit(X, Y)
+    with pytest.raises(ValueError, match=r"y contains .*7.*none of the classes"):
+        warm.fit(X[:, :3], np.where(Y == 0, 7, Y))
+
+
+@pytest.mark.parametrize("kind", [scipy.sparse.csr_matrix, scipy.sparse.csc_array, scipy.sparse.coo_matrix])
+def test_sparse_matrices_have_the_numbers_of_dense_ones(kind, monkeypatch):
+    monkeypatch.setattr(fnn.estimators.base, "ROWS", 40)  # predicted in parts
+    dense, sparse = Classifier(**SMALL).fit(X, Y), Classifier(**SMALL).fit(kind(X), Y)
+    np.testing.assert_array_equal(dense.history_["loss"], sparse.history_["loss"])
+    np.testing.assert_allclose(dense.decision_function(X), sparse.decision_function(kind(X)), rtol=1e-5, atol=1e-6)
+
+
+def test_verbose_shows_a_bar_over_the_epochs(capsys):
+    pytest.importorskip("tqdm")
+    Classifier(**SMALL, verbose=True).fit(X, Y)
+    shown = capsys.readouterr().err
+    assert "3/3" in shown
+    assert "loss=" in shown
