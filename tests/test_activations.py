@@ -287,9 +287,9 @@ def test_alpha_may_be_traced_and_everything_vmaps():
     x = jnp.linspace(-2, 2, 7)
     many = jax.vmap(lambda a: A.elu(x, a))(jnp.array([0.5, 2.0]))
     np.testing.assert_allclose(many[1], A.elu(x, 2.0), rtol=1e-6)
-    compiled = jax.jit(lambda x: {name: function(x) for name, (function, _, _) in FORMULAS.items()})(x)
-    for name, y in compiled.items():
-        np.testing.assert_allclose(y, FORMULAS[name][0](x), rtol=1e-5, atol=1e-6)
+    compiled = jax.jit(lambda x: {name: formula[0](x) for name, formula in FORMULAS.items()})(x)
+    for each, y in compiled.items():
+        np.testing.assert_allclose(y, FORMULAS[each][0](x), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

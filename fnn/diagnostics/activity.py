@@ -167,7 +167,7 @@ def _diagnosed(given: _Given, train_state: TrainState, batch: tuple[Any, ...], k
     (_, seen), (by_params, by_outputs) = jax.value_and_grad(loss, (0, 1), has_aux=True)(trained.params, probed.probes)
 
     def norms(tree: PyTree) -> Array:
-        by_path = {path: _norm(own) for path, _, own in elementary(given.objective.model, tree, trained.state)}
+        by_path = {path: _norm(own) for path, _layer, own in elementary(given.objective.model, tree, trained.state)}
         return jnp.stack([by_path[path] for path in probed.paths])
 
     weight = norms(trained.params)
