@@ -122,6 +122,7 @@ def derivatives(function):
     return jax.jit(all_of)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", FORMULAS)
 def test_nothing_is_nan_at_extreme_inputs(name, dtype):

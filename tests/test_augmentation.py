@@ -36,6 +36,7 @@ def images(augment, x=IMAGES, key=KEY):
     return np.asarray(jitted(augment)(key, x, LABELS)[0])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", EVERY)
 def test_the_key_decides(name):
     augment = EVERY[name]
@@ -71,6 +72,7 @@ IDENTITY = [
 ]  # fmt: skip
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("augment", IDENTITY)
 def test_nothing_asked_nothing_changed(augment):
     x, targets = augment(KEY, IMAGES, LABELS)
@@ -244,6 +246,7 @@ def train(augment, **options):
     return run(jax.random.key(1), DATA, **options)
 
 
+@pytest.mark.thorough
 def test_training_sees_the_changed_batch_and_validation_does_not():
     plain, _ = train(None)
     same, history = train(lambda key, x, targets: (x, targets), validation=DATA)
@@ -254,6 +257,7 @@ def test_training_sees_the_changed_batch_and_validation_does_not():
     np.testing.assert_allclose(history["validation_loss"][-1], scores["loss"], rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_fit_gives_the_numbers_of_trainer_with_soft_targets():
     augment = D.compose(D.random_flip(), D.mixup(classes=3))
     expected, _ = train(augment)

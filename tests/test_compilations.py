@@ -154,6 +154,7 @@ def test_the_table_has_every_verb_and_every_change():
     assert all(list(line) == ["first", *CHANGES] for line in table().values())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_table_says_what_compiles(verb, compilations):
     trained()
@@ -207,6 +208,7 @@ def short():
     return fnn.dense(2), fnn.optim.sgd(0.1), fnn.tasks.multiclass(2), (X, Y)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("loss", [by_fit, by_trainer, by_cross_validation])
 def test_a_changed_global_of_a_penalty_answers_anew(loss, monkeypatch):
     before = loss()

@@ -38,6 +38,7 @@ RULES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", RULES)
 def test_a_run_finds_complex_parameters(name):
     with jax.numpy_dtype_promotion("standard" if "optax" in name else "strict"):

@@ -20,6 +20,7 @@ def built(layer, shape, dtype=jnp.float32):
     return x, params, state
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_rank_comes_from_the_data(rank):
     spatial = (6, 5, 4)[:rank]
@@ -38,6 +39,7 @@ def test_rank_comes_from_the_data(rank):
         assert y.shape == (2, *spatial, features)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
 def test_parameters_and_dtypes(dtype):
     layer = fnn.conv(6, (3, 2), groups=3, kernel_init=fnn.initializers.ones)
@@ -92,6 +94,7 @@ def test_channels_other_than_initialised():
         layer.apply(params, state, jnp.ones((2, 3, 28, 28)))
 
 
+@pytest.mark.thorough
 def test_folding_keeps_the_outputs(x64):
     norm = fnn.batch_norm
     model = fnn.serial(

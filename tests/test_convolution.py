@@ -95,6 +95,7 @@ def test_value_and_every_derivative(case):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), ours, theirs)
 
 
+@pytest.mark.thorough
 def test_transposed(case):
     """Painting loops, and the inner products: <conv(x), g> = <x, conv_transpose(g)>."""
     x, w, options, (strides, pads, dilation, groups) = case
@@ -156,6 +157,7 @@ def test_same_is_jaxs_linear_transpose_at_any_rank(x64, spatial, size, stride):
     np.testing.assert_allclose(conv_transpose(g, np.swapaxes(w, -1, -2), stride=stride), back, atol=1e-13)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mapped", [(0, 0), (0, None), (None, 0), (1, 2)])
 @pytest.mark.parametrize("groups", [1, 2])
 def test_vmap_is_a_loop(x64, mapped, groups):
@@ -281,6 +283,7 @@ def test_parts_and_forms_agree(monkeypatch, x64):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), ours, theirs)
 
 
+@pytest.mark.thorough
 @pytest.mark.devices(1, 2)
 @pytest.mark.parametrize("patch_bytes", [1, 40_000, 2**30])
 @pytest.mark.parametrize(

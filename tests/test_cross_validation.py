@@ -27,6 +27,7 @@ def validate(x, y, model=MODEL, optimizer=fnn.optim.sgd, **options):
     return S.cross_validate(model, optimizer, TASK, (x, y), key=KEY, over={"learning_rate": RATES}, **options)
 
 
+@pytest.mark.thorough
 def test_every_member_is_its_solo_run():
     x, y = data()
     folds = S.k_fold(31, 3, seed=0)
@@ -44,6 +45,7 @@ def test_every_member_is_its_solo_run():
         np.testing.assert_allclose(found.outputs[setting, seed, valid], alone, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.devices(1, 2)
 @pytest.mark.parametrize("how", [{"chunk": 4}, {"chunk": 1}, {"together": False}, {"mesh": "one device"}])
 def test_chunks_devices_and_form_change_nothing(how):
@@ -79,6 +81,7 @@ def test_every_row_is_predicted_by_a_model_that_did_not_see_it():
     np.testing.assert_array_equal(np.isfinite(part[0, 0, :, 0]), np.isin(np.arange(31), held.valid[0]))
 
 
+@pytest.mark.thorough
 def test_early_stopping_members_stop_on_their_own():
     x, y = data()
     rule = fnn.early_stopping("validation_loss", patience=1)
@@ -90,6 +93,7 @@ def test_early_stopping_members_stop_on_their_own():
     np.testing.assert_allclose(found.scores["loss"][2, 0, 0], history["validation_loss"][best], rtol=1e-4)
 
 
+@pytest.mark.thorough
 def test_a_member_that_diverges_leaves_the_others_unharmed():
     x, y = data()
     given = (fnn.dense(1), fnn.optim.sgd, fnn.tasks.regression(), (x, y.astype(np.float32)))
@@ -124,6 +128,7 @@ def test_table_mean_and_best():
         found.mean("f2")
 
 
+@pytest.mark.thorough
 def test_scikit_learn_splitters_and_models_of_settings():
     model_selection = pytest.importorskip("sklearn.model_selection")
     x, y = data()
@@ -190,6 +195,7 @@ def test_only_new_objects_compile(compilations):
     assert programs(x + 1, 1 - y, jax.random.key(5), [0.3, 0.4], S.k_fold(31, 3, seed=9)) == 0
 
 
+@pytest.mark.thorough
 def test_balanced_class_weights_are_those_of_the_training_rows():
     x, y = data()
     y = (np.arange(31) % 5 == 0).astype(np.int32)
@@ -211,6 +217,7 @@ def test_balanced_class_weights_are_those_of_the_training_rows():
         )  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_augmentation_reaches_the_members():
     x, y = data()
     plain, noisy = (validate(x, y, augment=a) for a in (None, fnn.data.gaussian_noise(1.0)))
@@ -238,6 +245,7 @@ def test_leave_one_out_scores_what_one_row_cannot_over_all_rows_together():
     assert "mse (± s.e.)" in head
 
 
+@pytest.mark.thorough
 def test_a_learning_curve_scores_what_one_row_cannot_over_all_rows_of_a_size():
     x = np.linspace(-1, 1, 8, dtype=np.float32)[:, None]
     given = (fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), (x, 3 * x[:, 0]))
@@ -259,6 +267,7 @@ def test_every_verb_takes_the_same_options(verb):
         assert (own[name].annotation, own[name].default) == (shared[name].annotation, shared[name].default), name
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["grid", "halving"])
 def test_a_sweep_takes_the_same_options_however_it_searches(how):
     x, y = data(12)

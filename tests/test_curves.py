@@ -15,6 +15,7 @@ PARTS = fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), (X, Y)
 OPTIONS = {"key": KEY, "epochs": 3, "batch_size": 4, "progress": False}
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:Removed duplicate entries")
 def test_sizes_and_subsets_are_those_of_scikit_learn():
     selection = pytest.importorskip("sklearn.model_selection")

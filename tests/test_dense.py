@@ -62,6 +62,7 @@ def test_numpy_float64_without_x64_is_float32():
     assert params["kernel"].dtype == layer.apply(params, state, x)[0].dtype == jnp.float32
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("layer", "x"),
     [

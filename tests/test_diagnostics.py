@@ -153,6 +153,7 @@ def test_layers_are_named_by_their_place_also_where_one_stands_in_two():
 EVERY = {**LAYERS, **MODELS}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", EVERY)
 def test_every_layer_and_model_can_be_looked_into(name):
     """Traced, not computed; the widest loss there is: the mean of all that comes out."""

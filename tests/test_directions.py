@@ -105,6 +105,7 @@ def test_a_metric_without_a_direction_is_refused_before_anything_is_chosen_by_it
         searches(task_with(own=error))[where]()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("where", ["best", "halving"])
 def test_searches_take_what_the_metric_or_the_caller_says_is_better(where):
     stated = fnn.metrics.metric("min")(lambda *given, weights=None: error(*given))

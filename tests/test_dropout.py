@@ -91,6 +91,7 @@ def test_inference_is_the_identity_without_a_key(layer):
     assert layer.apply((), (), x)[0] is x
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("layer", FAMILY, ids=str)
 def test_layers_keep_the_protocol(layer):
     fnn.testing.check_layer(layer, jnp.asarray(np.random.default_rng(0).standard_normal((2, 3, 4)), jnp.float32))

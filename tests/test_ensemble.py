@@ -102,6 +102,7 @@ def test_probabilities_are_averaged_whatever_their_layout(task, outputs):
     assert np.ravel(made.predict(x, "vote")[0]).tolist() == [0, 1][:outputs]
 
 
+@pytest.mark.thorough
 def test_seeds_and_snapshots():
     x, y = data()
     seeds = bagged(x, y, bootstrap=False, members=2)
@@ -135,6 +136,7 @@ def test_misuse():
         values.predict(x, "median")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rule", ["ema", "swa"])
 @pytest.mark.parametrize("how", ["trainer", "fit"])
 def test_a_run_returns_the_averaged_parameters(rule, how):

@@ -39,6 +39,7 @@ def line(rows=64):
     return x, x @ [1.0, -2.0, 0.5]
 
 
+@pytest.mark.thorough
 @parametrize_with_checks(
     [Classifier(**LINEAR), Regressor(**LINEAR)],
     expected_failed_checks=lambda estimator: {
@@ -49,6 +50,7 @@ def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("estimator", [Classifier(**SMALL), Regressor(**SMALL)])
 def test_repeated_rows_are_weighted_rows(estimator):
@@ -69,6 +71,7 @@ def test_a_fit_is_the_run_by_hand():
     np.testing.assert_allclose(fitted.decision_function(X), outputs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("estimator", "y"), [(Classifier, Y), (Regressor, X[:, 2])])
 def test_partial_fits_are_one_fit(estimator, y):
     whole = estimator(**SMALL | {"epochs": 4}).fit(X, y)
@@ -99,6 +102,7 @@ def test_a_grid_search_compiles_once(compilations):
     assert compilations() == before
 
 
+@pytest.mark.thorough
 def test_pipeline_frame_and_names():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, columns=["sepal l", "sepal w", "petal l", "petal w"])
@@ -141,6 +145,7 @@ def test_models_of_ones_own():
     assert fitted.predict_proba(x).shape == (len(x), 2)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_two_classes_from_a_layer_with_one_output_or_two(outputs):
     x, y = X[:100], NAMES[Y[:100]]
@@ -151,6 +156,7 @@ def test_two_classes_from_a_layer_with_one_output_or_two(outputs):
     np.testing.assert_allclose(fitted.predict_proba(x).sum(axis=1), 1)
 
 
+@pytest.mark.thorough
 def test_images_and_sequences():
     x = np.random.default_rng(0).normal(size=(40, 6, 6, 1))
     y = (x[:, :3].sum(axis=(1, 2, 3)) > 0).astype(int)
@@ -168,6 +174,7 @@ def test_labels_that_do_not_exclude_each_other():
     assert fitted.predict_proba(x).shape == y.shape
 
 
+@pytest.mark.thorough
 def test_several_numbers_and_scaled_targets():
     x, y = line()
     both = np.stack([y, 2 * y], axis=1)
@@ -182,6 +189,7 @@ def closure(width):
     return lambda outputs: fnn.serial(fnn.dense(width), fnn.relu, fnn.dropout(0.1), fnn.dense(outputs))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "given",
     [
@@ -295,6 +303,7 @@ def network(outputs):
     return fnn.serial(fnn.dense(width), fnn.relu, fnn.dense(outputs))
 
 
+@pytest.mark.thorough
 def test_a_network_that_reads_another_width_is_another_network(monkeypatch):
     estimator = Classifier(model=network, epochs=1, random_state=0)
     assert estimator.fit(X, Y).trained_.params[0]["kernel"].shape == (4, 4)

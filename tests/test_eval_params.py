@@ -130,6 +130,7 @@ Y = np.asarray(X @ jnp.array([1.0, -2.0, 0.5]))
 TASK, MODEL = fnn.tasks.regression(), fnn.serial(fnn.dense(2), fnn.dense(1))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["ema_params", "schedule_free"])
 def test_runs_score_and_return_what_the_optimizer_evaluates_with(name):
     rule = optim.partition({"x": RULES[name](), "y": optim.sgd(0.05)}, ({"kernel": "x", "bias": "y"}, "x"))

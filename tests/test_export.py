@@ -65,6 +65,7 @@ def arrays(case, batch, more):
     return drawn(params), jax.tree.map(jnp.abs, drawn(state)), drawn(x)  # variances are not negative
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES)
 def test_what_comes_back_from_a_file_is_right_at_every_size(name):
     """Two sizes of every layer, one of its variants and of every model."""
@@ -87,6 +88,7 @@ LOOKED_AT = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_are_exported_for_every_size(name):
     """What each asks of the sizes shows while it is exported; the numbers of some."""

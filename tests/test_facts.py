@@ -146,6 +146,7 @@ DRAWS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", DRAWS)
 def test_dropout_is_on_at_inference_whatever_stands_around_it(name):
     model, x = DRAWS[name]

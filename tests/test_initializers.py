@@ -17,6 +17,7 @@ ARGUMENTS = {"variance_scaling": (0.7, "fan_avg", "truncated_normal"), "constant
 DTYPES = [jnp.float32, jnp.bfloat16, jnp.float16]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", COMMON)
 @pytest.mark.parametrize("shape", [(7, 5), (5, 7), (3, 3, 4, 8)])
 def test_same_key_same_numbers_as_jax(name, shape):
@@ -38,6 +39,7 @@ def test_dtype_is_kept(name, dtype):
     assert np.isfinite(np.asarray(drawn, np.float32)).all()
 
 
+@pytest.mark.thorough
 def test_float64(x64):
     for name in COMMON:
         drawn = getattr(I, name)(*ARGUMENTS.get(name, ()))(KEY, (3, 4, 8), jnp.float64)

@@ -51,6 +51,7 @@ def test_a_module_is_a_layer(build):
         assert not all(map(np.array_equal, jax.tree.leaves(state), jax.tree.leaves(draws[0][1])))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("build", [linen, nnx, equinox])
 def test_a_module_is_trained_and_saved(build, tmp_path):
     pytest.importorskip("safetensors")

@@ -132,6 +132,7 @@ def test_names_are_the_calls_that_built_them():
     assert jax.vmap(lambda rate: jnp.asarray(len(fnn.dropout(rate).name)))(jnp.ones(1)) == len("dropout(float32[])")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "model",
     [

@@ -61,6 +61,7 @@ def path(lib, name):
     return jax.jit(run)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", RULES)
 @hypothesis.given(seed=seeds)
 def test_the_path_is_that_of_optax(name, seed, x64):

@@ -59,6 +59,7 @@ def pad(x, tokens, time):
     return np.pad(x, ((0, 0), (0, more), (0, 0))), np.pad(tokens, ((0, 0), (0, more)), constant_values=-1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["trainer", "fit", "step"])
 def test_the_same_tokens_with_more_padding_train_the_same_weights(how):
     def trained_on(x, tokens):
@@ -78,6 +79,7 @@ def test_the_same_tokens_with_more_padding_train_the_same_weights(how):
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4), few, many)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["trainer", "fit"])
 @pytest.mark.parametrize("batch_size", [1, 4, 6])
 def test_the_loss_of_an_epoch_is_the_mean_over_its_tokens_however_they_fall_into_batches(how, batch_size):

@@ -148,6 +148,7 @@ def test_ctrl_c_in_cross_validation_and_in_a_sweep(interrupt):
     assert (raced.epochs[4:] == 0).all()
 
 
+@pytest.mark.thorough
 def test_ctrl_c_in_a_later_rung_keeps_the_earlier_ones(interrupt):
     interrupt(12)
     x = jnp.linspace(-1, 1, 20).reshape(20, 1)
@@ -178,6 +179,7 @@ def test_chunks_follow_the_memory(monkeypatch):
     assert sizes == [3, 3, 3]  # a quarter of 1,200 bytes
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("model", "shape"),
     [

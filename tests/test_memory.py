@@ -85,6 +85,7 @@ def test_a_run_is_the_same_whoever_puts_its_rows_in_order(monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, whole, run())
 
 
+@pytest.mark.thorough
 def test_models_built_trained_evaluated_and_dropped_leave_memory_flat(monkeypatch):
     monkeypatch.setattr(fnn.programs.store, "LIMIT", 4)
     x = np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32)

@@ -140,6 +140,7 @@ CASES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES)
 def test_padding_does_not_count_and_jit_agrees(name):
     p, y, options = CASES[name]

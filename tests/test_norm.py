@@ -56,6 +56,7 @@ def test_batch_norm_is_the_formula(x64, shape_axes, eps, inside, masked, seed):
     assert np.all(moments.size == where.sum() * x.size / (shape[0] * mean.size))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("inside", [True, False])
 @pytest.mark.parametrize("masked", [True, False])
 def test_batch_norm_derivatives_of_every_argument(inside, masked):
@@ -325,6 +326,7 @@ def test_batch_norm_as_torch():
     )
 
 
+@pytest.mark.thorough
 def test_norms_as_flax():
     nn = pytest.importorskip("flax.linen")
     x = jnp.asarray(draw(3, 4, 5, 6), jnp.float32)
@@ -391,6 +393,7 @@ def test_constant_and_extreme_inputs(layer):
                 )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "layer", [fnn.batch_norm(), fnn.batch_norm(axis=1, eps_inside_sqrt=False, unbiased=True), *BATCH_FREE], ids=str
 )

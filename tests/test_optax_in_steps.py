@@ -104,6 +104,7 @@ def every_rule():
 EVERY = dict(every_rule())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", EVERY)
 def test_every_rule_of_optax_goes_through_the_steps_of_a_run(name):
     """Traced, not computed: the state keeps its shapes and dtypes from step to step."""
@@ -156,6 +157,7 @@ def kernels(params):
     return fnn.optim.by_path(lambda path: path.endswith("kernel"))(params)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", WRAPS)
 def test_what_a_rule_is_wrapped_in_hands_the_loss_on(name):
     state = steps_of(WRAPS[name](told()), 1, penalty=PENALTY)[0].opt_state

@@ -55,6 +55,7 @@ def _finite(tree):
 KIN = {"sign_sgd": optim.sign_sgd, "nadamw": optim.nadamw, "adamaxw": optim.adamaxw, "muon": optim.muon}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("build", (RULES | KIN).values(), ids=RULES | KIN)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_extreme_gradients_give_finite_updates_and_states(build, dtype):
@@ -99,6 +100,7 @@ def test_centered_rmsprop_survives_a_constant_gradient(eps_in_sqrt, decay):
     assert finite.all()
 
 
+@pytest.mark.thorough
 @every_rule
 def test_updates_have_gradients_where_the_moments_are_zero(build):
     params = jnp.array([1.0, -2.0])
@@ -133,6 +135,7 @@ def test_one_trace_for_all_rates_and_no_shared_buffers_when_donated(build):
     assert _finite(params)
 
 
+@pytest.mark.thorough
 @every_rule
 def test_none_masked_and_mixed_leaves(build):
     params = {"a": jnp.ones(2), "none": None, "b": jnp.ones(2, jnp.bfloat16), "c": jnp.ones((), jnp.float16)}
@@ -151,6 +154,7 @@ def test_none_masked_and_mixed_leaves(build):
     chex.assert_trees_all_equal(updates["b"], grads["b"])
 
 
+@pytest.mark.thorough
 @every_rule
 def test_in_a_vmap_over_members(build):
     params = jnp.array([[1.0, 2.0], [3.0, -1.0]])
@@ -166,6 +170,7 @@ def test_in_a_vmap_over_members(build):
         chex.assert_trees_all_close(one, member(rates[i], params[i]), rtol=1e-6)
 
 
+@pytest.mark.thorough
 @hypothesis.given(tree=strategies.pytrees(), rate=st.floats(1e-4, 1.0), decay=st.floats(0.1, 0.99))
 def test_random_trees_and_hyper_parameters(tree, rate, decay):
     hypothesis.assume(tree is not None)

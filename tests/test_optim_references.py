@@ -10,13 +10,20 @@ import pytest
 from fnn.testing import check_transform
 
 EVERY = [(family, name) for family, pairs in references.OPTAX.items() for name, _, _ in pairs]
+COURSE = ("sgd", "momentum", "adagrad", "rmsprop", "adam")
 
 
-@pytest.mark.parametrize(("family", "name"), EVERY)
+def beside_optax(family, name):
+    marks = () if name.split()[0] in COURSE else pytest.mark.thorough
+    return pytest.param(family, name, marks=marks)
+
+
+@pytest.mark.parametrize(("family", "name"), [beside_optax(*rule) for rule in EVERY])
 def test_rule_takes_the_steps_of_optax(family, name):
     references.check(family, name, examples=4)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", ["float32", "complex128"])
 @pytest.mark.parametrize(
     ("family", "name"),

@@ -108,6 +108,7 @@ def largest_difference(ours, theirs, params, steps=50, bad_steps=()):
     return worst
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", PAIRS)
 def test_equals_optax(x64, name):
     ours, theirs = (build() for build in PAIRS[name])

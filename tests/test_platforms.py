@@ -114,6 +114,7 @@ def test_every_layer_and_model_is_in_the_tables():
     assert {name.split(",")[0] for name in MODELS} == constructors(fnn.models)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("devices", "batch"), [(1, 53), (2, 58)], ids=["one device", "several"])
 @pytest.mark.parametrize("name", [*LAYERS, *MODELS])
 def test_no_loop_over_examples_off_the_cpu(monkeypatch, name, devices, batch):

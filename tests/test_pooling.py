@@ -77,6 +77,7 @@ def test_lp(case, p):
     np.testing.assert_allclose(y, expected, atol=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("spatial", "output"), [((6,), 3), ((7,), 3), ((7, 5), (3, 4)), ((4, 6, 5), (2, 6, 3)), ((2,), 5)]
 )
@@ -105,6 +106,7 @@ def test_the_norm_of_nothing_is_zero_and_has_no_slope():
     assert not back(jnp.ones_like(y))[0].any()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("stride", [1, 2])
 def test_derivatives_of_second_order(x64, stride):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 4, 1)))
@@ -112,6 +114,7 @@ def test_derivatives_of_second_order(x64, stride):
         check_grads(lambda x: pool(jnp.sin(x), 2, stride=stride), (x,), order=2, modes=["fwd", "rev"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("p", [1, 2, 2.5, 4])
 def test_never_nan_at_second_order(x64, p):
     zeros = jnp.zeros((1, 4, 1))

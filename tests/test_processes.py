@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import two_processes
 
 
@@ -32,6 +33,7 @@ def told_by_both(script, *arguments):
             process.kill()
 
 
+@pytest.mark.thorough
 def test_two_processes_give_the_numbers_of_one_and_end_together(tmp_path):
     run, told = told_by_both("two_processes.py", tmp_path)
     assert [out.strip().splitlines()[-1] for out, _ in told] == ["saved", "saved"], told
@@ -46,6 +48,7 @@ def test_two_processes_give_the_numbers_of_one_and_end_together(tmp_path):
     assert any(word in told[0][1].lower() for word in ("heartbeat", "connection closed", "gloo")), told[0][1][-2000:]
 
 
+@pytest.mark.thorough
 def test_what_one_process_does_otherwise_is_said_by_both_and_what_one_stops_ends_both():
     run, told = told_by_both("processes_that_differ.py")
     said = [dict(line.split(" | ", 1) for line in out.splitlines() if " | " in line) for out, _ in told]

@@ -154,6 +154,7 @@ def test_derivatives_are_those_of_the_plain_scan(kind, masked):
     close(derivatives(fast), derivatives(slow), 1e-10)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("kind", GATES)
 @settings(max_examples=2)
@@ -170,6 +171,7 @@ def test_gradients_for_random_sizes_and_masks(kind, data):
     close(*jax.jit(gradients)(args, counts), 1e-10)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("kind", ["lstm", "gru before"])
 def test_derivatives_against_finite_differences(kind):
@@ -178,6 +180,7 @@ def test_derivatives_against_finite_differences(kind):
     fnn.testing.check_gradients(lambda *args: run(kind, *args, lengths=lengths), x, weights, carry)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("kind", ["lstm", "gru before"])
 def test_segments_unrolling_and_direction_change_nothing(kind):
@@ -233,6 +236,7 @@ def test_rows_do_not_see_each_other(kind):
         close(alone, (outputs[only], tuple(s[only] for s in state)))
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("kind", GATES)
 def test_a_sequence_in_two_calls(kind):
@@ -243,6 +247,7 @@ def test_a_sequence_in_two_calls(kind):
     close((jnp.concatenate([first, second], axis=1), last), whole)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["lstm", "gru before"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dtypes_are_kept_and_sums_are_wide(kind, dtype):

@@ -37,6 +37,7 @@ def close(got, want, tolerance=1e-10):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "layer",
     [
@@ -62,6 +63,7 @@ def test_padded_input_conforms():
     close(y[2:], layer.apply(params, state, short)[0], 1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("options", VARIANTS, ids=lambda options: "+".join(options))
 @pytest.mark.parametrize("reverse", [False, True])
@@ -135,6 +137,7 @@ def test_initial_parameters():
     np.testing.assert_array_equal(coupled["bias"], np.repeat([-1.0, 0.0, 0.0], 8))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("build", [fnn.lstm, fnn.gru, fnn.rnn, functools.partial(fnn.lstm, zoneout=0.1)])
 def test_stateful_continues_and_cuts_the_gradient(build):
     x = jax.random.normal(KEY, (2, 6, 3))
@@ -249,6 +252,7 @@ PADDED = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", PADDED)
 def test_nan_and_infinite_padding_reach_no_gradient(name):
     layer, lengths = PADDED[name], jnp.array([5, 0, 2])

@@ -27,6 +27,7 @@ def close(got, want, tolerance):
     np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.thorough
 def test_classifier_and_forecaster_learn():
     x = jax.random.normal(KEY, (64, 6, 1))
     lengths = jax.random.randint(KEY, (64,), 1, 7)
@@ -47,6 +48,7 @@ def test_classifier_and_forecaster_learn():
         assert float(losses[-1]) < metric * float(losses[0])
 
 
+@pytest.mark.thorough
 def test_language_model_generates_what_it_predicts():
     model, twin = (models.language_model(7, (6, 5), stateful=stateful) for stateful in (False, True))
     prompt = jnp.array([[1, 2, 3], [4, 5, 6]])
@@ -71,6 +73,7 @@ def test_language_model_generates_what_it_predicts():
         models.generate(twin, params, KEY, prompt, 3, temperature=-1.0)
 
 
+@pytest.mark.thorough
 def test_sampling_follows_temperature_and_top_k():
     model = models.language_model(4, (3,), stateful=True)
     prompt = jnp.zeros((4000, 1), jnp.int32)
@@ -82,6 +85,7 @@ def test_sampling_follows_temperature_and_top_k():
     np.testing.assert_allclose(np.bincount(drawn, minlength=4) / 4000, wanted, atol=0.03)
 
 
+@pytest.mark.thorough
 def test_encoder_decoder_feeds_back_its_own_outputs():
     model = models.encoder_decoder(6, outputs=1, steps=4)
     source, lengths = jax.random.normal(KEY, (3, 5, 2)), jnp.array([5, 2, 1])

@@ -208,6 +208,7 @@ NO_WEIGHTS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NO_WEIGHTS)
 def test_layers_say_which_parameters_are_weights(name):
     layer, x, weights = NO_WEIGHTS[name]

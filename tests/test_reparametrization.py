@@ -113,6 +113,7 @@ def test_drop_connect_drops_weights():
     np.testing.assert_array_equal(layer.apply(params, state, eye)[0], params["kernel"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "layer",
     [

@@ -131,6 +131,7 @@ def test_bfloat16_is_the_casts_written_by_hand(name):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((after.params, after.state)))
 
 
+@pytest.mark.thorough
 def test_every_verb_computes_in_bfloat16():
     model = NETS["batch norm"][0]
     low = {"compute_dtype": jnp.bfloat16}
@@ -196,6 +197,7 @@ RATES = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", RATES)
 def test_the_learning_rate_stands_in_the_history(name):
     make, expected = RATES[name]
@@ -236,6 +238,7 @@ def test_every_verb_spells_the_same_options(verb):
     assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["grid", "halving"])
 def test_every_search_takes_every_option(how):
     options = dict(shuffle=False, training_metrics=True, penalty=fnn.optim.l2(1e-3), compute_dtype=jnp.bfloat16)
@@ -246,6 +249,7 @@ def test_every_search_takes_every_option(how):
     assert np.isfinite(found.curves["accuracy"][..., 0]).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:sweep. 4 of 4 runs diverged")
 def test_a_search_of_which_every_setting_diverged_says_so():
     with pytest.warns(RuntimeWarning, match="all 2 settings that were to be compared after 1 epochs diverged"):

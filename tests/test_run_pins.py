@@ -90,6 +90,7 @@ RECORDED: dict[str, tuple[list[float], list[float], float]] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES)
 def test_the_trajectory_is_the_recorded_one_in_trainer_and_in_fit(name):
     model, x, optimizer, options = CASES[name]

@@ -80,6 +80,7 @@ def close(found, expected):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_run_goes_on_without_the_steps_that_the_optimizer_leaves_out(name):
     with jax.numpy_dtype_promotion("standard" if "optax" in name else "strict"):

@@ -39,6 +39,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_training_step_runs_under_every_strict_setting(setting):
     model = fnn.serial(

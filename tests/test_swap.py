@@ -49,6 +49,7 @@ def test_activations_are_those_of_jax_nn():
     assert set(table.values()) == {"equal"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [None, jnp.float32, jnp.bfloat16, jnp.complex64], ids=str)
 def test_initializers_are_those_of_jax_nn(dtype):
     def call(name, f):
@@ -196,6 +197,7 @@ def bowl(params):
 LATE = "optax makes the step of the gradient before"
 
 
+@pytest.mark.thorough
 def test_rules_and_wrappers_are_those_of_optax():
     reference = optax_names()
     names = {n for n in fnn.testing.swap.shared_names(fnn.optim, reference) if not n.startswith("_")} - {"chain"}

@@ -178,6 +178,7 @@ WEIGHTS = {
 AXES = {"matrix": (0, 1), "kernel": ((0, 1, 2), 3), "heads": (1, -1), "bias": None}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "options",
     [

@@ -31,6 +31,7 @@ def test_grid_is_cross_validation():
     assert (found.epochs == 9).all()
 
 
+@pytest.mark.thorough
 def test_halving_keeps_the_best_third_and_the_winner_is_its_solo_run():
     found, whole = search(how="halving", seeds=2), search(seeds=2)
     # Larger rates are ahead at every epoch here, so the order of the race is known.
@@ -52,6 +53,7 @@ def test_halving_keeps_the_best_third_and_the_winner_is_its_solo_run():
     assert "epochs" in str(found).splitlines()[0]
 
 
+@pytest.mark.thorough
 def test_momentum_and_keys_go_on_where_they_were():
     """What an optimizer and a dropout remember crosses the rungs."""
     model = fnn.serial(fnn.batch_norm(), fnn.dropout(0.3), fnn.dense(1))
@@ -64,6 +66,7 @@ def test_momentum_and_keys_go_on_where_they_were():
     np.testing.assert_allclose(found.curves["loss"][winner], whole.curves["loss"][winner], rtol=1e-4)
 
 
+@pytest.mark.thorough
 def test_hyperband_runs_the_brackets_of_the_paper():
     """R = 9, factor 3: (9 settings, 1 epoch), (5, 3), (3, 9)."""
     over = {"learning_rate": scipy.stats.loguniform(1e-4, 0.3)}
@@ -87,6 +90,7 @@ def test_random_draws_are_those_of_the_key_and_not_twice_from_a_grid():
     assert all(setting["learning_rate"] in over["learning_rate"] for setting in found.settings)
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:cross_validate")
 def test_settings_that_diverge_lose():
     with pytest.warns(RuntimeWarning, match=r"sweep: 4 of 8 runs diverged"):

@@ -108,6 +108,7 @@ TASKS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", TASKS)
 def test_zero_weights_do_not_count_in_any_metric(name):
     task, outputs, targets = TASKS[name]

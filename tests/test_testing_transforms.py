@@ -152,6 +152,7 @@ def test_strategies_keep_dtype_shapes_and_size(tree):
         assert (abs(leaf) <= 10).all()
 
 
+@pytest.mark.thorough
 def test_strategies_reach_every_kind_of_tree():
     find = hypothesis.find
     assert find(strategies.pytrees(), lambda tree: tree is None) is None

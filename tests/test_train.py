@@ -94,6 +94,7 @@ def test_empty_slots_change_nothing():
     close(alone, padded, 1e-5)
 
 
+@pytest.mark.thorough
 def test_vmap_over_rows_keys_and_rates_is_the_loop():
     x, y = line()
     folds = np.stack([np.arange(0, 12), np.arange(11, 23)])
@@ -109,6 +110,7 @@ def test_vmap_over_rows_keys_and_rates_is_the_loop():
             np.testing.assert_allclose(together[i, j], score(keys[j], rate, folds[j]), rtol=1e-4)
 
 
+@pytest.mark.thorough
 def test_a_run_can_be_differentiated_by_its_learning_rate():
     x, y = line()
 
@@ -259,6 +261,7 @@ def test_penalty_and_state_penalty_join_the_loss():
     np.testing.assert_allclose(difference, 2.5, rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_optax_drives_the_same_run():
     optax = pytest.importorskip("optax")
     x, y = line()
