@@ -153,6 +153,7 @@ def test_values_jvps_and_vjps_are_those_of_float64(name):
 def test_infinite_logits_have_their_limit():
     x = jnp.array([[jnp.inf, 0.0], [0.0, jnp.inf]])
     np.testing.assert_array_equal(losses.softmax_cross_entropy(x, np.array([0, 0])), [0, jnp.inf])
+    np.testing.assert_array_equal(losses.softmax_cross_entropy(x, jnp.array([[1.0, 0.0], [1.0, 0.0]])), [0, jnp.inf])
     assert jnp.isnan(losses.softmax_cross_entropy(jnp.full((1, 2), -jnp.inf), np.array([0]))).all()
 
 

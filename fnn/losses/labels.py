@@ -51,7 +51,7 @@ def log_softmax(x: Array, where: Array | None) -> Array:
         return x
     if where is not None:
         x = jnp.where(where, x, jnp.where(where.any(-1, keepdims=True), -jnp.inf, 0))
-    shifted = _below_peak(x, _peak(x)[..., None])
+    shifted = jnp.where(x == jnp.inf, 0, x - _peak(x)[..., None])
     return shifted - _log_normalizer(shifted)
 
 
