@@ -69,7 +69,9 @@ def log_softmax(x: ArrayLike, axis: int | tuple[int, ...] | None = -1, where: Ar
     """
     x = floating("log_softmax", x)
     kept, filled = _kept(wide(x), where)
-    return _log_softmax(filled, kept, axis).astype(x.dtype)
+    infinite = (kept & (x == jnp.inf)).any(axis, keepdims=True)
+    # Beside an infinite entry nothing is left for a finite one: the limit, and not the largest number below 0.
+    return jnp.where(infinite & (x < jnp.inf), -jnp.inf, _log_softmax(filled, kept, axis)).astype(x.dtype)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
