@@ -1,6 +1,6 @@
 """Does a test fall when a line is wrong? Changes one operator or number at random in a copy, and runs the tests given.
 
-    python tests/mutants.py fnn/kernels/pooling.py tests/test_pooling.py --count 10
+    python tests/mutants.py fnn/kernels/pooling/windows.py tests/test_pooling.py --count 10
 
 A mutant that lives is a missing test, or a line that says the same either way (a bound that only moves memory).
 """

@@ -14,11 +14,10 @@ from fnn.kernels import (
     conv,
     conv_output_size,
     conv_transpose,
-    convolution_forms,
-    convolution_plain,
     max_pool,
     placement,
 )
+from fnn.kernels.convolution import forms, plain
 from fnn.kernels.sliding_windows import Windows
 
 # rank, spatial, kernel size, stride, padding, dilation, channels, features, groups
@@ -270,7 +269,7 @@ def test_dtype_is_kept_and_sums_are_float32(dtype):
 
 def test_parts_and_forms_agree(monkeypatch, x64):
     """The batch is cut only where it pays; here it is cut anyway."""
-    monkeypatch.setattr(convolution_forms, "_parts", lambda batch, products: 2)
+    monkeypatch.setattr(forms, "_parts", lambda batch, products: 2)
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(4, 6, 6, 20)), rng.normal(size=(3, 3, 20, 18))
 
@@ -299,38 +298,38 @@ def test_parts_and_forms_agree(monkeypatch, x64):
 )
 def test_kernel_gradient_over_patches(monkeypatch, x64, shape, windows, groups, patch_bytes):
     """On one device all examples at once, some at a time with a rest, one at a time; on several another form."""
-    monkeypatch.setattr(convolution_forms, "PATCH_BYTES", patch_bytes)
+    monkeypatch.setattr(forms, "PATCH_BYTES", patch_bytes)
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=shape), jnp.zeros((*windows.size, shape[-1] // groups, 10))
-    y, back = jax.vjp(lambda w: convolution_plain.convolve(x, w, windows, groups), w)
+    y, back = jax.vjp(lambda w: plain.convolve(x, w, windows, groups), w)
     g = rng.normal(size=y.shape)
-    ours = convolution_forms.kernel_gradient(x, g, windows=windows, groups=groups)
+    ours = forms.kernel_gradient(x, g, windows=windows, groups=groups)
     np.testing.assert_allclose(ours, back(g)[0], atol=1e-10)
 
 
 @pytest.mark.devices(1, 2)
 @pytest.mark.parametrize("patch_bytes", [1, 2**20], ids=["summed one by one", "summed at the end"])
 def test_depthwise_gradient(monkeypatch, x64, patch_bytes):
-    monkeypatch.setattr(convolution_forms, "PATCH_BYTES", patch_bytes)
+    monkeypatch.setattr(forms, "PATCH_BYTES", patch_bytes)
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(3, 6, 5, 4)), jnp.asarray(rng.normal(size=(3, 2, 1, 8)))
     windows = Windows((3, 2), (2, 1), ((1, 1), (0, 1)), (1, 2))
-    y, back = jax.vjp(lambda w: convolution_plain.convolve(x, w, windows, 4), w)
-    np.testing.assert_allclose(convolution_forms.convolve(x, w, windows=windows, groups=4), y, atol=1e-10)
+    y, back = jax.vjp(lambda w: plain.convolve(x, w, windows, 4), w)
+    np.testing.assert_allclose(forms.convolve(x, w, windows=windows, groups=4), y, atol=1e-10)
     g = rng.normal(size=y.shape)
-    ours = convolution_forms.kernel_gradient(x, g, windows=windows, groups=4)
+    ours = forms.kernel_gradient(x, g, windows=windows, groups=4)
     np.testing.assert_allclose(ours, back(g)[0], atol=1e-10)
 
 
 def test_parts_divide_the_batch_and_leave_sharded_ones_whole(monkeypatch):
     monkeypatch.setattr(placement, "cores", lambda: 2)
     monkeypatch.setattr(placement, "devices", lambda platform=None: 2)
-    assert convolution_forms._parts(128, 10**9) == 1
+    assert forms._parts(128, 10**9) == 1
     monkeypatch.setattr(placement, "devices", lambda platform=None: 1)
-    assert convolution_forms._parts(128, 10**9) == 4
-    assert convolution_forms._parts(6, 10**9) == 3
-    assert convolution_forms._parts(7, 10**9) == 1
-    assert convolution_forms._parts(128, 10**6) == 1
+    assert forms._parts(128, 10**9) == 4
+    assert forms._parts(6, 10**9) == 3
+    assert forms._parts(7, 10**9) == 1
+    assert forms._parts(128, 10**6) == 1
 
 
 def test_output_size(x64):

@@ -14,13 +14,15 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 import fnn
-from fnn.kernels import convolution, convolution_plain, mesh_axes
+from fnn.kernels import convolution, mesh_axes
+from fnn.kernels.convolution import plain
+from fnn.kernels.convolution.products import products
 from fnn.kernels.sliding_windows import Windows
 
 ROOT = Path(__file__).parent.parent
 SOURCES = [path for room in ("fnn", "tests", "examples", "benchmarks") for path in (ROOT / room).rglob("*.py")]
 INTERIOR = ("jax.extend", "jax.interpreters", "jax._src")
-PRIMITIVES = "fnn.kernels.convolution_primitives"
+PRIMITIVES = "fnn.kernels.convolution.primitives"
 
 
 def used_modules(source):
@@ -41,7 +43,7 @@ def test_one_module_uses_the_interior_of_jax():
         for name in used_modules(path.read_text())
         if name.startswith(INTERIOR)
     }
-    assert set(using) == {"fnn/kernels/convolution_primitives.py"}
+    assert set(using) == {"fnn/kernels/convolution/primitives.py"}
     assert not any("_src" in name for name in using.values())
 
 
@@ -69,11 +71,11 @@ def test_the_interior_is_loaded_by_the_first_convolution():
 def afresh(monkeypatch):
     """As if no convolution had been traced in this process."""
     monkeypatch.delitem(sys.modules, PRIMITIVES, raising=False)
-    monkeypatch.delattr(fnn.kernels, "convolution_primitives", raising=False)
-    convolution._products.cache_clear()
+    monkeypatch.delattr(convolution, "primitives", raising=False)
+    products.cache_clear()
     yield
     monkeypatch.undo()
-    convolution._products.cache_clear()
+    products.cache_clear()
 
 
 def nothing(*args, **kwargs):
@@ -114,7 +116,7 @@ def test_convolutions_go_on_without(monkeypatch, case):
     with pytest.warns(RuntimeWarning, match=r"XLA's own forms.* tested with jax>=0\.10\.2") as told:
         y, back = jax.vjp(fnn.kernels.conv, x, w)
     assert [warning.filename for warning in told] == [__file__]
-    expected, expected_back = jax.vjp(lambda x, w: convolution_plain.convolve(x, w, windows), x, w)
+    expected, expected_back = jax.vjp(lambda x, w: plain.convolve(x, w, windows), x, w)
     for a, b in zip((y, *back(y)), (expected, *expected_back(expected)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
     painted = fnn.kernels.conv_transpose(y, w.swapaxes(1, 2))  # warns no more
@@ -159,4 +161,4 @@ def test_the_first_convolution_may_run_without_jit():
     with jax.disable_jit():
         y = fnn.kernels.conv(jnp.ones((1, 60, 3)), jnp.ones((3, 3, 5)), padding="VALID")
     np.testing.assert_array_equal(y, jnp.full((1, 58, 5), 9.0))
-    assert convolution._products() is not convolution_plain
+    assert products() is not plain

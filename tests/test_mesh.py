@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import fnn
 from fnn.kernels import placement
-from fnn.kernels.recurrent_core import recur
+from fnn.kernels.recurrence.core import recur
 
 KEY = jax.random.key(0)
 IMAGES, SEQUENCES = (4, 8, 8, 3), (4, 6, 3)

@@ -12,7 +12,8 @@ from every_layer import LAYERS, MODELS, constructors
 from jax.sharding import NamedSharding, PartitionSpec
 
 import fnn
-from fnn.kernels import placement, recurrent_core
+from fnn.kernels import placement
+from fnn.kernels.recurrence import core
 
 PLATFORMS = ("cuda", "tpu")
 
@@ -66,7 +67,7 @@ def test_pooling_has_no_scatter(pool):
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
 def test_recurrence_off_the_cpu_projects_all_steps_at_once(kind, monkeypatch):
     """No loop over chunks around the loop over time: at inference whatever traces it, in training on a GPU."""
-    chunk = recurrent_core.chunk_size(37, 64)
+    chunk = core.chunk_size(37, 64)
     assert chunk < 37
     gates = {"lstm": 4, "gru": 3, "rnn": 1}[kind]
     args = jnp.ones((64, 37, 5)), jnp.ones((5, 3 * gates)), jnp.ones((3, 3 * gates)), jnp.ones(64, int)

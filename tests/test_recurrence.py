@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fnn
-from fnn.kernels import placement, recurrent_core
+from fnn.kernels import placement
+from fnn.kernels.recurrence import core
 
 GATES = {"lstm": 4, "gru": 3, "gru before": 3, "rnn": 1, "rnn relu": 1}
 STEPS = {
@@ -343,9 +344,9 @@ def test_an_empty_batch(kind):
 @pytest.mark.parametrize("batch", [1, 8, 64, 1000])
 @pytest.mark.parametrize("time", [1, 5, 97, 100])
 def test_chunks_cover_time(batch, time):
-    size = recurrent_core.chunk_size(time, batch)
+    size = core.chunk_size(time, batch)
     for reverse in (False, True):
-        parts = recurrent_core._parts(time, size, reverse)
+        parts = core._parts(time, size, reverse)
         covered = [step for start, count, length in parts for step in range(start, start + count * length)]
         assert sorted(covered) == list(range(time))
 
@@ -354,12 +355,12 @@ def test_chunks_cover_time(batch, time):
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
 def test_how_many_steps_are_projected_at_once_changes_no_number(monkeypatch, platform):
     monkeypatch.setattr(placement, "platform", lambda: platform)
-    monkeypatch.setattr(recurrent_core, "chunk_size", lambda time, batch: 4)
-    recurrent_core.recur.clear_cache()
+    monkeypatch.setattr(core, "chunk_size", lambda time, batch: 4)
+    core.recur.clear_cache()
     args = problem("rnn", 2, 9, 2, 3)
     f, counts = functools.partial(run, "rnn"), np.ones((2, 9), bool)
     outputs, gradients = jax.jit(lambda *a: (f(*a), jax.grad(scalar(f), 1)(*a)))(*args)
-    recurrent_core.recur.clear_cache()
+    core.recur.clear_cache()
     close(outputs, expected("rnn", *args, counts))
     by_autodiff = jax.grad(scalar(lambda *a: plain("rnn", *a, counts)), 1)(*args)
     close(gradients, by_autodiff, 1e-10)

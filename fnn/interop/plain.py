@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.kernels import convolution_plain
+from fnn.kernels.convolution import plain as products
 from fnn.typing import PyTree
 
 __all__ = ["plain"]
@@ -63,7 +63,7 @@ def _run(jaxpr: Any, consts: Any, given: list[Any]) -> list[Any]:
 def _one(equation: Any, given: list[Any]) -> list[Any]:
     primitive, settings = equation.primitive, equation.params
     if primitive.name.startswith("fnn_"):
-        return [getattr(convolution_plain, primitive.name.removeprefix("fnn_"))(*given, **settings)]
+        return [getattr(products, primitive.name.removeprefix("fnn_"))(*given, **settings)]
     inside = settings.get("jaxpr", settings.get("call_jaxpr"))
     if primitive.name in _CALLS and inside is not None:
         return _run(getattr(inside, "jaxpr", inside), getattr(inside, "consts", ()), given)

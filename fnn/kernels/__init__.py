@@ -1,26 +1,31 @@
 """The compiled cores: pure functions of arrays, with their own gradients. No parameters, no layers."""
 
-from fnn.kernels.adaptive_pooling import adaptive_avg_pool, adaptive_max_pool, global_avg_pool, global_max_pool
 from fnn.kernels.convolution import conv, conv_transpose
 from fnn.kernels.dropout import alpha_dropout, dropout, keep_mask
-from fnn.kernels.elman import rnn
-from fnn.kernels.gru import gru
-from fnn.kernels.lstm import LSTMState, lstm
 from fnn.kernels.normalization import (
     Moments,
     batch_norm,
     group_norm,
     instance_norm,
     layer_norm,
+    local_response_norm,
+    lp_normalize,
     normalize,
     rms_norm,
+    spectral_norm,
+    weight_norm,
 )
-from fnn.kernels.pooling import avg_pool, lp_pool, max_pool
+from fnn.kernels.pooling import (
+    adaptive_avg_pool,
+    adaptive_max_pool,
+    avg_pool,
+    global_avg_pool,
+    global_max_pool,
+    lp_pool,
+    max_pool,
+)
 from fnn.kernels.precision import wide_dtype, widen
-from fnn.kernels.recurrence import scan_cell
-from fnn.kernels.reparametrization import spectral_norm, weight_norm
-from fnn.kernels.response import local_response_norm, lp_normalize
-from fnn.kernels.sequences import reverse_sequences
+from fnn.kernels.recurrence import LSTMState, gru, lstm, reverse_sequences, rnn, scan_cell
 from fnn.kernels.sliding_windows import conv_output_size
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from fnn.kernels import adaptive_pooling, pooling
+from fnn.kernels import pooling
 from fnn.kernels.sliding_windows import Padding, PerAxis
 from fnn.layer import Layer, as_layer, constructor
 
@@ -122,7 +122,7 @@ def global_avg_pool() -> Layer:
         >>> fnn.global_avg_pool().apply((), (), jnp.ones((8, 28, 28, 3)))[0].shape
         (8, 3)
     """
-    return as_layer(adaptive_pooling.global_avg_pool)
+    return as_layer(pooling.global_avg_pool)
 
 
 @constructor
@@ -134,7 +134,7 @@ def global_max_pool() -> Layer:
         >>> fnn.global_max_pool().apply((), (), jnp.ones((8, 28, 28, 3)))[0].shape
         (8, 3)
     """
-    return as_layer(adaptive_pooling.global_max_pool)
+    return as_layer(pooling.global_max_pool)
 
 
 @constructor
@@ -150,7 +150,7 @@ def adaptive_avg_pool(output_size: PerAxis) -> Layer:
         >>> fnn.adaptive_avg_pool(4).apply((), (), jnp.ones((8, 30, 18, 3)))[0].shape
         (8, 4, 4, 3)
     """
-    return as_layer(functools.partial(adaptive_pooling.adaptive_avg_pool, output_size=output_size))
+    return as_layer(functools.partial(pooling.adaptive_avg_pool, output_size=output_size))
 
 
 @constructor
@@ -166,4 +166,4 @@ def adaptive_max_pool(output_size: PerAxis) -> Layer:
         >>> fnn.adaptive_max_pool(4).apply((), (), jnp.ones((8, 30, 18, 3)))[0].shape
         (8, 4, 4, 3)
     """
-    return as_layer(functools.partial(adaptive_pooling.adaptive_max_pool, output_size=output_size))
+    return as_layer(functools.partial(pooling.adaptive_max_pool, output_size=output_size))

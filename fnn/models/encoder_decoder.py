@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.kernels.lstm import LSTMState
-from fnn.kernels.lstm import lstm as run_lstm
+from fnn.kernels.recurrence.lstm import LSTMState
+from fnn.kernels.recurrence.lstm import lstm as run_lstm
 from fnn.layer import Facts, Layer, as_layer, constructor
 from fnn.layers.dense import dense
 from fnn.layers.lstm import lstm

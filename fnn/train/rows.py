@@ -16,7 +16,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.kernels import placement
-from fnn.kernels.sequences import Layout, check_lengths
+from fnn.kernels.recurrence.sequences import Layout, check_lengths
 from fnn.layers.recurrent import Padded
 from fnn.tasks import Task
 from fnn.typing import Array, Key, PyTree

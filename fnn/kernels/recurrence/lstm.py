@@ -9,8 +9,8 @@ import numpy as np
 from jax import lax
 from jax.export import register_namedtuple_serialization
 
-from fnn.kernels import sequences
-from fnn.kernels.recurrent_core import Carry, Core, product, product_of_tangent, product_transposed, recur
+from fnn.kernels.recurrence import sequences
+from fnn.kernels.recurrence.core import Carry, Core, product, product_of_tangent, product_transposed, recur
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["LSTMState", "lstm"]

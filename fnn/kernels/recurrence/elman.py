@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.kernels import sequences
-from fnn.kernels.recurrent_core import Carry, Core, product, product_of_tangent, product_transposed, recur
+from fnn.kernels.recurrence import sequences
+from fnn.kernels.recurrence.core import Carry, Core, product, product_of_tangent, product_transposed, recur
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["rnn"]

@@ -10,8 +10,16 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn import checks
+from fnn.kernels.normalization.standardization import (
+    affine,
+    along,
+    averaging,
+    axes_of,
+    inverse_deviation,
+    magnitude,
+    standardize,
+)
 from fnn.kernels.precision import widen
-from fnn.kernels.standardization import affine, along, averaging, axes_of, inverse_deviation, magnitude, standardize
 from fnn.typing import Array, ArrayLike
 
 __all__ = [

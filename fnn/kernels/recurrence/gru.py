@@ -6,9 +6,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn import checks
-from fnn.kernels import sequences
 from fnn.kernels.broadcasting import of_rank
-from fnn.kernels.recurrent_core import Carry, Core, product, product_of_tangent, product_transposed, recur, sigmoid
+from fnn.kernels.recurrence import sequences
+from fnn.kernels.recurrence.core import Carry, Core, product, product_of_tangent, product_transposed, recur, sigmoid
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["gru"]

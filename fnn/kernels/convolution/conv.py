@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn import checks, versions
-from fnn.kernels import convolution_plain
+from fnn import checks
+from fnn.kernels.convolution.products import products
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
 from fnn.kernels.sizes import known, less
 from fnn.kernels.sliding_windows import Padding, PerAxis, Windows, fitting, pads, per_axis
@@ -80,7 +80,7 @@ def conv(
 
 @functools.partial(jax.jit, static_argnames=("windows", "groups", "flip"))
 def _conv(x: Array, kernel: Array, windows: Windows, groups: int, flip: bool) -> Array:
-    return _products().convolve(x, _flipped(kernel) if flip else kernel, windows, groups)
+    return products().convolve(x, _flipped(kernel) if flip else kernel, windows, groups)
 
 
 def conv_transpose(
@@ -148,21 +148,7 @@ def _conv_transpose(x: Array, kernel: Array, windows: Windows, groups: int, spat
     # conv's kernel from the output back to x has (features / groups, channels) last.
     kernel = kernel.reshape(*kernel.shape[:-1], groups, -1)
     kernel = jnp.moveaxis(kernel, (-3, -2, -1), (-1, -2, -3)).reshape(*windows.size, kernel.shape[-1], -1)
-    return _products().input_gradient(x, kernel, windows, groups, spatial)
-
-
-@functools.cache
-def _products() -> Any:
-    """The module of the three products: the primitives, or XLA's own where this jax has not what they are made of."""
-    try:
-        from fnn.kernels import convolution_primitives
-    except Exception as error:
-        checks.warn(
-            f"convolutions run by XLA's own forms, slower on a CPU: jax {jax.__version__} lacks what fnn's are made of "
-            f"({type(error).__name__}: {error}); fnn is tested with jax{versions.TESTED}"
-        )
-        return convolution_plain
-    return convolution_primitives
+    return products().input_gradient(x, kernel, windows, groups, spatial)
 
 
 def _flipped(kernel: Array) -> Array:

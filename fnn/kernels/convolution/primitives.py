@@ -10,7 +10,7 @@ Every derivative of one of them is one of the others, so jvp, vjp, Hessian-vecto
 `linearize` all meet only these three, and each platform says once how to compute them.
 
 This is the one module that uses jax's interior (`jax.extend`, `jax.interpreters`), which may change with any release:
-it is loaded when the first convolution is traced, tries what it has built, and if that fails `convolution_plain` is
+it is loaded when the first convolution is traced, tries what it has built, and if that fails `plain` is
 right without it.
 """
 
@@ -25,8 +25,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from fnn.kernels import convolution_forms as forms
-from fnn.kernels import convolution_plain as plain
+from fnn.kernels.convolution import forms, plain
 from fnn.kernels.mesh_axes import alike
 from fnn.kernels.sliding_windows import Windows
 from fnn.typing import Array, Shape

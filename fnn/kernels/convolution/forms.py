@@ -46,13 +46,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.kernels import convolution_plain as plain
 from fnn.kernels import placement
 from fnn.kernels.broadcasting import of_rank
+from fnn.kernels.convolution import plain
+from fnn.kernels.convolution.phases import interleave, phase_of, transposed
 from fnn.kernels.precision import widen
 from fnn.kernels.sizes import known, less
 from fnn.kernels.sliding_windows import Windows, pad, positions, taps
-from fnn.kernels.strided_phases import interleave, phase_of, transposed
 from fnn.typing import Array, Shape
 
 __all__: list[str] = []

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fnn.kernels.normalization.standardization import magnitude
 from fnn.kernels.precision import widen
-from fnn.kernels.standardization import magnitude
 from fnn.typing import Array
 
 __all__ = ["spectral_norm", "weight_norm"]

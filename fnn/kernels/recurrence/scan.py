@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec, reshard
 
 from fnn import checks
 from fnn.kernels.mesh_axes import alike, explicit_mesh, split_of
-from fnn.kernels.sequences import Layout, check_loop, valid_steps
+from fnn.kernels.recurrence.sequences import Layout, check_loop, valid_steps
 from fnn.typing import ArrayLike, PyTree
 
 __all__ = ["scan_cell"]
