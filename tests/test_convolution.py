@@ -17,7 +17,7 @@ from fnn.kernels import (
     max_pool,
     placement,
 )
-from fnn.kernels.convolution import forms, plain
+from fnn.kernels.convolution import dense, forms, plain
 from fnn.kernels.sliding_windows import Windows
 
 # rank, spatial, kernel size, stride, padding, dilation, channels, features, groups
@@ -269,7 +269,7 @@ def test_dtype_is_kept_and_sums_are_float32(dtype):
 
 def test_parts_and_forms_agree(monkeypatch, x64):
     """The batch is cut only where it pays; here it is cut anyway."""
-    monkeypatch.setattr(forms, "_parts", lambda batch, products: 2)
+    monkeypatch.setattr(dense, "batch_parts", lambda batch, products: 2)
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(4, 6, 6, 20)), rng.normal(size=(3, 3, 20, 18))
 
@@ -298,7 +298,7 @@ def test_parts_and_forms_agree(monkeypatch, x64):
 )
 def test_kernel_gradient_over_patches(monkeypatch, x64, shape, windows, groups, patch_bytes):
     """On one device all examples at once, some at a time with a rest, one at a time; on several another form."""
-    monkeypatch.setattr(forms, "PATCH_BYTES", patch_bytes)
+    monkeypatch.setattr(dense, "PATCH_BYTES", patch_bytes)
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=shape), jnp.zeros((*windows.size, shape[-1] // groups, 10))
     y, back = jax.vjp(lambda w: plain.convolve(x, w, windows, groups), w)
@@ -310,7 +310,7 @@ def test_kernel_gradient_over_patches(monkeypatch, x64, shape, windows, groups, 
 @pytest.mark.devices(1, 2)
 @pytest.mark.parametrize("patch_bytes", [1, 2**20], ids=["summed one by one", "summed at the end"])
 def test_depthwise_gradient(monkeypatch, x64, patch_bytes):
-    monkeypatch.setattr(forms, "PATCH_BYTES", patch_bytes)
+    monkeypatch.setattr(dense, "PATCH_BYTES", patch_bytes)
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(3, 6, 5, 4)), jnp.asarray(rng.normal(size=(3, 2, 1, 8)))
     windows = Windows((3, 2), (2, 1), ((1, 1), (0, 1)), (1, 2))
@@ -324,12 +324,12 @@ def test_depthwise_gradient(monkeypatch, x64, patch_bytes):
 def test_parts_divide_the_batch_and_leave_sharded_ones_whole(monkeypatch):
     monkeypatch.setattr(placement, "cores", lambda: 2)
     monkeypatch.setattr(placement, "devices", lambda platform=None: 2)
-    assert forms._parts(128, 10**9) == 1
+    assert dense.batch_parts(128, 10**9) == 1
     monkeypatch.setattr(placement, "devices", lambda platform=None: 1)
-    assert forms._parts(128, 10**9) == 4
-    assert forms._parts(6, 10**9) == 3
-    assert forms._parts(7, 10**9) == 1
-    assert forms._parts(128, 10**6) == 1
+    assert dense.batch_parts(128, 10**9) == 4
+    assert dense.batch_parts(6, 10**9) == 3
+    assert dense.batch_parts(7, 10**9) == 1
+    assert dense.batch_parts(128, 10**6) == 1
 
 
 def test_output_size(x64):

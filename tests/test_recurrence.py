@@ -346,7 +346,7 @@ def test_an_empty_batch(kind):
 def test_chunks_cover_time(batch, time):
     size = core.chunk_size(time, batch)
     for reverse in (False, True):
-        parts = core._parts(time, size, reverse)
+        parts = core.chunk_parts(time, size, reverse)
         covered = [step for start, count, length in parts for step in range(start, start + count * length)]
         assert sorted(covered) == list(range(time))
 

@@ -7,8 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.kernels.recurrence.core import product
 from fnn.kernels.recurrence.elman import rnn as run_core
+from fnn.kernels.recurrence.products import product
 from fnn.layer import Layer, constructor
 from fnn.layers.recurrent import Cell, Options, projected, recurrent, weights
 from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree

@@ -7,8 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.kernels.recurrence.core import product, sigmoid
 from fnn.kernels.recurrence.gru import gru as run_core
+from fnn.kernels.recurrence.products import product, sigmoid
 from fnn.layer import Layer, constructor
 from fnn.layers.recurrent import Cell, Options, projected, recurrent, weights
 from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.normalization.norms import layer_norm as normalize
-from fnn.kernels.recurrence.core import product, sigmoid
 from fnn.kernels.recurrence.lstm import LSTMState
 from fnn.kernels.recurrence.lstm import lstm as run_core
+from fnn.kernels.recurrence.products import product, sigmoid
 from fnn.layer import Layer, constructor
 from fnn.layers.recurrent import Cell, Options, projected, recurrent, weights
 from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree

@@ -42,17 +42,16 @@ import itertools
 import math
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from fnn.kernels import placement
-from fnn.kernels.broadcasting import of_rank
-from fnn.kernels.convolution import plain
+from fnn.kernels.convolution.dense import in_parts, over_batch, over_patches, patches, widen_axis, with_axis
+from fnn.kernels.convolution.depthwise import convolve_depthwise, kernel_gradient_depthwise
 from fnn.kernels.convolution.phases import interleave, phase_of, transposed
 from fnn.kernels.precision import widen
 from fnn.kernels.sizes import known, less
-from fnn.kernels.sliding_windows import Windows, pad, positions, taps
+from fnn.kernels.sliding_windows import Windows, pad, positions
 from fnn.typing import Array, Shape
 
 __all__: list[str] = []
@@ -65,51 +64,51 @@ def _convolve(x: Array, w: Array, windows: Windows, groups: int) -> Array:
     if groups == 1:
         return _convolve_dense(x, w, windows)
     if w.shape[-2] == 1:
-        return _convolve_depthwise(x, w, windows)
+        return convolve_depthwise(x, w, windows)
     return _per_group(_convolve_dense, x, w, windows, groups)
 
 
 def _convolve_dense(x: Array, w: Array, windows: Windows) -> Array:
     channels, features = w.shape[-2:]
     if positions(windows) == 1 or channels * features == 0:
-        return _patches(x, windows) @ w.reshape(-1, features)
+        return patches(x, windows) @ w.reshape(-1, features)
     if len(windows.size) == 1:
-        return _convolve_dense(x[:, None], w[None], _with_axis(windows))[:, 0]
+        return _convolve_dense(x[:, None], w[None], with_axis(windows))[:, 0]
     if len(windows.size) > 2:
         return _convolve_planes(x, w, windows)
     few = channels <= 4 and (features <= 16 or x.shape[1] == 1)
     # XLA exchanges input and kernel where the kernel is the larger of the two, and leaves its fast path.
     if few or less(math.prod(x.shape[1:-1]), positions(windows)):
-        return _patches(x, windows) @ w.reshape(-1, features)
+        return patches(x, windows) @ w.reshape(-1, features)
     if channels in (2, 3):
-        x, w = _widen_axis(x, -1, 4), _widen_axis(w, -2, 4)
-    return _in_parts(x, w, windows)
+        x, w = widen_axis(x, -1, 4), widen_axis(w, -2, 4)
+    return in_parts(x, w, windows)
 
 
 def _kernel_gradient(x: Array, g: Array, windows: Windows, groups: int) -> Array:
     if groups == 1:
         return _kernel_gradient_dense(x, g, windows)
     if x.shape[-1] == groups:
-        return _kernel_gradient_depthwise(x, g, windows)
+        return kernel_gradient_depthwise(x, g, windows)
     return _per_group(_kernel_gradient_dense, x, g, windows, groups)
 
 
 def _kernel_gradient_dense(x: Array, g: Array, windows: Windows) -> Array:
     exchanged = less(math.prod(x.shape[1:-1]), math.prod(g.shape[1:-1]))
     if positions(windows) == 1 or x.shape[-1] <= 4 or exchanged or 0 in x.shape or 0 in g.shape:
-        patches = _patches(x, windows)
+        seen = patches(x, windows)
         if known(*g.shape):
-            w = patches.reshape(-1, patches.shape[-1]).T @ g.reshape(-1, g.shape[-1])
+            w = seen.reshape(-1, seen.shape[-1]).T @ g.reshape(-1, g.shape[-1])
         else:  # a product of symbols may be too long to be seen as a size
             rows = tuple(range(g.ndim - 1))
-            w = jnp.tensordot(patches, g, (rows, rows))
+            w = jnp.tensordot(seen, g, (rows, rows))
         return w.reshape(*windows.size, x.shape[-1], g.shape[-1])
     if len(windows.size) == 1:
-        return _kernel_gradient_dense(x[:, None], g[:, None], _with_axis(windows))[0]
+        return _kernel_gradient_dense(x[:, None], g[:, None], with_axis(windows))[0]
     if len(windows.size) > 2:
         return _kernel_gradient_planes(x, g, windows)
     one = placement.devices("cpu") == 1 and known(*g.shape)
-    return (_over_patches if one else _over_batch)(x, g, windows)
+    return (over_patches if one else over_batch)(x, g, windows)
 
 
 def _in_float32(form: Callable[..., Array]) -> Callable[..., Array]:
@@ -158,101 +157,6 @@ def input_gradient(g: Array, w: Array, *, windows: Windows, groups: int, spatial
     return interleave(phases, windows.strides, spatial)
 
 
-# One group.
-
-
-def _patches(x: Array, windows: Windows) -> Array:
-    """(N, *windows, positions · C): every window laid out as a row."""
-    return jnp.concatenate(list(taps(pad(x, windows.padding), windows)), axis=-1)
-
-
-def _widen_axis(a: Array, axis: int, length: int) -> Array:
-    widths = [(0, 0)] * a.ndim
-    widths[axis] = (0, length - a.shape[axis])
-    return jnp.pad(a, widths)
-
-
-def _with_axis(windows: Windows) -> Windows:
-    """The same windows with one more axis of length 1 before the others."""
-    return Windows((1, *windows.size), (1, *windows.strides), ((0, 0), *windows.padding), (1, *windows.dilation))
-
-
-def _parts(batch: int, products: int) -> int:
-    """Into how many convolutions to cut the batch so that they keep all cores busy.
-
-    With several CPU devices the batch is spread over those already, and cutting it would gather it again. A part
-    below some ten million products costs more to start than it saves.
-    """
-    if not known(batch, products):
-        return 1
-    cores = placement.cores() if placement.devices("cpu") == 1 else 1
-    wanted = 2 * cores if cores > 1 else 1
-    return next(p for p in range(int(max(min(wanted, products / 1e7, 16), 1)), 0, -1) if batch % p == 0)
-
-
-def _in_parts(x: Array, w: Array, windows: Windows) -> Array:
-    counts = windows.counts(x.shape[1:-1])
-    if any(less(lo, 0) or less(hi, 0) for lo, hi in windows.padding) or any(
-        less(n, out) for out, n in zip(counts, x.shape[1:-1], strict=True)
-    ):
-        # The fast path cuts nothing off and gives no more than it gets; the barrier keeps the padding out of it.
-        x = lax.optimization_barrier(pad(x, windows.padding))
-        windows = windows._replace(padding=((0, 0),) * len(counts))
-    each = math.prod(w.shape[:-1])
-    products = x.shape[0] * math.prod(counts) * each * w.shape[-1]
-    # Below two hundred products per output, joining the parts costs more than computing them.
-    parts = _parts(x.shape[0], products) if each >= 200 else 1
-    return jnp.concatenate([plain.convolve(part, w, windows) for part in jnp.split(x, parts)])
-
-
-PATCH_BYTES = 4 * 2**20
-"""Patches laid out at a time: they must stay in the cache between being written and being multiplied."""
-
-
-def _over_patches(x: Array, g: Array, windows: Windows) -> Array:
-    """The kernel gradient as gᵀ times the patches of a few examples at a time."""
-    (batch, *outputs, features), size = g.shape, positions(windows) * x.shape[-1]
-    fit = max(PATCH_BYTES // (math.prod(outputs) * size * x.dtype.itemsize), 1)
-    few = -(-batch // -(-batch // fit))  # parts as equal as can be
-    whole = batch - batch % few
-
-    def add(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
-        # The smaller factor is transposed, behind a barrier: the product is then one of two row-major arrays.
-        g_t = lax.optimization_barrier(part[1].reshape(-1, features).T)
-        return total + g_t @ _patches(part[0], windows).reshape(-1, size), None
-
-    parts = jax.tree.map(lambda a: a[:whole].reshape(-1, few, *a.shape[1:]), (x, g))
-    total, _ = lax.scan(add, jnp.zeros((features, size), x.dtype), parts)
-    if whole < batch:
-        total, _ = add(total, (x[whole:], g[whole:]))
-    return total.T.reshape(*windows.size, x.shape[-1], features)
-
-
-def _over_batch(x: Array, g: Array, windows: Windows) -> Array:
-    """The kernel gradient as a convolution that sums over the batch: channels are its batch, g is its kernel.
-
-    w[t, c, f] = Σ_{o, n} x[n, o s + t d - p, c] g[n, o, f]: x as (C, *spatial, N) and g as (*windows, N, F) give
-    (C, *positions, F), with stride and dilation exchanged.
-    """
-    outputs = g.shape[1:-1]
-    axes = zip(x.shape[1:-1], windows.size, windows.strides, windows.padding, windows.dilation, outputs, strict=True)
-    reach = tuple((lo, (k - 1) * d + (o - 1) * s + 1 - n - lo) for n, k, s, (lo, _), d, o in axes)
-    if any(less(part, 0) for part in itertools.chain.from_iterable(reach)):
-        x, reach = lax.optimization_barrier(pad(x, reach)), ((0, 0),) * len(reach)
-    exchanged = Windows(outputs, windows.dilation, reach, windows.strides)
-    products = g.size * x.shape[-1] * positions(windows)
-    parts = _parts(x.shape[0], products)
-    over = tuple(range(1, x.ndim - 1))
-    sums = []
-    for x_part, g_part in zip(jnp.split(x, parts), jnp.split(g, parts), strict=True):
-        # The barrier keeps XLA from folding the transposes into a layout that no fast path takes.
-        x_part, g_part = lax.optimization_barrier(
-            (jnp.transpose(x_part, (x.ndim - 1, *over, 0)), jnp.transpose(g_part, (*over, 0, x.ndim - 1)))
-        )
-        sums.append(plain.convolve(x_part, g_part, exchanged))
-    return jnp.moveaxis(functools.reduce(jnp.add, sums), 0, -2)
-
-
 # More than two spatial axes: the first one by hand.
 
 
@@ -285,49 +189,6 @@ def _kernel_gradient_planes(x: Array, g: Array, windows: Windows) -> Array:
     return jnp.stack(
         [_kernel_gradient_dense(_planes(x, t * dilation, stride, count), g, rest) for t in range(windows.size[0])]
     )
-
-
-# One input channel per group (depthwise): shifted products, without any matrix product. One example at a time: a loop
-# writes its result, where XLA would fuse the products into a sum that follows (a batch norm, the gradient of a bias)
-# and run them there one by one, behind a barrier too. 3×3, 64×28×28×64, 2 cores: 2.9 ms, fused 48, XLA's grouped
-# convolution 65; the kernel gradient 4.6 ms, every example summed at once 6.4, all examples at once 20.
-
-
-def _convolve_depthwise(x: Array, w: Array, windows: Windows) -> Array:
-    if not less(x.shape[0], 2) and placement.devices("cpu") == 1:
-        return lax.map(lambda one: _convolve_shifted(one[None], w, windows)[0], x)
-    return _convolve_shifted(x, w, windows)
-
-
-def _convolve_shifted(x: Array, w: Array, windows: Windows) -> Array:
-    groups = x.shape[-1]
-    kernels = w.reshape(-1, groups, w.shape[-1] // groups)  # (positions, groups, multiplier)
-    shifted = taps(pad(x, windows.padding), windows)
-    weighted = [tap[..., None] * of_rank(kernel, tap.ndim + 1) for tap, kernel in zip(shifted, kernels, strict=True)]
-    y = functools.reduce(jnp.add, weighted)
-    return y.reshape(*y.shape[:-2], -1)
-
-
-def _kernel_gradient_depthwise(x: Array, g: Array, windows: Windows) -> Array:
-    g = g.reshape(*g.shape[:-1], x.shape[-1], -1)  # (N, *windows, groups, multiplier)
-
-    def products(x: Array, g: Array) -> list[Array]:
-        return [tap[..., None] * g for tap in taps(pad(x, windows.padding), windows)]
-
-    if placement.devices("cpu") > 1:  # a loop over a batch that is split would gather it
-        totals = [product.sum(tuple(range(g.ndim - 2))) for product in products(x, g)]
-        return jnp.stack(totals).reshape(*windows.size, 1, -1)
-    over = tuple(range(g.ndim - 3))
-    # Sums over the places wait until the end where all products of an example stay in the cache.
-    small = less(positions(windows) * math.prod(g.shape[1:]) * g.dtype.itemsize, PATCH_BYTES + 1)
-
-    def add(totals: list[Array], one: tuple[Array, Array]) -> tuple[list[Array], None]:
-        found = [product[0] for product in products(one[0][None], one[1][None])]
-        return [t + (p if small else p.sum(over)) for t, p in zip(totals, found, strict=True)], None
-
-    start = [jnp.zeros(g.shape[1:] if small else g.shape[-2:], g.dtype)] * positions(windows)
-    totals, _ = lax.scan(add, start, (x, g))
-    return jnp.stack([t.sum(over) if small else t for t in totals]).reshape(*windows.size, 1, -1)
 
 
 # Groups.

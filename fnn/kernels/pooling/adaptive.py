@@ -11,7 +11,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
-from fnn.kernels.pooling.windows import is_largest
+from fnn.kernels.pooling.max_pool import is_largest
 from fnn.kernels.precision import widen
 from fnn.kernels.sizes import known
 from fnn.kernels.sliding_windows import PerAxis, per_axis, spatial_axes

@@ -36,7 +36,8 @@ from fnn.kernels import placement
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.mesh_axes import alike, auto_axes, split_of
 from fnn.kernels.precision import wide_dtype
-from fnn.kernels.sizes import known
+from fnn.kernels.recurrence.chunks import chunk_parts, chunk_size, in_chunks, join_parts, merge_rows
+from fnn.kernels.recurrence.products import product, product_of_tangent, product_transposed
 from fnn.typing import Array, DType, PyTree
 
 __all__: list[str] = []
@@ -67,71 +68,6 @@ class Plan(NamedTuple):
     unroll: int = 1
 
 
-def sigmoid(z: Array) -> Array:
-    r"""$\sigma(z) = (1 + \tanh(z/2))/2$: on a CPU tanh is the faster function, and cannot overflow."""
-    return 0.5 * jnp.tanh(0.5 * z) + 0.5
-
-
-def _rows(tree: PyTree) -> PyTree:
-    """Steps and batch merged into one axis: XLA then transposes the smaller factor of a weight gradient.
-
-    Over several devices they stay apart, because a batch that is split would be gathered on every device for it.
-    """
-    if placement.devices() > 1:
-        return tree
-    return jax.tree.map(lambda a: a.reshape(a.shape[0] * a.shape[1], a.shape[2]), tree)
-
-
-def product(a: Array, weights: Array) -> Array:
-    """`a @ weights` in the narrower of the two dtypes, summed in the wide one."""
-    split = PartitionSpec(*split_of(a)[:-1], *split_of(weights)[1:])
-    return auto_axes(_product, split)(a, weights)
-
-
-def _product(a: Array, weights: Array) -> Array:
-    last = (((a.ndim - 1,), (0,)), ((), ()))
-    return lax.dot_general(a.astype(weights.dtype), weights, last, preferred_element_type=wide_dtype(weights))
-
-
-def product_transposed(a: Array, weights: Array) -> Array:
-    """`a @ weights.T`, whose transpose is the plain `a @ weights`."""
-    return lax.dot_general(a, weights, (((a.ndim - 1,), (1,)), ((), ())))
-
-
-def product_of_tangent(a: Array, weights: Array) -> Array:
-    """`a @ weights` for tangent weights: their gradient `a.T @ …` becomes a product of two row-major arrays."""
-    return lax.dot_general(lax.optimization_barrier(jnp.moveaxis(a, -1, 0)), weights, (((0,), (0,)), ((), ())))
-
-
-def chunk_size(time: int, batch: int) -> int:
-    """How many steps a CPU projects by one product: as many as stay in cache. Elsewhere, or of symbols, it is all."""
-    if not known(time, batch):
-        return time
-    most = min(time, max(1, -(-640 // max(batch, 1))))
-    even = [size for size in range(most, (most + 1) // 2 - 1, -1) if time % size == 0]
-    return even[0] if even else most
-
-
-def _in_chunks(tree: PyTree, start: int, count: int, size: int) -> PyTree:
-    """Steps start … start + count·size of time-major arrays, as (count, size, …)."""
-    return jax.tree.map(lambda a: a[start : start + count * size].reshape(count, size, *a.shape[1:]), tree)
-
-
-def _parts(time: int, size: int, reverse: bool) -> list[tuple[int, int, int]]:
-    """(start, number of chunks, steps per chunk): equal chunks, then what is left over, in order of running."""
-    count, rest = divmod(time, size)
-    parts = [(0, count, size)] + ([(count * size, 1, rest)] if rest else [])
-    return parts[::-1] if reverse else parts
-
-
-def _joined(parts: list[Array], reverse: bool) -> Array:
-    """The results of all parts as one time-major array."""
-    flat = [
-        part.reshape(part.shape[0] * part.shape[1], *part.shape[2:]) for part in (parts[::-1] if reverse else parts)
-    ]
-    return flat[0] if len(flat) == 1 else jnp.concatenate(flat)
-
-
 def _choose(valid: Array | None, new: Carry, old: Carry) -> Carry:
     return new if valid is None else tuple(jnp.where(valid, n, o) for n, o in zip(new, old, strict=True))
 
@@ -158,18 +94,18 @@ def _forward(
 
     def chunk(carry: Carry, inputs: tuple[Array, Array | None]) -> tuple[Carry, PyTree]:
         x, valid = inputs
-        projected = product(_rows(x), kernel)
+        projected = product(merge_rows(x), kernel)
         projected = (projected + of_rank(bias, projected.ndim)).reshape(*x.shape[:2], *bias.shape)
         new, ys = lax.scan(step, carry, (projected, valid), reverse=plan.reverse, unroll=plan.unroll)
         return new, (*ys, carry) if save else ys
 
     kept = []
-    for part in _parts(time, size, plan.reverse):
-        carry, ys = lax.scan(chunk, carry, _in_chunks((x, valid), *part), reverse=plan.reverse)
+    for part in chunk_parts(time, size, plan.reverse):
+        carry, ys = lax.scan(chunk, carry, in_chunks((x, valid), *part), reverse=plan.reverse)
         kept.append(ys)
     outputs = None
     if plan.sequences:
-        outputs = _joined([ys[1][0] if save else ys for ys in kept], plan.reverse)
+        outputs = join_parts([ys[1][0] if save else ys for ys in kept], plan.reverse)
     return outputs, carry, kept
 
 
@@ -212,11 +148,11 @@ def _run_jvp(core: Core, plan: Plan, primals: tuple[Any, ...], tangents: tuple[A
         x, dx, valid, (saved, after, entry) = inputs
         x, dx, saved, after = _cast((x, dx, saved, after), dtype)
         before = tuple(_shifted(e, a, plan.reverse) for e, a in zip(entry, after, strict=True))
-        projected = product_of_tangent(_rows(x), d_kernel)
+        projected = product_of_tangent(merge_rows(x), d_kernel)
         projected += of_rank(d_bias, projected.ndim)
         if dx is not None:
-            projected += product_transposed(_rows(dx), kernel_t)
-        entering = core.enter(projected, d_recurrent, _rows(saved), _rows(before))
+            projected += product_transposed(merge_rows(dx), kernel_t)
+        entering = core.enter(projected, d_recurrent, merge_rows(saved), merge_rows(before))
         entering = jax.tree.map(lambda a: a.reshape(*x.shape[:2], a.shape[-1]), entering)
         body = jax.checkpoint(step, prevent_cse=False)
         return lax.scan(
@@ -226,11 +162,11 @@ def _run_jvp(core: Core, plan: Plan, primals: tuple[Any, ...], tangents: tuple[A
     # Under checkpoint only the saved arrays are kept: the factors of the derivative are formed in the reverse pass.
     body = jax.checkpoint(chunk, prevent_cse=False)
     d_outputs = []
-    for part, ys in zip(_parts(time, size, plan.reverse), kept, strict=True):
-        inputs = (*_in_chunks((x, dx, valid), *part), ys)
+    for part, ys in zip(chunk_parts(time, size, plan.reverse), kept, strict=True):
+        inputs = (*in_chunks((x, dx, valid), *part), ys)
         d_carry, d_ys = lax.scan(body, d_carry, inputs, reverse=plan.reverse)
         d_outputs.append(d_ys)
-    d_joined = _joined(d_outputs, plan.reverse).astype(x.dtype) if plan.sequences else None
+    d_joined = join_parts(d_outputs, plan.reverse).astype(x.dtype) if plan.sequences else None
     return (outputs, carry), (d_joined, d_carry)
 
 
@@ -324,7 +260,7 @@ def _segments(
         return carry, outputs
 
     outputs = []
-    for part in _parts(x.shape[0], min(size, x.shape[0]), reverse):
-        carry, ys = lax.scan(segment, carry, _in_chunks((x, valid), *part), reverse=reverse)
+    for part in chunk_parts(x.shape[0], min(size, x.shape[0]), reverse):
+        carry, ys = lax.scan(segment, carry, in_chunks((x, valid), *part), reverse=reverse)
         outputs.append(ys)
-    return (None if outputs[0] is None else _joined(outputs, reverse)), carry
+    return (None if outputs[0] is None else join_parts(outputs, reverse)), carry

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.kernels.recurrence import sequences
-from fnn.kernels.recurrence.core import Carry, Core, product, product_of_tangent, product_transposed, recur
+from fnn.kernels.recurrence.core import Carry, Core, recur
+from fnn.kernels.recurrence.products import product, product_of_tangent, product_transposed
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["rnn"]

@@ -8,7 +8,8 @@ from jax import lax
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.recurrence import sequences
-from fnn.kernels.recurrence.core import Carry, Core, product, product_of_tangent, product_transposed, recur, sigmoid
+from fnn.kernels.recurrence.core import Carry, Core, recur
+from fnn.kernels.recurrence.products import product, product_of_tangent, product_transposed, sigmoid
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["gru"]

@@ -10,7 +10,8 @@ from jax import lax
 from jax.export import register_namedtuple_serialization
 
 from fnn.kernels.recurrence import sequences
-from fnn.kernels.recurrence.core import Carry, Core, product, product_of_tangent, product_transposed, recur
+from fnn.kernels.recurrence.core import Carry, Core, recur
+from fnn.kernels.recurrence.products import product, product_of_tangent, product_transposed
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["LSTMState", "lstm"]

@@ -1,0 +1,93 @@
+"""The mean of each window."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from fnn.kernels.mesh_axes import auto_axes, rows_and_features
+from fnn.kernels.pooling.windows import blocks, counts_inside, pool_windows, tiles
+from fnn.kernels.precision import widen
+from fnn.kernels.sizes import known
+from fnn.kernels.sliding_windows import (
+    Padding,
+    PerAxis,
+    Windows,
+    pad,
+    positions,
+    taps,
+)
+from fnn.typing import Array
+
+__all__ = ["avg_pool"]
+
+
+def avg_pool(
+    x: Array,
+    window: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = "VALID",
+    dilation: PerAxis = 1,
+    count_include_pad: bool = True,
+) -> Array:
+    r"""The mean of each window: $y[o] = \frac1{|t|} \sum_t x[o s + t d - p]$.
+
+    Args:
+        x: (batch, *spatial, channels).
+        window: positions in the window, an int or one per spatial axis.
+        stride: step between windows; None is the window.
+        padding: "VALID", "SAME", an int, or an int or pair (low, high) per spatial axis.
+        dilation: distance between the positions of a window.
+        count_include_pad: whether padding counts as zeros; else the mean is over what is not padding.
+
+    Returns:
+        (batch, *`conv_output_size`, channels); sums are in float32 or better.
+
+    Raises:
+        ValueError: for a window larger than the padded input, or one that would see nothing but padding.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.kernels.avg_pool(jnp.array([1.0, 3.0, 2.0, 0.0]).reshape(1, 4, 1), 2).ravel().tolist()
+        [2.0, 1.0]
+    """
+    windows = pool_windows("avg_pool", x, window, stride, padding, dilation)
+    return auto_axes(lambda x: _avg_pool(x, windows, count_include_pad), rows_and_features("avg_pool", x))(x)
+
+
+@functools.partial(jax.jit, static_argnames=("windows", "count_include_pad"))
+def _avg_pool(x: Array, windows: Windows, count_include_pad: bool) -> Array:
+    total = _window_sum(widen(x), windows)
+    if count_include_pad:
+        return (total / positions(windows)).astype(x.dtype)
+    if known(*x.shape):
+        counts = jnp.asarray(counts_inside(x.shape[1:-1], windows)[None], total.dtype)
+    else:
+        counts = _window_sum(jnp.ones((1, *x.shape[1:-1], 1), total.dtype), windows)
+    return (total / counts).astype(x.dtype)
+
+
+def _window_sum(x: Array, windows: Windows) -> Array:
+    """Sum over each window, one axis after another."""
+    x = pad(x, windows.padding)
+    if tiles(windows):
+        parts, axes = blocks(x, windows.size)
+        return jnp.sum(parts, axes)
+    rank = len(windows.size)
+    for axis in range(rank):
+        along = _along(windows, axis)
+        x = functools.reduce(jnp.add, taps(x, along))
+    return x
+
+
+def _along(windows: Windows, axis: int) -> Windows:
+    """The part of an unpadded window along one axis."""
+
+    def only(values: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(v if i == axis else 1 for i, v in enumerate(values))
+
+    rank = len(windows.size)
+    return Windows(only(windows.size), only(windows.strides), ((0, 0),) * rank, only(windows.dilation))

@@ -1,0 +1,82 @@
+"""The p-norm of each window."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.kernels.mesh_axes import auto_axes, rows_and_features
+from fnn.kernels.pooling.windows import pool_windows
+from fnn.kernels.precision import widen
+from fnn.kernels.sliding_windows import (
+    Padding,
+    PerAxis,
+    Windows,
+    pad,
+    taps,
+)
+from fnn.typing import Array
+
+__all__ = ["lp_pool"]
+
+
+def lp_pool(
+    x: Array,
+    window: PerAxis,
+    p: float = 2,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = "VALID",
+    dilation: PerAxis = 1,
+) -> Array:
+    r"""The p-norm of each window: $y[o] = \left(\sum_t |x[o s + t d - p]|^p\right)^{1/p}$.
+
+    p = 1 is the sum of absolute values, and large p comes near the maximum. The gradient of a window of zeros is 0.
+
+    Args:
+        x: (batch, *spatial, channels).
+        window: positions in the window, an int or one per spatial axis.
+        p: order of the norm, a number of at least 1.
+        stride: step between windows; None is the window.
+        padding: "VALID", "SAME", an int, or an int or pair (low, high) per spatial axis.
+        dilation: distance between the positions of a window.
+
+    Returns:
+        (batch, *`conv_output_size`, channels); sums are in float32 or better and do not overflow.
+
+    Raises:
+        ValueError: for p < 1, or a window larger than the padded input.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.kernels.lp_pool(jnp.array([3.0, -4.0]).reshape(1, 2, 1), 2).ravel().tolist()
+        [5.0]
+    """
+    if not isinstance(p, (int, float)):
+        raise TypeError(f"lp_pool: expected p to be a Python number, got {checks.describe(p)}")
+    checks.in_range("lp_pool", "p", p, 1)
+    windows = pool_windows("lp_pool", x, window, stride, padding, dilation)
+    return auto_axes(lambda x: _lp_pool(x, windows, p), rows_and_features("lp_pool", x))(x)
+
+
+@functools.partial(jax.jit, static_argnames=("windows", "p"))
+def _lp_pool(x: Array, windows: Windows, p: float) -> Array:
+    seen = list(taps(pad(widen(x), windows.padding), windows._replace(padding=((0, 0),) * (x.ndim - 2))))
+    # The norm is homogeneous: dividing a window by its largest value can neither overflow nor lose small ones.
+    scale = jax.lax.stop_gradient(functools.reduce(jnp.maximum, map(jnp.abs, seen)))
+    scale = jnp.where((scale > 0) & jnp.isfinite(scale), scale, 1)
+    total = functools.reduce(jnp.add, [_power(tap / scale, p) for tap in seen])
+    some = total > 0
+    norm = jnp.where(some, jnp.where(some, total, 1) ** (1 / p), 0)
+    return (scale * norm).astype(x.dtype)
+
+
+def _power(x: Array, p: float) -> Array:
+    """|x|^p, with the derivatives of 0 at 0 (the true ones for p = 2, 4, … and p > 2)."""
+    if p == int(p) and int(p) % 2 == 0:
+        return jax.lax.integer_pow(x, int(p))
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.abs(jnp.where(zero, 1, x)) ** p)

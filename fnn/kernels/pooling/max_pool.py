@@ -1,0 +1,108 @@
+"""The largest value in each window, with a gradient that is elementwise: equal maxima share theirs."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from fnn.kernels import placement
+from fnn.kernels.mesh_axes import auto_axes, rows_and_features
+from fnn.kernels.pooling.windows import blocks, pool_windows, tiles
+from fnn.kernels.sizes import less
+from fnn.kernels.sliding_windows import (
+    Padding,
+    PerAxis,
+    Windows,
+    pad,
+    phased_taps,
+    taps,
+)
+from fnn.typing import Array
+
+__all__ = ["max_pool"]
+
+
+def max_pool(
+    x: Array, window: PerAxis, *, stride: PerAxis | None = None, padding: Padding = "VALID", dilation: PerAxis = 1
+) -> Array:
+    r"""The largest value in each window: $y[o] = \max_t x[o s + t d - p]$, where padding counts as $-\infty$.
+
+    The gradient goes to the largest value; equal ones share it evenly. A NaN counts as the largest, as in torch.
+
+    Args:
+        x: (batch, *spatial, channels); of integers the padding is the least one.
+        window: positions in the window, an int or one per spatial axis.
+        stride: step between windows; None is the window.
+        padding: "VALID", "SAME", an int, or an int or pair (low, high) per spatial axis.
+        dilation: distance between the positions of a window.
+
+    Returns:
+        (batch, *`conv_output_size`, channels). NaN in a window gives NaN.
+
+    Raises:
+        ValueError: for a window larger than the padded input, or one that would see nothing but padding.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.kernels.max_pool(jnp.array([1.0, 3.0, 2.0, 0.0]).reshape(1, 4, 1), 2).ravel().tolist()
+        [3.0, 2.0]
+    """
+    windows = pool_windows("max_pool", x, window, stride, padding, dilation, integers=True)
+    return auto_axes(lambda x: _max_pool(x, windows), rows_and_features("max_pool", x))(x)
+
+
+@functools.partial(jax.jit, static_argnames=("windows",))
+def _max_pool(x: Array, windows: Windows) -> Array:
+    inside = windows._replace(padding=((0, 0),) * (x.ndim - 2))
+    if jnp.issubdtype(x.dtype, jnp.integer):
+        return functools.reduce(jnp.maximum, taps(pad(x, windows.padding, jnp.iinfo(x.dtype).min), inside))
+    return _window_maximum(pad(x, windows.padding, -jnp.inf), inside)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _window_maximum(x: Array, windows: Windows) -> Array:
+    """The maximum of each window, whose derivative is the mean of the tangents of all that are equal to it.
+
+    In milliseconds of one core, gradient inside a scan, 128×28×28×32: 2×2 4.0, by `reduce_window` 41.
+    """
+    return functools.reduce(jnp.maximum, taps(x, windows))
+
+
+def is_largest(x: Array, largest: Array) -> Array:
+    """Where the gradient of a maximum goes: NaN is equal to nothing, and is yet what came out."""
+    return (x == largest) | jnp.isnan(x)
+
+
+@_window_maximum.defjvp
+def _window_maximum_jvp(windows: Windows, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    y, share = _maximum_and_share(x, windows)
+    if tiles(windows):
+        parts, axes = blocks(x, windows.size)
+        here = is_largest(parts, jnp.expand_dims(y, axes)).astype(x.dtype)
+        return y, jnp.sum(here * jnp.expand_dims(share, axes) * blocks(dx, windows.size)[0], axes)
+    pairs = zip(taps(x, windows), phased_taps(dx, windows), strict=True)
+    return y, functools.reduce(jnp.add, [jnp.where(is_largest(tap, y), moved, 0) for tap, moved in pairs]) * share
+
+
+def _maximum_and_share(x: Array, windows: Windows) -> tuple[Array, Array]:
+    """The maximum of each window, and 1 over the number of positions equal to it.
+
+    Where windows overlap, on a CPU one example at a time: a loop writes its results, where XLA would compute them
+    anew for each position that needs them (3×3 by 2: gradient 67 ms).
+    """
+
+    def of(x: Array) -> tuple[Array, Array]:
+        y = _window_maximum(x, windows)
+        count = functools.reduce(jnp.add, [is_largest(tap, y).astype(x.dtype) for tap in taps(x, windows)])
+        return y, 1 / jnp.maximum(count, 1)
+
+    def one_by_one(x: Array) -> tuple[Array, Array]:
+        y, share = jax.lax.map(lambda one: of(one[None]), x)
+        return y[:, 0], share[:, 0]
+
+    if tiles(windows) or less(x.shape[0], 2) or placement.devices("cpu") > 1:
+        return of(x)
+    return jax.lax.platform_dependent(x, cpu=one_by_one, default=of)

@@ -1,0 +1,51 @@
+"""A sequence in chunks of steps, each projected by one product."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from fnn.kernels import placement
+from fnn.kernels.sizes import known
+from fnn.typing import Array, PyTree
+
+__all__: list[str] = []
+
+
+def chunk_size(time: int, batch: int) -> int:
+    """How many steps a CPU projects by one product: as many as stay in cache. Elsewhere, or of symbols, it is all."""
+    if not known(time, batch):
+        return time
+    most = min(time, max(1, -(-640 // max(batch, 1))))
+    even = [size for size in range(most, (most + 1) // 2 - 1, -1) if time % size == 0]
+    return even[0] if even else most
+
+
+def in_chunks(tree: PyTree, start: int, count: int, size: int) -> PyTree:
+    """Steps start … start + count·size of time-major arrays, as (count, size, …)."""
+    return jax.tree.map(lambda a: a[start : start + count * size].reshape(count, size, *a.shape[1:]), tree)
+
+
+def chunk_parts(time: int, size: int, reverse: bool) -> list[tuple[int, int, int]]:
+    """(start, number of chunks, steps per chunk): equal chunks, then what is left over, in order of running."""
+    count, rest = divmod(time, size)
+    parts = [(0, count, size)] + ([(count * size, 1, rest)] if rest else [])
+    return parts[::-1] if reverse else parts
+
+
+def join_parts(parts: list[Array], reverse: bool) -> Array:
+    """The results of all parts as one time-major array."""
+    flat = [
+        part.reshape(part.shape[0] * part.shape[1], *part.shape[2:]) for part in (parts[::-1] if reverse else parts)
+    ]
+    return flat[0] if len(flat) == 1 else jnp.concatenate(flat)
+
+
+def merge_rows(tree: PyTree) -> PyTree:
+    """Steps and batch merged into one axis: XLA then transposes the smaller factor of a weight gradient.
+
+    Over several devices they stay apart, because a batch that is split would be gathered on every device for it.
+    """
+    if placement.devices() > 1:
+        return tree
+    return jax.tree.map(lambda a: a.reshape(a.shape[0] * a.shape[1], a.shape[2]), tree)
