@@ -50,7 +50,7 @@ def test_a_comprehension_that_takes_the_name_is_found():
     assert list(taken_names(ast.parse(source))) == [(3, "a")]
 
 
-PROVIDES = {"sklearn": "scikit-learn", "orbax": "orbax-checkpoint"}
+PROVIDES = {"sklearn": "scikit-learn", "PIL": "pillow", "orbax": "orbax-checkpoint"}
 
 
 def installed_by_readme():

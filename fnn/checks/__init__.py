@@ -6,7 +6,17 @@ compared and passes unchecked, so that rates, decays and learning rates may be `
 
 from fnn.checks.arrays import floating, images, looks_channels_first, rank, same_shape
 from fnn.checks.host import arrived, cast, host_cast, lost, place_of, said_of_lost
-from fnn.checks.settings import function, in_range, integer, keeps_some, key_given, number_or_schedule, one_of, schedule
+from fnn.checks.settings import (
+    function,
+    in_range,
+    integer,
+    keeps_some,
+    key_given,
+    number_or_schedule,
+    one_of,
+    random_key,
+    schedule,
+)
 from fnn.checks.words import called, describe, is_concrete, known, not_an_array, warn
 
 __all__ = [
@@ -30,6 +40,7 @@ __all__ = [
     "number_or_schedule",
     "one_of",
     "place_of",
+    "random_key",
     "rank",
     "said_of_lost",
     "same_shape",

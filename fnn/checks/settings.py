@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from fnn.checks.words import called, describe, is_concrete, known
@@ -84,4 +86,13 @@ def key_given(where: str, key: Array | None, why: str) -> Array:
     """Require a random key where randomness is asked for."""
     if key is None:
         raise ValueError(f"{where}: {why} needs a random key; write key=jax.random.key(0)")
+    return key
+
+
+def random_key(where: str, key: Any) -> Array:
+    """Require a random key, new style or old."""
+    if not hasattr(key, "dtype") or not (
+        jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or (key.dtype == jnp.uint32 and key.shape[-1:] == (2,))
+    ):
+        raise TypeError(f"{where}: expected a random key, got {describe(key)}; write jax.random.key(0)")
     return key

@@ -97,7 +97,7 @@ def ensemble(
     require_model_and_optimizer("ensemble", model, optimizer)
     checked = rows_.checked_data("ensemble", data, task)
     rows_.checked_classes("ensemble", checked[1])
-    key, total = rows_.checked_key("ensemble", key), rows_.count(checked[0])
+    key, total = checks.random_key("ensemble", key), rows_.count(checked[0])
     rows_.checked_batch_size("ensemble", batch_size, total)
     bags = _bags(key, total, count) if bootstrap else None
     arguments = {"key": jax.random.split(key, count)}

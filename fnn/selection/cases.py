@@ -107,7 +107,7 @@ def make_plan(
     split = folds_of(where, folds, checked, groups)
     rows_.checked_batch_size(where, options.batch_size, split.train.shape[1])
     _warn_of_missing_classes(where, split, checked[1])
-    keys = jax.random.split(rows_.checked_key(where, key), checks.integer(where, "seeds", seeds))
+    keys = jax.random.split(checks.random_key(where, key), checks.integer(where, "seeds", seeds))
     shared = {"data": checked, "folds": jax.device_put(tuple(split)), "keys": keys}
     values = {name: jnp.asarray(value, float) for name, value in settings[0].items()}
     layer = _built(where, "a layer", model, Layer, values)

@@ -119,7 +119,7 @@ def rate_range(
     require_functions(where, penalty, augment)
     if chunk is not None:
         checks.integer(where, "chunk", chunk)
-    inputs = checked_run(where, task, data, None, None, rows_.checked_key(where, key))
+    inputs = checked_run(where, task, data, None, None, checks.random_key(where, key))
     size = rows_.checked_batch_size(where, batch_size, inputs.slots)
     tried = np.geomspace(low, high, rates)
     given = _Given(model, optimizer, task, penalty, augment, size, steps, chunk)

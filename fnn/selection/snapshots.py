@@ -88,7 +88,7 @@ def snapshots(
     checks.in_range("snapshots", "learning_rate", learning_rate, 0, open="low")
     checked = rows_.checked_data("snapshots", data, task)
     rows_.checked_classes("snapshots", checked[1])
-    key, total = rows_.checked_key("snapshots", key), rows_.count(checked[0])
+    key, total = checks.random_key("snapshots", key), rows_.count(checked[0])
     steps = epochs * -(-total // rows_.checked_batch_size("snapshots", batch_size, total))
     rule = optimizer(cosine_decay_schedule(learning_rate, steps))
     recipe = Recipe(model, rule, task, options)

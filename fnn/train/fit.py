@@ -100,7 +100,7 @@ def fit(
         True
     """
     task = as_task(task)
-    key = rows_.checked_key("fit", checks.key_given("fit", key, "training"))
+    key = checks.random_key("fit", checks.key_given("fit", key, "training"))
     options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype)
     options = checked_options("fit", task, options)
     require_model_and_optimizer("fit", model, optimizer)

@@ -172,15 +172,6 @@ def check_counted(where: str, weights: Any, rows: Any) -> None:
         raise ValueError(f"{where}: the weight of every one of them is 0, that of row {host[host >= 0][0]} first")
 
 
-def checked_key(where: str, key: Any) -> Key:
-    """A random key, new style or old."""
-    if not hasattr(key, "dtype") or not (
-        jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or (key.dtype == jnp.uint32 and key.shape[-1:] == (2,))
-    ):
-        raise TypeError(f"{where}: expected a random key, got {checks.describe(key)}; write jax.random.key(0)")
-    return key
-
-
 def checked_batch_size(where: str, batch_size: int | None, rows: int) -> int:
     """The batch size: all rows at once for None, and never more than there are."""
     return rows if batch_size is None else min(checks.integer(where, "batch_size", batch_size), rows)

@@ -14,7 +14,6 @@ from fnn import checks, programs
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.tasks import Task, as_task
-from fnn.train import rows as rows_
 from fnn.train import stopping
 from fnn.train.divergence import replayed, require_possible, warn_if_diverged
 from fnn.train.inputs import Inputs, checked_run
@@ -111,7 +110,7 @@ def trainer(
     def run(
         key: Key, data: Any, rows: Any = None, *, validation: Any = None, start: Trained | None = None
     ) -> tuple[Trained, dict[str, Array]]:
-        key = rows_.checked_key("trainer", key)
+        key = checks.random_key("trainer", key)
         inputs = checked_run("trainer", task, data, rows, validation, key)
         start = None if start is None else as_trained("start", start)
         require_same_run("trainer", recipe, inputs, key, start)

@@ -1,0 +1,137 @@
+"""Pictures in files: decoded, turned upright, brought to one size and one number of channels."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fnn import checks
+
+__all__ = ["read_image"]
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""Names by which a file is taken for an image."""
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What a file may be, whatever its name: pixels alone, nothing that a program has to be run for (EPS, WMF)."""
+
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Channels -> Pillow's name for them."""
+
+TRANSPOSED = (5, 6, 7, 8)
+"""EXIF orientations of which height and width are exchanged."""
+
+ORIENTATION = 0x0112
+
+
+def read_image(path: str | Path, size: int | tuple[int, int] | None = None, *, channels: int = 3) -> np.ndarray:
+    """The pixels of an image file as float32 numbers from 0 to 1, channels last.
+
+    It is turned as its EXIF entry says, converted to `channels`, and, if a size is asked for, scaled until it covers
+    that size, its aspect kept, and cut to its middle. Scaling down averages (a triangle as wide as two new pixels).
+    Transparent pixels lie on white unless a channel for them is asked for. Of several frames the first is read.
+
+    Args:
+        path: of a BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file, told by its content.
+        size: height and width, or one number for both; None leaves the image as large as it is.
+        channels: 3 for red, green, blue; 1 for gray, the luminance of a colour; 4 with opacity.
+
+    Returns:
+        A NumPy array (height, width, channels).
+
+    Raises:
+        ImportError: if Pillow is not installed (extra `images`).
+        FileNotFoundError: if there is no such file.
+        ValueError: naming the file, if it is damaged, cut off or no image, holds more pixels than
+            `PIL.Image.MAX_IMAGE_PIXELS`, or numbers of more than 8 bits.
+
+    Example:
+        >>> import pathlib, tempfile, fnn
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "gray.pgm"
+        >>> _ = path.write_bytes(b"P5 2 1 255 " + bytes([0, 255]))
+        >>> fnn.data.read_image(path, channels=1).ravel().tolist()
+        [0.0, 1.0]
+    """
+    shape = checked_shape("read_image", size, channels)
+    return pixels("read_image", Path(path), *shape).astype(np.float32) / np.float32(255)
+
+
+def checked_shape(where: str, size: Any, channels: int) -> tuple[tuple[int, int] | None, int]:
+    """Height and width, if they are asked for, and the channels."""
+    checks.one_of(where, "channels", channels, tuple(MODES))
+    if size is None:
+        return None, channels
+    pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    if len(pair) != 2:
+        raise ValueError(f"{where}: expected size to be (height, width) or one number for both, got {size!r}")
+    return (checks.integer(where, "the height", pair[0]), checks.integer(where, "the width", pair[1])), channels
+
+
+def size_of(where: str, path: Path) -> tuple[int, int]:
+    """Height and width of an image that stands upright, from the head of its file."""
+    with _opened(where, path) as image:
+        width, height = image.size
+        return (width, height) if image.getexif().get(ORIENTATION) in TRANSPOSED else (height, width)
+
+
+def pixels(where: str, path: Path, size: tuple[int, int] | None, channels: int) -> np.ndarray:
+    """uint8 (height, width, channels)."""
+    pillow = _pillow("Image")
+    operations = _pillow("ImageOps")
+    with _opened(where, path) as image:
+        if size is not None:
+            # A JPEG is decoded at the smallest fraction of its size that still leaves two pixels for each that is kept.
+            image.draft(None, (2 * max(size), 2 * max(size)))
+        operations.exif_transpose(image, in_place=True)
+        image.load()
+        found = _converted(where, path, image, channels)
+        if size is not None:
+            found = operations.fit(found, (size[1], size[0]), pillow.Resampling.BILINEAR)
+        return np.asarray(found, np.uint8).reshape(found.height, found.width, channels)
+
+
+def _converted(where: str, path: Path, image: Any, channels: int) -> Any:
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(
+            f"{where}: {path} holds numbers of more than 8 bits (mode {image.mode}), which have no common range; read "
+            "it by numpy.asarray(PIL.Image.open(path)), scale it, and give arrays"
+        )
+    if channels < 4 and image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = _pillow("Image").new("RGBA", image.size, (255, 255, 255, 255))
+        image = _pillow("Image").alpha_composite(white, image)
+    return image.convert(MODES[channels])
+
+
+@contextlib.contextmanager
+def _opened(where: str, path: Path) -> Iterator[Any]:
+    """The file as Pillow's image; whatever goes wrong with its content is an error that names it."""
+    pillow = _pillow("Image")
+    try:
+        with pillow.open(path, formats=FORMATS) as image:
+            if (limit := pillow.MAX_IMAGE_PIXELS) is not None and image.width * image.height > limit:
+                raise pillow.DecompressionBombError(f"{image.width}×{image.height} pixels, more than {limit:,}")
+            yield image
+    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
+        raise ValueError(
+            f"{where}: {path} is too large to be trusted ({error}); raise PIL.Image.MAX_IMAGE_PIXELS if it is yours"
+        ) from error
+    except Exception as error:  # whatever a damaged file makes of its reader
+        ours = isinstance(error, ValueError) and str(error).startswith(f"{where}: ")
+        if ours or isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
+            raise
+        raise ValueError(
+            f"{where}: {path} is damaged, cut off or no image: {str(error)[:200]}; fetch it again, or remove it"
+        ) from error
+
+
+def _pillow(module: str) -> Any:
+    try:
+        return importlib.import_module(f"PIL.{module}")
+    except ImportError as error:
+        raise ImportError('images need Pillow; run pip install "fnn[images]"') from error
