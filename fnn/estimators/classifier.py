@@ -14,7 +14,8 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from fnn import tasks
 from fnn.estimators.base import FLOATS, Estimator
-from fnn.layer.protocol import Layer, output_shape
+from fnn.layer.parts import output_shape
+from fnn.layer.protocol import Layer
 from fnn.tasks import Task
 
 __all__ = ["Classifier"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.layer import Layer
-from fnn.layer.protocol import example
+from fnn.layer.arguments import example
 from fnn.train.trained import Trained
 
 TOLERANCE = 1e-2

@@ -17,7 +17,7 @@ from fnn.interop.matching import Library, Module, Slot, back, filled
 from fnn.interop.modules import module_layer
 from fnn.interop.recurrent import is_cell, recurrent_from_flax
 from fnn.layer import Layer
-from fnn.layer.protocol import example
+from fnn.layer.arguments import example
 from fnn.train.trained import Trained, as_trained
 from fnn.typing import PyTree
 

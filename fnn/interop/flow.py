@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from fnn.layer import Layer
-from fnn.layer.protocol import layers_within, within
+from fnn.layer.parts import layers_within, within
 from fnn.typing import PyTree, Shape
 
 

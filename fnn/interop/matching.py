@@ -11,7 +11,8 @@ import numpy as np
 from fnn import checks
 from fnn.interop.flow import Order, orders
 from fnn.layer import Layer, Penalty
-from fnn.layer.protocol import any_layer, example, put_within, within
+from fnn.layer.arguments import example
+from fnn.layer.parts import any_layer, put_within, within
 from fnn.train.trained import Trained
 from fnn.typing import PyTree
 

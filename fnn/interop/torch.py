@@ -16,7 +16,7 @@ from fnn.interop.comparing import compare
 from fnn.interop.matching import Library, Module, Slot, back, filled
 from fnn.interop.recurrent import as_numpy, one_from_torch
 from fnn.layer import Layer
-from fnn.layer.protocol import any_layer
+from fnn.layer.parts import any_layer
 from fnn.train.trained import Trained, as_trained
 
 __all__ = ["from_torch", "to_torch"]

@@ -59,7 +59,7 @@ def _mask_shape(where: str, x: Array, broadcast_dims: tuple[int, ...]) -> Shape:
 
 @functools.partial(jax.jit, static_argnames=("broadcast_dims",))
 def dropout(key: Key, x: Array, rate: ArrayLike, *, broadcast_dims: tuple[int, ...] = ()) -> Array:
-    r"""Zero a fraction $p$ of the values and scale the others: $y = x\,m / (1 - p)$, $m \sim Bernoulli(1 - p)$.
+    """Zero a fraction $p$ of the values and scale the others, as the layer `fnn.dropout` does in training.
 
     Args:
         key: a random key.
@@ -75,9 +75,6 @@ def dropout(key: Key, x: Array, rate: ArrayLike, *, broadcast_dims: tuple[int, .
         >>> y = fnn.kernels.dropout(jax.random.key(0), jnp.ones(1000), 0.5)
         >>> sorted(set(y.tolist()))
         [0.0, 2.0]
-
-    References:
-        Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014.
     """
     checks.floating("dropout", "x", x)
     keep = keep_mask(key, _mask_shape("dropout", x, broadcast_dims), rate)
@@ -89,10 +86,7 @@ def dropout(key: Key, x: Array, rate: ArrayLike, *, broadcast_dims: tuple[int, .
 
 @jax.jit
 def alpha_dropout(key: Key, x: Array, rate: ArrayLike) -> Array:
-    r"""Dropout that keeps mean and variance of SELU activations.
-
-    $y = a\,(x\,m + \alpha' (1 - m)) + b$ with $m \sim Bernoulli(q)$, $q = 1 - p$, $\alpha' = -\lambda\alpha$,
-    $a = (q + \alpha'^2 q (1 - q))^{-1/2}$ and $b = -a (1 - q) \alpha'$.
+    """Dropout that keeps mean and variance of SELU activations, as the layer `fnn.alpha_dropout` does in training.
 
     Args:
         key: a random key.
@@ -107,9 +101,6 @@ def alpha_dropout(key: Key, x: Array, rate: ArrayLike) -> Array:
         >>> y = fnn.kernels.alpha_dropout(jax.random.key(0), jax.random.normal(jax.random.key(1), 50_000), 0.3)
         >>> abs(y.mean().item()) < 0.03, abs(y.std().item() - 1) < 0.03
         (True, True)
-
-    References:
-        Klambauer et al., Self-Normalizing Neural Networks, 2017.
     """
     checks.floating("alpha_dropout", "x", x)
     dtype = wide_dtype(x)

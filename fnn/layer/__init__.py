@@ -2,7 +2,8 @@
 
 from fnn.layer.combinators import concatenate, parallel, residual, serial
 from fnn.layer.freezing import Frozen, frozen
-from fnn.layer.protocol import Facts, Layer, Penalty, as_layer, constructor, map_layers, stateless
+from fnn.layer.parts import map_layers
+from fnn.layer.protocol import Facts, Layer, Penalty, as_layer, constructor, stateless
 from fnn.layer.sharing import shared
 
 __all__ = [

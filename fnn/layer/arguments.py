@@ -32,3 +32,15 @@ def require_apply(x: Any) -> None:
             "apply(params, state, x): expected three arguments, got two; state is what init returned beside the "
             "parameters, () for a model that keeps none"
         )
+
+
+def mirror(x: Any) -> Any:
+    """The shapes and dtypes of `x`, so that building a model never computes with the data."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), x)
+
+
+def example(x: Any) -> Any:
+    """The shapes and dtypes of an input; of a shape, batch axis included, in float32."""
+    if isinstance(x, list | tuple) and x and all(isinstance(size, int) for size in x):
+        return jax.ShapeDtypeStruct(tuple(x), jnp.float32)
+    return mirror(x)

@@ -8,9 +8,10 @@ from typing import Any
 import jax
 
 from fnn import checks
-from fnn.layer.arguments import MISSING, require_apply, require_init
+from fnn.layer.arguments import MISSING, mirror, require_apply, require_init
 from fnn.layer.location import located
-from fnn.layer.protocol import Facts, Layer, as_layer, joined, mirror, output_shape, states_of
+from fnn.layer.parts import join_states, output_shape, states_of
+from fnn.layer.protocol import Facts, Layer, as_layer
 from fnn.typing import Array, Key, PyTree
 
 
@@ -51,7 +52,7 @@ def serial(*layers: Layer | Callable[[Any], Any]) -> Layer:
                 params, state = layer.init(keys[place], x)
                 built.append((params, state))
                 x = output_shape(layer, params, state, x)
-        return tuple(p for p, _ in built), joined([s for _, s in built])
+        return tuple(p for p, _ in built), join_states([s for _, s in built])
 
     def apply(
         params: PyTree, state: PyTree, x: Any = MISSING, /, *, key: Key | None = None, train: bool = False
@@ -63,7 +64,7 @@ def serial(*layers: Layer | Callable[[Any], Any]) -> Layer:
             with located(place, layer, x):
                 x, s = layer.apply(p, s, x, key=keys[place], train=train)
             states.append(s)
-        return x, joined(states)
+        return x, join_states(states)
 
     facts = Facts(ends_in=parts[-1].facts.ends_in if parts else None, sequential=True)
     return Layer(init, apply, f"serial({len(parts)} layers)", parts, lambda new: serial(*new), facts)
@@ -106,7 +107,7 @@ def parallel(*branches: Layer | Callable[[Any], Any], merge: Callable[[tuple[Any
                 outputs.append(output_shape(layer, params, state, x))
         if merge is not None:
             jax.eval_shape(merge, tuple(outputs))
-        return tuple(p for p, _ in built), joined([s for _, s in built])
+        return tuple(p for p, _ in built), join_states([s for _, s in built])
 
     def apply(
         params: PyTree, state: PyTree, x: Any = MISSING, /, *, key: Key | None = None, train: bool = False
@@ -120,7 +121,7 @@ def parallel(*branches: Layer | Callable[[Any], Any], merge: Callable[[tuple[Any
             outputs.append(y)
             states.append(s)
         y = tuple(outputs)
-        return (y if merge is None else merge(y)), joined(states)
+        return (y if merge is None else merge(y)), join_states(states)
 
     return Layer(init, apply, f"parallel({len(parts)} branches)", parts, lambda new: parallel(*new, merge=merge))
 

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from fnn.layer.protocol import Layer, places_of
+from fnn.layer.parts import places_of
+from fnn.layer.protocol import Layer
 
 
 class Owner(NamedTuple):

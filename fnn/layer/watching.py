@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fnn.layer.protocol import Layer, within
+from fnn.layer.parts import within
+from fnn.layer.protocol import Layer
 from fnn.typing import PyTree
 
 

@@ -1,8 +1,10 @@
 """Kernels configured as layers."""
 
 from fnn.layers.activation import activity_penalty, prelu, rrelu
-from fnn.layers.conv import conv, conv_transpose, depthwise_conv, separable_conv
+from fnn.layers.batch_norm import batch_norm
+from fnn.layers.conv import conv, conv_transpose
 from fnn.layers.dense import dense, embedding, flatten, reshape
+from fnn.layers.depthwise_conv import depthwise_conv, separable_conv
 from fnn.layers.dropout import (
     alpha_dropout,
     dropout,
@@ -15,7 +17,7 @@ from fnn.layers.elman import rnn
 from fnn.layers.folding import fold_batch_norm
 from fnn.layers.gru import gru
 from fnn.layers.lstm import lstm
-from fnn.layers.norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
+from fnn.layers.norm import group_norm, instance_norm, layer_norm, rms_norm
 from fnn.layers.pool import (
     adaptive_avg_pool,
     adaptive_max_pool,

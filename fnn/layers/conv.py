@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from fnn.kernels.sliding_windows import Padding, PerAxis, per_axis
 from fnn.layer import Facts, Layer, constructor, stateless
 from fnn.typing import Array, Initializer, Key, PyTree
 
-__all__ = ["conv", "conv_transpose", "depthwise_conv", "separable_conv"]
+__all__ = ["conv", "conv_transpose"]
 
 
 def _channels(where: str, x: Any, groups: int) -> int:
@@ -35,7 +36,7 @@ def _channels(where: str, x: Any, groups: int) -> int:
     return channels
 
 
-def _layer(
+def convolution_layer(
     where: str,
     features: int | Callable[[int], int],
     kernel_size: PerAxis,
@@ -43,10 +44,10 @@ def _layer(
     use_bias: bool,
     kernel_init: Initializer | None,
     bias_init: Initializer | None,
-    kernel: Callable[[Array, Array, int], Array],
+    convolve: Callable[..., Array],
     facts: Facts,
 ) -> Layer:
-    """A layer with the parameters of a convolution; `groups` None is one group per channel."""
+    """A layer with the parameters of a convolution, the rest said to its kernel; `groups` None: one per channel."""
     kernel_init = initializers.lecun_normal() if kernel_init is None else kernel_init
     bias_init = initializers.zeros if bias_init is None else bias_init
 
@@ -68,7 +69,7 @@ def _layer(
     def apply(params: PyTree, x: Array) -> Array:
         x = jnp.asarray(x)
         channels = _channels(where, x, groups or 1)
-        y = kernel(x, params["kernel"].astype(x.dtype), groups or channels)
+        y = convolve(x, params["kernel"].astype(x.dtype), groups=groups or channels)
         return y + of_rank(params["bias"].astype(y.dtype), y.ndim) if use_bias else y
 
     return stateless(init, apply, facts=facts._replace(convolves=True, linear=()))
@@ -98,7 +99,8 @@ def conv(
 ) -> Layer:
     r"""Convolution: $y[n, o, f] = b_f + \sum_{t, c} x[n, o s + t d - p, c]\; w[t, c, f]$.
 
-    As everywhere in deep learning this is a cross-correlation; `flip=True` gives the convolution of mathematics.
+    As everywhere in deep learning this is a cross-correlation, $t$ the positions of the window; `flip=True` gives the
+    convolution of mathematics, $w[-t]$ in the place of $w[t]$.
 
     Parameters: `kernel` $w$ (*kernel_size, channels / groups, features) and `bias` $b$ (features,).
 
@@ -106,8 +108,9 @@ def conv(
         features: number of output channels.
         kernel_size: positions in the window, an int for every spatial axis or one per axis.
         stride: $s$, an int or one per spatial axis.
-        padding: "SAME" (⌈n / s⌉ outputs), "VALID" (none), "CIRCULAR", "REFLECT", "CAUSAL" (one spatial axis), an
-            int, or an int or pair (low, high) per spatial axis.
+        padding: "SAME" (⌈n / s⌉ outputs), "VALID" (none), "CIRCULAR" or "REFLECT" (the amount of "SAME" at stride
+            1, filled from the other end or mirrored), "CAUSAL" (one spatial axis: all before the first), an int,
+            or an int or pair (low, high) per spatial axis.
         dilation: $d$, distance between the positions of the window.
         input_dilation: distance between the inputs; zeros stand between them.
         groups: into how many independent parts channels and features are cut.
@@ -132,21 +135,13 @@ def conv(
     References:
         LeCun et al., Gradient-based learning applied to document recognition, 1998.
     """
-
-    def kernel(x: Array, w: Array, groups: int) -> Array:
-        return convolution.conv(
-            x,
-            w,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            input_dilation=input_dilation,
-            groups=groups,
-            flip=flip,
-        )
-
     features = _features("conv", features, groups)
-    return _layer("conv", features, kernel_size, groups, use_bias, kernel_init, bias_init, kernel, Facts(flipped=flip))
+    kernel = functools.partial(
+        convolution.conv, stride=stride, padding=padding, dilation=dilation, input_dilation=input_dilation, flip=flip
+    )
+    return convolution_layer(
+        "conv", features, kernel_size, groups, use_bias, kernel_init, bias_init, kernel, Facts(flipped=flip)
+    )
 
 
 @constructor
@@ -164,6 +159,9 @@ def conv_transpose(
 ) -> Layer:
     r"""Transposed convolution, a learned upsampling: $y[n, o s + t d - p, f] \mathrel{+}= x[n, o, c]\; w[t, c, f]$.
 
+    Every input paints the kernel: the linear map transposed to that of `conv` with the same stride, padding and
+    dilation, as in torch and Keras. `jax.lax.conv_transpose` has the kernel reversed.
+
     Parameters: `kernel` $w$ (*kernel_size, channels / groups, features) and `bias` $b$ (features,).
 
     Args:
@@ -171,7 +169,8 @@ def conv_transpose(
         kernel_size: positions in the window, an int for every spatial axis or one per axis.
         stride: $s$: the output is about $s$ times as large.
         padding: "SAME" ($n s$ outputs), "VALID" ($(n - 1) s + d (k - 1) + 1$ outputs), or how many of these an int,
-            or an int or pair (low, high) per spatial axis, cuts off.
+            or an int or pair (low, high) per spatial axis, cuts off; negative numbers add zeros (torch's
+            `output_padding` q with padding p is `(p, p - q)`).
         dilation: $d$, distance between the positions of the window.
         groups: into how many independent parts channels and features are cut.
         use_bias: whether $b$ is added.
@@ -190,130 +189,13 @@ def conv_transpose(
         >>> params, state = layer.init(jax.random.key(0), jnp.ones((8, 7, 7, 16)))
         >>> layer.apply(params, state, jnp.ones((8, 7, 7, 16)))[0].shape
         (8, 14, 14, 3)
-    """
-
-    def kernel(x: Array, w: Array, groups: int) -> Array:
-        return convolution.conv_transpose(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
-
-    features = _features("conv_transpose", features, groups)
-    return _layer(
-        "conv_transpose",
-        features,
-        kernel_size,
-        groups,
-        use_bias,
-        kernel_init,
-        bias_init,
-        kernel,
-        Facts(transposed=True),
-    )
-
-
-@constructor
-def depthwise_conv(
-    kernel_size: PerAxis,
-    *,
-    multiplier: int = 1,
-    stride: PerAxis = 1,
-    padding: Padding = "SAME",
-    dilation: PerAxis = 1,
-    use_bias: bool = True,
-    flip: bool = False,
-    kernel_init: Initializer | None = None,
-    bias_init: Initializer | None = None,
-) -> Layer:
-    r"""Each channel convolved by itself, into `multiplier` features: `conv` with as many groups as channels.
-
-    Parameters: `kernel` (*kernel_size, 1, channels · multiplier) and `bias` (channels · multiplier,).
-
-    Args:
-        kernel_size: positions in the window, an int for every spatial axis or one per axis.
-        multiplier: features per channel.
-        stride, padding, dilation, use_bias, flip, kernel_init, bias_init: as for `conv`.
-
-    Returns:
-        A layer from (batch, *spatial, channels) to (batch, *outputs, channels · multiplier).
-
-    Example:
-        >>> import jax, jax.numpy as jnp, fnn
-        >>> params, state = fnn.depthwise_conv(3).init(jax.random.key(0), jnp.ones((8, 28, 28, 16)))
-        >>> params["kernel"].shape
-        (3, 3, 1, 16)
-    """
-    checks.integer("depthwise_conv", "multiplier", multiplier)
-
-    def kernel(x: Array, w: Array, groups: int) -> Array:
-        return convolution.conv(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups, flip=flip)
-
-    return _layer(
-        "depthwise_conv",
-        lambda channels: channels * multiplier,
-        kernel_size,
-        None,
-        use_bias,
-        kernel_init,
-        bias_init,
-        kernel,
-        Facts(flipped=flip),
-    )
-
-
-@constructor
-def separable_conv(
-    features: int,
-    kernel_size: PerAxis,
-    *,
-    multiplier: int = 1,
-    stride: PerAxis = 1,
-    padding: Padding = "SAME",
-    dilation: PerAxis = 1,
-    use_bias: bool = True,
-    kernel_init: Initializer | None = None,
-    bias_init: Initializer | None = None,
-) -> Layer:
-    r"""A depthwise convolution without bias, then a pointwise one: space first, channels second.
-
-    Parameters: `depthwise` {`kernel`} and `pointwise` {`kernel`, `bias`}.
-
-    Args:
-        features: number of output channels.
-        kernel_size: positions in the window, an int for every spatial axis or one per axis.
-        multiplier: features per channel between the two.
-        stride, padding, dilation: of the depthwise convolution, as for `conv`.
-        use_bias: whether the pointwise convolution adds a bias.
-        kernel_init, bias_init: as for `conv`.
-
-    Returns:
-        A layer from (batch, *spatial, channels) to (batch, *outputs, features).
-
-    Example:
-        >>> import jax, jax.numpy as jnp, fnn
-        >>> params, state = fnn.separable_conv(32, 3).init(jax.random.key(0), jnp.ones((8, 28, 28, 16)))
-        >>> params["depthwise"]["kernel"].shape, params["pointwise"]["kernel"].shape
-        ((3, 3, 1, 16), (1, 1, 16, 32))
 
     References:
-        Chollet, Xception: Deep Learning with Depthwise Separable Convolutions, 2017.
+        Dumoulin and Visin, A guide to convolution arithmetic for deep learning, 2016.
     """
-    depthwise = depthwise_conv(
-        kernel_size,
-        multiplier=multiplier,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        use_bias=False,
-        kernel_init=kernel_init,
+    where = "conv_transpose"
+    features = _features(where, features, groups)
+    kernel = functools.partial(convolution.conv_transpose, stride=stride, padding=padding, dilation=dilation)
+    return convolution_layer(
+        where, features, kernel_size, groups, use_bias, kernel_init, bias_init, kernel, Facts(transposed=True)
     )
-    pointwise = conv(features, 1, use_bias=use_bias, kernel_init=kernel_init, bias_init=bias_init)
-
-    def init(key: Key, x: Any) -> PyTree:
-        first_key, second_key = jax.random.split(key)
-        first, _ = depthwise.init(first_key, x)
-        middle = jax.eval_shape(lambda p: depthwise.apply(p, (), jnp.zeros(x.shape, x.dtype))[0], first)
-        return {"depthwise": first, "pointwise": pointwise.init(second_key, middle)[0]}
-
-    def apply(params: PyTree, x: Array) -> Array:
-        y, _ = depthwise.apply(params["depthwise"], (), x)
-        return pointwise.apply(params["pointwise"], (), y)[0]
-
-    return stateless(init, apply, facts=Facts(convolves=True, linear=("pointwise",)))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fnn import checks, kernels
 from fnn.layer import Facts, Layer, constructor
-from fnn.layer.protocol import any_layer
+from fnn.layer.parts import any_layer
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
 __all__ = [
@@ -151,7 +151,8 @@ def variational_dropout(rate: ArrayLike) -> Layer:
 def alpha_dropout(rate: ArrayLike) -> Layer:
     r"""Dropout after SELU: keeps mean 0 and variance 1.
 
-    $y = a\,(x\,m + \alpha'(1 - m)) + b$, $\alpha' = -\lambda\alpha$; `fnn.kernels.alpha_dropout` has $a$ and $b$.
+    $y = a\,(x\,m + \alpha' (1 - m)) + b$ with $m \sim Bernoulli(q)$, $q = 1 - p$, $\alpha' = -\lambda\alpha$,
+    $a = (q + \alpha'^2 q (1 - q))^{-1/2}$ and $b = -a (1 - q) \alpha'$.
 
     Args:
         rate: $p$ in [0, 1], the fraction dropped; it may be traced.

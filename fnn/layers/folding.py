@@ -11,7 +11,7 @@ from fnn.kernels import wide_dtype
 from fnn.kernels.broadcasting import of_rank
 from fnn.layer import Layer, as_layer, stateless
 from fnn.layer.combinators import same_length
-from fnn.layer.protocol import at, put, put_within, within
+from fnn.layer.parts import at, put, put_within, within
 from fnn.typing import Array, PyTree
 
 __all__ = ["fold_batch_norm"]

@@ -41,7 +41,7 @@ def gru(
 
     Args:
         features: size of $h$.
-        reset: "after" or "before" the recurrent product.
+        reset: "after" the recurrent product (Cho 2014, version 2; torch, flax) or "before" it (version 1).
         return_sequences, reverse, stateful, recurrent_dropout, zoneout, kernel_init, recurrent_init, unroll, remat: as
             for `fnn.lstm`.
 

@@ -23,16 +23,21 @@ __all__ = [
 def max_pool(
     window: PerAxis, stride: PerAxis | None = None, padding: Padding = "VALID", *, dilation: PerAxis = 1
 ) -> Layer:
-    r"""The largest value in each window: $y[o] = \max_t x[o s + t d - p]$; equal maxima share the gradient evenly.
+    r"""The largest value in each window: $y[o] = \max_t x[o s + t d - p]$, where padding counts as $-\infty$.
+
+    The gradient goes to the largest value; equal ones share it evenly. A NaN counts as the largest, as in torch.
 
     Args:
-        window: positions in the window, an int or one per spatial axis.
-        stride: step between windows; None is the window.
+        window: $t$, positions in the window, an int or one per spatial axis.
+        stride: $s$, step between windows; None is the window.
         padding: "VALID", "SAME", an int, or an int or pair (low, high) per spatial axis.
-        dilation: distance between the positions of a window.
+        dilation: $d$, distance between the positions of a window.
 
     Returns:
         A layer from (batch, *spatial, channels) to (batch, *fewer, channels).
+
+    Raises:
+        ValueError: for a window larger than the padded input, or one that would see nothing but padding.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -56,14 +61,14 @@ def avg_pool(
     r"""The mean of each window: $y[o] = \frac1{|t|} \sum_t x[o s + t d - p]$.
 
     Args:
-        window: positions in the window, an int or one per spatial axis.
-        stride: step between windows; None is the window.
-        padding: "VALID", "SAME", an int, or an int or pair (low, high) per spatial axis.
-        dilation: distance between the positions of a window.
+        window, stride, padding, dilation: as for `fnn.max_pool`.
         count_include_pad: whether padding counts as zeros; else the mean is over what is not padding.
 
     Returns:
         A layer from (batch, *spatial, channels) to (batch, *fewer, channels).
+
+    Raises:
+        ValueError: for a window larger than the padded input, or one that would see nothing but padding.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -93,15 +98,17 @@ def lp_pool(
 ) -> Layer:
     r"""The p-norm of each window: $y[o] = \left(\sum_t |x[o s + t d - p]|^p\right)^{1/p}$.
 
+    p = 1 is the sum of absolute values, and large p comes near the maximum. The gradient of a window of zeros is 0.
+
     Args:
-        window: positions in the window, an int or one per spatial axis.
         p: order of the norm, a number of at least 1.
-        stride: step between windows; None is the window.
-        padding: "VALID", "SAME", an int, or an int or pair (low, high) per spatial axis.
-        dilation: distance between the positions of a window.
+        window, stride, padding, dilation: as for `fnn.max_pool`.
 
     Returns:
         A layer from (batch, *spatial, channels) to (batch, *fewer, channels).
+
+    Raises:
+        ValueError: for p < 1, or a window larger than the padded input.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -129,6 +136,8 @@ def global_avg_pool() -> Layer:
 def global_max_pool() -> Layer:
     """The largest value over all spatial axes: (batch, *spatial, channels) to (batch, channels).
 
+    Equal maxima share the gradient evenly; a NaN counts as the largest.
+
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> fnn.global_max_pool().apply((), (), jnp.ones((8, 28, 28, 3)))[0].shape
@@ -155,11 +164,12 @@ def adaptive_avg_pool(output_size: PerAxis) -> Layer:
 
 @constructor
 def adaptive_max_pool(output_size: PerAxis) -> Layer:
-    r"""The largest values of as many windows as asked for, whatever the size of the input.
+    """The largest values of as many windows as asked for, whatever the size of the input.
+
+    Equal maxima share the gradient evenly; a NaN counts as the largest.
 
     Args:
-        output_size: $m$, an int or one per spatial axis; window $o$ has the inputs
-            $\lfloor o n / m \rfloor … \lceil (o + 1) n / m \rceil - 1$.
+        output_size: an int or one per spatial axis; the windows are those of `fnn.adaptive_avg_pool`.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

@@ -8,10 +8,11 @@ from typing import Any
 from fnn import checks
 from fnn.activations import relu, tanh
 from fnn.layer import Layer, constructor, residual, serial
-from fnn.layers.conv import conv, separable_conv
+from fnn.layers.batch_norm import batch_norm
+from fnn.layers.conv import conv
 from fnn.layers.dense import dense, flatten
+from fnn.layers.depthwise_conv import separable_conv
 from fnn.layers.dropout import dropout as dropout_layer
-from fnn.layers.norm import batch_norm
 from fnn.layers.pool import avg_pool, global_avg_pool, max_pool
 from fnn.typing import ArrayLike, Key, PyTree
 

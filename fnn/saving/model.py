@@ -16,8 +16,8 @@ from fnn import checks, data
 from fnn.data.scaling import Scaler
 from fnn.diagnostics import summary
 from fnn.layer import Layer
+from fnn.layer.arguments import example
 from fnn.layer.naming import key_of, owner_of
-from fnn.layer.protocol import example
 from fnn.saving import content
 from fnn.saving.run import trained_in
 from fnn.train.sharding import put

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from fnn import checks, programs
 from fnn.kernels import placement
 from fnn.layer import Layer
-from fnn.layer.protocol import any_layer
+from fnn.layer.parts import any_layer
 from fnn.selection.chunk import Chunk, State, advance_chunk, begin_chunk
 from fnn.selection.memory import bytes_per_member
 from fnn.selection.training import Member

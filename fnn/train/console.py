@@ -14,7 +14,7 @@ import jax
 
 from fnn.kernels import placement
 from fnn.layer import Layer
-from fnn.layer.protocol import any_layer
+from fnn.layer.parts import any_layer
 
 
 @contextmanager

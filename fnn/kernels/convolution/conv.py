@@ -32,22 +32,12 @@ def conv(
     groups: int = 1,
     flip: bool = False,
 ) -> Array:
-    r"""Convolution: $y[n, o, f] = \sum_{t, c} x[n, o s + t d - p, c]\; w[t, c, f]$, $t$ the positions of the window.
-
-    As everywhere in deep learning this is a cross-correlation; `flip=True` gives the convolution of mathematics,
-    $w[-t]$ in the place of $w[t]$.
+    """The convolution of the layer `fnn.conv`, which has the formula, by a given kernel and without a bias.
 
     Args:
         x: $x$, (batch, *spatial, channels) with 1, 2 or 3 spatial axes, or more.
         kernel: $w$, (*window, channels / groups, features).
-        stride: $s$, an int or one per spatial axis.
-        padding: "SAME" (⌈n / s⌉ outputs), "VALID" (none), "CIRCULAR" or "REFLECT" (the amount of "SAME" at stride
-            1, filled from the other end or mirrored), "CAUSAL" (one spatial axis: all before the first), an int,
-            or an int or pair (low, high) per spatial axis.
-        dilation: $d$, distance between the positions of the window.
-        input_dilation: distance between the inputs; zeros stand between them.
-        groups: into how many independent parts channels and features are cut.
-        flip: whether the kernel is reversed along every spatial axis.
+        stride, padding, dilation, input_dilation, groups, flip: as for `fnn.conv`.
 
     Returns:
         (batch, *`conv_output_size`, features), in the dtype of `x`; sums are in float32 or better.
@@ -92,20 +82,12 @@ def conv_transpose(
     dilation: PerAxis = 1,
     groups: int = 1,
 ) -> Array:
-    r"""Transposed convolution: every input paints the kernel, $y[n, o s + t d - p, f] += x[n, o, c]\; w[t, c, f]$.
-
-    The linear map transposed to `conv` with the same stride, padding and dilation, as in torch and Keras; a learned
-    upsampling. `jax.lax.conv_transpose` has the kernel reversed.
+    """The transposed convolution of the layer `fnn.conv_transpose`, by a given kernel and without a bias.
 
     Args:
         x: $x$, (batch, *spatial, channels).
         kernel: $w$, (*window, channels / groups, features).
-        stride: $s$: the output is about $s$ times as large.
-        padding: "SAME" ($n s$ outputs), "VALID" ($(n - 1) s + d (k - 1) + 1$ outputs), or as many as an int, or an
-            int or pair (low, high) per spatial axis, cuts off from that; negative numbers add zeros
-            (torch's `output_padding` q with padding p is `(p, p - q)`).
-        dilation: $d$, distance between the positions of the window.
-        groups: into how many independent parts channels and features are cut.
+        stride, padding, dilation, groups: as for `fnn.conv_transpose`.
 
     Returns:
         (batch, *spatial, features), in the dtype of `x`.
@@ -118,9 +100,6 @@ def conv_transpose(
         >>> x, kernel = jnp.array([1.0, 10.0]).reshape(1, 2, 1), jnp.array([1.0, 2.0, 3.0]).reshape(3, 1, 1)
         >>> fnn.kernels.conv_transpose(x, kernel, stride=2, padding="VALID").ravel().tolist()
         [1.0, 2.0, 13.0, 20.0, 30.0]
-
-    References:
-        Dumoulin and Visin, A guide to convolution arithmetic for deep learning, 2016.
     """
     where = "conv_transpose"
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)

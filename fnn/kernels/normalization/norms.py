@@ -55,17 +55,13 @@ def batch_norm(
     where: Array | None = None,
     axis_name: Any = None,
 ) -> tuple[Array, Moments]:
-    r"""Normalize each feature over the batch and all other axes.
-
-    $y = \gamma\,(x - E[x]) / \sqrt{Var[x] + \varepsilon} + \beta$, or $/ (\sqrt{Var[x]} + \varepsilon)$.
+    r"""Normalize each feature over the batch and all other axes, as the layer `fnn.batch_norm` does in training.
 
     Args:
         x: floating-point, batch first.
         scale: $\gamma$, of the shape of `axis` in `x`; None is 1.
         bias: $\beta$, likewise; None is 0.
-        axis: the feature axis, or axes; statistics are over all the others.
-        eps: $\varepsilon$.
-        eps_inside_sqrt: whether $\varepsilon$ stands inside the root.
+        axis, eps, eps_inside_sqrt: as for `fnn.batch_norm`.
         where: bool, broadcastable to `x`: the values that count (False for padded rows). The others are
             normalized with the same statistics.
         axis_name: mapped axis or axes (of `vmap`, `shard_map`) over which the statistics are shared.
@@ -78,9 +74,6 @@ def batch_norm(
         >>> y, moments = fnn.kernels.batch_norm(jnp.array([[1.0], [3.0]]))
         >>> y.round(3).tolist(), moments.mean.tolist(), moments.variance.tolist()
         ([[-1.0], [1.0]], [2.0], [1.0])
-
-    References:
-        Ioffe and Szegedy, Batch Normalization, 2015.
     """
     checks.floating("batch_norm", "x", x)
     features = axes_of("batch_norm", axis, x.ndim)
@@ -107,20 +100,14 @@ def normalize(
 ) -> Array:
     r"""Normalize each feature with given statistics: `batch_norm` at inference.
 
-    $y = \gamma\,(x - \mu) / \sqrt{\sigma^2 + \varepsilon} + \beta$.
-
     Args:
         x: floating-point.
         mean: $\mu$, of the shape of `axis` in `x`.
         variance: $\sigma^2$, likewise.
-        scale: $\gamma$, likewise; None is 1.
-        bias: $\beta$, likewise; None is 0.
-        axis: the feature axis, or axes.
-        eps: $\varepsilon$.
-        eps_inside_sqrt: whether $\varepsilon$ stands inside the root.
+        scale, bias, axis, eps, eps_inside_sqrt: as for `batch_norm`.
 
     Returns:
-        `y`, of the shape and dtype of `x`.
+        $y = \gamma\,(x - \mu) / \sqrt{\sigma^2 + \varepsilon} + \beta$, of the shape and dtype of `x`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -141,14 +128,13 @@ def normalize(
 def layer_norm(
     x: Array, scale: Array | None = None, bias: Array | None = None, *, axis: Axes = -1, eps: ArrayLike = 1e-5
 ) -> Array:
-    r"""Normalize each example over its features: $y = \gamma\,(x - E[x]) / \sqrt{Var[x] + \varepsilon} + \beta$.
+    r"""Normalize each example over its features: the layer `fnn.layer_norm` with given parameters.
 
     Args:
         x: floating-point.
         scale: $\gamma$, of the shape of `axis` in `x`; None is 1.
         bias: $\beta$, likewise; None is 0.
-        axis: the axis, or axes, normalized over.
-        eps: $\varepsilon$.
+        axis, eps: as for `fnn.layer_norm`.
 
     Returns:
         `y`, of the shape and dtype of `x`.
@@ -157,9 +143,6 @@ def layer_norm(
         >>> import jax.numpy as jnp, fnn
         >>> fnn.kernels.layer_norm(jnp.array([[1.0, 3.0], [5.0, 5.0]])).round(3).tolist()
         [[-1.0, 1.0], [0.0, 0.0]]
-
-    References:
-        Ba, Kiros and Hinton, Layer Normalization, 2016.
     """
     checks.floating("layer_norm", "x", x)
     axes, wide = axes_of("layer_norm", axis, x.ndim), widen(x)
@@ -169,13 +152,12 @@ def layer_norm(
 
 @functools.partial(jax.jit, static_argnames=("axis",))
 def rms_norm(x: Array, scale: Array | None = None, *, axis: Axes = -1, eps: ArrayLike = 1e-6) -> Array:
-    r"""Divide each example by the root mean square of its features: $y = \gamma\,x / \sqrt{E[x^2] + \varepsilon}$.
+    r"""Divide each example by the root mean square of its features: the layer `fnn.rms_norm` with a given scale.
 
     Args:
         x: floating-point.
         scale: $\gamma$, of the shape of `axis` in `x`; None is 1.
-        axis: the axis, or axes, averaged over.
-        eps: $\varepsilon$.
+        axis, eps: as for `fnn.rms_norm`.
 
     Returns:
         `y`, of the shape and dtype of `x`.
@@ -184,9 +166,6 @@ def rms_norm(x: Array, scale: Array | None = None, *, axis: Axes = -1, eps: Arra
         >>> import jax.numpy as jnp, fnn
         >>> fnn.kernels.rms_norm(jnp.array([[3.0, -3.0]])).round(3).tolist()
         [[1.0, -1.0]]
-
-    References:
-        Zhang and Sennrich, Root Mean Square Layer Normalization, 2019.
     """
     checks.floating("rms_norm", "x", x)
     axes, wide = axes_of("rms_norm", axis, x.ndim), widen(x)
@@ -202,16 +181,13 @@ def rms_norm(x: Array, scale: Array | None = None, *, axis: Axes = -1, eps: Arra
 def group_norm(
     x: Array, scale: Array | None = None, bias: Array | None = None, *, num_groups: int, eps: ArrayLike = 1e-5
 ) -> Array:
-    r"""Normalize each example over groups of neighboring channels and all positions.
-
-    $y = \gamma\,(x - E_g[x]) / \sqrt{Var_g[x] + \varepsilon} + \beta$.
+    r"""Normalize over groups of channels and all positions: the layer `fnn.group_norm` with given parameters.
 
     Args:
         x: floating-point, (batch, …, channels).
         scale: $\gamma$, (channels,); None is 1.
         bias: $\beta$, (channels,); None is 0.
-        num_groups: into how many groups the channels are cut.
-        eps: $\varepsilon$.
+        num_groups, eps: as for `fnn.group_norm`.
 
     Returns:
         `y`, of the shape and dtype of `x`.
@@ -223,9 +199,6 @@ def group_norm(
         >>> import jax.numpy as jnp, fnn
         >>> fnn.kernels.group_norm(jnp.array([[1.0, 3.0, 10.0, 30.0]]), num_groups=2).round(3).tolist()
         [[-1.0, 1.0, -1.0, 1.0]]
-
-    References:
-        Wu and He, Group Normalization, 2018.
     """
     checks.floating("group_norm", "x", x)
     if x.ndim < 2 or x.shape[-1] % num_groups:
@@ -245,15 +218,11 @@ def group_norm(
 
 @jax.jit
 def instance_norm(x: Array, scale: Array | None = None, bias: Array | None = None, *, eps: ArrayLike = 1e-5) -> Array:
-    r"""Normalize each channel of each example over its positions.
-
-    $y = \gamma\,(x - E[x]) / \sqrt{Var[x] + \varepsilon} + \beta$.
+    """Normalize each channel of each example over its positions: the layer `fnn.instance_norm` with given parameters.
 
     Args:
         x: floating-point, (batch, positions …, channels).
-        scale: $\gamma$, (channels,); None is 1.
-        bias: $\beta$, (channels,); None is 0.
-        eps: $\varepsilon$.
+        scale, bias, eps: as for `group_norm`.
 
     Returns:
         `y`, of the shape and dtype of `x`.
@@ -262,9 +231,6 @@ def instance_norm(x: Array, scale: Array | None = None, bias: Array | None = Non
         >>> import jax.numpy as jnp, fnn
         >>> fnn.kernels.instance_norm(jnp.array([[[1.0, 7.0], [3.0, 7.0]]])).round(3).tolist()
         [[[-1.0, 0.0], [1.0, 0.0]]]
-
-    References:
-        Ulyanov, Vedaldi and Lempitsky, Instance Normalization, 2016.
     """
     checks.floating("instance_norm", "x", x)
     if x.ndim < 3:

@@ -25,7 +25,7 @@ def _unit(x: Array) -> Array:
 
 @jax.jit
 def weight_norm(v: Array, g: Array) -> Array:
-    r"""Direction and length of each output's weights apart: $w = g\,v / \lVert v \rVert$.
+    r"""The kernel of `fnn.weight_norm`, direction and length apart: $w = g\,v / \lVert v \rVert$.
 
     Args:
         v: directions, (…, out): a dense, convolution or recurrent kernel.
@@ -38,9 +38,6 @@ def weight_norm(v: Array, g: Array) -> Array:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.kernels.weight_norm(jnp.array([[3.0], [4.0]]), jnp.array([10.0])).tolist()
         [[6.0], [8.0]]
-
-    References:
-        Salimans and Kingma, Weight Normalization, 2016.
     """
     wide = widen(v)
     unit = _unit(wide.reshape(-1, v.shape[-1]))
@@ -49,7 +46,7 @@ def weight_norm(v: Array, g: Array) -> Array:
 
 @functools.partial(jax.jit, static_argnames=("steps",))
 def spectral_norm(w: Array, u: Array, *, steps: int = 1) -> tuple[Array, Array]:
-    r"""Divide a kernel by its largest singular value: $w / \sigma$, $\sigma = v^T w\,u$.
+    r"""Divide a kernel by its largest singular value, as `fnn.spectral_norm` does: $w / \sigma$, $\sigma = v^T w\,u$.
 
     `steps` power iterations $v = w u / \lVert w u \rVert$, $u = w^T v / \lVert w^T v \rVert$ improve `u`;
     $v$ and $u$ are constants to the gradient.
@@ -67,9 +64,6 @@ def spectral_norm(w: Array, u: Array, *, steps: int = 1) -> tuple[Array, Array]:
         >>> w, u = fnn.kernels.spectral_norm(jnp.diag(jnp.array([4.0, 2.0])), jnp.array([1.0, 1.0]), steps=20)
         >>> w.round(3).tolist(), u.round(3).tolist()
         ([[1.0, 0.0], [0.0, 0.5]], [1.0, 0.0])
-
-    References:
-        Miyato et al., Spectral Normalization for Generative Adversarial Networks, 2018.
     """
     matrix = widen(w).reshape(-1, w.shape[-1])
     matrix = matrix / magnitude(matrix, 0, (0, 1))  # nor has the quotient by a singular value

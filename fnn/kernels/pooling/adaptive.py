@@ -35,8 +35,6 @@ def global_avg_pool(x: Array) -> Array:
 def global_max_pool(x: Array) -> Array:
     """The largest value over all spatial axes: (batch, *spatial, channels) to (batch, channels).
 
-    Equal maxima share the gradient evenly; a NaN counts as the largest.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.kernels.global_max_pool(jnp.array([1.0, 3.0]).reshape(1, 2, 1)).tolist()
@@ -46,16 +44,7 @@ def global_max_pool(x: Array) -> Array:
 
 
 def adaptive_avg_pool(x: Array, output_size: PerAxis) -> Array:
-    r"""Means over as many windows as asked for.
-
-    Window $o$ of $m$ has the inputs $\lfloor o n / m \rfloor … \lceil (o + 1) n / m \rceil - 1$.
-
-    Args:
-        x: (batch, *spatial, channels).
-        output_size: $m$, an int or one per spatial axis.
-
-    Returns:
-        (batch, *output_size, channels).
+    """Means over as many windows as asked for: the layer `fnn.adaptive_avg_pool` of `x` (batch, *spatial, channels).
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -72,14 +61,7 @@ def adaptive_avg_pool(x: Array, output_size: PerAxis) -> Array:
 
 
 def adaptive_max_pool(x: Array, output_size: PerAxis) -> Array:
-    r"""The largest values of as many windows as asked for, those of `adaptive_avg_pool`.
-
-    Args:
-        x: (batch, *spatial, channels).
-        output_size: an int or one per spatial axis.
-
-    Returns:
-        (batch, *output_size, channels). Equal maxima share the gradient evenly; a NaN counts as the largest.
+    """The largest values of as many windows as asked for: the layer `fnn.adaptive_max_pool` of an array.
 
     Example:
         >>> import jax.numpy as jnp, fnn

@@ -33,15 +33,11 @@ def avg_pool(
     dilation: PerAxis = 1,
     count_include_pad: bool = True,
 ) -> Array:
-    r"""The mean of each window: $y[o] = \frac1{|t|} \sum_t x[o s + t d - p]$.
+    """The mean of each window: the layer `fnn.avg_pool` of an array.
 
     Args:
         x: (batch, *spatial, channels).
-        window: positions in the window, an int or one per spatial axis.
-        stride: step between windows; None is the window.
-        padding: "VALID", "SAME", an int, or an int or pair (low, high) per spatial axis.
-        dilation: distance between the positions of a window.
-        count_include_pad: whether padding counts as zeros; else the mean is over what is not padding.
+        window, stride, padding, dilation, count_include_pad: as for `fnn.avg_pool`.
 
     Returns:
         (batch, *`conv_output_size`, channels); sums are in float32 or better.

@@ -32,17 +32,11 @@ def lp_pool(
     padding: Padding = "VALID",
     dilation: PerAxis = 1,
 ) -> Array:
-    r"""The p-norm of each window: $y[o] = \left(\sum_t |x[o s + t d - p]|^p\right)^{1/p}$.
-
-    p = 1 is the sum of absolute values, and large p comes near the maximum. The gradient of a window of zeros is 0.
+    """The p-norm of each window: the layer `fnn.lp_pool` of an array.
 
     Args:
         x: (batch, *spatial, channels).
-        window: positions in the window, an int or one per spatial axis.
-        p: order of the norm, a number of at least 1.
-        stride: step between windows; None is the window.
-        padding: "VALID", "SAME", an int, or an int or pair (low, high) per spatial axis.
-        dilation: distance between the positions of a window.
+        window, p, stride, padding, dilation: as for `fnn.lp_pool`.
 
     Returns:
         (batch, *`conv_output_size`, channels); sums are in float32 or better and do not overflow.

@@ -27,16 +27,11 @@ __all__ = ["max_pool"]
 def max_pool(
     x: Array, window: PerAxis, *, stride: PerAxis | None = None, padding: Padding = "VALID", dilation: PerAxis = 1
 ) -> Array:
-    r"""The largest value in each window: $y[o] = \max_t x[o s + t d - p]$, where padding counts as $-\infty$.
-
-    The gradient goes to the largest value; equal ones share it evenly. A NaN counts as the largest, as in torch.
+    """The largest value in each window: the layer `fnn.max_pool` of an array.
 
     Args:
         x: (batch, *spatial, channels); of integers the padding is the least one.
-        window: positions in the window, an int or one per spatial axis.
-        stride: step between windows; None is the window.
-        padding: "VALID", "SAME", an int, or an int or pair (low, high) per spatial axis.
-        dilation: distance between the positions of a window.
+        window, stride, padding, dilation: as for `fnn.max_pool`.
 
     Returns:
         (batch, *`conv_output_size`, channels). NaN in a window gives NaN.

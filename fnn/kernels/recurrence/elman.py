@@ -56,7 +56,7 @@ def rnn(
     unroll: int = 1,
     remat: int | None = None,
 ) -> tuple[Array, Array]:
-    r"""Elman's recurrent network, the outputs of all steps: $h_t = a(x_t W + h_{t-1} U + b)$.
+    """Elman's network of the layer `fnn.rnn`, which has the formula, with given weights: the outputs of all steps.
 
     Args:
         x: (batch, time, features).
@@ -64,24 +64,20 @@ def rnn(
         recurrent_kernel: $U$ (hidden, hidden).
         bias: $b$ (hidden,); None is 0.
         initial_state: $h_0$ (batch, hidden); None is 0.
-        activation: $a$, "tanh" or "relu".
+        activation: as for `fnn.rnn`.
         lengths, mask, return_sequences, reverse, time_major, unroll, remat: as for `fnn.kernels.lstm`.
 
     Returns:
         The outputs, (batch, time, hidden) or (batch, hidden), and the final state (batch, hidden).
 
     Raises:
-        ValueError: for shapes that do not fit, or lengths that are negative or longer than time.
-        TypeError: if `x` is not floating-point, or `lengths` not integer.
+        ValueError, TypeError: as for `fnn.kernels.lstm`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> outputs, state = fnn.kernels.rnn(jnp.ones((2, 3, 1)), jnp.ones((1, 1)), jnp.ones((1, 1)), activation="relu")
         >>> outputs[0, :, 0].tolist()
         [1.0, 2.0, 3.0]
-
-    References:
-        Elman, Finding Structure in Time, 1990.
     """
     checks.one_of("rnn", "activation", activation, _CORES)
     layout = sequences.layout("rnn", x, kernel, recurrent_kernel, bias, gates=1, time_major=time_major)

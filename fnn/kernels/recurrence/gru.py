@@ -102,11 +102,7 @@ def gru(
     unroll: int = 1,
     remat: int | None = None,
 ) -> tuple[Array, Array]:
-    r"""Gated recurrent unit over a sequence: the outputs of all steps (the layer `fnn.gru` returns the last).
-
-    $r, z = \sigma(x_t W + h_{t-1} U + b)$, each with its own columns, in the order r, z, n;
-    $n = \tanh(x_t W_n + b_n + r \odot (h_{t-1} U_n + b'))$, or with `reset="before"`
-    $n = \tanh(x_t W_n + b_n + (r \odot h_{t-1}) U_n)$; $h_t = (1 - z) \odot n + z \odot h_{t-1}$.
+    """The GRU of the layer `fnn.gru`, which has the formula, with given weights: the outputs of all steps.
 
     Args:
         x: (batch, time, features).
@@ -115,24 +111,20 @@ def gru(
         bias: $b$ (3·hidden,); None is 0.
         recurrent_bias: $b'$ (hidden,), for `reset="after"`; None is 0.
         initial_state: $h_0$ (batch, hidden); None is 0.
-        reset: "after" the recurrent product (Cho 2014, version 2; torch, flax) or "before" it (version 1).
+        reset: as for `fnn.gru`.
         lengths, mask, return_sequences, reverse, time_major, unroll, remat: as for `fnn.kernels.lstm`.
 
     Returns:
         The outputs, (batch, time, hidden) or (batch, hidden), and the final state (batch, hidden).
 
     Raises:
-        ValueError: for shapes that do not fit, or lengths that are negative or longer than time.
-        TypeError: if `x` is not floating-point, or `lengths` not integer.
+        ValueError, TypeError: as for `fnn.kernels.lstm`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> outputs, state = fnn.kernels.gru(jnp.ones((2, 5, 3)), jnp.ones((3, 12)), jnp.zeros((4, 12)))
         >>> outputs.shape, bool((outputs[:, -1] == state).all())
         ((2, 5, 4), True)
-
-    References:
-        Cho et al., Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine Translation, 2014.
     """
     checks.one_of("gru", "reset", reset, ("after", "before"))
     layout = sequences.layout("gru", x, kernel, recurrent_kernel, bias, gates=3, time_major=time_major)

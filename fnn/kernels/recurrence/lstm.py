@@ -80,10 +80,7 @@ def lstm(
     unroll: int = 1,
     remat: int | None = None,
 ) -> tuple[Array, LSTMState]:
-    r"""Long short-term memory over a sequence: the outputs of all steps (the layer `fnn.lstm` returns the last).
-
-    $i, f, o = \sigma(x_t W + h_{t-1} U + b)$, $g = \tanh(x_t W + h_{t-1} U + b)$, each with its own columns, in the
-    order i, f, g, o; $c_t = f \odot c_{t-1} + i \odot g$; $h_t = o \odot \tanh c_t$.
+    """The LSTM of the layer `fnn.lstm`, which has the formula, with given weights: the outputs of all steps.
 
     Args:
         x: (batch, time, features).
@@ -115,10 +112,6 @@ def lstm(
         >>> outputs, state = fnn.kernels.lstm(x, kernel, recurrent_kernel, lengths=jnp.array([5, 2]))
         >>> outputs.shape, state.c.shape, float(outputs[1, 2:].sum())
         ((2, 5, 4), (2, 4), 0.0)
-
-    References:
-        Hochreiter and Schmidhuber, Long Short-Term Memory, 1997. Gers, Schmidhuber and Cummins, Learning to Forget,
-        2000.
     """
     layout = sequences.layout("lstm", x, kernel, recurrent_kernel, bias, gates=4, time_major=time_major)
     carry = sequences.initial("lstm", layout, initial_state, LSTMState._fields)

@@ -37,14 +37,7 @@ def scan_cell(
         step: (carry, x_t) -> (carry, y_t), on arrays with the batch first.
         carry: the state before the first step; any pytree of arrays with the batch first.
         x: pytree of arrays (batch, time, …).
-        lengths: (batch,) integers: how many steps of each sequence count. At the others the carry stays as it is and
-            the output is 0.
-        mask: (batch, time) bool instead of `lengths`: the steps that count.
-        reverse: run from the last step to the first (from each sequence's own end); outputs stay in their places.
-        time_major: `x`, `mask` and the outputs have time first.
-        unroll: steps per iteration of the compiled loop.
-        remat: for long sequences, steps per segment: the reverse pass keeps only the carries between segments and
-            computes each segment again.
+        lengths, mask, reverse, time_major, unroll, remat: as for `fnn.kernels.lstm`, the carry for its state.
 
     Returns:
         The outputs, a pytree of (batch, time, …), and the final carry.
