@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.leaves import counter, full_like, increment, widest
-from fnn.optim.transform import Transform, _accepted, rate_inside, with_rate
+from fnn.optim.transform import Transform, accepted_by, rate_inside, with_rate
 from fnn.optim.wrappers import global_norm
 from fnn.typing import Array, ArrayLike, DType, PyTree
 
@@ -73,6 +73,11 @@ def _cast_like(tree: PyTree, like: PyTree) -> PyTree:
     return jax.tree.map(lambda x, y: jnp.asarray(x, jnp.result_type(y)), tree, like)
 
 
+def _require_flag(skip: Any) -> None:
+    if jnp.shape(skip) != () or jnp.result_type(skip) != jnp.bool_:
+        raise ValueError(f"multi_steps: expected should_skip_update_fn to return bool[], got {checks.describe(skip)}")
+
+
 def multi_steps(
     opt: Transform,
     every_k_schedule: int | Callable[[Array], ArrayLike],
@@ -100,16 +105,11 @@ def multi_steps(
         >>> first.tolist(), rule.update(jnp.array([3.0]), state)[0].tolist()
         ([0.0], [-2.0])
     """
-    if callable(every_k_schedule):
-        steps_of = every_k_schedule
-    else:
-        k = checks.integer("multi_steps", "every_k_schedule", every_k_schedule)
-
-        def steps_of(count: Array) -> int:
-            return k
-
+    every_k: Any = every_k_schedule
+    if not callable(every_k):
+        every_k = checks.integer("multi_steps", "every_k_schedule", every_k)
     should_skip = should_skip_update_fn or _never
-    accepted = _accepted(opt.update)
+    accepted = accepted_by(opt.update)
 
     def init(params: PyTree) -> MultiStepsState:
         report = should_skip(full_like(params), counter(), params)[1]
@@ -124,12 +124,10 @@ def multi_steps(
         updates: PyTree, state: MultiStepsState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, MultiStepsState]:
         skip, report = should_skip(updates, state.gradient_step, params)
-        if jnp.shape(skip) != () or jnp.result_type(skip) != jnp.bool_:
-            raise ValueError(
-                f"multi_steps: expected should_skip_update_fn to return bool[], got {checks.describe(skip)}"
-            )
+        _require_flag(skip)
         acc = jax.tree.map(lambda a, g: jnp.where(skip, a, accumulate(a, g, state.mini_step)), state.acc_grads, updates)
-        last = state.mini_step >= jnp.asarray(steps_of(state.gradient_step), jnp.int32) - 1
+        k = every_k(state.gradient_step) if callable(every_k) else every_k
+        last = state.mini_step >= jnp.asarray(k, jnp.int32) - 1
         emit = last & ~skip
 
         def step(inner: PyTree) -> tuple[PyTree, PyTree]:

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from fnn.optim.adam import check_moments, corrections, mean_ahead, no_moments, ratio
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import increment, leafwise, square
+from fnn.optim.leaves import leafwise, square
+from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
 
@@ -26,12 +27,12 @@ class ScaleByBeliefState(NamedTuple):
 
 
 def _belief(
-    g: Array, m: Array, s: Array, *, b1: Any, b2: Any, eps: Any, eps_root: Any, **at: Any
-) -> tuple[Array, Array, Array]:
+    g: Array, m: Array, s: Array, *,
+    b1: Any, b2: Any, eps: Any, eps_root: Any, c1: Any, c2: Any, ahead: Any = None,
+) -> tuple[Array, Array, Array]:  # fmt: skip
     m = b1 * m + (1 - b1) * g
     s = b2 * s + (1 - b2) * square(g - m) + eps_root
-    c2 = at.pop("c2")
-    return ratio(mean_ahead(g, m, b1=b1, **at), c2 * s, eps), m, s
+    return ratio(mean_ahead(g, m, b1, c1, ahead), c2 * s, eps), m, s
 
 
 def scale_by_belief(
@@ -68,14 +69,7 @@ def scale_by_belief(
     def init(params: PyTree) -> ScaleByBeliefState:
         return ScaleByBeliefState(*no_moments(params))
 
-    def update(
-        updates: PyTree, state: ScaleByBeliefState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, ScaleByBeliefState]:
-        count = increment(state.count)
-        updates, mu, nu = step(updates, state.mu, state.nu, **corrections(count, b1, b2, nesterov))
-        return updates, ScaleByBeliefState(count, mu, nu)
-
-    return Transform(init, update)
+    return stateful(init, step, lambda count: corrections(count, b1, b2, nesterov))
 
 
 def adabelief(

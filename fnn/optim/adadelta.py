@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from fnn import checks
 from fnn.optim.learning_rate import scale_by_learning_rate
 from fnn.optim.leaves import full_like, leafwise, root
+from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain
 from fnn.optim.wrappers import add_decayed_weights
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
@@ -54,13 +55,7 @@ def scale_by_adadelta(rho: ArrayLike = 0.9, eps: ArrayLike = 1e-6) -> Transform:
     checks.in_range("scale_by_adadelta", "eps", eps, 0, open="low")
     step = leafwise(_adadelta, rho=rho, eps=eps)
 
-    def update(
-        updates: PyTree, state: ScaleByAdaDeltaState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, ScaleByAdaDeltaState]:
-        updates, e_g, e_x = step(updates, state.e_g, state.e_x)
-        return updates, ScaleByAdaDeltaState(e_g, e_x)
-
-    return Transform(lambda params: ScaleByAdaDeltaState(full_like(params), full_like(params)), update)
+    return stateful(lambda params: ScaleByAdaDeltaState(full_like(params), full_like(params)), step)
 
 
 def adadelta(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.optim.learning_rate import scale_by_learning_rate
 from fnn.optim.leaves import full_like, leafwise, root, square
+from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
 
@@ -59,13 +60,7 @@ def scale_by_rss(
     checks.in_range("scale_by_rss", "eps", eps, 0)
     step = leafwise(_rss, eps=eps, eps_in_sqrt=eps_in_sqrt)
 
-    def update(
-        updates: PyTree, state: ScaleByRssState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, ScaleByRssState]:
-        updates, total = step(updates, state.sum_of_squares)
-        return updates, ScaleByRssState(total)
-
-    return Transform(lambda params: ScaleByRssState(full_like(params, initial_accumulator_value)), update)
+    return stateful(lambda params: ScaleByRssState(full_like(params, initial_accumulator_value)), step)
 
 
 def adagrad(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.optim.learning_rate import scale_by_learning_rate
 from fnn.optim.leaves import correction, counter, full_like, increment, leafwise, root, square
+from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain
 from fnn.optim.wrappers import add_decayed_weights
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
@@ -55,18 +56,18 @@ def corrections(count: Array, b1: Any, b2: Any, nesterov: bool) -> dict[str, Arr
     return {**now, "ahead": correction(b1, increment(count))} if nesterov else now
 
 
-def mean_ahead(g: Array, m: Array, *, b1: Any, c1: Any, ahead: Any = None) -> Array:
+def mean_ahead(g: Array, m: Array, b1: Any, c1: Any, ahead: Any) -> Array:
     """The corrected mean, or with Nesterov's step ahead its next value if the gradient stays."""
     return c1 * m if ahead is None else b1 * (ahead * m) + (1 - b1) * (c1 * g)
 
 
 def _adam(
-    g: Array, m: Array, v: Array, *, b1: Any, b2: Any, eps: Any, eps_root: Any, eps_hat: bool, **at: Any
-) -> tuple[Array, Array, Array]:
+    g: Array, m: Array, v: Array, *,
+    b1: Any, b2: Any, eps: Any, eps_root: Any, eps_hat: bool, c1: Any = 1, c2: Any = 1, ahead: Any = None,
+) -> tuple[Array, Array, Array]:  # fmt: skip
     m = b1 * m + (1 - b1) * g
     v = b2 * v + (1 - b2) * square(g)
-    c2 = at.pop("c2", 1)
-    mean = mean_ahead(g, m, b1=b1, **at) if at else m
+    mean = mean_ahead(g, m, b1, c1, ahead)
     if eps_hat:
         return ratio(mean, v, eps, eps_root) / jnp.sqrt(c2), m, v
     return ratio(mean, c2 * v, eps, eps_root), m, v
@@ -117,15 +118,7 @@ def scale_by_adam(
     def init(params: PyTree) -> ScaleByAdamState:
         return ScaleByAdamState(counter(), full_like(params, dtype=mu_dtype), full_like(params))
 
-    def update(
-        updates: PyTree, state: ScaleByAdamState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, ScaleByAdamState]:
-        count = increment(state.count)
-        at = corrections(count, b1, b2, nesterov) if bias_correction else {}
-        updates, mu, nu = step(updates, state.mu, state.nu, **at)
-        return updates, ScaleByAdamState(count, mu, nu)
-
-    return Transform(init, update)
+    return stateful(init, step, lambda count: corrections(count, b1, b2, nesterov) if bias_correction else {})
 
 
 def adam(

@@ -6,12 +6,13 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from fnn.optim.adam import ScaleByAdamState, check_moments, no_moments
+from fnn.optim.adam import check_moments, no_moments
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import correction, increment, leafwise
+from fnn.optim.leaves import correction, leafwise
+from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain
 from fnn.optim.wrappers import add_decayed_weights
-from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
+from fnn.typing import Array, ArrayLike, ScalarOrSchedule
 
 __all__ = [
     "adamax",
@@ -55,14 +56,7 @@ def scale_by_adamax(
     check_moments("scale_by_adamax", b1, b2, eps=eps)
     step = leafwise(_adamax, b1=b1, b2=b2, eps=eps, eps_in_max=eps_in_max)
 
-    def update(
-        updates: PyTree, state: ScaleByAdamState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, ScaleByAdamState]:
-        count = increment(state.count)
-        updates, mu, nu = step(updates, state.mu, state.nu, c1=correction(b1, count))
-        return updates, ScaleByAdamState(count, mu, nu)
-
-    return Transform(no_moments, update)
+    return stateful(no_moments, step, lambda count: {"c1": correction(b1, count)})
 
 
 def adamax(

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.optim.adam import check_moments, ratio
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import correction, counter, full_like, increment, leafwise, square
+from fnn.optim.leaves import correction, counter, full_like, leafwise, square
+from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
 
@@ -30,13 +31,13 @@ class ScaleByAmsgradState(NamedTuple):
 
 
 def _amsgrad(
-    g: Array, m: Array, v: Array, largest: Array, *, b1: Any, b2: Any, eps: Any, eps_root: Any, **at: Any
-) -> tuple[Array, ...]:
+    g: Array, m: Array, v: Array, largest: Array, *,
+    b1: Any, b2: Any, eps: Any, eps_root: Any, c1: Any, before: Any, after: Any, hat: Any,
+) -> tuple[Array, ...]:  # fmt: skip
     m = b1 * m + (1 - b1) * g
     v = b2 * v + (1 - b2) * square(g)
-    largest = jnp.maximum(largest, at["before"] * v)
-    u = ratio(at["c1"] * m, at["after"] * largest, at["hat"] * eps, eps_root)
-    return u, m, v, largest
+    largest = jnp.maximum(largest, before * v)
+    return ratio(c1 * m, after * largest, hat * eps, eps_root), m, v, largest
 
 
 def scale_by_amsgrad(
@@ -84,21 +85,14 @@ def scale_by_amsgrad(
         mu = full_like(params, dtype=mu_dtype)
         return ScaleByAmsgradState(counter(), mu, full_like(params), full_like(params))
 
-    def update(
-        updates: PyTree, state: ScaleByAmsgradState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, ScaleByAmsgradState]:
-        count = increment(state.count)
+    def values(count: Array) -> dict[str, Array]:
         one = jnp.ones([], jnp.float32)
         c1 = correction(b1, count) if bias_correction_mu else one
         c2 = correction(b2, count) if bias_correction_nu else one
         before, after = (c2, one) if max_over == "corrected" else (one, c2)
-        hat = jnp.sqrt(c2) if eps_hat else one
-        updates, mu, nu, nu_max = step(
-            updates, state.mu, state.nu, state.nu_max, c1=c1, before=before, after=after, hat=hat
-        )
-        return updates, ScaleByAmsgradState(count, mu, nu, nu_max)
+        return {"c1": c1, "before": before, "after": after, "hat": jnp.sqrt(c2) if eps_hat else one}
 
-    return Transform(init, update)
+    return stateful(init, step, values)
 
 
 def amsgrad(

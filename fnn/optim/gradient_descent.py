@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import correction, counter, full_like, increment, leafwise
+from fnn.optim.leaves import correction, counter, full_like, leafwise
+from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain, identity
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
 
@@ -75,16 +76,7 @@ def trace(
         zeros = full_like(params, dtype=accumulator_dtype)
         return TraceWithCountState(counter(), zeros) if init_from_first else TraceState(zeros)
 
-    def update(
-        updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, TraceState | TraceWithCountState]:
-        if not init_from_first:
-            updates, new = step(updates, state.trace)
-            return updates, TraceState(new)
-        updates, new = step(updates, state.trace, first=state.count == 0)
-        return updates, TraceWithCountState(increment(state.count), new)
-
-    return Transform(init, update)
+    return stateful(init, step, (lambda count: {"first": count == 1}) if init_from_first else None)
 
 
 class EmaState(NamedTuple):
@@ -139,15 +131,12 @@ def ema(
     def init(params: PyTree) -> EmaState:
         return EmaState(counter(), full_like(params, dtype=accumulator_dtype))
 
-    def update(updates: PyTree, state: EmaState, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, EmaState]:
-        count = increment(state.count)
-        values: dict[str, Any] = {"rescale": correction(decay, count)} if debias else {}
-        if init_from_first:
-            values["first"] = state.count == 0
-        updates, new = step(updates, state.ema, **values)
-        return updates, EmaState(count, new)
+    def values(count: Array) -> dict[str, Array]:
+        if debias:
+            return {"rescale": correction(decay, count)}
+        return {"first": count == 1} if init_from_first else {}
 
-    return Transform(init, update)
+    return stateful(init, step, values)
 
 
 def sgd(

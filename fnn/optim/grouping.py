@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from fnn.optim.transform import EmptyState, Transform, _accepted
+from fnn.optim.transform import EmptyState, Transform, accepted_by
 from fnn.typing import PyTree
 
 __all__ = [
@@ -141,7 +141,7 @@ def masked(inner: Transform, mask: Mask, *, mask_compatible_extra_args: bool = F
         >>> updates["a"].tolist(), updates["b"].tolist()
         ([2.0], [1.0])
     """
-    accepted = _accepted(inner.update)
+    accepted = accepted_by(inner.update)
 
     def init(params: PyTree) -> MaskedState:
         if not jax.tree.leaves(params):  # Nothing to hide; optax asks so which parts of a state mirror the parameters.

@@ -11,15 +11,16 @@ from fnn.optim.adam import scale_by_adam
 from fnn.optim.gradient_descent import trace
 from fnn.optim.grouping import masked
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import leafwise, need_params, root, square
-from fnn.optim.transform import EmptyState, Transform, chain
+from fnn.optim.leaves import leafwise, root, square
+from fnn.optim.rules import stateless
+from fnn.optim.transform import Transform, chain
 from fnn.optim.wrappers import add_decayed_weights
-from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
+from fnn.typing import Array, ArrayLike, ScalarOrSchedule
 
 __all__ = ["clip_by_block_rms", "lamb", "lars", "scale_by_param_block_rms", "scale_by_trust_ratio"]
 
 
-def _norm(x: Array) -> Array:
+def norm(x: Array) -> Array:
     return root(jnp.sum(jnp.real(square(x))))
 
 
@@ -28,22 +29,10 @@ def _rms(x: Array) -> Array:
 
 
 def _trust(g: Array, p: Array, *, min_norm: Any, trust_coefficient: Any, eps: Any) -> tuple[Array]:
-    of_params, of_update = jnp.maximum(_norm(p), min_norm), jnp.maximum(_norm(g), min_norm)
+    of_params, of_update = jnp.maximum(norm(p), min_norm), jnp.maximum(norm(g), min_norm)
     still = (of_params == 0) | (of_update == 0)
     trust = trust_coefficient * of_params / jnp.where(still, 1, of_update + eps)
     return (g * jnp.where(still, 1, trust),)
-
-
-def _stateless_rule(where: str, rule: Any, needs_params: bool, **constants: Any) -> Transform:
-    step = leafwise(rule, **constants)
-
-    def update(
-        updates: PyTree, state: EmptyState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, EmptyState]:
-        trees = (updates, need_params(where, params)) if needs_params else (updates,)
-        return step(*trees)[0], state
-
-    return Transform(lambda params: EmptyState(), update)
 
 
 def scale_by_trust_ratio(
@@ -72,14 +61,8 @@ def scale_by_trust_ratio(
     """
     checks.in_range("scale_by_trust_ratio", "min_norm", min_norm, 0)
     checks.in_range("scale_by_trust_ratio", "eps", eps, 0)
-    return _stateless_rule(
-        "scale_by_trust_ratio",
-        _trust,
-        True,
-        min_norm=min_norm,
-        trust_coefficient=trust_coefficient,
-        eps=eps,
-    )
+    step = leafwise(_trust, min_norm=min_norm, trust_coefficient=trust_coefficient, eps=eps)
+    return stateless(step, needs_params="scale_by_trust_ratio")
 
 
 def scale_by_param_block_rms(min_scale: ArrayLike = 1e-3) -> Transform:
@@ -97,12 +80,8 @@ def scale_by_param_block_rms(min_scale: ArrayLike = 1e-3) -> Transform:
         >>> rule.update(jnp.array([2.0]), rule.init(None), jnp.array([8.0]))[0].tolist()
         [16.0]
     """
-    return _stateless_rule(
-        "scale_by_param_block_rms",
-        lambda g, p, *, min_scale: (g * jnp.maximum(_rms(p), min_scale),),
-        True,
-        min_scale=min_scale,
-    )
+    step = leafwise(lambda g, p, *, min_scale: (g * jnp.maximum(_rms(p), min_scale),), min_scale=min_scale)
+    return stateless(step, needs_params="scale_by_param_block_rms")
 
 
 def clip_by_block_rms(threshold: ArrayLike) -> Transform:
@@ -124,12 +103,7 @@ def clip_by_block_rms(threshold: ArrayLike) -> Transform:
         Shazeer and Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost, 2018.
     """
     checks.in_range("clip_by_block_rms", "threshold", threshold, 0, open="low")
-    return _stateless_rule(
-        "clip_by_block_rms",
-        lambda g, *, threshold: (g / jnp.maximum(1, _rms(g) / threshold),),
-        False,
-        threshold=threshold,
-    )
+    return stateless(leafwise(lambda g, *, threshold: (g / jnp.maximum(1, _rms(g) / threshold),), threshold=threshold))
 
 
 def lamb(

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.learning_rate import scale, scale_by_learning_rate
-from fnn.optim.leaves import counter, full_like, increment, leafwise, need_params
-from fnn.optim.line_search import inner_product, real_dtype, scale_by_zoom_linesearch
+from fnn.optim.leaves import counter, full_like, increment, inner_product, leafwise, need_params, real_dtype, times
+from fnn.optim.line_search import scale_by_zoom_linesearch
 from fnn.optim.transform import Transform, chain, identity
 from fnn.optim.wrappers import global_norm
 from fnn.typing import Array, PyTree, ScalarOrSchedule
@@ -31,7 +31,7 @@ class ScaleByLBFGSState(NamedTuple):
 
 _difference = leafwise(lambda a, b, *, known: (jnp.where(known, a - b, 0),))
 _plus = leafwise(lambda q, s, *, times: (q + times * s,))
-_times = leafwise(lambda q, *, times: (times * q,))
+_times = leafwise(times)
 
 
 def _direction(gradient: PyTree, s: PyTree, y: PyTree, rho: Array, scale: Array, oldest: Array) -> PyTree:
@@ -51,7 +51,7 @@ def _direction(gradient: PyTree, s: PyTree, y: PyTree, rho: Array, scale: Array,
         return _plus(q, s, times=at[1] - rho * inner_product(y, q, rho.dtype))[0], None
 
     q, alphas = jax.lax.scan(down, gradient, places, reverse=True)
-    return jax.lax.scan(up, _times(q, times=scale)[0], (places, alphas))[0]
+    return jax.lax.scan(up, _times(q, factor=scale)[0], (places, alphas))[0]
 
 
 def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Transform:

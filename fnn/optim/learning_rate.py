@@ -7,15 +7,12 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.leaves import counter, increment, leafwise
-from fnn.optim.transform import EmptyState, Transform, identity, with_rate
+from fnn.optim.leaves import counter, increment, leafwise, times
+from fnn.optim.rules import stateless
+from fnn.optim.transform import Transform, identity, with_rate
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule, Schedule
 
 __all__ = ["ScaleByScheduleState", "scale", "scale_by_learning_rate", "scale_by_schedule"]
-
-
-def _times(g: Array, factor: Any) -> tuple[Array]:
-    return (factor * g,)
 
 
 def scale(step_size: ArrayLike) -> Transform:
@@ -30,15 +27,7 @@ def scale(step_size: ArrayLike) -> Transform:
         >>> rule.update(jnp.array([2.0]), rule.init(None))[0].tolist()
         [-1.0]
     """
-    times = leafwise(_times, factor=step_size)
-
-    def update(
-        updates: PyTree, state: EmptyState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, EmptyState]:
-        (updates,) = times(updates)
-        return updates, state
-
-    return Transform(lambda params: EmptyState(), update)
+    return stateless(leafwise(times, factor=step_size))
 
 
 class ScaleByScheduleState(NamedTuple):
@@ -61,12 +50,12 @@ def scale_by_schedule(step_size_fn: Schedule) -> Transform:
         [0.5]
     """
     checks.schedule("scale_by_schedule", "step_size_fn", step_size_fn)
-    times = leafwise(_times)
+    step = leafwise(times)
 
     def update(
         updates: PyTree, state: ScaleByScheduleState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, ScaleByScheduleState]:
-        (updates,) = times(updates, factor=step_size_fn(state.count))
+        (updates,) = step(updates, factor=step_size_fn(state.count))
         return updates, ScaleByScheduleState(increment(state.count))
 
     return Transform(lambda params: ScaleByScheduleState(counter()), update)

@@ -143,6 +143,11 @@ def correction(decay: ArrayLike, count: Array) -> Array:
     return 1 / (1 - power(decay, count))
 
 
+def times(g: Array, factor: Any) -> tuple[Array]:
+    """The rule of everything that only scales."""
+    return (factor * g,)
+
+
 def square(g: Array) -> Array:
     r"""$|g|^2$, in the dtype of `g`."""
     return (g.conj() * g).real.astype(g.dtype) if jnp.iscomplexobj(g) else g * g
@@ -171,6 +176,32 @@ def inverse_root(x: Array) -> Array:
 def _inverse_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     y = inverse_root(primals[0])
     return y, -0.5 * (((tangents[0] * y) * y) * y)
+
+
+def inner_product(a: PyTree, b: PyTree, dtype: DType) -> Array:
+    r"""$\Re\langle a, b\rangle$ over all leaves."""
+
+    def of_leaf(x: Array, y: Array) -> Array:
+        wide = widest(dtype, x.dtype, y.dtype)
+        return jnp.sum((x.astype(wide).conj() * y.astype(wide)).real).astype(dtype)
+
+    return jnp.sum(jnp.stack([jnp.zeros([], dtype), *jax.tree.leaves(jax.tree.map(of_leaf, a, b))]))
+
+
+def real_dtype(params: PyTree) -> DType:
+    """The real dtype that holds the parameters, float32 at least."""
+    return jnp.finfo(widest(jnp.float32, *(jnp.result_type(leaf) for leaf in jax.tree.leaves(params)))).dtype
+
+
+def choose(condition: Array, new: PyTree, old: PyTree) -> PyTree:
+    """`new` where the condition holds, else `old`, in the dtypes of `old`."""
+    return jax.tree.map(lambda n, o: jnp.where(condition, jnp.asarray(n, jnp.result_type(o)), jnp.asarray(o)), new, old)
+
+
+def all_finite(tree: PyTree) -> Array:
+    """Whether no number of any leaf is inf or NaN."""
+    leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
+    return jnp.stack(leaves).all() if leaves else jnp.array(True)
 
 
 def need_params(where: str, params: PyTree | None) -> PyTree:

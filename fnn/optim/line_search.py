@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.leaves import full_like, leafwise, need_params, widest
-from fnn.optim.transform import Transform, _accepted, apply_updates
-from fnn.typing import Array, ArrayLike, DType, PyTree
+from fnn.optim.leaves import full_like, inner_product, leafwise, need_params, real_dtype, times
+from fnn.optim.transform import Transform, accepted_by, apply_updates
+from fnn.optim.zoom import Point, Rule, report, search
+from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["ScaleByZoomLinesearchState", "ZoomLinesearchInfo", "scale_by_zoom_linesearch"]
 
@@ -33,164 +33,28 @@ class ScaleByZoomLinesearchState(NamedTuple):
     info: ZoomLinesearchInfo
 
 
-class _Point(NamedTuple):
-    """A step size, and there the loss and its slope along the direction."""
-
-    size: Array
-    value: Array
-    slope: Array
+def _begin(params: PyTree) -> ScaleByZoomLinesearchState:
+    dtype, unknown = real_dtype(params), jnp.asarray(jnp.inf)
+    info = ZoomLinesearchInfo(jnp.asarray(0), unknown, jnp.copy(unknown))
+    return ScaleByZoomLinesearchState(jnp.ones([], dtype), jnp.full([], jnp.inf, dtype), full_like(params), info)
 
 
-class _Search(NamedTuple):
-    """What the search carries: the last trial, the interval, the safe step, and the gradients of trial and safe step.
-
-    `low` is the better end of the interval, `high` the other, on either side; `third` is what else a cubic goes
-    through. The safe step is the best so far that decreases the loss enough.
-    """
-
-    count: Array  # type: ignore[assignment]
-    found: Array
-    done: Array
-    failed: Array
-    last: _Point
-    low: _Point
-    high: _Point
-    third: _Point
-    safe: _Point
-    grad: PyTree
-    safe_grad: PyTree
-    decrease_error: Array
-    curvature_error: Array
+def _check(rule: Rule, guess: str) -> None:
+    where = "scale_by_zoom_linesearch"
+    checks.in_range(where, "max_linesearch_steps", rule.most, 1)
+    checks.in_range(where, "increase_factor", rule.increase, 1, open="low")
+    for name, value in (("tol", rule.tol), ("slope_rtol", rule.decrease), ("curv_rtol", rule.curvature)):
+        checks.in_range(where, name, value, 0)
+    checks.one_of(where, "initial_guess_strategy", guess, ("one", "keep"))
 
 
-class _Rule(NamedTuple):
-    """The settings of the search."""
-
-    most: ArrayLike
-    largest: ArrayLike | None
-    tol: ArrayLike
-    increase: ArrayLike
-    decrease: ArrayLike
-    curvature: ArrayLike
-    near: ArrayLike | None
-    precision: ArrayLike
-
-    def missed(self, new: _Point, start: _Point) -> tuple[Array, Array]:
-        """By how much the two conditions are missed; infinitely where the loss is not a number."""
-        decrease = new.value - start.value - self.decrease * new.size * start.slope
-        if self.near is not None:
-            by_slope = new.slope - (2 * self.decrease - 1) * start.slope
-            near = new.value - start.value - self.near * jnp.abs(start.value)
-            decrease = jnp.minimum(decrease, jnp.maximum(by_slope, near))
-        curvature = jnp.abs(new.slope) - self.curvature * jnp.abs(start.slope)
-        a, b = (jnp.where(jnp.isnan(error), jnp.inf, jnp.maximum(error, 0)) for error in (decrease, curvature))
-        return a, b
-
-
-def inner_product(a: PyTree, b: PyTree, dtype: DType) -> Array:
-    r"""$\Re\langle a, b\rangle$ over all leaves."""
-
-    def of_leaf(x: Array, y: Array) -> Array:
-        wide = widest(dtype, x.dtype, y.dtype)
-        return jnp.sum((x.astype(wide).conj() * y.astype(wide)).real).astype(dtype)
-
-    return jnp.sum(jnp.stack([jnp.zeros([], dtype), *jax.tree.leaves(jax.tree.map(of_leaf, a, b))]))
-
-
-def real_dtype(params: PyTree) -> DType:
-    """The real dtype that holds the parameters, float32 at least."""
-    return jnp.finfo(widest(jnp.float32, *(jnp.result_type(leaf) for leaf in jax.tree.leaves(params)))).dtype
-
-
-def _choose(condition: Array, new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
-
-
-def _cubic(low: _Point, high: _Point, third: _Point) -> Array:
-    """Where the cubic through three points, with the slope of the first, is least; NaN where it has no such place."""
-    to_high, to_third = high.size - low.size, third.size - low.size
-    above_high = high.value - low.value - low.slope * to_high
-    above_third = third.value - low.value - low.slope * to_third
-    scale = (to_high * to_third) ** 2 * (to_high - to_third)
-    a = (to_third**2 * above_high - to_high**2 * above_third) / scale
-    b = (to_high**3 * above_third - to_third**3 * above_high) / scale
-    return low.size + (-b + jnp.sqrt(b * b - 3 * a * low.slope)) / (3 * a)
-
-
-def _parabola(low: _Point, high: _Point) -> Array:
-    """Where the parabola through two points, with the slope of the first, is least."""
-    width = high.size - low.size
-    return low.size - low.slope / (2 * ((high.value - low.value - low.slope * width) / width**2))
-
-
-def _inside(search: _Search) -> Array:
-    """The next trial within the interval: by a cubic or a parabola if that is well inside, else the middle."""
-    low, high = search.low, search.high
-    width = jnp.abs(high.size - low.size)
-    left, right = jnp.minimum(low.size, high.size), jnp.maximum(low.size, high.size)
-
-    def well_inside(size: Array, share: float) -> Array:
-        return (size > left + share * width) & (size < right - share * width)
-
-    cubic, parabola = _cubic(low, high, search.third), _parabola(low, high)
-    size = jnp.where(well_inside(parabola, 0.1), parabola, (low.size + high.size) / 2)
-    return jnp.where(well_inside(cubic, 0.2), cubic, size)
-
-
-def _trial(rule: _Rule, search: _Search, start: _Point, first: Array, evaluate: Callable[[Array], Any]) -> _Search:
-    """One more trial: a larger step size, or one within the interval once that is found."""
-    low, high, last, found = search.low, search.high, search.last, search.found
-    size, at_most = jnp.where(search.count == 0, first, rule.increase * last.size), jnp.array(False)
-    if rule.largest is not None:
-        at_most, size = size >= rule.largest, jnp.minimum(size, rule.largest)
-    new, grad = evaluate(jnp.where(found, _inside(search), size))
-    decrease, curvature = rule.missed(new, start)
-    good = jnp.maximum(decrease, curvature) <= rule.tol
-    safer = (decrease <= rule.tol) & (~found | (new.value < search.safe.value))
-    best = _choose(found, low, last)
-    above = (decrease > 0) | ((new.value >= best.value) & (found | (search.count > 0)))
-    # The loss rises behind the new point, or towards the other end: the least is between it and the best so far.
-    turned = ~above & jnp.where(found, new.slope * (high.size - low.size) >= 0, new.slope >= 0)
-    new_low = _choose(above, best, _choose(found | turned, new, last))
-    new_high = _choose(above, new, _choose(turned, best, _choose(found, high, new)))
-    third = _choose(found, _choose(above | turned, high, low), new_low)
-    now_found = found | above | turned | good
-    safe, safe_grad = _choose(safer, (new, grad), (search.safe, search.safe_grad))
-    done = good | (at_most & ~now_found)
-    short = found & (jnp.abs(high.size - low.size) <= rule.precision) & (safe.size > 0)
-    failed = ~done & (((search.count + 1).astype(new.size.dtype) >= rule.most) | short)
-    return _Search(
-        search.count + 1, now_found, done, failed, new, new_low, new_high, third, safe, grad, safe_grad, decrease,
-        curvature,
-    )  # fmt: skip
-
-
-def _search(rule: _Rule, start: _Point, grad: PyTree, first: Array, evaluate: Callable[[Array], Any]) -> _Search:
-    """Trials until one is good or no more are worth it; `last` and its gradient are then the step to take."""
-    never, unknown = jnp.array(False), jnp.full_like(start.value, jnp.inf)
-    zero = jnp.zeros([], jnp.int32)
-    begin = _Search(zero, never, never, never, start, start, start, start, start, grad, grad, unknown, unknown)
-    end = jax.lax.while_loop(
-        lambda search: ~(search.done | search.failed),
-        lambda search: _trial(rule, search, start, first, evaluate),
-        begin,
-    )
-    take_safe = end.failed & ((end.safe.size > 0) | jnp.isinf(end.decrease_error))
-    point, grad = _choose(take_safe, (end.safe, end.safe_grad), (end.last, end.grad))
-    return end._replace(last=point, grad=grad)
-
-
-def _report(search: _Search, start: _Point) -> None:
-    """Print how a search went that found no step satisfying both conditions."""
-    jax.lax.cond(
-        search.failed,
-        lambda: jax.debug.print(
-            "scale_by_zoom_linesearch: no step size satisfies both conditions after {n} trials: took {size}, decrease "
-            "missed by {a}, curvature by {b}, slope {slope} (a descent has a negative one)",
-            n=search.count, size=search.last.size, a=search.decrease_error, b=search.curvature_error, slope=start.slope,
-        ),
-        lambda: None,
-    )  # fmt: skip
+def _need_loss(**given: Any) -> None:
+    missing = [name for name, value in given.items() if value is None]
+    if missing:
+        raise ValueError(
+            f"scale_by_zoom_linesearch: the update needs the loss, and {' and '.join(missing)} did not come; write "
+            "update(updates, state, params, value=loss, grad=gradient, value_fn=loss_fn)"
+        )
 
 
 def scale_by_zoom_linesearch(
@@ -245,56 +109,35 @@ def scale_by_zoom_linesearch(
         Nocedal and Wright, Numerical Optimization, 1999, algorithms 3.5 and 3.6; Hager and Zhang, Algorithm 851:
         CG_DESCENT, 2006.
     """
-    where = "scale_by_zoom_linesearch"
-    checks.in_range(where, "max_linesearch_steps", max_linesearch_steps, 1)
-    checks.in_range(where, "increase_factor", increase_factor, 1, open="low")
-    for name, value in (("tol", tol), ("slope_rtol", slope_rtol), ("curv_rtol", curv_rtol)):
-        checks.in_range(where, name, value, 0)
-    checks.one_of(where, "initial_guess_strategy", initial_guess_strategy, ("one", "keep"))
-    settings = _Rule(
+    settings = Rule(
         max_linesearch_steps, max_learning_rate, tol, increase_factor, slope_rtol, curv_rtol,
         approx_dec_rtol, stepsize_precision,
     )  # fmt: skip
-    times = leafwise(lambda u, *, size: (size * u,))
-
-    def init(params: PyTree) -> ScaleByZoomLinesearchState:
-        dtype, unknown = real_dtype(params), jnp.asarray(jnp.inf)
-        info = ZoomLinesearchInfo(jnp.asarray(0), unknown, jnp.copy(unknown))
-        return ScaleByZoomLinesearchState(jnp.ones([], dtype), jnp.full([], jnp.inf, dtype), full_like(params), info)
+    _check(settings, initial_guess_strategy)
+    scaled = leafwise(times)
 
     def update(
-        updates: PyTree,
-        state: ScaleByZoomLinesearchState,
-        params: PyTree | None = None,
-        *,
-        value: ArrayLike | None = None,
-        grad: PyTree = None,
-        value_fn: Callable[..., Array] | None = None,
-        **extra: Any,
-    ) -> tuple[PyTree, ScaleByZoomLinesearchState]:
-        params = need_params(where, params)
-        if value is None or grad is None or value_fn is None:
-            missing = [n for n, given in (("value", value), ("grad", grad), ("value_fn", value_fn)) if given is None]
-            raise ValueError(
-                f"{where}: the update needs the loss, and {' and '.join(missing)} did not come; write "
-                "update(updates, state, params, value=loss, grad=gradient, value_fn=loss_fn)"
-            )
-        dtype, told = real_dtype(params), _accepted(value_fn)(extra)
+        updates: PyTree, state: ScaleByZoomLinesearchState, params: PyTree | None = None, *,
+        value: Any = None, grad: PyTree = None, value_fn: Any = None, **extra: Any,
+    ) -> tuple[PyTree, ScaleByZoomLinesearchState]:  # fmt: skip
+        params = need_params("scale_by_zoom_linesearch", params)
+        _need_loss(value=value, grad=grad, value_fn=value_fn)
+        dtype, told = real_dtype(params), accepted_by(value_fn)(extra)
         rule = jax.tree.map(lambda setting: jnp.asarray(setting, dtype), settings)
 
-        def evaluate(size: Array) -> tuple[_Point, PyTree]:
-            moved = apply_updates(params, times(updates, size=size)[0])
+        def evaluate(size: Array) -> tuple[Point, PyTree]:
+            moved = apply_updates(params, scaled(updates, factor=size)[0])
             value, grad = jax.value_and_grad(value_fn)(moved, **told)
             slope = inner_product(jax.tree.map(jnp.conj, grad), updates, dtype)
-            return _Point(size, value.astype(dtype), slope), grad
+            return Point(size, value.astype(dtype), slope), grad
 
-        start = _Point(jnp.zeros([], dtype), jnp.asarray(value).astype(dtype), inner_product(updates, grad, dtype))
+        start = Point(jnp.zeros([], dtype), jnp.asarray(value).astype(dtype), inner_product(updates, grad, dtype))
         first = jnp.ones([], dtype) if initial_guess_strategy == "one" else state.learning_rate
-        end = _search(rule, start, grad, first, evaluate)
+        end = search(rule, start, grad, first, evaluate)
         if verbose:
-            _report(end, start)
+            report(end, start)
         info = ZoomLinesearchInfo(end.count, end.decrease_error, end.curvature_error)
         new = ScaleByZoomLinesearchState(end.last.size, end.last.value, end.grad, info)
-        return times(updates, size=end.last.size)[0], jax.tree.map(lambda n, o: n.astype(o.dtype), new, state)
+        return scaled(updates, factor=end.last.size)[0], jax.tree.map(lambda n, o: n.astype(o.dtype), new, state)
 
-    return Transform(init, update)
+    return Transform(_begin, update)

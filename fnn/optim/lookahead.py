@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.leaves import counter, leafwise, need_params
-from fnn.optim.transform import Transform, _accepted, apply_updates
-from fnn.optim.wrappers import _choose
+from fnn.optim.leaves import choose, counter, leafwise, need_params
+from fnn.optim.transform import Transform, accepted_by, apply_updates
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = [
@@ -82,7 +81,7 @@ def lookahead(
         Zhang et al., Lookahead Optimizer: k steps forward, 1 step back, 2019.
     """
     checks.in_range("lookahead", "sync_period", sync_period, 1)
-    accepted = _accepted(fast_optimizer.update)
+    accepted = accepted_by(fast_optimizer.update)
     step = leafwise(_lookahead)
 
     def init(params: Any) -> LookaheadState:
@@ -99,7 +98,7 @@ def lookahead(
         sync = state.steps_since_sync == sync_period - 1
         fast_updates, slow_updates, _ = step(updates, slow, fast, sync=sync, rate=slow_step_size)
         if reset_state:
-            fast_state = _choose(sync, fast_optimizer.init(fast), fast_state)
+            fast_state = choose(sync, fast_optimizer.init(fast), fast_state)
         since = (state.steps_since_sync + 1) % sync_period
         if _is_pair(params):
             return type(params)(fast=fast_updates, slow=slow_updates), LookaheadState(fast_state, since)

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.transform import Transform, _accepted, rate_inside, require_transform, with_rate
+from fnn.optim.leaves import all_finite
+from fnn.optim.transform import Transform, accepted_by, rate_inside, require_transform, with_rate
 from fnn.typing import Array, PyTree
 
 __all__ = ["ScaleLossState", "scale_loss"]
@@ -62,7 +63,7 @@ def scale_loss(
     checks.in_range("scale_loss", "initial", initial, 1)
     checks.integer("scale_loss", "period", period)
     checks.in_range("scale_loss", "factor", factor, 1, open="low")
-    accepted = _accepted(inner.update)
+    accepted = accepted_by(inner.update)
 
     def init(params: PyTree) -> ScaleLossState:
         count = jnp.zeros((), jnp.int32)
@@ -71,8 +72,7 @@ def scale_loss(
     def update(
         updates: PyTree, state: ScaleLossState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, ScaleLossState]:
-        leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(updates)]
-        finite = jnp.stack(leaves).all() if leaves else jnp.array(True)
+        finite = all_finite(updates)
         new, inner_state = inner.update(updates, state.inner_state, params, **accepted(extra))
         new = jax.tree.map(lambda u: jnp.where(finite, u, jnp.zeros_like(u)), new)
         inner_state = jax.tree.map(lambda now, old: jnp.where(finite, now, old), inner_state, state.inner_state)

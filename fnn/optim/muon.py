@@ -15,7 +15,8 @@ from fnn.optim.grouping import partition, resolved, weights_only
 from fnn.optim.learning_rate import scale_by_learning_rate
 from fnn.optim.leaves import correction, counter, full_like, increment, leafwise
 from fnn.optim.orthogonalization import COEFFICIENTS, PRECONDITIONINGS, QUINTIC, coefficients, orthogonalize
-from fnn.optim.transform import EmptyState, Transform, chain
+from fnn.optim.rules import stateless
+from fnn.optim.transform import Transform, chain
 from fnn.optim.wrappers import add_decayed_weights
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
 
@@ -61,10 +62,11 @@ def _as_matrices(x: Array, numbers: MuonDimensionNumbers) -> tuple[Array, Callab
 
 
 def _muon(
-    g: Array, m: Array, *, beta: Any, eps: Any, ns_steps: int, how: str, adaptive: bool, rows: Any, **at: Any
-) -> tuple[Array, Array]:
+    g: Array, m: Array, *,
+    beta: Any, eps: Any, ns_steps: int, how: str, adaptive: bool, rows: Any, c1: Any, ahead: Any = None,
+) -> tuple[Array, Array]:  # fmt: skip
     m = beta * m + (1 - beta) * g
-    mean = mean_ahead(g, m, b1=beta, **at)
+    mean = mean_ahead(g, m, beta, c1, ahead)
 
     def one(x: Array) -> Array:
         return orthogonalize(x, rows, ns_steps, how, eps)
@@ -189,15 +191,7 @@ def _scale_by_shape(consistent_rms: ArrayLike | None, numbers: Numbers) -> Trans
             return (max(1, outputs / inputs) ** 0.5 * g,)
         return (max(inputs, outputs) ** 0.5 * rms * g,)
 
-    step = _on_matrices(leafwise(widen, rms=consistent_rms), numbers)
-
-    def update(
-        updates: PyTree, state: EmptyState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, EmptyState]:
-        (updates,) = step(updates)
-        return updates, state
-
-    return Transform(lambda params: EmptyState(), update)
+    return stateless(_on_matrices(leafwise(widen, rms=consistent_rms), numbers))
 
 
 def muon(
@@ -258,39 +252,26 @@ def muon(
         checks.one_of("muon", "ns_coeffs", ns_coeffs, COEFFICIENTS)
         ns_coeffs = COEFFICIENTS[ns_coeffs]
     numbers = muon_weight_dimension_numbers
+    orthogonal = scale_by_muon(
+        ns_coeffs, ns_steps, beta, eps, mu_dtype, nesterov=nesterov, adaptive=adaptive,
+        preconditioning=preconditioning, weight_dimension_numbers=numbers,
+    )  # fmt: skip
     matrices = chain(
-        scale_by_muon(
-            ns_coeffs,
-            ns_steps,
-            beta,
-            eps,
-            mu_dtype,
-            nesterov=nesterov,
-            adaptive=adaptive,
-            preconditioning=preconditioning,
-            weight_dimension_numbers=numbers,
-        ),
+        orthogonal,
         _scale_by_shape(consistent_rms, numbers),
         add_decayed_weights(weight_decay, weight_decay_mask),
         scale_by_learning_rate(learning_rate),
     )
-    others = adamw(
-        learning_rate if adam_learning_rate is None else adam_learning_rate,
-        adam_b1,
-        adam_b2,
-        eps,
-        adam_eps_root,
-        mu_dtype,
-        adam_weight_decay,
-        nesterov=nesterov,
-    )
+    rate = learning_rate if adam_learning_rate is None else adam_learning_rate
+    others = adamw(rate, adam_b1, adam_b2, eps, adam_eps_root, mu_dtype, adam_weight_decay, nesterov=nesterov)
+    return partition({"muon": matrices, "adam": others}, lambda params: _labels(numbers, params))
 
-    def labels(params: PyTree) -> PyTree:
-        if numbers is None:
-            return jax.tree.map(
-                lambda leaf, weight: "muon" if weight and jnp.ndim(leaf) == 2 else "adam", params, weights_only(params)
-            )
-        each = _each(numbers, params)
-        return jax.tree.map(lambda given: "adam" if given.numbers is None else "muon", each, is_leaf=_is_given)
 
-    return partition({"muon": matrices, "adam": others}, labels)
+def _labels(numbers: Numbers, params: PyTree) -> PyTree:
+    """Which leaves are orthogonalized."""
+    if numbers is None:
+        return jax.tree.map(
+            lambda leaf, weight: "muon" if weight and jnp.ndim(leaf) == 2 else "adam", params, weights_only(params)
+        )
+    each = _each(numbers, params)
+    return jax.tree.map(lambda given: "adam" if given.numbers is None else "muon", each, is_leaf=_is_given)

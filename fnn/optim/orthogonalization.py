@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 
 from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, split_of
-from fnn.optim.layerwise import _norm
+from fnn.optim.layerwise import norm
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["orthogonalize"]
@@ -31,11 +31,11 @@ PRECONDITIONINGS = ("frobenius", "spectral", "aol", "schatten")
 def _conditioned(x: Array, preconditioning: str, eps: ArrayLike) -> Array:
     """`x` with singular values of at most 1, where the iteration converges."""
     if preconditioning == "frobenius":
-        return x / (_norm(x) + eps)
+        return x / (norm(x) + eps)
     if preconditioning == "spectral":
         return x / (jnp.linalg.norm(x, ord=2) + eps)
     gram = x @ x.T.conj()
-    size = jnp.abs(gram).sum(-1, keepdims=True) if preconditioning == "aol" else _norm(gram)
+    size = jnp.abs(gram).sum(-1, keepdims=True) if preconditioning == "aol" else norm(gram)
     return x * jax.lax.rsqrt(jnp.maximum(size, eps))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.leaves import counter, increment, leafwise
+from fnn.optim.leaves import counter, increment, leafwise, times
 from fnn.optim.transform import Transform, with_rate
 from fnn.typing import Array, ArrayLike, PyTree
 
@@ -26,8 +27,37 @@ class ReduceLROnPlateauState(NamedTuple):
     avg_value: Array
 
 
-def _times(g: Array, scale: Any) -> tuple[Array]:
-    return (scale * g,)
+def _begin(params: PyTree) -> ReduceLROnPlateauState:
+    dtypes = [jnp.result_type(leaf) for leaf in jax.tree.leaves(params)] or [jnp.dtype(jnp.float32)]
+    by_width = sorted(dtypes, key=lambda dtype: jnp.finfo(dtype).bits)
+    low, high = (jnp.finfo(dtype).dtype for dtype in (by_width[0], by_width[-1]))
+    one, best, mean = jnp.ones([], low), jnp.full([], jnp.inf, high), jnp.zeros([], high)
+    return ReduceLROnPlateauState(one, best, counter(), counter(), counter(), mean)
+
+
+def _check(
+    state: ReduceLROnPlateauState, *,
+    factor: ArrayLike, patience: ArrayLike, rtol: ArrayLike, atol: ArrayLike, cooldown: ArrayLike, min_scale: ArrayLike,
+) -> ReduceLROnPlateauState:  # fmt: skip
+    """The state after the metric's mean has been looked at once."""
+    value, best = state.avg_value, state.best_value
+    dtype = best.dtype
+    improved = value < (1 - jnp.asarray(rtol, dtype)) * best - jnp.asarray(atol, dtype)
+    waiting = state.cooldown_count > 0
+    count = jnp.where(improved, 0, increment(state.plateau_count))
+    fall = (count == patience) & ~waiting
+    low = state.scale.dtype
+    scale = jnp.where(fall, state.scale * jnp.asarray(factor, low), state.scale)
+    scale = jnp.where(waiting, scale, jnp.maximum(scale, jnp.asarray(min_scale, low)))
+    cooldown_count = jnp.where(fall, jnp.asarray(cooldown, jnp.int32), 0)
+    return ReduceLROnPlateauState(
+        scale=scale,
+        best_value=jnp.where(improved, value, best),
+        plateau_count=jnp.where(fall | waiting, 0, count),
+        cooldown_count=jnp.where(waiting, state.cooldown_count - 1, cooldown_count),
+        count=jnp.zeros_like(state.count),
+        avg_value=jnp.zeros_like(value),
+    )
 
 
 def reduce_on_plateau(
@@ -67,43 +97,15 @@ def reduce_on_plateau(
     checks.in_range("reduce_on_plateau", "atol", atol, 0)
     if checks.is_concrete(rtol) and checks.is_concrete(atol) and not checks.known(rtol) and not checks.known(atol):
         raise ValueError("reduce_on_plateau: expected rtol or atol to be positive, got 0 for both")
-    times = leafwise(_times)
-
-    def init(params: PyTree) -> ReduceLROnPlateauState:
-        dtypes = [jnp.result_type(leaf) for leaf in jax.tree.leaves(params)] or [jnp.dtype(jnp.float32)]
-        by_width = sorted(dtypes, key=lambda dtype: jnp.finfo(dtype).bits)
-        low, high = (jnp.finfo(dtype).dtype for dtype in (by_width[0], by_width[-1]))
-        one, best, mean = jnp.ones([], low), jnp.full([], jnp.inf, high), jnp.zeros([], high)
-        return ReduceLROnPlateauState(one, best, counter(), counter(), counter(), mean)
-
-    def check(state: ReduceLROnPlateauState) -> ReduceLROnPlateauState:
-        value, best = state.avg_value, state.best_value
-        dtype = best.dtype
-        improved = value < (1 - jnp.asarray(rtol, dtype)) * best - jnp.asarray(atol, dtype)
-        waiting = state.cooldown_count > 0
-        count = jnp.where(improved, 0, increment(state.plateau_count))
-        fall = (count == patience) & ~waiting
-        low = state.scale.dtype
-        scale = jnp.where(fall, state.scale * jnp.asarray(factor, low), state.scale)
-        scale = jnp.where(waiting, scale, jnp.maximum(scale, jnp.asarray(min_scale, low)))
-        cooldown_count = jnp.where(fall, jnp.asarray(cooldown, jnp.int32), 0)
-        return ReduceLROnPlateauState(
-            scale=scale,
-            best_value=jnp.where(improved, value, best),
-            plateau_count=jnp.where(fall | waiting, 0, count),
-            cooldown_count=jnp.where(waiting, state.cooldown_count - 1, cooldown_count),
-            count=jnp.zeros_like(state.count),
-            avg_value=jnp.zeros_like(value),
-        )
+    scaled = leafwise(times)
+    check = functools.partial(
+        _check, factor=factor, patience=patience, rtol=rtol, atol=atol, cooldown=cooldown, min_scale=min_scale
+    )
 
     def update(
-        updates: PyTree,
-        state: ReduceLROnPlateauState,
-        params: PyTree | None = None,
-        *,
-        value: ArrayLike | None = None,
-        **extra: Any,
-    ) -> tuple[PyTree, ReduceLROnPlateauState]:
+        updates: PyTree, state: ReduceLROnPlateauState, params: PyTree | None = None, *,
+        value: ArrayLike | None = None, **extra: Any,
+    ) -> tuple[PyTree, ReduceLROnPlateauState]:  # fmt: skip
         if value is None:
             raise ValueError("reduce_on_plateau: the update needs the metric; write update(…, value=loss)")
         dtype = state.avg_value.dtype
@@ -112,6 +114,6 @@ def reduce_on_plateau(
         state = state._replace(count=count, avg_value=total / count.astype(dtype))
         due = count == accumulation_size
         state = jax.tree.map(lambda new, old: jnp.where(due, new, old), check(state), state)
-        return times(updates, scale=state.scale)[0], state
+        return scaled(updates, factor=state.scale)[0], state
 
-    return with_rate(Transform(init, update), None, lambda state: state.scale)
+    return with_rate(Transform(_begin, update), None, lambda state: state.scale)

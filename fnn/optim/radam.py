@@ -6,11 +6,12 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from fnn.optim.adam import ScaleByAdamState, check_moments, corrections, mean_ahead, no_moments, ratio
+from fnn.optim.adam import check_moments, corrections, mean_ahead, no_moments, ratio
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import increment, leafwise, power, square
+from fnn.optim.leaves import leafwise, power, square
+from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain
-from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
+from fnn.typing import Array, ArrayLike, ScalarOrSchedule
 
 __all__ = [
     "radam",
@@ -19,12 +20,12 @@ __all__ = [
 
 
 def _radam(
-    g: Array, m: Array, v: Array, *, b1: Any, b2: Any, eps: Any, eps_root: Any, eps_hat: bool, **at: Any
-) -> tuple[Array, Array, Array]:
+    g: Array, m: Array, v: Array, *, b1: Any, b2: Any, eps: Any, eps_root: Any, eps_hat: bool,
+    tractable: Any, rectifier: Any, c1: Any, c2: Any, ahead: Any = None,
+) -> tuple[Array, Array, Array]:  # fmt: skip
     m = b1 * m + (1 - b1) * g
     v = b2 * v + (1 - b2) * square(g)
-    tractable, rectifier, c2 = at.pop("tractable"), at.pop("rectifier"), at.pop("c2")
-    mean = mean_ahead(g, m, b1=b1, **at)
+    mean = mean_ahead(g, m, b1, c1, ahead)
     hat = jnp.sqrt(c2) if eps_hat else 1
     return jnp.where(tractable, rectifier * ratio(mean, c2 * v, hat * eps, eps_root), mean), m, v
 
@@ -67,21 +68,16 @@ def scale_by_radam(
     step = leafwise(_radam, b1=b1, b2=b2, eps=eps, eps_root=eps_root, eps_hat=eps_hat)
     limit = 2 / (1 - b2) - 1
 
-    def update(
-        updates: PyTree, state: ScaleByAdamState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, ScaleByAdamState]:
-        count = increment(state.count)
+    def values(count: Array) -> dict[str, Array]:
         b2t = power(b2, count)
         rho = limit - 2 * count.astype(b2t.dtype) * b2t / (1 - b2t)
         tractable = rho >= threshold
         safe = jnp.where(tractable, rho, limit)
         squared = (safe - 4) * (safe - 2) * limit / ((limit - 4) * (limit - 2) * safe)
         rectifier = jnp.sqrt(jnp.where(tractable, squared, 1))
-        at = corrections(count, b1, b2, nesterov)
-        updates, mu, nu = step(updates, state.mu, state.nu, tractable=tractable, rectifier=rectifier, **at)
-        return updates, ScaleByAdamState(count, mu, nu)
+        return {"tractable": tractable, "rectifier": rectifier, **corrections(count, b1, b2, nesterov)}
 
-    return Transform(no_moments, update)
+    return stateful(no_moments, step, values)
 
 
 def radam(

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.optim.grouping import Mask, masked, resolved, weights_only
 from fnn.optim.leaves import counter, increment, leafwise, need_params, widest
-from fnn.optim.transform import EmptyState, Transform
+from fnn.optim.rules import stateless
+from fnn.optim.transform import Transform
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
 
 __all__ = ["ProximalL1State", "elastic_net", "l1", "l2", "max_norm", "proximal_l1", "sparsity"]
@@ -234,11 +235,4 @@ def max_norm(bound: ArrayLike, mask: Mask = weights_only) -> Transform:
         Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014.
     """
     checks.in_range("max_norm", "bound", bound, 0)
-    project = leafwise(_project, bound=bound)
-
-    def update(
-        updates: PyTree, state: EmptyState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, EmptyState]:
-        return project(updates, need_params("max_norm", params))[0], state
-
-    return masked(Transform(lambda params: EmptyState(), update), mask)
+    return masked(stateless(leafwise(_project, bound=bound), needs_params="max_norm"), mask)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -10,7 +11,8 @@ from fnn import checks
 from fnn.optim.adagrad import divided
 from fnn.optim.gradient_descent import trace
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import correction, counter, full_like, increment, leafwise, square
+from fnn.optim.leaves import correction, counter, full_like, leafwise, square
+from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain, identity
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
 
@@ -75,17 +77,11 @@ def scale_by_rms(
         nu = full_like(params, initial_scale)
         return ScaleByRmsWithCountState(counter(), nu) if bias_correction else ScaleByRmsState(nu)
 
-    def update(
-        updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, ScaleByRmsState | ScaleByRmsWithCountState]:
-        if not bias_correction:
-            updates, nu = step(updates, state.nu)
-            return updates, ScaleByRmsState(nu)
-        count = increment(state.count)
-        updates, nu = step(updates, state.nu, rescale=correction(decay, count))
-        return updates, ScaleByRmsWithCountState(count, nu)
+    return stateful(init, step, _debiased(decay) if bias_correction else None)
 
-    return Transform(init, update)
+
+def _debiased(decay: Any) -> Callable[[Array], dict[str, Array]]:
+    return lambda count: {"rescale": correction(decay, count)}
 
 
 def _check_rms(where: str, decay: Any, eps: Any, initial_scale: Any, bias_correction: bool) -> None:
@@ -159,17 +155,7 @@ def scale_by_stddev(
             return ScaleByRStdDevWithCountState(counter(), mu, nu)
         return ScaleByRStdDevState(mu, nu)
 
-    def update(
-        updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, ScaleByRStdDevState | ScaleByRStdDevWithCountState]:
-        if not bias_correction:
-            updates, mu, nu = step(updates, state.mu, state.nu)
-            return updates, ScaleByRStdDevState(mu, nu)
-        count = increment(state.count)
-        updates, mu, nu = step(updates, state.mu, state.nu, rescale=correction(decay, count))
-        return updates, ScaleByRStdDevWithCountState(count, mu, nu)
-
-    return Transform(init, update)
+    return stateful(init, step, _debiased(decay) if bias_correction else None)
 
 
 def rmsprop(

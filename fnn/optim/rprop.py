@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.optim.learning_rate import scale
 from fnn.optim.leaves import full_like, leafwise
+from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain
 from fnn.typing import Array, ArrayLike, PyTree
 
@@ -76,13 +77,7 @@ def scale_by_rprop(
                 raise TypeError(f"rprop: expected real parameters, got {checks.describe(leaf)}; their sign decides")
         return ScaleByRpropState(full_like(params, learning_rate), full_like(params))
 
-    def update(
-        updates: PyTree, state: ScaleByRpropState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, ScaleByRpropState]:
-        updates, sizes, last = step(updates, state.step_sizes, state.prev_updates)
-        return updates, ScaleByRpropState(sizes, last)
-
-    return Transform(init, update)
+    return stateful(init, step)
 
 
 def rprop(

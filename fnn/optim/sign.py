@@ -10,8 +10,9 @@ from fnn import checks
 from fnn.optim.adam import check_moments
 from fnn.optim.gradient_descent import ema
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import counter, full_like, increment, leafwise
-from fnn.optim.transform import EmptyState, Transform, chain
+from fnn.optim.leaves import counter, full_like, leafwise
+from fnn.optim.rules import stateful, stateless
+from fnn.optim.transform import Transform, chain
 from fnn.optim.wrappers import add_decayed_weights
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
 
@@ -34,15 +35,7 @@ def scale_by_sign() -> Transform:
         >>> rule.update(jnp.array([-4.0, 0.0]), rule.init(None))[0].tolist()
         [-1.0, 0.0]
     """
-    sign = leafwise(lambda g: (jnp.sign(g),))
-
-    def update(
-        updates: PyTree, state: EmptyState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, EmptyState]:
-        (updates,) = sign(updates)
-        return updates, state
-
-    return Transform(lambda params: EmptyState(), update)
+    return stateless(leafwise(lambda g: (jnp.sign(g),)))
 
 
 def sign_sgd(learning_rate: ScalarOrSchedule) -> Transform:
@@ -130,13 +123,10 @@ def scale_by_lion(
     checks.one_of("scale_by_lion", "mode", mode, ("hard", "smooth", "refined"))
     step = leafwise(_lion, b1=b1, b2=b2, mode=mode, smooth_beta=smooth_beta)
 
-    def update(
-        updates: PyTree, state: ScaleByLionState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, ScaleByLionState]:
-        updates, mu = step(updates, state.mu)
-        return updates, ScaleByLionState(increment(state.count), mu)
+    def init(params: PyTree) -> ScaleByLionState:
+        return ScaleByLionState(counter(), full_like(params, dtype=mu_dtype))
 
-    return Transform(lambda params: ScaleByLionState(counter(), full_like(params, dtype=mu_dtype)), update)
+    return stateful(init, step, lambda count: {})
 
 
 def lion(

@@ -96,7 +96,7 @@ def require_transform(where: str, given: Any, name: str = "optimizer") -> None:
     raise TypeError(f"{where}: expected {name} to be a transform of gradients, got {came}; {repair}")
 
 
-def _accepted(update: Callable[..., Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def accepted_by(update: Callable[..., Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Which extra keyword arguments `update` takes: optax's plain transformations take none."""
     parameters = inspect.signature(update).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -124,7 +124,7 @@ def chain(*transforms: Transform) -> Transform:
     """
     for place, transform in enumerate(transforms):
         require_transform("chain", transform, f"transform {place}")
-    accepted = [_accepted(transform.update) for transform in transforms]
+    accepted = [accepted_by(transform.update) for transform in transforms]
 
     def init(params: PyTree) -> PyTree:
         return tuple(transform.init(params) for transform in transforms)

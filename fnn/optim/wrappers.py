@@ -9,9 +9,10 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.grouping import Mask, masked
-from fnn.optim.leaves import counter, increment, leafwise, need_params, widest
-from fnn.optim.transform import EmptyState, Transform, _accepted, rate_inside, with_rate
-from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
+from fnn.optim.leaves import all_finite, choose, counter, increment, leafwise, need_params, widest
+from fnn.optim.rules import stateless
+from fnn.optim.transform import Transform, accepted_by, rate_inside, with_rate
+from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule, Schedule
 
 __all__ = [
     "ApplyIfFiniteState",
@@ -41,14 +42,7 @@ def clip(max_delta: ArrayLike) -> Transform:
         [-1.0, 0.5]
     """
     checks.in_range("clip", "max_delta", max_delta, 0)
-    clipped = leafwise(_clip, bound=max_delta)
-
-    def update(
-        updates: PyTree, state: EmptyState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, EmptyState]:
-        return clipped(updates)[0], state
-
-    return Transform(lambda params: EmptyState(), update)
+    return stateless(leafwise(_clip, bound=max_delta))
 
 
 def global_norm(updates: PyTree) -> Array:
@@ -95,12 +89,7 @@ def clip_by_global_norm(max_norm: ArrayLike) -> Transform:
     checks.in_range("clip_by_global_norm", "max_norm", max_norm, 0)
     shrink = leafwise(_shrink, bound=max_norm)
 
-    def update(
-        updates: PyTree, state: EmptyState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, EmptyState]:
-        return shrink(updates, norm=global_norm(updates))[0], state
-
-    return Transform(lambda params: EmptyState(), update)
+    return stateless(lambda updates: shrink(updates, norm=global_norm(updates)))
 
 
 class WeightDecaySchedule(NamedTuple):
@@ -137,23 +126,24 @@ def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: Mask | None 
     References:
         Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019.
     """
-    scheduled = callable(weight_decay)
-    decayed = leafwise(_decayed) if scheduled else leafwise(_decayed, decay=weight_decay)
-
-    def init(params: PyTree) -> WeightDecaySchedule | EmptyState:
-        return WeightDecaySchedule(counter()) if scheduled else EmptyState()
-
-    def update(updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, PyTree]:
-        params = need_params("add_decayed_weights", params)
-        if not callable(weight_decay):
-            return decayed(updates, params)[0], state
-        return (
-            decayed(updates, params, decay=weight_decay(state.count))[0],
-            WeightDecaySchedule(increment(state.count)),
-        )
-
-    rule = Transform(init, update)
+    if callable(weight_decay):
+        rule = _decayed_on_schedule(weight_decay)
+    else:
+        rule = stateless(leafwise(_decayed, decay=weight_decay), needs_params="add_decayed_weights")
     return rule if mask is None else masked(rule, mask)
+
+
+def _decayed_on_schedule(weight_decay: Schedule) -> Transform:
+    step = leafwise(_decayed)
+
+    def update(
+        updates: PyTree, state: WeightDecaySchedule, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, WeightDecaySchedule]:
+        params = need_params("add_decayed_weights", params)
+        updates = step(updates, params, decay=weight_decay(state.count))[0]
+        return updates, WeightDecaySchedule(increment(state.count))
+
+    return Transform(lambda params: WeightDecaySchedule(counter()), update)
 
 
 class ApplyIfFiniteState(NamedTuple):
@@ -166,11 +156,6 @@ class ApplyIfFiniteState(NamedTuple):
 
     def skipped(self, before: ApplyIfFiniteState) -> Array:
         return self.total_notfinite > before.total_notfinite
-
-
-def _choose(condition: Array, new: PyTree, old: PyTree) -> PyTree:
-    """`new` where the condition holds, else `old`, in the dtypes of `old`."""
-    return jax.tree.map(lambda n, o: jnp.where(condition, jnp.asarray(n, jnp.result_type(o)), jnp.asarray(o)), new, old)
 
 
 def apply_if_finite(inner: Transform, max_consecutive_errors: ArrayLike) -> Transform:
@@ -187,7 +172,7 @@ def apply_if_finite(inner: Transform, max_consecutive_errors: ArrayLike) -> Tran
         >>> updates.tolist(), int(state.total_notfinite)
         ([0.0], 1)
     """
-    accepted = _accepted(inner.update)
+    accepted = accepted_by(inner.update)
 
     def init(params: PyTree) -> ApplyIfFiniteState:
         return ApplyIfFiniteState(counter(), jnp.array(True), counter(), inner.init(params))
@@ -195,13 +180,12 @@ def apply_if_finite(inner: Transform, max_consecutive_errors: ArrayLike) -> Tran
     def update(
         updates: PyTree, state: ApplyIfFiniteState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, ApplyIfFiniteState]:
-        leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(updates)]
-        finite = jnp.stack(leaves).all() if leaves else jnp.array(True)
+        finite = all_finite(updates)
         in_a_row = jnp.where(finite, 0, increment(state.notfinite_count))
         total = jnp.where(finite, state.total_notfinite, increment(state.total_notfinite))
         new, inner_state = inner.update(updates, state.inner_state, params, **accepted(extra))
         use = finite | (in_a_row > max_consecutive_errors)
         new = jax.tree.map(lambda u: jnp.where(use, u, jnp.zeros_like(u)), new)
-        return new, ApplyIfFiniteState(in_a_row, finite, total, _choose(use, inner_state, state.inner_state))
+        return new, ApplyIfFiniteState(in_a_row, finite, total, choose(use, inner_state, state.inner_state))
 
     return with_rate(Transform(init, update), rate_inside(inner))

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from fnn.optim.adam import ScaleByAdamState, check_moments, corrections, ratio
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import counter, full_like, increment, leafwise, square
+from fnn.optim.leaves import counter, full_like, leafwise, square
+from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
 
@@ -60,14 +61,7 @@ def scale_by_yogi(
     def init(params: PyTree) -> ScaleByAdamState:
         return ScaleByAdamState(counter(), full_like(params, start), full_like(params, start))
 
-    def update(
-        updates: PyTree, state: ScaleByAdamState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, ScaleByAdamState]:
-        count = increment(state.count)
-        updates, mu, nu = step(updates, state.mu, state.nu, **corrections(count, b1, b2, False))
-        return updates, ScaleByAdamState(count, mu, nu)
-
-    return Transform(init, update)
+    return stateful(init, step, lambda count: corrections(count, b1, b2, nesterov=False))
 
 
 def yogi(
