@@ -1,9 +1,12 @@
 """What users of scikit-learn's own networks look for in ours: names, words, sparse matrices, going on."""
 
+import pickle
+
 import jax
 import numpy as np
 import pytest
 import scipy.sparse
+from sklearn.base import clone
 from sklearn.datasets import load_iris
 
 import fnn
@@ -80,3 +83,26 @@ def test_verbose_shows_a_bar_over_the_epochs(capsys):
     shown = capsys.readouterr().err
     assert "3/3" in shown
     assert "loss=" in shown
+
+
+@pytest.mark.parametrize("given", [jax.numpy.bfloat16, "bfloat16"], ids=["dtype", "name"])
+def test_an_estimator_computes_in_the_dtype_that_is_asked_for(given):
+    """As `trainer` and `predict`, whose numbers are the casts by hand."""
+    low = jax.numpy.bfloat16
+    fitted = Classifier(**SMALL, compute_dtype=given).fit(X, Y)
+    run = fnn.trainer(fitted.model_, fnn.optim.adam(1e-3), fitted._task(), epochs=3, compute_dtype=low)
+    x = X.astype(np.float32)
+    expected, history = run(jax.random.key(0), (x, Y))
+    jax.tree.map(np.testing.assert_array_equal, fitted.trained_, expected)
+    np.testing.assert_array_equal(fitted.history_["loss"], history["loss"])
+    outputs = fnn.predict(fitted.model_, expected, x, compute_dtype=low)[:, 0]
+    np.testing.assert_allclose(fitted.decision_function(X), outputs, rtol=1e-2, atol=1e-3)
+    assert not np.array_equal(fitted.decision_function(X), fnn.predict(fitted.model_, expected, x)[:, 0])
+    assert fitted.score(X, Y) == (fitted.predict(X) == Y).mean()
+    again = pickle.loads(pickle.dumps(clone(fitted).set_params(epochs=1)))
+    assert again.get_params()["compute_dtype"] == given
+
+
+def test_a_dtype_that_is_none_is_refused_by_an_estimator():
+    with pytest.raises(TypeError, match="Regressor: expected compute_dtype to be a floating dtype"):
+        Regressor(**SMALL, compute_dtype="int8").fit(X, Y)

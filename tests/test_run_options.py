@@ -171,7 +171,8 @@ def test_a_scaled_loss_keeps_gradients_that_float16_would_lose():
         state = step.init(KEY, X)
         return step.update(state, KEY, (X, X))[0].params["kernel"] - state.params["kernel"]
 
-    assert not moved(fnn.optim.sgd(1e6)).any()
+    with pytest.warns(RuntimeWarning, match="gradients below 6e-08 become 0"):
+        assert not moved(fnn.optim.sgd(1e6)).any()
     expected = -1e-3 * X.mean(0)[:, None]
     np.testing.assert_allclose(moved(fnn.optim.scale_loss(fnn.optim.sgd(1e6), 2.0**15)), expected, rtol=0.02, atol=1e-6)
 
@@ -279,3 +280,27 @@ def test_an_estimator_goes_on_from_what_is_trained_and_not_from_its_averages():
     moved = jax.tree.map(lambda raw, mean: np.abs(raw - mean).max(), state.params, average)
     assert max(jax.tree.leaves(moved)) > 0
     jax.tree.map(lambda mean, kept: np.testing.assert_allclose(mean, kept, rtol=1e-5), average, fitted.trained_.params)
+
+
+HALF = {"compute_dtype": jnp.float16}
+EVERY_VERB = {
+    "train_step": lambda rule, **low: fnn.train_step(MODEL, rule, TASK, **low).update(
+        fnn.train_step(MODEL, rule, TASK).init(KEY, X), KEY, (X, Y)
+    ),
+    "fit": lambda rule, **low: fit(optimizer=rule, epochs=1, **low),
+    "trainer": lambda rule, **low: fnn.trainer(MODEL, rule, TASK, epochs=1, **low)(KEY, (X, Y)),
+    "cross_validate": lambda rule, **low: fnn.selection.cross_validate(
+        MODEL, rule, TASK, (X, Y), key=KEY, epochs=1, folds=2, progress=False, **low
+    ),
+    "estimator": lambda rule, **low: fnn.estimators.Classifier(model=MODEL, optimizer=rule, epochs=1, **low).fit(X, Y),
+}
+
+
+@pytest.mark.parametrize("verb", EVERY_VERB)
+def test_float16_without_a_scaled_loss_says_what_to_write(verb):
+    """Gradients below float16's smallest number are 0, and the run looks as if nothing were the matter."""
+    fnn.programs.clear()
+    with pytest.warns(RuntimeWarning, match=r"gradients below 6e-08 become 0.*write fnn\.optim\.scale_loss\(optimizer\)"):
+        EVERY_VERB[verb](fnn.optim.sgd(0.1), **HALF)
+    EVERY_VERB[verb](fnn.optim.chain(fnn.optim.scale_loss(fnn.optim.sgd(0.1))), **HALF)
+    EVERY_VERB[verb](fnn.optim.sgd(0.1), compute_dtype=jnp.bfloat16)

@@ -25,6 +25,7 @@ from fnn.train import stopping
 from fnn.train.divergence import warn_if_diverged
 from fnn.train.inputs import Inputs
 from fnn.train.options import Options
+from fnn.train.precision import require_compute_dtype
 from fnn.train.rows import checked_weights
 from fnn.train.stopping import EarlyStopping, early_stopping, warn_if_never_scored
 
@@ -69,6 +70,7 @@ class Estimator(Curves, BaseEstimator):
         random_state: Any = None,
         warm_start: bool = False,
         verbose: bool = False,
+        compute_dtype: Any = None,
     ) -> None:
         self.model = model
         self.hidden = hidden
@@ -83,6 +85,7 @@ class Estimator(Curves, BaseEstimator):
         self.random_state = random_state
         self.warm_start = warm_start
         self.verbose = verbose
+        self.compute_dtype = compute_dtype
 
     def _task(self) -> Task:
         """The task of the fitted targets."""
@@ -145,6 +148,7 @@ class Estimator(Curves, BaseEstimator):
             )
         checks.number_or_schedule(self._name, "learning_rate", self._rate())
         checks.in_range(self._name, "l2", self.l2, 0)
+        require_compute_dtype(self._name, self.compute_dtype)
         task, monitored = self._task(), () if rule is None else (rule.monitor.removeprefix("validation_"),)
         kept = [name for name in ("accuracy", "r2", *monitored) if name in task.metrics]
         return Makers(
@@ -154,7 +158,10 @@ class Estimator(Curves, BaseEstimator):
             schedule=self.learning_rate if callable(self.learning_rate) else None,
             penalized=self.l2 != 0,
             options=Options(
-                2 ** (epochs - 1).bit_length(), self._batch_size(rows), early_stopping=stopping.resolve(rule, task)
+                2 ** (epochs - 1).bit_length(),
+                self._batch_size(rows),
+                early_stopping=stopping.resolve(rule, task),
+                compute_dtype=self.compute_dtype,
             ),
         )
 
@@ -262,7 +269,7 @@ class Estimator(Curves, BaseEstimator):
         x = validate_data(self, x, dtype=float_type(), allow_nd=True, reset=False)
         # At least 64 rows: one row alone would be rounded otherwise than the same row among others.
         room = max(64, 2 ** (len(x) - 1).bit_length()) if len(x) < 1024 else ceiling(len(x), 1024)
-        outputs = infer(self._model(), self.trained_, padded(x, room))
+        outputs = infer(self._model(), self.compute_dtype, self.trained_, padded(x, room))
         # scikit-learn's scorers and meta-estimators compute in float64.
         return np.asarray(outputs)[: len(x)].astype(np.float64)
 

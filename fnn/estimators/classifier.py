@@ -45,6 +45,7 @@ class Classifier(ClassifierMixin, Estimator):
         random_state: seed of the split, the first parameters, the order of the rows and dropout.
         warm_start: `fit` goes on from the parameters of the last `fit`, with a new optimizer.
         verbose: show a bar over the epochs (needs tqdm).
+        compute_dtype: what `fit` and `predict` compute in, `jnp.bfloat16` or its name, as for `fnn.trainer`.
 
     Attributes:
         classes_: the labels, sorted.
@@ -88,12 +89,13 @@ class Classifier(ClassifierMixin, Estimator):
         random_state: Any = None,
         warm_start: bool = False,
         verbose: bool = False,
+        compute_dtype: Any = None,
     ) -> None:
         super().__init__(
             model=model, hidden=hidden, activation=activation, optimizer=optimizer, learning_rate=learning_rate,
             epochs=epochs, batch_size=batch_size, l2=l2, early_stopping=early_stopping,
             validation_fraction=validation_fraction, random_state=random_state,
-            warm_start=warm_start, verbose=verbose,
+            warm_start=warm_start, verbose=verbose, compute_dtype=compute_dtype,
         )  # fmt: skip
         self.class_weight = class_weight
 

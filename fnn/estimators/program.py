@@ -18,9 +18,10 @@ from fnn.tasks import Task
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Carry, Recipe, finished
 from fnn.train.options import Options
+from fnn.train.precision import computed_in
 from fnn.train.predict import outputs_of
 from fnn.train.trained import Trained, TrainState, check_trained
-from fnn.typing import Array, ArrayLike, Key, PyTree
+from fnn.typing import Array, ArrayLike, DType, Key, PyTree
 
 
 class Makers(NamedTuple):
@@ -103,14 +104,15 @@ def _member(makers: Makers) -> Member:
     return member_from(case_of, nothing)
 
 
-def infer(model: Layer, trained: Trained, x: ArrayLike) -> Array:
+def infer(model: Layer, compute_dtype: DType | None, trained: Trained, x: ArrayLike) -> Array:
     """The outputs for rows whose number was rounded up."""
-    return programs.compile(_infer, model)(trained, x)
+    return programs.compile(_infer, (model, compute_dtype))(trained, x)
 
 
-def _infer(model: Layer, trained: Trained, x: Array) -> Array:
+def _infer(given: tuple[Layer, DType | None], trained: Trained, x: Array) -> Array:
+    model, compute_dtype = given
     check_trained("predict", model, trained, x)
-    return outputs_of(model, trained, x, None, 1024)
+    return outputs_of(computed_in(compute_dtype, model), trained, x, None, 1024)
 
 
 def padded(array: Any, rows: int, fill: float = 0) -> np.ndarray:

@@ -39,6 +39,7 @@ class Regressor(RegressorMixin, Estimator):
         random_state: seed of the split, the first parameters, the order of the rows and dropout.
         warm_start: `fit` goes on from the parameters of the last `fit`, with a new optimizer.
         verbose: show a bar over the epochs (needs tqdm).
+        compute_dtype: what `fit` and `predict` compute in, `jnp.bfloat16` or its name, as for `fnn.trainer`.
 
     Attributes:
         trained_, model_: what `fnn.predict(model_, trained_, x)` needs.

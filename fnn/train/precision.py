@@ -11,6 +11,9 @@ from fnn import checks
 from fnn.layer import Layer
 from fnn.typing import DType, Key, PyTree
 
+LEAST = 1e-30
+"""Of a gradient: a dtype whose numbers begin above it loses some that matter."""
+
 
 def require_compute_dtype(where: str, dtype: Any) -> None:
     """A floating dtype, or None for that of the parameters."""
@@ -22,6 +25,16 @@ def require_compute_dtype(where: str, dtype: Any) -> None:
         raise TypeError(
             f"{where}: expected compute_dtype to be a floating dtype, got {checks.describe(dtype)} {dtype!r}; write "
             "compute_dtype=jnp.bfloat16"
+        )
+
+
+def warn_unless_scaled(dtype: DType | None, scale: Any) -> None:
+    """Say so where gradients may vanish unseen: in a dtype of a small range, with a loss that nothing scales."""
+    if dtype is not None and scale is None and float(jnp.finfo(dtype).smallest_normal) > LEAST:
+        least = float(jnp.finfo(dtype).smallest_subnormal)
+        checks.warn(
+            f"optimizer: with compute_dtype={jnp.dtype(dtype).name} gradients below {least:.0e} become 0, and nothing "
+            "says so; write fnn.optim.scale_loss(optimizer), or compute_dtype=jnp.bfloat16, whose range is float32's"
         )
 
 

@@ -242,8 +242,8 @@ def _replayed(given: _Given, train_state: TrainState, batch: tuple[Any, ...], ke
     (value, forward), (by_params, by_outputs) = jax.value_and_grad(loss, (0, 1), has_aux=True)(
         trained.params, probed.probes
     )
-    options: dict[str, Any] = {"penalty": penalty, "augment": given.augment, "compute_dtype": compute_dtype}
-    step = train_step(model, given.optimizer, task, **options)
+    whole = computed_in(compute_dtype, model)  # what the dtype may do to gradients, the run itself has said
+    step = train_step(whole, given.optimizer, task, penalty=penalty, augment=given.augment)
     if train_state.opt_state is None:
         train_state = train_state._replace(opt_state=step.init(key, batch[0], trained).opt_state)
     return {

@@ -21,7 +21,7 @@ from fnn.optim.transform import (
     require_transform,
 )
 from fnn.tasks.task import Task, as_task, check_pairing, mean_loss
-from fnn.train.precision import computed_in, require_compute_dtype
+from fnn.train.precision import computed_in, require_compute_dtype, warn_unless_scaled
 from fnn.train.trained import Trained, TrainState, as_trained, check_trained
 from fnn.typing import Array, ArrayLike, DType, Key, PyTree
 
@@ -111,7 +111,7 @@ def train_step(
             `fnn.data.random_flip()`. Its key comes from the step's; layers get the key they get without it.
         compute_dtype: `jnp.bfloat16` or `jnp.float16`: parameters and inputs are cast to it for the forward and
             backward pass, and stay as they are everywhere else; float16 wants `fnn.optim.scale_loss` around the
-            optimizer.
+            optimizer, and a warning says so where it is missing.
 
     Returns:
         `TrainStep(init, update)`. A batch is `(x, targets)` or `(x, targets, weights)`, one weight per example.
@@ -163,6 +163,7 @@ def train_step(
         if augment is not None:
             batch = augmented(augment, key, batch)
         scale = loss_scale(opt_state)
+        warn_unless_scaled(compute_dtype, scale)
 
         def scaled(params: PyTree) -> tuple[Array, tuple[Any, ...]]:
             value, seen = objective(params, state, key, batch)

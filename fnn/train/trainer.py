@@ -70,7 +70,8 @@ def trainer(
             further forward pass.
         compute_dtype: `jnp.bfloat16` or `jnp.float16`: inputs and parameters are cast to it for the forward and
             backward pass; parameters, optimizer and running statistics stay as they are, outputs, losses and sums are
-            float32. float16 wants `fnn.optim.scale_loss` around the optimizer.
+            float32. float16 wants `fnn.optim.scale_loss` around the optimizer, and a warning says so where it
+            is missing.
         mesh: devices to split every batch over: `fnn.devices.data_mesh()`, or `jax.make_mesh((n,), ("data",))` with
             explicit axes or automatic ones; the numbers are those of one device.
 
