@@ -261,20 +261,90 @@ def test_a_summary_shows_dtypes_and_where_memory_goes():
     assert fnn.summary(fnn.serial(block, block), (8, 4)).parameters == 40
 
 
-@pytest.mark.parametrize("how", ["fit", "trainer"])
+GROW = fnn.optim.Transform(
+    lambda params: (), lambda updates, state, params=None, **_: (jax.tree.map(jnp.ones_like, updates), state)
+)
+EXPONENTIAL = fnn.serial(fnn.dense(1), jnp.exp)
+OVERFLOWING = np.zeros((8, 1), np.float32), np.ones(8, np.float32)
+OVERFLOWING[0][5] = 30.0
+ABSOLUTE = fnn.tasks.regression(loss=fnn.losses.mae)
+ROW_5 = "Replayed: forward, layer 1, exp: output: 1 of 2 entries not finite"
+
+
+def search(how, **options):
+    given = (EXPONENTIAL, GROW, ABSOLUTE, OVERFLOWING)
+    return getattr(fnn.selection, how)(*given, key=KEY, batch_size=2, progress=False, **options)
+
+
+def driven(**options):
+    given = (EXPONENTIAL, GROW, ABSOLUTE, OVERFLOWING)
+    return fnn.fit(*given, key=KEY, progress=False, epochs=3, batch_size=2, **options)
+
+
+def compiled(**options):
+    return fnn.trainer(EXPONENTIAL, GROW, ABSOLUTE, epochs=3, batch_size=2, **options)(KEY, OVERFLOWING)
+
+
+def stopped_early(verb):
+    return lambda: verb(early_stopping=fnn.early_stopping("loss", patience=3))
+
+
+DIVERGING = {
+    "fit": driven,
+    "fit, early stopping": stopped_early(driven),
+    "fit, bfloat16": lambda: driven(compute_dtype=jnp.bfloat16),
+    "trainer": compiled,
+    "trainer, early stopping": stopped_early(compiled),
+    "cross_validate": lambda: search("cross_validate", epochs=3, folds=2),
+    "cross_validate, scaled": lambda: fnn.selection.cross_validate(
+        EXPONENTIAL, GROW, ABSOLUTE, OVERFLOWING, key=KEY, batch_size=2, folds=2, epochs=50,
+        scaler=fnn.data.standard_scaler(), progress=False,
+    ),
+    "ensemble": lambda: fnn.selection.ensemble(
+        EXPONENTIAL, GROW, ABSOLUTE, OVERFLOWING, key=KEY, batch_size=2, members=6, epochs=3,
+        bootstrap=True, progress=False,
+    ),
+    "snapshots": lambda: fnn.selection.snapshots(
+        EXPONENTIAL, lambda learning_rate: GROW, ABSOLUTE, OVERFLOWING, key=KEY, learning_rate=0.1,
+        members=2, epochs=1, batch_size=2,
+    ),
+    "estimator": lambda: fnn.estimators.Regressor(
+        model=EXPONENTIAL, optimizer=GROW, epochs=3, batch_size=2, random_state=0
+    ).fit(*OVERFLOWING),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", DIVERGING)
 def test_the_warning_of_a_run_replays_the_step_that_diverged(how):
-    """The weight grows by one a step; row 5 alone overflows, in a later epoch: its batch and key are found again."""
-    x = jnp.zeros((8, 1)).at[5].set(30.0)
-    model = fnn.serial(fnn.dense(1), jnp.exp)
-    grow = fnn.optim.Transform(
-        lambda params: (), lambda updates, state, params=None, **_: (jax.tree.map(jnp.ones_like, updates), state)
-    )
-    given, options = (model, grow, fnn.tasks.regression()), {"epochs": 3, "batch_size": 2}
-    runs = {
-        "fit": lambda: fnn.fit(*given, (x, jnp.ones((8, 1))), key=KEY, progress=False, **options),
-        "trainer": lambda: fnn.trainer(*given, **options)(KEY, (x, jnp.ones((8, 1)))),
-    }
-    with pytest.warns(RuntimeWarning, match=r"are kept\. Replayed: .* Try a smaller learning rate") as seen:
-        _, history = runs[how]()
-    assert history["diverged_at"] >= 4
-    assert "Replayed: forward, layer 1, exp: output: 1 of 2 entries not finite" in str(seen[0].message)
+    """The weight grows by one a step; row 5 alone overflows, in a later step: its batch and key are found again."""
+    with pytest.warns(RuntimeWarning, match=ROW_5):
+        DIVERGING[how]()
+
+
+@pytest.mark.parametrize("verb", [driven, compiled])
+@pytest.mark.devices(2)
+def test_the_step_of_a_run_over_a_mesh_is_replayed(verb):
+    with pytest.warns(RuntimeWarning, match=ROW_5):
+        verb(mesh=fnn.devices.data_mesh())
+
+
+def test_an_ensemble_of_which_every_member_diverged_says_in_which_layer():
+    with pytest.raises(ValueError, match=f"every member diverged; .*{ROW_5}"):
+        search("ensemble", members=2, epochs=3, bootstrap=False)
+
+
+def test_a_setting_that_diverges_among_others_costs_no_further_training():
+    with pytest.warns(RuntimeWarning, match=r"see \.diverged; a search of that setting alone says in which layer"):
+        fnn.selection.cross_validate(
+            fnn.dense(1), fnn.optim.sgd, fnn.tasks.regression(), (OVERFLOWING[0], OVERFLOWING[1]), key=KEY, folds=2,
+            epochs=2, batch_size=4, over={"learning_rate": [1e-3, 1e30]}, progress=False,
+        )  # fmt: skip
+
+
+def test_many_runs_at_once_tell_where_they_diverged_and_each_alone_says_in_which_layer():
+    run = fnn.trainer(EXPONENTIAL, GROW, ABSOLUTE, epochs=3, batch_size=2)
+    keys = jax.random.split(KEY, 2)
+    _, history = jax.vmap(lambda key: run(key, OVERFLOWING))(keys)
+    assert (history["diverged_at"] >= 0).all()
+    with pytest.warns(RuntimeWarning, match=ROW_5):
+        run(keys[1], OVERFLOWING)

@@ -15,6 +15,7 @@ from fnn.optim.transform import Transform
 from fnn.selection.members import run_alone
 from fnn.selection.training import Case, Member, member_from
 from fnn.tasks import Task
+from fnn.train.divergence import replayed
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Carry, Recipe, finished
 from fnn.train.options import Options
@@ -44,14 +45,15 @@ class Numbers(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a fit gives: the state to go on from, what to predict with, one row per epoch, epochs run, and whether it
-    came to its end."""
+    """What a fit gives: the state to go on from, what to predict with, one row per epoch, epochs run, where it diverged
+    and what is known of that, and whether it came to its end."""
 
     train_state: TrainState
     trained: Trained
     history: dict[str, np.ndarray]
     epochs: int
     diverged_at: int
+    replay: str
     finished: bool
 
 
@@ -76,14 +78,15 @@ def train(
     shared = {"numbers": numbers, "inputs": inputs} | ({} if start is None else {"start": start})
     carry, whole = run_alone(_member, makers, shared, first=first, last=last, progress=progress)
     trained, history = finished(carry)
-    state = carry.train_state
+    state, diverged_at = carry.train_state, int(carry.diverged_at)
+    replay = "" if diverged_at < 0 else replayed(_recipe(makers, numbers), numbers.key, inputs, state, diverged_at)
     if carry.best is not None and state.trained.params is state.params:
         # The best epoch's. Parameters that an optimizer averages are not their average: those go on from the last.
         state = state._replace(params=trained.params, state=trained.state)
     state, trained, history = _host((state, trained, history))
-    epochs, diverged_at = int(history["epochs"]), int(history["diverged_at"])
+    epochs = int(history["epochs"])
     rows = {name: history[name][:epochs] for name in carry.history}
-    return Outcome(state, trained, rows, epochs, diverged_at, whole)
+    return Outcome(state, trained, rows, epochs, diverged_at, replay, whole)
 
 
 def _member(makers: Makers) -> Member:
@@ -91,17 +94,20 @@ def _member(makers: Makers) -> Member:
 
     def case_of(one: PyTree, shared: PyTree, prepared: PyTree) -> Case:
         numbers: Numbers = shared["numbers"]
-        optimizer: Any = makers.optimizer
-        if not hasattr(optimizer, "update"):
-            optimizer = optimizer(makers.schedule or numbers.learning_rate)
-        options = makers.options._replace(penalty=optim.l2(numbers.l2) if makers.penalized else None)
-        recipe = Recipe(makers.model, optimizer, makers.task, options)
-        return Case(recipe, numbers.key, shared["inputs"], shared.get("start"))
+        return Case(_recipe(makers, numbers), numbers.key, shared["inputs"], shared.get("start"))
 
     def nothing(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> tuple[()]:
         return ()
 
     return member_from(case_of, nothing)
+
+
+def _recipe(makers: Makers, numbers: Numbers) -> Recipe:
+    optimizer: Any = makers.optimizer
+    if not hasattr(optimizer, "update"):
+        optimizer = optimizer(makers.schedule or numbers.learning_rate)
+    options = makers.options._replace(penalty=optim.l2(numbers.l2) if makers.penalized else None)
+    return Recipe(makers.model, optimizer, makers.task, options)
 
 
 def infer(model: Layer, compute_dtype: DType | None, trained: Trained, x: ArrayLike) -> Array:

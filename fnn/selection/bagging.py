@@ -21,6 +21,7 @@ from fnn.selection.result import metrics_of
 from fnn.selection.training import Case, Member, member_from
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
+from fnn.train.divergence import retrained
 from fnn.train.inputs import Inputs
 from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, finished, scored_by
 from fnn.train.options import Options, checked_options
@@ -104,11 +105,16 @@ def ensemble(
     if bags is not None:
         arguments |= {"train": jnp.asarray(bags.train), "valid": jnp.asarray(bags.valid)}
     together = batched_is_faster(model) if together is None else together
+    recipe = Recipe(model, optimizer, task, options)
     (trained, history, outputs), reached = run_members(
-        member_of, Recipe(model, optimizer, task, options), arguments, checked, last=epochs,
+        member_of, recipe, arguments, checked, last=epochs,
         together=together, chunk=chunk, mesh=mesh, progress=progress,
     )  # fmt: skip
-    sound = reached & ~diverged("ensemble", history["diverged_at"])
+
+    def case_of(member: int) -> Case:
+        return case(recipe, jax.tree.map(lambda leaf: leaf[member], arguments), checked)
+
+    sound = reached & ~diverged("ensemble", case_of, history["diverged_at"])
     trained, history, outputs = jax.tree.map(lambda leaf: leaf[sound], (trained, history, outputs))
     made = Ensemble(model, task, Trained(*jax.tree.map(jnp.asarray, trained)), history)
     if bags is None:
@@ -120,7 +126,7 @@ def member_of(recipe: Recipe) -> Member:
     """A training from a key of its own, on the rows `train` and from the parameters `start` where those are given."""
 
     def case_of(one: PyTree, shared: PyTree, prepared: PyTree) -> Case:
-        return Case(recipe, one["key"], Inputs(shared, one.get("train"), None, None), one.get("start"))
+        return case(recipe, one, shared)
 
     def finish(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> PyTree:
         trained, history = finished(carry)
@@ -130,6 +136,11 @@ def member_of(recipe: Recipe) -> Member:
         return trained, history, held
 
     return member_from(case_of, finish)
+
+
+def case(recipe: Recipe, one: PyTree, shared: PyTree) -> Case:
+    """What one member trains."""
+    return Case(recipe, one["key"], Inputs(shared, one.get("train"), None, None), one.get("start"))
 
 
 def _bags(key: Key, rows: int, members: int) -> splits.Folds:
@@ -158,14 +169,15 @@ def _out_of_bag(task: Task, data: tuple[Any, Array, Any], outputs: np.ndarray, v
     return {"out_of_bag": estimate, "out_of_bag_scores": scores, "always_in_bag": int((~seen).sum())}
 
 
-def diverged(where: str, diverged_at: np.ndarray) -> np.ndarray:
-    """Which members diverged: they are named, and do not predict with the others."""
+def diverged(where: str, case_of: Callable[[int], Case], diverged_at: np.ndarray) -> np.ndarray:
+    """Which members diverged: they are named, and do not predict with the others; of the first it is said where."""
     lost = diverged_at >= 0
-    advice = "try a smaller learning rate, fnn.optim.clip_by_global_norm or scaled inputs"
+    if not lost.any():
+        return lost
+    first = int(np.argmax(lost))
+    advice = "try a smaller learning rate, fnn.optim.clip_by_global_norm or scaled inputs."
+    advice += retrained(*case_of(first), int(diverged_at[first]))
     if lost.all():
         raise ValueError(f"{where}: every member diverged; {advice}")
-    if lost.any():
-        checks.warn(
-            f"{where}: members {np.flatnonzero(lost).tolist()} diverged and are left out; {advice}",
-        )
+    checks.warn(f"{where}: members {np.flatnonzero(lost).tolist()} diverged and are left out; {advice}")
     return lost

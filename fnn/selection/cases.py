@@ -22,6 +22,7 @@ from fnn.selection.members import batched_is_faster
 from fnn.selection.training import Case, Member, member_from
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
+from fnn.train.divergence import retrained
 from fnn.train.inputs import Inputs
 from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, finished, scored_by
 from fnn.train.options import Options, checked_options
@@ -219,6 +220,13 @@ def resumable_member_of(makers: Makers) -> Member:
         return carry, _scored(case, one, shared, carry)
 
     return member_from(case_of, finish, functools.partial(_scaled, makers))
+
+
+def explained(plan: Plan, place: tuple[int, int, int], number: int) -> str:
+    """In which layer the member of this setting, fold and seed diverged at its step `number`: a sentence."""
+    one = jax.tree.map(lambda column: column[np.ravel_multi_index(place, plan.shape)], plan.arguments())
+    recipe, key, inputs, _ = _case(plan.makers, one, plan.shared, _scaled(plan.makers, one, plan.shared))
+    return retrained(recipe, key, inputs, None, number)
 
 
 def _scaled(makers: Makers, one: PyTree, shared: PyTree) -> Any:

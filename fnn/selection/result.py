@@ -11,7 +11,7 @@ import numpy as np
 
 from fnn import checks, programs
 from fnn.metrics.protocol import Mode
-from fnn.selection.cases import Plan
+from fnn.selection.cases import Plan, explained
 from fnn.tasks.task import Task, modes_of, require_mode
 from fnn.typing import Array, PyTree
 
@@ -118,13 +118,19 @@ def mean_of(values: np.ndarray, axis: int) -> np.ndarray:
     return np.where(kept, values, 0).sum(axis) / np.where(kept.any(axis), kept.sum(axis), np.nan)
 
 
-def _name_diverged(where: str, settings: tuple[dict[str, Any], ...], diverged: np.ndarray) -> None:
-    if diverged.any():
-        setting, fold, seed = np.argwhere(diverged)[0]
-        checks.warn(
-            f"{where}: {diverged.sum()} of {diverged.size} runs diverged and count as NaN, first the one of "
-            f"{settings[setting] or 'the only setting'}, fold {fold}, seed {seed}; see .diverged",
-        )
+def _name_diverged(plan: Plan, diverged_at: np.ndarray) -> None:
+    diverged = diverged_at >= 0
+    if not diverged.any():
+        return
+    setting, fold, seed = (int(place) for place in np.argwhere(diverged)[0])
+    if diverged.any(axis=(1, 2)).all():
+        more = f".{explained(plan, (setting, fold, seed), int(diverged_at[setting, fold, seed]))}"
+    else:  # of many settings some are tried that diverge: no other training is spent on them
+        more = "; a search of that setting alone says in which layer"
+    checks.warn(
+        f"{plan.where}: {diverged.sum()} of {diverged.size} runs diverged and count as NaN, first the one of "
+        f"{plan.settings[setting] or 'the only setting'}, fold {fold}, seed {seed}; see .diverged{more}",
+    )
 
 
 def assemble(
@@ -139,7 +145,8 @@ def assemble(
     curves = {name: values.reshape(*shape, -1) for name, values in history.items() if values.ndim == 2}
     epochs = np.maximum(history["epochs"], 0).reshape(shape)
     last = history.get("best_epoch", history["epochs"] - 1).reshape(shape)
-    diverged, found = history["diverged_at"].reshape(shape) >= 0, finished.reshape(shape)
+    diverged_at, found = history["diverged_at"].reshape(shape), finished.reshape(shape)
+    diverged = diverged_at >= 0
     at = np.maximum(last, 0)[..., None]
     scores = {
         name.removeprefix("validation_"): np.where(diverged, np.nan, np.take_along_axis(values, at, axis=3)[..., 0])
@@ -151,7 +158,7 @@ def assemble(
         for name, values in history.items()
         if name.startswith("training_")
     }
-    _name_diverged(plan.where, settings, diverged)
+    _name_diverged(plan, diverged_at)
     outputs = outputs.reshape(*shape, *outputs.shape[1:])
     outputs = np.where(diverged.reshape(*shape, *[1] * (outputs.ndim - 3)), np.nan, outputs)
     every = _outputs_of_rows(plan, outputs, np.arange(shape[1]))

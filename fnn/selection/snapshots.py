@@ -13,10 +13,11 @@ from fnn import checks, programs
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.schedules import cosine_decay_schedule
-from fnn.selection.bagging import diverged, member_of
+from fnn.selection.bagging import case, diverged, member_of
 from fnn.selection.cases import Data
 from fnn.selection.ensemble import Ensemble
 from fnn.selection.members import run_members
+from fnn.selection.training import Case
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.console import interruption
@@ -95,6 +96,7 @@ def snapshots(
     first, *keys = jax.random.split(key, count + 1)
     start = programs.compile(_initial, model)(first, checked[0])
     found: list[tuple[Trained, dict[str, Any]]] = []
+    starts: list[Trained] = []
     with interruption() as asked:
         for key in keys:
             arguments = jax.tree.map(lambda leaf: leaf[None], {"key": key, "start": start})
@@ -107,11 +109,16 @@ def snapshots(
                     raise
                 break
             found.append((trained, history))
+            starts.append(start)
             start = jax.tree.map(lambda leaf: leaf[0], trained)
             if asked():
                 break
     trained, history = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
-    sound = ~diverged("snapshots", np.asarray(history["diverged_at"]))
+
+    def case_of(member: int) -> Case:
+        return case(recipe, {"key": keys[member], "start": starts[member]}, checked)
+
+    sound = ~diverged("snapshots", case_of, np.asarray(history["diverged_at"]))
     trained = jax.tree.map(lambda leaf: jnp.asarray(leaf[sound]), trained)
     return Ensemble(model, task, trained, {name: np.asarray(values)[sound] for name, values in history.items()})
 

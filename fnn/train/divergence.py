@@ -11,10 +11,10 @@ from fnn import checks
 from fnn.layer import Layer
 from fnn.tasks import Task
 from fnn.train.inputs import Inputs
-from fnn.train.loop import Recipe, batch_of, keys_of, order_of, sizes
+from fnn.train.loop import Carry, Recipe, batch_of, keys_of, loop_of, order_of, sizes
 from fnn.train.replay import explain_divergence
 from fnn.train.trained import Trained, TrainState
-from fnn.typing import Key, PyTree
+from fnn.typing import Array, Key, PyTree
 
 LOOKED_AT = 10_000
 """Rows that are looked at again after a run that diverged."""
@@ -38,20 +38,43 @@ def require_possible(where: str, model: Layer, task: Task, trained: Trained, x: 
         raise ValueError(f"{where}: {error}") from error
 
 
-def replayed(recipe: Recipe, key: Key, inputs: Inputs, before: Trained | TrainState, number: int) -> str:
-    """Where the run's step `number` first left the finite numbers; "" of data that lie on several devices."""
-    if recipe.mesh is not None or not all(checks.is_concrete(leaf) for leaf in jax.tree.leaves((key, inputs, before))):
-        return ""
+def replayed(recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, number: int) -> str:
+    """Where the run's step `number` first left the finite numbers, or why that cannot be said: a sentence."""
+    arrays = jax.tree.leaves((key, inputs, before))
+    if not all(leaf.is_fully_addressable for leaf in arrays if isinstance(leaf, jax.Array)):
+        return " Steps of several processes are not replayed: run it in one of them to hear in which layer."
     model, optimizer, task, options, _ = recipe
     size, steps = sizes(options.batch_size, inputs.slots)
     keys, (epoch, place) = keys_of(key), divmod(number, steps)
+    inputs = jax.tree.map(jnp.asarray, inputs)
     order = order_of(options.shuffle, keys, inputs, jnp.asarray(epoch))
+    # The batch of a mesh fits on one device.
+    batch, before, key = jax.device_get(
+        (batch_of(inputs.data, order, jnp.asarray(place), size), before, jax.random.fold_in(keys.train, number))
+    )
     found = explain_divergence(
-        model, optimizer, task, before, batch_of(inputs.data, order, jnp.asarray(place), size),
-        key=jax.random.fold_in(keys.train, number), penalty=options.penalty, augment=options.augment,
+        model, optimizer, task, before, batch, key=key, penalty=options.penalty, augment=options.augment,
         compute_dtype=options.compute_dtype,
     )  # fmt: skip
-    return "" if found is None else f" Replayed: {found}."
+    if found is None:
+        return " Replayed layer by layer, that step was finite: rounding alone decides there."
+    return f" Replayed: {found}."
+
+
+def retrained(recipe: Recipe, key: Key, inputs: Inputs, start: PyTree, number: int) -> str:
+    """`replayed` of one of many runs at once, whose state is not kept: trained once more by itself, up to that step."""
+    loop, keys, steps = loop_of(recipe), keys_of(key), sizes(recipe.options.batch_size, inputs.slots)[1]
+
+    def until(inputs: Inputs, start: Trained | TrainState | None) -> Carry:
+        def one(epoch: Array, carry: Carry) -> Carry:
+            return loop.steps(
+                carry, keys, inputs, epoch, order_of(recipe.options.shuffle, keys, inputs, epoch), 0, steps
+            )
+
+        return jax.lax.fori_loop(0, number // steps + 1, one, loop.begin(keys, inputs, start))
+
+    carry = jax.jit(until)(inputs, start)
+    return replayed(recipe, key, inputs, carry.train_state, number if carry.diverged_at < 0 else int(carry.diverged_at))
 
 
 def warn_if_diverged(where: str, step: int, steps: int, replay: str = "") -> None:

@@ -23,7 +23,7 @@ from fnn.train.processes import require_same_run
 from fnn.train.sharding import automatic, lying_on, on_automatic_axes, replicate
 from fnn.train.step import require_model_and_optimizer
 from fnn.train.stopping import EarlyStopping
-from fnn.train.trained import Trained, as_trained
+from fnn.train.trained import Trained, TrainState, as_trained
 from fnn.typing import Array, DType, Key, PyTree
 
 __all__ = ["trainer"]
@@ -84,7 +84,8 @@ def trainer(
         `history` has one entry per epoch of "loss", the training metrics and "validation_…" (NaN after the run has
         stopped, and where no row counts), the number of "epochs" run, "diverged_at", the first step whose loss was not
         finite, or -1, and "skipped", the number of steps that the optimizer left out (`apply_if_finite`), which are no
-        divergence. The parameters before a divergence are kept.
+        divergence. The parameters before a divergence are kept, and a warning says in which layer it began; under
+        `jit` or `vmap` nothing can be said: `history["diverged_at"]` tells, and the same run alone says where.
 
     Raises:
         ValueError, TypeError: on data that cannot be trained on, saying what to write.
@@ -116,13 +117,15 @@ def trainer(
         start = None if start is None else as_trained("start", start)
         require_same_run("trainer", recipe, inputs, key, start)
         compiled = programs.compile(_whole_run, recipe, otherwise=own)
-        trained, history = lying_on(theirs, compiled(*replicate(mesh, (key, inputs, start))))
+        key, inputs, start = replicate(mesh, (key, inputs, start))
+        (trained, history), last = compiled(key, inputs, start)
+        trained, history = lying_on(theirs, (trained, history))
         if checks.is_concrete(history["diverged_at"]) and history["diverged_at"].ndim == 0:
             diverged_at, steps = int(history["diverged_at"]), sizes(batch_size, inputs.slots)[1]
             if 0 <= diverged_at < steps:
                 require_possible("trainer", model, task, trained, *inputs.data[:2])
             if diverged_at >= 0:
-                warn_if_diverged("trainer", diverged_at, steps, replayed(recipe, key, inputs, trained, diverged_at))
+                warn_if_diverged("trainer", diverged_at, steps, replayed(recipe, key, inputs, last, diverged_at))
             if options.early_stopping is not None and diverged_at < 0:
                 stopping.warn_if_never_scored("trainer", options.early_stopping, history)
         return trained, history
@@ -130,7 +133,10 @@ def trainer(
     return run
 
 
-def _whole_run(recipe: Recipe, key: Key, inputs: Inputs, start: Trained | None) -> tuple[Trained, dict[str, Array]]:
+def _whole_run(
+    recipe: Recipe, key: Key, inputs: Inputs, start: Trained | None
+) -> tuple[tuple[Trained, dict[str, Array]], TrainState]:
+    """What the run gives back, and where it stood at its end."""
     loop, options, keys = loop_of(recipe), recipe.options, keys_of(key)
     steps = sizes(options.batch_size, inputs.slots)[1]
 
@@ -144,4 +150,4 @@ def _whole_run(recipe: Recipe, key: Key, inputs: Inputs, start: Trained | None) 
     else:
         more = lambda carry: (carry.epochs < options.epochs) & ~carry.over  # noqa: E731
         carry = jax.lax.while_loop(more, lambda carry: epoch(carry, carry.epochs), carry)
-    return loop.finish(carry)
+    return loop.finish(carry), carry.train_state
