@@ -15,7 +15,7 @@ from fnn.kernels.recurrence.lstm import lstm as run_core
 from fnn.kernels.recurrence.products import product, sigmoid
 from fnn.layer import Layer, constructor
 from fnn.layers.recurrent import Cell, Options, projected, recurrent, weights
-from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree
+from fnn.typing import Array, ArrayLike, DType, Initializer, Key, PyTree
 
 __all__ = ["lstm"]
 
@@ -100,11 +100,7 @@ def lstm(
         if projection is not None:
             scale = jnp.asarray(features, dtype) ** -0.5
             params["projection"] = scale * jax.random.normal(jax.random.fold_in(key, 1), (features, outputs), dtype)
-        if layer_norm:
-            names = {"input_scale": gates * features, "recurrent_scale": gates * features, "cell_scale": features}
-            params |= {name: jnp.ones(size, dtype) for name, size in names.items()}
-            params["cell_bias"] = jnp.zeros(features, dtype)
-        return params
+        return params | _norms(gates, features, dtype) if layer_norm else params
 
     def start(x: Any) -> LSTMState:
         # Two arrays, not one twice: a buffer that stands in two places cannot be given away.
@@ -116,6 +112,12 @@ def lstm(
     plain = not (peephole or coupled or layer_norm) and projection is None
     options = Options(return_sequences, reverse, stateful, recurrent_dropout, zoneout, unroll, remat)
     return recurrent("lstm", Cell(init, start, core if plain else None, _project, _step), options)
+
+
+def _norms(gates: int, features: int, dtype: DType) -> PyTree:
+    """The parameters of the layer norms inside a step."""
+    scales = {"input_scale": gates * features, "recurrent_scale": gates * features, "cell_scale": features}
+    return {name: jnp.ones(size, dtype) for name, size in scales.items()} | {"cell_bias": jnp.zeros(features, dtype)}
 
 
 def _project(params: PyTree, x: Array) -> Array:

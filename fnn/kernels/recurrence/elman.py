@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.kernels.recurrence import sequences
-from fnn.kernels.recurrence.core import Carry, Core, recur
+from fnn.kernels.recurrence.cell import Cell, How, run_cell
+from fnn.kernels.recurrence.core import Carry, Core
 from fnn.kernels.recurrence.products import product, product_of_tangent, product_transposed
 from fnn.typing import Array, ArrayLike, PyTree
 
@@ -80,21 +80,7 @@ def rnn(
         [1.0, 2.0, 3.0]
     """
     checks.one_of("rnn", "activation", activation, _CORES)
-    layout = sequences.layout("rnn", x, kernel, recurrent_kernel, bias, gates=1, time_major=time_major)
-    carry = sequences.initial("rnn", layout, initial_state, ("h",))
-    unroll, remat = sequences.check_loop("rnn", layout.time, unroll, remat)
-    valid = sequences.valid_steps("rnn", layout, lengths, mask)
-    bias = jnp.zeros(kernel.shape[-1], kernel.dtype) if bias is None else bias
-    outputs, (final,) = recur(
-        _CORES[activation],
-        jnp.asarray(x),
-        (kernel, bias, recurrent_kernel),
-        carry,
-        valid,
-        return_sequences=return_sequences,
-        reverse=reverse,
-        time_major=time_major,
-        unroll=unroll,
-        remat=remat,
-    )
+    how = How(lengths, mask, return_sequences, reverse, time_major, unroll, remat)
+    cell = Cell("rnn", _CORES[activation], gates=1)
+    outputs, (final,) = run_cell(cell, x, kernel, recurrent_kernel, bias, initial_state, how)
     return outputs, final

@@ -7,10 +7,10 @@ from jax import lax
 
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
-from fnn.kernels.recurrence import sequences
-from fnn.kernels.recurrence.core import Carry, Core, recur
+from fnn.kernels.recurrence.cell import Cell, How, run_cell
+from fnn.kernels.recurrence.core import Carry, Core
 from fnn.kernels.recurrence.products import product, product_of_tangent, product_transposed, sigmoid
-from fnn.typing import Array, ArrayLike, PyTree
+from fnn.typing import Array, ArrayLike, DType, PyTree
 
 __all__ = ["gru"]
 
@@ -127,30 +127,21 @@ def gru(
         ((2, 5, 4), True)
     """
     checks.one_of("gru", "reset", reset, ("after", "before"))
-    layout = sequences.layout("gru", x, kernel, recurrent_kernel, bias, gates=3, time_major=time_major)
-    carry = sequences.initial("gru", layout, initial_state, ("h",))
-    unroll, remat = sequences.check_loop("gru", layout.time, unroll, remat)
-    valid = sequences.valid_steps("gru", layout, lengths, mask)
-    bias = jnp.zeros(kernel.shape[-1], kernel.dtype) if bias is None else bias
-    if reset == "before":
-        if recurrent_bias is not None:
-            raise ValueError('gru: recurrent_bias is added before the reset gate; write reset="after", or leave it out')
-        recurrent: tuple[Array, ...] = _split(recurrent_kernel)
-    else:
-        n_bias = jnp.zeros(layout.hidden, bias.dtype) if recurrent_bias is None else recurrent_bias
-        if n_bias.shape != (layout.hidden,):
-            raise ValueError(f"gru: expected recurrent_bias of shape {(layout.hidden,)}, got {n_bias.shape}")
-        recurrent = (recurrent_kernel, jnp.concatenate([jnp.zeros(2 * layout.hidden, n_bias.dtype), n_bias]))
-    outputs, (final,) = recur(
-        _AFTER if reset == "after" else _BEFORE,
-        jnp.asarray(x),
-        (kernel, bias, *recurrent),
-        carry,
-        valid,
-        return_sequences=return_sequences,
-        reverse=reverse,
-        time_major=time_major,
-        unroll=unroll,
-        remat=remat,
-    )
+    recurrent = _recurrent(recurrent_kernel, recurrent_bias, (kernel if bias is None else bias).dtype, reset)
+    cell = Cell("gru", _AFTER if reset == "after" else _BEFORE, gates=3)
+    how = How(lengths, mask, return_sequences, reverse, time_major, unroll, remat)
+    outputs, (final,) = run_cell(cell, x, kernel, recurrent_kernel, bias, initial_state, how, recurrent)
     return outputs, final
+
+
+def _recurrent(kernel: Array, bias: Array | None, dtype: DType, reset: str) -> tuple[Array, ...]:
+    """The recurrent weights as the core of this `reset` takes them."""
+    if reset == "before":
+        if bias is not None:
+            raise ValueError('gru: recurrent_bias is added before the reset gate; write reset="after", or leave it out')
+        return _split(kernel)
+    hidden = kernel.shape[0]
+    bias = jnp.zeros(hidden, dtype) if bias is None else bias
+    if bias.shape != (hidden,):
+        raise ValueError(f"gru: expected recurrent_bias of shape {(hidden,)}, got {bias.shape}")
+    return kernel, jnp.concatenate([jnp.zeros(2 * hidden, bias.dtype), bias])

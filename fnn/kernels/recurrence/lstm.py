@@ -9,8 +9,8 @@ import numpy as np
 from jax import lax
 from jax.export import register_namedtuple_serialization
 
-from fnn.kernels.recurrence import sequences
-from fnn.kernels.recurrence.core import Carry, Core, recur
+from fnn.kernels.recurrence.cell import Cell, How, run_cell
+from fnn.kernels.recurrence.core import Carry, Core
 from fnn.kernels.recurrence.products import product, product_of_tangent, product_transposed
 from fnn.typing import Array, ArrayLike, PyTree
 
@@ -62,7 +62,7 @@ def _tangent(recurrent: PyTree, saved: PyTree, before: Carry, after: Carry, ente
     return tanh_c * o * (1 - o) * do + o * (1 - tanh_c * tanh_c) * dc, dc
 
 
-_CORE = Core(_step, _enter, _tangent)
+_CELL = Cell("lstm", Core(_step, _enter, _tangent), gates=4, state=LSTMState._fields)
 
 
 def lstm(
@@ -113,21 +113,6 @@ def lstm(
         >>> outputs.shape, state.c.shape, float(outputs[1, 2:].sum())
         ((2, 5, 4), (2, 4), 0.0)
     """
-    layout = sequences.layout("lstm", x, kernel, recurrent_kernel, bias, gates=4, time_major=time_major)
-    carry = sequences.initial("lstm", layout, initial_state, LSTMState._fields)
-    unroll, remat = sequences.check_loop("lstm", layout.time, unroll, remat)
-    valid = sequences.valid_steps("lstm", layout, lengths, mask)
-    bias = jnp.zeros(kernel.shape[-1], kernel.dtype) if bias is None else bias
-    outputs, final = recur(
-        _CORE,
-        jnp.asarray(x),
-        (kernel, bias, recurrent_kernel),
-        carry,
-        valid,
-        return_sequences=return_sequences,
-        reverse=reverse,
-        time_major=time_major,
-        unroll=unroll,
-        remat=remat,
-    )
+    how = How(lengths, mask, return_sequences, reverse, time_major, unroll, remat)
+    outputs, final = run_cell(_CELL, x, kernel, recurrent_kernel, bias, initial_state, how)
     return outputs, LSTMState(*final)

@@ -1,0 +1,64 @@
+"""What every recurrent kernel does around the core: look at what is given, and fill in what is not."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from fnn.kernels.recurrence import sequences
+from fnn.kernels.recurrence.core import Carry, Core, recur
+from fnn.typing import Array, ArrayLike
+
+__all__: list[str] = []
+
+
+class How(NamedTuple):
+    """How a recurrent kernel runs, in the words of `fnn.kernels.lstm`."""
+
+    lengths: ArrayLike | None
+    mask: ArrayLike | None
+    return_sequences: bool
+    reverse: bool
+    time_major: bool
+    unroll: int
+    remat: int | None
+
+
+class Cell(NamedTuple):
+    """A kernel's name, its core, how many gates stand side by side in its weights, and what its state is called."""
+
+    name: str
+    core: Core
+    gates: int
+    state: tuple[str, ...] = ("h",)
+
+
+def run_cell(
+    cell: Cell,
+    x: Array,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array | None,
+    initial_state: Any,
+    how: How,
+    recurrent: tuple[Array, ...] | None = None,
+) -> tuple[Array, Carry]:
+    """Outputs and final state; `recurrent` is what the core takes beside kernel and bias, if not `recurrent_kernel`."""
+    layout = sequences.layout(cell.name, x, kernel, recurrent_kernel, bias, gates=cell.gates, time_major=how.time_major)
+    carry = sequences.initial(cell.name, layout, initial_state, cell.state)
+    unroll, remat = sequences.check_loop(cell.name, layout.time, how.unroll, how.remat)
+    valid = sequences.valid_steps(cell.name, layout, how.lengths, how.mask)
+    bias = jnp.zeros(kernel.shape[-1], kernel.dtype) if bias is None else bias
+    return recur(
+        cell.core,
+        jnp.asarray(x),
+        (kernel, bias, *((recurrent_kernel,) if recurrent is None else recurrent)),
+        carry,
+        valid,
+        return_sequences=how.return_sequences,
+        reverse=how.reverse,
+        time_major=how.time_major,
+        unroll=unroll,
+        remat=remat,
+    )
