@@ -1,5 +1,7 @@
 """Models in operations of JAX alone."""
 
+import re
+
 import jax
 import jax.export
 import jax.numpy as jnp
@@ -10,7 +12,9 @@ from every_layer import LAYERS, MODELS
 import fnn
 
 
-@pytest.mark.parametrize("name", ["conv, groups", "conv_transpose", "lstm", "spectral_norm", "resnet", "small_cnn"])
+@pytest.mark.parametrize(
+    "name", ["conv, groups", "conv_transpose", "layer_norm", "lstm", "spectral_norm", "resnet", "small_cnn"]
+)
 def test_a_model_keeps_its_outputs_and_has_no_operation_of_fnns(name):
     case = (LAYERS | MODELS)[name]
     x = np.random.default_rng(0).normal(size=(2, *case.shape)).astype(case.dtype)
@@ -21,8 +25,27 @@ def test_a_model_keeps_its_outputs_and_has_no_operation_of_fnns(name):
         return case.layer.apply(*trained, x)[0]
 
     plain = fnn.interop.plain(forward, x)
-    assert "fnn_" not in str(jax.make_jaxpr(plain)(x))
+    program = str(jax.make_jaxpr(plain)(x))
+    assert "fnn_" not in program
+    assert "mantissa_bits=0" not in program  # the power of two of a scale, which no reader has
+    assert {*re.findall(r"rhs_spec=\(([\d, ]+)\)", program)} <= {"3, 2, 0, 1"}
     np.testing.assert_allclose(jax.jit(plain)(x), jax.jit(forward)(x), rtol=1e-5, atol=1e-5)
+
+
+def test_the_bodies_of_loops_and_branches_are_rewritten_too():
+    conv, x = fnn.conv(2, 3), jnp.ones((1, 4, 4, 2))
+    params, state = conv.init(jax.random.key(0), x)
+
+    def one(x):
+        return conv.apply(params, state, x)[0]
+
+    def forward(x):
+        x, _ = jax.lax.scan(lambda x, _: (one(x), None), x, length=2)
+        return jax.lax.cond(x.sum() > 0, one, lambda x: x, x)
+
+    plain = fnn.interop.plain(forward, x)
+    assert "fnn_" not in str(jax.make_jaxpr(plain)(x))
+    np.testing.assert_allclose(plain(x), forward(x), rtol=1e-5, atol=1e-6)
 
 
 def test_sizes_stay_open():

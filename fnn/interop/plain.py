@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import ClosedJaxpr
 
 from fnn.kernels.convolution import plain as products
 from fnn.typing import PyTree
@@ -20,7 +24,7 @@ def plain(function: Callable[..., PyTree], *like: PyTree) -> Callable[..., PyTre
     """The same function in operations of JAX alone: convolutions are XLA's, calls are written out.
 
     It is traced here and now, so that a tool which changes `jax.numpy` while it reads does not meet fnn's code. With it
-    jax2onnx writes any fnn model; see the recipe on saving.
+    jax2onnx writes fnn's layers; see the recipe on ONNX.
 
     Args:
         function: of arrays, for instance a model at inference.
@@ -63,9 +67,34 @@ def _run(jaxpr: Any, consts: Any, given: list[Any]) -> list[Any]:
 def _one(equation: Any, given: list[Any]) -> list[Any]:
     primitive, settings = equation.primitive, equation.params
     if primitive.name.startswith("fnn_"):
-        return [getattr(products, primitive.name.removeprefix("fnn_"))(*given, **settings)]
+        product = functools.partial(getattr(products, primitive.name.removeprefix("fnn_")), **settings)
+        closed = jax.make_jaxpr(product)(*given)
+        return _run(closed.jaxpr, closed.consts, given)
     inside = settings.get("jaxpr", settings.get("call_jaxpr"))
     if primitive.name in _CALLS and inside is not None:
         return _run(getattr(inside, "jaxpr", inside), getattr(inside, "consts", ()), given)
+    if primitive is lax.conv_general_dilated_p:
+        given, settings = _usual_layout(given, settings)
+    if primitive is lax.reduce_precision_p and settings["mantissa_bits"] == 0:  # a scale, which cancels again
+        return [lax.exp2(lax.round(lax.log(given[0]) * math.log2(math.e)))]
+    settings = {name: _inside(value) for name, value in settings.items()}
     found = primitive.bind(*given, **primitive.get_bind_params(settings))
     return found if primitive.multiple_results else [found]
+
+
+def _inside(value: Any) -> Any:
+    """The programs of a loop's body or a branch, rewritten alike."""
+    if isinstance(value, tuple) and any(isinstance(part, ClosedJaxpr) for part in value):
+        return tuple(map(_inside, value))
+    if not isinstance(value, ClosedJaxpr):
+        return value
+    return jax.make_jaxpr(lambda *given: _run(value.jaxpr, value.consts, list(given)))(*value.in_avals)
+
+
+def _usual_layout(given: list[Any], settings: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """A kernel (out, in, …) of any order as (…, in, out), which every reader of convolutions takes."""
+    numbers = settings["dimension_numbers"]
+    order = (*numbers.rhs_spec[2:], numbers.rhs_spec[1], numbers.rhs_spec[0])
+    rank = len(order)
+    usual = numbers._replace(rhs_spec=(rank - 1, rank - 2, *range(rank - 2)))
+    return [given[0], lax.transpose(given[1], order)], settings | {"dimension_numbers": usual}
