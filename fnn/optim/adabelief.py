@@ -47,12 +47,7 @@ def scale_by_belief(
 
     $s \leftarrow \beta_2 s + (1 - \beta_2)(g - m)^2 + \epsilon_r$, $u = \hat m/(\sqrt{\hat s} + \epsilon)$.
 
-    Args:
-        b1: decay of the mean $m$ of gradients, in [0, 1).
-        b2: decay of $s$, in [0, 1).
-        eps: $\epsilon$.
-        eps_root: $\epsilon_r$, added at every step.
-        nesterov: look one step ahead.
+    Args: those of `adabelief`, without the rate.
 
     Raises:
         ValueError: if a decay is outside [0, 1) or an epsilon negative.
@@ -83,7 +78,13 @@ def adabelief(
 ) -> Transform:
     r"""AdaBelief: $\theta \leftarrow \theta - \alpha \hat m/(\sqrt{\hat s} + \epsilon)$, see `scale_by_belief`.
 
-    Args: $\alpha$, a scalar or a schedule; the others are those of `scale_by_belief`.
+    Args:
+        learning_rate: $\alpha$, a scalar or a schedule.
+        b1: decay of the mean $m$ of gradients, in [0, 1).
+        b2: decay of $s$, in [0, 1).
+        eps: $\epsilon$.
+        eps_root: $\epsilon_r$, added at every step.
+        nesterov: look one step ahead.
 
     Example:
         >>> import fnn

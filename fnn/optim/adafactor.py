@@ -71,11 +71,10 @@ def scale_by_factored_rms(
     With $R$, $C$ the averages of the row and column means of $g^2 + \epsilon$ at the decay $1 - t^{-c}$,
     $u = g \sqrt{\mathrm{mean}(R)/(R\,C^\top)}$.
 
+    Arguments that are not listed are those of `adafactor`.
+
     Args:
-        factored: False keeps the whole second moment of every leaf.
-        decay_rate: $c$, at least 0.
         step_offset: steps to subtract from the count, for fine-tuning.
-        min_dim_size_to_factor: leaves whose second largest axis is shorter keep their whole second moment.
         epsilon: $\epsilon$, above 0.
         decay_rate_fn: (steps made, $c$) -> decay; by default $1 - t^{-c}$ at $t = 1, 2, …$.
 

@@ -90,15 +90,7 @@ def scale_by_adam(
     $u = \hat m/(\sqrt{\hat v + \epsilon_r} + \epsilon)$ with $\hat m = m/(1 - \beta_1^t)$,
     $\hat v = v/(1 - \beta_2^t)$.
 
-    Args:
-        b1: $\beta_1$, in [0, 1).
-        b2: $\beta_2$, in [0, 1).
-        eps: $\epsilon$.
-        eps_root: $\epsilon_r$.
-        mu_dtype: dtype of $m$; that of the parameters by default.
-        nesterov: $\hat m = \beta_1 m/(1 - \beta_1^{t+1}) + (1 - \beta_1) g/(1 - \beta_1^t)$.
-        bias_correction: False takes $\hat m = m$, $\hat v = v$.
-        eps_hat: the paper's second form, $u = \hat m \sqrt{1 - \beta_2^t}/(\sqrt{v + \epsilon_r} + \epsilon)$.
+    Args: those of `adam`, without the rate.
 
     Raises:
         ValueError: if a decay is outside [0, 1) or an epsilon negative, or for `nesterov` or `eps_hat` without
@@ -139,14 +131,14 @@ def adam(
 
     Args:
         learning_rate: $\alpha$, a scalar or a schedule.
-        b1: decay of the mean $m$ of gradients, in [0, 1).
-        b2: decay of the mean $v$ of squared gradients, in [0, 1).
+        b1: $\beta_1$, decay of the mean $m$ of gradients, in [0, 1).
+        b2: $\beta_2$, decay of the mean $v$ of squared gradients, in [0, 1).
         eps: $\epsilon$.
         eps_root: $\epsilon_r$.
         mu_dtype: dtype of $m$; that of the parameters by default.
-        nesterov: look one step ahead.
-        bias_correction: whether the means are corrected for their start at zero.
-        eps_hat: the paper's second form, where the correction multiplies the rate.
+        nesterov: look one step ahead, $\hat m = \beta_1 m/(1 - \beta_1^{t+1}) + (1 - \beta_1) g/(1 - \beta_1^t)$.
+        bias_correction: False takes $\hat m = m$, $\hat v = v$.
+        eps_hat: the paper's second form, $\alpha\hat m \sqrt{1 - \beta_2^t}/(\sqrt{v + \epsilon_r} + \epsilon)$.
 
     Example:
         >>> import fnn
@@ -184,16 +176,11 @@ def adamw(
 
     $\theta \leftarrow \theta - \alpha (\hat m/(\sqrt{\hat v + \epsilon_r} + \epsilon) + \lambda\theta)$.
 
+    Arguments that are not listed are those of `adam`.
+
     Args:
-        learning_rate: $\alpha$, a scalar or a schedule.
-        b1: decay of the mean $m$ of gradients, in [0, 1).
-        b2: decay of the mean $v$ of squared gradients, in [0, 1).
-        eps: $\epsilon$.
-        eps_root: $\epsilon_r$.
-        mu_dtype: dtype of $m$; that of the parameters by default.
         weight_decay: $\lambda$, a scalar or a schedule; it is multiplied by the learning rate.
         mask: which leaves decay: a tree of booleans or a function params -> tree.
-        nesterov: look one step ahead.
 
     Example:
         >>> import fnn

@@ -56,16 +56,9 @@ def scale_by_amsgrad(
 
     $u = \hat m/(\sqrt{v_{max} + \epsilon_r} + \epsilon)$, $v_{max} \leftarrow \max(v_{max}, \hat v)$.
 
+    Arguments that are not listed are those of `amsgrad`, without the rate.
+
     Args:
-        b1: decay of the mean $m$ of gradients, in [0, 1).
-        b2: decay of the mean $v$ of squared gradients, in [0, 1).
-        eps: $\epsilon$.
-        eps_root: $\epsilon_r$.
-        mu_dtype: dtype of $m$; that of the parameters by default.
-        bias_correction_mu: False takes $\hat m = m$ (the paper).
-        bias_correction_nu: False takes $\hat v = v$ (the paper).
-        max_over: "corrected" as above (optax); "raw" takes $v_{max} \leftarrow \max(v_{max}, v)$ and corrects it
-            afterwards, $v_{max}/(1 - \beta_2^t)$ (torch, Keras).
         eps_hat: the second form of Adam's paper, $\epsilon/\sqrt{1 - \beta_2^t}$ in the place of $\epsilon$.
 
     Raises:
@@ -112,7 +105,17 @@ def amsgrad(
     $\theta \leftarrow \theta - \alpha \hat m/(\sqrt{v_{max} + \epsilon_r} + \epsilon)$, see
     `scale_by_amsgrad`.
 
-    Args: $\alpha$, a scalar or a schedule; the others are those of `scale_by_amsgrad`.
+    Args:
+        learning_rate: $\alpha$, a scalar or a schedule.
+        b1: decay of the mean $m$ of gradients, in [0, 1).
+        b2: decay of the mean $v$ of squared gradients, in [0, 1).
+        eps: $\epsilon$.
+        eps_root: $\epsilon_r$.
+        mu_dtype: dtype of $m$; that of the parameters by default.
+        bias_correction_mu: False takes $\hat m = m$ (the paper).
+        bias_correction_nu: False takes $\hat v = v$ (the paper).
+        max_over: "corrected" takes $v_{max} \leftarrow \max(v_{max}, \hat v)$ (optax); "raw" takes
+            $v_{max} \leftarrow \max(v_{max}, v)$ and corrects it afterwards, $v_{max}/(1 - \beta_2^t)$ (torch, Keras).
 
     Example:
         >>> import fnn

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import correction, counter, full_like, leafwise
+from fnn.optim.leaves import correction, counter, full_like, is_zero, leafwise
 from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain, identity
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
@@ -215,7 +215,7 @@ def momentum(
         Nesterov, A method for solving a convex programming problem with convergence rate 1/k², 1983.
     """
     checks.one_of("momentum", "form", form, ("trace", "average", "velocity"))
-    if form != "trace" and not (isinstance(dampening, (int, float)) and dampening == 0):
+    if form != "trace" and not is_zero(dampening):
         raise ValueError(f'momentum: expected dampening with form="trace" only, got form={form!r}')
     rate = scale_by_learning_rate(learning_rate)
     if form == "average":

@@ -120,12 +120,9 @@ def lamb(
     $r = \hat m/(\sqrt{\hat v} + \epsilon) + \lambda\theta$, one step length per leaf:
     $\theta \leftarrow \theta - \alpha \|\theta\|/\|r\|\; r$.
 
+    Arguments that are not listed are those of `adam`.
+
     Args:
-        learning_rate: $\alpha$, a scalar or a schedule.
-        b1: decay of the mean $m$ of gradients, in [0, 1).
-        b2: decay of the mean $v$ of squared gradients, in [0, 1).
-        eps: $\epsilon$.
-        eps_root: added under the root.
         weight_decay: $\lambda$, a scalar or a schedule.
         mask: which leaves decay: a tree of booleans or a function params -> tree.
 

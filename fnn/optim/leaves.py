@@ -204,6 +204,11 @@ def all_finite(tree: PyTree) -> Array:
     return jnp.stack(leaves).all() if leaves else jnp.array(True)
 
 
+def is_zero(value: Any) -> bool:
+    """Whether it is Python's zero, which leaves a part of a rule out; a traced number is never known to be."""
+    return isinstance(value, (int, float)) and value == 0
+
+
 def need_params(where: str, params: PyTree | None) -> PyTree:
     """Require the parameters where the rule depends on them."""
     if params is None:

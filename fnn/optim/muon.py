@@ -136,15 +136,11 @@ def scale_by_muon(
 
     $m \leftarrow \beta m + (1 - \beta) g$, $u = \mathrm{orthogonalize}(\hat m)$.
 
+    Arguments that are not listed are those of `muon`.
+
     Args:
-        ns_coeffs: coefficients of `orthogonalize`.
-        ns_steps: its iterations.
-        beta: $\beta$, in [0, 1).
-        eps: $\epsilon$ of `orthogonalize`.
-        mu_dtype: dtype of $m$; that of the parameters by default.
         nesterov: $\hat m = \beta m/(1 - \beta^{t+1}) + (1 - \beta) g/(1 - \beta^t)$ instead of $m/(1 - \beta^t)$.
         adaptive: multiply by the dual norm $\langle \hat m, u\rangle$.
-        preconditioning: of `orthogonalize`.
         weight_dimension_numbers: `MuonDimensionNumbers` of every weight, a tree of them or a function
             params -> tree; by default every weight is a matrix (in, out).
 

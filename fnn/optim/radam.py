@@ -46,13 +46,9 @@ def scale_by_radam(
     $\rho_t$ is below the threshold, then $u = r_t \hat m/(\sqrt{\hat v + \epsilon_r} + \epsilon)$ with
     $r_t^2 = (\rho_t - 4)(\rho_t - 2)\rho_\infty/((\rho_\infty - 4)(\rho_\infty - 2)\rho_t)$.
 
+    Arguments that are not listed are those of `radam`, without the rate.
+
     Args:
-        b1: decay of the mean $m$ of gradients, in [0, 1).
-        b2: decay of the mean $v$ of squared gradients, in [0, 1).
-        eps: $\epsilon$.
-        eps_root: $\epsilon_r$.
-        threshold: of $\rho_t$.
-        nesterov: look one step ahead.
         eps_hat: $\epsilon$ beside the root of the uncorrected $v$ (torch).
 
     Raises:
@@ -95,7 +91,14 @@ def radam(
     $\theta \leftarrow \theta - \alpha r_t \hat m/(\sqrt{\hat v + \epsilon_r} + \epsilon)$, and
     $\theta - \alpha \hat m$ in the first steps; see `scale_by_radam`.
 
-    Args: $\alpha$, a scalar or a schedule; the others are those of `scale_by_radam`.
+    Args:
+        learning_rate: $\alpha$, a scalar or a schedule.
+        b1: decay of the mean $m$ of gradients, in [0, 1).
+        b2: decay of the mean $v$ of squared gradients, in [0, 1).
+        eps: $\epsilon$.
+        eps_root: $\epsilon_r$.
+        threshold: of $\rho_t$.
+        nesterov: look one step ahead.
 
     Example:
         >>> import fnn

@@ -6,8 +6,6 @@ RMSProp and AdaGrad it stands inside the root; the learning rate is inside the m
 
 from __future__ import annotations
 
-from typing import Any
-
 from fnn.optim.adadelta import adadelta as _adadelta
 from fnn.optim.adagrad import adagrad as _adagrad
 from fnn.optim.adam import scale_by_adam
@@ -16,6 +14,7 @@ from fnn.optim.amsgrad import scale_by_amsgrad
 from fnn.optim.gradient_descent import momentum as _momentum
 from fnn.optim.gradient_descent import sgd as _sgd
 from fnn.optim.learning_rate import scale_by_learning_rate
+from fnn.optim.leaves import is_zero
 from fnn.optim.rmsprop import rmsprop as _rmsprop
 from fnn.optim.scheduled_nadam import scale_by_scheduled_nadam
 from fnn.optim.sign import scale_by_lion
@@ -26,23 +25,18 @@ from fnn.typing import ArrayLike, ScalarOrSchedule
 __all__ = ["adadelta", "adagrad", "adam", "adamax", "adamw", "lion", "nadam", "rmsprop", "sgd"]
 
 
-def _zero(value: Any) -> bool:
-    return isinstance(value, (int, float)) and value == 0
-
-
 def sgd(learning_rate: ScalarOrSchedule = 0.01, momentum: ArrayLike = 0.0, nesterov: bool = False) -> Transform:
     r"""`keras.optimizers.SGD`: $v \leftarrow \mu v - \alpha g$, $\theta \leftarrow \theta + v$.
 
-    Args:
-        learning_rate: $\alpha$, a scalar or a schedule.
-        momentum: $\mu$.
-        nesterov: $\theta \leftarrow \theta + \mu v - \alpha g$.
+    With `nesterov`, $\theta \leftarrow \theta + \mu v - \alpha g$.
+
+    Args: those of `keras.optimizers.SGD`; $\alpha$ is `learning_rate`, a scalar or a schedule, $\mu$ `momentum`.
 
     Example:
         >>> import fnn
         >>> rule = fnn.optim.presets.keras.sgd(momentum=0.9)
     """
-    if _zero(momentum):
+    if is_zero(momentum):
         return _sgd(learning_rate)
     return _momentum(learning_rate, momentum, form="velocity", nesterov=nesterov)
 
@@ -65,12 +59,7 @@ def adam(
     $\theta \leftarrow \theta - \alpha \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} m/(\sqrt v + \hat\epsilon)$;
     with `amsgrad`, $\max_{i \le t} v_i$ in the place of $v$.
 
-    Args:
-        learning_rate: $\alpha$, a scalar or a schedule.
-        beta_1: decay of $m$.
-        beta_2: decay of $v$.
-        epsilon: $\hat\epsilon$.
-        amsgrad: keep the largest second moment.
+    Args: those of `keras.optimizers.Adam`; $\alpha$ is `learning_rate`, a scalar or a schedule.
 
     Example:
         >>> import fnn
@@ -89,13 +78,8 @@ def adamw(
 ) -> Transform:
     r"""`keras.optimizers.AdamW`: $\theta \leftarrow (1 - \alpha\lambda)\theta$, then the step of `adam`.
 
-    Args:
-        learning_rate: $\alpha$, a scalar or a schedule.
-        weight_decay: $\lambda$.
-        beta_1: decay of $m$.
-        beta_2: decay of $v$.
-        epsilon: $\hat\epsilon$.
-        amsgrad: keep the largest second moment.
+    Args: those of `keras.optimizers.AdamW`; $\alpha$ is `learning_rate`, a scalar or a schedule,
+    $\lambda$ `weight_decay`.
 
     Example:
         >>> import fnn
@@ -115,11 +99,7 @@ def nadam(
 
     Adam with Nesterov momentum on a schedule, $\psi = 1$ in `fnn.optim.scale_by_scheduled_nadam`.
 
-    Args:
-        learning_rate: $\alpha$, a scalar or a schedule.
-        beta_1: final momentum.
-        beta_2: decay of $v$.
-        epsilon: $\epsilon$.
+    Args: those of `keras.optimizers.Nadam`; `learning_rate` may be a schedule.
 
     Example:
         >>> import fnn
@@ -139,11 +119,7 @@ def adamax(
 
     $u \leftarrow \max(\beta_2 u, |g|)$, $\theta \leftarrow \theta - \alpha \hat m/(u + \epsilon)$.
 
-    Args:
-        learning_rate: $\alpha$, a scalar or a schedule.
-        beta_1: decay of $m$.
-        beta_2: decay of $u$.
-        epsilon: $\epsilon$.
+    Args: those of `keras.optimizers.Adamax`; $\alpha$ is `learning_rate`, a scalar or a schedule.
 
     Example:
         >>> import fnn
@@ -165,18 +141,13 @@ def rmsprop(
     $s \leftarrow \rho s + (1 - \rho) g^2$, $v \leftarrow \mu v + \alpha g/\sqrt{s + \epsilon}$,
     $\theta \leftarrow \theta - v$.
 
-    Args:
-        learning_rate: $\alpha$, a scalar or a schedule.
-        rho: decay of $s$.
-        momentum: $\mu$.
-        epsilon: $\epsilon$.
-        centered: the variance in the place of $s$.
+    Args: those of `keras.optimizers.RMSprop`; $\alpha$ is `learning_rate`, a scalar or a schedule, $\mu$ `momentum`.
 
     Example:
         >>> import fnn
         >>> rule = fnn.optim.presets.keras.rmsprop()
     """
-    past = None if _zero(momentum) else momentum
+    past = None if is_zero(momentum) else momentum
     return _rmsprop(learning_rate, rho, epsilon, centered=centered, momentum=past)
 
 
@@ -187,10 +158,7 @@ def adagrad(
 ) -> Transform:
     r"""`keras.optimizers.Adagrad`: $G \leftarrow G + g^2$, $\theta \leftarrow \theta - \alpha g/\sqrt{G + \epsilon}$.
 
-    Args:
-        learning_rate: $\alpha$, a scalar or a schedule.
-        initial_accumulator_value: $G_0$.
-        epsilon: $\epsilon$.
+    Args: those of `keras.optimizers.Adagrad`; $\alpha$ is `learning_rate`, a scalar or a schedule.
 
     Example:
         >>> import fnn
@@ -204,10 +172,7 @@ def adadelta(learning_rate: ScalarOrSchedule = 0.001, rho: ArrayLike = 0.95, eps
 
     $\theta \leftarrow \theta - \alpha \sqrt{E_x + \epsilon}/\sqrt{E_g + \epsilon}\; g$.
 
-    Args:
-        learning_rate: $\alpha$, a scalar or a schedule.
-        rho: decay of both averages.
-        epsilon: $\epsilon$.
+    Args: those of `keras.optimizers.Adadelta`; $\alpha$ is `learning_rate`, a scalar or a schedule.
 
     Example:
         >>> import fnn
@@ -219,10 +184,7 @@ def adadelta(learning_rate: ScalarOrSchedule = 0.001, rho: ArrayLike = 0.95, eps
 def lion(learning_rate: ScalarOrSchedule = 0.001, beta_1: ArrayLike = 0.9, beta_2: ArrayLike = 0.99) -> Transform:
     r"""`keras.optimizers.Lion`: $\theta \leftarrow \theta - \alpha\,\mathrm{sign}(\beta_1 m + (1 - \beta_1) g)$.
 
-    Args:
-        learning_rate: $\alpha$, a scalar or a schedule.
-        beta_1: weight of the average against the gradient.
-        beta_2: decay of the average.
+    Args: those of `keras.optimizers.Lion`; $\alpha$ is `learning_rate`, a scalar or a schedule.
 
     Example:
         >>> import fnn

@@ -16,6 +16,7 @@ from fnn.optim.adamax import scale_by_adamax
 from fnn.optim.amsgrad import scale_by_amsgrad
 from fnn.optim.gradient_descent import trace
 from fnn.optim.learning_rate import scale_by_learning_rate
+from fnn.optim.leaves import is_zero
 from fnn.optim.radam import scale_by_radam
 from fnn.optim.rmsprop import rmsprop as _rmsprop
 from fnn.optim.scheduled_nadam import scale_by_scheduled_nadam
@@ -26,12 +27,8 @@ from fnn.typing import ArrayLike, ScalarOrSchedule
 __all__ = ["adadelta", "adagrad", "adam", "adamax", "adamw", "nadam", "radam", "rmsprop", "sgd"]
 
 
-def _zero(value: Any) -> bool:
-    return isinstance(value, (int, float)) and value == 0
-
-
 def _coupled(weight_decay: ScalarOrSchedule) -> Transform:
-    return identity() if _zero(weight_decay) else add_decayed_weights(weight_decay)
+    return identity() if is_zero(weight_decay) else add_decayed_weights(weight_decay)
 
 
 def sgd(
@@ -46,22 +43,20 @@ def sgd(
     $g \leftarrow g + \lambda\theta$, $v_1 = g_1$, $v \leftarrow \mu v + (1 - \tau) g$,
     $\theta \leftarrow \theta - \gamma v$.
 
-    Args:
-        lr: $\gamma$, a scalar or a schedule.
-        momentum: $\mu$.
-        dampening: $\tau$; the first step is not damped.
-        weight_decay: $\lambda$.
-        nesterov: step along $g + \mu v$.
+    The first step is not damped; `nesterov` steps along $g + \mu v$.
+
+    Args: those of `torch.optim.SGD`; $\gamma$ is `lr`, a scalar or a schedule, $\mu$ `momentum`, $\tau$ `dampening`,
+    $\lambda$ `weight_decay`.
 
     Example:
         >>> import fnn
         >>> rule = fnn.optim.presets.torch.sgd(0.1, momentum=0.9, dampening=0.5)
     """
-    damped = not _zero(dampening)
+    damped = not is_zero(dampening)
     past = trace(momentum, nesterov, dampening=dampening, init_from_first=damped)
     return chain(
         _coupled(weight_decay),
-        identity() if _zero(momentum) else past,
+        identity() if is_zero(momentum) else past,
         scale_by_learning_rate(lr),
     )
 
@@ -78,12 +73,7 @@ def adam(
     $g \leftarrow g + \lambda\theta$, $\theta \leftarrow \theta - \gamma \hat m/(\sqrt{\hat v} + \epsilon)$;
     with `amsgrad`, $\hat v = \max_{i \le t} v_i/(1 - \beta_2^t)$.
 
-    Args:
-        lr: $\gamma$, a scalar or a schedule.
-        betas: $\beta_1, \beta_2$.
-        eps: $\epsilon$.
-        weight_decay: $\lambda$.
-        amsgrad: keep the largest second moment.
+    Args: those of `torch.optim.Adam`; $\gamma$ is `lr`, a scalar or a schedule, $\lambda$ `weight_decay`.
 
     Example:
         >>> import fnn
@@ -102,12 +92,7 @@ def adamw(
 ) -> Transform:
     r"""`torch.optim.AdamW`: $\theta \leftarrow (1 - \gamma\lambda)\theta - \gamma \hat m/(\sqrt{\hat v} + \epsilon)$.
 
-    Args:
-        lr: $\gamma$, a scalar or a schedule.
-        betas: $\beta_1, \beta_2$.
-        eps: $\epsilon$.
-        weight_decay: $\lambda$.
-        amsgrad: keep the largest second moment.
+    Args: those of `torch.optim.AdamW`; $\gamma$ is `lr`, a scalar or a schedule, $\lambda$ `weight_decay`.
 
     Example:
         >>> import fnn
@@ -128,12 +113,7 @@ def nadam(
 ) -> Transform:
     r"""`torch.optim.NAdam`: Adam with Nesterov momentum on a schedule, see `fnn.optim.scale_by_scheduled_nadam`.
 
-    Args:
-        lr: $\gamma$, a scalar or a schedule.
-        betas: $\beta_1, \beta_2$.
-        eps: $\epsilon$.
-        weight_decay: $\lambda$, in $g \leftarrow g + \lambda\theta$.
-        momentum_decay: $\psi$, in $\mu_t = \beta_1 (1 - 0.96^{t\psi}/2)$.
+    Args: those of `torch.optim.NAdam`; `lr` may be a schedule.
 
     Example:
         >>> import fnn
@@ -154,11 +134,7 @@ def radam(
     $\theta \leftarrow \theta - \gamma r_t \hat m \sqrt{1 - \beta_2^t}/(\sqrt v + \epsilon)$ once
     $\rho_t > 5$, $\theta - \gamma \hat m$ before; see `fnn.optim.scale_by_radam`.
 
-    Args:
-        lr: $\gamma$, a scalar or a schedule.
-        betas: $\beta_1, \beta_2$.
-        eps: $\epsilon$.
-        weight_decay: $\lambda$, in $g \leftarrow g + \lambda\theta$.
+    Args: those of `torch.optim.RAdam`; $\gamma$ is `lr`, a scalar or a schedule.
 
     Example:
         >>> import fnn
@@ -178,11 +154,7 @@ def adamax(
 
     $v \leftarrow \max(\beta_2 v, |g| + \epsilon)$, $\theta \leftarrow \theta - \gamma \hat m/v$.
 
-    Args:
-        lr: $\gamma$, a scalar or a schedule.
-        betas: $\beta_1, \beta_2$.
-        eps: $\epsilon$.
-        weight_decay: $\lambda$, in $g \leftarrow g + \lambda\theta$.
+    Args: those of `torch.optim.Adamax`; $\gamma$ is `lr`, a scalar or a schedule.
 
     Example:
         >>> import fnn
@@ -205,13 +177,7 @@ def rmsprop(
     $s \leftarrow \alpha s + (1 - \alpha) g^2$, $b \leftarrow \mu b + g/(\sqrt s + \epsilon)$,
     $\theta \leftarrow \theta - \gamma b$.
 
-    Args:
-        lr: $\gamma$, a scalar or a schedule.
-        alpha: $\alpha$, decay of $s$.
-        eps: $\epsilon$.
-        weight_decay: $\lambda$, in $g \leftarrow g + \lambda\theta$.
-        momentum: $\mu$.
-        centered: the variance in the place of $s$.
+    Args: those of `torch.optim.RMSprop`; $\gamma$ is `lr`, a scalar or a schedule, $\mu$ `momentum`.
 
     Example:
         >>> import fnn
@@ -223,7 +189,7 @@ def rmsprop(
         eps,
         eps_in_sqrt=False,
         centered=centered,
-        momentum=None if _zero(momentum) else momentum,
+        momentum=None if is_zero(momentum) else momentum,
         learning_rate_inside=False,
     )
     return chain(_coupled(weight_decay), scaled)
@@ -241,12 +207,7 @@ def adagrad(
     $G \leftarrow G + g^2$,
     $\theta \leftarrow \theta - \frac{\gamma}{1 + (t - 1)\eta} g/(\sqrt G + \epsilon)$.
 
-    Args:
-        lr: $\gamma$, a scalar or a schedule.
-        lr_decay: $\eta$.
-        weight_decay: $\lambda$, in $g \leftarrow g + \lambda\theta$.
-        initial_accumulator_value: $G_0$.
-        eps: $\epsilon$.
+    Args: those of `torch.optim.Adagrad`; $\gamma$ is `lr`, a scalar or a schedule, $\eta$ `lr_decay`.
 
     Example:
         >>> import fnn
@@ -257,7 +218,7 @@ def adagrad(
         return (lr(count) if callable(lr) else lr) / (1 + lr_decay * count.astype(float))
 
     scaled = scale_by_rss(initial_accumulator_value, eps, eps_in_sqrt=False)
-    rate = scale_by_learning_rate(lr if _zero(lr_decay) else decayed)
+    rate = scale_by_learning_rate(lr if is_zero(lr_decay) else decayed)
     return chain(_coupled(weight_decay), scaled, rate)
 
 
@@ -269,11 +230,7 @@ def adadelta(
 ) -> Transform:
     r"""`torch.optim.Adadelta`: $\theta \leftarrow \theta - \gamma \sqrt{E_x + \epsilon}/\sqrt{E_g + \epsilon}\; g$.
 
-    Args:
-        lr: $\gamma$, a scalar or a schedule.
-        rho: decay of both averages.
-        eps: $\epsilon$.
-        weight_decay: $\lambda$, in $g \leftarrow g + \lambda\theta$.
+    Args: those of `torch.optim.Adadelta`; $\gamma$ is `lr`, a scalar or a schedule.
 
     Example:
         >>> import fnn
