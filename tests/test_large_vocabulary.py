@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.losses.labels import PIECE
+from fnn.losses.log_softmax import PIECE
 
 loss = fnn.losses.softmax_cross_entropy_with_integer_labels
 

@@ -36,6 +36,7 @@ from fnn.losses import (
     distribution,
     divergence,
     embedding,
+    labels,
     margin,
     regression,
     robust,
@@ -47,6 +48,7 @@ from fnn.losses.classification import *
 from fnn.losses.distribution import *
 from fnn.losses.divergence import *
 from fnn.losses.embedding import *
+from fnn.losses.labels import *
 from fnn.losses.margin import *
 from fnn.losses.regression import *
 from fnn.losses.robust import *
@@ -59,6 +61,7 @@ __all__ = sorted(
     + distribution.__all__
     + divergence.__all__
     + embedding.__all__
+    + labels.__all__
     + margin.__all__
     + regression.__all__
     + robust.__all__

@@ -6,70 +6,28 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.kernels.broadcasting import of_rank
 from fnn.losses.labels import (
     class_mask,
     class_numbers,
     distribution,
     last,
+    log_likelihood_loss,
     log_of_probability,
-    log_softmax,
-    negative_log_softmax,
-    of_label,
+    one_term,
     probabilities,
     times_log,
 )
-from fnn.losses.reduction import Axis, Reduction, floats, follow, reduce
+from fnn.losses.log_softmax import log_softmax, negative_log_softmax
+from fnn.losses.reduction import Axis, Reduction, floats, reduce
 from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
     "cross_entropy",
     "poly_loss_cross_entropy",
-    "smooth_labels",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_integer_labels",
 ]
-
-
-def log_likelihood_loss(
-    name: str,
-    predictions: ArrayLike,
-    log_p: Array,
-    labels: ArrayLike,
-    axis: Axis,
-    classes_in: Array | None,
-    label_smoothing: ArrayLike,
-    class_weights: ArrayLike | None,
-    ignore_index: int | None,
-    weights: ArrayLike | None,
-    reduction: Reduction,
-) -> Array:
-    """`-Σ_i w_i y_i log p_i` with the classes of `log_p` last: what all cross-entropies share."""
-    keep = None if classes_in is None else classes_in.any(-1)
-    if classes_in is not None:  # A target in a class left out asks for nothing: -inf there would cost infinity.
-        log_p = jnp.where(classes_in, log_p, 0)
-    if _one_term(labels, log_p, label_smoothing, class_weights):
-        numbers, keep = class_numbers(name, labels, np.shape(predictions), log_p, keep=keep, ignore_index=ignore_index)
-        return reduce(name, 0 - of_label(log_p, numbers), predictions, reduction, weights, keep)
-    y, keep = distribution(name, labels, np.shape(predictions), log_p, axis, keep=keep, ignore_index=ignore_index)
-    w = jnp.ones(log_p.shape[-1], log_p.dtype)
-    if class_weights is not None:
-        w = follow(name, "class_weights", class_weights, log_p)
-        if w.shape != log_p.shape[-1:]:
-            raise ValueError(f"{name}: expected class_weights of shape {log_p.shape[-1:]}, got {w.shape}")
-    checks.in_range(name, "label_smoothing", label_smoothing, 0, 1)
-    w = of_rank(w, y.ndim)
-    share = (w * y).sum(-1) if class_weights is not None else None
-    y = smooth_labels(y, label_smoothing, where=classes_in)
-    losses = (-times_log(w * y, log_p)).sum(-1)
-    return reduce(name, losses, predictions, reduction, weights, keep, share)
-
-
-def _one_term(labels: ArrayLike, scores: Array, label_smoothing: ArrayLike, class_weights: ArrayLike | None) -> bool:
-    """Whether of the sum over the classes only the label's term is there."""
-    smooth = not isinstance(label_smoothing, float) or label_smoothing != 0
-    return class_weights is None and not smooth and np.shape(labels) == scores.shape[:-1]
 
 
 @takes("logits")
@@ -121,23 +79,13 @@ def softmax_cross_entropy(
     name = "softmax_cross_entropy"
     x = floats(name, "logits", logits)
     classes_in, x = class_mask(name, where, x, axis), last(name, x, axis)
-    if classes_in is None and _one_term(labels, x, label_smoothing, class_weights):
+    if classes_in is None and one_term(labels, x, label_smoothing, class_weights):
         numbers, keep = class_numbers(name, labels, np.shape(logits), x, ignore_index=ignore_index)
         x = x if keep is None else jnp.where(keep[..., None], x, 0)
         return reduce(name, negative_log_softmax(x, numbers), logits, reduction, weights, keep)
     log_p = log_softmax(x, classes_in)
     return log_likelihood_loss(
-        name,
-        logits,
-        log_p,
-        labels,
-        axis,
-        classes_in,
-        label_smoothing,
-        class_weights,
-        ignore_index,
-        weights,
-        reduction,
+        name, logits, log_p, labels, axis, classes_in, label_smoothing, class_weights, ignore_index, weights, reduction
     )
 
 
@@ -182,16 +130,9 @@ def softmax_cross_entropy_with_integer_labels(
             f"{checks.describe(jnp.asarray(labels))}; for distributions write softmax_cross_entropy"
         )
     return softmax_cross_entropy(
-        logits,
-        labels,
-        axis,
-        where,
-        label_smoothing=label_smoothing,
-        class_weights=class_weights,
-        ignore_index=ignore_index,
-        weights=weights,
-        reduction=reduction,
-    )
+        logits, labels, axis, where, label_smoothing=label_smoothing, class_weights=class_weights,
+        ignore_index=ignore_index, weights=weights, reduction=reduction,
+    )  # fmt: skip
 
 
 @takes("probabilities")
@@ -240,18 +181,9 @@ def cross_entropy(
         p = jnp.where(classes_in, p, 1)
     log_p = log_of_probability(p, predictions)
     return log_likelihood_loss(
-        name,
-        predictions,
-        log_p,
-        labels,
-        axis,
-        classes_in,
-        label_smoothing,
-        class_weights,
-        ignore_index,
-        weights,
+        name, predictions, log_p, labels, axis, classes_in, label_smoothing, class_weights, ignore_index, weights,
         reduction,
-    )
+    )  # fmt: skip
 
 
 @takes("logits")
@@ -298,39 +230,3 @@ def poly_loss_cross_entropy(
     y, keep = distribution(name, labels, x.shape, log_p, axis, keep=keep)
     losses = (y * (jnp.asarray(epsilon, x.dtype) * -jnp.expm1(log_p)) - times_log(y, log_p)).sum(-1)
     return reduce(name, losses, logits, reduction, weights, keep)
-
-
-def smooth_labels(labels: ArrayLike, alpha: ArrayLike, *, axis: Axis = -1, where: ArrayLike | None = None) -> Array:
-    r"""Labels with the share α spread evenly over the K classes: $(1-α)\,y + α/K$.
-
-    Args:
-        labels: one-hot or soft labels, floating-point.
-        alpha: α in [0, 1].
-        axis: the axis (or axes) of the classes.
-        where: booleans in the shape of `labels`, the classes to spread over; the others get $(1-α)\,y$.
-
-    Returns:
-        Labels of the same shape and dtype.
-
-    Raises:
-        TypeError: if the labels are class numbers.
-        ValueError: if `alpha` is not in [0, 1].
-
-    Example:
-        >>> import jax.numpy as jnp, fnn
-        >>> fnn.losses.smooth_labels(jnp.array([0.0, 1.0]), 0.5).tolist()
-        [0.25, 0.75]
-
-    References:
-        Szegedy et al., Rethinking the Inception Architecture, 2016.
-    """
-    checks.floating("smooth_labels", "labels", labels)
-    checks.in_range("smooth_labels", "alpha", alpha, 0, 1)
-    labels = jnp.asarray(labels)
-    alpha = jnp.asarray(alpha, labels.dtype)
-    if where is None:
-        return (1 - alpha) * labels + alpha / jnp.size(labels, axis)
-    where = jnp.asarray(where)
-    checks.same_shape("smooth_labels", "labels", labels, "where", where)
-    classes = jnp.maximum(where.sum(axis, keepdims=True), 1).astype(labels.dtype)
-    return (1 - alpha) * labels + jnp.where(where, alpha / classes, 0)

@@ -11,9 +11,9 @@ from jax.sharding import PartitionSpec
 from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, split_of
 from fnn.losses.binary import sigmoid_binary_cross_entropy
-from fnn.losses.classification import log_likelihood_loss
-from fnn.losses.labels import class_mask, last, times_log
-from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, follow, negligible, reduce, visible
+from fnn.losses.labels import class_mask, last, log_likelihood_loss, times_log
+from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, follow, reduce, visible
+from fnn.losses.scale import log_scale_of, standardized
 from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
 
@@ -63,8 +63,6 @@ def categorical_negative_log_likelihood(
     x = floats(name, "log_probabilities", log_probabilities)
     classes_in = class_mask(name, where, x, axis)
     log_p = last(name, x, axis)
-    if classes_in is not None:
-        log_p = jnp.where(classes_in, log_p, 0)
     return log_likelihood_loss(
         name, log_probabilities, log_p, labels, axis, classes_in, 0.0, class_weights, ignore_index, weights, reduction
     )
@@ -105,37 +103,6 @@ def _log_gamma(x: Array) -> Array:
     return auto_axes(jax.scipy.special.gammaln, PartitionSpec(*split_of(x)))(x)
 
 
-def _positive(name: str, argument: str, x: ArrayLike, where: ArrayLike | None) -> None:
-    if (visible(x, where if jnp.ndim(x) else None) <= 0).any():
-        raise ValueError(f"{name}: expected positive {argument}; write log_{argument}= for an unbounded output")
-
-
-def _log_scale(
-    name: str, argument: str, scale: ArrayLike | None, log_scale: ArrayLike | None, like: Array, mask: Array | None
-) -> Array:
-    """The logarithm of the scale in the shape of the predictions, from whichever of the two was given."""
-    if (scale is None) == (log_scale is None):
-        raise ValueError(f"{name}: expected either {argument} or log_{argument}")
-    if log_scale is None:
-        _positive(name, argument, scale, mask)
-        value, argument = follow(name, argument, scale, like), argument
-    else:
-        argument = f"log_{argument}"
-        value = follow(name, argument, log_scale, like)
-    if value.ndim:
-        checks.same_shape(name, "predictions", like, argument, value)
-    value = jnp.broadcast_to(value, like.shape)
-    if mask is not None:
-        value = jnp.where(mask, value, 1 if log_scale is None else 0)
-    return jnp.log(value) if log_scale is None else value
-
-
-def standardized(r: Array, log_scale: Array) -> Array:
-    """`r · exp(-log_scale)`, 0 where `r` is 0 however small the scale is."""
-    vanishing = negligible(r) & (log_scale < -0.5 * math.log(jnp.finfo(r.dtype).max))
-    return r * jnp.exp(-jnp.where(vanishing, 0, log_scale))
-
-
 def gaussian_negative_log_likelihood(
     mean: ArrayLike,
     targets: ArrayLike,
@@ -172,7 +139,7 @@ def gaussian_negative_log_likelihood(
     """
     name = "gaussian_negative_log_likelihood"
     mu, y, mask = elements(name, mean, targets, where, first="mean")
-    log_v = _log_scale(name, "variance", variance, log_variance, mu, mask)
+    log_v = log_scale_of(name, "variance", variance, log_variance, mu, mask)
     losses = 0.5 * (math.log(2 * math.pi) + log_v + standardized(y - mu, log_v / 2) ** 2)
     return reduce(name, losses, mean, reduction, weights, mask)
 
@@ -210,7 +177,7 @@ def laplace_negative_log_likelihood(
     """
     name = "laplace_negative_log_likelihood"
     mu, y, mask = elements(name, location, targets, where, first="location")
-    log_b = _log_scale(name, "scale", scale, log_scale, mu, mask)
+    log_b = log_scale_of(name, "scale", scale, log_scale, mu, mask)
     losses = math.log(2) + log_b + absolute(standardized(y - mu, log_b))
     return reduce(name, losses, location, reduction, weights, mask)
 
@@ -262,7 +229,7 @@ def student_t_negative_log_likelihood(
     """
     name = "student_t_negative_log_likelihood"
     mu, y, mask = elements(name, location, targets, where, first="location")
-    log_s = _log_scale(name, "scale", scale, log_scale, mu, mask)
+    log_s = log_scale_of(name, "scale", scale, log_scale, mu, mask)
     if (visible(degrees_of_freedom) <= 0).any():
         raise ValueError(f"{name}: expected positive degrees_of_freedom")
     nu = follow(name, "degrees_of_freedom", degrees_of_freedom, mu)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.losses.distribution import standardized
 from fnn.losses.labels import class_mask, entropy_term, last, log_of_probability, probabilities, times_log
 from fnn.losses.reduction import Axis, Reduction, elements, floats, follow, masked, reduce
+from fnn.losses.scale import standardized
 from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
 

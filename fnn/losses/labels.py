@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +10,10 @@ import numpy as np
 
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
-from fnn.losses.reduction import Axis, along, follow, negligible, readable, visible
+from fnn.losses.reduction import Axis, Reduction, along, follow, negligible, readable, reduce, visible
 from fnn.typing import Array, ArrayLike
 
-PIECE = 256
-"""At most so many classes of a large vocabulary are summed together."""
+__all__ = ["smooth_labels"]
 
 
 def last(name: str, x: Array, axis: Axis) -> Array:
@@ -40,35 +38,6 @@ def class_mask(name: str, where: ArrayLike | None, x: Array, axis: Axis) -> Arra
         checks.same_shape(name, "predictions", x, "where", where)
         return last(name, where, axis)
     return jnp.broadcast_to(along(name, "where", where, shape[:-1])[..., None], shape)
-
-
-def log_softmax(x: Array, where: Array | None) -> Array:
-    """`x_i - log Σ_j exp(x_j)` over the last axis; -inf where masked, uniform where everything is.
-
-    One infinite logit has the limit: probability 1.
-    """
-    if not x.shape[-1]:
-        return x
-    if where is not None:
-        x = jnp.where(where, x, jnp.where(where.any(-1, keepdims=True), -jnp.inf, 0))
-    shifted = jnp.where(x == jnp.inf, 0, x - _peak(x)[..., None])
-    return shifted - _log_normalizer(shifted)
-
-
-@jax.custom_jvp
-def _log_normalizer(shifted: Array) -> Array:
-    """`log Σ_j exp(x_j)` where the largest x is 0: its 1 stays out of the sum, which would round the others away."""
-    largest = shifted == 0
-    others = jnp.where(largest, 0, jnp.exp(shifted)).sum(-1, keepdims=True)
-    ties = jnp.maximum(largest.sum(-1, keepdims=True) - 1, 0)
-    return jnp.log1p(others + ties.astype(shifted.dtype))
-
-
-@_log_normalizer.defjvp
-def _log_normalizer_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (shifted,), (t,) = primals, tangents
-    total = _log_normalizer(shifted)
-    return total, jnp.sum(jnp.exp(shifted - total) * t, -1, keepdims=True)
 
 
 def log_of_probability(p: Array, predictions: ArrayLike) -> Array:
@@ -186,74 +155,6 @@ def of_label(x: Array, labels: Array) -> Array:
     return jnp.where(inside, 1, jnp.nan) * found
 
 
-def negative_log_softmax(x: Array, labels: Array) -> Array:
-    """`-log softmax(x)` at the label, without an array of log-probabilities: of a large vocabulary that is the memory.
-
-    Its gradient `softmax(x) - y` is one pass over `x`, and exact at the label too, where the difference would round.
-    """
-    return _normalized(x, labels)[0] if x.shape[-1] else of_label(x, labels)
-
-
-@jax.custom_jvp
-def _normalized(x: Array, labels: Array) -> tuple[Array, Array]:
-    """The loss, and `Σ exp(x - max x)`.
-
-    The label's term stays out of the sum of the others: they would be rounded away beside it, and they are the loss.
-    """
-    others, peak = _sum_of_others(x, labels), _peak(x)
-    own = _below_peak(of_label(x, labels), peak)
-    own = jnp.where((peak == jnp.inf) & (own < 0), -jnp.inf, own)  # beside an infinite logit the loss is infinite
-    total = others + jnp.exp(own)
-    return jnp.where(own == 0, jnp.log1p(others), jnp.log(total)) - own, total
-
-
-@_normalized.defjvp
-def _normalized_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> Any:
-    (x, labels), t = primals, tangents[0]
-    loss, total = _normalized(x, labels)
-    # Numbers of a row are computed once a row: fused into the pass over `x` they would be again for every class.
-    slope, share = jax.lax.optimization_barrier((jnp.expm1(-loss), 1 / total))
-    p = jnp.exp(_below_peak(x, _peak(x)[..., None])) * share[..., None]
-    slopes = jnp.where(at_label(labels, x.shape[-1]), slope[..., None], p)
-    return (loss, total), (jnp.sum(slopes * t, -1), jnp.sum(total[..., None] * p * t, -1))
-
-
-def _sum_of_others(x: Array, labels: Array) -> Array:
-    """`Σ exp(x - max x)` over the classes that are not the label.
-
-    Sums over pieces of the classes, which are computed as they are read; of the label's piece the terms themselves.
-    """
-    classes, peak = x.shape[-1], _peak(x)[..., None]
-    size = _piece(classes)
-    pieces = -(-classes // size)
-    inside = jnp.clip(labels, 0, classes - 1)[..., None]
-    numbers = inside // size * size + of_rank(jnp.arange(size, dtype=labels.dtype), x.ndim)
-    terms = jnp.exp(_below_peak(jnp.take_along_axis(x, jnp.minimum(numbers, classes - 1), -1), peak))
-    others = jnp.where((numbers == inside) | (numbers >= classes), 0, terms).sum(-1)
-    if pieces == 1:
-        return others
-    padding = [(0, 0)] * (x.ndim - 1) + [(0, pieces * size - classes)]
-    sums = jnp.pad(jnp.exp(_below_peak(x, peak)), padding).reshape(*x.shape[:-1], pieces, size).sum(-1)
-    return others + jnp.where(at_label(inside[..., 0] // size, pieces), 0, sums).sum(-1)
-
-
-def _peak(x: Array) -> Array:
-    return jax.lax.stop_gradient(x.max(-1))
-
-
-def _below_peak(x: Array, peak: Array) -> Array:
-    """`x - peak`, 0 where both are infinite: one infinite logit has the limit, probability 1."""
-    largest = jnp.finfo(x.dtype).max
-    return jnp.minimum(x, largest) - jnp.minimum(peak, largest)
-
-
-def _piece(classes: int) -> int:
-    """A size of which there is a whole number, if there is one that is neither large nor small."""
-    if classes <= PIECE:
-        return classes
-    return next((size for size in range(PIECE, PIECE // 8, -1) if classes % size == 0), PIECE)
-
-
 def at_label(labels: Array, classes: int) -> Array:
     """Where the class is the label, by comparison: it fuses."""
     return labels[..., None] == of_rank(jnp.arange(classes, dtype=labels.dtype), labels.ndim + 1)
@@ -263,3 +164,84 @@ def one_hot(labels: Array, classes: int, dtype: jnp.dtype) -> Array:
     """One-hot rows by comparison, which fuses and needs no scatter in the gradient; NaN rows out of range."""
     inside = (labels >= 0) & (labels < classes)
     return jnp.where(inside[..., None], at_label(labels, classes).astype(dtype), jnp.nan)
+
+
+def smooth_labels(labels: ArrayLike, alpha: ArrayLike, *, axis: Axis = -1, where: ArrayLike | None = None) -> Array:
+    r"""Labels with the share α spread evenly over the K classes: $(1-α)\,y + α/K$.
+
+    Args:
+        labels: one-hot or soft labels, floating-point.
+        alpha: α in [0, 1].
+        axis: the axis (or axes) of the classes.
+        where: booleans in the shape of `labels`, the classes to spread over; the others get $(1-α)\,y$.
+
+    Returns:
+        Labels of the same shape and dtype.
+
+    Raises:
+        TypeError: if the labels are class numbers.
+        ValueError: if `alpha` is not in [0, 1].
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.losses.smooth_labels(jnp.array([0.0, 1.0]), 0.5).tolist()
+        [0.25, 0.75]
+
+    References:
+        Szegedy et al., Rethinking the Inception Architecture, 2016.
+    """
+    checks.floating("smooth_labels", "labels", labels)
+    checks.in_range("smooth_labels", "alpha", alpha, 0, 1)
+    labels = jnp.asarray(labels)
+    alpha = jnp.asarray(alpha, labels.dtype)
+    if where is None:
+        return (1 - alpha) * labels + alpha / jnp.size(labels, axis)
+    where = jnp.asarray(where)
+    checks.same_shape("smooth_labels", "labels", labels, "where", where)
+    classes = jnp.maximum(where.sum(axis, keepdims=True), 1).astype(labels.dtype)
+    return (1 - alpha) * labels + jnp.where(where, alpha / classes, 0)
+
+
+def per_class(name: str, class_weights: ArrayLike | None, x: Array) -> Array:
+    """One weight for every class, the last axis of `x`; 1 where none are given."""
+    if class_weights is None:
+        return jnp.ones(x.shape[-1], x.dtype)
+    w = follow(name, "class_weights", class_weights, x)
+    if w.shape != x.shape[-1:]:
+        raise ValueError(f"{name}: expected class_weights of shape {x.shape[-1:]}, got {w.shape}")
+    return w
+
+
+def log_likelihood_loss(
+    name: str,
+    predictions: ArrayLike,
+    log_p: Array,
+    labels: ArrayLike,
+    axis: Axis,
+    classes_in: Array | None,
+    label_smoothing: ArrayLike,
+    class_weights: ArrayLike | None,
+    ignore_index: int | None,
+    weights: ArrayLike | None,
+    reduction: Reduction,
+) -> Array:
+    """`-Σ_i w_i y_i log p_i` with the classes of `log_p` last: what all cross-entropies share."""
+    keep = None if classes_in is None else classes_in.any(-1)
+    if classes_in is not None:  # A target in a class left out asks for nothing: -inf there would cost infinity.
+        log_p = jnp.where(classes_in, log_p, 0)
+    if one_term(labels, log_p, label_smoothing, class_weights):
+        numbers, keep = class_numbers(name, labels, np.shape(predictions), log_p, keep=keep, ignore_index=ignore_index)
+        return reduce(name, 0 - of_label(log_p, numbers), predictions, reduction, weights, keep)
+    y, keep = distribution(name, labels, np.shape(predictions), log_p, axis, keep=keep, ignore_index=ignore_index)
+    w = of_rank(per_class(name, class_weights, log_p), y.ndim)
+    checks.in_range(name, "label_smoothing", label_smoothing, 0, 1)
+    share = (w * y).sum(-1) if class_weights is not None else None
+    y = smooth_labels(y, label_smoothing, where=classes_in)
+    losses = (-times_log(w * y, log_p)).sum(-1)
+    return reduce(name, losses, predictions, reduction, weights, keep, share)
+
+
+def one_term(labels: ArrayLike, scores: Array, label_smoothing: ArrayLike, class_weights: ArrayLike | None) -> bool:
+    """Whether of the sum over the classes only the label's term is there."""
+    smooth = not isinstance(label_smoothing, float) or label_smoothing != 0
+    return class_weights is None and not smooth and np.shape(labels) == scores.shape[:-1]

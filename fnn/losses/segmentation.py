@@ -10,8 +10,8 @@ import numpy as np
 
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
-from fnn.losses.labels import probabilities
-from fnn.losses.reduction import Reduction, elements, floats, follow, masked, readable, reduce
+from fnn.losses.labels import per_class, probabilities
+from fnn.losses.reduction import Reduction, elements, floats, masked, readable, reduce
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["binary_dice_loss", "dice_loss"]
@@ -67,10 +67,7 @@ def dice_loss(
         Milletari et al., V-Net, 2016. Salehi et al., Tversky Loss Function, 2017.
     """
     name = "dice_loss"
-    if np.ndim(predictions) == np.ndim(targets) - 1:
-        predictions = jnp.asarray(predictions)[..., None]
-    elif np.ndim(targets) == np.ndim(predictions) - 1 and np.shape(predictions)[-1] == 1:
-        targets = jnp.asarray(targets)[..., None]
+    predictions, targets = _with_classes(predictions, targets)
     if not apply_softmax:
         probabilities(name, "probabilities", predictions, where, "for logits leave apply_softmax=True")
         _require_distributions(name, predictions, where)
@@ -83,19 +80,25 @@ def dice_loss(
     axis = tuple(range(1, p.ndim - 1)) if axis is None else axis
     losses = _overlap_loss(p, t, axis, smooth, alpha, beta)
     if class_weights is not None:
-        w = follow(name, "class_weights", class_weights, p)
-        if w.shape != p.shape[-1:]:
-            raise ValueError(f"{name}: expected class_weights of shape {p.shape[-1:]}, got {w.shape}")
-        losses = losses * of_rank(w, losses.ndim)
+        losses = losses * of_rank(per_class(name, class_weights, p), losses.ndim)
     if ignore_background and p.shape[-1] > 1:
         losses = losses[..., 1:]
     checks.one_of(name, "reduction", reduction, ("none", "mean", "sum"))
     if reduction != "none":
         losses = losses.sum(-1) if reduction == "sum" else losses.mean(-1)
-    keep = (
-        None if mask is None else jnp.broadcast_to(mask.any(axis).any(-1, keepdims=reduction == "none"), losses.shape)
-    )
+    keep = None
+    if mask is not None:
+        keep = jnp.broadcast_to(mask.any(axis).any(-1, keepdims=reduction == "none"), losses.shape)
     return reduce(name, losses, predictions, "none", weights, keep)
+
+
+def _with_classes(predictions: ArrayLike, targets: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
+    """Both with an axis of classes, where one of them came without it."""
+    if np.ndim(predictions) == np.ndim(targets) - 1:
+        return jnp.asarray(predictions)[..., None], targets
+    if np.ndim(targets) == np.ndim(predictions) - 1 and np.shape(predictions)[-1] == 1:
+        return predictions, jnp.asarray(targets)[..., None]
+    return predictions, targets
 
 
 def _require_distributions(name: str, p: ArrayLike, where: ArrayLike | None) -> None:

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, rows_of
-from fnn.losses.labels import log_softmax, require_classes
+from fnn.losses.labels import require_classes
+from fnn.losses.log_softmax import log_softmax
 from fnn.losses.reduction import Reduction, floats, follow, masked, reduce
 from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike

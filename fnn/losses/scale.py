@@ -1,0 +1,42 @@
+"""What the likelihoods with a scale share: its logarithm, and residuals in its unit."""
+
+from __future__ import annotations
+
+import math
+
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.losses.reduction import follow, negligible, visible
+from fnn.typing import Array, ArrayLike
+
+
+def _positive(name: str, argument: str, x: ArrayLike, where: ArrayLike | None) -> None:
+    if (visible(x, where if jnp.ndim(x) else None) <= 0).any():
+        raise ValueError(f"{name}: expected positive {argument}; write log_{argument}= for an unbounded output")
+
+
+def log_scale_of(
+    name: str, argument: str, scale: ArrayLike | None, log_scale: ArrayLike | None, like: Array, mask: Array | None
+) -> Array:
+    """The logarithm of the scale in the shape of the predictions, from whichever of the two was given."""
+    if (scale is None) == (log_scale is None):
+        raise ValueError(f"{name}: expected either {argument} or log_{argument}")
+    if log_scale is None:
+        _positive(name, argument, scale, mask)
+        value, argument = follow(name, argument, scale, like), argument
+    else:
+        argument = f"log_{argument}"
+        value = follow(name, argument, log_scale, like)
+    if value.ndim:
+        checks.same_shape(name, "predictions", like, argument, value)
+    value = jnp.broadcast_to(value, like.shape)
+    if mask is not None:
+        value = jnp.where(mask, value, 1 if log_scale is None else 0)
+    return jnp.log(value) if log_scale is None else value
+
+
+def standardized(r: Array, log_scale: Array) -> Array:
+    """`r · exp(-log_scale)`, 0 where `r` is 0 however small the scale is."""
+    vanishing = negligible(r) & (log_scale < -0.5 * math.log(jnp.finfo(r.dtype).max))
+    return r * jnp.exp(-jnp.where(vanishing, 0, log_scale))
