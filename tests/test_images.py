@@ -84,7 +84,7 @@ def test_an_epoch_is_a_function_of_the_key_and_its_number(folder):
     found = fnn.data.images(folder[0])
 
     def epoch(key, number):
-        return np.concatenate([x for x, _ in found.batches(2, key=key)(number)])
+        return np.concatenate([batch for batch, _ in found.batches(2, key=key)(number)])
 
     orders = {epoch(KEY, number).tobytes() for number in range(5)}
     assert len(orders) == 5

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.activations.pieces import floating, of_arrays, wide
+from fnn.activations.pieces import floating, of_arrays
+from fnn.precision import widen
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["log_softmax", "softmax"]
@@ -33,7 +34,7 @@ def softmax(x: ArrayLike, axis: int | tuple[int, ...] | None = -1, where: ArrayL
         Bridle, Probabilistic interpretation of feedforward classification network outputs, 1990.
     """
     x = floating("softmax", x)
-    kept, filled = _kept(wide(x), where)
+    kept, filled = _kept(widen(x), where)
     powers = jnp.where(kept, jnp.exp(_shifted(filled, kept, axis)), 0)
     total = powers.sum(axis, keepdims=True)
     return (powers / jnp.where(total == 0, 1, total)).astype(x.dtype)
@@ -68,7 +69,7 @@ def log_softmax(x: ArrayLike, axis: int | tuple[int, ...] | None = -1, where: Ar
         [0.0, -10000.0]
     """
     x = floating("log_softmax", x)
-    kept, filled = _kept(wide(x), where)
+    kept, filled = _kept(widen(x), where)
     infinite = (kept & (x == jnp.inf)).any(axis, keepdims=True)
     # Beside an infinite entry nothing is left for a finite one: the limit, and not the largest number below 0.
     return jnp.where(infinite & (x < jnp.inf), -jnp.inf, _log_softmax(filled, kept, axis)).astype(x.dtype)

@@ -12,7 +12,8 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from fnn import checks
-from fnn.typing import Array, ArrayLike, DType
+from fnn.precision import wide_dtype, widen
+from fnn.typing import Array, ArrayLike
 
 P = ParamSpec("P")
 
@@ -41,15 +42,6 @@ def floating(where: str, x: ArrayLike) -> Array:
     return jnp.asarray(x)
 
 
-def wide(x: Array) -> Array:
-    """In float32 at least: in 16 bits the steps of a formula round and overflow, though its result does not."""
-    return x.astype(wide_dtype(x))
-
-
-def wide_dtype(x: Array) -> DType:
-    return x.dtype if x.dtype == jnp.float64 else jnp.dtype(jnp.float32)
-
-
 def parameter(value: ArrayLike, x: Array) -> Array:
     return jnp.asarray(value, wide_dtype(x))
 
@@ -67,13 +59,13 @@ def differentiated(value: Callable[..., Array], *slopes: Callable[..., Array]) -
 
     @jax.custom_jvp
     def function(*given: Array) -> Array:
-        return value(*map(wide, given)).astype(given[0].dtype)
+        return value(*map(widen, given)).astype(given[0].dtype)
 
     @functools.partial(function.defjvp, symbolic_zeros=True)
     def jvp(given: tuple[Array, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
         y, dtype = function(*given), given[0].dtype
         terms = [
-            slope(*map(wide, given)).astype(dtype) * tangent.astype(dtype)
+            slope(*map(widen, given)).astype(dtype) * tangent.astype(dtype)
             for slope, tangent in zip(slopes, tangents, strict=True)
             if not isinstance(tangent, SymbolicZero)
         ]

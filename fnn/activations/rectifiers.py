@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.activations.pieces import clamped, differentiated, floating, of_arrays, parameter, times, wide
+from fnn.activations.pieces import clamped, differentiated, floating, of_arrays, parameter, times
+from fnn.precision import widen
 from fnn.typing import Array, ArrayLike, Key
 
 __all__ = ["celu", "elu", "leaky_relu", "prelu", "relu", "relu6", "rrelu", "selu"]
@@ -80,7 +81,7 @@ def leaky_relu(x: ArrayLike, negative_slope: ArrayLike = 0.01) -> Array:
         Maas, Hannun and Ng, Rectifier nonlinearities improve neural network acoustic models, 2013.
     """
     x = floating("leaky_relu", x)
-    return jnp.where(x > 0, x, (parameter(negative_slope, x) * wide(x)).astype(x.dtype))
+    return jnp.where(x > 0, x, (parameter(negative_slope, x) * widen(x)).astype(x.dtype))
 
 
 @of_arrays

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.kernels.precision import widen
+from fnn.precision import widen
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["MinMaxStatistics", "Scaler", "StandardStatistics", "min_max_scaler", "standard_scaler"]

@@ -24,9 +24,9 @@ from fnn.kernels.pooling import (
     lp_pool,
     max_pool,
 )
-from fnn.kernels.precision import wide_dtype, widen
 from fnn.kernels.recurrence import LSTMState, gru, lstm, reverse_sequences, rnn, scan_cell
 from fnn.kernels.sliding_windows import conv_output_size
+from fnn.precision import wide_dtype, widen
 
 __all__ = [
     "LSTMState",

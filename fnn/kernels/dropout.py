@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn import checks
-from fnn.kernels.precision import wide_dtype
 from fnn.kernels.sizes import known
+from fnn.precision import wide_dtype
 from fnn.typing import Array, ArrayLike, Key, Shape
 
 __all__ = ["alpha_dropout", "dropout", "keep_mask"]

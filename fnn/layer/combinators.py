@@ -11,7 +11,7 @@ from fnn import checks
 from fnn.layer.arguments import MISSING, mirror, require_apply, require_init
 from fnn.layer.location import located
 from fnn.layer.parts import join_states, output_shape, states_of
-from fnn.layer.protocol import Facts, Layer, as_layer
+from fnn.layer.protocol import IDENTITY, Facts, Layer, as_layer
 from fnn.typing import Array, Key, PyTree
 
 
@@ -163,9 +163,5 @@ def residual(layer: Layer | Callable[[Any], Any], shortcut: Layer | Callable[[An
     References:
         He et al., Deep Residual Learning for Image Recognition, 2016.
     """
-    both = parallel(layer, as_layer(_identity)._replace(name="identity") if shortcut is None else shortcut, merge=_add)
+    both = parallel(layer, IDENTITY if shortcut is None else shortcut, merge=_add)
     return both._replace(name="residual", rebuild=lambda new: residual(*new))
-
-
-def _identity(x: Any) -> Any:
-    return x

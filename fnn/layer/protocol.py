@@ -237,3 +237,11 @@ def as_layer(layer: Layer | Callable[[Any], Any]) -> Layer:
         raise TypeError(f"expected a layer, got its constructor; write {layer.__name__}(...)")
     name: str = getattr(layer, "__name__", "") or getattr(getattr(layer, "func", None), "__name__", "function")
     return stateless(lambda key, x: (), lambda params, x: layer(x), facts=_facts_of(layer))._replace(name=name)
+
+
+def unchanged(x: Any) -> Any:
+    """What came, whatever it is."""
+    return x
+
+
+IDENTITY = as_layer(unchanged)._replace(name="identity")

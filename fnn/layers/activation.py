@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import activations, checks
-from fnn.kernels.precision import widen
 from fnn.layer import Facts, Layer, Penalty, constructor, stateless
+from fnn.precision import widen
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
 __all__ = ["activity_penalty", "prelu", "rrelu"]

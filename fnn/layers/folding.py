@@ -9,9 +9,10 @@ import jax.numpy as jnp
 
 from fnn.kernels import wide_dtype
 from fnn.kernels.broadcasting import of_rank
-from fnn.layer import Layer, as_layer, stateless
+from fnn.layer import Layer, stateless
 from fnn.layer.combinators import same_length
 from fnn.layer.parts import at, put, put_within, within
+from fnn.layer.protocol import IDENTITY
 from fnn.typing import Array, PyTree
 
 __all__ = ["fold_batch_norm"]
@@ -71,7 +72,7 @@ def _fold(layer: Trained, norm: Trained) -> tuple[Trained, Trained]:
     new: dict[str, Any] = {"kernel": _times(inside["kernel"], scale)}
     if "bias" in inside:
         new["bias"] = (inside["bias"].astype(shift.dtype) * scale + shift).astype(inside["bias"].dtype)
-        rest: Trained = (as_layer(lambda x: x)._replace(name="identity"), (), ())
+        rest: Trained = (IDENTITY, (), ())
     else:
         rest = (_BIAS, {"bias": shift.astype(new["kernel"].dtype)}, ())
     return (linear, put(params, keys, new), state), rest

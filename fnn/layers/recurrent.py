@@ -13,10 +13,10 @@ from jax.export import register_namedtuple_serialization
 from fnn import checks, initializers
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.dropout import dropout
-from fnn.kernels.precision import wide_dtype
 from fnn.kernels.recurrence.scan import scan_cell
 from fnn.kernels.recurrence.sequences import Layout, check_sequence, valid_steps
 from fnn.layer import Facts, Layer
+from fnn.precision import wide_dtype
 from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree
 
 __all__ = ["Padded"]

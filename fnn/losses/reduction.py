@@ -12,22 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.precision import widen
 from fnn.typing import Array, ArrayLike
 
 Reduction: TypeAlias = Literal["none", "mean", "sum", "pair"]
 Axis: TypeAlias = int | tuple[int, ...] | None
 
 
-def wide(x: Array) -> Array:
-    """`x` in at least float32: half-precision losses are computed there and rounded once, at the end."""
-    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
-
-
 def floats(name: str, argument: str, x: ArrayLike) -> Array:
-    """Floating-point predictions, in at least float32."""
+    """Floating-point predictions, in at least float32: half-precision losses are rounded once, at the end."""
     x = checks.cast(name, argument, x)
     checks.floating(name, argument, x)
-    return wide(x)
+    return widen(x)
 
 
 def follow(name: str, argument: str, x: ArrayLike, predictions: Array) -> Array:
@@ -119,7 +115,7 @@ def quotient(total: Array, count: Array) -> Array:
 
 def weighted_mean(values: Array, weights: Array | None = None) -> Array:
     """`Σ w v / Σ w` in at least float32; 0 where nothing has weight."""
-    values = wide(values)
+    values = widen(values)
     weights = jnp.ones_like(values) if weights is None else weights.astype(values.dtype)
     return quotient(weighted(values, weights), jnp.broadcast_to(weights, values.shape))
 

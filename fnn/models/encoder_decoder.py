@@ -12,6 +12,7 @@ from fnn import checks
 from fnn.kernels.recurrence.lstm import LSTMState
 from fnn.kernels.recurrence.lstm import lstm as run_lstm
 from fnn.layer import Facts, Layer, as_layer, constructor
+from fnn.layer.protocol import IDENTITY
 from fnn.layers.dense import dense
 from fnn.layers.lstm import lstm
 from fnn.layers.recurrent import unpadded
@@ -64,7 +65,7 @@ def encoder_decoder(
         Sutskever, Vinyals and Le, Sequence to Sequence Learning with Neural Networks, 2014.
     """
     steps = checks.integer("encoder_decoder", "steps", steps)
-    parts = tuple(as_layer(_as_is if layer is None else layer) for layer in (source, target))
+    parts = tuple(as_layer(IDENTITY if layer is None else layer) for layer in (source, target))
     read, write = map(time_distributed, parts)
     cell, output = lstm(features), dense(outputs)
 
@@ -118,10 +119,6 @@ def encoder_decoder(
         )
 
     return Layer(init, apply, parts=parts, rebuild=rebuild, facts=Facts(recurs=True))
-
-
-def _as_is(x: Any) -> Any:
-    return x
 
 
 def _is_pair(x: Any) -> bool:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import jax.numpy as jnp
 
 from fnn import checks, losses, metrics
+from fnn.layer.protocol import unchanged
 from fnn.losses.reduction import weighted_mean
 from fnn.tasks.targets import require_width, values_of
-from fnn.tasks.task import Metric, Task, after, builds_a_task, mean_rest, unchanged
+from fnn.tasks.task import Metric, Task, after, builds_a_task, mean_rest
 from fnn.typing import Array
 
 __all__ = [

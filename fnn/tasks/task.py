@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, losses
-from fnn.kernels.precision import widen
 from fnn.layer import Layer
+from fnn.layer.protocol import unchanged
 from fnn.layers import Padded
 from fnn.losses.reduction import noting, quotient, weighted
 from fnn.metrics.protocol import Mode, metric, mode_of
+from fnn.precision import widen
 from fnn.tasks.targets import as_they_are
 from fnn.typing import Array, ArrayLike
 
@@ -109,10 +110,6 @@ def _instead_of_a_task(given: Any) -> str:
     if hasattr(given, "shape"):
         return f"{checks.describe(given)}, a value of a loss; give the function itself, such as fnn.losses.mse"
     return f"{given!r}; write a task such as fnn.tasks.multiclass(10)"
-
-
-def unchanged(outputs: Any) -> Any:
-    return outputs
 
 
 def check_pairing(model: Layer, task: Task) -> None:

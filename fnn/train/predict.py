@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from fnn import checks, programs
 from fnn.layer import Layer
+from fnn.layer.protocol import unchanged
 from fnn.tasks.task import Task, as_task, mean_loss
 from fnn.train import rows as rows_
 from fnn.train.precision import computed_in, require_compute_dtype
@@ -125,14 +126,10 @@ def predict(
     checks.integer("predict", "batch_size", batch_size)
     require_compute_dtype("predict", compute_dtype)
     x = rows_.checked_inputs("predict", x)
-    decode = _unchanged if task is None else task.decode
+    decode = unchanged if task is None else task.decode
     checked_mesh("predict", mesh)
     trained, x = replicate(mesh, (as_trained("predict", trained), x))
     return programs.compile(_predict, _Predicting(model, decode, batch_size, compute_dtype, mesh))(trained, x)
-
-
-def _unchanged(outputs: PyTree) -> PyTree:
-    return outputs
 
 
 @on_automatic_axes

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.data.augmentation.protocol import IMAGES, Augmentation, each_example, narrow, wide
+from fnn.data.augmentation.protocol import IMAGES, Augmentation, each_example, narrow
+from fnn.precision import wide_dtype
 from fnn.typing import Array, ArrayLike, Key
 
 __all__ = ["cutout", "gaussian_noise", "random_crop", "random_flip", "random_rotation", "random_shift"]
@@ -94,7 +95,7 @@ def _sample(x: Array, rows: Array, columns: Array) -> Array:
     """Bilinear values of an image at real coordinates; 0 outside."""
     height, width, _ = x.shape
     top, left = jnp.floor(rows), jnp.floor(columns)
-    total = jnp.zeros((*rows.shape, x.shape[-1]), wide(x))
+    total = jnp.zeros((*rows.shape, x.shape[-1]), wide_dtype(x))
     # One row of the flattened image per pixel: a gather of channels, not of single numbers.
     pixels = x.reshape(height * width, -1)
     for down in (0, 1):
@@ -134,8 +135,8 @@ def random_shift(pixels: ArrayLike) -> Augmentation:
     checks.in_range("random_shift", "pixels", pixels, 0)
 
     def change(key: Key, x: Array) -> Array:
-        a, b = jax.random.uniform(key, (2,), wide(x), -1, 1) * jnp.asarray(pixels, wide(x))
-        i, j = jnp.indices(x.shape[:2], wide(x))
+        a, b = jax.random.uniform(key, (2,), wide_dtype(x), -1, 1) * jnp.asarray(pixels, wide_dtype(x))
+        i, j = jnp.indices(x.shape[:2], wide_dtype(x))
         return _sample(x, i - a, j - b)
 
     return each_example("random_shift", change, 4, IMAGES)
@@ -168,9 +169,10 @@ def random_rotation(degrees: ArrayLike) -> Augmentation:
     checks.in_range("random_rotation", "degrees", degrees, 0)
 
     def change(key: Key, x: Array) -> Array:
-        angle = jax.random.uniform(key, (), wide(x), -1, 1) * jnp.asarray(degrees, wide(x)) * (math.pi / 180)
+        dtype = wide_dtype(x)
+        angle = jax.random.uniform(key, (), dtype, -1, 1) * jnp.asarray(degrees, dtype) * (math.pi / 180)
         middle = (x.shape[0] - 1) / 2, (x.shape[1] - 1) / 2
-        i, j = jnp.indices(x.shape[:2], wide(x))
+        i, j = jnp.indices(x.shape[:2], dtype)
         u, v = i - middle[0], j - middle[1]
         cos, sin = jnp.cos(angle), jnp.sin(angle)
         return _sample(x, u * cos + v * sin + middle[0], v * cos - u * sin + middle[1])
@@ -202,7 +204,7 @@ def gaussian_noise(deviation: ArrayLike) -> Augmentation:
     checks.in_range("gaussian_noise", "deviation", deviation, 0)
 
     def change(key: Key, x: Array) -> Array:
-        noise = jax.random.normal(key, x.shape, wide(x))
+        noise = jax.random.normal(key, x.shape, wide_dtype(x))
         return narrow(x.astype(noise.dtype) + jnp.asarray(deviation, noise.dtype) * noise, x.dtype)
 
     return each_example("gaussian_noise", change)

@@ -10,8 +10,9 @@ import numpy as np
 
 from fnn import checks
 from fnn.data.augmentation.images import inside_box
-from fnn.data.augmentation.protocol import IMAGES, Augmentation, narrow, wide
+from fnn.data.augmentation.protocol import IMAGES, Augmentation, narrow
 from fnn.kernels.mesh_axes import auto_axes, rows_of
+from fnn.precision import wide_dtype
 from fnn.typing import Array, ArrayLike, DType, Key
 
 __all__ = ["cutmix", "mixup"]
@@ -46,7 +47,7 @@ def _shares(key: Key, alpha: ArrayLike, batch: int, dtype: DType) -> Array:
 
 
 def _mixed(share: Array, a: Array, b: Array) -> Array:
-    dtype = wide(a)
+    dtype = wide_dtype(a)
     share = share.reshape(-1, *[1] * (a.ndim - 1)).astype(dtype)
     return narrow(share * a.astype(dtype) + (1 - share) * b.astype(dtype), a.dtype)
 
@@ -87,7 +88,7 @@ def mixup(alpha: ArrayLike = 0.2, *, classes: int | None = None) -> Augmentation
 
     def augment(key: Key, x: Array, targets: Any) -> tuple[Array, Array]:
         x = jnp.asarray(x)
-        dtype = wide(x)
+        dtype = wide_dtype(x)
         targets = _soft("mixup", targets, classes, dtype)
         for_share, for_partner = jax.random.split(key)
         share = _shares(for_share, alpha, x.shape[0], dtype)
@@ -131,7 +132,7 @@ def cutmix(alpha: ArrayLike = 1.0, *, classes: int | None = None) -> Augmentatio
     def augment(key: Key, x: Array, targets: Any) -> tuple[Array, Array]:
         checks.rank("cutmix", "x", x, 4, IMAGES)
         x = jnp.asarray(x)
-        targets = _soft("cutmix", targets, classes, wide(x))
+        targets = _soft("cutmix", targets, classes, wide_dtype(x))
         for_share, for_place, for_partner = jax.random.split(key, 3)
         side = jnp.sqrt(1 - _shares(for_share, alpha, x.shape[0], jnp.float32))
 

@@ -34,11 +34,6 @@ def each_example(
     return augment
 
 
-def wide(x: Array) -> DType:
-    """The dtype to interpolate and mix in: float32 for integers and half precision."""
-    return jnp.float64 if x.dtype == jnp.float64 else jnp.float32
-
-
 def narrow(y: Array, dtype: DType) -> Array:
     """Back in the dtype of the data: integers are rounded and held inside their range."""
     if jnp.issubdtype(dtype, jnp.floating):

@@ -49,9 +49,9 @@ from fnn.kernels import placement
 from fnn.kernels.convolution.dense import in_parts, over_batch, over_patches, patches, widen_axis, with_axis
 from fnn.kernels.convolution.depthwise import convolve_depthwise, kernel_gradient_depthwise
 from fnn.kernels.convolution.phases import interleave, phase_of, transposed
-from fnn.kernels.precision import widen
 from fnn.kernels.sizes import known, less
 from fnn.kernels.sliding_windows import Windows, pad, positions
+from fnn.precision import widen
 from fnn.typing import Array, Shape
 
 __all__: list[str] = []

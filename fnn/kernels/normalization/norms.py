@@ -19,7 +19,7 @@ from fnn.kernels.normalization.standardization import (
     magnitude,
     standardize,
 )
-from fnn.kernels.precision import widen
+from fnn.precision import widen
 from fnn.typing import Array, ArrayLike
 
 __all__ = [

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn.kernels.normalization.standardization import magnitude
-from fnn.kernels.precision import widen
+from fnn.precision import widen
 from fnn.typing import Array
 
 __all__ = ["spectral_norm", "weight_norm"]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.kernels.normalization.standardization import magnitude
-from fnn.kernels.precision import widen
+from fnn.precision import widen
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["local_response_norm", "lp_normalize"]

@@ -12,9 +12,9 @@ import numpy as np
 from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
 from fnn.kernels.pooling.max_pool import is_largest
-from fnn.kernels.precision import widen
 from fnn.kernels.sizes import known
 from fnn.kernels.sliding_windows import PerAxis, per_axis, spatial_axes
+from fnn.precision import widen
 from fnn.typing import Array
 
 __all__ = ["adaptive_avg_pool", "adaptive_max_pool", "global_avg_pool", "global_max_pool"]

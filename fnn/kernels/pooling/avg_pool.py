@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
 from fnn.kernels.pooling.windows import blocks, counts_inside, pool_windows, tiles
-from fnn.kernels.precision import widen
 from fnn.kernels.sizes import known
 from fnn.kernels.sliding_windows import (
     Padding,
@@ -19,6 +18,7 @@ from fnn.kernels.sliding_windows import (
     positions,
     taps,
 )
+from fnn.precision import widen
 from fnn.typing import Array
 
 __all__ = ["avg_pool"]

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
 from fnn.kernels.pooling.windows import pool_windows
-from fnn.kernels.precision import widen
 from fnn.kernels.sliding_windows import (
     Padding,
     PerAxis,
@@ -18,6 +17,7 @@ from fnn.kernels.sliding_windows import (
     pad,
     taps,
 )
+from fnn.precision import widen
 from fnn.typing import Array
 
 __all__ = ["lp_pool"]

@@ -25,7 +25,7 @@ class How(NamedTuple):
     remat: int | None
 
 
-class Cell(NamedTuple):
+class Kind(NamedTuple):
     """A kernel's name, its core, how many gates stand side by side in its weights, and what its state is called."""
 
     name: str
@@ -35,7 +35,7 @@ class Cell(NamedTuple):
 
 
 def run_cell(
-    cell: Cell,
+    kind: Kind,
     x: Array,
     kernel: Array,
     recurrent_kernel: Array,
@@ -45,13 +45,13 @@ def run_cell(
     recurrent: tuple[Array, ...] | None = None,
 ) -> tuple[Array, Carry]:
     """Outputs and final state; `recurrent` is what the core takes beside kernel and bias, if not `recurrent_kernel`."""
-    layout = sequences.layout(cell.name, x, kernel, recurrent_kernel, bias, gates=cell.gates, time_major=how.time_major)
-    carry = sequences.initial(cell.name, layout, initial_state, cell.state)
-    unroll, remat = sequences.check_loop(cell.name, layout.time, how.unroll, how.remat)
-    valid = sequences.valid_steps(cell.name, layout, how.lengths, how.mask)
+    layout = sequences.layout(kind.name, x, kernel, recurrent_kernel, bias, gates=kind.gates, time_major=how.time_major)
+    carry = sequences.initial(kind.name, layout, initial_state, kind.state)
+    unroll, remat = sequences.check_loop(kind.name, layout.time, how.unroll, how.remat)
+    valid = sequences.valid_steps(kind.name, layout, how.lengths, how.mask)
     bias = jnp.zeros(kernel.shape[-1], kernel.dtype) if bias is None else bias
     return recur(
-        cell.core,
+        kind.core,
         jnp.asarray(x),
         (kernel, bias, *((recurrent_kernel,) if recurrent is None else recurrent)),
         carry,

@@ -35,9 +35,9 @@ from jax.sharding import PartitionSpec
 from fnn.kernels import placement
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.mesh_axes import alike, auto_axes, split_of
-from fnn.kernels.precision import wide_dtype
 from fnn.kernels.recurrence.chunks import chunk_parts, chunk_size, in_chunks, join_parts, merge_rows
 from fnn.kernels.recurrence.products import product, product_of_tangent, product_transposed
+from fnn.precision import wide_dtype
 from fnn.typing import Array, DType, PyTree
 
 __all__: list[str] = []
@@ -60,8 +60,8 @@ class Core(NamedTuple):
     tangent: Callable[[PyTree, PyTree, Carry, Carry, PyTree, Carry], Carry]
 
 
-class Plan(NamedTuple):
-    """What decides the structure of the program."""
+class Scan(NamedTuple):
+    """How the loop over time runs: what decides the structure of the program."""
 
     sequences: bool = True
     reverse: bool = False
@@ -77,7 +77,7 @@ def _cast(tree: PyTree, dtype: DType) -> PyTree:
 
 
 def _forward(
-    core: Core, plan: Plan, size: int, save: bool, x: Array, weights: PyTree, carry: Carry, valid: Array | None
+    core: Core, scan: Scan, size: int, save: bool, x: Array, weights: PyTree, carry: Carry, valid: Array | None
 ) -> tuple[Array | None, Carry, list[PyTree]]:
     """Outputs, final carry, and for each part what the derivative needs: (saved, carry after each step, at entry)."""
     dtype, time = x.dtype, x.shape[0]
@@ -90,33 +90,33 @@ def _forward(
         new = _choose(valid, new, carry)
         if save:
             return new, _cast((saved, new), dtype)
-        return new, new[0].astype(dtype) if plan.sequences else None
+        return new, new[0].astype(dtype) if scan.sequences else None
 
     def chunk(carry: Carry, inputs: tuple[Array, Array | None]) -> tuple[Carry, PyTree]:
         x, valid = inputs
         projected = product(merge_rows(x), kernel)
         projected = (projected + of_rank(bias, projected.ndim)).reshape(*x.shape[:2], *bias.shape)
-        new, ys = lax.scan(step, carry, (projected, valid), reverse=plan.reverse, unroll=plan.unroll)
+        new, ys = lax.scan(step, carry, (projected, valid), reverse=scan.reverse, unroll=scan.unroll)
         return new, (*ys, carry) if save else ys
 
     kept = []
-    for part in chunk_parts(time, size, plan.reverse):
-        carry, ys = lax.scan(chunk, carry, in_chunks((x, valid), *part), reverse=plan.reverse)
+    for part in chunk_parts(time, size, scan.reverse):
+        carry, ys = lax.scan(chunk, carry, in_chunks((x, valid), *part), reverse=scan.reverse)
         kept.append(ys)
     outputs = None
-    if plan.sequences:
-        outputs = join_parts([ys[1][0] if save else ys for ys in kept], plan.reverse)
+    if scan.sequences:
+        outputs = join_parts([ys[1][0] if save else ys for ys in kept], scan.reverse)
     return outputs, carry, kept
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _run(
-    core: Core, plan: Plan, x: Array, weights: PyTree, carry: Carry, valid: Array | None
+    core: Core, scan: Scan, x: Array, weights: PyTree, carry: Carry, valid: Array | None
 ) -> tuple[Array | None, Carry]:
     time, batch, _ = x.shape
 
     def forward(size: int) -> Callable[..., tuple[Array | None, Carry]]:
-        return lambda *args: _forward(core, plan, size, False, *args)[:2]
+        return lambda *args: _forward(core, scan, size, False, *args)[:2]
 
     size = chunk_size(time, batch)
     if size == time:
@@ -125,7 +125,7 @@ def _run(
 
 
 @functools.partial(_run.defjvp, symbolic_zeros=True)
-def _run_jvp(core: Core, plan: Plan, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+def _run_jvp(core: Core, scan: Scan, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
     x, weights, _, valid = primals
     # Inputs that are data have no tangent, and need no product.
     dx = None if _is_zero(tangents[0]) else tangents[0]
@@ -134,7 +134,7 @@ def _run_jvp(core: Core, plan: Plan, primals: tuple[Any, ...], tangents: tuple[A
     (time, batch, _), dtype = x.shape, wide_dtype(x)
     # Chosen here and not when the program is lowered, or what is saved would be saved in both forms.
     size = chunk_size(time, batch) if placement.platform() == "cpu" else time
-    outputs, carry, kept = _forward(core, plan, size, True, *primals)
+    outputs, carry, kept = _forward(core, scan, size, True, *primals)
     # Materialised once, row-major: XLA folds a bare transpose back into the product, and then packs it at every step.
     kernel_t, *recurrent_t = lax.optimization_barrier([w.T for w in (weights[0], *weights[2:])])
 
@@ -142,12 +142,12 @@ def _run_jvp(core: Core, plan: Plan, primals: tuple[Any, ...], tangents: tuple[A
         saved, before, after, entering, valid = inputs
         new = core.tangent(recurrent_t, saved, before, after, entering, d_carry)
         new = _choose(valid, new, d_carry)
-        return new, new[0] if plan.sequences else None
+        return new, new[0] if scan.sequences else None
 
     def chunk(d_carry: Carry, inputs: Any) -> tuple[Carry, Array | None]:
         x, dx, valid, (saved, after, entry) = inputs
         x, dx, saved, after = _cast((x, dx, saved, after), dtype)
-        before = tuple(_shifted(e, a, plan.reverse) for e, a in zip(entry, after, strict=True))
+        before = tuple(_shifted(e, a, scan.reverse) for e, a in zip(entry, after, strict=True))
         projected = product_of_tangent(merge_rows(x), d_kernel)
         projected += of_rank(d_bias, projected.ndim)
         if dx is not None:
@@ -156,17 +156,17 @@ def _run_jvp(core: Core, plan: Plan, primals: tuple[Any, ...], tangents: tuple[A
         entering = jax.tree.map(lambda a: a.reshape(*x.shape[:2], a.shape[-1]), entering)
         body = jax.checkpoint(step, prevent_cse=False)
         return lax.scan(
-            body, d_carry, (saved, before, after, entering, valid), reverse=plan.reverse, unroll=plan.unroll
+            body, d_carry, (saved, before, after, entering, valid), reverse=scan.reverse, unroll=scan.unroll
         )
 
     # Under checkpoint only the saved arrays are kept: the factors of the derivative are formed in the reverse pass.
     body = jax.checkpoint(chunk, prevent_cse=False)
     d_outputs = []
-    for part, ys in zip(chunk_parts(time, size, plan.reverse), kept, strict=True):
+    for part, ys in zip(chunk_parts(time, size, scan.reverse), kept, strict=True):
         inputs = (*in_chunks((x, dx, valid), *part), ys)
-        d_carry, d_ys = lax.scan(body, d_carry, inputs, reverse=plan.reverse)
+        d_carry, d_ys = lax.scan(body, d_carry, inputs, reverse=scan.reverse)
         d_outputs.append(d_ys)
-    d_joined = join_parts(d_outputs, plan.reverse).astype(x.dtype) if plan.sequences else None
+    d_joined = join_parts(d_outputs, scan.reverse).astype(x.dtype) if scan.sequences else None
     return (outputs, carry), (d_joined, d_carry)
 
 
@@ -203,8 +203,8 @@ def recur(
     `weights` are the kernel (features, gates), the bias (gates,) and what else the core needs, each with gates last;
     `valid` (batch, time) tells which steps count.
     """
-    plan = Plan(return_sequences, reverse, unroll)
-    run = functools.partial(_recur, core, plan, time_major=time_major, remat=remat)
+    scan = Scan(return_sequences, reverse, unroll)
+    run = functools.partial(_recur, core, scan, time_major=time_major, remat=remat)
     rows = split_of(x)[1 if time_major else 0]
     outputs = PartitionSpec(None, rows) if time_major and return_sequences else PartitionSpec(rows)
     return auto_axes(run, (outputs, PartitionSpec(rows)))(x, weights, carry, valid)
@@ -212,7 +212,7 @@ def recur(
 
 def _recur(
     core: Core,
-    plan: Plan,
+    scan: Scan,
     x: Array,
     weights: tuple[Array, ...],
     carry: Carry,
@@ -231,9 +231,9 @@ def _recur(
         # Whatever stands in the padding, NaN included, reaches neither a value nor a gradient.
         x = jnp.where(valid, x, 0)
     weights, carry = _cast((weights, carry), wide_dtype(dtype))
-    run = functools.partial(_run, core, plan)
+    run = functools.partial(_run, core, scan)
     if remat is not None:
-        run = functools.partial(_segments, run, remat, plan.reverse)
+        run = functools.partial(_segments, run, remat, scan.reverse)
     outputs, carry = run(x, weights, carry, valid)
     carry = _cast(carry, dtype)
     if outputs is None:

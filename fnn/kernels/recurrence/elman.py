@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.kernels.recurrence.cell import Cell, How, run_cell
+from fnn.kernels.recurrence.cell import How, Kind, run_cell
 from fnn.kernels.recurrence.core import Carry, Core
 from fnn.kernels.recurrence.products import product, product_of_tangent, product_transposed
 from fnn.typing import Array, ArrayLike, PyTree
@@ -81,6 +81,6 @@ def rnn(
     """
     checks.one_of("rnn", "activation", activation, _CORES)
     how = How(lengths, mask, return_sequences, reverse, time_major, unroll, remat)
-    cell = Cell("rnn", _CORES[activation], gates=1)
-    outputs, (final,) = run_cell(cell, x, kernel, recurrent_kernel, bias, initial_state, how)
+    kind = Kind("rnn", _CORES[activation], gates=1)
+    outputs, (final,) = run_cell(kind, x, kernel, recurrent_kernel, bias, initial_state, how)
     return outputs, final

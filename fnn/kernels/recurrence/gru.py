@@ -7,7 +7,7 @@ from jax import lax
 
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
-from fnn.kernels.recurrence.cell import Cell, How, run_cell
+from fnn.kernels.recurrence.cell import How, Kind, run_cell
 from fnn.kernels.recurrence.core import Carry, Core
 from fnn.kernels.recurrence.products import product, product_of_tangent, product_transposed, sigmoid
 from fnn.typing import Array, ArrayLike, DType, PyTree
@@ -128,9 +128,9 @@ def gru(
     """
     checks.one_of("gru", "reset", reset, ("after", "before"))
     recurrent = _recurrent(recurrent_kernel, recurrent_bias, (kernel if bias is None else bias).dtype, reset)
-    cell = Cell("gru", _AFTER if reset == "after" else _BEFORE, gates=3)
+    kind = Kind("gru", _AFTER if reset == "after" else _BEFORE, gates=3)
     how = How(lengths, mask, return_sequences, reverse, time_major, unroll, remat)
-    outputs, (final,) = run_cell(cell, x, kernel, recurrent_kernel, bias, initial_state, how, recurrent)
+    outputs, (final,) = run_cell(kind, x, kernel, recurrent_kernel, bias, initial_state, how, recurrent)
     return outputs, final
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jax.export import register_namedtuple_serialization
 
-from fnn.kernels.recurrence.cell import Cell, How, run_cell
+from fnn.kernels.recurrence.cell import How, Kind, run_cell
 from fnn.kernels.recurrence.core import Carry, Core
 from fnn.kernels.recurrence.products import product, product_of_tangent, product_transposed
 from fnn.typing import Array, ArrayLike, PyTree
@@ -62,7 +62,7 @@ def _tangent(recurrent: PyTree, saved: PyTree, before: Carry, after: Carry, ente
     return tanh_c * o * (1 - o) * do + o * (1 - tanh_c * tanh_c) * dc, dc
 
 
-_CELL = Cell("lstm", Core(_step, _enter, _tangent), gates=4, state=LSTMState._fields)
+_KIND = Kind("lstm", Core(_step, _enter, _tangent), gates=4, state=LSTMState._fields)
 
 
 def lstm(
@@ -114,5 +114,5 @@ def lstm(
         ((2, 5, 4), (2, 4), 0.0)
     """
     how = How(lengths, mask, return_sequences, reverse, time_major, unroll, remat)
-    outputs, final = run_cell(_CELL, x, kernel, recurrent_kernel, bias, initial_state, how)
+    outputs, final = run_cell(_KIND, x, kernel, recurrent_kernel, bias, initial_state, how)
     return outputs, LSTMState(*final)

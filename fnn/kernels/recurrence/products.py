@@ -7,7 +7,7 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from fnn.kernels.mesh_axes import auto_axes, split_of
-from fnn.kernels.precision import wide_dtype
+from fnn.precision import wide_dtype
 from fnn.typing import Array
 
 __all__: list[str] = []

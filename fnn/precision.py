@@ -12,7 +12,7 @@ __all__ = ["wide_dtype", "widen"]
 
 
 def wide_dtype(x: Any) -> DType:
-    """float32 for float16, bfloat16 and float32, float64 for float64: sums over a batch keep their digits.
+    """float64 for float64, else float32: sums over a batch keep their digits, no step of a formula overflows.
 
     Example:
         >>> import jax.numpy as jnp, fnn
