@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.files import plain_archive
 from fnn.saving.content import Arrays
 
 _KEY_WORDS = {"key<fry>": 2, "key<rbg>": 4, "key<urbg>": 4}
@@ -63,7 +64,7 @@ def _by_score(paths: list[Path], table: list[dict[str, float]]) -> list[Path]:
 
 def _read(path: Path) -> _Saved | None:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
+        with plain_archive(path) as parts:
             run = json.loads(parts["run"].tobytes())
             said = run["identity"]["arrays"]
             found = _unpacked(parts["arrays"], said)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.files import write_whole
+from fnn.files import plain_archive, write_whole
 from fnn.train.identity import Identity, differences, warn_of_environment
 from fnn.train.sharding import put
 from fnn.train.stopping import EarlyStopping
@@ -143,7 +143,7 @@ def _restore(place: Path, own: Identity, like: PyTree) -> Found | None:
 
 def _read(path: Path, own: Identity, like: PyTree) -> Found | None:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
+        with plain_archive(path) as parts:
             run, packed = json.loads(parts["run"].tobytes()), parts["arrays"]
         saved, table = run["identity"], run["table"]
         if path.name != _file(len(table)):
