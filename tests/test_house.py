@@ -124,3 +124,20 @@ def test_files_and_functions_stay_short():
         functions |= {f"{name}: {node.name}" for node in defined if counted(node, text.splitlines()) > 40}
     assert files <= LONG_FILES
     assert functions <= LONG_FUNCTIONS
+
+
+def test_contributing_names_files_that_exist():
+    """The drawing of the house and the walks through it, file by file."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rooms, walks = (
+        text[text.index("## The house") : text.index("## The walk of one batch")],
+        text.split("## The walk")[1:],
+    )
+    named = {file for part in walks for file in re.findall(r"`([\w/]+\.py)`", part.split("\n## ")[0])}
+    known = {path.relative_to(ROOT / "fnn").as_posix() for path in (ROOT / "fnn").rglob("*.py")}
+    missing = {file for file in named if not any(path == file or path.endswith(f"/{file}") for path in known)}
+    assert missing == set()
+    top = {path.stem for path in (ROOT / "fnn").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert top - {"__init__"} <= set(re.findall(r"[\w]+", rooms))
+    inside = {path.stem for path in (ROOT / "fnn" / "kernels").rglob("*.py")}
+    assert inside - {"__init__"} <= set(re.findall(r"[\w]+", rooms))
