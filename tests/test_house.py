@@ -129,15 +129,12 @@ def test_files_and_functions_stay_short():
 def test_contributing_names_files_that_exist():
     """The drawing of the house and the walks through it, file by file."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    rooms, walks = (
-        text[text.index("## The house") : text.index("## The walk of one batch")],
-        text.split("## The walk")[1:],
-    )
+    drawing, *walks = text[text.index("## The house") :].split("## The walk")
     named = {file for part in walks for file in re.findall(r"`([\w/]+\.py)`", part.split("\n## ")[0])}
     known = {path.relative_to(ROOT / "fnn").as_posix() for path in (ROOT / "fnn").rglob("*.py")}
     missing = {file for file in named if not any(path == file or path.endswith(f"/{file}") for path in known)}
     assert missing == set()
     top = {path.stem for path in (ROOT / "fnn").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
-    assert top - {"__init__"} <= set(re.findall(r"[\w]+", rooms))
+    assert top - {"__init__"} <= set(re.findall(r"\w+", drawing))
     inside = {path.stem for path in (ROOT / "fnn" / "kernels").rglob("*.py")}
-    assert inside - {"__init__"} <= set(re.findall(r"[\w]+", rooms))
+    assert inside - {"__init__"} <= set(re.findall(r"\w+", drawing))
