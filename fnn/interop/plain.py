@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import ClosedJaxpr
 
 from fnn.kernels.convolution import plain as products
 from fnn.typing import PyTree
@@ -84,9 +83,9 @@ def _one(equation: Any, given: list[Any]) -> list[Any]:
 
 def _inside(value: Any) -> Any:
     """The programs of a loop's body or a branch, rewritten alike."""
-    if isinstance(value, tuple) and any(isinstance(part, ClosedJaxpr) for part in value):
+    if isinstance(value, tuple) and any(hasattr(part, "in_avals") for part in value):
         return tuple(map(_inside, value))
-    if not isinstance(value, ClosedJaxpr):
+    if not hasattr(value, "in_avals"):
         return value
     return jax.make_jaxpr(lambda *given: _run(value.jaxpr, value.consts, list(given)))(*value.in_avals)
 
