@@ -1,6 +1,9 @@
 """What users of scikit-learn's own networks look for in ours: names, words, sparse matrices, going on."""
 
+import os
 import pickle
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -106,3 +109,81 @@ def test_an_estimator_computes_in_the_dtype_that_is_asked_for(given):
 def test_a_dtype_that_is_none_is_refused_by_an_estimator():
     with pytest.raises(TypeError, match="Regressor: expected compute_dtype to be a floating dtype"):
         Regressor(**SMALL, compute_dtype="int8").fit(X, Y)
+
+
+WORDS = scipy.sparse.random_array((90, 3000), density=2e-3, format="csr", rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("estimator", [Classifier, Regressor])
+def test_a_sparse_matrix_is_made_dense_a_batch_at_a_time(estimator, monkeypatch):
+    """The numbers of the dense one, and never is all of it dense."""
+    y, stops = np.arange(90) % 2, dict(early_stopping=True, batch_size=16)
+    dense = estimator(**SMALL, **stops).fit(WORDS.toarray(), y)
+    expected = dense.predict(WORDS.toarray())
+    made = []
+    for kind in (scipy.sparse.csr_array, scipy.sparse.csc_array):
+        whole = kind.toarray
+        monkeypatch.setattr(kind, "toarray", lambda x, whole=whole: made.append(x.shape) or whole(x))
+    monkeypatch.setattr(fnn.estimators.base, "ROWS", 40)
+    monkeypatch.setattr(fnn.estimators.checking, "LOOKED_AT", 90 * 1000)
+    sparse = estimator(**SMALL, **stops).fit(WORDS, y)
+    np.testing.assert_allclose(sparse.history_["validation_loss"], dense.history_["validation_loss"], rtol=1e-5)
+    np.testing.assert_allclose(sparse.predict(WORDS), expected, rtol=1e-4, atol=1e-6)
+    assert max(rows * columns for rows, columns in made) < 0.5 * 90 * 3000
+    assert jax.tree.structure(sparse.trained_) == jax.tree.structure(dense.trained_)
+
+
+def test_a_sparse_column_is_looked_at_as_a_dense_one_is():
+    x = scipy.sparse.lil_array((40, 3000))
+    x[:, [7, 2001]] = 1e9 + np.arange(40)[:, None]
+    with pytest.warns(UserWarning, match="40 distinct values in column 7, of which float32 keeps"):
+        Regressor(**SMALL).fit(x.tocsr(), np.arange(40.0))
+    x[3, 2001] = 1e300
+    with pytest.raises(ValueError, match="got 1e\\+300 at row 3, column 2001"):
+        Regressor(**SMALL).fit(x.tocsr(), np.arange(40.0))
+
+
+def test_a_sparse_run_that_diverges_names_the_layer():
+    model = fnn.serial(fnn.dense(2), jax.numpy.exp, fnn.dense(1))
+    with pytest.warns(RuntimeWarning, match=r"Replayed: forward, layer 1, exp"):
+        Regressor(**SMALL, model=model).fit(WORDS * 1e6, np.arange(90.0))
+
+
+@pytest.mark.parametrize("y", [np.array(["1.5"] * 96), np.array(["2020-01-01"] * 96, "datetime64[D]")])
+def test_targets_that_are_no_numbers_are_refused_by_a_regressor(y):
+    with pytest.raises(ValueError, match=r"Regressor: expected y of numbers, got .*; write y\.astype\(float\)"):
+        Regressor(**SMALL).fit(X, y)
+
+
+ARRAY_API = """
+import numpy as np, sklearn, sys
+from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
+from sklearn.utils.estimator_checks import check_array_api_input_and_values
+from fnn.estimators import Classifier, Regressor
+namespace = __import__(sys.argv[1], fromlist=["asarray"])
+x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+y = (x[:, 0] > 0).astype(np.int32)
+theirs = [namespace.asarray(a) for a in (x, y, np.ones(40, np.float32))]
+for estimator in (Classifier, Regressor):
+    own = estimator(hidden=(4,), epochs=2, random_state=0)
+    check_array_api_input_and_values(estimator.__name__, own, "numpy")
+    expected = clone(own).fit(x, y)
+    with sklearn.config_context(array_api_dispatch=True):
+        fitted = clone(own).fit(*theirs)
+        found = fitted.predict(theirs[0])
+        assert type(found) is np.ndarray and np.array_equal(found, expected.predict(x)), found
+        assert fitted.score(theirs[0], theirs[1]) == expected.score(x, y)
+        assert np.isfinite(cross_val_score(own, x, y, cv=2)).all()
+"""
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("namespace", ["numpy", "jax.numpy", "torch"])
+def test_arrays_of_other_libraries_are_taken_under_array_api_dispatch(namespace):
+    """scikit-learn leaves them as they are where it is told to; an estimator answers in NumPy."""
+    pytest.importorskip(namespace.partition(".")[0])
+    command = [sys.executable, "-W", "ignore", "-c", ARRAY_API, namespace]
+    environment = os.environ | {"SCIPY_ARRAY_API": "1", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]

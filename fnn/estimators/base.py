@@ -7,18 +7,19 @@ import numbers
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from fnn import activations, checks, models, optim
 from fnn.estimators.carrying import Carried
+from fnn.estimators.checking import Checking, float_type
 from fnn.estimators.curves import Curves
 from fnn.estimators.program import Makers, Numbers, build, ceiling, infer, padded, train
+from fnn.estimators.sparse import Entries, entries_of, of_entries
 from fnn.layer import Layer
 from fnn.tasks import Task
 from fnn.train import stopping
@@ -26,7 +27,6 @@ from fnn.train.divergence import warn_if_diverged
 from fnn.train.inputs import Inputs
 from fnn.train.options import Options
 from fnn.train.precision import require_compute_dtype
-from fnn.train.rows import checked_weights
 from fnn.train.stopping import EarlyStopping, early_stopping, warn_if_never_scored
 
 STEP = 32
@@ -34,9 +34,6 @@ STEP = 32
 
 ROWS = 4096
 """Rows of a sparse matrix that are dense at once for a prediction."""
-
-FLOATS = [np.float64, np.float32]
-"""Dtypes in which columns are looked at as they came; anything else comes as the first of them."""
 
 CARRIED = ("model", "optimizer", "activation", "learning_rate")
 """Parameters that may be closures."""
@@ -46,12 +43,7 @@ def _takes_a_rate(rule: Any) -> bool:
     return inspect.isfunction(rule) and next(iter(inspect.signature(rule).parameters), "") == "learning_rate"
 
 
-def float_type() -> np.dtype:
-    """float32, or float64 where JAX computes in it."""
-    return np.dtype(jnp.result_type(float))
-
-
-class Estimator(Curves, BaseEstimator):
+class Estimator(Checking, Curves, BaseEstimator):
     """A network as a scikit-learn estimator; `Classifier` and `Regressor` say what targets are."""
 
     def __init__(
@@ -97,7 +89,17 @@ class Estimator(Curves, BaseEstimator):
 
     @property
     def model_(self) -> Layer:
-        """The network as a layer, to be used with `trained_`: `fnn.predict(fitted.model_, fitted.trained_, x)`."""
+        """The network as a layer, to be used with `trained_`.
+
+        Example:
+            >>> import numpy as np, fnn
+            >>> from fnn.estimators import Regressor
+            >>> x = np.linspace(-1, 1, 40, dtype=np.float32).reshape(40, 1)
+            >>> fitted = Regressor(hidden=(), epochs=3, random_state=0).fit(x, x[:, 0])
+            >>> outputs = fnn.predict(fitted.model_, fitted.trained_, x)[:, 0]
+            >>> bool(np.allclose(outputs, fitted.predict(x)))
+            True
+        """
         check_is_fitted(self)
         return self._model()
 
@@ -116,10 +118,6 @@ class Estimator(Curves, BaseEstimator):
                 f"got {checks.describe(self.model)}"
             )
         return build(self.model, self._width())
-
-    @property
-    def _name(self) -> str:
-        return type(self).__name__
 
     def _activation(self) -> Any:
         if not isinstance(self.activation, str):
@@ -196,30 +194,14 @@ class Estimator(Curves, BaseEstimator):
         self._seed, self.n_iter_ = self._draw_seed(), 0
         self.history_: dict[str, np.ndarray] = {}
 
-    def _narrow(self, x: np.ndarray) -> np.ndarray:
-        """Columns in the dtype that JAX computes in; one whose numbers become equal there is named."""
-        narrow = checks.host_cast(self._name, "X", x, x, float_type())
-        if x.dtype != narrow.dtype and (found := checks.lost(x, narrow.dtype)):
-            checks.warn(f"{self._name}: {checks.said_of_lost('X', x, x, narrow.dtype, found)}", UserWarning)
-        return narrow
-
-    def _weights(self, sample_weight: Any, x: np.ndarray) -> np.ndarray:
-        if sample_weight is None:
-            return np.ones(len(x), float_type())
-        weights = _check_sample_weight(sample_weight, x, dtype=float_type(), ensure_non_negative=True)
-        if not (weights > 0).any():
-            raise ValueError(f"{self._name}: every sample weight is 0; there is nothing to learn from")
-        checked_weights(self._name, weights, len(x))
-        return weights
-
-    def _start(self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray, stratify: np.ndarray | None) -> Any:
+    def _start(self, x: Any, targets: np.ndarray, weights: np.ndarray, stratify: np.ndarray | None) -> Any:
         """A new run over all epochs."""
         epochs = checks.integer(self._name, "epochs", self.epochs)
         start = self.trained_ if self._goes_on() else None
         self._begin()
         kept, rule = weights > 0, self._rule()
         x, targets, weights = x[kept], targets[kept], weights[kept]
-        rows, held = np.arange(len(x)), None
+        rows, held = np.arange(x.shape[0]), None
         if rule is not None and rule.monitor.startswith("validation_"):
             checks.in_range(self._name, "validation_fraction", self.validation_fraction, 0, 1, open="both")
             stratify = None if stratify is None else stratify[kept]
@@ -228,7 +210,7 @@ class Estimator(Curves, BaseEstimator):
             )
         return self._train((x, targets, weights), rows, held, start, epochs, rule)
 
-    def _go_on(self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Any:
+    def _go_on(self, x: Any, targets: np.ndarray, weights: np.ndarray) -> Any:
         """One epoch more."""
         if self._rule() is not None:
             raise ValueError(f"{self._name}: partial_fit cannot stop early; write early_stopping=False")
@@ -237,12 +219,14 @@ class Estimator(Curves, BaseEstimator):
             self._begin()
         return self._train((x[kept], targets[kept], weights[kept]), np.arange(kept.sum()), None, start, 1, None)
 
-    def _train(
-        self, data: tuple[np.ndarray, ...], rows: np.ndarray, held: Any, start: Any, epochs: int, rule: Any
-    ) -> Any:
+    def _train(self, data: tuple[Any, ...], rows: np.ndarray, held: Any, start: Any, epochs: int, rule: Any) -> Any:
         makers = self._makers(len(rows), epochs, rule)
-        size, total = self._batch_size(len(rows)), ceiling(len(data[0]), STEP)
-        arrays: Any = tuple(padded(array, total) for array in data)
+        size, total = self._batch_size(len(rows)), ceiling(data[0].shape[0], STEP)
+        if issparse(data[0]):
+            data, width = (entries_of(data[0]), *data[1:]), data[0].shape[1]
+            if isinstance(data[0], Entries):
+                makers = makers._replace(model=of_entries(makers.model, width))
+        arrays: Any = jax.tree.map(lambda array: padded(array, total), data)
         kept: Any = padded(rows.astype(np.int32), ceiling(len(rows), size), -1)
         left: Any = None if held is None else padded(held.astype(np.int32), ceiling(len(held), STEP), -1)
         inputs = Inputs(arrays, kept, None if held is None else arrays, left)
@@ -266,7 +250,7 @@ class Estimator(Curves, BaseEstimator):
         check_is_fitted(self)
         if issparse(x):
             return self._outputs_of_sparse(x)
-        x = validate_data(self, x, dtype=float_type(), allow_nd=True, reset=False)
+        x = self._validated(x, dtype=float_type(), allow_nd=True, reset=False)
         # At least 64 rows: one row alone would be rounded otherwise than the same row among others.
         room = max(64, 2 ** (len(x) - 1).bit_length()) if len(x) < 1024 else ceiling(len(x), 1024)
         outputs = infer(self._model(), self.compute_dtype, self.trained_, padded(x, room))
@@ -275,7 +259,7 @@ class Estimator(Curves, BaseEstimator):
 
     def _outputs_of_sparse(self, x: Any) -> np.ndarray:
         """Made dense some rows at a time."""
-        x = validate_data(self, x, dtype=float_type(), accept_sparse="csr", reset=False)
+        x = self._validated(x, dtype=float_type(), accept_sparse="csr", reset=False)
         parts = [self._outputs(x[first : first + ROWS].toarray()) for first in range(0, x.shape[0], ROWS)]
         return np.concatenate(parts)
 

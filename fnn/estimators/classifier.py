@@ -10,10 +10,11 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import column_or_1d, validate_data
+from sklearn.utils.validation import column_or_1d
 
 from fnn import tasks
-from fnn.estimators.base import FLOATS, Estimator
+from fnn.estimators.base import Estimator
+from fnn.estimators.checking import FLOATS
 from fnn.layer.parts import output_shape
 from fnn.layer.protocol import Layer
 from fnn.tasks import Task
@@ -173,11 +174,9 @@ class Classifier(ClassifierMixin, Estimator):
         """(rows, classes) probabilities in the order of `classes_`, or (rows, labels) of each label."""
         return np.exp(self.predict_log_proba(X))
 
-    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[np.ndarray, np.ndarray]:
-        x, y = validate_data(
-            self, X, y, dtype=FLOATS, accept_sparse="csr", multi_output=True, allow_nd=True, reset=reset
-        )
-        x = self._narrow(x.toarray() if issparse(x) else x)
+    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
+        x, y = self._validated(X, y, dtype=FLOATS, accept_sparse="csr", multi_output=True, allow_nd=True, reset=reset)
+        x = self._narrow(x)
         y = y.toarray() if issparse(y) else y
         check_classification_targets(y)
         if y.ndim == 2 and y.shape[1] == 1:
@@ -228,7 +227,7 @@ class Classifier(ClassifierMixin, Estimator):
             )
         return each[targets].astype(weights.dtype)
 
-    def _has_two_outputs(self, x: np.ndarray) -> bool:
+    def _has_two_outputs(self, x: Any) -> bool:
         """Whether a layer that was given tells two classes apart by two outputs and not by one."""
         if self._multilabel or len(self.classes_) != 2 or not isinstance(self.model, Layer):
             return False

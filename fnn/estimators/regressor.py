@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import validate_data
 
 from fnn import checks, tasks
-from fnn.estimators.base import FLOATS, Estimator, float_type
+from fnn.estimators.base import Estimator
+from fnn.estimators.checking import FLOATS, float_type
 from fnn.tasks import Task
 
 __all__ = ["Regressor"]
@@ -86,12 +85,14 @@ class Regressor(RegressorMixin, Estimator):
         outputs = self._outputs(X)
         return outputs[:, 0] if self._flat else outputs
 
-    def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[np.ndarray, ...]:
-        x, y = validate_data(
-            self, X, y, dtype=FLOATS, accept_sparse="csr", y_numeric=True, multi_output=True, allow_nd=True, reset=reset
+    def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Any, ...]:
+        x, y = self._validated(
+            X, y, dtype=FLOATS, accept_sparse="csr", y_numeric=True, multi_output=True, allow_nd=True, reset=reset
         )
-        x = self._narrow(x.toarray() if issparse(x) else x)
-        targets = np.asarray(y).reshape(len(x), -1)
+        x = self._narrow(x)
+        if y.dtype.kind not in "biuf":
+            raise ValueError(f"Regressor: expected y of numbers, got {y.dtype}; write y.astype(float), or a Classifier")
+        targets = np.asarray(y).reshape(x.shape[0], -1)
         targets = checks.host_cast(self._name, "y", y, targets, float_type(), distinct=True)
         if reset:
             self.n_outputs_, self._flat = targets.shape[1], y.ndim == 1

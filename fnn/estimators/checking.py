@@ -1,0 +1,70 @@
+"""What an estimator is given, looked at on the host: columns, sample weights, arrays of other libraries."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from scipy.sparse import issparse
+from sklearn import config_context
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from fnn import checks
+from fnn.train.rows import checked_weights
+
+LOOKED_AT = 2**22
+"""Numbers of a sparse matrix that are looked at together."""
+
+FLOATS = [np.float64, np.float32]
+"""Dtypes in which columns are looked at as they came; anything else comes as the first of them."""
+
+
+def float_type() -> np.dtype:
+    """float32, or float64 where JAX computes in it."""
+    return np.dtype(jnp.result_type(float))
+
+
+class Checking:
+    """The checks that both estimators share.
+
+    An estimator computes with arrays of NumPy and answers with them, whatever it is given: scikit-learn's array API
+    dispatch, under which arrays of torch stay such, ends here.
+    """
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def _narrow(self, x: Any) -> Any:
+        """Columns in the dtype that JAX computes in; one whose numbers become equal there is named."""
+        if not issparse(x):
+            return self._narrow_columns(x, x)
+        if x.dtype != float_type():
+            step, table = max(1, LOOKED_AT // x.shape[0]), x.tocsc()
+            for first in range(0, x.shape[1], step):
+                part = table[:, first : first + step].toarray()
+                self._narrow_columns(part, SimpleNamespace(columns=range(first, first + step)))
+        return x.astype(float_type())
+
+    def _narrow_columns(self, x: np.ndarray, named: Any) -> np.ndarray:
+        narrow = checks.host_cast(self._name, "X", named, x, float_type())
+        if x.dtype != narrow.dtype and (found := checks.lost(x, narrow.dtype)):
+            checks.warn(f"{self._name}: {checks.said_of_lost('X', named, x, narrow.dtype, found)}", UserWarning)
+        return narrow
+
+    def _validated(self, *arrays: Any, **options: Any) -> Any:
+        """`validate_data` as NumPy arrays, also where scikit-learn is told to leave those of other libraries."""
+        with config_context(array_api_dispatch=False):
+            return validate_data(self, *arrays, **options)
+
+    def _weights(self, sample_weight: Any, x: Any) -> np.ndarray:
+        if sample_weight is None:
+            return np.ones(x.shape[0], float_type())
+        with config_context(array_api_dispatch=False):
+            weights = _check_sample_weight(sample_weight, x, dtype=float_type(), ensure_non_negative=True)
+        if not (weights > 0).any():
+            raise ValueError(f"{self._name}: every sample weight is 0; there is nothing to learn from")
+        checked_weights(self._name, weights, x.shape[0])
+        return weights
