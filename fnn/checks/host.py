@@ -87,7 +87,8 @@ def cast(where: str, name: str, x: Any, dtype: Any = None, *, distinct: bool = F
     given = arrived(where, name, x)
     if isinstance(given, jax.Array):
         return given if dtype is None else given.astype(dtype)
-    return jnp.asarray(host_cast(where, name, x, given, dtype, distinct=distinct))
+    host = host_cast(where, name, x, given, dtype, distinct=distinct)
+    return jnp.asarray(host, host.dtype)  # without the dtype, JAX compiles a program of its own for every shape
 
 
 def host_cast(

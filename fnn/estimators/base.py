@@ -240,7 +240,7 @@ class Estimator(Checking, Curves, BaseEstimator):
         self.n_iter_ += outcome.epochs
         if not outcome.finished:
             raise KeyboardInterrupt
-        warn_if_diverged(self._name, outcome.diverged_at, -(-len(rows) // size), outcome.replay)
+        warn_if_diverged(self._name, *divmod(outcome.diverged_at, -(-len(rows) // size)), outcome.replay)
         if rule is not None and outcome.diverged_at < 0:
             warn_if_never_scored(self._name, rule, self.history_)
         return self

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.train.inputs import Inputs
-from fnn.train.loop import Carry, Loop, Recipe, keys_of, loop_of, order_of, sizes
+from fnn.train.loop import Carry, Loop, Recipe, batches_of, keys_of, loop_of, order_of, sizes
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Key, PyTree
 
@@ -71,7 +71,8 @@ def member_from(
         case, loop = opened(one, shared, running)
         keys = keys_of(case.key)
         order = order_of(case.recipe.options.shuffle, keys, case.inputs, epoch)
-        return kept(case, loop.steps(running.carry, keys, case.inputs, epoch, order, first, last), running)
+        batches = batches_of(case.recipe, case.inputs, epoch, order)
+        return kept(case, loop.steps(running.carry, keys, batches, first, last), running)
 
     def close(one: PyTree, shared: PyTree, running: Running, epoch: Array) -> Running:
         case, loop = opened(one, shared, running)

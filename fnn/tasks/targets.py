@@ -74,7 +74,8 @@ def whole_numbers(name: str, targets: Any, classes: int) -> Array:
                 f"{name}: expected classes 0 … {classes - 1}, got {host[place]} at {checks.place_of(targets, place)}; "
                 "write labels, targets = numpy.unique(targets, return_inverse=True)"
             )
-    return jnp.asarray(targets if isinstance(targets, jax.Array) else host.astype(np.int32)).astype(jnp.int32)
+    # Without the dtype, JAX compiles a program of its own for every shape that comes.
+    return jnp.asarray(targets if isinstance(targets, jax.Array) else host.astype(np.int32), jnp.int32)
 
 
 def values_of(name: str, targets: Any, width: int) -> Array:

@@ -6,6 +6,7 @@ from fnn.train.fit import fit
 from fnn.train.predict import evaluate, predict
 from fnn.train.step import TrainStep, train_step
 from fnn.train.stopping import EarlyStopping, early_stopping
+from fnn.train.stream import StreamError
 from fnn.train.trained import Trained, TrainState
 from fnn.train.trainer import trainer
 from fnn.train.transfer import Transfer, transfer
@@ -16,6 +17,7 @@ __all__ = [
     "EpochEnd",
     "Every",
     "StepEnd",
+    "StreamError",
     "TrainState",
     "TrainStep",
     "Trained",

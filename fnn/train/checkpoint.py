@@ -27,11 +27,23 @@ __all__ = ["Checkpoints", "checkpoints"]
 Table = list[dict[str, float]]
 
 
+class Record(NamedTuple):
+    """What a run has done: its history, one row per epoch, and how many steps it had taken at the end of each."""
+
+    table: Table
+    ends: list[int]
+
+    @property
+    def taken(self) -> int:
+        """Steps until the end of the last epoch."""
+        return self.ends[-1] if self.ends else 0
+
+
 class Found(NamedTuple):
-    """What a checkpoint holds: the arrays of a run and its history, one row per epoch."""
+    """What a checkpoint holds: the arrays of a run and what it had done."""
 
     arrays: PyTree
-    table: Table
+    record: Record
 
 
 class Checkpoints(NamedTuple):
@@ -67,7 +79,7 @@ def checkpoints(directory: str | Path, *, keep: int = 2, every: int = 1, best: b
 
 
 class Store(NamedTuple):
-    """`save(arrays, table, last=False)`, which writes what is due, and `restore(like) -> Found`, None if nothing is."""
+    """`save(arrays, record, last=False)`, which writes what is due; `restore(like) -> Found`, None if nothing is."""
 
     save: Callable[..., None]
     restore: Callable[[PyTree], Found | None]
@@ -78,11 +90,12 @@ def store_of(
 ) -> Store:
     """The checkpoints of the run that has this identity; without a directory nothing is kept."""
     if given is None:
-        return Store(lambda arrays, table, last=False: None, lambda like: None)
+        return Store(lambda arrays, record, last=False: None, lambda like: None)
     asked, own = given if isinstance(given, Checkpoints) else checkpoints(given), identity()
     asked.directory.mkdir(parents=True, exist_ok=True)
 
-    def save(arrays: PyTree, table: Table, last: bool = False) -> None:
+    def save(arrays: PyTree, record: Record, last: bool = False) -> None:
+        table = record.table
         best, epochs = _best_epoch(table, rule) if asked.best else 0, len(table)
         written = epochs % asked.every == 0 or best == epochs
         if written == last:  # there already, or not due
@@ -92,7 +105,7 @@ def store_of(
         if (evaluated := train_state.trained.params) is not train_state.params:
             parts["evaluated"] = _packed(evaluated)  # for those who predict without the optimizer
         if jax.process_index() == 0:
-            run = json.dumps({"identity": own, "table": table}).encode()
+            run = json.dumps({"identity": own, **record._asdict()}).encode()
             _write(asked, (epochs, best), parts | {"run": np.frombuffer(run, np.uint8)})
 
     return Store(save, lambda like: _restore(asked.directory, own, like))
@@ -145,8 +158,8 @@ def _read(path: Path, own: Identity, like: PyTree) -> Found | None:
     try:
         with plain_archive(path) as parts:
             run, packed = json.loads(parts["run"].tobytes()), parts["arrays"]
-        saved, table = run["identity"], run["table"]
-        if path.name != _file(len(table)):
+        saved, record = run["identity"], Record(run["table"], run["ends"])
+        if path.name != _file(len(record.table)):
             return None
     except PermissionError:
         raise
@@ -157,7 +170,7 @@ def _read(path: Path, own: Identity, like: PyTree) -> Found | None:
             f"fit: {path} is of another run: {'; '.join(other[:4])}. Give what was given then, or another directory"
         )
     warn_of_environment(saved, own)
-    return Found(_unpacked(packed, like), table)
+    return Found(_unpacked(packed, like), record)
 
 
 def _packed(tree: PyTree) -> np.ndarray:

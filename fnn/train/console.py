@@ -19,7 +19,7 @@ from fnn.layer.parts import any_layer
 
 @contextmanager
 def progress_bar(
-    progress: bool | None, total: int, unit: str = "step"
+    progress: bool | None, total: int | None, unit: str = "step"
 ) -> Iterator[Callable[[int, dict[str, float]], None]]:
     """A bar over the parts of a run, `show(parts done, numbers)`; nothing without tqdm unless it was asked for."""
     if progress is None and jax.process_index() > 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from fnn import checks
 from fnn.layer import Layer
 from fnn.tasks import Task
 from fnn.train.inputs import Inputs
-from fnn.train.loop import Carry, Recipe, batch_of, keys_of, loop_of, order_of, sizes
+from fnn.train.loop import Batch, Carry, Recipe, batches_of, keys_of, loop_of, order_of, sizes
 from fnn.train.replay import explain_divergence
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Key, PyTree
@@ -39,21 +40,27 @@ def require_possible(where: str, model: Layer, task: Task, trained: Trained, x: 
 
 
 def replayed(recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, number: int) -> str:
+    """`replayed_batch` for that of step `number` over arrays."""
+
+    def batch() -> Batch:
+        given = jax.tree.map(jnp.asarray, inputs)
+        epoch, place = (jnp.asarray(part) for part in divmod(number, sizes(recipe.options.batch_size, given.slots)[1]))
+        order = order_of(recipe.options.shuffle, keys_of(key), given, epoch)
+        return batches_of(recipe, given, epoch, order).at(place)
+
+    return replayed_batch(recipe, key, batch, before, number)
+
+
+def replayed_batch(recipe: Recipe, key: Key, batch: Callable[[], Batch], before: TrainState, number: int) -> str:
     """Where the run's step `number` first left the finite numbers, or why that cannot be said: a sentence."""
-    arrays = jax.tree.leaves((key, inputs, before))
+    arrays = jax.tree.leaves((key, before))
     if not all(leaf.is_fully_addressable for leaf in arrays if isinstance(leaf, jax.Array)):
         return " Steps of several processes are not replayed: run it in one of them to hear in which layer."
     model, optimizer, task, options, _ = recipe
-    size, steps = sizes(options.batch_size, inputs.slots)
-    keys, (epoch, place) = keys_of(key), divmod(number, steps)
-    inputs = jax.tree.map(jnp.asarray, inputs)
-    order = order_of(options.shuffle, keys, inputs, jnp.asarray(epoch))
     # The batch of a mesh fits on one device.
-    batch, before, key = jax.device_get(
-        (batch_of(inputs.data, order, jnp.asarray(place), size), before, jax.random.fold_in(keys.train, number))
-    )
+    step, before, key = jax.device_get((batch(), before, jax.random.fold_in(keys_of(key).train, number)))
     found = explain_divergence(
-        model, optimizer, task, before, batch, key=key, penalty=options.penalty, augment=options.augment,
+        model, optimizer, task, before, step, key=key, penalty=options.penalty, augment=options.augment,
         compute_dtype=options.compute_dtype,
     )  # fmt: skip
     if found is None:
@@ -67,21 +74,21 @@ def retrained(recipe: Recipe, key: Key, inputs: Inputs, start: PyTree, number: i
 
     def until(inputs: Inputs, start: Trained | TrainState | None) -> Carry:
         def one(epoch: Array, carry: Carry) -> Carry:
-            return loop.steps(
-                carry, keys, inputs, epoch, order_of(recipe.options.shuffle, keys, inputs, epoch), 0, steps
-            )
+            order = order_of(recipe.options.shuffle, keys, inputs, epoch)
+            return loop.steps(carry, keys, batches_of(recipe, inputs, epoch, order), 0, steps)
 
         return jax.lax.fori_loop(0, number // steps + 1, one, loop.begin(keys, inputs, start))
 
     carry = jax.jit(until)(inputs, start)
-    return replayed(recipe, key, inputs, carry.train_state, number if carry.diverged_at < 0 else int(carry.diverged_at))
+    number = number if carry.diverged_at < 0 else int(carry.diverged_at)
+    return replayed(recipe, key, inputs, carry.train_state, number)
 
 
-def warn_if_diverged(where: str, step: int, steps: int, replay: str = "") -> None:
-    """Say in which epoch and step the loss stopped being finite, and what helps."""
-    if step >= 0:
+def warn_if_diverged(where: str, epoch: int, step: int, replay: str = "") -> None:
+    """Say in which epoch and step, both from 0, the loss stopped being finite, and what helps; -1 is none."""
+    if epoch >= 0:
         checks.warn(
-            f"{where}: the loss was not finite in epoch {step // steps + 1}, step {step % steps + 1}; the parameters "
+            f"{where}: the loss was not finite in epoch {epoch + 1}, step {step + 1}; the parameters "
             f"before that step are kept.{replay} Try a smaller learning rate, fnn.optim.clip_by_global_norm or scaled "
             "inputs",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -11,10 +12,11 @@ import jax.numpy as jnp
 
 from fnn.train import stopping
 from fnn.train.callbacks import Callback, EpochEnd, Every, StepEnd, ends_the_run
-from fnn.train.checkpoint import Store
+from fnn.train.checkpoint import Record, Store
 from fnn.train.divergence import warn_if_diverged
 from fnn.train.loop import Carry
 from fnn.train.stopping import EarlyStopping
+from fnn.train.stream import StreamError
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, PyTree
 
@@ -28,10 +30,10 @@ Take: TypeAlias = Callable[[Carry, int, int], tuple[Carry, int]]
 class Setup(NamedTuple):
     """What does not change while a run is driven."""
 
-    epoch: Callable[[int], Take]
+    epoch: Callable[[int, int], Take]  # its number, and how many steps the run took before it
     row: Callable[[Carry, Array], tuple[Carry, dict[str, Array]]]
+    columns: Callable[[Carry], list[str]]  # names of the entries of a row
     finish: Callable[[Carry], tuple[Trained, dict[str, Array]]]
-    steps: int
     rule: EarlyStopping | None
     callbacks: Sequence[Callback]
     explain: Callable[[TrainState, int], str]
@@ -51,38 +53,40 @@ class Setup(NamedTuple):
 
 def drive(run: Setup, carry: Carry, epochs: int, store: Store) -> tuple[Trained, dict[str, Any]]:
     """Epoch after epoch, from where the checkpoint ends, until something ends the run."""
-    carry, table = _resumed(store, carry, epochs)
-    run.show(len(table) * run.steps, table[-1] if table else {})
+    carry, record = _resumed(store, carry, epochs)
+    table, ends = record
+    run.show(record.taken, table[-1] if table else {})
     at_epochs = [one for one in run.callbacks if not isinstance(one, Every)]
     for epoch in range(len(table), epochs):
         if int(carry.diverged_at) >= 0 or bool(carry.over):
             break
-        carry, whole = _one_epoch(run, carry, epoch)
+        carry, taken, whole = _one_epoch(run, carry, record)
         if not run.pace(whole and not run.interrupted()):
-            return _finished(run, carry, table)  # in the middle of an epoch: what was saved before it is kept
+            return _finished(run, carry, record)  # in the middle of an epoch: what was saved before it is kept
         carry, scores = run.row(carry, jnp.asarray(epoch))
         table.append(_plain(scores))
+        ends.append(taken)
         run.show(0, table[-1])
-        store.save(carry, table)
+        store.save(carry, record)
         ended = bool(at_epochs) and ends_the_run(at_epochs, EpochEnd(epoch, table[-1], _copy(carry.train_state)))
         if not run.pace(not ended):
             break
     if table:
-        store.save(carry, table, last=True)
-    return _finished(run, carry, table)
+        store.save(carry, record, last=True)
+    return _finished(run, carry, record)
 
 
-def _resumed(store: Store, carry: Carry, epochs: int) -> tuple[Carry, list[dict[str, float]]]:
+def _resumed(store: Store, carry: Carry, epochs: int) -> tuple[Carry, Record]:
     found = store.restore(carry)
     if found is None:
         # Copies, because the loop gives its buffers away and the caller's `start` must live on.
-        return _copy(carry), []
-    if len(found.table) > epochs:
+        return _copy(carry), Record([], [])
+    if len(found.record.table) > epochs:
         raise ValueError(
-            f"fit: expected epochs >= {len(found.table)}, those the checkpoint was trained for, got {epochs}; give as "
-            "many, or another directory"
+            f"fit: expected epochs >= {len(found.record.table)}, those the checkpoint was trained for, got {epochs}; "
+            "give as many, or another directory"
         )
-    return found.arrays, found.table
+    return found.arrays, found.record
 
 
 def _plain(scores: dict[str, Array]) -> dict[str, float]:
@@ -96,34 +100,43 @@ def _copy(tree: PyTree) -> Any:
     return jax.tree.map(jnp.copy, tree)
 
 
-def _one_epoch(run: Setup, carry: Carry, epoch: int) -> tuple[Carry, bool]:
-    """Piece after piece of about the same time, and whether the epoch came to its end."""
-    take, place, chunk = run.epoch(epoch), 0, 1
-    while count := run.pace(0 if run.interrupted() else min(chunk, run.until_asked(epoch * run.steps + place))):
+def _one_epoch(run: Setup, carry: Carry, record: Record) -> tuple[Carry, int, bool]:
+    """Piece after piece of about the same time, the steps of the run so far, and whether the epoch came to its end."""
+    epoch, before, place, chunk = len(record.table), record.taken, 0, 1
+    take = run.epoch(epoch, before)
+    while count := run.pace(0 if run.interrupted() else min(chunk, run.until_asked(before + place))):
         began = time.perf_counter()
-        carry, taken = take(carry, place, count)
+        try:
+            carry, taken = take(carry, place, count)
+        except StreamError as error:
+            error.trained, error.history = _finished(run, carry, record)
+            raise
         if not taken or int(carry.diverged_at) >= 0:
-            return carry, True
+            return carry, before + place + taken, True
         seconds, place = max(time.perf_counter() - began, 1e-6), place + taken
         so_far = _plain({name: mean.so_far() for name, mean in carry.means.items()})
         run.show(taken, so_far)
-        if due := run.at_steps(epoch * run.steps + place):
-            told = StepEnd(epoch, epoch * run.steps + place, so_far, _copy(carry.train_state))
+        if due := run.at_steps(before + place):
+            told = StepEnd(epoch, before + place, so_far, _copy(carry.train_state))
             if not run.pace(not ends_the_run(due, told)):
-                return carry, False
+                break
         if taken == count:
             chunk = max(1, min(4 * chunk, int(count * RESPONSE_SECONDS / seconds)))
-    return carry, False
+    return carry, before + place, False
 
 
-def _finished(run: Setup, carry: Carry, table: list[dict[str, float]]) -> tuple[Trained, dict[str, Any]]:
-    trained, ends = run.finish(carry)
-    counts = {name: int(value) for name, value in ends.items()} | {"epochs": len(table)}
+def _finished(run: Setup, carry: Carry, record: Record) -> tuple[Trained, dict[str, Any]]:
+    table, ends = record
+    trained, said = run.finish(carry)
+    counts = {name: int(value) for name, value in said.items()} | {"epochs": len(table)}
     if (step := counts["diverged_at"]) >= 0:
-        warn_if_diverged("fit", step, run.steps, run.explain(carry.train_state, step))
+        epoch = bisect.bisect_right(ends, step)
+        place = step - (ends[epoch - 1] if epoch else 0)
+        warn_if_diverged("fit", epoch, place, run.explain(carry.train_state, step))
     # Before the first epoch's end there is no row yet: its columns are what the program would return.
-    columns = table[0] if table else jax.eval_shape(run.row, carry, jnp.zeros((), jnp.int32))[1]
-    history: dict[str, Any] = {name: [row[name] for row in table] for name in columns}
+    history: dict[str, Any] = {
+        name: [row[name] for row in table] for name in (table[0] if table else run.columns(carry))
+    }
     if run.rule is not None and counts["diverged_at"] < 0:
         stopping.warn_if_never_scored("fit", run.rule, history)
     return trained, history | counts

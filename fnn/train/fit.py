@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,26 +13,24 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from fnn import checks
-from fnn.kernels import placement
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.programs import compile as compiled
 from fnn.tasks import Task, as_task
-from fnn.train import rows as rows_
 from fnn.train.callbacks import Callback, checked_callbacks
 from fnn.train.checkpoint import Checkpoints, store_of
 from fnn.train.console import interruption, progress_bar, suggest_cores
-from fnn.train.divergence import replayed, require_possible
-from fnn.train.drive import Setup, Take, drive
-from fnn.train.identity import identity_of
-from fnn.train.inputs import Inputs, checked_run
-from fnn.train.loop import Carry, Keys, Order, Recipe, keys_of, loop_of, order_of, sizes
+from fnn.train.drive import Setup, drive
+from fnn.train.identity import Identity, identity_of
+from fnn.train.inputs import Inputs
+from fnn.train.loop import Carry, Keys, Recipe, keys_of, loop_of
 from fnn.train.options import Options, checked_options
 from fnn.train.processes import pace, peers, require_same_run
-from fnn.train.sharding import checked_mesh, on_automatic_axes, replicate
+from fnn.train.sharding import on_automatic_axes, replicate
+from fnn.train.sources import source_of
 from fnn.train.step import require_model_and_optimizer
 from fnn.train.stopping import EarlyStopping
-from fnn.train.trained import Trained, TrainState, as_trained
+from fnn.train.trained import Trained, as_trained
 from fnn.typing import Array, DType, Key, PyTree
 
 __all__ = ["fit"]
@@ -42,7 +41,7 @@ def fit(
     model: Layer,
     optimizer: Transform,
     task: Task | Callable[[Any, Any], Array],
-    data: tuple[Any, ...],
+    data: Any,
     *,
     key: Key | None = None,
     epochs: int,
@@ -69,11 +68,16 @@ def fit(
     Args:
         model, optimizer, task, epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics,
             compute_dtype, mesh: as for `trainer`.
-        data: `(x, targets)` or `(x, targets, weights)`.
+        data: `(x, targets)` or `(x, targets, weights)`; or a stream of such batches, which need not fit into memory: a
+            function of nothing or of the `epoch` (from 0) that gives them, a generator function mostly, or anything
+            that can be iterated again, as a torch `DataLoader`, `tf.data`, grain or a list of batches. They are arrays
+            of NumPy, JAX or torch's on a CPU, of one dtype and, but for the number of rows, of one shape; a thread
+            reads ahead, and all sizes are one program. A stream makes its own batches in its own order: `batch_size`,
+            `rows` and a fraction as `validation` are of arrays.
         key: random key; the same key gives the same run.
         rows: row numbers to train on, all by default.
-        validation: scored after every epoch: another data tuple, row numbers of `data`, or a fraction of the rows such
-            as 0.2, drawn by the key and of every class its share. Validation rows are not trained on.
+        validation: scored after every epoch: another data tuple, a stream, row numbers of `data`, or a fraction of the
+            rows such as 0.2, drawn by the key and of every class its share. Validation rows are not trained on.
         callbacks: functions of an `EpochEnd`, or `fnn.every(steps, function)`, which is called after every so many
             steps; one that returns True ends the run.
         progress: show a bar (needs tqdm); by default if tqdm is installed.
@@ -89,6 +93,8 @@ def fit(
 
     Raises:
         ValueError, TypeError: on data that cannot be trained on, saying what to write.
+        StreamError: where a stream fails, ends before its `len` or gives a bad batch, naming it; it holds what was
+            trained until then.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -105,83 +111,48 @@ def fit(
     options = checked_options("fit", task, options)
     require_model_and_optimizer("fit", model, optimizer)
     checked_callbacks("fit", callbacks)
-    if isinstance(data, (tuple, list)) and len(data) > 1:
-        data = (rows_.lent(data[0]), *data[1:])  # all is over when `fit` returns
-    inputs = checked_run("fit", task, data, rows, validation, key)
     start = None if start is None else as_trained("start", start)
-    size, steps = sizes(batch_size, inputs.slots)
-    checked_mesh("fit", mesh, size)
-    suggest_cores(model, progress)
-    require_same_run("fit", Recipe(model, optimizer, task, options, mesh), inputs, key, start)
-    key, inputs, start = replicate(mesh, (key, inputs, start))
-    # The host keeps the history: a run of more epochs is the same program.
-    recipe = Recipe(model, optimizer, task, options._replace(epochs=0), mesh)
-    keys = keys_of(key)
-    carry = compiled(_begin, recipe)(keys, inputs, start)
-    row, finish = compiled(_row, recipe), compiled(_finish, recipe)
-    columns = lambda: sorted(jax.eval_shape(row, carry, inputs, jnp.zeros((), jnp.int32))[1])  # noqa: E731
-    store = store_of(
-        checkpoint, options.early_stopping, lambda: identity_of(recipe, carry, inputs, key, start, columns())
-    )
-    with peers("fit", mesh), progress_bar(progress, epochs * steps) as show, interruption() as interrupted:
-        run = Setup(
-            _epochs_of_rows(recipe, keys, inputs), lambda carry, epoch: row(carry, inputs, epoch), finish, steps,
-            options.early_stopping, callbacks, functools.partial(_explain, recipe, key, inputs),
-            functools.partial(pace, mesh), show, interrupted,
-        )  # fmt: skip
-        return drive(run, carry, epochs, store)
+    recipe = Recipe(model, optimizer, task, options, mesh)
+    with contextlib.closing(source_of(recipe, key, data, rows, validation)) as source, interruption() as interrupted:
+        suggest_cores(model, progress)
+        require_same_run("fit", recipe, source.inputs, key, start, source.described)
+        key, inputs, start = replicate(mesh, (key, source.inputs, start))
+        # The host keeps the history: a run of more epochs is the same program.
+        recipe = recipe._replace(options=options._replace(epochs=0))
+        keys = keys_of(key)
+        carry = compiled(_begin, recipe)(keys, inputs, start)
+        held, row, finish = source.held, compiled(_row, recipe), compiled(_finish, recipe)
 
+        def columns(carry: Carry) -> list[str]:
+            scores = held and dict.fromkeys(("loss", *task.metrics), jax.ShapeDtypeStruct((), jnp.float32))
+            return sorted(jax.eval_shape(row, carry, inputs, jnp.zeros((), jnp.int32), scores)[1])
 
-def _epochs_of_rows(recipe: Recipe, keys: Keys, inputs: Inputs) -> Callable[[int], Take]:
-    """Epochs over arrays in memory, by row numbers."""
-    order, steps = compiled(order_of, recipe.options.shuffle), compiled(_steps, recipe, donate=(0,))
-    count = sizes(recipe.options.batch_size, inputs.slots)[1]
+        def identity() -> Identity:
+            return identity_of(recipe, carry, inputs, key, start, columns(carry), source.described(inputs))
 
-    on_host = (
-        recipe.options.shuffle and recipe.mesh is None and placement.platform() == "cpu" and inputs.slots >= rows_.MANY
-    )
+        def ended(carry: Carry, epoch: Array) -> tuple[Carry, dict[str, Array]]:
+            return row(carry, inputs, epoch, held and held(carry.train_state.trained))
 
-    def epoch(number: int) -> Take:
-        epoch = jnp.asarray(number)
-        if on_host:
-            drawn = compiled(_bits, inputs.slots)
-            rows = Order(*jax.device_put(rows_.shuffled_on_host(drawn(keys.shuffle, epoch), inputs.rows)))
-        else:
-            rows = order(keys, inputs, epoch)
-
-        def take(carry: Carry, place: int, most: int) -> tuple[Carry, int]:
-            last = min(place + most, count)
-            if last == place:
-                return carry, 0
-            return steps(carry, keys, inputs, epoch, rows, jnp.asarray(place), jnp.asarray(last)), last - place
-
-        return take
-
-    return epoch
-
-
-def _bits(rows: int, key: Key, epoch: Array) -> Array:
-    return jax.random.bits(jax.random.fold_in(key, epoch), (rows,), jnp.uint32)
+        store = store_of(checkpoint, options.early_stopping, identity)
+        total = None if source.steps is None else epochs * source.steps
+        with peers("fit", mesh), progress_bar(progress, total) as show:
+            run = Setup(
+                source.epochs(recipe, keys, inputs, interrupted), ended, columns, finish, options.early_stopping,
+                callbacks, functools.partial(source.explain, recipe, key, inputs), functools.partial(pace, mesh), show,
+                interrupted,
+            )  # fmt: skip
+            return drive(run, carry, epochs, store)
 
 
 def _begin(recipe: Recipe, keys: Keys, inputs: Inputs, start: Trained | None) -> Carry:
     return loop_of(recipe).begin(keys, inputs, start)
 
 
-def _steps(recipe: Recipe, carry: Carry, keys: Keys, inputs: Inputs, epoch: Array, order: Order, *ends: Array) -> Carry:
-    """Both ends are values, so no part of an epoch is compiled again."""
-    return loop_of(recipe).steps(carry, keys, inputs, epoch, order, *ends)
-
-
-def _row(recipe: Recipe, carry: Carry, inputs: Inputs, epoch: Array) -> tuple[Carry, dict[str, Array]]:
-    return loop_of(recipe).row(carry, inputs, epoch)
+def _row(
+    recipe: Recipe, carry: Carry, inputs: Inputs, epoch: Array, held: dict[str, Array] | None
+) -> tuple[Carry, dict[str, Array]]:
+    return loop_of(recipe).row(carry, inputs, epoch, held)
 
 
 def _finish(recipe: Recipe, carry: Carry) -> tuple[Trained, dict[str, Array]]:
     return loop_of(recipe).finish(carry)
-
-
-def _explain(recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, step: int) -> str:
-    if step < sizes(recipe.options.batch_size, inputs.slots)[1]:
-        require_possible("fit", recipe.model, recipe.task, before.trained, *inputs.data[:2])
-    return replayed(recipe, key, inputs, before, step)

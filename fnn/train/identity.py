@@ -205,9 +205,15 @@ def describe_settings(recipe: Recipe, inputs: Inputs) -> Identity:
 
 
 def identity_of(
-    recipe: Recipe, carry: Carry, inputs: Inputs, key: Key, start: Trained | None, columns: list[str]
+    recipe: Recipe,
+    carry: Carry,
+    inputs: Inputs,
+    key: Key,
+    start: Trained | None,
+    columns: list[str],
+    data: dict[str, str],
 ) -> Identity:
-    """All of it, for what a run carries and the columns of its history."""
+    """All of it, for what a run carries, the columns of its history and what is said of its data."""
     numbers = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     return describe_settings(recipe, inputs) | {
         "metrics": columns,
@@ -215,6 +221,6 @@ def identity_of(
         "start": None if start is None else digest_of(start),
         "environment": describe_environment(),
         "arrays": describe_arrays(carry),
-        "data": describe_data(inputs),
+        "data": data,
         "programs": describe_programs(recipe, carry.train_state, key, inputs),
     }

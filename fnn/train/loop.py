@@ -108,18 +108,29 @@ class Order(NamedTuple):
     real: Array
 
 
+Batch = tuple[PyTree, PyTree, Array]
+
+
+class Batches(NamedTuple):
+    """Where batches come from: `at(place)`, and the number that the batch at place 0 has in the whole run."""
+
+    at: Callable[[Array], Batch]
+    before: Array
+
+
 class Loop(NamedTuple):
     """The pieces of a run.
 
     - `begin(keys, inputs, start) -> carry`: fresh, or going on from a `Trained` or a `TrainState`.
-    - `steps(carry, keys, inputs, epoch, order, first, last) -> carry`: steps `first` to `last` of an epoch.
-    - `row(carry, inputs, epoch) -> (carry, row)`: the end of an epoch, its entry in the history.
+    - `steps(carry, keys, batches, first, last) -> carry`: those of the batches at places `first` to `last`.
+    - `row(carry, inputs, epoch, held=None) -> (carry, row)`: the end of an epoch, its entry in the history; `held` are
+      scores of a validation that is not among the inputs.
     - `finish(carry) -> (trained, history)`.
     """
 
     begin: Callable[[Keys, Inputs, Any], Carry]
-    steps: Callable[[Carry, Keys, Inputs, Array, Order, Any, Any], Carry]
-    row: Callable[[Carry, Inputs, Array], tuple[Carry, dict[str, Array]]]
+    steps: Callable[[Carry, Keys, Batches, Any, Any], Carry]
+    row: Callable[..., tuple[Carry, dict[str, Array]]]
     finish: Callable[[Carry], tuple[Trained, dict[str, Array]]]
 
 
@@ -135,6 +146,13 @@ def sizes(batch_size: int | None, slots: int) -> tuple[int, int]:
     """Examples per step, and steps per epoch."""
     size = rows_.checked_batch_size("trainer", batch_size, slots)
     return size, -(-slots // size)
+
+
+def batches_of(recipe: Recipe, inputs: Inputs, epoch: Array, order: Order) -> Batches:
+    """Those of an epoch over arrays, by row numbers."""
+    size, count = sizes(recipe.options.batch_size, inputs.slots)
+    checked_mesh("trainer", recipe.mesh, size)
+    return Batches(lambda place: batch_of(inputs.data, order, place, size), epoch.astype(jnp.int32) * count)
 
 
 def step_of(recipe: Recipe) -> TrainStep:
@@ -167,33 +185,29 @@ def loop_of(recipe: Recipe) -> Loop:
         shapes = jax.eval_shape(entries, carry, inputs) if options.epochs else {}
         return carry._replace(history={n: jnp.full(options.epochs, jnp.nan, s.dtype) for n, s in shapes.items()})
 
-    def steps(
-        carry: Carry, keys: Keys, inputs: Inputs, epoch: Array, order: Order, first: Array | int, last: Array | int
-    ) -> Carry:
-        size, count = sizes(options.batch_size, inputs.slots)
-        checked_mesh("trainer", mesh, size)
-
+    def steps(carry: Carry, keys: Keys, batches: Batches, first: Array | int, last: Array | int) -> Carry:
         def one(place: Array, carry: Carry) -> Carry:
-            number = epoch.astype(jnp.int32) * count + jnp.asarray(place).astype(jnp.int32)
-            batch = split(batch_of(inputs.data, order, place, size))
+            number = batches.before + jnp.asarray(place).astype(jnp.int32)
+            batch = split(batches.at(place))
             new = step.advance(carry.train_state, jax.random.fold_in(keys.train, number), batch)
             return _accepted(carry, _with_class_numbers(new, batch[1]), metrics, number)
 
         # With known ends this is a scan, so that a run can be differentiated in both modes.
         return jax.lax.fori_loop(first, last, one, carry)
 
-    def entries(carry: Carry, inputs: Inputs) -> dict[str, Array]:
+    def entries(carry: Carry, inputs: Inputs, scores: dict[str, Array] | None = None) -> dict[str, Array]:
         row = {n: jnp.where(carry.diverged_at >= 0, jnp.nan, mean.so_far()) for n, mean in carry.means.items()}
         rate = learning_rate(chained(optimizer), carry.train_state.opt_state) if options.training_metrics else None
         row |= {} if rate is None else {"learning_rate": rate}
         if inputs.validation is not None:
             held, trained = inputs.validation_rows, carry.train_state.trained
             scores = scores_of(scored, task, trained, inputs.validation, held, EVALUATION_ROWS)
-            row |= {f"validation_{name}": score for name, score in scores.items()}
-        return row
+        return row | {f"validation_{name}": score for name, score in (scores or {}).items()}
 
-    def row(carry: Carry, inputs: Inputs, epoch: Array) -> tuple[Carry, dict[str, Array]]:
-        row, best, over = entries(carry, inputs), carry.best, carry.over
+    def row(
+        carry: Carry, inputs: Inputs, epoch: Array, held: dict[str, Array] | None = None
+    ) -> tuple[Carry, dict[str, Array]]:
+        row, best, over = entries(carry, inputs, held), carry.best, carry.over
         if rule is not None and best is not None:
             best = stopping.observe(rule, best, row, epoch, carry.train_state.trained)
             over = (carry.diverged_at >= 0) | stopping.exhausted(rule, best)
@@ -223,9 +237,7 @@ def _no_means(metrics: Mapping[str, Any]) -> dict[str, Mean]:
     return {name: Mean(nothing(), nothing()) for name in (*metrics, "loss")}
 
 
-def batch_of(
-    data: tuple[PyTree, PyTree, Array | None], order: Order, place: Array, size: int
-) -> tuple[PyTree, PyTree, Array]:
+def batch_of(data: tuple[PyTree, PyTree, Array | None], order: Order, place: Array, size: int) -> Batch:
     """The epoch's batch number `place`, each row with its weight."""
     chosen, counts = rows_.batch_rows(*order, place, size)
     x, targets, weights = data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,20 +55,27 @@ def peers(where: str, mesh: Mesh | None) -> Iterator[None]:
         ) from error
 
 
-def require_same_run(where: str, recipe: Recipe, inputs: Inputs, key: Key, start: Trained | None) -> None:
+def require_same_run(
+    where: str,
+    recipe: Recipe,
+    inputs: Inputs,
+    key: Key,
+    start: Trained | None,
+    described: Callable[[Inputs], dict[str, str]] = describe_data,
+) -> None:
     """An error in every process, before the first step, where one of them is to train something else."""
     arrays = jax.tree.leaves((key, inputs))
     if not together(recipe.mesh) or not all(map(checks.is_concrete, arrays)):
         return
     like = jax.eval_shape(loop_of(recipe).begin, keys_of(key), inputs, start).train_state
     settings = describe_settings(recipe, inputs) | {"epochs": recipe.options.epochs}
-    described = {
+    everything = {
         "settings": {name: str(value) for name, value in settings.items()},
         "arrays": {"key": digest_of(key), "start": digest_of(start)}
-        | {_WORDS.get(name, name): found for name, found in describe_data(inputs).items()},
+        | {_WORDS.get(name, name): found for name, found in described(inputs).items()},
         "programs": describe_programs(recipe, like, key, inputs),
     }
-    require_same(where, recipe.mesh, described)
+    require_same(where, recipe.mesh, everything)
 
 
 def require_same(where: str, mesh: Mesh | None, described: dict[str, dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -45,16 +46,21 @@ def rows_as_array(x: PyTree) -> PyTree:
 
 def checked_inputs(where: str, x: PyTree) -> PyTree:
     """Inputs as JAX arrays: not empty, nothing non-finite, nothing rounded in silence."""
+    return jax.tree.map(jnp.asarray, host_inputs(where, x))
+
+
+def host_inputs(where: str, x: PyTree, rounding: Callable[..., str | None] | None = None) -> PyTree:
+    """`checked_inputs` where they are, NumPy's on the host; `rounding` says what a cast to float32 does to them."""
     if count(x) == 0:
         raise ValueError(f"{where}: expected at least one row, got {checks.describe(x)}")
     for part in jax.tree.leaves(x, is_leaf=lambda node: isinstance(node, Padded)):
         if isinstance(part, Padded):  # inside a compiled program no length can be looked at
             batch, time = np.shape(part.values)[:2]
             check_lengths(where, part.lengths, Layout(batch, time, 0, jnp.result_type(part.values), False))
-    return jax.tree.map(lambda leaf: _checked_leaf(where, leaf), x)
+    return jax.tree.map(lambda leaf: _checked_leaf(where, leaf, rounding or said_of_rounding), x)
 
 
-def _checked_leaf(where: str, x: Any) -> Array:
+def _checked_leaf(where: str, x: Any, rounding: Callable[..., str | None]) -> Any:
     given = checks.arrived(where, "x", x, "encode text columns as numbers first")
     host = checks.known(given)
     if not isinstance(host, np.ndarray):
@@ -65,16 +71,19 @@ def _checked_leaf(where: str, x: Any) -> Array:
     if isinstance(given, jax.Array):
         return given
     narrow = checks.host_cast(where, "x", x, given)
-    if host.dtype == np.float64 and narrow.dtype != np.float64:
-        found = checks.lost(host, narrow.dtype)
-        checks.warn(
-            f"{where}: " + checks.said_of_lost("x", x, host, narrow.dtype, found)
-            if found
-            else f"{where}: x is float64 and is computed in float32; write x.astype(numpy.float32), or "
-            'jax.config.update("jax_enable_x64", True) to compute in float64',
-            UserWarning,
-        )
-    return jnp.asarray(narrow)
+    if host.dtype == np.float64 and narrow.dtype != np.float64 and (said := rounding(x, host, narrow.dtype)):
+        checks.warn(f"{where}: {said}", UserWarning)
+    return narrow
+
+
+def said_of_rounding(x: Any, host: np.ndarray, dtype: Any) -> str:
+    """What is lost where float64 is computed in float32, and what to write."""
+    if found := checks.lost(host, dtype):
+        return checks.said_of_lost("x", x, host, dtype, found)
+    return (
+        "x is float64 and is computed in float32; write x.astype(numpy.float32), or "
+        'jax.config.update("jax_enable_x64", True) to compute in float64'
+    )
 
 
 def _first_not_finite(host: np.ndarray) -> tuple[int, ...] | None:
@@ -101,9 +110,16 @@ def lent(x: PyTree) -> PyTree:
 
 def checked_data(where: str, data: Any, task: Task) -> tuple[PyTree, Array, Array | None]:
     """`(x, targets)` or `(x, targets, weights)` as arrays of the same number of rows, targets encoded by the task."""
+    return jax.tree.map(jnp.asarray, host_data(where, data, task))
+
+
+def host_data(
+    where: str, data: Any, task: Task, rounding: Callable[..., str | None] | None = None, some: bool = True
+) -> tuple[PyTree, Any, Any]:
+    """`checked_data` where they are; `some` of the weights must not be 0."""
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         raise TypeError(f"{where}: expected data (x, targets) or (x, targets, weights), got {checks.describe(data)}")
-    x = checked_inputs(where, rows_as_array(data[0]))
+    x = host_inputs(where, rows_as_array(data[0]), rounding)
     if np.shape(data[1])[:1] != (count(x),):
         raise ValueError(
             f"{where}: expected one target per row of x, got {count(x)} rows and {np.shape(data[1])} targets"
@@ -111,11 +127,11 @@ def checked_data(where: str, data: Any, task: Task) -> tuple[PyTree, Array, Arra
     targets = task.encode(data[1])
     if len(data) == 2 or data[2] is None:
         return x, targets, None
-    return x, targets, checked_weights(where, data[2], count(x))
+    return x, targets, checked_weights(where, data[2], count(x), some)
 
 
-def checked_weights(where: str, weights: Any, total: int) -> Array:
-    """One weight per row, each 0 or of a size that float32 multiplies without loss, not all of them 0."""
+def checked_weights(where: str, weights: Any, total: int, some: bool = True) -> Array:
+    """One weight per row, each 0 or of a size that float32 multiplies without loss; `some` of them are not 0."""
     if np.shape(weights) != (total,):
         raise ValueError(f"{where}: expected weights of shape ({total},), got {np.shape(weights)}")
     if checks.is_concrete(weights):
@@ -133,7 +149,7 @@ def checked_weights(where: str, weights: Any, total: int) -> Array:
                 f"{where}: expected weights that are 0 or between {SMALLEST_WEIGHT} and {1 / SMALLEST_WEIGHT}, got "
                 f"{host[row]} at row {row}; only their ratios count, so multiply all of them by one number"
             )
-        if not wide.any():
+        if some and not wide.any():
             raise ValueError(f"{where}: every weight is 0, so no row counts; leave the weights out to count every row")
         weights = weights if isinstance(weights, jax.Array) else host
         if host.dtype.kind in "iub":

@@ -28,15 +28,20 @@ def on_automatic_axes(run: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(run)
     def entered(*args: P.args, **options: P.kwargs) -> R:
-        mesh = next(filter(None, map(_explicit, jax.tree.leaves((args, options)))), None)
+        mesh = next(filter(None, map(_explicit, jax.tree.leaves((args, options), is_leaf=_is_iterator))), None)
         if mesh is None and jax.sharding.get_abstract_mesh().empty:
             return run(*args, **options)
-        args, options = jax.tree.map(_on_automatic, (args, options))
+        args, options = jax.tree.map(_on_automatic, (args, options), is_leaf=_is_iterator)
         with _no_mesh_around():
             result = run(*args, **options)
         return lying_on(mesh, result)
 
     return entered
+
+
+def _is_iterator(node: Any) -> bool:
+    """Of which JAX wants to hear that it is no tree."""
+    return hasattr(node, "__next__")
 
 
 def automatic(mesh: Any) -> Any:
@@ -113,6 +118,13 @@ def checked_mesh(where: str, mesh: Mesh | None, batch_size: int = 0) -> None:
 def replicate(mesh: Mesh | None, tree: PyTree) -> PyTree:
     """The same arrays on every device of the mesh."""
     return tree if mesh is None else put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def placed(mesh: Mesh | None) -> Callable[[PyTree], PyTree]:
+    """A function that puts super-batches, (slots, rows, …), on the device, over a mesh with their rows split."""
+    if mesh is None:
+        return jax.device_put
+    return functools.partial(jax.device_put, device=NamedSharding(mesh, PartitionSpec(None, mesh.axis_names[0])))
 
 
 def put(tree: PyTree, sharding: NamedSharding) -> PyTree:

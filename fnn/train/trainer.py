@@ -17,7 +17,7 @@ from fnn.tasks import Task, as_task
 from fnn.train import stopping
 from fnn.train.divergence import replayed, require_possible, warn_if_diverged
 from fnn.train.inputs import Inputs, checked_run
-from fnn.train.loop import Carry, Recipe, keys_of, loop_of, order_of, sizes
+from fnn.train.loop import Carry, Recipe, batches_of, keys_of, loop_of, order_of, sizes
 from fnn.train.options import Options, checked_options
 from fnn.train.processes import require_same_run
 from fnn.train.sharding import automatic, lying_on, on_automatic_axes, replicate
@@ -125,7 +125,8 @@ def trainer(
             if 0 <= diverged_at < steps:
                 require_possible("trainer", model, task, trained, *inputs.data[:2])
             if diverged_at >= 0:
-                warn_if_diverged("trainer", diverged_at, steps, replayed(recipe, key, inputs, last, diverged_at))
+                said = replayed(recipe, key, inputs, last, diverged_at)
+                warn_if_diverged("trainer", *divmod(diverged_at, steps), said)
             if options.early_stopping is not None and diverged_at < 0:
                 stopping.warn_if_never_scored("trainer", options.early_stopping, history)
         return trained, history
@@ -142,7 +143,8 @@ def _whole_run(
 
     def epoch(carry: Carry, number: Array) -> Carry:
         order = order_of(options.shuffle, keys, inputs, number)
-        return loop.row(loop.steps(carry, keys, inputs, number, order, 0, steps), inputs, number)[0]
+        batches = batches_of(recipe, inputs, number, order)
+        return loop.row(loop.steps(carry, keys, batches, 0, steps), inputs, number)[0]
 
     carry = loop.begin(keys, inputs, start)
     if options.early_stopping is None:

@@ -1,0 +1,79 @@
+"""An iterator that a thread runs ahead of its use."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Generator
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+PATIENCE = 0.05
+"""Seconds after which a thread that waits looks whether it is to end."""
+
+_END = object()
+
+Make: TypeAlias = Callable[[Callable[[], bool]], Generator[Any, None, None]]
+
+
+class Ahead:
+    """What `make(wanted)` generates, made by a thread; `wanted()` says that the user waits and nothing is there.
+
+    The thread begins at once and keeps one item ready. Errors come in their place, where the item would have come.
+    """
+
+    def __init__(self, make: Make) -> None:
+        self._items: queue.Queue[Any] = queue.Queue(maxsize=1)
+        self._waits, self._ended = threading.Event(), threading.Event()
+        # What `with` has set for the thread that asks is set for this one too.
+        here = jnp.result_type(float) == jnp.float64, jax.config.jax_default_device  # type: ignore[attr-defined]
+        self._thread = threading.Thread(target=self._work, args=(make, *here), daemon=True, name="fnn-stream")
+        self._thread.start()
+
+    def _work(self, make: Make, wide: bool, device: Any) -> None:
+        try:
+            with jax.enable_x64(wide), jax.default_device(device), contextlib.closing(make(self._wanted)) as items:
+                for item in items:
+                    if not self._put(item):
+                        return
+            self._put(_END)
+        except BaseException as error:
+            self._put(error)
+
+    def _wanted(self) -> bool:
+        return self._waits.is_set() and self._items.empty()
+
+    def _put(self, item: Any) -> bool:
+        while not self._ended.is_set():
+            with contextlib.suppress(queue.Full):
+                self._items.put(item, timeout=PATIENCE)
+                return True
+        return False
+
+    def next(self, interrupted: Callable[[], bool]) -> Any:
+        """The next item; None at the end, and where the user does not want to wait any longer."""
+        self._waits.set()
+        try:
+            while not interrupted():
+                with contextlib.suppress(queue.Empty):
+                    item = self._items.get(timeout=PATIENCE)
+                    break
+            else:
+                return None
+        finally:
+            self._waits.clear()
+        if isinstance(item, BaseException):
+            self.close()
+            raise item
+        if item is _END:
+            self.close()
+            return None
+        return item
+
+    def close(self) -> None:
+        """End the thread; one that is held up in what it reads ends with the process."""
+        self._ended.set()
+        self._thread.join(timeout=20 * PATIENCE)

@@ -1,0 +1,81 @@
+"""What a model says of a stream: outputs of one batch after another, scores of all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from fnn.layer import Layer
+from fnn.programs import compile as compiled
+from fnn.tasks import Task
+from fnn.train.feeding import Feed
+from fnn.train.loop import Recipe, scored_by
+from fnn.train.predict import scores_from
+from fnn.train.sharding import placed, splitter, whole
+from fnn.train.stream import Stream
+from fnn.train.trained import Trained
+from fnn.typing import Array, PyTree
+
+
+class Applied(NamedTuple):
+    """What decides the program of a super-batch's outputs."""
+
+    model: Layer
+    decode: Callable[..., Any]
+    mesh: Mesh | None
+
+
+def collected(feed: Feed, applied: Applied, trained: Trained) -> tuple[PyTree, PyTree, Any]:
+    """Outputs, targets and weights of all rows, on the host, for one pass over the stream that the feed has begun."""
+    outputs_of, parts = compiled(_outputs_of_chunk, applied), []
+    while (chunk := feed.next()) is not None:
+        outputs = outputs_of(trained, chunk.data[0], jnp.asarray(len(chunk.rows)))
+        found = jax.device_get((outputs, *chunk.data[1:]))
+        parts += [jax.tree.map(lambda leaf: leaf[slot, :rows], found) for slot, rows in enumerate(chunk.rows)]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+def _outputs_of_chunk(given: Applied, trained: Trained, x: PyTree, count: Array) -> PyTree:
+    split = splitter(given.mesh)
+
+    def one(place: Array | int) -> PyTree:
+        batch = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, place, keepdims=False), x)
+        return given.decode(given.model.apply(trained.params, trained.state, split(batch))[0])
+
+    slots = jax.tree.leaves(x)[0].shape[0]
+    room = jax.tree.map(lambda leaf: jnp.zeros((slots, *leaf.shape), leaf.dtype), jax.eval_shape(one, 0))
+    written = lambda place, room: jax.tree.map(lambda all, new: all.at[place].set(new), room, one(place))  # noqa: E731
+    return whole(given.mesh, jax.lax.fori_loop(0, count, written, room))
+
+
+class Scoring:
+    """Scores of a stream: its outputs are held, its inputs are not."""
+
+    def __init__(self, recipe: Recipe, stream: Stream) -> None:
+        self.feed = Feed(stream, recipe.mesh.size if recipe.mesh else 1, placed(recipe.mesh))
+        self.task, self.applied = recipe.task, Applied(scored_by(recipe), _unchanged, recipe.mesh)
+        self.passes = 0
+
+    def __call__(self, trained: Trained) -> dict[str, Array]:
+        self.feed.begin(self.passes)
+        outputs, targets, weights = collected(self.feed, self.applied, trained)
+        self.passes += 1
+        # Without weights a metric is asked without them: it then is what it is for arrays, to the last bit.
+        weighted = len(self.feed.reader.form) == 3
+        return compiled(_scores, self.task)(outputs, targets, weights if weighted else None)
+
+    def close(self) -> None:
+        self.feed.close()
+
+
+def _unchanged(outputs: PyTree) -> PyTree:
+    return outputs
+
+
+def _scores(task: Task, outputs: PyTree, targets: PyTree, weights: Any) -> dict[str, Array]:
+    return scores_from(task, outputs, (None, targets, weights), None)

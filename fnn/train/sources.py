@@ -1,0 +1,221 @@
+"""Where the batches of a driven run come from: arrays in memory, or a stream that is read ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn import checks
+from fnn.kernels import placement
+from fnn.programs import compile as compiled
+from fnn.train import rows as rows_
+from fnn.train.collecting import Scoring
+from fnn.train.divergence import replayed, replayed_batch, require_possible
+from fnn.train.drive import Take
+from fnn.train.feeding import Chunk, Feed
+from fnn.train.identity import describe_data
+from fnn.train.inputs import Inputs, checked_run
+from fnn.train.loop import Batch, Batches, Carry, Keys, Order, Recipe, batches_of, loop_of, order_of, sizes
+from fnn.train.options import Options
+from fnn.train.sharding import checked_mesh, placed
+from fnn.train.stream import Stream, is_stream, length, stream_of
+from fnn.train.trained import Trained, TrainState
+from fnn.typing import Array, Key, PyTree
+
+
+class Source(NamedTuple):
+    """What a run reads.
+
+    - `inputs`: arrays of the run; of a stream the first batch, which says their shapes.
+    - `steps`: how many an epoch has, None where that is not known.
+    - `epochs(recipe, keys, inputs, interrupted)`: a function of an epoch and of the steps before it, see `drive.Take`.
+    - `explain(recipe, key, inputs, before, step)`: why the step that was just taken diverged.
+    - `described(inputs)`: what is said of the data where runs are compared.
+    - `held(trained)`: scores of a validation that is read; None where it is among the inputs or there is none.
+    - `close()`: nothing is read any further.
+    """
+
+    inputs: Inputs
+    steps: int | None
+    epochs: Callable[..., Callable[[int, int], Take]]
+    explain: Callable[[Recipe, Key, Inputs, TrainState, int], str]
+    described: Callable[[Inputs], dict[str, str]]
+    held: Callable[[Trained], dict[str, Array]] | None
+    close: Callable[[], None]
+
+
+def source_of(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -> Source:
+    """Arrays or a stream, each with a validation of either kind."""
+    held = None
+    if is_stream(validation):
+        stream = stream_of("fit, validation", validation, recipe.task, recipe.options.epochs)
+        held, validation = Scoring(recipe, stream), None
+    try:
+        return (_of_stream if is_stream(data) else _of_rows)(recipe, key, data, rows, validation, held)
+    except BaseException:
+        if held is not None:
+            held.close()
+        raise
+
+
+def _of_rows(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any, held: Scoring | None) -> Source:
+    if isinstance(data, (tuple, list)) and len(data) > 1:
+        data = (rows_.lent(data[0]), *data[1:])  # all is over when `fit` returns
+    inputs = checked_run("fit", recipe.task, data, rows, validation, key)
+    size, steps = sizes(recipe.options.batch_size, inputs.slots)
+    checked_mesh("fit", recipe.mesh, size)
+    return Source(inputs, steps, _epochs_of_rows, _explain_rows, describe_data, held, _closing(held))
+
+
+def _closing(*parts: Any) -> Callable[[], None]:
+    def close() -> None:
+        for part in filter(None, parts):
+            part.close()
+
+    return close
+
+
+def _explain_rows(recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, step: int) -> str:
+    if step < sizes(recipe.options.batch_size, inputs.slots)[1]:
+        require_possible("fit", recipe.model, recipe.task, before.trained, *inputs.data[:2])
+    return replayed(recipe, key, inputs, before, step)
+
+
+def _epochs_of_rows(
+    recipe: Recipe, keys: Keys, inputs: Inputs, interrupted: Callable[[], bool]
+) -> Callable[[int, int], Take]:
+    """Epochs over arrays in memory, by row numbers."""
+    order, steps = compiled(order_of, recipe.options.shuffle), compiled(_steps, recipe, donate=(0,))
+    count = sizes(recipe.options.batch_size, inputs.slots)[1]
+    on_host = (
+        recipe.options.shuffle and recipe.mesh is None and placement.platform() == "cpu" and inputs.slots >= rows_.MANY
+    )
+
+    def epoch(number: int, before: int) -> Take:
+        epoch = jnp.asarray(number)
+        if on_host:
+            drawn = compiled(_bits, inputs.slots)
+            rows = Order(*jax.device_put(rows_.shuffled_on_host(drawn(keys.shuffle, epoch), inputs.rows)))
+        else:
+            rows = order(keys, inputs, epoch)
+
+        def take(carry: Carry, place: int, most: int) -> tuple[Carry, int]:
+            last = min(place + most, count)
+            if last == place:
+                return carry, 0
+            return steps(carry, keys, inputs, epoch, rows, jnp.asarray(place), jnp.asarray(last)), last - place
+
+        return take
+
+    return epoch
+
+
+def _bits(rows: int, key: Key, epoch: Array) -> Array:
+    return jax.random.bits(jax.random.fold_in(key, epoch), (rows,), jnp.uint32)
+
+
+def _steps(recipe: Recipe, carry: Carry, keys: Keys, inputs: Inputs, epoch: Array, order: Order, *ends: Array) -> Carry:
+    """Both ends are values, so no part of an epoch is compiled again."""
+    return loop_of(recipe).steps(carry, keys, batches_of(recipe, inputs, epoch, order), *ends)
+
+
+def _of_stream(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any, held: Scoring | None) -> Source:
+    _refuse_what_belongs_to_arrays(recipe.options, rows, validation)
+    checked_mesh("fit", recipe.mesh)
+    if validation is not None:
+        validation = rows_.checked_data("fit, validation", validation, recipe.task)
+    stream = stream_of("fit", data, recipe.task, recipe.options.epochs)
+    feed = Feed(stream, recipe.mesh.size if recipe.mesh else 1, placed(recipe.mesh))
+    try:
+        reading = _Reading(stream, feed)
+    except BaseException:
+        feed.close()
+        raise
+    return Source(
+        Inputs(reading.example, None, validation, None), length(data), reading.epochs, reading.explain,
+        reading.described, held, _closing(held, feed),
+    )  # fmt: skip
+
+
+def _refuse_what_belongs_to_arrays(options: Options, rows: Any, validation: Any) -> None:
+    if options.batch_size != Options(1).batch_size:
+        raise ValueError(
+            f"fit: data is a stream, which makes its own batches, and batch_size={options.batch_size} is of arrays; "
+            "leave it out, and give it to what makes the stream"
+        )
+    if rows is not None:
+        raise ValueError("fit: data is a stream, which has no row numbers; leave rows out, and filter in the stream")
+    if validation is not None and (not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3)):
+        raise ValueError(
+            f"fit: data is a stream, of which no rows can be held out, got validation={checks.describe(validation)}; "
+            "give another stream, or arrays (x, targets)"
+        )
+
+
+class _Reading:
+    """A stream as it is read in a run: epoch after epoch, chunk after chunk, step after step."""
+
+    def __init__(self, stream: Stream, feed: Feed) -> None:
+        self.stream, self.feed = stream, feed
+        feed.begin(0)
+        chunk = feed.next()
+        assert chunk is not None, "an epoch without batches is an error"
+        for said in feed.reader.rounded:
+            checks.warn(f"fit: {said}", UserWarning)
+        self.chunk: Chunk | None = chunk
+        self.first = 0  # the step of the run that is the chunk's slot 0
+        self.example = jax.tree.map(lambda leaf: leaf[0], chunk.data)
+
+    def epochs(
+        self, recipe: Recipe, keys: Keys, inputs: Inputs, interrupted: Callable[[], bool]
+    ) -> Callable[[int, int], Take]:
+        steps = compiled(_steps_of_chunk, recipe, donate=(0,))
+
+        def epoch(number: int, before: int) -> Take:
+            if number > 0:
+                self.feed.begin(number)
+                self.chunk = None
+            done = 0
+
+            def take(carry: Carry, place: int, most: int) -> tuple[Carry, int]:
+                nonlocal done
+                if self.chunk is None or done == len(self.chunk.rows):
+                    self.chunk, done = self.feed.next(interrupted), 0
+                    self.first = before + place
+                if self.chunk is None:
+                    return carry, 0
+                last = min(done + most, len(self.chunk.rows))
+                ends = (jnp.asarray(number, jnp.int32) for number in (self.first, done, last))
+                taken, done = last - done, last
+                return steps(carry, keys, self.chunk.data, *ends), taken
+
+            return take
+
+        return epoch
+
+    def explain(self, recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, step: int) -> str:
+        def batch() -> Batch:
+            assert self.chunk is not None
+            return _at(self.chunk.data, jnp.asarray(step - self.first))
+
+        if recipe.mesh is None:
+            require_possible("fit", recipe.model, recipe.task, before.trained, *batch()[:2])
+        return replayed_batch(recipe, key, batch, before, step)
+
+    def described(self, inputs: Inputs) -> dict[str, str]:
+        shapes = checks.describe(jax.tree.leaves(self.example))
+        return describe_data(inputs) | {"x, targets and weights": f"a stream of {shapes}"}
+
+
+def _steps_of_chunk(
+    recipe: Recipe, carry: Carry, keys: Keys, data: PyTree, before: Array, first: Array, last: Array
+) -> Carry:
+    """Steps of a super-batch: ends and numbers are values, so all of them are one program."""
+    return loop_of(recipe).steps(carry, keys, Batches(lambda place: _at(data, place), before), first, last)
+
+
+def _at(data: PyTree, place: Array) -> Any:
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, place, keepdims=False), data)

@@ -1,0 +1,314 @@
+"""Data read batch by batch: the numbers of arrays, one compilation, errors that name the batch."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+
+KEY = jax.random.key(0)
+TASK = fnn.tasks.multiclass(2)
+OPTIMIZER = fnn.optim.adam(0.01)
+MODEL = fnn.serial(fnn.dense(4), fnn.batch_norm(), fnn.relu, fnn.dropout(0.3), fnn.dense(2))
+ROWS, SIZE = 22, 8
+X = np.random.default_rng(0).normal(size=(ROWS, 3)).astype(np.float32)
+Y = (X.sum(1) > 0).astype(np.int32)
+WEIGHTS = np.linspace(0.5, 2, ROWS, dtype=np.float32)
+HELD_X, HELD_Y = X[::2] + 0.5, Y[::2]
+
+
+def cut(*arrays, size=SIZE):
+    return [tuple(array[first : first + size] for array in arrays) for first in range(0, len(arrays[0]), size)]
+
+
+def batches():
+    yield from cut(X, Y)
+
+
+def fit(data, **options):
+    options = dict(key=KEY, epochs=3, progress=False) | options
+    return fnn.fit(MODEL, OPTIMIZER, TASK, data, **options)
+
+
+@functools.cache
+def of_arrays(weighted=False):
+    data = (X, Y, WEIGHTS) if weighted else (X, Y)
+    return fit(data, batch_size=SIZE, shuffle=False, validation=(HELD_X, HELD_Y))
+
+
+def same(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+class Again:
+    """What can be iterated again and knows its length."""
+
+    def __init__(self, given):
+        self.given = given
+
+    def __len__(self):
+        return len(self.given)
+
+    def __iter__(self):
+        return iter(self.given)
+
+
+class Tensor:
+    """What tf.data gives: an array to NumPy, and nothing else."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.array, dtype)
+
+
+def of_torch():
+    torch = pytest.importorskip("torch")
+    rows = torch.utils.data.TensorDataset(torch.from_numpy(X.copy()), torch.from_numpy(Y.astype(np.int64)))
+    return torch.utils.data.DataLoader(rows, batch_size=SIZE)
+
+
+def over_one_buffer():
+    x, y = np.empty((SIZE, 3), np.float32), np.empty(SIZE, np.int32)
+    for part, targets in batches():
+        x[: len(part)], y[: len(part)] = part, targets
+        yield x[: len(part)], y[: len(part)]
+
+
+SOURCES = {
+    "generator function": lambda: batches,
+    "of the epoch": lambda: lambda epoch: batches(),
+    "list": lambda: cut(X, Y),
+    "re-iterable": lambda: Again(cut(X, Y)),
+    "lists": lambda: Again([list(batch) for batch in cut(X, Y)]),
+    "jax arrays": lambda: Again([tuple(map(jnp.asarray, batch)) for batch in cut(X, Y)]),
+    "tensors": lambda: Again([tuple(map(Tensor, batch)) for batch in cut(X, Y)]),
+    "one buffer": lambda: over_one_buffer,
+    "torch": of_torch,
+    "float64 targets": lambda: Again(cut(X, Y.astype(float))),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_stream_gives_the_bits_of_arrays_in_its_order(name):
+    same(fit(SOURCES[name](), validation=(HELD_X, HELD_Y)), of_arrays())
+
+
+def test_weights_of_a_stream_are_weights_of_arrays():
+    same(fit(Again(cut(X, Y, WEIGHTS)), validation=(HELD_X, HELD_Y)), of_arrays(weighted=True))
+
+
+@pytest.mark.parametrize("size", [4, 11, 64])
+def test_a_validation_stream_scores_as_arrays_do(size):
+    same(fit((X, Y), batch_size=SIZE, shuffle=False, validation=Again(cut(HELD_X, HELD_Y, size=size))), of_arrays())
+
+
+def test_early_stopping_and_callbacks_see_what_they_see_of_arrays():
+    def run(data, validation, **options):
+        seen = []
+        note = fnn.every(2, lambda end: seen.append((end.epoch, end.step, end.row["loss"])))
+        rule = fnn.early_stopping("validation_accuracy", patience=1)
+        found = fit(
+            data, validation=validation, epochs=9, early_stopping=rule,
+            callbacks=[note, lambda end: seen.append((end.epoch, end.row["loss"]))], **options,
+        )  # fmt: skip
+        return found, seen
+
+    one = run(batches, Again(cut(HELD_X, HELD_Y)))
+    same(one, run((X, Y), (HELD_X, HELD_Y), batch_size=SIZE, shuffle=False))
+    assert one[0][1]["epochs"] < 9
+
+
+def sizes(*each):
+    ends = np.cumsum(each)
+    return [(X[end - n : end], Y[end - n : end]) for n, end in zip(each, ends, strict=True)]
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.float32])
+def test_sizes_that_vary_are_one_program(compilations, dtype):
+    fit(Again(sizes(3, 8, 1, 8, 2)))
+    before = compilations()
+    fit(Again([(x, y.astype(dtype)) for x, y in sizes(1, 8, 5, 3, 5)]))
+    assert compilations() == before
+
+
+def test_steps_of_other_sizes_are_those_written_by_hand():
+    each = sizes(8, 3, 8, 1)
+    model = fnn.dense(2)  # nothing that sees the rows which fill a batch up
+    step, keys = fnn.train_step(model, OPTIMIZER, TASK), jax.random.split(KEY, 3)
+    state = step.init(keys[0], X[:1])
+    update = jax.jit(step.update)
+    for number, (x, y) in enumerate(each * 2):
+        state, _ = update(state, jax.random.fold_in(keys[2], number), (x, y))
+    trained, history = fnn.fit(model, OPTIMIZER, TASK, Again(each), key=KEY, epochs=2, progress=False)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), trained, state.trained)
+
+
+def test_batches_that_outgrow_the_first_ones_are_trained_on(monkeypatch):
+    monkeypatch.setattr("fnn.train.feeding.LOOKED_AT", 1)
+    each, model = sizes(2, 3, 8, 1), fnn.dense(2)
+    small = fnn.fit(model, OPTIMIZER, TASK, Again(each), key=KEY, epochs=2, progress=False)
+    monkeypatch.undo()
+    large = fnn.fit(model, OPTIMIZER, TASK, Again(each), key=KEY, epochs=2, progress=False)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), small, large)
+
+
+@pytest.mark.parametrize("bytes_at_once", [1, 300])
+def test_the_size_of_a_super_batch_changes_no_bit(monkeypatch, bytes_at_once):
+    monkeypatch.setattr("fnn.train.feeding.CHUNK_BYTES", bytes_at_once)
+    same(fit(batches, validation=(HELD_X, HELD_Y)), of_arrays())
+
+
+def test_an_epoch_may_have_more_batches_than_the_first():
+    def growing(epoch):
+        yield from cut(X, Y)[: epoch + 1]
+
+    steps = []
+    _, history = fit(growing, epochs=3, callbacks=[fnn.every(1, lambda end: steps.append((end.epoch, end.step)))])
+    assert steps == [(0, 1), (1, 2), (1, 3), (2, 4), (2, 5), (2, 6)]
+    assert len(history["loss"]) == 3
+
+
+def test_a_tree_of_inputs_is_streamed():
+    model = fnn.stateless(lambda key, x: fnn.dense(2).init(key, x["a"])[0], lambda p, x: x["a"] @ p["kernel"] + x["b"])
+    each = Again([({"a": x, "b": x[:, :2]}, y) for x, y in cut(X, Y)])
+    one = fnn.fit(model, OPTIMIZER, TASK, each, key=KEY, epochs=2, progress=False)
+    two = fnn.fit(
+        model, OPTIMIZER, TASK, ({"a": X, "b": X[:, :2]}, Y), key=KEY, epochs=2, batch_size=SIZE, shuffle=False,
+        progress=False,
+    )  # fmt: skip
+    same(one, two)
+
+
+def changed(batch, change):
+    """The second of three batches is another one."""
+    each = cut(X, Y)
+    each[batch] = change(*each[batch])
+    return Again(each)
+
+
+def with_nan(x, y):
+    x = x.copy()
+    x[3, 1] = np.nan
+    return x, y
+
+
+BAD = {
+    "y missing": (lambda x, y: (x,), r"expected \(x, targets\) or \(x, targets, weights\), got \(float32\[8,3\]\)"),
+    "only x": (lambda x, y: x, r"expected \(x, targets\) or \(x, targets, weights\), got float32\[8,3\]"),
+    "nan": (with_nan, "x contains nan at row 3, column 1; remove the row"),
+    "columns": (lambda x, y: (x[:, :2], y), r"expected float32\[rows,3\], int32\[rows\] as in the first batch, got"),
+    "dtype": (lambda x, y: (x.astype(float), y), r"as in the first batch, got float64\[rows,3\], int32\[rows\]"),
+    "objects": (lambda x, y: (x.astype(str).astype(object), y), "expected numeric x, got object"),
+    "empty": (lambda x, y: (x[:0], y[:0]), "expected at least one row"),
+    "targets": (lambda x, y: (x, y[:3]), "expected one target per row of x, got 8 rows"),
+    "classes": (lambda x, y: (x, y + 7), r"expected classes 0 … 1, got [78] at row 0"),
+    "weights": (lambda x, y: (x, y, WEIGHTS[:8]), "as in the first batch"),
+    "no axis": (lambda x, y: (x[0], y[0]), "expected"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_bad_batch_is_named(kind, first):
+    change, words = BAD[kind]
+    if first and kind in ("columns", "dtype", "weights"):
+        pytest.skip("the first batch says what the others have to be")
+    with pytest.raises(fnn.StreamError, match=f"fit, batch {1 if first else 2} of epoch 1: .*{words}") as caught:
+        fit(changed(0 if first else 1, change))
+    assert (caught.value.trained is None) == first
+
+
+def test_int64_classes_that_wrap_around_are_an_error():
+    with pytest.raises(fnn.StreamError, match=r"batch 1 of epoch 1: .*4294967297"):
+        fit(Again([(X, np.full(ROWS, 2**32 + 1))]))
+
+
+def test_float64_inputs_are_said_once_and_computed_in_float32():
+    with pytest.warns(UserWarning, match="fit: x is float64 and is computed in float32") as said:
+        found = fit(Again(cut(X.astype(float), Y)), validation=(HELD_X, HELD_Y))
+    assert len(said) == 1
+    same(found, of_arrays())
+
+
+def fails_at(epoch, batch, error):
+    passes = iter(range(9))
+
+    def failing():
+        now = next(passes)
+        for number, one in enumerate(cut(X, Y)):
+            if (now, number) == (epoch, batch):
+                raise error
+            yield one
+
+    return failing
+
+
+@pytest.mark.parametrize(("epoch", "batch"), [(0, 1), (1, 0), (1, 2)])
+def test_a_stream_that_fails_says_where_and_what_was_trained_is_kept(epoch, batch):
+    words = f"fit: the stream failed at batch {batch + 1} of epoch {epoch + 1} with OSError: no such shard"
+    with pytest.raises(fnn.StreamError, match=re.escape(words)) as caught:
+        fit(fails_at(epoch, batch, OSError("no such shard")))
+    assert isinstance(caught.value.__cause__, OSError)
+    assert len(caught.value.history["loss"]) == caught.value.history["epochs"] == epoch
+    kept = []
+    stop = lambda end: kept.append(end.train_state.trained) or end.step == 3 * epoch + batch  # noqa: E731
+    fit(batches, callbacks=[fnn.every(1, stop)])
+    same(caught.value.trained, kept[-1])
+
+
+def test_a_stream_that_fails_at_once_has_trained_nothing():
+    with pytest.raises(fnn.StreamError, match="batch 1 of epoch 1 with OSError") as caught:
+        fit(fails_at(0, 0, OSError("gone")))
+    assert caught.value.trained is None
+
+
+def test_a_stream_that_ends_before_its_len_is_an_error():
+    class Short(Again):
+        def __len__(self):
+            return 5
+
+    with pytest.raises(fnn.StreamError, match="the stream ended after 3 of the 5 batches of its len in epoch 1"):
+        fit(Short(cut(X, Y)))
+
+
+def test_a_stream_that_is_read_once_is_refused_for_several_epochs():
+    with pytest.raises(ValueError, match=r"fit: generator 'batches' can be read once, and 3 epochs .* without calling"):
+        fit(batches())
+    fit(batches(), epochs=1)
+    with pytest.raises(ValueError, match="fit, validation: generator"):
+        fit((X, Y), validation=batches())
+    once = batches()
+    with pytest.raises(fnn.StreamError, match="expected batches in epoch 2, the stream gave none; each call has to"):
+        fit(lambda: once)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"batch_size": 16}, "makes its own batches, and batch_size=16"),
+        ({"batch_size": None}, "makes its own batches, and batch_size=None"),
+        ({"rows": [1, 2]}, "has no row numbers; leave rows out"),
+        ({"validation": 0.2}, "no rows can be held out, got validation=float; give another stream, or arrays"),
+        ({"validation": np.arange(4)}, "no rows can be held out"),
+    ],
+)
+def test_what_belongs_to_arrays_is_refused_for_a_stream(options, words):
+    with pytest.raises(ValueError, match=words):
+        fit(batches, **options)
+
+
+def test_a_function_of_other_arguments_is_refused():
+    with pytest.raises(TypeError, match=r"takes folder; write functools.partial, or lambda epoch"):
+        fit(lambda folder: batches())
+
+
+@pytest.mark.parametrize("given", [None, 3, "folder", {"x": X}])
+def test_what_is_no_data_is_refused(given):
+    with pytest.raises(TypeError, match="expected data"):
+        fit(given)
