@@ -17,7 +17,7 @@ from fnn.kernels import (
     max_pool,
     placement,
 )
-from fnn.kernels.convolution import dense, forms, plain
+from fnn.kernels.convolution import dense, depthwise, forms, plain
 from fnn.kernels.sliding_windows import Windows
 
 # rank, spatial, kernel size, stride, padding, dilation, channels, features, groups
@@ -267,11 +267,13 @@ def test_dtype_is_kept_and_sums_are_float32(dtype):
     np.testing.assert_array_equal(y, jnp.full(y.shape, 5400, dtype))  # bfloat16 alone would stop at 256
 
 
-def test_parts_and_forms_agree(monkeypatch, x64):
+@pytest.mark.parametrize("threaded", [False, True], ids=["one core a convolution", "all cores"])
+def test_parts_and_forms_agree(monkeypatch, x64, threaded):
     """The batch is cut only where it pays; here it is cut anyway."""
+    monkeypatch.setattr(placement, "threaded_convolutions", lambda: threaded)
     monkeypatch.setattr(dense, "batch_parts", lambda batch, products: 2)
     rng = np.random.default_rng(0)
-    x, w = rng.normal(size=(4, 6, 6, 20)), rng.normal(size=(3, 3, 20, 18))
+    x, w = rng.normal(size=(8 if threaded else 4, 6, 6, 20)), rng.normal(size=(3, 3, 20, 18))
 
     def all_of(form):
         y, back = jax.vjp(form, x, w)
@@ -284,7 +286,7 @@ def test_parts_and_forms_agree(monkeypatch, x64):
 
 @pytest.mark.thorough
 @pytest.mark.devices(1, 2)
-@pytest.mark.parametrize("patch_bytes", [1, 40_000, 2**30])
+@pytest.mark.parametrize("row_bytes", [1, 20_000, 2**30])
 @pytest.mark.parametrize(
     ("shape", "windows", "groups"),
     [
@@ -296,9 +298,10 @@ def test_parts_and_forms_agree(monkeypatch, x64):
     ],
     ids=["plain", "strides", "groups", "one axis", "three axes"],
 )
-def test_kernel_gradient_over_patches(monkeypatch, x64, shape, windows, groups, patch_bytes):
+def test_kernel_gradient_over_rows(monkeypatch, x64, shape, windows, groups, row_bytes):
     """On one device all examples at once, some at a time with a rest, one at a time; on several another form."""
-    monkeypatch.setattr(dense, "PATCH_BYTES", patch_bytes)
+    monkeypatch.setattr(placement, "threaded_convolutions", lambda: False)
+    monkeypatch.setattr(dense, "ROW_BYTES", row_bytes)
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=shape), jnp.zeros((*windows.size, shape[-1] // groups, 10))
     y, back = jax.vjp(lambda w: plain.convolve(x, w, windows, groups), w)
@@ -308,9 +311,9 @@ def test_kernel_gradient_over_patches(monkeypatch, x64, shape, windows, groups, 
 
 
 @pytest.mark.devices(1, 2)
-@pytest.mark.parametrize("patch_bytes", [1, 2**20], ids=["summed one by one", "summed at the end"])
-def test_depthwise_gradient(monkeypatch, x64, patch_bytes):
-    monkeypatch.setattr(dense, "PATCH_BYTES", patch_bytes)
+@pytest.mark.parametrize("example_bytes", [1, 2**20], ids=["summed one by one", "summed at the end"])
+def test_depthwise_gradient(monkeypatch, x64, example_bytes):
+    monkeypatch.setattr(depthwise, "EXAMPLE_BYTES", example_bytes)
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(3, 6, 5, 4)), jnp.asarray(rng.normal(size=(3, 2, 1, 8)))
     windows = Windows((3, 2), (2, 1), ((1, 1), (0, 1)), (1, 2))

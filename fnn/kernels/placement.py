@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import jaxlib
 
 __all__: list[str] = []
 
@@ -51,6 +52,11 @@ def cores() -> int:
     """Cores this process may use: those it is bound to, or fewer where a container limits their time."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(math.ceil(min(bound, _quota())), 1)
+
+
+def threaded_convolutions() -> bool:
+    """Whether XLA spreads one convolution over the cores of a CPU device: it does with jaxlib 0.12, not with 0.10."""
+    return tuple(int(part) for part in jaxlib.__version__.split(".")[:2]) >= (0, 12)
 
 
 def available_bytes() -> int:

@@ -56,6 +56,8 @@ def in_parts(x: Array, w: Array, windows: Windows) -> Array:
         # The fast path cuts nothing off and gives no more than it gets; the barrier keeps the padding out of it.
         x = lax.optimization_barrier(pad(x, windows.padding))
         windows = windows._replace(padding=((0, 0),) * len(counts))
+    if placement.threaded_convolutions():
+        return plain.convolve(x, w, windows)
     each = math.prod(w.shape[:-1])
     products = x.shape[0] * math.prod(counts) * each * w.shape[-1]
     # Below two hundred products per output, joining the parts costs more than computing them.
@@ -63,27 +65,43 @@ def in_parts(x: Array, w: Array, windows: Windows) -> Array:
     return jnp.concatenate([plain.convolve(part, w, windows) for part in jnp.split(x, parts)])
 
 
-PATCH_BYTES = 4 * 2**20
-"""Patches laid out at a time: they must stay in the cache between being written and being multiplied."""
+ROW_BYTES = 2 * 2**20
+"""Rows of patches laid out at a time: they must stay in the cache between being written and being multiplied."""
 
 
-def over_patches(x: Array, g: Array, windows: Windows) -> Array:
-    """The kernel gradient as gᵀ times the patches of a few examples at a time."""
-    (batch, *outputs, features), size = g.shape, positions(windows) * x.shape[-1]
-    fit = max(PATCH_BYTES // (math.prod(outputs) * size * x.dtype.itemsize), 1)
+def _only(windows: Windows, axis: int) -> Windows:
+    """The windows of one axis, 1 wide in the other; nothing is padded."""
+    size, strides, dilation = (
+        tuple(n if at == axis else 1 for at, n in enumerate(each))
+        for each in (windows.size, windows.strides, windows.dilation)
+    )
+    return Windows(size, strides, ((0, 0),) * len(size), dilation)
+
+
+def over_rows(x: Array, g: Array, windows: Windows) -> Array:
+    """The kernel gradient as gᵀ times patches of a few examples at a time, one product per row of the kernel.
+
+    What the windows see in one row is laid out once for all of them: a third of the patches of 3×3.
+    """
+    (batch, _, along, features), size = g.shape, windows.size[1] * x.shape[-1]
+    bytes_of_one = (x.shape[1] + sum(windows.padding[0])) * along * size * x.dtype.itemsize
+    # At least as much as the sum itself takes, which every part reads and writes.
+    fit = max(max(ROW_BYTES, windows.size[0] * features * size * x.dtype.itemsize) // max(bytes_of_one, 1), 1)
     few = -(-batch // -(-batch // fit))  # parts as equal as can be
     whole = batch - batch % few
 
-    def add(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
+    def add(totals: list[Array], part: tuple[Array, Array]) -> tuple[list[Array], None]:
         # The smaller factor is transposed, behind a barrier: the product is then one of two row-major arrays.
         g_t = lax.optimization_barrier(part[1].reshape(-1, features).T)
-        return total + g_t @ patches(part[0], windows).reshape(-1, size), None
+        rows = lax.optimization_barrier(patches(pad(part[0], windows.padding), _only(windows, 1)))
+        seen = [row.reshape(-1, size) for row in taps(rows, _only(windows, 0))]
+        return [total + g_t @ row for total, row in zip(totals, seen, strict=True)], None
 
     parts = jax.tree.map(lambda a: a[:whole].reshape(-1, few, *a.shape[1:]), (x, g))
-    total, _ = lax.scan(add, jnp.zeros((features, size), x.dtype), parts)
+    totals, _ = lax.scan(add, [jnp.zeros((features, size), x.dtype)] * windows.size[0], parts)
     if whole < batch:
-        total, _ = add(total, (x[whole:], g[whole:]))
-    return total.T.reshape(*windows.size, x.shape[-1], features)
+        totals, _ = add(totals, (x[whole:], g[whole:]))
+    return jnp.stack([total.T for total in totals]).reshape(*windows.size, x.shape[-1], features)
 
 
 def over_batch(x: Array, g: Array, windows: Windows) -> Array:

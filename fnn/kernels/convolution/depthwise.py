@@ -16,12 +16,14 @@ from jax import lax
 
 from fnn.kernels import placement
 from fnn.kernels.broadcasting import of_rank
-from fnn.kernels.convolution import dense
 from fnn.kernels.sizes import less
 from fnn.kernels.sliding_windows import Windows, pad, positions, taps
 from fnn.typing import Array
 
 __all__: list[str] = []
+
+EXAMPLE_BYTES = 4 * 2**20
+"""The products of one example that stay in the cache."""
 
 
 def convolve_depthwise(x: Array, w: Array, windows: Windows) -> Array:
@@ -50,7 +52,7 @@ def kernel_gradient_depthwise(x: Array, g: Array, windows: Windows) -> Array:
         return jnp.stack(totals).reshape(*windows.size, 1, -1)
     over = tuple(range(g.ndim - 3))
     # Sums over the places wait until the end where all products of an example stay in the cache.
-    small = less(positions(windows) * math.prod(g.shape[1:]) * g.dtype.itemsize, dense.PATCH_BYTES + 1)
+    small = less(positions(windows) * math.prod(g.shape[1:]) * g.dtype.itemsize, EXAMPLE_BYTES + 1)
 
     def add(totals: list[Array], one: tuple[Array, Array]) -> tuple[list[Array], None]:
         found = [product[0] for product in products(one[0][None], one[1][None])]

@@ -18,19 +18,34 @@ product of a batch of 128 (inside a scan; in brackets the peak's):
 | 3×3, 14×14, stride 2, input grad. | one part per phase           |  4.7  (4.6)  | all phases at once 8.5, XLA's 5.5  |
 | 5×5, 28×28, VALID, input gradient | padded, then XLA             | 21.8 (25.7)  | XLA padding it 29.6                |
 
-A convolution of XLA runs on one core. Independent ones run side by side, so a large one is cut along the batch. A
-matrix product runs on all cores: on one device the gradient of a large kernel is a product with the patches of a few
-examples at a time. Wall-clock milliseconds of 2 cores inside a scan (in brackets a matrix product of as many
-operations; XLA's own form of the first row takes 265):
+With jax 0.10 a convolution of XLA runs on one core. Independent ones run side by side, so a large one is cut along
+the batch. With jax 0.12 one runs on all cores (`placement.threaded_convolutions`), and cutting it only costs. A matrix
+product runs on all cores in both. So on one device the gradient of a kernel is, with jax 0.12, a convolution over the
+batch, and with 0.10 a product with the rows of the patches of a few examples at a time; a kernel with many channels
+and few places is that with both.
 
-| kernel gradient, 3×3       | 4 MiB of patches at a time | 1 MiB | 2 MiB | over the batch | one dot per tap |
-|----------------------------|---------------------------:|------:|------:|---------------:|----------------:|
-| 28×28, 32→32, batch 128    |                10.3  (4.3) |  13.8 |  11.8 |           14.1 |            25.4 |
-| 14×14, 32→64, batch 128    |                 4.1  (2.2) |   5.3 |   4.4 |            7.3 |             7.3 |
-| 7×7, 64→128, batch 128     |                 3.1  (2.2) |   3.8 |   3.2 |            3.1 |             2.8 |
-| 32×32, 64→64, batch 32     |                11.5  (5.6) |  11.8 |  11.6 |           16.1 |            18.6 |
-| 8×8, 256→256, batch 32     |                 6.5  (5.6) |   9.9 |   8.4 |            7.2 |             5.8 |
-| 4×4, 512→512, batch 32     |                 6.9  (5.6) |  13.0 |   8.8 |           14.9 |             5.4 |
+Wall-clock milliseconds of 2 cores with AVX-512 (AMD Zen 4, 2026), medians inside a scan, jax 0.12.0 | 0.10.2:
+
+| kernel gradient             | over the batch | rows of patches | whole patches |
+|-----------------------------|---------------:|----------------:|--------------:|
+| 3×3, 28×28, 32→32, 128      |    17.1 | 26.2 |     20.7 | 22.5 |   20.3 | 23.9 |
+| 3×3, 14×14, 32→64, 128      |    10.3 | 12.5 |     12.0 |  8.4 |   13.2 | 10.5 |
+| 3×3, 7×7, 64→128, 128       |     5.7 |  5.7 |      6.1 |  6.1 |    6.7 |  7.7 |
+| 3×3, 32×32, 64→64, 32       |    15.6 | 29.5 |     19.7 | 21.8 |   21.7 | 23.7 |
+| 5×5, 28×28, 16→32, 64       |     7.8 | 15.5 |     11.4 | 16.2 |   13.1 | 15.9 |
+| stride 2, 28×28, 32→64, 128 |    10.2 | 23.2 |     12.1 | 16.2 |   10.8 | 20.5 |
+| 3×3, 56×56, 64→64, 8        |    16.3 | 23.4 |     18.2 | 19.6 |   26.1 | 27.1 |
+| 3×3, 8×8, 256→256, 32       |    16.3 | 16.0 |     15.7 | 17.2 |   14.9 | 18.6 |
+| 3×3, 4×4, 512→512, 32       |    22.1 | 36.6 |     18.6 | 28.7 |   15.9 | 30.9 |
+
+| forward                     | in four parts |    at once    | alone, in four parts |    at once    |
+|-----------------------------|--------------:|--------------:|---------------------:|--------------:|
+| 3×3, 28×28, 32→32, 128      |   16.2 | 23.2 |   12.6 | 20.9 |          16.8 | 17.7 |   13.4 | 19.8 |
+| 3×3, 14×14, 32→64, 128      |    6.4 | 11.1 |    6.1 | 11.2 |           7.4 |  9.0 |    6.2 | 10.5 |
+| 3×3, 32×32, 64→64, 32       |   15.6 | 27.0 |   13.6 | 25.4 |          17.9 | 21.1 |   14.8 | 25.5 |
+| 5×5, 28×28, 16→32, 64       |    8.0 | 14.3 |    7.5 | 13.3 |           9.0 | 11.0 |    7.4 | 13.2 |
+
+One product per tap takes 1.4 to 3 times as long as rows of patches, 2 MiB of them as long as 1 and less than 4 or 8.
 
 Over several devices the batch is spread already: each computes its part as one convolution over it.
 """
@@ -46,7 +61,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn.kernels import placement
-from fnn.kernels.convolution.dense import in_parts, over_batch, over_patches, patches, widen_axis, with_axis
+from fnn.kernels.convolution.dense import in_parts, over_batch, over_rows, patches, widen_axis, with_axis
 from fnn.kernels.convolution.depthwise import convolve_depthwise, kernel_gradient_depthwise
 from fnn.kernels.convolution.phases import interleave, phase_of, transposed
 from fnn.kernels.sizes import known, less
@@ -107,8 +122,10 @@ def _kernel_gradient_dense(x: Array, g: Array, windows: Windows) -> Array:
         return _kernel_gradient_dense(x[:, None], g[:, None], with_axis(windows))[0]
     if len(windows.size) > 2:
         return _kernel_gradient_planes(x, g, windows)
-    one = placement.devices("cpu") == 1 and known(*g.shape)
-    return (over_patches if one else over_batch)(x, g, windows)
+    if placement.devices("cpu") > 1 or not known(*g.shape):
+        return over_batch(x, g, windows)
+    few_places = x.shape[-1] * g.shape[-1] > 4 * math.prod(g.shape[:-1])
+    return (over_batch if placement.threaded_convolutions() and not few_places else over_rows)(x, g, windows)
 
 
 def _in_float32(form: Callable[..., Array]) -> Callable[..., Array]:
