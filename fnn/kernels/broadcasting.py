@@ -6,8 +6,6 @@ from jax import lax
 
 from fnn.typing import Array
 
-__all__: list[str] = []
-
 
 def of_rank(a: Array, ndim: int) -> Array:
     """`a` with axes of length 1 before its own: one value per feature beside (batch, …, features)."""

@@ -17,8 +17,6 @@ from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec, r
 
 from fnn.typing import PyTree
 
-__all__: list[str] = []
-
 WHOLE = PartitionSpec()
 """The same on every device."""
 

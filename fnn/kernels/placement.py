@@ -18,8 +18,6 @@ from pathlib import Path
 import jax
 import jaxlib
 
-__all__: list[str] = []
-
 CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 MEMORY = Path("/proc/meminfo")
 

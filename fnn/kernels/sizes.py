@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__: list[str] = []
-
 
 def known(*sizes: Any) -> bool:
     """Whether all of them are numbers."""

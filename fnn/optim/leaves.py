@@ -13,8 +13,6 @@ import numpy as np
 from fnn import checks
 from fnn.typing import Array, ArrayLike, DType, PyTree
 
-__all__: list[str] = []
-
 
 def widest(*dtypes: DType) -> DType:
     """The dtype that holds all of them, whatever the promotion mode."""

@@ -9,8 +9,6 @@ from fnn.optim.leaves import increment, need_params
 from fnn.optim.transform import EmptyState, Transform
 from fnn.typing import Array, PyTree
 
-__all__: list[str] = []
-
 Step = Callable[..., tuple[PyTree, ...]]
 
 

@@ -11,8 +11,6 @@ import jax.numpy as jnp
 from fnn.optim.leaves import choose
 from fnn.typing import Array, ArrayLike, PyTree
 
-__all__: list[str] = []
-
 
 class Point(NamedTuple):
     """A step size, and there the loss and its slope along the direction."""

@@ -11,8 +11,6 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.typing import Array, ArrayLike
 
-__all__: list[str] = []
-
 
 def real(x: ArrayLike) -> Array:
     return jnp.asarray(x, jnp.result_type(float))

@@ -16,8 +16,6 @@ from fnn.kernels.sizes import known, less
 from fnn.kernels.sliding_windows import Windows, pad, positions, taps
 from fnn.typing import Array
 
-__all__: list[str] = []
-
 
 def patches(x: Array, windows: Windows) -> Array:
     """(N, *windows, positions · C): every window laid out as a row."""

@@ -20,8 +20,6 @@ from fnn.kernels.sizes import less
 from fnn.kernels.sliding_windows import Windows, pad, positions, taps
 from fnn.typing import Array
 
-__all__: list[str] = []
-
 EXAMPLE_BYTES = 4 * 2**20
 """The products of one example that stay in the cache."""
 

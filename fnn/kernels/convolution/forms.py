@@ -69,9 +69,6 @@ from fnn.kernels.sliding_windows import Windows, pad, positions
 from fnn.precision import widen
 from fnn.typing import Array, Shape
 
-__all__: list[str] = []
-
-
 # The choice.
 
 

@@ -11,8 +11,6 @@ import jax.numpy as jnp
 
 from fnn.typing import Array, Shape
 
-__all__: list[str] = []
-
 
 def phase_of(
     phase: int, k: int, s: int, padding: tuple[int, int], d: int, m: int, outputs: int

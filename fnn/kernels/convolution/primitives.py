@@ -30,8 +30,6 @@ from fnn.kernels.mesh_axes import alike
 from fnn.kernels.sliding_windows import Windows
 from fnn.typing import Array, Shape
 
-__all__: list[str] = []
-
 
 def convolve(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
     """Cross-correlation of x (N, *spatial, C) with w (*window, C/groups, F): (N, *windows, F)."""

@@ -10,8 +10,6 @@ import jax
 from fnn import checks, versions
 from fnn.kernels.convolution import plain
 
-__all__: list[str] = []
-
 
 @functools.cache
 def products() -> Any:

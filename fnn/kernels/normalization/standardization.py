@@ -14,8 +14,6 @@ from jax import lax
 from fnn import checks
 from fnn.typing import Array, ArrayLike
 
-__all__: list[str] = []
-
 
 def axes_of(where: str, axis: int | tuple[int, ...], ndim: int) -> tuple[int, ...]:
     """The axes as sorted, non-negative numbers."""

@@ -18,8 +18,6 @@ from fnn.kernels.sliding_windows import (
 )
 from fnn.typing import Array, Shape
 
-__all__: list[str] = []
-
 
 def pool_windows(
     where: str,

@@ -10,8 +10,6 @@ from fnn.kernels.recurrence import sequences
 from fnn.kernels.recurrence.core import Carry, Core, recur
 from fnn.typing import Array, ArrayLike
 
-__all__: list[str] = []
-
 
 class How(NamedTuple):
     """How a recurrent kernel runs, in the words of `fnn.kernels.lstm`."""

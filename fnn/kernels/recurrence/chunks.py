@@ -9,8 +9,6 @@ from fnn.kernels import placement
 from fnn.kernels.sizes import known
 from fnn.typing import Array, PyTree
 
-__all__: list[str] = []
-
 
 def chunk_size(time: int, batch: int) -> int:
     """How many steps a CPU projects by one product: as many as stay in cache. Elsewhere, or of symbols, it is all."""

@@ -40,8 +40,6 @@ from fnn.kernels.recurrence.products import product, product_of_tangent, product
 from fnn.precision import wide_dtype
 from fnn.typing import Array, DType, PyTree
 
-__all__: list[str] = []
-
 Carry = tuple[Array, ...]
 
 

@@ -10,8 +10,6 @@ from fnn.kernels.mesh_axes import auto_axes, split_of
 from fnn.precision import wide_dtype
 from fnn.typing import Array
 
-__all__: list[str] = []
-
 
 def sigmoid(z: Array) -> Array:
     r"""$\sigma(z) = (1 + \tanh(z/2))/2$: on a CPU tanh is the faster function, and cannot overflow."""
