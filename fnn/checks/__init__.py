@@ -4,7 +4,7 @@ Every check names the function it speaks for (`where`). A value that is being tr
 compared and passes unchecked, so that rates, decays and learning rates may be `vmap`ped or differentiated.
 """
 
-from fnn.checks.arrays import floating, images, looks_channels_first, rank, same_shape
+from fnn.checks.arrays import as_initialised, floating, images, looks_channels_first, rank, same_shape
 from fnn.checks.host import arrived, cast, host_cast, lost, place_of, said_of_lost
 from fnn.checks.settings import (
     function,
@@ -21,6 +21,7 @@ from fnn.checks.words import called, describe, is_concrete, known, not_an_array,
 
 __all__ = [
     "arrived",
+    "as_initialised",
     "called",
     "cast",
     "describe",

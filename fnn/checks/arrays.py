@@ -57,3 +57,10 @@ def images(where: str, x: Any) -> None:
         raise ValueError(
             f"{where}: expected images of shape (batch, height, width, channels), got {describe(x)}; write {repair}"
         )
+
+
+def as_initialised(where: str, expected: tuple[int, ...], came: tuple[int, ...], x: Any) -> None:
+    """Require the features of `x` to have the shape that the layer was initialised with."""
+    if expected != came:
+        first, second = (shape[0] if len(shape) == 1 else shape for shape in (expected, came))
+        raise ValueError(f"{where}: expected {first} features, as initialised, got {second} in {describe(x)}")

@@ -110,7 +110,7 @@ def _same(where: str, n: int, reach: int, stride: int) -> tuple[int, int]:
     return low, exact - low
 
 
-def fitting(where: str, windows: Windows, x: Array) -> Windows:
+def require_fit(where: str, windows: Windows, x: Array) -> Windows:
     """Require at least one window on every spatial axis of `x`."""
     spatial = x.shape[1:-1]
     for n, k, (lo, hi), d in zip(spatial, windows.size, windows.padding, windows.dilation, strict=True):

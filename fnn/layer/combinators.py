@@ -9,7 +9,7 @@ import jax
 
 from fnn import checks
 from fnn.layer.arguments import MISSING, mirror, require_apply, require_init
-from fnn.layer.location import located
+from fnn.layer.location import locate_errors
 from fnn.layer.parts import join_states, output_shape, states_of
 from fnn.layer.protocol import IDENTITY, Facts, Layer, as_layer
 from fnn.typing import Array, Key, PyTree
@@ -48,7 +48,7 @@ def serial(*layers: Layer | Callable[[Any], Any]) -> Layer:
         require_init(key, x)
         built, x, keys = [], mirror(x), _split(key, len(parts))
         for place, layer in enumerate(parts):
-            with located(place, layer, x):
+            with locate_errors(place, layer, x):
                 params, state = layer.init(keys[place], x)
                 built.append((params, state))
                 x = output_shape(layer, params, state, x)
@@ -61,7 +61,7 @@ def serial(*layers: Layer | Callable[[Any], Any]) -> Layer:
         same_length("serial", parts, params)
         states, keys = [], _split(key, len(parts))
         for place, (layer, p, s) in enumerate(zip(parts, params, states_of(parts, state), strict=True)):
-            with located(place, layer, x):
+            with locate_errors(place, layer, x):
                 x, s = layer.apply(p, s, x, key=keys[place], train=train)
             states.append(s)
         return x, join_states(states)
@@ -101,7 +101,7 @@ def parallel(*branches: Layer | Callable[[Any], Any], merge: Callable[[tuple[Any
         require_init(key, x)
         built, outputs, x, keys = [], [], mirror(x), _split(key, len(parts))
         for place, layer in enumerate(parts):
-            with located(place, layer, x):
+            with locate_errors(place, layer, x):
                 params, state = layer.init(keys[place], x)
                 built.append((params, state))
                 outputs.append(output_shape(layer, params, state, x))
@@ -116,7 +116,7 @@ def parallel(*branches: Layer | Callable[[Any], Any], merge: Callable[[tuple[Any
         same_length("parallel", parts, params)
         outputs, states, keys = [], [], _split(key, len(parts))
         for place, (layer, p, s) in enumerate(zip(parts, params, states_of(parts, state), strict=True)):
-            with located(place, layer, x):
+            with locate_errors(place, layer, x):
                 y, s = layer.apply(p, s, x, key=keys[place], train=train)
             outputs.append(y)
             states.append(s)

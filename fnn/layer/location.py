@@ -23,7 +23,7 @@ class _Place(NamedTuple):
 
 
 @contextmanager
-def located(place: int, layer: Layer, x: Any) -> Iterator[None]:
+def locate_errors(place: int, layer: Layer, x: Any) -> Iterator[None]:
     """Say in any error which layer of a composed model it comes from, and what shape came in.
 
     The error is amended, not replaced: its kind and its traceback stay. A model inside a model puts its own place

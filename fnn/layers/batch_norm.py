@@ -83,7 +83,7 @@ def batch_norm(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Array, PyTree]:
         x = jnp.asarray(x)
-        require_as_initialised("batch_norm", state, features_shape("batch_norm", x, axis), x)
+        require_as_initialised("batch_norm", state, axis, x)
         options = {"axis": axis, "eps": eps, "eps_inside_sqrt": eps_inside_sqrt}
         if not train:
             return kernels.normalize(x, state["mean"], state["var"], **dict(params), **options), state

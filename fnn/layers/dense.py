@@ -77,9 +77,7 @@ def dense(
         return params
 
     def apply(params: PyTree, x: Array) -> Array:
-        came, expected = _features_of("dense", x), params["kernel"].shape[0]
-        if came != expected:
-            raise ValueError(f"dense: expected {expected} features, as initialised, got {came} in {checks.describe(x)}")
+        checks.as_initialised("dense", params["kernel"].shape[:1], (_features_of("dense", x),), x)
         x = jnp.asarray(x)
         y = x @ params["kernel"].astype(x.dtype)
         return y + of_rank(params["bias"].astype(y.dtype), y.ndim) if use_bias else y

@@ -10,7 +10,7 @@ from fnn import checks
 from fnn.kernels.recurrence.elman import rnn as run_core
 from fnn.kernels.recurrence.products import product
 from fnn.layer import Layer, constructor
-from fnn.layers.recurrent import Cell, Options, projected, recurrent, weights
+from fnn.layers.recurrent import Cell, Options, project_inputs, recurrent, weights
 from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree
 
 __all__ = ["rnn"]
@@ -77,4 +77,4 @@ def rnn(
         return (jnp.tanh(z) if activation == "tanh" else jnp.maximum(z, 0),)
 
     options = Options(return_sequences, reverse, stateful, recurrent_dropout, zoneout, unroll, remat)
-    return recurrent("rnn", Cell(init, start, core, projected, step), options)
+    return recurrent("rnn", Cell(init, start, core, project_inputs, step), options)

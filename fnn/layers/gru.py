@@ -10,7 +10,7 @@ from fnn import checks
 from fnn.kernels.recurrence.gru import gru as run_core
 from fnn.kernels.recurrence.products import product, sigmoid
 from fnn.layer import Layer, constructor
-from fnn.layers.recurrent import Cell, Options, projected, recurrent, weights
+from fnn.layers.recurrent import Cell, Options, project_inputs, recurrent, weights
 from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree
 
 __all__ = ["gru"]
@@ -79,7 +79,7 @@ def gru(
         return outputs, (final,)
 
     options = Options(return_sequences, reverse, stateful, recurrent_dropout, zoneout, unroll, remat)
-    return recurrent("gru", Cell(init, start, core, projected, _step), options)
+    return recurrent("gru", Cell(init, start, core, project_inputs, _step), options)
 
 
 def _step(params: PyTree, projected: Array, carry: tuple[Array, ...], h: Array) -> tuple[Array]:

@@ -14,7 +14,7 @@ from fnn.kernels.recurrence.lstm import LSTMState
 from fnn.kernels.recurrence.lstm import lstm as run_core
 from fnn.kernels.recurrence.products import product, sigmoid
 from fnn.layer import Layer, constructor
-from fnn.layers.recurrent import Cell, Options, projected, recurrent, weights
+from fnn.layers.recurrent import Cell, Options, project_inputs, recurrent, weights
 from fnn.typing import Array, ArrayLike, DType, Initializer, Key, PyTree
 
 __all__ = ["lstm"]
@@ -122,8 +122,8 @@ def _norms(gates: int, features: int, dtype: DType) -> PyTree:
 
 def _project(params: PyTree, x: Array) -> Array:
     if "input_scale" not in params:
-        return projected(params, x)
-    unbiased = projected(params | {"bias": jnp.zeros_like(params["bias"])}, x)
+        return project_inputs(params, x)
+    unbiased = project_inputs(params | {"bias": jnp.zeros_like(params["bias"])}, x)
     scale, bias = (params[name].astype(unbiased.dtype) for name in ("input_scale", "bias"))
     return normalize(unbiased, scale) + of_rank(bias, unbiased.ndim)
 

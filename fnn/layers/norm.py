@@ -42,13 +42,10 @@ def features_shape(where: str, x: Any, axis: Axes) -> Shape:
     return tuple(x.shape[a] for a in sorted(a % len(x.shape) for a in axes))
 
 
-def require_as_initialised(where: str, arrays: PyTree, shape: Shape, x: Array) -> None:
+def require_as_initialised(where: str, arrays: PyTree, axis: Axes, x: Array) -> None:
+    shape = features_shape(where, x, axis)
     for array in jax.tree.leaves(arrays):
-        if array.shape != shape:
-            expected, came = (s[0] if len(s) == 1 else s for s in (array.shape, shape))
-            raise ValueError(
-                f"{where}: expected {expected} features, as initialised, got {came} in {checks.describe(x)}"
-            )
+        checks.as_initialised(where, array.shape, shape, x)
 
 
 def static_axis(where: str, axis: Axes) -> Axes:
@@ -63,14 +60,15 @@ def known_eps(eps: ArrayLike) -> float | None:
 
 def _per_example(where: str, axis: Axes, affine: Affine, eps: ArrayLike, kernel: Callable[..., Array]) -> Layer:
     """A norm without state: the same in training and at inference."""
+    checks.in_range(where, "eps", eps, 0)
 
     def init(key: Key, x: Any) -> PyTree:
         return affine(key, features_shape(where, x, axis), jnp.result_type(x))
 
     def apply(params: PyTree, x: Any) -> Array:
         x = jnp.asarray(x)
-        require_as_initialised(where, params, features_shape(where, x, axis), x)
-        return kernel(x, **dict(params))
+        require_as_initialised(where, params, axis, x)
+        return kernel(x, **dict(params), eps=eps)
 
     return stateless(init, apply, facts=Facts(eps=known_eps(eps)))
 
@@ -114,9 +112,8 @@ def layer_norm(
         Ba, Kiros and Hinton, Layer Normalization, 2016.
     """
     axis = static_axis("layer_norm", axis)
-    checks.in_range("layer_norm", "eps", eps, 0)
     affine = affine_init(use_scale, use_bias, scale_init, bias_init)
-    kernel = functools.partial(kernels.layer_norm, axis=axis, eps=eps)
+    kernel = functools.partial(kernels.layer_norm, axis=axis)
     return _per_example("layer_norm", axis, affine, eps, kernel)
 
 
@@ -149,9 +146,8 @@ def rms_norm(
         Zhang and Sennrich, Root Mean Square Layer Normalization, 2019.
     """
     axis = static_axis("rms_norm", axis)
-    checks.in_range("rms_norm", "eps", eps, 0)
     affine = affine_init(use_scale, False, scale_init, initializers.zeros)
-    kernel = functools.partial(kernels.rms_norm, axis=axis, eps=eps)
+    kernel = functools.partial(kernels.rms_norm, axis=axis)
     return _per_example("rms_norm", axis, affine, eps, kernel)
 
 
@@ -191,9 +187,8 @@ def group_norm(
         Wu and He, Group Normalization, 2018.
     """
     num_groups = checks.integer("group_norm", "num_groups", num_groups)
-    checks.in_range("group_norm", "eps", eps, 0)
     affine = affine_init(use_scale, use_bias, scale_init, bias_init)
-    kernel = functools.partial(kernels.group_norm, num_groups=num_groups, eps=eps)
+    kernel = functools.partial(kernels.group_norm, num_groups=num_groups)
     return _per_example("group_norm", -1, affine, eps, kernel)
 
 
@@ -230,7 +225,5 @@ def instance_norm(
     References:
         Ulyanov, Vedaldi and Lempitsky, Instance Normalization, 2016.
     """
-    checks.in_range("instance_norm", "eps", eps, 0)
     affine = affine_init(use_scale, use_bias, scale_init, bias_init)
-    kernel = functools.partial(kernels.instance_norm, eps=eps)
-    return _per_example("instance_norm", -1, affine, eps, kernel)
+    return _per_example("instance_norm", -1, affine, eps, kernels.instance_norm)

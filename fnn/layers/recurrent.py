@@ -74,7 +74,7 @@ class Cell(NamedTuple):
     step: Callable[[PyTree, Array, tuple[Array, ...], Array], tuple[Array, ...]]
 
 
-def unpadded(x: Any) -> tuple[Any, Any]:
+def values_and_lengths(x: Any) -> tuple[Any, Any]:
     """Values and lengths; None where all sequences are as long as the time axis."""
     return (x.values, x.lengths) if isinstance(x, Padded) else (x, None)
 
@@ -84,7 +84,7 @@ def padded_like(x: Any, values: Any) -> Any:
     return Padded(values, x.lengths) if isinstance(x, Padded) else values
 
 
-def blanked(where: str, values: Array, lengths: Any) -> Array:
+def zero_padding(where: str, values: Array, lengths: Any) -> Array:
     """Values, 0 in the padding: NaN there, times a gradient of 0, would be NaN in the gradient of a kernel."""
     valid = valid_steps(where, Layout(values.shape[0], values.shape[1], 0, values.dtype, False), lengths, None)
     return values if valid is None else jnp.where(lax.expand_dims(valid, range(2, values.ndim)), values, 0)
@@ -97,16 +97,16 @@ def recurrent(name: str, cell: Cell, options: Options) -> Layer:
             checks.in_range(name, rate, getattr(options, rate), 0, 1)
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
-        values, _ = unpadded(x)
+        values, _ = values_and_lengths(x)
         check_sequence(name, values, time_major=False)
         return cell.init(key, values), {"carry": cell.start(values)} if options.stateful else ()
 
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
-        values, lengths = unpadded(x)
+        values, lengths = values_and_lengths(x)
         check_sequence(name, values, time_major=False)
-        _check_features(name, params, values)
+        checks.as_initialised(name, params["kernel"].shape[:1], values.shape[-1:], values)
         carry = _kept(name, state, values) if options.stateful else cell.start(values)
         outputs, carry = _run(name, cell, options, params, jnp.asarray(values), carry, lengths, key, train)
         if options.return_sequences:
@@ -128,14 +128,6 @@ def _kept(name: str, state: PyTree, x: Any) -> tuple[Array, ...]:
     return jax.lax.stop_gradient(carry)
 
 
-def _check_features(name: str, params: PyTree, x: Any) -> None:
-    expected = params["kernel"].shape[0]
-    if x.shape[-1] != expected:
-        raise ValueError(
-            f"{name}: expected {expected} features, as initialised, got {x.shape[-1]} in {checks.describe(x)}"
-        )
-
-
 def _run(
     name: str,
     cell: Cell,
@@ -154,7 +146,8 @@ def _run(
         return cell.core(params, x, carry, return_sequences=options.return_sequences, **how)
     if noisy and train:
         checks.key_given(name, key, "train=True with recurrent_dropout or zoneout")
-    step, inputs, start = _noisy_step(cell, options, params, blanked(name, x, lengths), carry, key if train else None)
+    x = zero_padding(name, x, lengths)
+    step, inputs, start = _noisy_step(cell, options, params, x, carry, key if train else None)
     outputs, final = scan_cell(step, start, inputs, **how)
     final = jax.tree.map(lambda a: a.astype(x.dtype), final)
     return (outputs if options.return_sequences else final[0]), final
@@ -211,7 +204,7 @@ def weights(
     return init
 
 
-def projected(params: PyTree, x: Array) -> Array:
+def project_inputs(params: PyTree, x: Array) -> Array:
     """$x W + b$ for all steps, in the wide dtype."""
     dtype = wide_dtype(x)
     product = jnp.matmul(x, params["kernel"].astype(x.dtype), preferred_element_type=dtype)

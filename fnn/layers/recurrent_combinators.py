@@ -13,7 +13,7 @@ from fnn.kernels.recurrence.sequences import reverse_sequences
 from fnn.layer import Facts, Layer, as_layer, concatenate, parallel, serial
 from fnn.layers.dropout import dropout as dropout_layer
 from fnn.layers.dropout import variational_dropout
-from fnn.layers.recurrent import blanked, padded_like, unpadded
+from fnn.layers.recurrent import padded_like, values_and_lengths, zero_padding
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
 __all__ = ["bidirectional", "stacked", "time_distributed"]
@@ -57,14 +57,14 @@ def bidirectional(
 
 
 def _merged(merge: Callable[[tuple[Any, ...]], Any], pair: tuple[Any, Any]) -> Any:
-    return padded_like(pair[0], merge(tuple(unpadded(y)[0] for y in pair)))
+    return padded_like(pair[0], merge(tuple(values_and_lengths(y)[0] for y in pair)))
 
 
 def _backwards(layer: Layer) -> Layer:
     """The layer on reversed sequences, its outputs put back in order."""
 
     def turned(x: Any) -> Any:
-        values, lengths = unpadded(x)
+        values, lengths = values_and_lengths(x)
         return padded_like(x, reverse_sequences(values, lengths))
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
@@ -74,7 +74,7 @@ def _backwards(layer: Layer) -> Layer:
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
         y, state = layer.apply(params, state, turned(x), key=key, train=train)
-        return (turned(y) if jnp.ndim(unpadded(y)[0]) == 3 else y), state
+        return (turned(y) if jnp.ndim(values_and_lengths(y)[0]) == 3 else y), state
 
     return layer._replace(init=init, apply=apply)
 
@@ -116,12 +116,12 @@ def _on_values(layer: Layer) -> Layer:
     """The layer on the values of padded sequences, lengths passed on."""
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
-        return layer.init(key, unpadded(x)[0])
+        return layer.init(key, values_and_lengths(x)[0])
 
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
-        values, state = layer.apply(params, state, unpadded(x)[0], key=key, train=train)
+        values, state = layer.apply(params, state, values_and_lengths(x)[0], key=key, train=train)
         return padded_like(x, values), state
 
     return layer._replace(init=init, apply=apply)
@@ -157,14 +157,14 @@ def time_distributed(layer: Layer | Callable[[Any], Any]) -> Layer:
         return jax.ShapeDtypeStruct(shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else jnp.reshape(x, shape)
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
-        return layer.init(key, folded(unpadded(x)[0]))
+        return layer.init(key, folded(values_and_lengths(x)[0]))
 
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
-        values, lengths = unpadded(x)
+        values, lengths = values_and_lengths(x)
         if lengths is not None:
-            values = blanked("time_distributed", jnp.asarray(values), lengths)
+            values = zero_padding("time_distributed", jnp.asarray(values), lengths)
         y, state = layer.apply(params, state, folded(values), key=key, train=train)
         return padded_like(x, _unfolded(y, values)), state
 

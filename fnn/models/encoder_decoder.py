@@ -15,7 +15,7 @@ from fnn.layer import Facts, Layer, as_layer, constructor
 from fnn.layer.protocol import IDENTITY
 from fnn.layers.dense import dense
 from fnn.layers.lstm import lstm
-from fnn.layers.recurrent import unpadded
+from fnn.layers.recurrent import values_and_lengths
 from fnn.layers.recurrent_combinators import time_distributed
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
@@ -105,7 +105,7 @@ def encoder_decoder(
         first, second = (None, None) if key is None else tuple(jax.random.split(key))
         inputs = x[0] if _is_pair(x) else x
         seen = read.apply(params["source"], (), inputs, key=first, train=train)[0]
-        values, lengths = unpadded(seen)
+        values, lengths = values_and_lengths(seen)
         carry = _lstm(params["encoder"], values, None, lengths=lengths, return_sequences=False)[1]
         if _is_pair(x):
             return decode(params, x[1], carry, second, train)[0], state

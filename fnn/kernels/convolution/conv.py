@@ -13,7 +13,7 @@ from fnn import checks
 from fnn.kernels.convolution.products import products
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
 from fnn.kernels.sizes import known, less
-from fnn.kernels.sliding_windows import Padding, PerAxis, Windows, fitting, pads, per_axis
+from fnn.kernels.sliding_windows import Padding, PerAxis, Windows, pads, per_axis, require_fit
 from fnn.typing import Array, Shape
 
 __all__ = ["conv", "conv_transpose"]
@@ -52,9 +52,7 @@ def conv(
         [-2.0, -2.0]
     """
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
-    rank = _check("conv", x, kernel, groups, kernel.shape[-2] * groups if kernel.ndim else 0)
-    if kernel.shape[-1] % groups:
-        raise ValueError(f"conv: expected features divisible by groups={groups}, got {kernel.shape[-1]}")
+    rank = _check("conv", x, kernel, groups)
     size = kernel.shape[:-2]
     strides, dilations, between = (
         per_axis("conv", name, value, rank)
@@ -63,7 +61,7 @@ def conv(
     x = _spread(x, between)
     x, padding = _explicit("conv", x, padding, size, dilations)
     windows = Windows(size, strides, pads("conv", padding, x.shape[1:-1], size, strides, dilations), dilations)
-    windows = fitting("conv", windows, x)
+    windows = require_fit("conv", windows, x)
     split = rows_and_features("conv", x, kernel)
     return auto_axes(lambda x, kernel: _conv(x, kernel, windows, groups, flip), split)(x, kernel)
 
@@ -103,9 +101,7 @@ def conv_transpose(
     """
     where = "conv_transpose"
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
-    rank = _check(where, x, kernel, groups, kernel.shape[-2] * groups if kernel.ndim else 0)
-    if kernel.shape[-1] % groups:
-        raise ValueError(f"{where}: expected features divisible by groups={groups}, got {kernel.shape[-1]}")
+    rank = _check(where, x, kernel, groups)
     size = kernel.shape[:-2]
     strides, dilations = per_axis(where, "stride", stride, rank), per_axis(where, "dilation", dilation, rank)
     full = [(n - 1) * s + d * (k - 1) + 1 for n, k, s, d in zip(x.shape[1:-1], size, strides, dilations, strict=True)]
@@ -134,8 +130,8 @@ def _flipped(kernel: Array) -> Array:
     return jnp.flip(kernel, range(kernel.ndim - 2))
 
 
-def _check(where: str, x: Any, kernel: Any, groups: int, channels: int) -> int:
-    """Check ranks, channels and dtypes; the number of spatial axes."""
+def _check(where: str, x: Any, kernel: Any, groups: int) -> int:
+    """Check ranks, channels, features and dtypes; the number of spatial axes."""
     checks.floating(where, "x", x)
     checks.floating(where, "kernel", kernel)
     checks.integer(where, "groups", groups)
@@ -149,12 +145,15 @@ def _check(where: str, x: Any, kernel: Any, groups: int, channels: int) -> int:
         raise ValueError(f"{where}: expected a kernel without empty axes, got {checks.describe(kernel)}")
     if x.dtype != kernel.dtype:
         raise TypeError(f"{where}: expected a kernel of dtype {x.dtype} as x, got {kernel.dtype}")
+    channels = kernel.shape[-2] * groups
     if x.shape[-1] != channels:
         hint = "; write jnp.moveaxis(x, 1, -1) to put the channels last" if x.shape[1] == channels else ""
         raise ValueError(
             f"{where}: expected {channels} channels, the last axis of x ({kernel.shape[-2]} in the kernel times "
             f"groups={groups}), got {x.shape[-1]} in {checks.describe(x)}{hint}"
         )
+    if kernel.shape[-1] % groups:
+        raise ValueError(f"{where}: expected features divisible by groups={groups}, got {kernel.shape[-1]}")
     return x.ndim - 2
 
 

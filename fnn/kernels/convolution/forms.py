@@ -63,7 +63,7 @@ from jax import lax
 from fnn.kernels import placement
 from fnn.kernels.convolution.dense import in_parts, over_batch, over_rows, patches, widen_axis, with_axis
 from fnn.kernels.convolution.depthwise import convolve_depthwise, kernel_gradient_depthwise
-from fnn.kernels.convolution.phases import interleave, phase_of, transposed
+from fnn.kernels.convolution.phases import interleave, phase_of, transpose_kernel
 from fnn.kernels.sizes import known, less
 from fnn.kernels.sliding_windows import Windows, pad, positions
 from fnn.precision import widen
@@ -150,7 +150,7 @@ def kernel_gradient(x: Array, g: Array, *, windows: Windows, groups: int) -> Arr
 @_in_float32
 def input_gradient(g: Array, w: Array, *, windows: Windows, groups: int, spatial: Shape) -> Array:
     """The gradient of the input on a CPU: one convolution of stride 1 for each phase of the stride."""
-    flipped = transposed(w, groups)
+    flipped = transpose_kernel(w, groups)
     m = tuple(-(-n // s) for n, s in zip(spatial, windows.strides, strict=True))
     phases = []
     for phase in itertools.product(*map(range, windows.strides)):

@@ -29,7 +29,7 @@ def phase_of(
     return taken, (reach - start, start + m - outputs), dilation
 
 
-def transposed(w: Array, groups: int) -> Array:
+def transpose_kernel(w: Array, groups: int) -> Array:
     """(…, C/groups, F) -> (…, F/groups, C)."""
     w = w.reshape(*w.shape[:-1], groups, -1)  # (…, C/groups, groups, F/groups)
     w = jnp.moveaxis(w, -1, -3)  # (…, F/groups, C/groups, groups)

@@ -12,11 +12,11 @@ from jax import lax
 from fnn import checks
 from fnn.kernels.normalization.standardization import (
     affine,
-    along,
-    averaging,
+    average_over,
     axes_of,
     inverse_deviation,
     magnitude,
+    per_feature,
     standardize,
 )
 from fnn.precision import widen
@@ -81,7 +81,7 @@ def batch_norm(
     wide = widen(x)
     gamma, beta = affine("batch_norm", scale, bias, features, wide)
     y, mean, variance = standardize(wide, gamma, beta, eps, where, axes, axis_name, eps_inside_sqrt)
-    size = jnp.broadcast_to(averaging(axes, axis_name, wide, where)[1], mean.shape)
+    size = jnp.broadcast_to(average_over(axes, axis_name, wide, where)[1], mean.shape)
     shape = tuple(x.shape[a] for a in features)
     return y.astype(x.dtype), Moments(mean.reshape(shape), variance.reshape(shape), size.reshape(shape))
 
@@ -117,8 +117,8 @@ def normalize(
     checks.floating("normalize", "x", x)
     features, wide = axes_of("normalize", axis, x.ndim), widen(x)
     mu, sigma2 = (
-        along("normalize", "mean", mean, features, wide),
-        along("normalize", "variance", variance, features, wide),
+        per_feature("normalize", "mean", mean, features, wide),
+        per_feature("normalize", "variance", variance, features, wide),
     )
     gamma, beta = affine("normalize", scale, bias, features, wide)
     return ((wide - mu) * (inverse_deviation(sigma2, eps, eps_inside_sqrt) * gamma) + beta).astype(x.dtype)

@@ -24,7 +24,7 @@ def axes_of(where: str, axis: int | tuple[int, ...], ndim: int) -> tuple[int, ..
     return found
 
 
-def along(where: str, name: str, parameter: Array, axes: tuple[int, ...], x: Array) -> Array:
+def per_feature(where: str, name: str, parameter: Array, axes: tuple[int, ...], x: Array) -> Array:
     """A parameter per feature, with its axes where they are in `x` and 1 elsewhere."""
     expected = tuple(x.shape[a] for a in axes)
     if jnp.shape(parameter) != expected:
@@ -39,8 +39,8 @@ def affine(where: str, scale: Array | None, bias: Array | None, axes: tuple[int,
     """Scale and bias along the axes of `x`; 1 and 0 where there is none."""
     one = jnp.ones((1,) * x.ndim, x.dtype)
     return (
-        one if scale is None else along(where, "scale", scale, axes, x),
-        jnp.zeros_like(one) if bias is None else along(where, "bias", bias, axes, x),
+        one if scale is None else per_feature(where, "scale", scale, axes, x),
+        jnp.zeros_like(one) if bias is None else per_feature(where, "bias", bias, axes, x),
     )
 
 
@@ -54,7 +54,7 @@ def inverse_deviation(variance: Array, eps: ArrayLike, eps_inside_sqrt: bool) ->
     return 1 / (deviation + eps)
 
 
-def averaging(
+def average_over(
     axes: tuple[int, ...], axis_name: Any, x: Array, where: Array | None
 ) -> tuple[Callable[[Array], Array], Array]:
     """The average over `axes` (and devices), of the values where `where` holds, and how many those are."""
@@ -80,7 +80,7 @@ def moments(
 
     A sum of large numbers rounds; those of $d$ do not, and are taken in one pass.
     """
-    average, _ = averaging(axes, axis_name, x, where)
+    average, _ = average_over(axes, axis_name, x, where)
     # Of x, not of u, which would be written first; a constant factor keeps the sum of the largest from overflowing.
     center = average(x * 2.0**-24) * 2.0**24 * per_unit
     d = x * per_unit - center
@@ -150,7 +150,7 @@ def _standardize_jvp(
     x, per_unit, scale, _, eps, where = primals
     dx, _, dscale, dbias, deps, _ = tangents
     y, mean, variance = _standardize(*primals, axes, axis_name, eps_inside_sqrt)
-    average, _ = averaging(axes, axis_name, x, where)
+    average, _ = average_over(axes, axis_name, x, where)
     centered, dx = x * per_unit - mean, dx * per_unit
     dmean, dvariance = average(dx), 2 * average(centered * dx)
     inverse, dinverse = jax.jvp(

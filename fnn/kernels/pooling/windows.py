@@ -11,9 +11,9 @@ from fnn.kernels.sliding_windows import (
     Padding,
     PerAxis,
     Windows,
-    fitting,
     pads,
     per_axis,
+    require_fit,
     spatial_axes,
 )
 from fnn.typing import Array, Shape
@@ -33,7 +33,7 @@ def pool_windows(
     size, dilation = per_axis(where, "window", window, rank), per_axis(where, "dilation", dilation, rank)
     strides = size if stride is None else per_axis(where, "stride", stride, rank)
     windows = Windows(size, strides, pads(where, padding, x.shape[1:-1], size, strides, dilation), dilation)
-    fitting(where, windows, x)
+    require_fit(where, windows, x)
     if not _all_see_input(x.shape[1:-1], windows):
         raise ValueError(f"{where}: expected every window to see some input, got padding {windows.padding}")
     return windows
