@@ -219,7 +219,7 @@ def foreign(tmp_path):
     safetensors.save_file({"weight": np.ones(3, np.float32)}, tmp_path / "foreign")
     np.savez(tmp_path / "archive.npz", a=np.ones(3))
     yield tmp_path / "foreign", r"holds 1 arrays and no description of fnn's; .*fnn.interop"
-    yield tmp_path / "archive.npz", "announce a header"
+    yield tmp_path / "archive.npz", r"is a NumPy archive; of a run's checkpoints give the directory"
     for name, damaged, message in (
         ("empty", b"", "no safetensors file"),
         ("short", b"\x02", "no safetensors file"),
@@ -236,6 +236,33 @@ def test_foreign_files_are_refused_with_what_they_are(tmp_path):
     for path, message in foreign(tmp_path):
         with pytest.raises(ValueError, match=message):
             fnn.load(path, like=fnn.Trained((), ()))
+
+
+def test_a_model_in_the_wrong_place_is_called_by_its_name(tmp_path):
+    model = fnn.serial(fnn.dense(2), fnn.relu)
+    with pytest.raises(TypeError, match=r"like to be \(model, x\), got Layer serial\(2 layers\) alone"):
+        fnn.load(tmp_path / "m", model)
+    with pytest.raises(TypeError, match=r"expected Trained\(params, state\), got Layer serial\(2 layers\)$"):
+        fnn.save(tmp_path / "m", model)
+    with pytest.raises(IsADirectoryError, match=r"fnn\.load\(directory, like=\) reads the checkpoints"):
+        fnn.read_metadata(tmp_path)
+
+
+def test_of_a_run_that_keeps_its_best_epoch_that_one_is_read(tmp_path):
+    """Without early stopping: the validation loss says which."""
+    x, y = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32), np.arange(40) % 2
+    model, kept = fnn.dense(2), []
+    _, history = fnn.fit(
+        model, fnn.optim.sgd(lambda step: jnp.where(step < 6, 0.1, -0.1)), fnn.tasks.multiclass(2), (x, y), epochs=4,
+        batch_size=16, key=jax.random.key(0), validation=(x, y), progress=False,
+        checkpoint=fnn.checkpoints(tmp_path, keep=1, best=True),
+        callbacks=[lambda end: kept.append(end.train_state.params)],
+    )  # fmt: skip
+    best = int(np.argmin(history["validation_loss"]))
+    assert best < 3
+    found = fnn.load(tmp_path, like=(model, x))
+    jax.tree.map(np.testing.assert_array_equal, found.params, kept[best])
+    jax.tree.map(np.testing.assert_array_equal, fnn.load(tmp_path, like=(model, x), which="last").params, kept[3])
 
 
 @pytest.mark.parametrize("about", [[], {}, {"paths": []}, {"paths": {"other": ""}}])

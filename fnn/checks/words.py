@@ -38,6 +38,8 @@ def describe(x: Any) -> str:
     """`float32[128,10]` for an array, the type's name for anything else."""
     if isinstance(x, list) and x and all(isinstance(leaf, numbers.Number) for leaf in jax.tree.leaves(x)):
         return f"list of {len(x)}"
+    if isinstance(x, tuple) and hasattr(x, "_fields") and any(map(callable, x)):
+        return " ".join([type(x).__name__, getattr(x, "name", "")]).strip()  # Layer dense(2), Transform
     if isinstance(x, (tuple, list)):
         return "(" + ", ".join(map(describe, x)) + ")"
     if hasattr(x, "shape") and hasattr(x, "dtype"):

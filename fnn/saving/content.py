@@ -49,7 +49,18 @@ def write(path: str | Path, arrays: Arrays, about: dict[str, Any]) -> None:
 def read(path: Path) -> tuple[Arrays, dict[str, Any]]:
     """The arrays and the description of a file that is as it was written."""
     deserialize = _safetensors("safetensors").deserialize
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"load: {path} is a directory; fnn.load(directory, like=) reads the checkpoints of a run"
+        )
     with path.open("rb") as file:
+        start = file.read(2)
+        file.seek(0)
+        if start == b"PK":
+            raise ValueError(
+                f"load: {path} is a NumPy archive; of a run's checkpoints give the directory, {path.parent}, and read "
+                "others by numpy.load"
+            )
         size = int.from_bytes(file.read(8), "little")
         if size > HEADER_BYTES:
             raise ValueError(

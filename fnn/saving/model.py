@@ -202,6 +202,8 @@ def _names(paths: Any) -> set[Any]:
 
 
 def _expected(like: Any) -> _Expected:
+    if isinstance(like, Layer):
+        raise TypeError(f"load: expected like to be (model, x), got {checks.describe(like)} alone; x may be a shape")
     if not (isinstance(like, tuple) and len(like) == 2 and isinstance(like[0], Layer)):
         trained = as_trained("load, like", like)
         shapes = jax.tree.map(
