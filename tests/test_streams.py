@@ -312,3 +312,114 @@ def test_a_function_of_other_arguments_is_refused():
 def test_what_is_no_data_is_refused(given):
     with pytest.raises(TypeError, match="expected data"):
         fit(given)
+
+
+class Order(Again):
+    """A new order each time, by a generator of its own."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(5)
+
+    def __iter__(self):
+        rows = self.rng.permutation(ROWS)
+        yield from cut(X[rows], Y[rows])
+
+    __len__ = None
+
+
+class Knowing(Order):
+    """It knows its state, and how often it was read."""
+
+    def __init__(self):
+        super().__init__()
+        self.read = 0
+
+    def __iter__(self):
+        self.read += 1
+        yield from super().__iter__()
+
+    def state_dict(self):
+        return {"rng": self.rng.bit_generator.state, "order": [(1, 2.0), None, b"x"], "last": np.arange(3)}
+
+    def load_state_dict(self, state):
+        assert state["order"] == [(1, 2.0), None, b"x"]
+        np.testing.assert_array_equal(state["last"], np.arange(3))
+        self.rng.bit_generator.state = state["rng"]
+
+
+class Grain:
+    """What grain gives: the iterator knows its state."""
+
+    def __init__(self):
+        self.places = []
+
+    def __iter__(self):
+        return Grain.Iterator(self)
+
+    class Iterator:
+        def __init__(self, of):
+            self.of, self.place = of, 0
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            if self.place == 3:
+                raise StopIteration
+            self.of.places.append(self.place)
+            self.place += 1
+            return cut(X, Y)[self.place - 1]
+
+        def get_state(self):
+            return f"{self.place}".encode()
+
+        def set_state(self, state):
+            self.place = int(state)
+
+
+def shuffled(epoch):
+    rows = np.random.default_rng(epoch).permutation(ROWS)
+    yield from cut(X[rows], Y[rows])
+
+
+RESUMED = {"own state": Knowing, "its iterator's": Grain, "of the epoch": lambda: shuffled, "list": lambda: cut(X, Y)}
+
+
+@pytest.mark.parametrize("name", [*RESUMED, "none"])
+def test_a_run_of_a_stream_goes_on_where_it_stopped(tmp_path, name, recwarn):
+    make = RESUMED.get(name, Order)
+    whole = fit(make(), epochs=4, validation=(HELD_X, HELD_Y))
+    fit(make(), epochs=2, validation=(HELD_X, HELD_Y), checkpoint=tmp_path)
+    assert not recwarn.list
+    again = make()
+    if name == "none":
+        with pytest.warns(UserWarning, match="no state of its own, so 2 epochs of it were read again to go on with ep"):
+            resumed = fit(again, epochs=4, validation=(HELD_X, HELD_Y), checkpoint=tmp_path)
+    else:
+        resumed = fit(again, epochs=4, validation=(HELD_X, HELD_Y), checkpoint=tmp_path)
+    same(resumed, whole)
+    if name == "own state":
+        assert again.read == 3  # its form is seen, then two epochs
+    if name == "its iterator's":
+        assert again.places == 3 * [0, 1, 2]
+
+
+def test_a_run_that_is_complete_reads_no_epoch_again(tmp_path):
+    whole = fit(Order(), checkpoint=tmp_path)
+    same(fit(Order(), checkpoint=tmp_path), whole)
+
+
+def test_a_checkpoint_of_another_stream_is_refused(tmp_path):
+    fit(batches, epochs=1, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match=r"other x, targets and weights"):
+        fit(Again(cut(X, Y, WEIGHTS)), checkpoint=tmp_path)
+
+
+def test_a_state_that_only_a_program_could_read_back_is_refused(tmp_path):
+    class Odd(Knowing):
+        def state_dict(self):
+            return {"rng": self.rng}
+
+    with pytest.raises(TypeError, match="the state of the stream holds Generator, which a checkpoint cannot"):
+        fit(Odd(), checkpoint=tmp_path)
+    fit(Odd(), epochs=1)

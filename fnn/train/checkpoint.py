@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +28,12 @@ Table = list[dict[str, float]]
 
 
 class Record(NamedTuple):
-    """What a run has done: its history, one row per epoch, and how many steps it had taken at the end of each."""
+    """What a run has done: its history, one row per epoch, how many steps it had taken at the end of each, and where
+    the stream stands that it reads."""
 
     table: Table
     ends: list[int]
+    stream: Any = None
 
     @property
     def taken(self) -> int:
@@ -158,7 +160,7 @@ def _read(path: Path, own: Identity, like: PyTree) -> Found | None:
     try:
         with plain_archive(path) as parts:
             run, packed = json.loads(parts["run"].tobytes()), parts["arrays"]
-        saved, record = run["identity"], Record(run["table"], run["ends"])
+        saved, record = run["identity"], Record(run["table"], run["ends"], run["stream"])
         if path.name != _file(len(record.table)):
             return None
     except PermissionError:

@@ -59,12 +59,10 @@ class Scoring:
     def __init__(self, recipe: Recipe, stream: Stream) -> None:
         self.feed = Feed(stream, recipe.mesh.size if recipe.mesh else 1, placed(recipe.mesh))
         self.task, self.applied = recipe.task, Applied(scored_by(recipe), _unchanged, recipe.mesh)
-        self.passes = 0
 
-    def __call__(self, trained: Trained) -> dict[str, Array]:
-        self.feed.begin(self.passes)
+    def __call__(self, trained: Trained, epoch: int | None = None) -> dict[str, Array]:
+        self.feed.begin(epoch)
         outputs, targets, weights = collected(self.feed, self.applied, trained)
-        self.passes += 1
         # Without weights a metric is asked without them: it then is what it is for arrays, to the last bit.
         weighted = len(self.feed.reader.form) == 3
         return compiled(_scores, self.task)(outputs, targets, weights if weighted else None)

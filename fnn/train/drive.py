@@ -31,6 +31,8 @@ class Setup(NamedTuple):
     """What does not change while a run is driven."""
 
     epoch: Callable[[int, int], Take]  # its number, and how many steps the run took before it
+    stands: Callable[[], Any]  # where the stream is at the end of an epoch
+    resume: Callable[[Record], None]  # brings the stream to the end of the last epoch of a checkpoint
     row: Callable[[Carry, Array], tuple[Carry, dict[str, Array]]]
     columns: Callable[[Carry], list[str]]  # names of the entries of a row
     finish: Callable[[Carry], tuple[Trained, dict[str, Array]]]
@@ -54,7 +56,9 @@ class Setup(NamedTuple):
 def drive(run: Setup, carry: Carry, epochs: int, store: Store) -> tuple[Trained, dict[str, Any]]:
     """Epoch after epoch, from where the checkpoint ends, until something ends the run."""
     carry, record = _resumed(store, carry, epochs)
-    table, ends = record
+    table, ends, _ = record
+    if table and len(table) < epochs:
+        run.resume(record)
     run.show(record.taken, table[-1] if table else {})
     at_epochs = [one for one in run.callbacks if not isinstance(one, Every)]
     for epoch in range(len(table), epochs):
@@ -67,6 +71,7 @@ def drive(run: Setup, carry: Carry, epochs: int, store: Store) -> tuple[Trained,
         table.append(_plain(scores))
         ends.append(taken)
         run.show(0, table[-1])
+        record = record._replace(stream=run.stands())
         store.save(carry, record)
         ended = bool(at_epochs) and ends_the_run(at_epochs, EpochEnd(epoch, table[-1], _copy(carry.train_state)))
         if not run.pace(not ended):
@@ -126,7 +131,7 @@ def _one_epoch(run: Setup, carry: Carry, record: Record) -> tuple[Carry, int, bo
 
 
 def _finished(run: Setup, carry: Carry, record: Record) -> tuple[Trained, dict[str, Any]]:
-    table, ends = record
+    table, ends, _ = record
     trained, said = run.finish(carry)
     counts = {name: int(value) for name, value in said.items()} | {"epochs": len(table)}
     if (step := counts["diverged_at"]) >= 0:

@@ -85,7 +85,9 @@ def fit(
         checkpoint: a directory, or `fnn.checkpoints(directory, keep=2, every=1, best=False)`. The run is saved there
             after every epoch; called again with the same arguments, or with
             more epochs, `fit` goes on after the last epoch saved and ends with the numbers of an unbroken run. Called
-            with anything else it says what differs.
+            with anything else it says what differs. A stream with `state_dict` and `load_state_dict`, or whose iterator
+            has `get_state` and `set_state`, is given its state back; a function of the epoch needs none; any other is
+            read again up to that place, with a warning.
 
     Returns:
         `(trained, history)` as from `trainer`, the history as lists of floats with one entry per epoch that was run,
@@ -131,14 +133,15 @@ def fit(
             return identity_of(recipe, carry, inputs, key, start, columns(carry), source.described(inputs))
 
         def ended(carry: Carry, epoch: Array) -> tuple[Carry, dict[str, Array]]:
-            return row(carry, inputs, epoch, held and held(carry.train_state.trained))
+            return row(carry, inputs, epoch, held and held(carry.train_state.trained, int(epoch)))
 
         store = store_of(checkpoint, options.early_stopping, identity)
         total = None if source.steps is None else epochs * source.steps
         with peers("fit", mesh), progress_bar(progress, total) as show:
             run = Setup(
-                source.epochs(recipe, keys, inputs, interrupted), ended, columns, finish, options.early_stopping,
-                callbacks, functools.partial(source.explain, recipe, key, inputs), functools.partial(pace, mesh), show,
+                source.epochs(recipe, keys, inputs, interrupted), source.stands if checkpoint else lambda: None,
+                source.resume, ended, columns, finish, options.early_stopping, callbacks,
+                functools.partial(source.explain, recipe, key, inputs), functools.partial(pace, mesh), show,
                 interrupted,
             )  # fmt: skip
             return drive(run, carry, epochs, store)

@@ -12,6 +12,7 @@ from fnn import checks
 from fnn.kernels import placement
 from fnn.programs import compile as compiled
 from fnn.train import rows as rows_
+from fnn.train.checkpoint import Record
 from fnn.train.collecting import Scoring
 from fnn.train.divergence import replayed, replayed_batch, require_possible
 from fnn.train.drive import Take
@@ -20,8 +21,9 @@ from fnn.train.identity import describe_data
 from fnn.train.inputs import Inputs, checked_run
 from fnn.train.loop import Batch, Batches, Carry, Keys, Order, Recipe, batches_of, loop_of, order_of, sizes
 from fnn.train.options import Options
+from fnn.train.resuming import decoded, encoded
 from fnn.train.sharding import checked_mesh, placed
-from fnn.train.stream import Stream, is_stream, length, stream_of
+from fnn.train.stream import Stream, is_stream, length, stream_of, takes_epoch
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Key, PyTree
 
@@ -29,12 +31,13 @@ from fnn.typing import Array, Key, PyTree
 class Source(NamedTuple):
     """What a run reads.
 
-    - `inputs`: arrays of the run; of a stream the first batch, which says their shapes.
+    - `inputs`: arrays of the run; of a stream its first rows, which say their shapes.
     - `steps`: how many an epoch has, None where that is not known.
     - `epochs(recipe, keys, inputs, interrupted)`: a function of an epoch and of the steps before it, see `drive.Take`.
     - `explain(recipe, key, inputs, before, step)`: why the step that was just taken diverged.
     - `described(inputs)`: what is said of the data where runs are compared.
-    - `held(trained)`: scores of a validation that is read; None where it is among the inputs or there is none.
+    - `held(trained, epoch)`: scores of a validation that is read; None where it is among the inputs or there is none.
+    - `stands()` and `resume(record)`: where the stream is at the end of an epoch, and how it comes there again.
     - `close()`: nothing is read any further.
     """
 
@@ -43,8 +46,10 @@ class Source(NamedTuple):
     epochs: Callable[..., Callable[[int, int], Take]]
     explain: Callable[[Recipe, Key, Inputs, TrainState, int], str]
     described: Callable[[Inputs], dict[str, str]]
-    held: Callable[[Trained], dict[str, Array]] | None
+    held: Callable[[Trained, int], dict[str, Array]] | None
     close: Callable[[], None]
+    stands: Callable[[], Any] = lambda: None
+    resume: Callable[[Record], None] = lambda record: None
 
 
 def source_of(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -> Source:
@@ -136,7 +141,7 @@ def _of_stream(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any, 
         raise
     return Source(
         Inputs(reading.example, None, validation, None), length(data), reading.epochs, reading.explain,
-        reading.described, held, _closing(held, feed),
+        reading.described, held, _closing(held, feed), reading.stands, reading.resume,
     )  # fmt: skip
 
 
@@ -167,7 +172,7 @@ class _Reading:
             checks.warn(f"fit: {said}", UserWarning)
         self.chunk: Chunk | None = chunk
         self.first = 0  # the step of the run that is the chunk's slot 0
-        self.example = jax.tree.map(lambda leaf: leaf[0], chunk.data)
+        self.example = jax.tree.map(lambda leaf: leaf[0, :2], chunk.data)
 
     def epochs(
         self, recipe: Recipe, keys: Keys, inputs: Inputs, interrupted: Callable[[], bool]
@@ -196,6 +201,30 @@ class _Reading:
 
         return epoch
 
+    def stands(self) -> Any:
+        return {"room": self.feed.room, "state": encoded(self.feed.reader.state)}
+
+    def resume(self, record: Record) -> None:
+        """An object that knows its state is given it back; any other is read as often as it was read before."""
+        source, reader, done = self.stream.source, self.feed.reader, len(record.table)
+        self.feed.room = record.stream["room"]
+        if takes_epoch(source) or isinstance(source, list):
+            return
+        if record.stream["state"] is not None:
+            self.feed.close()
+            return reader.restore(decoded(record.stream["state"]), done)
+        while self.feed.next() is not None:
+            pass
+        for epoch in range(1, done):
+            self.feed.begin(epoch)
+            while self.feed.next() is not None:
+                pass
+        checks.warn(
+            f"fit: the stream has no state of its own, so {done} epochs of it were read again to go on with epoch "
+            f"{done + 1}; give it state_dict and load_state_dict, or make it a function of the epoch",
+            UserWarning,
+        )
+
     def explain(self, recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, step: int) -> str:
         def batch() -> Batch:
             assert self.chunk is not None
@@ -206,8 +235,8 @@ class _Reading:
         return replayed_batch(recipe, key, batch, before, step)
 
     def described(self, inputs: Inputs) -> dict[str, str]:
-        shapes = checks.describe(jax.tree.leaves(self.example))
-        return describe_data(inputs) | {"x, targets and weights": f"a stream of {shapes}"}
+        form = ", ".join(jax.tree.leaves(self.feed.reader.form))
+        return describe_data(inputs) | {"x, targets and weights": f"a stream of {form}"}
 
 
 def _steps_of_chunk(

@@ -13,6 +13,7 @@ import numpy as np
 from fnn import checks
 from fnn.tasks import Task
 from fnn.train import rows as rows_
+from fnn.train.resuming import own_state
 from fnn.typing import PyTree
 
 __all__ = ["StreamError"]
@@ -114,6 +115,7 @@ class Reader:
         self.stream = stream
         self.form: Any = None
         self.rounded: list[str] = []  # what is to be said of float64 in the first batch
+        self.state: Any = None  # of the source, or of its iterator, at the end of the epoch that was read last
 
     def epoch(self, number: int | None) -> Generator[HostBatch, None, None]:
         """The batches of an epoch; None stands for the only pass there is."""
@@ -136,9 +138,20 @@ class Reader:
         finally:
             if inspect.isgenerator(batches):
                 batches.close()
+        if own := own_state(source) or own_state(batches):
+            self.state = own.get()
         expected = length(source)
         if count == 0 or (expected is not None and count < expected):
             raise StreamError(self._said_of_end(count, expected, number))
+
+    def restore(self, state: Any, epochs: int) -> None:
+        """Stand where the state was taken, at the end of the last of so many epochs, without reading them again."""
+        if own := own_state(self.stream.source):
+            own.set(state)
+            return
+        for number in range(epochs):
+            if own := own_state(self._opened(number)):
+                own.set(state)
 
     def _opened(self, number: int | None) -> Iterator[Any]:
         source = self.stream.source
