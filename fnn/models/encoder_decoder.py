@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -72,32 +73,16 @@ def encoder_decoder(
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
         if not _is_pair(x):
             raise ValueError("encoder_decoder: expected the pair (source, target) at init, to know the target's shape")
-        keys = iter(jax.random.split(key, 5))
-        params: dict[str, PyTree] = {}
-        for name, layer, inputs, body in (("source", read, x[0], "encoder"), ("target", write, x[1], "decoder")):
-            params[name], kept = layer.init(next(keys), inputs)
-            if jax.tree.leaves(kept):
-                raise ValueError(f"encoder_decoder: expected a {name} layer without state, got {layer.name}")
-            seen = jax.eval_shape(lambda p, v, layer=layer: layer.apply(p, (), v)[0], params[name], inputs)
-            params[body] = cell.init(next(keys), seen)[0]
-        hidden = jax.ShapeDtypeStruct((1, features), params["encoder"]["kernel"].dtype)
-        return params | {"output": output.init(next(keys), hidden)[0]}, ()
+        keys = jax.random.split(key, 5)
+        source, encoder = _init_side("source", read, cell, keys[:2], x[0])
+        target, decoder = _init_side("target", write, cell, keys[2:4], x[1])
+        last = output.init(keys[4], jax.ShapeDtypeStruct((1, features), encoder["kernel"].dtype))[0]
+        return {"source": source, "encoder": encoder, "target": target, "decoder": decoder, "output": last}, ()
 
     def decode(params: PyTree, target: Any, carry: LSTMState, key: Key | None, train: bool) -> tuple[Array, LSTMState]:
         values = write.apply(params["target"], (), target, key=key, train=train)[0]
         hidden, carry = _lstm(params["decoder"], values, carry)
         return output.apply(params["output"], (), hidden)[0], carry
-
-    def free(params: PyTree, carry: LSTMState, shown: Any, key: Key | None) -> Array:
-        def step(state: tuple[LSTMState, Array], key: Key | None) -> tuple[tuple[LSTMState, Array], Array]:
-            carry, shown = state
-            y, carry = decode(params, shown[:, None], carry, key, False)
-            y = y[:, 0]
-            following = y if feedback is None else feedback(y)
-            return (carry, following.astype(shown.dtype)), y
-
-        keys = None if key is None else jax.random.split(key, steps)
-        return jax.lax.scan(step, (carry, shown), keys, length=steps)[1].swapaxes(0, 1)
 
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
@@ -111,7 +96,8 @@ def encoder_decoder(
             return decode(params, x[1], carry, second, train)[0], state
         y = jax.ShapeDtypeStruct((values.shape[0], outputs), values.dtype)
         shown = y if feedback is None else jax.eval_shape(feedback, y)
-        return free(params, carry, jnp.full(shown.shape, start, shown.dtype), second), state
+        state_before = carry, jnp.full(shown.shape, start, shown.dtype)
+        return _write_freely(functools.partial(decode, params), feedback, state_before, steps, second), state
 
     def rebuild(new: tuple[Layer, ...]) -> Layer:
         return encoder_decoder(
@@ -119,6 +105,35 @@ def encoder_decoder(
         )
 
     return Layer(init, apply, parts=parts, rebuild=rebuild, facts=Facts(recurs=True))
+
+
+def _init_side(name: str, layer: Layer, cell: Layer, keys: Key, x: Any) -> tuple[PyTree, PyTree]:
+    """The parameters of the layer that reads each step of the source or target, and of the LSTM behind it."""
+    params, kept = layer.init(keys[0], x)
+    if jax.tree.leaves(kept):
+        raise ValueError(f"encoder_decoder: expected a {name} layer without state, got {layer.name}")
+    seen = jax.eval_shape(lambda p, v: layer.apply(p, (), v)[0], params, x)
+    return params, cell.init(keys[1], seen)[0]
+
+
+def _write_freely(
+    decode: Callable[..., tuple[Array, LSTMState]],
+    feedback: Callable[[Array], Array] | None,
+    begin: tuple[LSTMState, Array],
+    steps: int,
+    key: Key | None,
+) -> Array:
+    """The decoder fed its own outputs."""
+
+    def step(state: tuple[LSTMState, Array], key: Key | None) -> tuple[tuple[LSTMState, Array], Array]:
+        carry, shown = state
+        y, carry = decode(shown[:, None], carry, key, False)
+        y = y[:, 0]
+        following = y if feedback is None else feedback(y)
+        return (carry, following.astype(shown.dtype)), y
+
+    keys = None if key is None else jax.random.split(key, steps)
+    return jax.lax.scan(step, begin, keys, length=steps)[1].swapaxes(0, 1)
 
 
 def _is_pair(x: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -94,33 +94,41 @@ def snapshots(
     rule = optimizer(cosine_decay_schedule(learning_rate, steps))
     recipe = Recipe(model, rule, task, options)
     first, *keys = jax.random.split(key, count + 1)
-    start = programs.compile(_initial, model)(first, checked[0])
-    found: list[tuple[Trained, dict[str, Any]]] = []
-    starts: list[Trained] = []
-    with interruption() as asked:
-        for key in keys:
-            arguments = jax.tree.map(lambda leaf: leaf[None], {"key": key, "start": start})
-            try:
-                (trained, history, _), _ = run_members(
-                    member_of, recipe, arguments, checked, last=epochs, together=False, progress=False
-                )
-            except KeyboardInterrupt:
-                if not found:
-                    raise
-                break
-            found.append((trained, history))
-            starts.append(start)
-            start = jax.tree.map(lambda leaf: leaf[0], trained)
-            if asked():
-                break
+    begun, found = _cycles(recipe, checked, keys, programs.compile(_initial, model)(first, checked[0]))
     trained, history = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
     def case_of(member: int) -> Case:
-        return case(recipe, {"key": keys[member], "start": starts[member]}, checked)
+        return case(recipe, begun[member], checked)
 
     sound = ~diverged("snapshots", case_of, np.asarray(history["diverged_at"]))
     trained = jax.tree.map(lambda leaf: jnp.asarray(leaf[sound]), trained)
     return Ensemble(model, task, trained, {name: np.asarray(values)[sound] for name, values in history.items()})
+
+
+def _cycles(
+    recipe: Recipe, data: tuple[Any, Array, Any], keys: Sequence[Key], start: Trained
+) -> tuple[list[dict[str, Any]], list[tuple[Trained, dict[str, Any]]]]:
+    """Key and start of every cycle that came to its end, and what it ended in: there the next one begins."""
+    begun: list[dict[str, Any]] = []
+    found: list[tuple[Trained, dict[str, Any]]] = []
+    with interruption() as asked:
+        for key in keys:
+            one = {"key": key, "start": start}
+            try:
+                (trained, history, _), _ = run_members(
+                    member_of, recipe, jax.tree.map(lambda leaf: leaf[None], one), data,
+                    last=recipe.options.epochs, together=False, progress=False,
+                )  # fmt: skip
+            except KeyboardInterrupt:
+                if not found:
+                    raise
+                break
+            begun.append(one)
+            found.append((trained, history))
+            start = jax.tree.map(lambda leaf: leaf[0], trained)
+            if asked():
+                break
+    return begun, found
 
 
 def _initial(model: Layer, key: Key, x: PyTree) -> Trained:
