@@ -38,15 +38,9 @@ model = fnn.serial(
 steps = -(-len(x_train) // 32) * options.epochs
 began = time.perf_counter()
 trained, history = fnn.fit(
-    model,
-    fnn.optim.adam(fnn.schedules.cosine_decay_schedule(3e-3, steps)),
-    task,
-    (x_train, y_train),
-    key=jax.random.key(0),
-    epochs=options.epochs,
-    batch_size=32,
-    augment=fnn.data.random_shift(0.5),
-)
+    model, fnn.optim.adam(fnn.schedules.cosine_decay_schedule(3e-3, steps)), task, (x_train, y_train),
+    key=jax.random.key(0), epochs=options.epochs, batch_size=32, augment=fnn.data.random_shift(0.5),
+)  # fmt: skip
 seconds = time.perf_counter() - began
 
 predicted = np.asarray(fnn.predict(model, trained, x_test, task))

@@ -108,6 +108,12 @@ def test_repeated_and_foreign_splitters():
         (lambda: S.hold_out(10, stratify=[1, 2]), r"shape \(10,\)"),
         (lambda: S.time_series(4, 4, gap=3), "too few"),
         (lambda: S.using(3, np.zeros(3)), "split method"),
+        (lambda: S.using([1, 2]), "pairs of row numbers"),
+        (lambda: S.using([([0, 1], [1, 2])]), "row 1"),
+        (lambda: S.using([([0, 1], [])]), "no validation rows"),
+        (lambda: S.using([([True, False], [False, True])]), "np.flatnonzero"),
+        (lambda: S.using([([0, -2], [1])]), "row numbers in fold 0"),
+        (lambda: S.using([([0.5, 1.0], [2])]), "row numbers in fold 0"),
         (lambda: S.repeated([]), "at least one split"),
     ],
 )

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fnn import checks
+
 
 class Folds(NamedTuple):
     """Row numbers per fold, -1 for an empty slot: `train` (folds, slots) and `valid` (folds, slots), int32.
@@ -50,6 +52,10 @@ def folds_from(pairs: Iterable[tuple[Any, Any]], where: str) -> Folds:
         if len(train) == 0 or len(valid) == 0:
             side = "training" if len(train) == 0 else "validation"
             raise ValueError(f"{where}: fold {fold} has no {side} rows")
+        for part in (train, valid):
+            if part.ndim != 1 or not np.issubdtype(part.dtype, np.integer) or part.min() < 0:
+                repair = "; of a mask write np.flatnonzero(mask)" if part.dtype == bool else ""
+                raise ValueError(f"{where}: expected row numbers in fold {fold}, got {checks.describe(part)}{repair}")
     return Folds(padded([train for train, _ in pairs]), padded([valid for _, valid in pairs]))
 
 

@@ -7,7 +7,7 @@ lost or doubled. Where scikit-learn's rule is deterministic, the folds are its f
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -263,12 +263,12 @@ def repeated(folds: Sequence[Folds]) -> Folds:
     return Folds(*sides)
 
 
-def using(splitter: Any, x: Any, targets: Any = None, groups: Any = None) -> Folds:
-    """The folds of any scikit-learn splitter.
+def using(splitter: Any, x: Any = None, targets: Any = None, groups: Any = None) -> Folds:
+    """The folds of any scikit-learn splitter, or of splits that are given as row numbers.
 
     Args:
-        splitter: an object with `split(x, y, groups)`.
-        x: anything with as many rows as the data.
+        splitter: an object with `split(x, y, groups)`, or pairs of row numbers (train, valid), one for each fold.
+        x: anything with as many rows as the data, for a splitter.
         targets: (rows,), for splitters that stratify.
         groups: (rows,), for splitters that keep groups together.
 
@@ -277,9 +277,17 @@ def using(splitter: Any, x: Any, targets: Any = None, groups: Any = None) -> Fol
         >>> from sklearn.model_selection import KFold
         >>> fnn.selection.using(KFold(2), np.zeros((4, 1))).valid.tolist()
         [[0, 1], [2, 3]]
+        >>> fnn.selection.using([([0, 1, 2], [3]), ([2, 3], [0, 1])]).train.tolist()
+        [[0, 1, 2], [2, 3, -1]]
     """
-    if not hasattr(splitter, "split"):
-        raise TypeError(f"using: expected a splitter with a split method, got {type(splitter).__name__}")
-    folds = folds_from(splitter.split(x, targets, groups), "using")
+    if hasattr(splitter, "split"):
+        splitter = splitter.split(x, targets, groups)
+    pairs = list(splitter) if isinstance(splitter, Iterable) else []
+    if not pairs or any(not hasattr(pair, "__len__") or len(pair) != 2 for pair in pairs):
+        raise TypeError(
+            "using: expected a splitter with a split method, or pairs of row numbers (train, valid), got "
+            f"{checks.called(splitter)}"
+        )
+    folds = folds_from(pairs, "using")
     check_disjoint("using", folds)
     return folds
