@@ -16,15 +16,16 @@ from fnn.optim.transform import Transform
 from fnn.selection import splits
 from fnn.selection.cases import Data
 from fnn.selection.ensemble import Ensemble, logits
+from fnn.selection.folds import mean_by_row
 from fnn.selection.members import batched_is_faster, run_members
 from fnn.selection.result import metrics_of
-from fnn.selection.training import Case, Member, member_from
-from fnn.tasks import Task, as_task
+from fnn.selection.training import Case, Member, checked_training, member_from
+from fnn.tasks import Task
 from fnn.train import rows as rows_
 from fnn.train.divergence import retrained
 from fnn.train.inputs import Inputs
 from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, finished, scored_by
-from fnn.train.options import Options, checked_options
+from fnn.train.options import Options
 from fnn.train.predict import outputs_of
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.step import require_model_and_optimizer
@@ -92,13 +93,11 @@ def ensemble(
         Breiman, Bagging predictors, 1996; Lakshminarayanan et al., Simple and Scalable Predictive Uncertainty
         Estimation using Deep Ensembles, 2017.
     """
-    task, count = as_task(task), checks.integer("ensemble", "members", members)
-    options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype)
-    options = checked_options("ensemble", task, options)
+    count = checks.integer("ensemble", "members", members)
     require_model_and_optimizer("ensemble", model, optimizer)
-    checked = rows_.checked_data("ensemble", data, task)
-    rows_.checked_classes("ensemble", checked[1])
-    key, total = checks.random_key("ensemble", key), rows_.count(checked[0])
+    options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype)
+    task, options, checked, key = checked_training("ensemble", task, data, key, options)
+    total = rows_.count(checked[0])
     rows_.checked_batch_size("ensemble", batch_size, total)
     bags = _bags(key, total, count) if bootstrap else None
     arguments = {"key": jax.random.split(key, count)}
@@ -153,13 +152,7 @@ def _out_of_bag(task: Task, data: tuple[Any, Array, Any], outputs: np.ndarray, v
     """Estimates from the members that did not see a row, and their scores."""
     targets = data[1]
     each = np.asarray(outputs if task.probabilities is None else jax.vmap(task.probabilities)(jnp.asarray(outputs)))
-    total = np.zeros((len(targets), *each.shape[2:]))
-    times = np.zeros(len(targets))
-    for predicted, rows in zip(each, valid, strict=True):
-        total[rows[rows >= 0]] += predicted[rows >= 0]
-        times[rows[rows >= 0]] += 1
-    seen = times > 0
-    estimate = total / np.where(seen, times, np.nan).reshape(-1, *[1] * (total.ndim - 1))
+    estimate, seen = mean_by_row(each, valid, len(targets))
     scores: dict[str, float] = {}
     if seen.any():
         pooled: Any = jnp.asarray(estimate, each.dtype)

@@ -19,13 +19,13 @@ from fnn.optim.transform import Transform
 from fnn.selection import splits
 from fnn.selection.folds import Folds, check_disjoint
 from fnn.selection.members import batched_is_faster
-from fnn.selection.training import Case, Member, member_from
-from fnn.tasks import Task, as_task
+from fnn.selection.training import Case, Member, checked_training, member_from
+from fnn.tasks import Task
 from fnn.train import rows as rows_
 from fnn.train.divergence import retrained
 from fnn.train.inputs import Inputs
 from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, finished, scored_by
-from fnn.train.options import Options, checked_options
+from fnn.train.options import Options
 from fnn.train.predict import outputs_of, scores_from
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
@@ -101,14 +101,12 @@ def make_plan(
     options: Options,
 ) -> Plan:
     """Everything that is given, checked on the host; `where` is what the errors speak for."""
-    task = as_task(task)
-    options, settings = checked_options(where, task, options), _settings(where, over, model, optimizer)
-    checked = rows_.checked_data(where, data, task)
-    rows_.checked_classes(where, checked[1])
+    task, options, checked, key = checked_training(where, task, data, key, options)
+    settings = _settings(where, over, model, optimizer)
     split = folds_of(where, folds, checked, groups)
     rows_.checked_batch_size(where, options.batch_size, split.train.shape[1])
     _warn_of_missing_classes(where, split, checked[1])
-    keys = jax.random.split(checks.random_key(where, key), checks.integer(where, "seeds", seeds))
+    keys = jax.random.split(key, checks.integer(where, "seeds", seeds))
     shared = {"data": checked, "folds": jax.device_put(tuple(split)), "keys": keys}
     values = {name: jnp.asarray(value, float) for name, value in settings[0].items()}
     layer = _built(where, "a layer", model, Layer, values)

@@ -12,6 +12,7 @@ import numpy as np
 from fnn import checks, programs
 from fnn.metrics.protocol import Mode
 from fnn.selection.cases import Plan, explained
+from fnn.selection.folds import mean_by_row
 from fnn.tasks.task import Task, modes_of, require_mode
 from fnn.typing import Array, PyTree
 
@@ -173,14 +174,8 @@ def assemble(
 
 def _outputs_of_rows(plan: Plan, outputs: np.ndarray, folds: np.ndarray) -> np.ndarray:
     """(settings, folds, seeds, slots, …) -> (settings, seeds, rows, …), a mean where a row validates several times."""
-    total = np.zeros((plan.shape[0], plan.shape[2], plan.rows, *outputs.shape[4:]))
-    times = np.zeros(plan.rows)
-    for fold in folds:
-        valid = plan.split.valid[fold]
-        real = valid >= 0
-        total[:, :, valid[real]] += outputs[:, fold][:, :, real]
-        times[valid[real]] += 1
-    return total / np.where(times == 0, np.nan, times).reshape(plan.rows, *[1] * (total.ndim - 3))
+    parts = np.moveaxis(outputs[:, folds], (1, 3), (0, 1))
+    return np.moveaxis(mean_by_row(parts, plan.split.valid[folds], plan.rows)[0], 0, 2)
 
 
 def _undefined(scores: dict[str, np.ndarray], sound: np.ndarray) -> dict[str, np.ndarray]:

@@ -17,12 +17,12 @@ from fnn.selection.bagging import case, diverged, member_of
 from fnn.selection.cases import Data
 from fnn.selection.ensemble import Ensemble
 from fnn.selection.members import run_members
-from fnn.selection.training import Case
-from fnn.tasks import Task, as_task
+from fnn.selection.training import Case, checked_training
+from fnn.tasks import Task
 from fnn.train import rows as rows_
 from fnn.train.console import interruption
 from fnn.train.loop import Recipe
-from fnn.train.options import Options, checked_options
+from fnn.train.options import Options
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.trained import Trained
 from fnn.typing import Array, DType, Key, PyTree
@@ -82,14 +82,11 @@ def snapshots(
         raise TypeError(
             f"snapshots: expected a function of the learning rate such as fnn.optim.adam, got {optimizer!r}"
         )
-    task, count = as_task(task), checks.integer("snapshots", "members", members)
-    options = checked_options(
-        "snapshots", task, Options(epochs, batch_size, penalty, augment, None, shuffle, training_metrics, compute_dtype)
-    )
+    count = checks.integer("snapshots", "members", members)
     checks.in_range("snapshots", "learning_rate", learning_rate, 0, open="low")
-    checked = rows_.checked_data("snapshots", data, task)
-    rows_.checked_classes("snapshots", checked[1])
-    key, total = checks.random_key("snapshots", key), rows_.count(checked[0])
+    options = Options(epochs, batch_size, penalty, augment, None, shuffle, training_metrics, compute_dtype)
+    task, options, checked, key = checked_training("snapshots", task, data, key, options)
+    total = rows_.count(checked[0])
     steps = epochs * -(-total // rows_.checked_batch_size("snapshots", batch_size, total))
     rule = optimizer(cosine_decay_schedule(learning_rate, steps))
     recipe = Recipe(model, rule, task, options)
