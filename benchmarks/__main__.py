@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, report
+from benchmarks import machine, report, results
 from benchmarks.contender import load
 from benchmarks.harness import Options, participants, run
 
@@ -42,6 +42,9 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="results/benchmarks.json by default")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw the timed workloads (needs matplotlib)")
     parser.add_argument("--repeats", type=int, metavar="N", help="rounds, instead of the workload's own number")
+    parser.add_argument(
+        "--results", action="store_true", help="write the section of this jax in benchmarks/RESULTS.md, and its data"
+    )
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one process: does it run at all?")
     parser.add_argument("--only", nargs="+", default=[], metavar="CONTENDER", help="leave the others out")
     parser.add_argument(
@@ -52,6 +55,8 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     unknown = set(options.workloads) - set(WORKLOADS)
     if unknown:
         parser.error(f"no workload {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
+    if options.quick and options.results:
+        parser.error("--results is of real sizes, --quick is not")
     if options.repeats is not None and options.repeats < 1:
         parser.error(f"--repeats must be at least 1, got {options.repeats}")
     return options
@@ -75,6 +80,8 @@ def main(given: Sequence[str] | None = None) -> int:
     found["machine"]["load_after"] = machine.load()
     _save(found, options.json)
     print(f"\nwritten to {options.json}")
+    if options.results:
+        print(f"and to {results.record(found)}")
     if options.png:
         report.figure(found["workloads"], options.png)
         print(f"drawn in {options.png}")

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import report, versions
+from benchmarks import report, results, versions
 from benchmarks.__main__ import WORKLOADS, main
 from benchmarks.compilation import CompileClock
 from benchmarks.contender import Contender, Job, Workload, load
@@ -163,3 +163,34 @@ def test_nested_compilation_counts_once(monkeypatch):
         clock._hear(trace, duration)
     clock._hear("/jax/something/else", 99.0)
     assert clock.seconds() == 4.0
+
+
+def test_results_of_pieces_and_of_two_versions_stand_side_by_side(tmp_path):
+    page = tmp_path / "RESULTS.md"
+    page.write_text("# Measured\n\n## Measured\n\nEarlier.\n")
+
+    def found(version, case, seconds, label="fnn"):
+        row = {"case": case, "contender": label, "seconds": {"median": seconds, "low": seconds, "high": seconds}}
+        row |= {"ratio": None, "first_seconds": 1.0, "faults": 0, "of the limit": None, "samples": [seconds]}
+        result = {"title": "a step", "baseline": "fnn", "unit": "ms", "timed": True, "rounds": 1, "rows": [row]}
+        result |= {"headings": ["case", "contender"], "compare": [], "columns": [], "absent": {}, "notes": "Noted."}
+        machine = {"processor": "P", "cores": 2, "memory_gib": 4, "system": "S", "python": "3", "date": "2026-11-26T08"}
+        return {"machine": machine | {"versions": {"jax": version}}, "workloads": {"lstm": result}}
+
+    alone, together = load("lstm").cases
+    for version, case, seconds, label in (
+        ("0.10.2", together, 0.1, "fnn"),
+        ("0.12.0", alone, 0.2, "fnn"),
+        ("0.10.2", alone, 0.3, "fnn"),
+        ("0.10.2", together, 0.4, "fnn"),
+        ("0.10.2", together, 0.5, "torch"),
+    ):
+        results.record(found(version, case, seconds, label), tmp_path)
+    text = page.read_text()
+    assert text.startswith("# Measured\n\n## Measured\n")
+    assert text.endswith("\nEarlier.\n")
+    old, new = (text.split(f"### jax {version}, ")[1].split("<!-- end")[0] for version in ("0.10.2", "0.12.0"))
+    cells = [[cell.strip() for cell in line.split("|")[1:4]] for line in old.splitlines() if line.startswith("| ")][1:]
+    assert cells == [[alone, "fnn", "300"], [together, "fnn", "400"], [together, "torch", "500"]]
+    assert "| 200" in new
+    assert "| 300" not in new
