@@ -265,5 +265,5 @@ _FLAX = Library(
     {"alpha": "negative_slope"},
     _arranged,
     _recurrent,
-    lambda kind: 1e-5 if kind == matching.STATISTICS else 1e-6,
+    lambda module: (1e-5 if module.kind == matching.STATISTICS else 1e-6,),
 )

@@ -38,6 +38,10 @@ class Module(NamedTuple):
     keys: Mapping[str, Any]
     eps: float | None = None
 
+    @property
+    def text(self) -> str:
+        return self.name or "the module"
+
 
 class Slot(NamedTuple):
     """A layer of the model with arrays of its own: shapes of its parameters and state, and order of its features."""
@@ -77,14 +81,14 @@ class Library(NamedTuple):
     - `names`: fnn's name -> the name there.
     - `arrange(slot, name, array)`: an array as fnn has it.
     - `recurrent(module)`: the parameters of a recurrent layer.
-    - `eps(kind)`: what its norms add to a variance unless told.
+    - `eps(module)`: what such norms add to a variance unless told, each of them.
     """
 
     title: str
     names: Mapping[str, str]
     arrange: Callable[[Slot, str, np.ndarray], np.ndarray]
     recurrent: Callable[[Module], dict[str, Any]]
-    eps: Callable[[Kind], float]
+    eps: Callable[[Module], tuple[float, ...]]
     ignored: frozenset[str] = frozenset()
 
 
@@ -160,7 +164,8 @@ def _known(layer: Layer, numbers: Any, params: PyTree, state: PyTree) -> dict[st
     other = [name for name in other if not isinstance(kept[name], Penalty)]
     if not isinstance(params, dict | tuple) or (isinstance(params, tuple) and params) or other:
         what = f"state {', '.join(other)}" if other else "parameters without names"
-        raise ValueError(f"layer {' > '.join(map(str, numbers))}, {layer.name}: its {what} stand in no other library")
+        place = f"layer {' > '.join(map(str, numbers))}, " if numbers else ""
+        raise ValueError(f"{place}{layer.name}: its {what} stand in no other library")
     return dict(params) if isinstance(params, dict) else {}
 
 
@@ -169,7 +174,7 @@ def _require_counts(where: str, library: Library, slots: list[Slot], modules: li
         mine, theirs = [s for s in slots if s.kind == kind], [m for m in modules if m.kind == kind]
         if len(mine) != len(theirs):
             longer: list[str] = [s.text for s in mine[len(theirs) :]] or [
-                f"{m.name} ({', '.join(f'{n} {checks.describe(a)}' for n, a in m.arrays.items())})"
+                f"{m.text} ({', '.join(f'{n} {checks.describe(a)}' for n, a in m.arrays.items())})"
                 for m in theirs[len(mine) :]
             ]
             raise ValueError(
@@ -191,7 +196,7 @@ def _one(library: Library, slot: Slot, module: Module, wrong: list[str]) -> tupl
         given = {name: library.arrange(slot, name, module.arrays[source]) for name, source in sources.items()}
         for source in set(module.arrays) - set(sources.values()) - library.ignored:
             wrong.append(
-                f"{module.name}: {source} {checks.describe(module.arrays[source])} has no place in {slot.text}"
+                f"{module.text}: {source} {checks.describe(module.arrays[source])} has no place in {slot.text}"
             )
     # A kernel says more than a bias.
     for name in sorted({**expected, **given}, key=lambda name: -np.ndim({**given, **expected}[name])):
@@ -199,7 +204,7 @@ def _one(library: Library, slot: Slot, module: Module, wrong: list[str]) -> tupl
             here = checks.describe(expected[name]) if name in expected else "not there"
             there = module.arrays.get(sources.get(name, ""), given.get(name))
             came = "not there" if there is None else checks.describe(there)
-            wrong.append(f"{slot.text}: {name} is {here}, in {module.name} of {library.title} {came}")
+            wrong.append(f"{slot.text}: {name} is {here}, in {module.text} of {library.title} {came}")
     state = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), slot.state)
     if isinstance(state, dict):
         state |= {name: given[name] for name in ("mean", "var") if name in given}
@@ -211,14 +216,15 @@ def _say_eps(where: str, library: Library, slot: Slot, module: Module) -> None:
     eps = slot.layer.facts.eps
     if slot.kind not in (STATISTICS, VECTOR) or eps is None:
         return
-    there = library.eps(slot.kind) if module.eps is None else module.eps
-    if np.isclose(there, eps, rtol=1e-6, atol=0):
+    known = library.eps(module) if module.eps is None else (module.eps,)
+    if np.isclose(known, eps, rtol=1e-6, atol=0).any():
         return
+    there = " or ".join(f"{one:g}" for one in known)
     said = "adds" if module.eps is not None else "adds, unless told otherwise,"
-    text = f"{where}: {slot.text} adds eps={eps:g} to the variance, {module.name} of {library.title} {said} {there:g}"
+    text = f"{where}: {slot.text} adds eps={eps:g} to the variance, {module.text} of {library.title} {said} {there}"
     if module.eps is not None:
-        raise ValueError(f"{text}; write eps={there:g} in the layer")
-    checks.warn(f"{text}; write eps={there:g} in the layer, or give the module itself, which says what it adds")
+        raise ValueError(f"{text}; write eps={there} in the layer")
+    checks.warn(f"{text}; write eps={there} in the layer, or give the module itself, which says what it adds")
 
 
 def back(
@@ -241,7 +247,7 @@ def back(
     structures: list[Any] = [jax.tree.structure(places), jax.tree.structure(trained)]
     if structures[0] != structures[1]:
         raise ValueError(f"{where}: expected Trained(params, state) of this model, got another structure")
-    dtype = np.result_type(*(np.asarray(leaf).dtype for leaf in jax.tree.leaves(trained)))
+    dtype = np.result_type(*(np.asarray(leaf).dtype for leaf in jax.tree.leaves(trained) or [np.float32(0)]))
     entries = np.zeros(int(sizes[-1]) + 1, dtype)
     for place, leaf in zip(jax.tree.leaves(places), jax.tree.leaves(trained), strict=True):
         if np.shape(place) != np.shape(leaf):

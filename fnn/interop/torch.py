@@ -126,13 +126,20 @@ def _modules(given: Any) -> list[Module]:
         layer = re.fullmatch(r"(?:weight|bias)_(?:ih|hh|hr)(_l\d+(?:_reverse)?)", own)
         grouped.setdefault(prefix + (layer[1] if layer else ""), {})[own] = key
     parts = given.named_modules() if hasattr(given, "named_modules") else ()
-    eps = {name: getattr(one, "eps", None) for name, one in parts}
+    eps = {name: _eps(one) for name, one in parts}
     modules = []
     for name, keys in grouped.items():
         inside = {own: arrays[key] for own, key in keys.items()}
         if any(first[key] == key for own, key in keys.items() if own not in _IGNORED):
-            modules.append(Module(name or "the module", _kind(inside), inside, keys, eps.get(name)))
+            modules.append(Module(name, _kind(inside), inside, keys, eps.get(name)))
     return modules
+
+
+def _eps(part: Any) -> float | None:
+    """What a norm adds to the variance; None, of torch's RMS norm, is the smallest step of its dtype above 1."""
+    if not hasattr(part, "eps") or part.eps is not None or getattr(part, "weight", None) is None:
+        return getattr(part, "eps", None)
+    return float(sys.modules["torch"].finfo(part.weight.dtype).eps)
 
 
 def _split(key: str) -> tuple[str, str]:
@@ -160,6 +167,8 @@ def _arranged(slot: Slot, name: str, array: np.ndarray) -> np.ndarray:
     if name == "kernel" and array.ndim > 2:
         return _convolution(slot, array)
     array = array.reshape(-1) if name == "kernel_scale" else array
+    if array.size == 1 and np.shape(slot.params.get(name, array)) == ():  # the one slope of a PReLU
+        return array.reshape(())
     rows, columns = slot.order
     if name == "kernel" and array.ndim == 2:
         return _reordered(_reordered(array.T, 0, rows), 1, columns)
@@ -199,7 +208,8 @@ _TORCH = Library(
     },
     _arranged,
     lambda module: one_from_torch(module.arrays, next(iter(module.arrays)).split("_", 2)[2]),
-    lambda kind: 1e-5,
+    # Without a bias it is an RMS norm, or a layer norm that was asked to have none.
+    lambda module: (1e-5,) if "bias" in module.arrays else (1e-5, float(np.finfo(np.float32).eps)),
     _IGNORED,
 )  # fmt: skip
 
