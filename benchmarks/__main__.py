@@ -29,6 +29,7 @@ WORKLOADS = (
     "sequences",
     "selection",
     "members",
+    "streams",
     "agreement",
 )
 

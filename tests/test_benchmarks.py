@@ -17,6 +17,7 @@ from benchmarks.worker import Failure, Remote
 OWN = (
     "fnn",
     "fnn trainer",
+    "fnn, list of batches",
     "fnn, a call",
     "fnn, in a scan",
     "limit",

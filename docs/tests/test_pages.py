@@ -26,6 +26,7 @@ OPTIONAL = (
     "equinox",
     "optax",
     "sklearn",
+    "PIL",
     "pandas",
     "matplotlib",
     "scipy",

@@ -1,0 +1,117 @@
+"""A training epoch fed by a torch `DataLoader`, by a list of batches, and by arrays in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import cnn, networks
+from benchmarks.contender import PEAK_MEMORY, Contender, Job, Workload
+from benchmarks.steps import CLASSES, RATE
+
+BATCH = 128
+MLP = "-".join(map(str, (784, *networks.HIDDEN, CLASSES)))
+STEPS, QUICK_STEPS = {"MLP": 200, "CNN": 40}, 3
+
+
+def _data(case: str, quick: bool) -> tuple[Any, Any]:
+    """Random images (rows, 28, 28, 1) of an epoch of whole batches, and their classes."""
+    import numpy as np
+
+    random, rows = np.random.default_rng(0), BATCH * (QUICK_STEPS if quick else STEPS[case])
+    side = 8 if quick else 28
+    return random.standard_normal((rows, side, side, 1), dtype=np.float32), random.integers(0, CLASSES, rows)
+
+
+def _loader(x: Any, y: Any) -> Any:
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    return DataLoader(TensorDataset(torch.from_numpy(x), torch.from_numpy(y)), batch_size=BATCH, shuffle=True)
+
+
+def _batches(x: Any, y: Any) -> list[tuple[Any, Any]]:
+    return [(x[first : first + BATCH], y[first : first + BATCH]) for first in range(0, len(x), BATCH)]
+
+
+def _fnn(feed: Callable[[Any, Any], Any], *needs: str) -> Contender:
+    def build(case: str, quick: bool) -> Job:
+        import jax
+
+        import fnn
+
+        x, y = _data(case, quick)
+        model = fnn.serial(fnn.flatten(), networks.fnn_mlp()) if case == "MLP" else cnn._fnn()
+        task, optimizer, data = fnn.tasks.multiclass(CLASSES), fnn.optim.adam(RATE), feed(x, y)
+        arrays = {"batch_size": BATCH} if isinstance(data, tuple) else {}
+
+        def run() -> Any:
+            return fnn.fit(model, optimizer, task, data, key=jax.random.key(0), epochs=1, progress=False, **arrays)[0]
+
+        return Job(run, calls=len(x) // BATCH)
+
+    return Contender(build, needs=needs)
+
+
+def _keras(case: str, quick: bool) -> Job:
+    import os
+
+    os.environ["KERAS_BACKEND"] = "jax"
+    import keras
+
+    x, y = _data(case, quick)
+    layers = [keras.layers.Dense(width, activation="relu") for width in networks.HIDDEN]
+    mlp = [keras.layers.Flatten(), *layers, keras.layers.Dense(CLASSES)]
+    model = keras.Sequential(mlp) if case == "MLP" else cnn._keras(keras)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=keras.optimizers.Adam(RATE), loss=loss, metrics=["accuracy"])
+    loader = _loader(x, y)
+    return Job(lambda: model.fit(loader, epochs=1, verbose=0) and None, calls=len(x) // BATCH)
+
+
+def _torch(case: str, quick: bool) -> Job:
+    """As in torch's quickstart."""
+    import torch
+    from torch import nn
+
+    x, y = _data(case, quick)
+    model = nn.Sequential(nn.Flatten(), networks.torch_mlp(x[0].size)) if case == "MLP" else cnn._torch()
+    loader, loss_fn = _loader(x.transpose(0, 3, 1, 2).copy(), y), nn.CrossEntropyLoss()
+    model(next(iter(loader))[0][:1])  # a lazy layer takes its shape
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
+
+    def run() -> None:
+        for inputs, targets in loader:
+            loss = loss_fn(model(inputs), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return Job(run, calls=len(x) // BATCH)
+
+
+def _loader_alone(case: str, quick: bool) -> Job:
+    x, y = _data(case, quick)
+    loader = _loader(x, y)
+    return Job(lambda: [None for _ in loader] and None, calls=len(x) // BATCH)
+
+
+WORKLOAD = Workload(
+    title=f"a training step in an epoch from a stream, 28×28×1, batch {BATCH}, Adam: MLP {MLP}, CNN of `cnn`",
+    cases=("MLP", "CNN"),
+    contenders={
+        "fnn": _fnn(lambda x, y: (x, y)),
+        "fnn, list of batches": _fnn(_batches),
+        "fnn, DataLoader": _fnn(_loader, "torch"),
+        "keras (JAX), DataLoader": Contender(_keras, needs=("keras", "torch")),
+        "torch loop, DataLoader": Contender(_torch, needs=("torch",)),
+        "DataLoader alone": Contender(_loader_alone, needs=("torch",)),
+    },
+    repeats=5,
+    columns=(PEAK_MEMORY,),
+    notes=(
+        "fnn: arrays in memory, shuffled on the way. A call of `fit` trains an epoch (200 steps of the MLP, 40 of the "
+        "CNN):\nits time by the number of steps. The DataLoader has a TensorDataset, shuffles and has no workers. "
+        "torch: NCHW."
+    ),
+)
