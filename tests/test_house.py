@@ -108,6 +108,12 @@ def test_files_stay_under_300_lines_and_functions_under_40():
     assert found == LONG
 
 
+@pytest.mark.parametrize("folder", ["examples", "examples/gallery"])
+def test_an_example_has_at_most_60_lines(folder):
+    scripts = {path.name: path.read_text().count("\n") for path in (ROOT / folder).glob("*.py")}
+    assert {name: lines for name, lines in scripts.items() if lines > 60} == {}
+
+
 def test_contributing_names_files_that_exist():
     """The drawing of the house and the walks through it, file by file."""
     text = (ROOT / "CONTRIBUTING.md").read_text()

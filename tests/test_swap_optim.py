@@ -85,6 +85,23 @@ def test_a_rule_is_what_optax_asks_for():
     assert repr(rule).startswith("Transform(")
 
 
+@pytest.mark.parametrize("name", ["scale_by_adam", "scale_by_rms", "scale_by_lion", "scale_by_amsgrad", "ema", "trace"])
+def test_a_state_of_optax_is_carried_on_as_one(name):
+    """A loop that began with optax's rule goes on with fnn's: the carry of a scan keeps its type."""
+    given = {"decay": 0.9} if name in ("ema", "trace") else {}
+    mine, theirs = (getattr(module, name)(**given) for module in (fnn.optim, optax))
+    gradients = jnp.linspace(-1, 1, 12).reshape(4, 3)
+
+    def moved(rule):
+        return jax.lax.scan(lambda state, g: rule.update(g, state)[::-1], theirs.init(jnp.ones(3)), gradients)
+
+    state, updates = moved(mine)
+    with jax.numpy_dtype_promotion("standard"):  # optax promotes
+        expected, wanted = moved(theirs)
+    assert type(state) is type(expected)
+    np.testing.assert_allclose(updates, wanted, rtol=1e-5)
+
+
 def test_optax_hands_extra_arguments_on():
     rule = optax.chain(fnn.optim.sgd(0.5), fnn.optim.reduce_on_plateau(factor=0.5, patience=1))
     state = rule.init(PARAMS)
