@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from fnn.files import write_whole
 from fnn.train.callbacks import EpochEnd, StepEnd
 
 __all__ = ["csv_log", "tensorboard"]
@@ -53,7 +54,8 @@ def csv_log(path: str | Path) -> Callable[[Told], None]:
         now = _position(told)
         if jax.process_index() == 0:
             if last is None or now <= last:  # the first row of a run, or of another
-                path.write_text(_line(row) + _kept(path, row, now), encoding="utf-8", newline="")
+                begun = (_line(row) + _kept(path, row, now)).encode()
+                write_whole(path, lambda file: file.write(begun))  # what was there is not lost if this process dies
             with path.open("a", encoding="utf-8", newline="") as file:
                 file.write(_line(repr(value) for value in row.values()))
         last = now

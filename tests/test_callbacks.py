@@ -1,7 +1,9 @@
 """What a run writes while it goes: tables read back by Python's own reader, event files record by record."""
 
 import csv
+import pathlib
 import struct
+import subprocess
 import sys
 
 import jax
@@ -44,6 +46,41 @@ def test_a_run_that_goes_on_keeps_what_came_before_and_mends_a_line_cut_short(tm
         file.write("2,0.")
     history = train(fnn.callbacks.csv_log(str(path)), epochs=4, checkpoint=tmp_path / "kept")
     assert [float(row["loss"]) for row in table(path)] == list(history["loss"])
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[2])
+from test_callbacks import *
+end = lambda told: os.kill(os.getpid(), signal.SIGKILL) if told.epoch == 2 else None
+path = sys.argv[1]
+fnn.fit(
+    fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), DATA, key=KEY, batch_size=5, epochs=9, progress=False,
+    callbacks=[fnn.callbacks.csv_log(path + "/run.csv"), end], checkpoint=path + "/kept",
+)
+"""
+
+
+@pytest.mark.thorough
+def test_a_run_that_is_killed_leaves_every_row_and_goes_on_behind_them(tmp_path):
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(pathlib.Path(__file__).parent)]
+    assert subprocess.run(command, timeout=300, capture_output=True).returncode == -9
+    path = tmp_path / "run.csv"
+    before = table(path)
+    assert [row["epoch"] for row in before] == ["0", "1", "2"]
+    history = train(fnn.callbacks.csv_log(path), epochs=5, checkpoint=tmp_path / "kept")
+    assert table(path)[:3] == before
+    assert [float(row["loss"]) for row in table(path)] == list(history["loss"])
+
+
+def test_a_file_that_cannot_be_begun_anew_stays_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "run.csv"
+    train(fnn.callbacks.csv_log(path), epochs=2)
+    before = path.read_text()
+    monkeypatch.setattr(fnn.files.os, "fsync", lambda file: (_ for _ in ()).throw(OSError("no space left")))
+    with pytest.raises(OSError, match="no space left"):
+        fnn.callbacks.csv_log(path)(told(0, loss=1.0))
+    assert path.read_text() == before
 
 
 def test_a_new_run_starts_the_file_anew_also_by_the_same_callback(tmp_path):
