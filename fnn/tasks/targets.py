@@ -65,7 +65,7 @@ def classes_of(name: str, targets: Any, classes: int) -> Array:
 def whole_numbers(name: str, targets: Any, classes: int) -> Array:
     """Integer classes in [0, classes) of any shape; float arrays that hold whole numbers are accepted."""
     host = checks.known(targets)
-    if isinstance(host, np.ndarray):
+    if isinstance(host, np.ndarray) and not _are_classes(host, classes):
         # In the dtype they came in: as int32, 2**32 + 5 would be class 5.
         wrong = (host != np.round(host)) | (host < 0) | (host >= classes) if host.dtype != bool else host > classes
         if wrong.any():
@@ -76,6 +76,11 @@ def whole_numbers(name: str, targets: Any, classes: int) -> Array:
             )
     # Without the dtype, JAX compiles a program of its own for every shape that comes.
     return jnp.asarray(targets if isinstance(targets, jax.Array) else host.astype(np.int32), jnp.int32)
+
+
+def _are_classes(host: np.ndarray, classes: int) -> bool:
+    """Whether these integers all are, looked at without an array of answers: a stream asks for every batch."""
+    return host.dtype.kind in "iu" and host.size > 0 and host.min() >= 0 and bool(host.max() < classes)
 
 
 def values_of(name: str, targets: Any, width: int) -> Array:
