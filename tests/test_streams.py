@@ -423,3 +423,32 @@ def test_a_state_that_only_a_program_could_read_back_is_refused(tmp_path):
     with pytest.raises(TypeError, match="the state of the stream holds Generator, which a checkpoint cannot"):
         fit(Odd(), checkpoint=tmp_path)
     fit(Odd(), epochs=1)
+
+
+@functools.cache
+def trained():
+    return fnn.Trained(*MODEL.init(KEY, X[:2]))
+
+
+@pytest.mark.parametrize("size", [5, 64])
+def test_a_stream_is_evaluated_and_predicted_as_arrays_are(size):
+    data = Again(cut(X, Y, WEIGHTS, size=size))
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-6)
+    jax.tree.map(
+        close, fnn.evaluate(MODEL, trained(), data, TASK), fnn.evaluate(MODEL, trained(), (X, Y, WEIGHTS), TASK)
+    )
+    expected = fnn.predict(MODEL, trained(), X, TASK)
+    for given in (data, Again([(x,) for x, *_ in data]), Again([x for x, *_ in data])):
+        np.testing.assert_array_equal(fnn.predict(MODEL, trained(), given, TASK), expected)
+    close(fnn.predict(MODEL, trained(), data), fnn.predict(MODEL, trained(), X))
+
+
+def test_what_is_wrong_with_a_stream_that_is_evaluated_is_said():
+    with pytest.raises(ValueError, match="evaluate: a stream makes its own batches, got batch_size=5"):
+        fnn.evaluate(MODEL, trained(), batches, TASK, batch_size=5)
+    with pytest.raises(ValueError, match="evaluate: data is a stream, which has no row numbers"):
+        fnn.evaluate(MODEL, trained(), batches, TASK, [1, 2])
+    with pytest.raises(fnn.StreamError, match="evaluate, batch 2: x contains nan at row 3"):
+        fnn.evaluate(MODEL, trained(), changed(1, with_nan), TASK)
+    with pytest.raises(ValueError, match=r"predict: .*dense.*kernel"):
+        fnn.predict(MODEL, trained(), Again([x[:, :2] for x, _ in batches()]))

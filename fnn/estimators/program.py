@@ -19,8 +19,8 @@ from fnn.train.divergence import replayed
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Carry, Recipe, finished
 from fnn.train.options import Options
+from fnn.train.outputs import outputs_of
 from fnn.train.precision import computed_in
-from fnn.train.predict import outputs_of
 from fnn.train.trained import Trained, TrainState, check_trained
 from fnn.typing import Array, ArrayLike, DType, Key, PyTree
 

@@ -26,7 +26,7 @@ from fnn.train.divergence import retrained
 from fnn.train.inputs import Inputs
 from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, finished, scored_by
 from fnn.train.options import Options
-from fnn.train.predict import outputs_of
+from fnn.train.outputs import outputs_of
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.step import require_model_and_optimizer
 from fnn.train.stopping import EarlyStopping

@@ -26,7 +26,7 @@ from fnn.train.divergence import retrained
 from fnn.train.inputs import Inputs
 from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, finished, scored_by
 from fnn.train.options import Options
-from fnn.train.predict import outputs_of, scores_from
+from fnn.train.outputs import outputs_of, scores_from
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
 Data: TypeAlias = tuple[PyTree, ArrayLike] | tuple[PyTree, ArrayLike, ArrayLike]

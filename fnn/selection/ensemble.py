@@ -12,7 +12,7 @@ from fnn import checks, programs
 from fnn.layer import Layer
 from fnn.tasks import Task
 from fnn.train import rows as rows_
-from fnn.train.predict import outputs_of
+from fnn.train.outputs import outputs_of
 from fnn.train.trained import Trained
 from fnn.typing import Array, PyTree
 

@@ -10,30 +10,35 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from fnn import checks
 from fnn.layer import Layer
 from fnn.programs import compile as compiled
 from fnn.tasks import Task
 from fnn.train.feeding import Feed
-from fnn.train.loop import Recipe, scored_by
-from fnn.train.predict import scores_from
-from fnn.train.sharding import placed, splitter, whole
+from fnn.train.outputs import scores_from
+from fnn.train.sharding import splitter, whole
 from fnn.train.stream import Stream
-from fnn.train.trained import Trained
+from fnn.train.trained import Trained, check_trained
 from fnn.typing import Array, PyTree
 
 
 class Applied(NamedTuple):
     """What decides the program of a super-batch's outputs."""
 
+    where: str
     model: Layer
     decode: Callable[..., Any]
     mesh: Mesh | None
 
 
-def collected(feed: Feed, applied: Applied, trained: Trained) -> tuple[PyTree, PyTree, Any]:
-    """Outputs, targets and weights of all rows, on the host, for one pass over the stream that the feed has begun."""
-    outputs_of, parts = compiled(_outputs_of_chunk, applied), []
+def collected(feed: Feed, applied: Applied, trained: Trained, epoch: int | None = None) -> tuple[PyTree, PyTree, Any]:
+    """Outputs, targets and weights of all rows, on the host, for one pass over a stream."""
+    feed.begin(epoch)
+    outputs_of = compiled(_outputs_of_chunk, applied)
+    parts: list[Any] = []
     while (chunk := feed.next()) is not None:
+        for said in feed.reader.rounded if not parts else ():
+            checks.warn(f"{applied.where}: {said}", UserWarning)
         outputs = outputs_of(trained, chunk.data[0], jnp.asarray(len(chunk.rows)))
         found = jax.device_get((outputs, *chunk.data[1:]))
         parts += [jax.tree.map(lambda leaf: leaf[slot, :rows], found) for slot, rows in enumerate(chunk.rows)]
@@ -42,6 +47,8 @@ def collected(feed: Feed, applied: Applied, trained: Trained) -> tuple[PyTree, P
 
 def _outputs_of_chunk(given: Applied, trained: Trained, x: PyTree, count: Array) -> PyTree:
     split = splitter(given.mesh)
+
+    check_trained(given.where, given.model, trained, jax.tree.map(lambda leaf: leaf[0], x))
 
     def one(place: Array | int) -> PyTree:
         batch = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, place, keepdims=False), x)
@@ -56,23 +63,17 @@ def _outputs_of_chunk(given: Applied, trained: Trained, x: PyTree, count: Array)
 class Scoring:
     """Scores of a stream: its outputs are held, its inputs are not."""
 
-    def __init__(self, recipe: Recipe, stream: Stream) -> None:
-        self.feed = Feed(stream, recipe.mesh.size if recipe.mesh else 1, placed(recipe.mesh))
-        self.task, self.applied = recipe.task, Applied(scored_by(recipe), _unchanged, recipe.mesh)
+    def __init__(self, applied: Applied, task: Task, stream: Stream) -> None:
+        self.feed, self.task, self.applied = Feed(stream, applied.mesh), task, applied
 
     def __call__(self, trained: Trained, epoch: int | None = None) -> dict[str, Array]:
-        self.feed.begin(epoch)
-        outputs, targets, weights = collected(self.feed, self.applied, trained)
+        outputs, targets, weights = collected(self.feed, self.applied, trained, epoch)
         # Without weights a metric is asked without them: it then is what it is for arrays, to the last bit.
         weighted = len(self.feed.reader.form) == 3
         return compiled(_scores, self.task)(outputs, targets, weights if weighted else None)
 
     def close(self) -> None:
         self.feed.close()
-
-
-def _unchanged(outputs: PyTree) -> PyTree:
-    return outputs
 
 
 def _scores(task: Task, outputs: PyTree, targets: PyTree, weights: Any) -> dict[str, Array]:

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from fnn.train.ahead import Ahead
+from fnn.train.sharding import placed
 from fnn.train.stream import HostBatch, Reader, Stream, StreamError, length
 from fnn.typing import PyTree
 
@@ -42,12 +44,12 @@ class Feed:
 
     Args:
         stream: where batches come from.
-        multiple: of which every room is one, so that devices can share it.
-        place: puts the arrays of a chunk on the device; called in the thread that reads.
+        mesh: over which the rows of every batch are split; their room is a multiple of its size.
     """
 
-    def __init__(self, stream: Stream, multiple: int = 1, place: Callable[[Any], Any] = jax.device_put) -> None:
-        self.reader, self.multiple, self.place = Reader(stream), multiple, place
+    def __init__(self, stream: Stream, mesh: Mesh | None = None) -> None:
+        self.reader, self.multiple = Reader(stream), 1 if mesh is None else mesh.size
+        self.place = placed(mesh)  # called in the thread that reads: what comes next is on the device ahead of its use
         self.room = self.slots = 0
         self._ahead: Ahead | None = None
 

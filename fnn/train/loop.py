@@ -20,8 +20,8 @@ from fnn.train import rows as rows_
 from fnn.train import stopping
 from fnn.train.inputs import Inputs
 from fnn.train.options import Options
+from fnn.train.outputs import scores_of
 from fnn.train.precision import computed_in
-from fnn.train.predict import scores_of
 from fnn.train.sharding import checked_mesh, splitter
 from fnn.train.step import Advance, TrainStep, train_step
 from fnn.train.stopping import Best

@@ -2,71 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from fnn import checks, programs
 from fnn.layer import Layer
 from fnn.layer.protocol import unchanged
-from fnn.tasks.task import Task, as_task, mean_loss
+from fnn.tasks.task import Task, as_task
 from fnn.train import rows as rows_
+from fnn.train.collecting import Applied, Scoring, collected
+from fnn.train.feeding import Feed
+from fnn.train.outputs import outputs_of, scores_of
 from fnn.train.precision import computed_in, require_compute_dtype
-from fnn.train.sharding import checked_mesh, on_automatic_axes, replicate, splitter, whole
+from fnn.train.sharding import checked_mesh, on_automatic_axes, replicate
+from fnn.train.stream import is_stream, stream_of
 from fnn.train.trained import Trained, as_trained, check_trained
 from fnn.typing import Array, DType, PyTree
 
 __all__ = ["evaluate", "predict"]
-
-
-def outputs_of(
-    model: Layer, trained: Trained, x: PyTree, rows: Array | None, batch_size: int, mesh: Mesh | None = None
-) -> PyTree:
-    """The model's outputs for the given rows (all of them for None), `batch_size` at a time, split over the mesh."""
-    total = rows_.count(x) if rows is None else rows.shape[0]
-    batch_size, split = min(batch_size, total), splitter(mesh)
-    if mesh is not None:
-        batch_size = -(-batch_size // mesh.size) * mesh.size
-    batches = -(-total // batch_size)
-
-    def one(place: Array) -> PyTree:
-        slots = jnp.minimum(place * batch_size + jnp.arange(batch_size), total - 1)
-        chosen = slots if rows is None else jnp.maximum(rows[slots], 0)
-        return model.apply(trained.params, trained.state, split(rows_.take(x, chosen)))[0]
-
-    if batches == 1 and rows is None and mesh is None:
-        return model.apply(trained.params, trained.state, x)[0]
-    stacked = jax.lax.map(one, jnp.arange(batches))
-    return whole(mesh, jax.tree.map(lambda leaf: leaf.reshape(batches * batch_size, *leaf.shape[2:])[:total], stacked))
-
-
-def scores_of(
-    model: Layer,
-    task: Task,
-    trained: Trained,
-    data: tuple[PyTree, Array, Array | None],
-    rows: Array | None,
-    batch_size: int,
-    mesh: Mesh | None = None,
-) -> dict[str, Array]:
-    """Loss and metrics over the given rows; empty slots and zero weights do not count."""
-    return scores_from(task, outputs_of(model, trained, data[0], rows, batch_size, mesh), data, rows)
-
-
-def scores_from(
-    task: Task, outputs: Array, data: tuple[PyTree, Array, Array | None], rows: Array | None
-) -> dict[str, Array]:
-    """`scores_of` for the outputs of these rows."""
-    _, targets, weights = data
-    if rows is not None:
-        targets = rows_.take(targets, jnp.maximum(rows, 0))
-        own = jnp.ones(rows.shape, jnp.float32) if weights is None else weights[jnp.maximum(rows, 0)]
-        weights = jnp.where(rows >= 0, own, 0)
-    scores = {"loss": mean_loss(task, outputs, targets, weights)[0]}
-    return scores | {name: metric(outputs, targets, weights=weights) for name, metric in task.metrics.items()}
 
 
 class _Predicting(NamedTuple):
@@ -104,14 +61,14 @@ def predict(
     Args:
         model: the layer that was trained.
         trained: its `Trained(params, state)`, or the `TrainState` of a callback: what its optimizer evaluates with.
-        x: inputs, (rows, …).
+        x: inputs, (rows, …); or a stream of inputs, or of batches `(x, targets)` whose targets are left, as for `fit`.
         task: decodes the outputs to classes or values; None gives the outputs themselves.
         batch_size: rows computed at once.
         compute_dtype: what parameters and inputs are cast to, as for `trainer`; outputs are float32 then.
         mesh: devices to split them over, as for `trainer`.
 
     Returns:
-        Predictions, (rows, …).
+        Predictions, (rows, …); of a stream on the host, NumPy's.
 
     Raises:
         ValueError: on empty or non-finite inputs.
@@ -125,9 +82,14 @@ def predict(
     """
     checks.integer("predict", "batch_size", batch_size)
     require_compute_dtype("predict", compute_dtype)
-    x = rows_.checked_inputs("predict", x)
     decode = unchanged if task is None else task.decode
     checked_mesh("predict", mesh)
+    if is_stream(x):
+        _refuse_size("predict", batch_size)
+        applied = Applied("predict", computed_in(compute_dtype, model), decode, mesh)
+        with contextlib.closing(Feed(stream_of("predict", x, None, 1), mesh)) as feed:
+            return collected(feed, applied, replicate(mesh, as_trained("predict", trained)))[0]
+    x = rows_.checked_inputs("predict", x)
     trained, x = replicate(mesh, (as_trained("predict", trained), x))
     return programs.compile(_predict, _Predicting(model, decode, batch_size, compute_dtype, mesh))(trained, x)
 
@@ -136,7 +98,7 @@ def predict(
 def evaluate(
     model: Layer,
     trained: Trained,
-    data: tuple[Any, ...],
+    data: Any,
     task: Task | Callable[[Any, Any], Array],
     rows: Any = None,
     *,
@@ -151,7 +113,7 @@ def evaluate(
     Args:
         model: the layer that was trained.
         trained: its `Trained(params, state)`, or the `TrainState` of a callback: what its optimizer evaluates with.
-        data: `(x, targets)` or `(x, targets, weights)`.
+        data: `(x, targets)` or `(x, targets, weights)`, or a stream of such batches, as for `fit`.
         task: a task, or a bare loss function.
         rows: row numbers to score, all of them by default; a negative number is an empty slot.
         batch_size: rows computed at once.
@@ -172,6 +134,8 @@ def evaluate(
     checks.integer("evaluate", "batch_size", batch_size)
     require_compute_dtype("evaluate", compute_dtype)
     task = as_task(task)
+    if is_stream(data):
+        return _evaluated_stream(computed_in(compute_dtype, model), trained, data, task, rows, batch_size, mesh)
     checked = rows_.checked_data("evaluate", data, task)
     if rows is not None:
         rows = rows_.checked_rows("evaluate", rows, rows_.count(checked[0]))
@@ -181,6 +145,27 @@ def evaluate(
     scores = programs.compile(_scores, _Scoring(model, task, batch_size, compute_dtype, mesh))(trained, checked, rows)
     if not all(checks.is_concrete(score) and score.ndim == 0 for score in scores.values()):
         return scores
+    return _as_floats(scores)
+
+
+def _refuse_size(where: str, batch_size: int) -> None:
+    if batch_size != 1024:
+        raise ValueError(f"{where}: a stream makes its own batches, got batch_size={batch_size}; leave it out")
+
+
+def _evaluated_stream(
+    model: Layer, trained: Any, data: Any, task: Task, rows: Any, batch_size: int, mesh: Mesh | None
+) -> dict[str, float]:
+    _refuse_size("evaluate", batch_size)
+    if rows is not None:
+        raise ValueError("evaluate: data is a stream, which has no row numbers; leave rows out")
+    checked_mesh("evaluate", mesh)
+    stream = stream_of("evaluate", data, task, 1)
+    with contextlib.closing(Scoring(Applied("evaluate", model, unchanged, mesh), task, stream)) as scoring:
+        return _as_floats(scoring(replicate(mesh, as_trained("evaluate", trained))))
+
+
+def _as_floats(scores: dict[str, Array]) -> dict[str, float]:
     plain = {name: float(score) for name, score in jax.device_get(scores).items()}
     _warn_of_undefined(plain)
     return plain

@@ -10,19 +10,20 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.kernels import placement
+from fnn.layer.protocol import unchanged
 from fnn.programs import compile as compiled
 from fnn.train import rows as rows_
 from fnn.train.checkpoint import Record
-from fnn.train.collecting import Scoring
+from fnn.train.collecting import Applied, Scoring
 from fnn.train.divergence import replayed, replayed_batch, require_possible
 from fnn.train.drive import Take
 from fnn.train.feeding import Chunk, Feed
 from fnn.train.identity import describe_data
 from fnn.train.inputs import Inputs, checked_run
-from fnn.train.loop import Batch, Batches, Carry, Keys, Order, Recipe, batches_of, loop_of, order_of, sizes
+from fnn.train.loop import Batch, Batches, Carry, Keys, Order, Recipe, batches_of, loop_of, order_of, scored_by, sizes
 from fnn.train.options import Options
 from fnn.train.resuming import decoded, encoded
-from fnn.train.sharding import checked_mesh, placed
+from fnn.train.sharding import checked_mesh
 from fnn.train.stream import Stream, is_stream, length, stream_of, takes_epoch
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Key, PyTree
@@ -57,7 +58,8 @@ def source_of(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -
     held = None
     if is_stream(validation):
         stream = stream_of("fit, validation", validation, recipe.task, recipe.options.epochs)
-        held, validation = Scoring(recipe, stream), None
+        applied = Applied("fit, validation", scored_by(recipe), unchanged, recipe.mesh)
+        held, validation = Scoring(applied, recipe.task, stream), None
     try:
         return (_of_stream if is_stream(data) else _of_rows)(recipe, key, data, rows, validation, held)
     except BaseException:
@@ -133,7 +135,7 @@ def _of_stream(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any, 
     if validation is not None:
         validation = rows_.checked_data("fit, validation", validation, recipe.task)
     stream = stream_of("fit", data, recipe.task, recipe.options.epochs)
-    feed = Feed(stream, recipe.mesh.size if recipe.mesh else 1, placed(recipe.mesh))
+    feed = Feed(stream, recipe.mesh)
     try:
         reading = _Reading(stream, feed)
     except BaseException:

@@ -57,9 +57,11 @@ def is_stream(data: Any) -> bool:
     """Whether data are read batch by batch: a list of batches, a function, or what is no array and can be iterated."""
     if isinstance(data, list):
         return bool(data) and all(isinstance(one, (tuple, list)) and _is_batch(one) for one in data)
-    if isinstance(data, (tuple, dict, str, bytes)) or hasattr(data, "shape") or hasattr(data, "__array__"):
+    if hasattr(data, "__next__"):
+        return True
+    if isinstance(data, (str, bytes)) or hasattr(data, "shape") or hasattr(data, "__array__"):
         return False
-    return callable(data) or hasattr(data, "__iter__")
+    return jax.tree_util.all_leaves([data]) and (callable(data) or hasattr(data, "__iter__"))
 
 
 def _is_batch(one: Any) -> bool:

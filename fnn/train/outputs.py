@@ -1,0 +1,61 @@
+"""What a model gives for rows of arrays, a batch at a time, and the scores of that."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from fnn.layer import Layer
+from fnn.tasks.task import Task, mean_loss
+from fnn.train import rows as rows_
+from fnn.train.sharding import splitter, whole
+from fnn.train.trained import Trained
+from fnn.typing import Array, PyTree
+
+
+def outputs_of(
+    model: Layer, trained: Trained, x: PyTree, rows: Array | None, batch_size: int, mesh: Mesh | None = None
+) -> PyTree:
+    """The model's outputs for the given rows (all of them for None), `batch_size` at a time, split over the mesh."""
+    total = rows_.count(x) if rows is None else rows.shape[0]
+    batch_size, split = min(batch_size, total), splitter(mesh)
+    if mesh is not None:
+        batch_size = -(-batch_size // mesh.size) * mesh.size
+    batches = -(-total // batch_size)
+
+    def one(place: Array) -> PyTree:
+        slots = jnp.minimum(place * batch_size + jnp.arange(batch_size), total - 1)
+        chosen = slots if rows is None else jnp.maximum(rows[slots], 0)
+        return model.apply(trained.params, trained.state, split(rows_.take(x, chosen)))[0]
+
+    if batches == 1 and rows is None and mesh is None:
+        return model.apply(trained.params, trained.state, x)[0]
+    stacked = jax.lax.map(one, jnp.arange(batches))
+    return whole(mesh, jax.tree.map(lambda leaf: leaf.reshape(batches * batch_size, *leaf.shape[2:])[:total], stacked))
+
+
+def scores_of(
+    model: Layer,
+    task: Task,
+    trained: Trained,
+    data: tuple[PyTree, Array, Array | None],
+    rows: Array | None,
+    batch_size: int,
+    mesh: Mesh | None = None,
+) -> dict[str, Array]:
+    """Loss and metrics over the given rows; empty slots and zero weights do not count."""
+    return scores_from(task, outputs_of(model, trained, data[0], rows, batch_size, mesh), data, rows)
+
+
+def scores_from(
+    task: Task, outputs: Array, data: tuple[PyTree, Array, Array | None], rows: Array | None
+) -> dict[str, Array]:
+    """`scores_of` for the outputs of these rows."""
+    _, targets, weights = data
+    if rows is not None:
+        targets = rows_.take(targets, jnp.maximum(rows, 0))
+        own = jnp.ones(rows.shape, jnp.float32) if weights is None else weights[jnp.maximum(rows, 0)]
+        weights = jnp.where(rows >= 0, own, 0)
+    scores = {"loss": mean_loss(task, outputs, targets, weights)[0]}
+    return scores | {name: metric(outputs, targets, weights=weights) for name, metric in task.metrics.items()}
