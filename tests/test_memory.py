@@ -61,6 +61,19 @@ def test_fit_holds_aligned_data_once(warm, peak):
     assert peak() < 0.75 * X.nbytes  # most of it is the compiler's: a copy would be more
 
 
+def test_fit_reads_a_memory_map_by_parts(tmp_path, peak):
+    file = np.lib.format.open_memmap(tmp_path / "x.npy", mode="w+", dtype=np.float32, shape=(100_000, 2000))
+    size = file.nbytes  # of zeros, which take no place on the disk
+    del file
+    x = np.load(tmp_path / "x.npy", mmap_mode="r")
+    data = x, np.ones(len(x), np.float32)
+    fnn.fit(
+        fnn.dense(1), fnn.optim.sgd(1e-4), TASK, data, key=KEY, epochs=1, batch_size=512, validation=0.1,
+        progress=False,
+    )  # fmt: skip
+    assert peak() < 0.5 * size  # super-batches and what the compiler takes
+
+
 @pytest.mark.parametrize("slots", [0, 1000])
 def test_the_host_puts_rows_in_the_order_of_the_program(slots):
     rows = np.r_[np.arange(5000), np.full(slots, -1)].astype(np.int32)

@@ -452,3 +452,38 @@ def test_what_is_wrong_with_a_stream_that_is_evaluated_is_said():
         fnn.evaluate(MODEL, trained(), changed(1, with_nan), TASK)
     with pytest.raises(ValueError, match=r"predict: .*dense.*kernel"):
         fnn.predict(MODEL, trained(), Again([x[:, :2] for x, _ in batches()]))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The same numbers in files."""
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "held.npy", HELD_X)
+    return [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("x", "held")]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"shuffle": False}, {"validation": 0.3}, {"validation": [1, 5, 9], "rows": [2, 4, 7]},
+        {"rows": [3, 1, 8, 20, 5]}, {"validation": "held"}, {"validation": "arrays", "weights": WEIGHTS},
+    ],
+)  # fmt: skip
+def test_memory_maps_give_the_bits_of_arrays_in_memory(files, options):
+    options = {"batch_size": SIZE} | options
+    weights = [options.pop("weights")] if "weights" in options else []
+    both = {"held": (files[1], HELD_Y), "arrays": (HELD_X, HELD_Y)}
+    given = options.get("validation")
+    found = fit(
+        (files[0], Y, *weights), **options | {"validation": both.get(given, given) if isinstance(given, str) else given}
+    )
+    options["validation"] = both["arrays"] if isinstance(given, str) else given
+    same(found, fit((X, Y, *weights), **options))
+
+
+def test_a_run_of_memory_maps_goes_on(files, tmp_path):
+    data, options = (files[0], Y), {"batch_size": SIZE, "validation": 0.3}
+    fit(data, epochs=1, checkpoint=tmp_path / "run", **options)
+    same(fit(data, checkpoint=tmp_path / "run", **options), fit((X, Y), **options))
+    with pytest.raises(ValueError, match="other x, targets and weights"):
+        fit((files[0], 1 - Y), checkpoint=tmp_path / "run", **options)

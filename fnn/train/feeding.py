@@ -6,7 +6,8 @@ import contextlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -70,20 +71,19 @@ class Feed:
 
     def _chunks(self, epoch: int | None, wanted: Callable[[], bool]) -> Generator[Chunk, None, None]:
         with contextlib.closing(_errors_as_items(self.reader.epoch(epoch))) as items:
-            # Copies: a stream may write its next batch over the last one.
-            head = [_copied(item) for item in itertools.islice(items, LOOKED_AT)]
-            if isinstance(head[0], StreamError):
-                raise head[0]
+            head, ended = _head(items)
+            first = head[0]
+            if isinstance(first, StreamError):
+                raise first
             if not self.slots:
-                self._measure([len(batch[2]) for batch in head if not isinstance(batch, StreamError)], head[0])
-            yield from self._stacked(itertools.chain(head, items), head[0], wanted)
+                self._measure([len(batch[2]) for batch in head if not isinstance(batch, StreamError)], first, ended)
+            yield from self._stacked(itertools.chain(_emptied(head), items), first, wanted)
 
-    def _measure(self, sizes: list[int], batch: HostBatch) -> None:
+    def _measure(self, sizes: list[int], batch: HostBatch, ended: bool) -> None:
         self.room = self._rounded(max(sizes))
-        row = sum(math.prod(leaf.shape[1:]) * leaf.dtype.itemsize for leaf in jax.tree.leaves(batch))
+        row = _bytes(batch) // len(batch[2])
         known = length(self.reader.stream.source) or MOST_STEPS
-        most = len(sizes) if len(sizes) < LOOKED_AT else known
-        self.slots = max(1, min(CHUNK_BYTES // max(row * self.room, 1), MOST_STEPS, most))
+        self.slots = max(1, min(CHUNK_BYTES // max(row * self.room, 1), MOST_STEPS, len(sizes) if ended else known))
 
     def _rounded(self, rows: int) -> int:
         return -(-rows // self.multiple) * self.multiple
@@ -122,12 +122,40 @@ def _errors_as_items(batches: Generator[HostBatch, None, None]) -> Generator[Hos
         yield error
 
 
-def _copied(item: HostBatch | StreamError) -> Any:
-    return item if isinstance(item, StreamError) else jax.tree.map(np.array, item)
+def _head(items: Iterator[HostBatch | StreamError]) -> tuple[deque[Any], bool]:
+    """The first batches, as copies, since a stream may write the next one over the last; and whether they are all."""
+    head: deque[Any] = deque()
+    held = 0
+    for item in items:
+        if isinstance(item, StreamError):
+            head.append(item)
+            return head, True
+        head.append(jax.tree.map(np.array, item))
+        held += _bytes(item)
+        if len(head) == LOOKED_AT or held >= CHUNK_BYTES:
+            return head, False
+    return head, True
+
+
+def _emptied(head: deque[Any]) -> Iterator[Any]:
+    while head:
+        yield head.popleft()
+
+
+def _bytes(batch: HostBatch) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(batch))
 
 
 def _empty(like: HostBatch, slots: int, room: int) -> Any:
-    return jax.tree.map(lambda leaf: np.zeros((slots, room, *leaf.shape[1:]), leaf.dtype), like)
+    return jax.tree.map(lambda leaf: _zeros((slots, room, *leaf.shape[1:]), leaf.dtype), like)
+
+
+def _zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """At a multiple of 64 bytes, where a CPU computes with them as they lie."""
+    size = math.prod(shape) * dtype.itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    begin = -raw.ctypes.data % 64
+    return raw[begin : begin + size].view(dtype).reshape(shape)
 
 
 def _write(chunk: Any, slot: int, batch: HostBatch, first: HostBatch) -> None:

@@ -68,12 +68,13 @@ def fit(
     Args:
         model, optimizer, task, epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics,
             compute_dtype, mesh: as for `trainer`.
-        data: `(x, targets)` or `(x, targets, weights)`; or a stream of such batches, which need not fit into memory: a
-            function of nothing or of the `epoch` (from 0) that gives them, a generator function mostly, or anything
-            that can be iterated again, as a torch `DataLoader`, `tf.data`, grain or a list of batches. They are arrays
-            of NumPy, JAX or torch's on a CPU, of one dtype and, but for the number of rows, of one shape; a thread
-            reads ahead, and all sizes are one program. A stream makes its own batches in its own order: `batch_size`,
-            `rows` and a fraction as `validation` are of arrays.
+        data: `(x, targets)` or `(x, targets, weights)`, where `x` may be a memory map (`numpy.load(…, mmap_mode="r")`),
+            of which the rows of a batch are read when they are trained on. Or a stream of such batches, which need not
+            fit into memory: a function of nothing or of the `epoch` (from 0) that gives them, a generator function
+            mostly, or anything that can be iterated again, as a torch `DataLoader`, `tf.data`, grain or a list of
+            batches. They are arrays of NumPy, JAX or torch's on a CPU, of one dtype and, but for the number of rows, of
+            one shape; a thread reads ahead, and all sizes are one program. A stream makes its own batches in its own
+            order: `batch_size`, `rows` and a fraction as `validation` are of arrays.
         key: random key; the same key gives the same run.
         rows: row numbers to train on, all by default.
         validation: scored after every epoch: another data tuple, a stream, row numbers of `data`, or a fraction of the

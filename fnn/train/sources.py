@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks
 from fnn.kernels import placement
 from fnn.layer.protocol import unchanged
 from fnn.programs import compile as compiled
+from fnn.tasks import Task
 from fnn.train import rows as rows_
 from fnn.train.checkpoint import Record
 from fnn.train.collecting import Applied, Scoring
 from fnn.train.divergence import replayed, replayed_batch, require_possible
 from fnn.train.drive import Take
 from fnn.train.feeding import Chunk, Feed
-from fnn.train.identity import describe_data
+from fnn.train.identity import describe_data, digest_of
 from fnn.train.inputs import Inputs, checked_run
-from fnn.train.loop import Batch, Batches, Carry, Keys, Order, Recipe, batches_of, loop_of, order_of, scored_by, sizes
+from fnn.train.loop import (
+    EVALUATION_ROWS,
+    Batch,
+    Batches,
+    Carry,
+    Keys,
+    Order,
+    Recipe,
+    batches_of,
+    keys_of,
+    loop_of,
+    order_of,
+    scored_by,
+    sizes,
+)
+from fnn.train.mapped import Mapped, is_mapped, mapped, without_inputs
 from fnn.train.options import Options
 from fnn.train.resuming import decoded, encoded
 from fnn.train.sharding import checked_mesh
@@ -54,18 +72,34 @@ class Source(NamedTuple):
 
 
 def source_of(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -> Source:
-    """Arrays or a stream, each with a validation of either kind."""
+    """Arrays, a stream or memory maps, each with a validation of any kind."""
     held = None
     if is_stream(validation):
-        stream = stream_of("fit, validation", validation, recipe.task, recipe.options.epochs)
-        applied = Applied("fit, validation", scored_by(recipe), unchanged, recipe.mesh)
-        held, validation = Scoring(applied, recipe.task, stream), None
+        held = _scoring(recipe, stream_of("fit, validation", validation, recipe.task, recipe.options.epochs))
+    elif is_mapped(validation):
+        checked = rows_.checked_data("fit, validation", without_inputs(validation), recipe.task)
+        held = _scoring_files(recipe, mapped(validation, checked), np.arange(len(checked[1])))
+    validation = validation if held is None else None
     try:
-        return (_of_stream if is_stream(data) else _of_rows)(recipe, key, data, rows, validation, held)
+        of = _of_stream if is_stream(data) else _of_files if is_mapped(data) else _of_rows
+        return of(recipe, key, data, rows, validation, held)
     except BaseException:
-        if held is not None:
-            held.close()
+        _closing(held)()
         raise
+
+
+def _scoring(recipe: Recipe, stream: Stream) -> Scoring:
+    return Scoring(Applied("fit, validation", scored_by(recipe), unchanged, recipe.mesh), recipe.task, stream)
+
+
+def _scoring_files(recipe: Recipe, files: Mapped, rows: np.ndarray) -> Scoring:
+    source = functools.partial(files.batches, rows, EVALUATION_ROWS)
+    return _scoring(recipe, Stream("fit, validation", source, _encoded(recipe.task)))
+
+
+def _encoded(task: Task) -> Task:
+    """Of targets that are encoded already."""
+    return task._replace(encode=unchanged)
 
 
 def _of_rows(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any, held: Scoring | None) -> Source:
@@ -134,16 +168,43 @@ def _of_stream(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any, 
     checked_mesh("fit", recipe.mesh)
     if validation is not None:
         validation = rows_.checked_data("fit, validation", validation, recipe.task)
-    stream = stream_of("fit", data, recipe.task, recipe.options.epochs)
+    return _read(recipe, stream_of("fit", data, recipe.task, recipe.options.epochs), length(data), validation, held)
+
+
+def _of_files(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any, held: Scoring | None) -> Source:
+    """Memory maps: in the order that arrays have, so that the numbers are theirs."""
+    inputs = checked_run("fit", recipe.task, without_inputs(data), rows, validation, key)
+    files, chosen = mapped(data, inputs.data), np.asarray(inputs.training_rows())
+    chosen = chosen[chosen >= 0]
+    size, steps = sizes(recipe.options.batch_size, len(chosen))
+    checked_mesh("fit", recipe.mesh, size)
+    validation = inputs.validation
+    if inputs.validation_rows is not None:
+        kept = np.asarray(inputs.validation_rows)
+        weights = np.ones(len(files.targets), np.float32) if files.weights is None else files.weights
+        held, validation = _scoring_files(recipe, files._replace(weights=weights), kept[kept >= 0]), None
+    order, keys = compiled(order_of, recipe.options.shuffle), keys_of(key)
+
+    def batches(epoch: int) -> Iterator[tuple[Any, ...]]:
+        rows = order(keys, Inputs(((), (), None), chosen, None, None), jnp.asarray(epoch)).rows  # type: ignore[arg-type]
+        return files.batches(np.asarray(rows), size)
+
+    stream = Stream("fit", batches, _encoded(recipe.task))
+    return _read(recipe, stream, steps, validation, held, digest_of((files.targets, files.weights, chosen)))
+
+
+def _read(
+    recipe: Recipe, stream: Stream, steps: int | None, validation: Any, held: Scoring | None, beside: str = ""
+) -> Source:
     feed = Feed(stream, recipe.mesh)
     try:
-        reading = _Reading(stream, feed)
+        reading = _Reading(stream, feed, beside)
     except BaseException:
         feed.close()
         raise
     return Source(
-        Inputs(reading.example, None, validation, None), length(data), reading.epochs, reading.explain,
-        reading.described, held, _closing(held, feed), reading.stands, reading.resume,
+        Inputs(reading.example, None, validation, None), steps, reading.epochs, reading.explain, reading.described,
+        held, _closing(held, feed), reading.stands, reading.resume,
     )  # fmt: skip
 
 
@@ -165,8 +226,8 @@ def _refuse_what_belongs_to_arrays(options: Options, rows: Any, validation: Any)
 class _Reading:
     """A stream as it is read in a run: epoch after epoch, chunk after chunk, step after step."""
 
-    def __init__(self, stream: Stream, feed: Feed) -> None:
-        self.stream, self.feed = stream, feed
+    def __init__(self, stream: Stream, feed: Feed, beside: str) -> None:
+        self.stream, self.feed, self.beside = stream, feed, beside
         feed.begin(0)
         chunk = feed.next()
         assert chunk is not None, "an epoch without batches is an error"
@@ -238,7 +299,7 @@ class _Reading:
 
     def described(self, inputs: Inputs) -> dict[str, str]:
         form = ", ".join(jax.tree.leaves(self.feed.reader.form))
-        return describe_data(inputs) | {"x, targets and weights": f"a stream of {form}"}
+        return describe_data(inputs) | {"x, targets and weights": f"a stream of {form} {self.beside}"}
 
 
 def _steps_of_chunk(

@@ -1,0 +1,64 @@
+"""Arrays that stay in their files: memory maps, read by the rows of one batch after another."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from fnn.train import rows as rows_
+from fnn.typing import PyTree
+
+AROUND = 2**16
+"""Bytes that the system maps for a row, however short it is."""
+
+HELD_BYTES = 2**25
+"""Bytes that are mapped before they are given back."""
+
+
+class Mapped(NamedTuple):
+    """Inputs in files, targets and weights in memory."""
+
+    x: PyTree
+    targets: Any
+    weights: Any
+
+    def batches(self, rows: np.ndarray, size: int) -> Iterator[tuple[Any, ...]]:
+        """The rows in this order, so many at a time; what was read does not stay in memory."""
+        read = 0
+        for first in range(0, len(rows), size):
+            chosen = rows[first : first + size]
+            x = jax.tree.map(lambda leaf: np.asarray(leaf[chosen]), self.x)
+            read += sum(max(leaf.nbytes, AROUND * len(chosen)) for leaf in jax.tree.leaves(x))
+            if read > HELD_BYTES:
+                jax.tree.map(_let_go, self.x)
+                read = 0
+            yield x, self.targets[chosen], *(() if self.weights is None else (self.weights[chosen],))
+
+
+def is_mapped(data: Any) -> bool:
+    """Whether data are `(x, …)` with inputs in a memory map."""
+    given = isinstance(data, (tuple, list)) and len(data) in (2, 3)
+    return given and any(isinstance(leaf, np.memmap) for leaf in jax.tree.leaves(data[0]))
+
+
+def without_inputs(data: Any) -> tuple[Any, ...]:
+    """The data with one small number per row in place of the inputs: what looks at rows and targets alone takes it."""
+    return np.zeros(rows_.count(data[0]), np.int8), *data[1:]
+
+
+def mapped(data: Any, checked: tuple[Any, Any, Any]) -> Mapped:
+    """Inputs as they were given, targets and weights as they were checked."""
+    return Mapped(data[0], *jax.tree.map(np.asarray, checked[1:]))
+
+
+def _let_go(leaf: np.ndarray) -> None:
+    """Give the pages back that were read; a map that keeps changes to itself would lose them."""
+    pages: Any = leaf
+    while isinstance(pages, np.ndarray):
+        pages = pages.base
+    if isinstance(pages, mmap.mmap) and getattr(leaf, "mode", "c") != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
