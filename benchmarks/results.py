@@ -72,5 +72,7 @@ def _with_section(page: str, version: str, text: str) -> str:
     block = f"{start}\n{text}\n{end}\n"
     if start in page:
         return re.sub(f"{re.escape(start)}.*?{re.escape(end)}\n", lambda _: block, page, flags=re.DOTALL)
-    head, heading, rest = page.partition("## Measured\n")
-    return f"{head}{heading}\n{block}{rest}"
+    first = START.partition("{}")[0]
+    before = first if first in page else "### Earlier"
+    head, mark, rest = page.partition(before)
+    return f"{head}{block}\n{mark}{rest}"

@@ -168,7 +168,7 @@ def test_nested_compilation_counts_once(monkeypatch):
 
 def test_results_of_pieces_and_of_two_versions_stand_side_by_side(tmp_path):
     page = tmp_path / "RESULTS.md"
-    page.write_text("# Measured\n\n## Measured\n\nEarlier.\n")
+    page.write_text("# Measured\n\nWords.\n\n### Earlier\n\nOld.\n")
 
     def found(version, case, seconds, label="fnn"):
         row = {"case": case, "contender": label, "seconds": {"median": seconds, "low": seconds, "high": seconds}}
@@ -188,8 +188,8 @@ def test_results_of_pieces_and_of_two_versions_stand_side_by_side(tmp_path):
     ):
         results.record(found(version, case, seconds, label), tmp_path)
     text = page.read_text()
-    assert text.startswith("# Measured\n\n## Measured\n")
-    assert text.endswith("\nEarlier.\n")
+    assert text.startswith("# Measured\n\nWords.\n\n<!--")
+    assert text.endswith("\n\n### Earlier\n\nOld.\n")
     old, new = (text.split(f"### jax {version}, ")[1].split("<!-- end")[0] for version in ("0.10.2", "0.12.0"))
     cells = [[cell.strip() for cell in line.split("|")[1:4]] for line in old.splitlines() if line.startswith("| ")][1:]
     assert cells == [[alone, "fnn", "300"], [together, "fnn", "400"], [together, "torch", "500"]]

@@ -185,24 +185,38 @@ def _first_axis(windows: Windows) -> tuple[tuple[int, int], int, int, Windows]:
     return windows.padding[0], windows.strides[0], windows.dilation[0], rest
 
 
-def _convolve_planes(x: Array, w: Array, windows: Windows) -> Array:
+def _seen_planes(x: Array, windows: Windows, count: int) -> tuple[Array, Windows]:
+    """Every plane with those that its window sees beside it, as channels: the first axis is gone."""
     padding, stride, dilation, rest = _first_axis(windows)
-    count = windows.counts(x.shape[1:-1])[0]
     x = pad(x, (padding, *((0, 0),) * (len(windows.size) - 1)))
-    y = functools.reduce(
-        jnp.add, [_convolve_dense(_planes(x, t * dilation, stride, count), w[t], rest) for t in range(w.shape[0])]
-    )
+    seen = jnp.concatenate([_planes(x, t * dilation, stride, count) for t in range(windows.size[0])], axis=-1)
+    return lax.optimization_barrier(seen), rest
+
+
+def _convolve_planes(x: Array, w: Array, windows: Windows) -> Array:
+    """One convolution of planes side by side takes 0.75 to 0.83 (in a scan 0.72) of the time of one for each plane of
+    the window where these have 16 channels, with jax 0.12; 1.03 to 1.15 with 64 channels, 0.87 to 1.36 with jax 0.10.
+    """
+    count = windows.counts(x.shape[1:-1])[0]
+    if placement.threaded_convolutions() and w.shape[-2] <= 32:
+        seen, rest = _seen_planes(x, windows, count)
+        w = jnp.moveaxis(w, 0, -3)
+        y = _convolve_dense(seen, w.reshape(*w.shape[:-3], -1, w.shape[-1]), rest)
+    else:
+        padding, stride, dilation, rest = _first_axis(windows)
+        x = pad(x, (padding, *((0, 0),) * (len(windows.size) - 1)))
+        taps = range(w.shape[0])
+        y = functools.reduce(
+            jnp.add, [_convolve_dense(_planes(x, t * dilation, stride, count), w[t], rest) for t in taps]
+        )
     return y.reshape(-1, count, *y.shape[1:])
 
 
 def _kernel_gradient_planes(x: Array, g: Array, windows: Windows) -> Array:
-    padding, stride, dilation, rest = _first_axis(windows)
-    count = g.shape[1]
-    x = pad(x, (padding, *((0, 0),) * (len(windows.size) - 1)))
-    g = _planes(g, 0, 1, count)
-    return jnp.stack(
-        [_kernel_gradient_dense(_planes(x, t * dilation, stride, count), g, rest) for t in range(windows.size[0])]
-    )
+    """In the time of a product for each plane: 0.77 to 0.95 with jax 0.12, 0.73 with 0.10 (AMD Zen 4)."""
+    seen, rest = _seen_planes(x, windows, g.shape[1])
+    w = _kernel_gradient_dense(seen, _planes(g, 0, 1, g.shape[1]), rest)
+    return jnp.moveaxis(w.reshape(*w.shape[:-2], windows.size[0], -1, w.shape[-1]), -3, 0)
 
 
 # Groups.

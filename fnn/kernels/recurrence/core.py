@@ -5,19 +5,28 @@ product; and its derivative is written as a linear recurrence in which the tange
 for those steps. JAX transposes that to the reverse pass: a loop that computes only the gradients of the gates, and one
 product for each weight gradient. Forward mode, higher derivatives and `vmap` stay as they are for any JAX function.
 
-One training step (batch 64, 100 steps, 64 features, hidden 256) inside a compiled run on 2 CPU cores, float32, time
-relative to autodiff of the plain scan in the same run (minimum of interleaved repetitions on a shared machine):
+One training step (batch 64, 100 steps, 64 features, hidden 256) inside a compiled run on 2 CPU cores with AVX-512,
+float32, time relative to autodiff of the plain scan in the same run (medians of interleaved repetitions, or minima
+where only one number of a Zen 5 stands; a few per cent are noise):
 
-    autodiff of the plain scan                                              1.00
-    all steps projected at once, one product after the loop                 0.93
-    10 steps projected at once, features before batch (U is not repacked)   0.86 - 0.90
-    10 steps, their gates overwritten in place                              1.06
-    reverse pass written by hand; 25, 10, 5 steps at once                   0.89, 0.80, 0.80
-    transposed tangents, 5 steps, saving the state before each step         0.89
-    transposed tangents, 5 steps, saving the state after it (this module)   0.80 - 0.88
+                                                                        jax 0.12.0 | 0.10.2, Zen 4   0.10.2, Zen 5
+    autodiff of the plain scan, inputs projected inside or in one product   1.00 | 1.00                  1.00
+    all steps projected at once, one product after the loop                 0.91 | 0.95                  0.93
+    reverse pass written by hand; 20, 10, 5 steps at once      0.92, 0.83, 0.85 | 0.98, 0.90, 0.86        –, 0.80, 0.80
+    the same, features before batch                                         0.83 | 0.89                  0.86 - 0.90
+    the same, the coefficients of ten steps' derivatives in one pass first  0.80 - 0.81 | 0.92 - 0.94    –
+    the same, what is saved written where it stays, not chunk by chunk      0.78 - 0.80 | 0.86 - 0.90    –
+    transposed tangents, 10 steps, coefficients in one pass first           0.82 | 0.84 (GRU 1.02 of the next line)
+    transposed tangents, saving the state after each step (this module)     0.84 | 0.85                  0.80 - 0.88
 
-Here 4, 5, 10, 20, 50 steps at once take 48.2, 47.3, 46.3, 49.2, 55.4 ms; more unrolling gains nothing. Temporaries of
-the gradient: 48 MiB, plain scan 98 MiB.
+Where the time is (Zen 4, jax 0.12.0 | 0.10.2, ms, each alone in a scan): forward 26.6 | 25.5, of it the recurrent
+products 18.8 | 18.9 and the gates 3.1 | 2.3; the reverse loop 22.6 | 22.2, of it products 20.2 | 19.1; the gradients of
+the weights 24.9 | 25.4; saving, and reading it again, 15 of the 89. As many operations in large products take 60. So
+nothing but the products themselves could be made much faster: packing the weights once, which XLA does at every step.
+Two chains of half the batch (0.99 | 0.96 forward), one product of inputs and state (1.01 | 0.98), unrolling (1.00) and
+features first (0.96 | 0.99; its reverse product takes twice as long with 0.12) gain too little to be worth a form.
+
+Temporaries of the gradient: 48 MiB, plain scan 98 MiB.
 """
 
 from __future__ import annotations
