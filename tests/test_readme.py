@@ -76,7 +76,7 @@ def test_the_page_of_choices_is_what_guide_says():
 def test_the_files_that_contributing_names_are_there():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([\w/.]+\.py)`", text))
-    rooms = [ROOT, ROOT / "tests", ROOT / "fnn", *(path for path in (ROOT / "fnn").iterdir() if path.is_dir())]
+    rooms = [ROOT, ROOT / "tests", ROOT / "fnn", *(path for path in (ROOT / "fnn").rglob("*") if path.is_dir())]
     assert len(named) > 10
     assert not [path for path in named if not any((room / path).exists() for room in rooms)]
 
