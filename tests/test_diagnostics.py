@@ -116,6 +116,49 @@ def test_what_is_wrong_is_said_with_what_to_try(model, trained, text):
     assert any(text in line and "try" in line for line in seen.advice), seen.advice
 
 
+ROWS = np.linspace(-1, 1, 12, dtype=np.float32).reshape(6, 2)
+LOOKED = {
+    "diagnose": lambda trained, batch: diagnose(fnn.dense(1), fnn.losses.mse, trained, batch),
+    "explain_divergence": lambda trained, batch: explain_divergence(
+        fnn.dense(1), fnn.optim.sgd(0.1), fnn.losses.mse, trained, batch, key=KEY
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOOKED)
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (ROWS, r"expected batch \(x, targets\) or \(x, targets, weights\), got float32\[6,2\]"),
+        ((ROWS,), r"expected batch \(x, targets\)"),
+        ((ROWS, ROWS[:3, :1]), r"one target and one weight for every row of x, .* got float32\[6,2\], float32\[3,1\]"),
+        ((ROWS[:0], ROWS[:0, :1]), "and a row at least, got"),
+        ((ROWS, np.array([["a"]] * 6)), r"expected numeric targets, got <U1, 'a' at row 0"),
+        ((ROWS.astype(np.float64) * 1e60, ROWS[:, :1]), r"expected x that fit float32"),
+    ],
+)
+def test_what_is_no_batch_is_named(name, batch, message):
+    trained = fnn.Trained(*fnn.dense(1).init(KEY, ROWS))
+    with pytest.raises((TypeError, ValueError), match=f"{name}: .*{message}"):
+        LOOKED[name](trained, batch)
+    with pytest.raises(TypeError, match=rf"{name}: expected Trained\(params, state\), got dict"):
+        LOOKED[name](trained.params, (ROWS, ROWS[:, :1]))
+
+
+@pytest.mark.parametrize("name", LOOKED)
+def test_lists_tables_and_wide_numbers_are_looked_at_as_arrays(name):
+    pandas = pytest.importorskip("pandas")
+    trained, y = fnn.Trained(*fnn.dense(1).init(KEY, ROWS)), ROWS[:, :1]
+    expected = str(LOOKED[name](trained, (ROWS, y)))
+    for x in (ROWS.tolist(), pandas.DataFrame(ROWS), ROWS.astype(np.float64)):
+        assert str(LOOKED[name](trained, (x, y.astype(np.float64)))) == expected
+
+
+def test_a_table_of_no_model_is_refused():
+    with pytest.raises(TypeError, match=r"expected model to be a layer, got float32\[6,2\]; write summary\(model, x\)"):
+        fnn.summary(ROWS, fnn.dense(1))
+
+
 def test_a_sound_network_gets_no_advice_on_its_layers():
     model = fnn.serial(fnn.dense(32), fnn.tanh, fnn.dense(1))
     assert diagnose(model, fnn.losses.mse, started(model), (X, Y)).advice == []

@@ -81,6 +81,8 @@ def test_another_head_and_what_is_new_is_named():
         "layer 6, prelu(): alpha float32[3]",
     )
     assert found.left == ()
+    by_shape = fnn.transfer(KEY, model, X.shape, TRAINED)
+    same(by_shape.start, found.start)
     same(found.start.state[0].params, TRAINED.params[0])
     same(found.start.state[1], fnn.Frozen(TRAINED.params[1], TRAINED.state[1]))
 

@@ -19,7 +19,7 @@ from fnn.optim.transform import Transform
 from fnn.optim.wrappers import global_norm
 from fnn.programs import compile as compiled
 from fnn.tasks import Task, as_task
-from fnn.train.replay import Objective, inexact, probed_loss
+from fnn.train.replay import Objective, checked_step, inexact, probed_loss
 from fnn.train.step import require_functions, require_model_and_optimizer, train_step
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, DType, Key, PyTree
@@ -144,9 +144,9 @@ def diagnose(
     require_functions("diagnose", penalty, None)
     if optimizer is not None and key is None:
         raise TypeError("diagnose: a step of the optimizer is one in training; give a key, key=jax.random.key(0)")
-    state = trained if isinstance(trained, TrainState) else TrainState(*trained, None)
+    state, batch = checked_step("diagnose", trained, batch)
     given = _Given(Objective(model, as_task(task), penalty, compute_dtype), optimizer)
-    return compiled(_diagnosed, given)(state, tuple(batch), key)
+    return compiled(_diagnosed, given)(state, batch, key)
 
 
 _NO_OPTIMIZER = Transform(lambda params: (), lambda updates, state, params=None, **extra: (updates, state))

@@ -74,6 +74,8 @@ def summary(model: Layer, x: Any = None) -> Summary:
         >>> table.parameters, [row.output for row in table.rows]
         (9, ['float32[1,3]', 'float32[1,3]'])
     """
+    if not isinstance(model, Layer):
+        raise TypeError(f"summary: expected model to be a layer, got {checks.describe(model)}; write summary(model, x)")
     if x is None:
         raise TypeError(
             "summary: expected an input or its shape, batch axis first; write fnn.summary(model, (1, features))"

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn import checks
 from fnn.layer import Layer
 from fnn.layer.watching import Call, elementary, watched
 from fnn.optim.transform import Transform
 from fnn.programs import compile as compiled
 from fnn.tasks.task import Task, as_task, mean_loss
+from fnn.train import rows as rows_
 from fnn.train.precision import computed_in
 from fnn.train.step import (
     augmented,
@@ -21,7 +23,7 @@ from fnn.train.step import (
     state_penalties,
     train_step,
 )
-from fnn.train.trained import Trained, TrainState
+from fnn.train.trained import Trained, TrainState, as_trained
 from fnn.typing import Array, DType, Key, PyTree
 
 
@@ -47,6 +49,22 @@ def _replaced(tree: PyTree, leaves: list[Array]) -> PyTree:
     return jax.tree.map(
         lambda leaf: next(waiting) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) else leaf, tree
     )
+
+
+def checked_step(where: str, trained: Any, batch: Any) -> tuple[TrainState, tuple[Any, ...]]:
+    """What a step is looked at with: its state, without the optimizer's if none is given, and its batch as arrays."""
+    state = trained if isinstance(trained, TrainState) else TrainState(*as_trained(where, trained), None)
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+        raise TypeError(f"{where}: expected batch (x, targets) or (x, targets, weights), got {checks.describe(batch)}")
+    x = jax.tree.map(lambda leaf: checks.cast(where, "x", leaf), rows_.rows_as_array(batch[0]))
+    rest = [checks.cast(where, *named) for named in zip(("targets", "weights"), batch[1:], strict=False)]
+    rows = rows_.count(x)
+    if rows == 0 or any(array.shape[:1] != (rows,) for array in rest):
+        came = ", ".join(checks.describe(array) for array in (*jax.tree.leaves(x), *rest))
+        raise ValueError(
+            f"{where}: expected one target and one weight for every row of x, and a row at least, got {came}"
+        )
+    return state, (x, *rest)
 
 
 class Objective(NamedTuple):
@@ -187,11 +205,11 @@ def explain_divergence(
     """
     require_model_and_optimizer("explain_divergence", model, optimizer)
     require_functions("explain_divergence", penalty, augment)
-    state = trained if isinstance(trained, TrainState) else TrainState(*trained, None)
+    state, batch = checked_step("explain_divergence", trained, batch)
     given = _Given(Objective(model, as_task(task), penalty, compute_dtype), optimizer, augment)
-    checks = jax.device_get(compiled(_replayed, given)(state, tuple(batch), key))
-    probed = probed_loss(given.objective, Trained(state.params, state.state), tuple(batch), key)
-    for phase, layer, what, check, before in _in_order(model, state.state, probed, checks):
+    seen = jax.device_get(compiled(_replayed, given)(state, batch, key))
+    probed = probed_loss(given.objective, Trained(state.params, state.state), batch, key)
+    for phase, layer, what, check, before in _in_order(model, state.state, probed, seen):
         if check.count:
             return Divergence(phase, layer, what, int(check.count), int(check.size), float(before))
     return None

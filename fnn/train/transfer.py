@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layer import Frozen, Layer
+from fnn.layer.arguments import example
 from fnn.layer.naming import owner_of
 from fnn.train.trained import Trained, as_trained
 from fnn.typing import Key, PyTree
@@ -40,7 +41,7 @@ def transfer(key: Key, model: Layer, x: PyTree, trained: Trained) -> Transfer:
     Args:
         key: draws the fresh arrays.
         model: the new model: the old one with another head, with frozen layers, or with none frozen any more.
-        x: an input.
+        x: an input, or its shape.
         trained: the old model's `Trained(params, state)`, or a `TrainState`.
 
     Returns:
@@ -61,7 +62,7 @@ def transfer(key: Key, model: Layer, x: PyTree, trained: Trained) -> Transfer:
         True
     """
     old = {_place(path, tree): leaf for path, leaf, tree in _leaves(as_trained("transfer", trained))}
-    begun = Trained(*model.init(key, x))
+    begun = Trained(*model.init(key, example(x)))
     places = [(path, _place(path, tree), leaf) for path, leaf, tree in _leaves(begun)]
     fresh, arrays = [], []
     for path, place, leaf in places:
