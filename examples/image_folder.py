@@ -51,7 +51,7 @@ trained, history = fnn.fit(
     model, fnn.optim.adam(3e-3), task, train.batches(32, key=shuffling),
     key=drawing, epochs=options.epochs, validation=test.batches(256), checkpoint=kept / "checkpoints",
 )  # fmt: skip
-print(f"test accuracy {100 * fnn.evaluate(model, trained, test.arrays(), task)['accuracy']:.1f}%")
+print(f"test accuracy {100 * fnn.evaluate(model, trained, test.batches(256), task)['accuracy']:.1f}%")
 
 x = np.zeros((1, *photos.shape), np.float32)
 fnn.save(kept / "model.safetensors", trained, model=model, x=x, classes=photos.classes)

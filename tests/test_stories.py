@@ -51,7 +51,7 @@ x, y = photos[::10].arrays()
 trained = fnn.load("model.safetensors", like=(model, x))
 np.save("x.npy", x)
 np.save("loaded.npy", fnn.predict(model, trained, x, task))
-print(about.classes == photos.classes, fnn.evaluate(model, trained, photos.arrays(), task)["accuracy"] > 0.8)
+print(about.classes == photos.classes, fnn.evaluate(model, trained, photos.batches(256), task)["accuracy"] > 0.8)
 """
 
 
