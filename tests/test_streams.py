@@ -487,3 +487,15 @@ def test_a_run_of_memory_maps_goes_on(files, tmp_path):
     same(fit(data, checkpoint=tmp_path / "run", **options), fit((X, Y), **options))
     with pytest.raises(ValueError, match="other x, targets and weights"):
         fit((files[0], 1 - Y), checkpoint=tmp_path / "run", **options)
+
+
+@pytest.mark.devices(1, 2)
+def test_a_stream_over_a_mesh_gives_the_numbers_of_one_device():
+    # A bias before a norm has no gradient but rounding.
+    model = fnn.serial(fnn.dense(4, use_bias=False), fnn.batch_norm(), fnn.relu, fnn.dense(2))
+    held = Again(cut(HELD_X, HELD_Y, size=4))
+    one, two = (
+        fnn.fit(model, fnn.optim.sgd(0.1), TASK, batches, key=KEY, epochs=2, validation=held, mesh=mesh, progress=False)
+        for mesh in (None, fnn.devices.data_mesh())
+    )
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), one, two)

@@ -14,7 +14,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from fnn.kernels import placement
 from fnn.train.ahead import Ahead
+from fnn.train.joining import Part, joined
+from fnn.train.processes import together
 from fnn.train.sharding import placed
 from fnn.train.stream import HostBatch, Reader, Stream, StreamError, length
 from fnn.typing import PyTree
@@ -49,19 +52,40 @@ class Feed:
     """
 
     def __init__(self, stream: Stream, mesh: Mesh | None = None) -> None:
-        self.reader, self.multiple = Reader(stream), 1 if mesh is None else mesh.size
-        self.place = placed(mesh)  # called in the thread that reads: what comes next is on the device ahead of its use
+        self.reader = Reader(stream)
+        self.joins = mesh if together(mesh) else None
+        self.multiple = 1 if mesh is None else mesh.size // (placement.hosts() if self.joins else 1)
+        # Called in the thread that reads: what comes next is on the device ahead of its use.
+        self.place = placed(mesh) if self.joins is None else lambda data: data
         self.room = self.slots = 0
+        self.first: Any = None  # batch of the epoch that was begun last
         self._ahead: Ahead | None = None
 
     def begin(self, epoch: int | None) -> None:
         """Start to read an epoch, in a thread of its own."""
         self.close()
-        self._ahead = Ahead(lambda wanted: self._chunks(epoch, wanted))
+        # Several processes cut where their batches end, not when one of them waits.
+        self._ahead = Ahead(lambda wanted: self._chunks(epoch, wanted if self.joins is None else lambda: False))
 
     def next(self, interrupted: Callable[[], bool] = lambda: False) -> Chunk | None:
         """The next super-batch, None at the end of the epoch and where the run is interrupted."""
+        if self.joins is not None:
+            return self._joined(self.joins, interrupted)
         return None if self._ahead is None else self._ahead.next(interrupted)
+
+    def _joined(self, mesh: Mesh, interrupted: Callable[[], bool]) -> Chunk | None:
+        chunk, failed = None, None
+        try:
+            chunk = None if self._ahead is None else self._ahead.next(interrupted)
+        except StreamError as error:
+            failed = error
+        count = -1 if failed else len(chunk.rows) if chunk else 0
+        found = joined(mesh, Part(chunk and chunk.data, count, self.room, self.slots, interrupted()), self.first)
+        self.room, self.slots = found.room, found.slots
+        if found.failed >= 0:
+            where = self.reader.stream.where
+            raise failed or StreamError(f"{where}: the stream of process {found.failed} failed, which says why")
+        return None if found.data is None else Chunk(found.data, [found.room] * found.batches)
 
     def close(self) -> None:
         """Read no further."""
@@ -75,6 +99,7 @@ class Feed:
             first = head[0]
             if isinstance(first, StreamError):
                 raise first
+            self.first = first
             if not self.slots:
                 self._measure([len(batch[2]) for batch in head if not isinstance(batch, StreamError)], first, ended)
             yield from self._stacked(itertools.chain(_emptied(head), items), first, wanted)
@@ -101,6 +126,11 @@ class Feed:
                 taken = []
             if isinstance(item, StreamError):
                 raise item
+            if rows > self.room and self.joins is not None:
+                raise StreamError(
+                    f"{self.reader.stream.where}: expected batches of at most {self.room} rows, as the first ones "
+                    f"have, got one of {rows}; in several processes give the largest first"
+                )
             if not taken:
                 if rows > self.room:  # by half at least: sizes that grow slowly compile seldom
                     self.room = self._rounded(max(rows, self.room + self.room // 2))

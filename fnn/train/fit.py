@@ -74,7 +74,8 @@ def fit(
             mostly, or anything that can be iterated again, as a torch `DataLoader`, `tf.data`, grain or a list of
             batches. They are arrays of NumPy, JAX or torch's on a CPU, of one dtype and, but for the number of rows, of
             one shape; a thread reads ahead, and all sizes are one program. A stream makes its own batches in its own
-            order: `batch_size`, `rows` and a fraction as `validation` are of arrays.
+            order: `batch_size`, `rows` and a fraction as `validation` are of arrays. In several processes each gives
+            its own part of every batch.
         key: random key; the same key gives the same run.
         rows: row numbers to train on, all by default.
         validation: scored after every epoch: another data tuple, a stream, row numbers of `data`, or a fraction of the

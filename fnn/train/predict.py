@@ -18,6 +18,7 @@ from fnn.train.collecting import Applied, Scoring, collected
 from fnn.train.feeding import Feed
 from fnn.train.outputs import outputs_of, scores_of
 from fnn.train.precision import computed_in, require_compute_dtype
+from fnn.train.processes import together
 from fnn.train.sharding import checked_mesh, on_automatic_axes, replicate
 from fnn.train.stream import is_stream, stream_of
 from fnn.train.trained import Trained, as_trained, check_trained
@@ -85,7 +86,7 @@ def predict(
     decode = unchanged if task is None else task.decode
     checked_mesh("predict", mesh)
     if is_stream(x):
-        _refuse_size("predict", batch_size)
+        _check_stream("predict", batch_size, mesh)
         applied = Applied("predict", computed_in(compute_dtype, model), decode, mesh)
         with contextlib.closing(Feed(stream_of("predict", x, None, 1), mesh)) as feed:
             return collected(feed, applied, replicate(mesh, as_trained("predict", trained)))[0]
@@ -148,7 +149,9 @@ def evaluate(
     return _as_floats(scores)
 
 
-def _refuse_size(where: str, batch_size: int) -> None:
+def _check_stream(where: str, batch_size: int, mesh: Mesh | None) -> None:
+    if together(mesh):
+        raise ValueError(f"{where}: expected arrays where several processes compute together, got a stream")
     if batch_size != 1024:
         raise ValueError(f"{where}: a stream makes its own batches, got batch_size={batch_size}; leave it out")
 
@@ -156,7 +159,7 @@ def _refuse_size(where: str, batch_size: int) -> None:
 def _evaluated_stream(
     model: Layer, trained: Any, data: Any, task: Task, rows: Any, batch_size: int, mesh: Mesh | None
 ) -> dict[str, float]:
-    _refuse_size("evaluate", batch_size)
+    _check_stream("evaluate", batch_size, mesh)
     if rows is not None:
         raise ValueError("evaluate: data is a stream, which has no row numbers; leave rows out")
     checked_mesh("evaluate", mesh)

@@ -40,6 +40,7 @@ from fnn.train.loop import (
 )
 from fnn.train.mapped import Mapped, is_mapped, mapped, without_inputs
 from fnn.train.options import Options
+from fnn.train.processes import together
 from fnn.train.resuming import decoded, encoded
 from fnn.train.sharding import checked_mesh
 from fnn.train.stream import Stream, is_stream, length, stream_of, takes_epoch
@@ -50,7 +51,7 @@ from fnn.typing import Array, Key, PyTree
 class Source(NamedTuple):
     """What a run reads.
 
-    - `inputs`: arrays of the run; of a stream its first rows, which say their shapes.
+    - `inputs`: arrays of the run; of a stream two rows of zeros, which say their shapes.
     - `steps`: how many an epoch has, None where that is not known.
     - `epochs(recipe, keys, inputs, interrupted)`: a function of an epoch and of the steps before it, see `drive.Take`.
     - `explain(recipe, key, inputs, before, step)`: why the step that was just taken diverged.
@@ -74,6 +75,11 @@ class Source(NamedTuple):
 def source_of(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -> Source:
     """Arrays, a stream or memory maps, each with a validation of any kind."""
     held = None
+    if together(recipe.mesh) and (is_stream(validation) or is_mapped(validation) or is_mapped(data)):
+        raise ValueError(
+            "fit: several processes read streams to train on, and validate on arrays that each of them is given whole; "
+            "memory maps are of one process"
+        )
     if is_stream(validation):
         held = _scoring(recipe, stream_of("fit, validation", validation, recipe.task, recipe.options.epochs))
     elif is_mapped(validation):
@@ -235,7 +241,7 @@ class _Reading:
             checks.warn(f"fit: {said}", UserWarning)
         self.chunk: Chunk | None = chunk
         self.first = 0  # the step of the run that is the chunk's slot 0
-        self.example = jax.tree.map(lambda leaf: leaf[0, :2], chunk.data)
+        self.example = jax.tree.map(lambda leaf: np.zeros_like(leaf[:2]), feed.first)
 
     def epochs(
         self, recipe: Recipe, keys: Keys, inputs: Inputs, interrupted: Callable[[], bool]
