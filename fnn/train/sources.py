@@ -18,15 +18,13 @@ from fnn.tasks import Task
 from fnn.train import rows as rows_
 from fnn.train.checkpoint import Record
 from fnn.train.collecting import Applied, Scoring
-from fnn.train.divergence import replayed, replayed_batch, require_possible
+from fnn.train.divergence import replayed, require_possible
 from fnn.train.drive import Take
-from fnn.train.feeding import Chunk, Feed
+from fnn.train.feeding import Feed
 from fnn.train.identity import describe_data, digest_of
 from fnn.train.inputs import Inputs, checked_run
 from fnn.train.loop import (
     EVALUATION_ROWS,
-    Batch,
-    Batches,
     Carry,
     Keys,
     Order,
@@ -41,11 +39,11 @@ from fnn.train.loop import (
 from fnn.train.mapped import Mapped, is_mapped, mapped, without_inputs
 from fnn.train.options import Options
 from fnn.train.processes import together
-from fnn.train.resuming import decoded, encoded
+from fnn.train.reading import Reading
 from fnn.train.sharding import checked_mesh
-from fnn.train.stream import Stream, is_stream, length, stream_of, takes_epoch
+from fnn.train.stream import Stream, is_stream, length, stream_of
 from fnn.train.trained import Trained, TrainState
-from fnn.typing import Array, Key, PyTree
+from fnn.typing import Array, Key
 
 
 class Source(NamedTuple):
@@ -204,7 +202,7 @@ def _read(
 ) -> Source:
     feed = Feed(stream, recipe.mesh)
     try:
-        reading = _Reading(stream, feed, beside)
+        reading = Reading(stream, feed, beside)
     except BaseException:
         feed.close()
         raise
@@ -227,93 +225,3 @@ def _refuse_what_belongs_to_arrays(options: Options, rows: Any, validation: Any)
             f"fit: data is a stream, of which no rows can be held out, got validation={checks.describe(validation)}; "
             "give another stream, or arrays (x, targets)"
         )
-
-
-class _Reading:
-    """A stream as it is read in a run: epoch after epoch, chunk after chunk, step after step."""
-
-    def __init__(self, stream: Stream, feed: Feed, beside: str) -> None:
-        self.stream, self.feed, self.beside = stream, feed, beside
-        feed.begin(0)
-        chunk = feed.next()
-        assert chunk is not None, "an epoch without batches is an error"
-        for said in feed.reader.rounded:
-            checks.warn(f"fit: {said}", UserWarning)
-        self.chunk: Chunk | None = chunk
-        self.first = 0  # the step of the run that is the chunk's slot 0
-        self.example = jax.tree.map(lambda leaf: np.zeros_like(leaf[:2]), feed.first)
-
-    def epochs(
-        self, recipe: Recipe, keys: Keys, inputs: Inputs, interrupted: Callable[[], bool]
-    ) -> Callable[[int, int], Take]:
-        steps = compiled(_steps_of_chunk, recipe, donate=(0,))
-
-        def epoch(number: int, before: int) -> Take:
-            if number > 0:
-                self.feed.begin(number)
-                self.chunk = None
-            done = 0
-
-            def take(carry: Carry, place: int, most: int) -> tuple[Carry, int]:
-                nonlocal done
-                if self.chunk is None or done == len(self.chunk.rows):
-                    self.chunk, done = self.feed.next(interrupted), 0
-                    self.first = before + place
-                if self.chunk is None:
-                    return carry, 0
-                last = min(done + most, len(self.chunk.rows))
-                ends = (jnp.asarray(number, jnp.int32) for number in (self.first, done, last))
-                taken, done = last - done, last
-                return steps(carry, keys, self.chunk.data, *ends), taken
-
-            return take
-
-        return epoch
-
-    def stands(self) -> Any:
-        return {"room": self.feed.room, "state": encoded(self.feed.reader.state)}
-
-    def resume(self, record: Record) -> None:
-        """An object that knows its state is given it back; any other is read as often as it was read before."""
-        source, reader, done = self.stream.source, self.feed.reader, len(record.table)
-        self.feed.room = record.stream["room"]
-        if takes_epoch(source) or isinstance(source, list):
-            return
-        if record.stream["state"] is not None:
-            self.feed.close()
-            return reader.restore(decoded(record.stream["state"]), done)
-        while self.feed.next() is not None:
-            pass
-        for epoch in range(1, done):
-            self.feed.begin(epoch)
-            while self.feed.next() is not None:
-                pass
-        checks.warn(
-            f"fit: the stream has no state of its own, so {done} epochs of it were read again to go on with epoch "
-            f"{done + 1}; give it state_dict and load_state_dict, or make it a function of the epoch",
-            UserWarning,
-        )
-
-    def explain(self, recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, step: int) -> str:
-        def batch() -> Batch:
-            assert self.chunk is not None
-            return _at(self.chunk.data, jnp.asarray(step - self.first))
-
-        if recipe.mesh is None:
-            require_possible("fit", recipe.model, recipe.task, before.trained, *batch()[:2])
-        return replayed_batch(recipe, key, batch, before, step)
-
-    def described(self, inputs: Inputs) -> dict[str, str]:
-        form = ", ".join(jax.tree.leaves(self.feed.reader.form))
-        return describe_data(inputs) | {"x, targets and weights": f"a stream of {form} {self.beside}"}
-
-
-def _steps_of_chunk(
-    recipe: Recipe, carry: Carry, keys: Keys, data: PyTree, before: Array, first: Array, last: Array
-) -> Carry:
-    """Steps of a super-batch: ends and numbers are values, so all of them are one program."""
-    return loop_of(recipe).steps(carry, keys, Batches(lambda place: _at(data, place), before), first, last)
-
-
-def _at(data: PyTree, place: Array) -> Any:
-    return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, place, keepdims=False), data)
