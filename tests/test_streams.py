@@ -2,6 +2,7 @@
 
 import functools
 import re
+import types
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import fnn
+from fnn.train.reading import Reading
 
 KEY = jax.random.key(0)
 TASK = fnn.tasks.multiclass(2)
@@ -402,6 +404,12 @@ def test_a_run_of_a_stream_goes_on_where_it_stopped(tmp_path, name, recwarn):
         assert again.read == 3  # its form is seen, then two epochs
     if name == "its iterator's":
         assert again.places == 3 * [0, 1, 2]
+
+
+@pytest.mark.parametrize(("joins", "state"), [(None, 7), ("a mesh of several processes", None)])
+def test_a_checkpoint_holds_no_state_that_is_one_process_alone(joins, state):
+    feed = types.SimpleNamespace(room=4, joins=joins, reader=types.SimpleNamespace(state=7))
+    assert Reading.stands(types.SimpleNamespace(feed=feed)) == {"room": 4, "state": state}
 
 
 def test_a_run_that_is_complete_reads_no_epoch_again(tmp_path):

@@ -66,10 +66,13 @@ class Reading:
         return epoch
 
     def stands(self) -> Any:
-        return {"room": self.feed.room, "state": encoded(self.feed.reader.state)}
+        # One process writes the checkpoint, and its stream's state is not that of the others' parts.
+        state = None if self.feed.joins is not None else encoded(self.feed.reader.state)
+        return {"room": self.feed.room, "state": state}
 
     def resume(self, record: Record) -> None:
-        """An object that knows its state is given it back; any other is read as often as it was read before."""
+        """An object that knows its state is given it back; any other is read as often as it was read before, and so
+        is every one of several processes."""
         source, reader, done = self.stream.source, self.feed.reader, len(record.table)
         self.feed.room = record.stream["room"]
         if takes_epoch(source) or isinstance(source, list):
@@ -83,9 +86,12 @@ class Reading:
             self.feed.begin(epoch)
             while self.feed.next() is not None:
                 pass
+        why, write = "has no state of its own", "give it state_dict and load_state_dict, or make it"
+        if self.feed.joins is not None:
+            why, write = "is read by several processes, whose states no checkpoint holds", "make it"
         checks.warn(
-            f"fit: the stream has no state of its own, so {done} epochs of it were read again to go on with epoch "
-            f"{done + 1}; give it state_dict and load_state_dict, or make it a function of the epoch",
+            f"fit: the stream {why}, so {done} epochs of it were read again to go on with epoch {done + 1}; {write} a "
+            "function of the epoch",
             UserWarning,
         )
 
