@@ -59,7 +59,7 @@ def is_stream(data: Any) -> bool:
         return bool(data) and all(isinstance(one, (tuple, list)) and _is_batch(one) for one in data)
     if hasattr(data, "__next__"):
         return True
-    if isinstance(data, (str, bytes)) or hasattr(data, "shape") or hasattr(data, "__array__"):
+    if isinstance(data, (str, bytes, range)) or hasattr(data, "shape") or hasattr(data, "__array__"):
         return False
     return jax.tree_util.all_leaves([data]) and (callable(data) or hasattr(data, "__iter__"))
 
