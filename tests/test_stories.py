@@ -56,7 +56,7 @@ print(about.classes == photos.classes, fnn.evaluate(model, trained, photos.batch
 
 
 def test_images_streamed_from_disk_killed_resumed_saved_loaded_exported(tmp_path):
-    """A run killed twice ends with the file of the unbroken run; two other processes predict what it predicts."""
+    """A run that is killed and goes on ends with the file of the unbroken run; other processes predict what it does."""
     for package in ("PIL", "sklearn", "flatbuffers"):
         pytest.importorskip(package)
     safetensors = pytest.importorskip("safetensors.numpy")

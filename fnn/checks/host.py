@@ -88,7 +88,8 @@ def cast(where: str, name: str, x: Any, dtype: Any = None, *, distinct: bool = F
     if isinstance(given, jax.Array):
         return given if dtype is None else given.astype(dtype)
     host = host_cast(where, name, x, given, dtype, distinct=distinct)
-    return jnp.asarray(host, host.dtype)  # without the dtype, JAX compiles a program of its own for every shape
+    # A copy: what JAX only lent would change with the caller's array. Without the dtype each shape is a program.
+    return jnp.array(host, host.dtype)
 
 
 def host_cast(
