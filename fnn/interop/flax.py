@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -120,7 +120,7 @@ def _modules(given: Any, module: Any, x: Any) -> list[Module]:
     """The modules that have arrays, in the order in which they are used as far as it is known."""
     if _is_nnx(given):
         found = list(_nnx_leaves(given, (), set()))
-        return _grouped([leaf[:3] for leaf in found], {path[:-1]: eps for path, _, _, eps in found})
+        return list(_grouped([leaf[:3] for leaf in found], {path[:-1]: eps for path, _, _, eps in found}).values())
     if not isinstance(given, Mapping):
         raise TypeError(f"from_flax: expected linen's variables or an nnx module, got {checks.describe(given)}")
     collections = given if "params" in given else {"params": given}
@@ -132,15 +132,15 @@ def _modules(given: Any, module: Any, x: Any) -> list[Module]:
     if module is not None:
         calls = _calls(module, collections, x)
         modules = _grouped(leaves, {path: eps for path, (_, eps) in calls.items()})
-        return sorted(modules, key=lambda one: calls.get(_path_of(one), (len(calls), None))[0])
+        return [modules[path] for path in sorted(modules, key=lambda path: calls.get(path, (len(calls), None))[0])]
     modules = _grouped(leaves, {})
     if _unsorted(collections["params"]):
-        return modules
-    _warn_of_order(modules)
-    return sorted(modules, key=lambda one: _natural(_path_of(one)))
+        return list(modules.values())
+    _warn_of_order(modules.values())
+    return [modules[path] for path in sorted(modules, key=_natural)]
 
 
-def _warn_of_order(modules: list[Module]) -> None:
+def _warn_of_order(modules: Iterable[Module]) -> None:
     """Say so where names in the order of the alphabet decide between modules that could be exchanged."""
     alike: dict[Any, dict[str, str]] = {}
     for one in modules:
@@ -156,11 +156,7 @@ def _warn_of_order(modules: list[Module]) -> None:
             return
 
 
-def _path_of(module: Module) -> Path:
-    return tuple(module.name.split("/"))
-
-
-def _grouped(leaves: list[_Leaf], eps: Mapping[Path, float | None]) -> list[Module]:
+def _grouped(leaves: list[_Leaf], eps: Mapping[Path, float | None]) -> dict[Path, Module]:
     """Leaves by the module they stand in; those of a recurrent cell's gates by the cell."""
     inside: dict[Path, dict[str, set[Any]]] = {}
     for path, *_ in leaves:
@@ -173,10 +169,10 @@ def _grouped(leaves: list[_Leaf], eps: Mapping[Path, float | None]) -> list[Modu
         name = "/".join(map(str, path[len(own) :]))
         arrays, keys = found.setdefault(own, ({}, {}))
         arrays[name], keys[name] = array, key
-    return [
-        Module("/".join(map(str, path)), _kind(arrays), arrays, keys, eps.get(path))
+    return {
+        path: Module("/".join(map(str, path)), _kind(arrays), arrays, keys, eps.get(path))
         for path, (arrays, keys) in found.items()
-    ]
+    }
 
 
 def _kind(arrays: Mapping[str, np.ndarray]) -> matching.Kind:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.kernels.convolution import plain as products
+from fnn.kernels.convolution.products import plain_form
 from fnn.typing import PyTree
 
 __all__ = ["plain"]
@@ -65,9 +65,8 @@ def _run(jaxpr: Any, consts: Any, given: list[Any]) -> list[Any]:
 
 def _one(equation: Any, given: list[Any]) -> list[Any]:
     primitive, settings = equation.primitive, equation.params
-    if primitive.name.startswith("fnn_"):
-        product = functools.partial(getattr(products, primitive.name.removeprefix("fnn_")), **settings)
-        closed = jax.make_jaxpr(product)(*given)
+    if product := plain_form(primitive):
+        closed = jax.make_jaxpr(functools.partial(product, **settings))(*given)
         return _run(closed.jaxpr, closed.consts, given)
     inside = settings.get("jaxpr", settings.get("call_jaxpr"))
     if primitive.name in _CALLS and inside is not None:

@@ -88,6 +88,25 @@ def require_functions(where: str, penalty: Any, augment: Any) -> None:
     checks.function(where, "augment", augment, "(key, x, targets) -> (x, targets)", "augment=fnn.data.random_flip()")
 
 
+Objective = Callable[[PyTree, PyTree, Key, tuple[Any, ...]], tuple[Array, tuple[Any, ...]]]
+"""`objective(params, state, key, batch) -> (value, (state, counted, outputs))`."""
+
+
+def _objective_of(model: Layer, task: Task, penalty: Callable[[PyTree], ArrayLike] | None) -> Objective:
+    def objective(params: PyTree, state: PyTree, key: Key, batch: tuple[Any, ...]) -> tuple[Array, tuple[Any, ...]]:
+        x, targets, *weights = batch
+        outputs, state = model.apply(params, state, x, key=key, train=True)
+        value, counted = mean_loss(task, outputs, targets, weights[0] if weights else None)
+        extra = state_penalties(state) + ([] if penalty is None else [jnp.asarray(penalty(params))])
+        for term in extra:
+            if jnp.iscomplexobj(term):
+                raise TypeError(f"penalty: expected a real number, got {checks.describe(term)}; write abs(w) ** 2")
+            value = value + term.astype(value.dtype)
+        return value, (state, counted, outputs)
+
+    return objective
+
+
 def train_step(
     model: Layer,
     optimizer: Transform,
@@ -136,7 +155,7 @@ def train_step(
     task = as_task(loss)
     check_pairing(model, task)
     model = computed_in(compute_dtype, model)
-    optimizer = chained(optimizer)
+    optimizer, objective = chained(optimizer), _objective_of(model, task, penalty)
 
     def init(key: Key, x: Any, start: Trained | None = None) -> TrainState:
         if start is not None:
@@ -146,17 +165,6 @@ def train_step(
         opt_state = optimizer.init(params)
         require_one_set("train_step", opt_state)
         return TrainState(params, state, opt_state)
-
-    def objective(params: PyTree, state: PyTree, key: Key, batch: tuple[Any, ...]) -> tuple[Array, tuple[Any, ...]]:
-        x, targets, *weights = batch
-        outputs, state = model.apply(params, state, x, key=key, train=True)
-        value, counted = mean_loss(task, outputs, targets, weights[0] if weights else None)
-        extra = state_penalties(state) + ([] if penalty is None else [jnp.asarray(penalty(params))])
-        for term in extra:
-            if jnp.iscomplexobj(term):
-                raise TypeError(f"penalty: expected a real number, got {checks.describe(term)}; write abs(w) ** 2")
-            value = value + term.astype(value.dtype)
-        return value, (state, counted, outputs)
 
     def advance(train_state: TrainState, key: Key, batch: tuple[Any, ...]) -> Advance:
         params, state, opt_state = train_state

@@ -54,10 +54,13 @@ def _bind(primitive: Any, a: Array, b: Array, **static: Any) -> Array:
 
 _SHAPES: dict[Any, Callable[..., Shape]] = {}
 
+PLAIN: dict[Any, Callable[..., Array]] = {}
+"""XLA's own form of each primitive."""
+
 
 def _primitive(name: str, shape: Callable[..., Shape], plain: Callable[..., Array], cpu: Callable[..., Array]) -> Any:
     primitive = Primitive(f"fnn_{name}")
-    _SHAPES[primitive] = shape
+    _SHAPES[primitive], PLAIN[primitive] = shape, plain
 
     def abstract(a: Any, b: Any, **static: Any) -> Any:
         return a.update(shape=shape(a, b, **static), weak_type=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -23,3 +24,9 @@ def products() -> Any:
         )
         return plain
     return primitives
+
+
+def plain_form(primitive: Any) -> Callable[..., Any] | None:
+    """The same in operations of XLA alone, for a primitive that a traced program holds; None if it is not of fnn."""
+    found: dict[Any, Callable[..., Any]] = getattr(products(), "PLAIN", {})
+    return found.get(primitive)
