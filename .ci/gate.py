@@ -10,7 +10,8 @@ two-devices  the tests marked `devices`, in processes with two of them, on the n
 end-to-end   import and a short script, the package installed as a user does, on every other Python declared
 examples     README's first command, then the tests of the examples run by an interpreter with exactly those extras
 lint         lint, format, types, import directions
-docs         the code of the documentation's pages, and its site: built without a network, warnings as errors
+docs         the code of the documentation's pages, beside the libraries they speak of, and its site: built without a
+             network, warnings as errors
 
 Every configuration is run though another failed; a Python that is not here is a line of the table. Ends with 1 if any
 failed.
@@ -153,7 +154,8 @@ def lint():
 
 
 def docs():
-    begun, (python, done) = time.time(), environment("docs", "python", "-e", ".[docs,test]", *TORCH.get(machine, []))
+    wanted = ["-e", ".[docs,test,bench]", *TORCH.get(machine, [])]
+    begun, (python, done) = time.time(), environment("docs", "python", *wanted)
     done, told = run(python, "-m", "pytest", "-n", "2", "--dist", "loadfile", "docs/tests") if done else (False, [])
     report("docs", python, begun, done, told)
 

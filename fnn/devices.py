@@ -1,6 +1,7 @@
 """Several devices: CPU cores as JAX devices, and meshes to shard a batch over; a cache of compiled programs.
 
-On a CPU, XLA runs a convolution on one core. One JAX device per core and a batch sharded over them use all cores:
+On a CPU, XLA of jax 0.10 runs a convolution on one core (that of 0.12 on all). One JAX device per core and a batch
+sharded over them use all cores:
 
     import fnn
     fnn.devices.use_cpu_cores()            # before anything is computed; or set JAX_NUM_CPU_DEVICES=2

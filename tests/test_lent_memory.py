@@ -44,3 +44,15 @@ def test_what_is_made_of_an_array_does_not_change_with_it(name):
     given[:] = 0
     np.testing.assert_array_equal(np.array(made), before)
     assert before.any()
+
+
+def test_predictions_from_a_buffer_that_is_filled_again_are_of_what_it_held():
+    model = fnn.models.mlp((256, 256, 256), 4)
+    buffer = aligned("float32", 0).reshape(-1, 2)
+    trained = fnn.Trained(*model.init(jax.random.key(0), buffer))
+    expected = [fnn.predict(model, trained, jnp.full(buffer.shape, float(fill))) for fill in range(10)]
+    found = []
+    for fill in range(10):
+        buffer[:] = fill
+        found.append(fnn.predict(model, trained, buffer))
+    np.testing.assert_array_equal(found, expected)

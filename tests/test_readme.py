@@ -89,3 +89,19 @@ def test_the_citation_names_this_version():
 def test_every_example_is_listed():
     listed = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     assert not [path.name for path in (ROOT / "examples").glob("*.py") if path.name not in listed]
+
+
+def test_a_room_of_the_map_imports_only_from_rooms_above_it():
+    rows = [re.findall(r"`fnn\.(\w+)`", line) for line in README.split("## The map of the house")[1].splitlines()]
+    above = {}
+    for place, rooms in enumerate(row for row in (line[:9] for line in rows) if row):
+        above |= dict.fromkeys(rooms, place)
+    wrong = [
+        f"{room} imports {other}"
+        for room, place in above.items()
+        for path in (ROOT / "fnn" / room).rglob("*.py")
+        for other in re.findall(r"^\s*from fnn\.(\w+)", path.read_text(encoding="utf-8"), re.M)
+        if above.get(other, -1) > place
+    ]
+    assert above["programs"] < above["train"]
+    assert wrong == []

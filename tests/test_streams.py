@@ -1,7 +1,11 @@
 """Data read batch by batch: the numbers of arrays, one compilation, errors that name the batch."""
 
+import contextlib
 import functools
+import json
 import re
+import threading
+import time
 import types
 
 import jax
@@ -10,7 +14,12 @@ import numpy as np
 import pytest
 
 import fnn
+from fnn.train.collecting import Applied, Scoring
+from fnn.train.feeding import Feed
+from fnn.train.joining import Part, _filled
 from fnn.train.reading import Reading
+from fnn.train.resuming import decoded, encoded
+from fnn.train.stream import Stream
 
 KEY = jax.random.key(0)
 TASK = fnn.tasks.multiclass(2)
@@ -266,6 +275,32 @@ def test_a_stream_that_fails_says_where_and_what_was_trained_is_kept(epoch, batc
     same(caught.value.trained, kept[-1])
 
 
+def test_a_validation_stream_that_fails_keeps_what_was_trained():
+    held = functools.partial(fails_at, 1, 1)
+
+    def validation(epoch):
+        yield from held(epoch) if epoch == 1 else batches()
+
+    with pytest.raises(fnn.StreamError, match="fit, validation: the stream failed at batch") as caught:
+        fit(batches, epochs=3, validation=validation)
+    assert caught.value.trained is not None
+    assert len(caught.value.history["loss"]) == 1
+
+
+USES = {
+    "fit": lambda given: fit(given),
+    "validation": lambda given: fit(batches, validation=given),
+    "evaluate": lambda given: fnn.evaluate(MODEL, trained(), given, TASK),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_weights_that_are_all_zero_are_an_error(use):
+    nothing = Again([(x, y, 0 * y.astype(np.float32)) for x, y in cut(X, Y)])
+    with pytest.raises(fnn.StreamError, match=r"every weight.* is 0, so no row counts"):
+        USES[use](nothing)
+
+
 def test_a_stream_that_fails_at_once_has_trained_nothing():
     with pytest.raises(fnn.StreamError, match="batch 1 of epoch 1 with OSError") as caught:
         fit(fails_at(0, 0, OSError("gone")))
@@ -414,6 +449,34 @@ def test_a_checkpoint_holds_no_state_that_is_one_process_alone(joins, state):
     assert Reading.stands(types.SimpleNamespace(feed=feed)) == {"room": 4, "state": state}
 
 
+def test_who_waits_for_a_feed_to_close_knows_that_nothing_is_read_any_more():
+    held, read = threading.Event(), []
+
+    def many():
+        for place in range(1000):
+            read.append(place)
+            if place == 40:
+                held.wait(60)
+            yield X[:2], Y[:2]
+
+    feed = Feed(Stream("fit", many, TASK))
+    feed.begin(0)
+    while len(read) <= 40:
+        time.sleep(0.001)
+    threading.Timer(0.1, held.set).start()
+    feed.close(wait=True)
+    assert len(read) == 41
+
+
+def test_a_run_that_early_stopping_ended_reads_no_epoch_again(tmp_path, recwarn):
+    stopping = fnn.early_stopping(patience=1, min_delta=10.0)
+    options = dict(epochs=9, validation=(HELD_X, HELD_Y), early_stopping=stopping, checkpoint=tmp_path)
+    whole = fit(Order(), **options)
+    assert len(whole[1]["loss"]) < 9
+    same(fit(Order(), **options), whole)
+    assert not recwarn.list
+
+
 def test_a_run_that_is_complete_reads_no_epoch_again(tmp_path):
     whole = fit(Order(), checkpoint=tmp_path)
     same(fit(Order(), checkpoint=tmp_path), whole)
@@ -423,6 +486,11 @@ def test_a_checkpoint_of_another_stream_is_refused(tmp_path):
     fit(batches, epochs=1, checkpoint=tmp_path)
     with pytest.raises(ValueError, match=r"other x, targets and weights"):
         fit(Again(cut(X, Y, WEIGHTS)), checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize("state", [np.int64(3), np.bool_(True), np.float32(0.5), {np.int64(1): b"x"}])
+def test_scalars_of_a_state_come_back_as_scalars(state):
+    assert decoded(json.loads(json.dumps(encoded(state)))) == state
 
 
 def test_a_state_that_only_a_program_could_read_back_is_refused(tmp_path):
@@ -514,3 +582,41 @@ def test_a_stream_over_a_mesh_gives_the_numbers_of_one_device():
         for mesh in (None, fnn.devices.data_mesh())
     )
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), one, two)
+
+
+@pytest.mark.parametrize("change", ["batch size", "inputs"])
+def test_a_run_of_another_memory_map_is_refused(files, tmp_path, change):
+    fit((files[0], Y), checkpoint=tmp_path / "run", epochs=1, batch_size=4)
+    np.save(tmp_path / "other.npy", X + 5)
+    x = np.load(tmp_path / "other.npy", mmap_mode="r") if change == "inputs" else files[0]
+    with pytest.raises(ValueError, match="is of another run: other x, targets and weights"):
+        fit((x, Y), checkpoint=tmp_path / "run", epochs=2, batch_size=4 if change == "inputs" else 8)
+
+
+def test_a_stream_of_sequences_of_their_own_lengths_is_predicted_as_arrays_are():
+    values, lengths = np.random.default_rng(0).normal(size=(4, 5, 3)).astype(np.float32), np.array([5, 2, 1, 4])
+    padded, model = fnn.Padded(values, lengths), fnn.lstm(2)
+    given = fnn.Trained(*model.init(KEY, padded))
+    np.testing.assert_array_equal(fnn.predict(model, given, Again([padded])), fnn.predict(model, given, padded))
+    with pytest.raises(fnn.StreamError, match=r"expected \(x, targets\)"):
+        fit(Again([padded]))
+
+
+def test_numbers_in_the_other_byte_order_are_the_same_numbers():
+    swapped = X.astype(X.dtype.newbyteorder())
+    np.testing.assert_array_equal(fnn.predict(MODEL, trained(), swapped), fnn.predict(MODEL, trained(), X))
+    same(fit(Again(cut(swapped, Y)), epochs=1), fit(Again(cut(X, Y)), epochs=1))
+
+
+def test_a_validation_that_is_interrupted_has_no_scores():
+    stream, applied = Stream("here", batches, TASK), Applied("here", MODEL, lambda y: y, None)
+    with contextlib.closing(Scoring(applied, TASK, stream)) as one:
+        assert one(trained(), 0, lambda: True) is None
+
+
+def test_slots_that_one_process_lacks_hold_rows_and_not_zeros():
+    first = (X[:2], Y[:2], np.ones(2, np.float32))
+    data = tuple(np.stack([part, 0 * part]) for part in first)
+    filled = _filled(Part(data, 1, 2, 2, False), first, 2, 2, 2)
+    np.testing.assert_array_equal(filled[0], np.stack([X[:2], X[:2]]))
+    np.testing.assert_array_equal(filled[2], [[1, 1], [0, 0]])

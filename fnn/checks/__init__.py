@@ -5,7 +5,7 @@ compared and passes unchecked, so that rates, decays and learning rates may be `
 """
 
 from fnn.checks.arrays import as_initialised, floating, images, looks_channels_first, rank, same_shape
-from fnn.checks.host import arrived, cast, host_cast, lost, place_of, said_of_lost
+from fnn.checks.host import aligned, arrived, cast, host_cast, lost, own, place_of, said_of_lost
 from fnn.checks.settings import (
     function,
     in_range,
@@ -20,6 +20,7 @@ from fnn.checks.settings import (
 from fnn.checks.words import called, describe, is_concrete, known, not_an_array, warn
 
 __all__ = [
+    "aligned",
     "arrived",
     "as_initialised",
     "called",
@@ -40,6 +41,7 @@ __all__ = [
     "not_an_array",
     "number_or_schedule",
     "one_of",
+    "own",
     "place_of",
     "random_key",
     "rank",

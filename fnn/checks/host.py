@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Sequence
 from typing import Any
@@ -28,6 +29,8 @@ def arrived(where: str, name: str, x: Any, repair: str = "encode it as a number 
     if isinstance(x, (list, tuple)) and any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(x)):
         return jnp.asarray(x)
     host = np.asarray(x)
+    if not host.dtype.isnative:
+        host = host.astype(host.dtype.newbyteorder("="))
     if host.dtype == bool or jnp.issubdtype(host.dtype, np.number):
         return host
     entries = zip(np.ndindex(host.shape), host.ravel().tolist(), strict=True)
@@ -88,8 +91,26 @@ def cast(where: str, name: str, x: Any, dtype: Any = None, *, distinct: bool = F
     if isinstance(given, jax.Array):
         return given if dtype is None else given.astype(dtype)
     host = host_cast(where, name, x, given, dtype, distinct=distinct)
-    # A copy: what JAX only lent would change with the caller's array. Without the dtype each shape is a program.
-    return jnp.array(host, host.dtype)
+    return own(host)
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Zeros at a multiple of 64 bytes, where a CPU computes with them as they lie."""
+    size = math.prod(shape) * dtype.itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    begin = -raw.ctypes.data % 64
+    return raw[begin : begin + size].view(dtype).reshape(shape)
+
+
+def own(host: np.ndarray) -> jax.Array:
+    """The numbers as a JAX array that no later write to `host` reaches.
+
+    `jnp.asarray` and `jnp.array` lend aligned memory and copy it only when the device comes to it. Given memory that
+    nobody else has and its dtype, JAX takes it as it is, and compiles nothing for a new shape.
+    """
+    copy = aligned(host.shape, host.dtype)
+    copy[...] = host
+    return jnp.asarray(copy, host.dtype)
 
 
 def host_cast(

@@ -16,11 +16,12 @@ PATIENCE = 0.05
 
 _END = object()
 
-Make: TypeAlias = Callable[[Callable[[], bool]], Generator[Any, None, None]]
+Make: TypeAlias = Callable[[Callable[[], bool], Callable[[], bool]], Generator[Any, None, None]]
 
 
 class Ahead:
-    """What `make(wanted)` generates, made by a thread; `wanted()` says that the user waits and nothing is there.
+    """What `make(wanted, ended)` generates, made by a thread; `wanted()` says that the user waits and nothing is there,
+    `ended()` that nobody will take what comes.
 
     The thread begins at once and keeps one item ready. Errors come in their place, where the item would have come.
     """
@@ -28,20 +29,23 @@ class Ahead:
     def __init__(self, make: Make) -> None:
         self._items: queue.Queue[Any] = queue.Queue(maxsize=1)
         self._waits, self._ended = threading.Event(), threading.Event()
-        # What `with` has set for the thread that asks is set for this one too.
+        # Float64 and the device that `with` has set for the thread that asks are set for this one too.
         here = jnp.result_type(float) == jnp.float64, jax.config.jax_default_device  # type: ignore[attr-defined]
         self._thread = threading.Thread(target=self._work, args=(make, *here), daemon=True, name="fnn-stream")
         self._thread.start()
 
     def _work(self, make: Make, wide: bool, device: Any) -> None:
         try:
-            with jax.enable_x64(wide), jax.default_device(device), contextlib.closing(make(self._wanted)) as items:
+            with jax.enable_x64(wide), jax.default_device(device), self._made(make) as items:
                 for item in items:
                     if not self._put(item):
                         return
             self._put(_END)
         except BaseException as error:
             self._put(error)
+
+    def _made(self, make: Make) -> contextlib.closing[Generator[Any, None, None]]:
+        return contextlib.closing(make(self._wanted, self._ended.is_set))
 
     def _wanted(self) -> bool:
         return self._waits.is_set() and self._items.empty()
@@ -73,7 +77,7 @@ class Ahead:
             return None
         return item
 
-    def close(self) -> None:
-        """End the thread; one that is held up in what it reads ends with the process."""
+    def close(self, wait: bool = False) -> None:
+        """End the thread, after the batch it reads; who reads on himself has to `wait` for that."""
         self._ended.set()
-        self._thread.join(timeout=20 * PATIENCE)
+        self._thread.join(timeout=None if wait else 20 * PATIENCE)

@@ -31,18 +31,24 @@ class Applied(NamedTuple):
     mesh: Mesh | None
 
 
-def collected(feed: Feed, applied: Applied, trained: Trained, epoch: int | None = None) -> tuple[PyTree, PyTree, Any]:
-    """Outputs, targets and weights of all rows, on the host, for one pass over a stream."""
+def collected(
+    feed: Feed,
+    applied: Applied,
+    trained: Trained,
+    epoch: int | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> tuple[PyTree, PyTree, Any]:
+    """Outputs, targets and weights of all rows, on the host, for one pass over a stream, as far as it came."""
     feed.begin(epoch)
     outputs_of = compiled(_outputs_of_chunk, applied)
     parts: list[Any] = []
-    while (chunk := feed.next()) is not None:
+    while (chunk := feed.next(interrupted)) is not None:
         for said in feed.reader.rounded if not parts else ():
             checks.warn(f"{applied.where}: {said}", UserWarning)
         outputs = outputs_of(trained, chunk.data[0], jnp.asarray(len(chunk.rows)))
         found = jax.device_get((outputs, *chunk.data[1:]))
         parts += [jax.tree.map(lambda leaf: leaf[slot, :rows], found) for slot, rows in enumerate(chunk.rows)]
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts) if parts else ((), (), None)
 
 
 def _outputs_of_chunk(given: Applied, trained: Trained, x: PyTree, count: Array) -> PyTree:
@@ -66,8 +72,13 @@ class Scoring:
     def __init__(self, applied: Applied, task: Task, stream: Stream) -> None:
         self.feed, self.task, self.applied = Feed(stream, applied.mesh), task, applied
 
-    def __call__(self, trained: Trained, epoch: int | None = None) -> dict[str, Array]:
-        outputs, targets, weights = collected(self.feed, self.applied, trained, epoch)
+    def __call__(
+        self, trained: Trained, epoch: int | None = None, interrupted: Callable[[], bool] = lambda: False
+    ) -> dict[str, Array] | None:
+        """None where the run is interrupted meanwhile."""
+        outputs, targets, weights = collected(self.feed, self.applied, trained, epoch, interrupted)
+        if interrupted():
+            return None
         # Without weights a metric is asked without them: it then is what it is for arrays, to the last bit.
         weighted = len(self.feed.reader.form) == 3
         return compiled(_scores, self.task)(outputs, targets, weights if weighted else None)

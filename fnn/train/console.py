@@ -82,12 +82,13 @@ def _say_once(message: str) -> None:
 
 
 def suggest_cores(model: Layer, progress: bool | None) -> None:
-    """Say once per process how convolutions get the other cores of a CPU.
+    """Say once per process how convolutions get the other cores of a CPU, where one alone does not take them.
 
     A line beside the bar and not a warning: nothing is wrong, and whoever turns the bar off wants to read nothing.
     """
     cores = placement.cores()
     idle = cores > 1 and placement.platform() == "cpu" and placement.devices() == 1
+    idle = idle and not placement.threaded_convolutions()
     if progress is not False and idle and any_layer(model, lambda facts: facts.convolves):
         _say_once(
             f"fnn: on a CPU a convolution runs on one core, and there are {cores}. To use them, write "

@@ -33,7 +33,7 @@ class Setup(NamedTuple):
     epoch: Callable[[int, int], Take]  # its number, and how many steps the run took before it
     stands: Callable[[], Any]  # where the stream is at the end of an epoch
     resume: Callable[[Record], None]  # brings the stream to the end of the last epoch of a checkpoint
-    row: Callable[[Carry, Array], tuple[Carry, dict[str, Array]]]
+    row: Callable[[Carry, Array], tuple[Carry, dict[str, Array] | None]]  # None: interrupted
     columns: Callable[[Carry], list[str]]  # names of the entries of a row
     finish: Callable[[Carry], tuple[Trained, dict[str, Array]]]
     rule: EarlyStopping | None
@@ -57,7 +57,7 @@ def drive(run: Setup, carry: Carry, epochs: int, store: Store) -> tuple[Trained,
     """Epoch after epoch, from where the checkpoint ends, until something ends the run."""
     carry, record = _resumed(store, carry, epochs)
     table, ends, _ = record
-    if table and len(table) < epochs:
+    if table and len(table) < epochs and not bool(carry.over) and int(carry.diverged_at) < 0:
         run.resume(record)
     run.show(record.taken, table[-1] if table else {})
     at_epochs = [one for one in run.callbacks if not isinstance(one, Every)]
@@ -67,7 +67,13 @@ def drive(run: Setup, carry: Carry, epochs: int, store: Store) -> tuple[Trained,
         carry, taken, whole = _one_epoch(run, carry, record)
         if not run.pace(whole and not run.interrupted()):
             return _finished(run, carry, record)  # in the middle of an epoch: what was saved before it is kept
-        carry, scores = run.row(carry, jnp.asarray(epoch))
+        try:
+            carry, scores = run.row(carry, jnp.asarray(epoch))
+        except StreamError as error:
+            error.trained, error.history = _finished(run, carry, record)
+            raise
+        if scores is None:
+            return _finished(run, carry, record)
         table.append(_plain(scores))
         ends.append(taken)
         run.show(0, table[-1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -14,6 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from fnn import checks
 from fnn.kernels import placement
 from fnn.train.ahead import Ahead
 from fnn.train.joining import Part, joined
@@ -64,9 +64,13 @@ class Feed:
 
     def begin(self, epoch: int | None) -> None:
         """Start to read an epoch, in a thread of its own."""
-        self.close()
-        # Several processes cut where their batches end, not when one of them waits.
-        self._ahead = Ahead(lambda wanted: self._chunks(epoch, wanted if self.joins is None else lambda: False))
+        self.close(wait=True)
+
+        def make(wanted: Callable[[], bool], ended: Callable[[], bool]) -> Generator[Chunk, None, None]:
+            # Several processes cut where their batches end, not when one of them waits.
+            return self._chunks(epoch, wanted if self.joins is None else lambda: False, ended)
+
+        self._ahead = Ahead(make)
 
     def next(self, interrupted: Callable[[], bool] = lambda: False) -> Chunk | None:
         """The next super-batch, None at the end of the epoch and where the run is interrupted."""
@@ -88,15 +92,19 @@ class Feed:
             raise failed or StreamError(f"{where}: the stream of process {found.failed} failed, which says why")
         return None if found.data is None else Chunk(found.data, [found.room] * found.batches)
 
-    def close(self) -> None:
-        """Read no further."""
+    def close(self, wait: bool = False) -> None:
+        """Read no further; with `wait` nobody reads any more on return."""
         if self._ahead is not None:
-            self._ahead.close()
+            self._ahead.close(wait)
             self._ahead = None
 
-    def _chunks(self, epoch: int | None, wanted: Callable[[], bool]) -> Generator[Chunk, None, None]:
-        with contextlib.closing(_errors_as_items(self.reader.epoch(epoch))) as items:
+    def _chunks(
+        self, epoch: int | None, wanted: Callable[[], bool], stopped: Callable[[], bool]
+    ) -> Generator[Chunk, None, None]:
+        with contextlib.closing(_errors_as_items(self.reader.epoch(epoch), stopped)) as items:
             head, ended = _head(items)
+            if stopped():
+                return
             first = head[0]
             if isinstance(first, StreamError):
                 raise first
@@ -122,7 +130,7 @@ class Feed:
         began = time.monotonic()
         for item in items:
             rows = 0 if isinstance(item, StreamError) else len(item[2])
-            if taken and (rows == 0 or rows > self.room):
+            if taken and (rows == 0 or rows > chunk[2].shape[1]):
                 yield Chunk(self.place(chunk), taken)
                 taken = []
             if isinstance(item, StreamError):
@@ -145,12 +153,18 @@ class Feed:
             yield Chunk(self.place(chunk), taken)
 
 
-def _errors_as_items(batches: Generator[HostBatch, None, None]) -> Generator[HostBatch | StreamError, None, None]:
-    """What came before an error is trained on first."""
-    try:
-        yield from batches
-    except StreamError as error:
-        yield error
+def _errors_as_items(
+    batches: Generator[HostBatch, None, None], stopped: Callable[[], bool]
+) -> Generator[HostBatch | StreamError, None, None]:
+    """What came before an error is trained on first; nothing is read once it is stopped."""
+    with contextlib.closing(batches):
+        try:
+            for batch in batches:
+                yield batch
+                if stopped():
+                    return
+        except StreamError as error:
+            yield error
 
 
 def _head(items: Iterator[HostBatch | StreamError]) -> tuple[deque[Any], bool]:
@@ -178,15 +192,7 @@ def _bytes(batch: HostBatch) -> int:
 
 
 def _empty(like: HostBatch, slots: int, room: int) -> Any:
-    return jax.tree.map(lambda leaf: _zeros((slots, room, *leaf.shape[1:]), leaf.dtype), like)
-
-
-def _zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """At a multiple of 64 bytes, where a CPU computes with them as they lie."""
-    size = math.prod(shape) * dtype.itemsize
-    raw = np.zeros(size + 64, np.uint8)
-    begin = -raw.ctypes.data % 64
-    return raw[begin : begin + size].view(dtype).reshape(shape)
+    return jax.tree.map(lambda leaf: checks.aligned((slots, room, *leaf.shape[1:]), leaf.dtype), like)
 
 
 def _write(chunk: Any, slot: int, batch: HostBatch, first: HostBatch) -> None:

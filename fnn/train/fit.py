@@ -134,16 +134,17 @@ def fit(
         def identity() -> Identity:
             return identity_of(recipe, carry, inputs, key, start, columns(carry), source.described(inputs))
 
-        def ended(carry: Carry, epoch: Array) -> tuple[Carry, dict[str, Array]]:
-            return row(carry, inputs, epoch, held and held(carry.train_state.trained, int(epoch)))
+        def ended(carry: Carry, epoch: Array) -> tuple[Carry, dict[str, Array] | None]:
+            scores = held and held(carry.train_state.trained, int(epoch), interrupted)
+            return (carry, None) if held and scores is None else row(carry, inputs, epoch, scores)
 
         store = store_of(checkpoint, options.early_stopping, identity)
         total = None if source.steps is None else epochs * source.steps
         with peers("fit", mesh), progress_bar(progress, total) as show:
             run = Setup(
                 source.epochs(recipe, keys, inputs, interrupted), source.stands if checkpoint else lambda: None,
-                source.resume, ended, columns, finish, options.early_stopping, callbacks,
-                functools.partial(source.explain, recipe, key, inputs), functools.partial(pace, mesh), show,
+                functools.partial(source.resume, interrupted), ended, columns, finish, options.early_stopping,
+                callbacks, functools.partial(source.explain, recipe, key, inputs), functools.partial(pace, mesh), show,
                 interrupted,
             )  # fmt: skip
             return drive(run, carry, epochs, store)

@@ -42,14 +42,14 @@ def joined(mesh: Mesh, own: Part, first: PyTree) -> Joined:
     if failed >= 0 or stops or count == 0:
         return Joined(None, 0, room, slots, failed)
     sharding = NamedSharding(mesh, PartitionSpec(None, mesh.axis_names[0]))
-    local = _filled(own, first, slots, room)
+    local = _filled(own, first, slots, room, count)
     data = jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), local)
     return Joined(data, count, room, slots, -1)
 
 
-def _filled(own: Part, first: Any, slots: int, room: int) -> Any:
-    """This process's arrays with as many slots and as much room as all of them have."""
-    if own.data is not None and own.data[2].shape == (slots, room):
+def _filled(own: Part, first: Any, slots: int, room: int, count: int) -> Any:
+    """This process's arrays with as many slots and as much room as all of them have, real rows in `count` of them."""
+    if own.data is not None and own.data[2].shape == (slots, room) and own.batches == count:
         return own.data
     rows = np.arange(room) % len(first[2])
     spare = jax.tree.map(lambda leaf: np.broadcast_to(leaf[rows], (slots, *leaf[rows].shape)).copy(), first)

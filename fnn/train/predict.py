@@ -165,7 +165,9 @@ def _evaluated_stream(
     checked_mesh("evaluate", mesh)
     stream = stream_of("evaluate", data, task, 1)
     with contextlib.closing(Scoring(Applied("evaluate", model, unchanged, mesh), task, stream)) as scoring:
-        return _as_floats(scoring(replicate(mesh, as_trained("evaluate", trained))))
+        scores = scoring(replicate(mesh, as_trained("evaluate", trained)))
+    assert scores is not None, "nothing interrupts it"
+    return _as_floats(scores)
 
 
 def _as_floats(scores: dict[str, Array]) -> dict[str, float]:

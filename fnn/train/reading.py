@@ -70,7 +70,7 @@ class Reading:
         state = None if self.feed.joins is not None else encoded(self.feed.reader.state)
         return {"room": self.feed.room, "state": state}
 
-    def resume(self, record: Record) -> None:
+    def resume(self, interrupted: Callable[[], bool], record: Record) -> None:
         """An object that knows its state is given it back; any other is read as often as it was read before, and so
         is every one of several processes."""
         source, reader, done = self.stream.source, self.feed.reader, len(record.table)
@@ -78,14 +78,16 @@ class Reading:
         if takes_epoch(source) or isinstance(source, list):
             return
         if record.stream["state"] is not None:
-            self.feed.close()
+            self.feed.close(wait=True)
             return reader.restore(decoded(record.stream["state"]), done)
-        while self.feed.next() is not None:
-            pass
-        for epoch in range(1, done):
-            self.feed.begin(epoch)
-            while self.feed.next() is not None:
+        stops = interrupted if self.feed.joins is None else lambda: False  # several processes stop between epochs
+        for epoch in range(done):
+            if epoch:
+                self.feed.begin(epoch)
+            while self.feed.next(stops) is not None:
                 pass
+            if stops():
+                return
         why, write = "has no state of its own", "give it state_dict and load_state_dict, or make it"
         if self.feed.joins is not None:
             why, write = "is read by several processes, whose states no checkpoint holds", "make it"

@@ -63,7 +63,7 @@ def decoded(state: Any) -> Any:
         return base64.b64decode(state["bytes"])
     array = np.frombuffer(base64.b64decode(state["array"]), state["dtype"]).reshape(state["shape"]).copy()
     if state["home"] != "torch":
-        return array
+        return array if array.shape else array[()]
     import torch
 
     return torch.from_numpy(array)

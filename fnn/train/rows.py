@@ -46,7 +46,12 @@ def rows_as_array(x: PyTree) -> PyTree:
 
 def checked_inputs(where: str, x: PyTree) -> PyTree:
     """Inputs as JAX arrays: not empty, nothing non-finite, nothing rounded in silence."""
-    return jax.tree.map(jnp.asarray, host_inputs(where, x))
+    return jax.tree.map(owned, host_inputs(where, x))
+
+
+def owned(leaf: Any) -> Array:
+    """As a JAX array, a copy of what is NumPy's."""
+    return leaf if isinstance(leaf, jax.Array) else checks.own(leaf)
 
 
 def host_inputs(where: str, x: PyTree, rounding: Callable[..., str | None] | None = None) -> PyTree:
@@ -102,7 +107,7 @@ def lent(x: PyTree) -> PyTree:
     bytes; for whoever is done with them before they could change."""
 
     def one(leaf: Any) -> Any:
-        plain = type(leaf) in (np.ndarray, np.memmap) and leaf.dtype == np.float32 and leaf.ndim > 0
+        plain = type(leaf) is np.ndarray and leaf.dtype == np.float32 and leaf.ndim > 0
         return jax.device_put(leaf) if plain else leaf
 
     return jax.tree.map(one, x) if placement.platform() == "cpu" else x
@@ -110,7 +115,7 @@ def lent(x: PyTree) -> PyTree:
 
 def checked_data(where: str, data: Any, task: Task) -> tuple[PyTree, Array, Array | None]:
     """`(x, targets)` or `(x, targets, weights)` as arrays of the same number of rows, targets encoded by the task."""
-    return jax.tree.map(jnp.asarray, host_data(where, data, task))
+    return jax.tree.map(owned, host_data(where, data, task))
 
 
 def host_data(

@@ -54,8 +54,9 @@ class Source(NamedTuple):
     - `epochs(recipe, keys, inputs, interrupted)`: a function of an epoch and of the steps before it, see `drive.Take`.
     - `explain(recipe, key, inputs, before, step)`: why the step that was just taken diverged.
     - `described(inputs)`: what is said of the data where runs are compared.
-    - `held(trained, epoch)`: scores of a validation that is read; None where it is among the inputs or there is none.
-    - `stands()` and `resume(record)`: where the stream is at the end of an epoch, and how it comes there again.
+    - `held(trained, epoch, interrupted)`: scores of a validation that is read, None where the run is interrupted; it is
+      None where the validation is among the inputs or there is none.
+    - `stands()` and `resume(interrupted, record)`: where the stream is at the end of an epoch, and how it comes there.
     - `close()`: nothing is read any further.
     """
 
@@ -64,10 +65,10 @@ class Source(NamedTuple):
     epochs: Callable[..., Callable[[int, int], Take]]
     explain: Callable[[Recipe, Key, Inputs, TrainState, int], str]
     described: Callable[[Inputs], dict[str, str]]
-    held: Callable[[Trained, int], dict[str, Array]] | None
+    held: Callable[[Trained, int, Callable[[], bool]], dict[str, Array] | None] | None
     close: Callable[[], None]
     stands: Callable[[], Any] = lambda: None
-    resume: Callable[[Record], None] = lambda record: None
+    resume: Callable[[Callable[[], bool], Record], None] = lambda interrupted, record: None
 
 
 def source_of(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -> Source:
@@ -194,7 +195,14 @@ def _of_files(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any, h
         return files.batches(np.asarray(rows), size)
 
     stream = Stream("fit", batches, _encoded(recipe.task))
-    return _read(recipe, stream, steps, validation, held, digest_of((files.targets, files.weights, chosen)))
+    seen = jax.tree.map(lambda leaf: np.asarray(leaf[_some(len(leaf))]), files.x)
+    beside = f"{digest_of((seen, files.targets, files.weights, chosen))} in batches of {size}"
+    return _read(recipe, stream, steps, validation, held, beside)
+
+
+def _some(rows: int) -> np.ndarray:
+    """Rows by which a file is known again: all of them would be another pass over it."""
+    return np.linspace(0, rows - 1, min(rows, 64)).astype(int)
 
 
 def _read(

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from fnn import checks
+from fnn.layers.recurrent import Padded
 from fnn.tasks import Task
 from fnn.train import rows as rows_
 from fnn.train.resuming import own_state
@@ -122,7 +123,7 @@ class Reader:
     def epoch(self, number: int | None) -> Generator[HostBatch, None, None]:
         """The batches of an epoch; None stands for the only pass there is."""
         source = self.stream.source
-        batches, count = None, 0
+        batches, count, counts = None, 0, False
         try:
             while True:
                 try:
@@ -135,7 +136,9 @@ class Reader:
                         f"{self.stream.where}: the stream failed at {_place(count, number)} with "
                         f"{type(error).__name__}: {error}"
                     ) from error
-                yield self._read(batch, _place(count, number))
+                read = self._read(batch, _place(count, number))
+                counts = counts or bool(read[2].any())
+                yield read
                 count += 1
         finally:
             if inspect.isgenerator(batches):
@@ -145,6 +148,10 @@ class Reader:
         expected = length(source)
         if count == 0 or (expected is not None and count < expected):
             raise StreamError(self._said_of_end(count, expected, number))
+        if not counts:
+            of = "" if number is None else f" of epoch {number + 1}"
+            said = f"every weight{of} is 0, so no row counts; leave the weights out to count every row"
+            raise StreamError(f"{self.stream.where}: {said}")
 
     def restore(self, state: Any, epochs: int) -> None:
         """Stand where the state was taken, at the end of the last of so many epochs, without reading them again."""
@@ -180,10 +187,10 @@ class Reader:
     def _checked(self, batch: Any, name: str) -> HostBatch:
         task, first = self.stream.task, self.form is None
         if task is None:
-            x = rows_.rows_as_array(batch[0] if isinstance(batch, (tuple, list)) else batch)
+            x = rows_.rows_as_array(batch[0] if _has_parts(batch) else batch)
             given = (_arrived(name, "x", x),)
         else:
-            if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+            if not isinstance(batch, (tuple, list)) or isinstance(batch, Padded) or len(batch) not in (2, 3):
                 raise TypeError(f"{name}: expected (x, targets) or (x, targets, weights), got {checks.describe(batch)}")
             x = _arrived(name, "x", rows_.rows_as_array(batch[0]))
             given = (x, *(part if part is None else _as_host(part) for part in batch[1:]))
@@ -211,6 +218,11 @@ class Reader:
                 f"{name}: expected {expected} as in the first batch, got {came}; every batch has the dtypes and, but "
                 "for the number of rows, the shapes of the first: pad or resize, and write .astype"
             )
+
+
+def _has_parts(batch: Any) -> bool:
+    """Whether it is `(x, …)`: a named tuple is one input of several arrays, a list of numbers rows of one."""
+    return type(batch) in (tuple, list) and any(hasattr(leaf, "shape") for leaf in jax.tree.leaves(list(batch)))
 
 
 def _on_host() -> Any:
