@@ -157,3 +157,16 @@ def test_text_and_sequences_are_written_from_any_beginning():
     params, _ = jax.eval_shape(case.layer.init, jax.random.key(0), case.x(batch, [time]))
     read = jax.jit(lambda params, source: case.layer.apply(params, (), source)[0])
     assert jax.export.export(read, platforms=EVERYWHERE)(params, source).out_avals[0].shape == (batch, 3, 2)
+
+
+@pytest.mark.parametrize(("stride", "groups"), [(2, 1), (3, 2)])
+def test_the_gradient_of_a_strided_convolution_is_that_of_every_size(stride, groups):
+    """Its padding depends on the size, which is not known."""
+    layer = fnn.conv(2 * groups, 3, stride=stride, groups=groups)
+    (length,) = jax.export.symbolic_shape("length", constraints=["length >= 4"])
+    params, state = layer.init(jax.random.key(0), jnp.ones((1, 9, 2)))
+    gradient = jax.jit(jax.grad(lambda x: (layer.apply(params, state, x)[0] ** 2).sum()))
+    program = jax.export.export(gradient)(jax.ShapeDtypeStruct((1, length, 2), jnp.float32))
+    for size in (6, 9):
+        x = jnp.asarray(np.random.default_rng(size).normal(size=(1, size, 2)), jnp.float32)
+        close(program.call(x), gradient(x))

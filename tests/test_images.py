@@ -184,8 +184,9 @@ def test_a_large_jpeg_scaled_down_is_that_of_all_its_pixels(tmp_path):
     np.testing.assert_allclose(fnn.data.read_image(tmp_path / "s.jpg", 32), blocks, atol=0.02)
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_an_image_stands_as_its_exif_entry_says(orientation, tmp_path):
+def test_an_image_stands_as_its_exif_entry_says(orientation, suffix, tmp_path):
     upright = picture(3, 5, 1)
     # How a camera stores what is upright, for each of EXIF's eight orientations.
     stored = {
@@ -194,7 +195,7 @@ def test_an_image_stands_as_its_exif_entry_says(orientation, tmp_path):
     }[orientation]  # fmt: skip
     exif = PIL.Exif()
     exif[0x0112] = orientation
-    put(tmp_path / "a" / "x.png", np.ascontiguousarray(stored), exif=exif)
+    put(tmp_path / "a" / f"x.{suffix}", np.ascontiguousarray(stored), exif=exif)
     x, _ = fnn.data.images(tmp_path, channels=1).arrays()
     np.testing.assert_array_equal(np.round(x[0, ..., 0] * 255), upright)
     assert fnn.data.images(tmp_path).shape == (3, 5, 3)
@@ -234,6 +235,48 @@ def test_numbers_of_more_than_8_bits_are_refused_and_not_cut(dtype, tmp_path):
     put(tmp_path / "deep.tif", np.array([[0, 300]], dtype))
     with pytest.raises(ValueError, match=r"read_image: .*deep.tif holds numbers of more than 8 bits \(mode"):
         fnn.data.read_image(tmp_path / "deep.tif", channels=1)
+
+
+def chunk(name, content):
+    body = name + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+DEEP = {
+    "colour.png": b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0))
+    + chunk(b"IDAT", zlib.compress(b"\0" + bytes([1, 255, 128, 255, 255, 255]))) + chunk(b"IEND", b""),
+    "colour.ppm": b"P6 1 1 65535 " + bytes([1, 255, 128, 255, 255, 255]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_colours_of_more_than_8_bits_are_refused_too(name, tmp_path):
+    (tmp_path / name).write_bytes(DEEP[name])
+    with pytest.raises(ValueError, match="holds numbers of more than 8 bits"):
+        fnn.data.read_image(tmp_path / name)
+
+
+def test_nothing_of_a_folder_changes(folder):
+    found = fnn.data.images(folder[0], 4)
+    with pytest.raises(ValueError, match="read-only"):
+        found.labels[:] = 0
+    assert isinstance(found.batches(2), fnn.data.ImageBatches)
+    assert isinstance(found[:2], fnn.data.ImageFolder)
+    with pytest.raises(ValueError, match="read-only"):
+        found[:2].labels[:] = 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have no name here")
+def test_a_pipe_that_is_called_an_image_is_left_out(folder):
+    os.mkfifo(folder[0] / "a" / "pipe.png")
+    with pytest.warns(UserWarning, match="1 files are left out"):
+        fnn.data.images(folder[0], 4)
+
+
+@pytest.mark.parametrize("name", [1, "../cat", "/etc", ""])
+def test_a_class_is_the_name_of_a_folder(folder, name):
+    with pytest.raises(ValueError, match="expected classes to be names of folders"):
+        fnn.data.images(folder[0], 4, classes=["a", "b", name])
 
 
 def test_the_first_frame_is_read(tmp_path):

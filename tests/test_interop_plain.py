@@ -4,6 +4,7 @@ import re
 
 import jax
 import jax.export
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -54,3 +55,10 @@ def test_sizes_stay_open():
     like = jax.ShapeDtypeStruct((rows, 4, 4, 2), jnp.float32)
     plain = fnn.interop.plain(lambda x: model.apply(params, state, x)[0], like)
     assert jax.export.export(jax.jit(plain))(like).out_avals[0].shape == (rows, 2, 2, 4)
+
+
+def test_a_primitive_of_somebody_else_is_left_as_it_is():
+    mine = jax.extend.core.Primitive("fnn_mine")
+    mine.def_abstract_eval(lambda x: x)
+    mine.def_impl(lambda x: 2 * x)
+    assert fnn.interop.plain(mine.bind, jnp.ones(2))(jnp.ones(2)).tolist() == [2, 2]

@@ -114,6 +114,8 @@ def test_repeated_and_foreign_splitters():
         (lambda: S.using([([True, False], [False, True])]), "np.flatnonzero"),
         (lambda: S.using([([0, -2], [1])]), "row numbers in fold 0"),
         (lambda: S.using([([0.5, 1.0], [2])]), "row numbers in fold 0"),
+        (lambda: S.using([([2**32 + 1, 2], [0])]), "row numbers in fold 0"),
+        (lambda: S.using([(np.array(3), [0])]), "row numbers in fold 0"),
         (lambda: S.repeated([]), "at least one split"),
     ],
 )

@@ -49,6 +49,7 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None, *, c
         FileNotFoundError: if there is no such file.
         ValueError: naming the file, if it is damaged, cut off or no image, holds more pixels than
             `PIL.Image.MAX_IMAGE_PIXELS`, or numbers of more than 8 bits.
+        TypeError: for a size or channels that are no integers.
 
     Example:
         >>> import pathlib, tempfile, fnn
@@ -63,10 +64,10 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None, *, c
 
 def checked_shape(where: str, size: Any, channels: int) -> tuple[tuple[int, int] | None, int]:
     """Height and width, if they are asked for, and the channels."""
-    checks.one_of(where, "channels", channels, tuple(MODES))
+    checks.one_of(where, "channels", checks.integer(where, "channels", channels), tuple(MODES))
     if size is None:
         return None, channels
-    pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    pair = (size, size) if np.ndim(size) == 0 else tuple(size)
     if len(pair) != 2:
         raise ValueError(f"{where}: expected size to be (height, width) or one number for both, got {size!r}")
     return (checks.integer(where, "the height", pair[0]), checks.integer(where, "the width", pair[1])), channels
@@ -76,7 +77,9 @@ def size_of(where: str, path: Path) -> tuple[int, int]:
     """Height and width of an image that stands upright, from the head of its file."""
     with _opened(where, path) as image:
         width, height = image.size
-        return (width, height) if image.getexif().get(ORIENTATION) in TRANSPOSED else (height, width)
+        # Of a TIFF Pillow gives the size that it has upright.
+        lies = image.format != "TIFF" and image.getexif().get(ORIENTATION) in TRANSPOSED
+        return (width, height) if lies else (height, width)
 
 
 def pixels(where: str, path: Path, size: tuple[int, int] | None, channels: int) -> np.ndarray:
@@ -87,20 +90,27 @@ def pixels(where: str, path: Path, size: tuple[int, int] | None, channels: int) 
         if size is not None:
             # A JPEG is decoded at the smallest fraction of its size that still leaves two pixels for each that is kept.
             image.draft(None, (2 * max(size), 2 * max(size)))
+        _require_bytes(where, path, image)
         operations.exif_transpose(image, in_place=True)
         image.load()
-        found = _converted(where, path, image, channels)
+        found = _converted(image, channels)
         if size is not None:
             found = operations.fit(found, (size[1], size[0]), pillow.Resampling.BILINEAR)
         return np.asarray(found, np.uint8).reshape(found.height, found.width, channels)
 
 
-def _converted(where: str, path: Path, image: Any, channels: int) -> Any:
-    if image.mode.startswith(("I", "F")):
+def _require_bytes(where: str, path: Path, image: Any) -> None:
+    """Numbers of 8 bits in the file: Pillow cuts colours of 16 bits without a word."""
+    raw = [tile[3] for tile in image.tile]
+    largest = max((one[1] for one in raw if image.format == "PPM" and isinstance(one, tuple)), default=255)
+    if image.mode.startswith(("I", "F")) or any(";16" in str(one) for one in raw) or largest > 255:
         raise ValueError(
             f"{where}: {path} holds numbers of more than 8 bits (mode {image.mode}), which have no common range; read "
-            "it by numpy.asarray(PIL.Image.open(path)), scale it, and give arrays"
+            "it by another library, scale it, and give arrays"
         )
+
+
+def _converted(image: Any, channels: int) -> Any:
     if channels < 4 and image.has_transparency_data:
         image = image.convert("RGBA")
         white = _pillow("Image").new("RGBA", image.size, (255, 255, 255, 255))
@@ -113,7 +123,8 @@ def _opened(where: str, path: Path) -> Iterator[Any]:
     """The file as Pillow's image; whatever goes wrong with its content is an error that names it."""
     pillow = _pillow("Image")
     try:
-        with pillow.open(path, formats=FORMATS) as image:
+        # A file and not its name: Pillow maps a TIFF of a name into memory, and then turns it wrongly (13.0).
+        with path.open("rb") as file, pillow.open(file, formats=FORMATS) as image:
             if (limit := pillow.MAX_IMAGE_PIXELS) is not None and image.width * image.height > limit:
                 raise pillow.DecompressionBombError(f"{image.width}×{image.height} pixels, more than {limit:,}")
             yield image

@@ -43,9 +43,13 @@ class ImageFolder:
 
     def __getitem__(self, rows: Any) -> ImageFolder:
         chosen = np.atleast_1d(np.arange(len(self))[rows])
+        if chosen.ndim != 1:
+            raise ValueError(f"ImageFolder: expected a slice, row numbers or a mask, got {checks.describe(rows)}")
         if not chosen.size:
             raise ValueError(f"ImageFolder: expected at least one of {len(self)} images, got rows {rows!r}")
-        return dataclasses.replace(self, paths=tuple(self.paths[row] for row in chosen), labels=self.labels[chosen])
+        return dataclasses.replace(
+            self, paths=tuple(self.paths[row] for row in chosen), labels=fixed(self.labels[chosen])
+        )
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """All of them in memory: float32 images from 0 to 1, (count, height, width, channels), and their labels.
@@ -119,6 +123,12 @@ class ImageBatches:
             yield x, images.labels[part]
 
 
+def fixed(labels: np.ndarray) -> np.ndarray:
+    """Nothing in a folder of images changes."""
+    labels.flags.writeable = False
+    return labels
+
+
 def shuffled(key: Key, count: int) -> np.ndarray:
     """The numbers below `count` in random order, sorted on the host: a device takes longer, and has to compile it."""
     return np.argsort(np.asarray(jax.random.bits(key, (count,), jnp.uint32)), kind="stable")
@@ -140,7 +150,7 @@ def images(
     Args:
         directory: with `cat/1.jpg`, `cat/2.png`, `dog/1.jpg`, …
         size: height and width, or one number for both, that every image is scaled to cover and cut to. None: they have
-            one size already, which the heads of all files are looked at for.
+            one size already, for which every file is opened, and a PNG decoded.
         channels: 3 for colour, 1 for gray, 4 for colour and opacity.
         classes: the names, in the order of their numbers, where a directory (of test images) may lack some: those that
             a network was trained with.
@@ -180,7 +190,7 @@ def images(
             UserWarning,
         )
     paths = tuple(path for files, _ in found for path in files)
-    labels = np.repeat(np.arange(len(names), dtype=np.int32), [len(files) for files, _ in found])
+    labels = fixed(np.repeat(np.arange(len(names), dtype=np.int32), [len(files) for files, _ in found]))
     return ImageFolder(paths, labels, names, (*(asked or _common_size(paths)), channels), asked is not None)
 
 
@@ -193,6 +203,9 @@ def _classes(place: Path, given: Sequence[str] | None) -> tuple[str, ...]:
         raise ValueError(f"images: {place} has no folders; put the images of each class into a folder of its name")
     if given is None:
         return tuple(folders)
+    for name in given:
+        if not isinstance(name, str) or not name or Path(name).name != name:
+            raise ValueError(f"images: expected classes to be names of folders in {place}, got {name!r}")
     if unknown := [name for name in folders if name not in given]:
         raise ValueError(f"images: expected the classes {', '.join(given)}, got the folder {place / unknown[0]}")
     if len({*given}) < len(given):
@@ -213,7 +226,9 @@ def _files(folder: Path) -> tuple[list[Path], list[Path]]:
         folders[:] = [name for name in folders if not _hidden(name) and os.path.realpath(Path(here, name)) not in seen]
         for name in names:
             if not _hidden(name):
-                found[Path(name).suffix.lower() not in SUFFIXES].append(Path(here, name))
+                path = Path(here, name)
+                odd = path.exists() and not path.is_file()  # a pipe or a device, which may never end
+                found[odd or path.suffix.lower() not in SUFFIXES].append(path)
     return sorted(found[0]), sorted(found[1])
 
 

@@ -137,6 +137,15 @@ def pad(x: Array, padding: Pads, value: float = 0.0) -> Array:
     return lax.pad(x, jnp.asarray(value, x.dtype), [(0, 0, 0), *((lo, hi, 0) for lo, hi in padding), (0, 0, 0)])
 
 
+def along(windows: Windows, axis: int) -> Windows:
+    """The windows of one axis, 1 wide in the others; nothing is padded."""
+    size, strides, dilation = (
+        tuple(n if at == axis else 1 for at, n in enumerate(each))
+        for each in (windows.size, windows.strides, windows.dilation)
+    )
+    return Windows(size, strides, ((0, 0),) * len(size), dilation)
+
+
 def taps(x: Array, windows: Windows) -> Iterator[Array]:
     """For each position in the window, what all windows see there: (batch, *windows, channels).
 

@@ -127,7 +127,7 @@ def rms_norm(
 
     Args:
         axis: the axis, or axes, averaged over.
-        eps, use_scale, scale_init: as for `fnn.layer_norm`.
+        eps, use_scale, scale_init: as for `fnn.layer_norm`; `eps` is 1e-6 by default.
 
     Returns:
         A layer that keeps the shape of `x`; training and inference are alike.

@@ -210,7 +210,7 @@ def nadam(
 
     $\hat m = \beta_1 m/(1 - \beta_1^{t+1}) + (1 - \beta_1) g/(1 - \beta_1^t)$.
 
-    Args: those of `adam`.
+    Args: those of `adam`; `nesterov` is True by default.
 
     Example:
         >>> import fnn
@@ -236,7 +236,7 @@ def nadamw(
 ) -> Transform:
     r"""Decoupled weight decay with Nesterov momentum, `adamw(…, nesterov=True)`.
 
-    Args: those of `adamw`.
+    Args: those of `adamw`; `nesterov` is True by default.
 
     Example:
         >>> import fnn

@@ -120,7 +120,7 @@ def lamb(
     $r = \hat m/(\sqrt{\hat v} + \epsilon) + \lambda\theta$, one step length per leaf:
     $\theta \leftarrow \theta - \alpha \|\theta\|/\|r\|\; r$.
 
-    Arguments that are not listed are those of `adam`.
+    Arguments that are not listed are those of `adam`; `eps` is 1e-6 by default.
 
     Args:
         weight_decay: $\lambda$, a scalar or a schedule.

@@ -24,6 +24,10 @@ class Folds(NamedTuple):
     valid: np.ndarray
 
 
+LARGEST = np.iinfo(np.int32).max
+"""Row numbers are held in int32."""
+
+
 def padded(parts: Sequence[np.ndarray]) -> np.ndarray:
     table = np.full((len(parts), max(len(part) for part in parts)), -1, np.int32)
     for line, part in zip(table, parts, strict=True):
@@ -60,11 +64,15 @@ def check_disjoint(where: str, folds: Folds) -> None:
 def folds_from(pairs: Iterable[tuple[Any, Any]], where: str) -> Folds:
     pairs = [(np.asarray(train), np.asarray(valid)) for train, valid in pairs]
     for fold, (train, valid) in enumerate(pairs):
-        if len(train) == 0 or len(valid) == 0:
-            side = "training" if len(train) == 0 else "validation"
+        if train.size == 0 or valid.size == 0:
+            side = "training" if train.size == 0 else "validation"
             raise ValueError(f"{where}: fold {fold} has no {side} rows")
         for part in (train, valid):
-            if part.ndim != 1 or not np.issubdtype(part.dtype, np.integer) or part.min() < 0:
+            if (
+                part.ndim != 1
+                or not np.issubdtype(part.dtype, np.integer)
+                or not 0 <= part.min() <= part.max() <= LARGEST
+            ):
                 repair = "; of a mask write np.flatnonzero(mask)" if part.dtype == bool else ""
                 raise ValueError(f"{where}: expected row numbers in fold {fold}, got {checks.describe(part)}{repair}")
     return Folds(padded([train for train, _ in pairs]), padded([valid for _, valid in pairs]))

@@ -13,7 +13,7 @@ from jax import lax
 from fnn.kernels import placement
 from fnn.kernels.convolution import plain
 from fnn.kernels.sizes import known, less
-from fnn.kernels.sliding_windows import Windows, pad, positions, taps
+from fnn.kernels.sliding_windows import Windows, along, pad, positions, taps
 from fnn.typing import Array
 
 
@@ -67,22 +67,13 @@ ROW_BYTES = 2 * 2**20
 """Rows of patches laid out at a time: they must stay in the cache between being written and being multiplied."""
 
 
-def _only(windows: Windows, axis: int) -> Windows:
-    """The windows of one axis, 1 wide in the other; nothing is padded."""
-    size, strides, dilation = (
-        tuple(n if at == axis else 1 for at, n in enumerate(each))
-        for each in (windows.size, windows.strides, windows.dilation)
-    )
-    return Windows(size, strides, ((0, 0),) * len(size), dilation)
-
-
 def over_rows(x: Array, g: Array, windows: Windows) -> Array:
     """The kernel gradient as gᵀ times patches of a few examples at a time, one product per row of the kernel.
 
     What the windows see in one row is laid out once for all of them: a third of the patches of 3×3.
     """
-    (batch, _, along, features), size = g.shape, windows.size[1] * x.shape[-1]
-    bytes_of_one = (x.shape[1] + sum(windows.padding[0])) * along * size * x.dtype.itemsize
+    (batch, _, places, features), size = g.shape, windows.size[1] * x.shape[-1]
+    bytes_of_one = (x.shape[1] + sum(windows.padding[0])) * places * size * x.dtype.itemsize
     # At least as much as the sum itself takes, which every part reads and writes.
     fit = max(max(ROW_BYTES, windows.size[0] * features * size * x.dtype.itemsize) // max(bytes_of_one, 1), 1)
     few = -(-batch // -(-batch // fit))  # parts as equal as can be
@@ -91,8 +82,8 @@ def over_rows(x: Array, g: Array, windows: Windows) -> Array:
     def add(totals: list[Array], part: tuple[Array, Array]) -> tuple[list[Array], None]:
         # The smaller factor is transposed, behind a barrier: the product is then one of two row-major arrays.
         g_t = lax.optimization_barrier(part[1].reshape(-1, features).T)
-        rows = lax.optimization_barrier(patches(pad(part[0], windows.padding), _only(windows, 1)))
-        seen = [row.reshape(-1, size) for row in taps(rows, _only(windows, 0))]
+        rows = lax.optimization_barrier(patches(pad(part[0], windows.padding), along(windows, 1)))
+        seen = [row.reshape(-1, size) for row in taps(rows, along(windows, 0))]
         return [total + g_t @ row for total, row in zip(totals, seen, strict=True)], None
 
     parts = jax.tree.map(lambda a: a[:whole].reshape(-1, few, *a.shape[1:]), (x, g))

@@ -61,6 +61,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn.kernels import placement
+from fnn.kernels.convolution import plain
 from fnn.kernels.convolution.dense import in_parts, over_batch, over_rows, patches, widen_axis, with_axis
 from fnn.kernels.convolution.depthwise import convolve_depthwise, kernel_gradient_depthwise
 from fnn.kernels.convolution.phases import interleave, phase_of, transpose_kernel
@@ -150,6 +151,8 @@ def kernel_gradient(x: Array, g: Array, *, windows: Windows, groups: int) -> Arr
 @_in_float32
 def input_gradient(g: Array, w: Array, *, windows: Windows, groups: int, spatial: Shape) -> Array:
     """The gradient of the input on a CPU: one convolution of stride 1 for each phase of the stride."""
+    if not known(*(low for low, _ in windows.padding)):  # which positions of the kernel reach a phase is not known
+        return plain.input_gradient(g, w, windows, groups, spatial)
     flipped = transpose_kernel(w, groups)
     m = tuple(-(-n // s) for n, s in zip(spatial, windows.strides, strict=True))
     phases = []

@@ -187,7 +187,8 @@ def group_norm(
         x: floating-point, (batch, …, channels).
         scale: $\gamma$, (channels,); None is 1.
         bias: $\beta$, (channels,); None is 0.
-        num_groups, eps: as for `fnn.group_norm`.
+        num_groups: as for `fnn.group_norm`, without its default.
+        eps: as for `fnn.group_norm`.
 
     Returns:
         `y`, of the shape and dtype of `x`.
@@ -201,6 +202,7 @@ def group_norm(
         [[-1.0, 1.0, -1.0, 1.0]]
     """
     checks.floating("group_norm", "x", x)
+    checks.integer("group_norm", "num_groups", num_groups)
     if x.ndim < 2 or x.shape[-1] % num_groups:
         raise ValueError(
             f"group_norm: expected x of shape (batch, ..., channels) with channels divisible by "

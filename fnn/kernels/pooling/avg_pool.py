@@ -14,6 +14,7 @@ from fnn.kernels.sliding_windows import (
     Padding,
     PerAxis,
     Windows,
+    along,
     pad,
     positions,
     taps,
@@ -74,16 +75,5 @@ def _window_sum(x: Array, windows: Windows) -> Array:
         return jnp.sum(parts, axes)
     rank = len(windows.size)
     for axis in range(rank):
-        along = _along(windows, axis)
-        x = functools.reduce(jnp.add, taps(x, along))
+        x = functools.reduce(jnp.add, taps(x, along(windows, axis)))
     return x
-
-
-def _along(windows: Windows, axis: int) -> Windows:
-    """The part of an unpadded window along one axis."""
-
-    def only(values: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(v if i == axis else 1 for i, v in enumerate(values))
-
-    rank = len(windows.size)
-    return Windows(only(windows.size), only(windows.strides), ((0, 0),) * rank, only(windows.dilation))

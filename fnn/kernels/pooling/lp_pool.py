@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +52,7 @@ def lp_pool(
     """
     if not isinstance(p, (int, float)):
         raise TypeError(f"lp_pool: expected p to be a Python number, got {checks.describe(p)}")
-    checks.in_range("lp_pool", "p", p, 1)
+    checks.in_range("lp_pool", "p", p, 1, math.inf, open="high")
     windows = pool_windows("lp_pool", x, window, stride, padding, dilation)
     return auto_axes(lambda x: _lp_pool(x, windows, p), rows_and_features("lp_pool", x))(x)
 
