@@ -57,6 +57,7 @@ def test_float64_is_kept(x64):
         assert jax.eval_shape(augment, KEY, IMAGES.astype(jnp.float64), LABELS)[0].dtype == jnp.float64
 
 
+@pytest.mark.thorough
 def test_vmap_over_keys_is_a_loop_that_is_not_compiled():
     keys = jax.random.split(KEY, 3)
     augment = D.compose(D.random_crop(2), D.random_flip(), D.cutout(3))

@@ -357,7 +357,9 @@ DIVERGING = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("how", DIVERGING)
+@pytest.mark.parametrize(
+    "how", [how if how == "fit" else pytest.param(how, marks=pytest.mark.thorough) for how in DIVERGING]
+)
 def test_the_warning_of_a_run_replays_the_step_that_diverged(how):
     """The weight grows by one a step; row 5 alone overflows, in a later step: its batch and key are found again."""
     with pytest.warns(RuntimeWarning, match=ROW_5):

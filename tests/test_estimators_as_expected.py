@@ -47,7 +47,7 @@ def test_a_name_that_is_no_optimizer_is_refused_with_those_that_are(name):
         Classifier(**SMALL, optimizer=name).fit(X, Y)
 
 
-@pytest.mark.parametrize("estimator", [Classifier, Regressor])
+@pytest.mark.parametrize("estimator", [Classifier, pytest.param(Regressor, marks=pytest.mark.thorough)])
 def test_a_warm_start_goes_on_from_the_parameters_of_the_last_fit(estimator):
     warm = estimator(**SMALL, warm_start=True).fit(X, Y)
     first = warm.trained_
@@ -114,7 +114,7 @@ def test_a_dtype_that_is_none_is_refused_by_an_estimator():
 WORDS = scipy.sparse.random_array((90, 3000), density=2e-3, format="csr", rng=np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("estimator", [Classifier, Regressor])
+@pytest.mark.parametrize("estimator", [Classifier, pytest.param(Regressor, marks=pytest.mark.thorough)])
 def test_a_sparse_matrix_is_made_dense_a_batch_at_a_time(estimator, monkeypatch):
     """The numbers of the dense one, and never is all of it dense."""
     y, stops = np.arange(90) % 2, dict(early_stopping=True, batch_size=16)
@@ -143,6 +143,7 @@ def test_a_sparse_column_is_looked_at_as_a_dense_one_is():
         Regressor(**SMALL).fit(x.tocsr(), np.arange(40.0))
 
 
+@pytest.mark.thorough
 def test_a_sparse_run_that_diverges_names_the_layer():
     model = fnn.serial(fnn.dense(2), jax.numpy.exp, fnn.dense(1))
     with pytest.warns(RuntimeWarning, match=r"Replayed: forward, layer 1, exp"):

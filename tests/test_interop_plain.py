@@ -4,13 +4,14 @@ import re
 
 import jax
 import jax.export
-import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from every_layer import LAYERS, MODELS
 
 import fnn
+from fnn.kernels.convolution import plain
+from fnn.kernels.convolution.products import plain_form, products
 
 
 @pytest.mark.parametrize(
@@ -57,8 +58,7 @@ def test_sizes_stay_open():
     assert jax.export.export(jax.jit(plain))(like).out_avals[0].shape == (rows, 2, 2, 4)
 
 
-def test_a_primitive_of_somebody_else_is_left_as_it_is():
-    mine = jax.extend.core.Primitive("fnn_mine")
-    mine.def_abstract_eval(lambda x: x)
-    mine.def_impl(lambda x: 2 * x)
-    assert fnn.interop.plain(mine.bind, jnp.ones(2))(jnp.ones(2)).tolist() == [2, 2]
+def test_a_primitive_is_known_by_what_it_is_and_not_by_its_name():
+    mine = type("Primitive", (), {"name": "fnn_convolve"})()
+    assert plain_form(mine) is None
+    assert plain_form(products().convolve_p) is plain.convolve

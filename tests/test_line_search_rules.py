@@ -191,6 +191,7 @@ DATA = (X, jnp.sin(3 * X[:, 0]))
 MODEL = fnn.serial(fnn.dense(6), fnn.tanh, fnn.dense(1))
 
 
+@pytest.mark.thorough
 def test_many_runs_at_once_do_not_touch_each_other():
     run = fnn.trainer(MODEL, optim.lbfgs(memory_size=4), fnn.tasks.regression(), epochs=12, batch_size=None)
     keys, together = jax.random.split(KEY, 3), jax.jit(jax.vmap(run, (0, None)))

@@ -140,6 +140,7 @@ WEIGHTS = np.array([0.2, 1.0, 3.0], np.float32)
 LABELS = np.array([0, 0, 1, 2, 1, 0])
 
 
+@pytest.mark.thorough
 def test_class_weights_divide_by_weights_in_scores_steps_and_runs():
     x, task = X[:, 0], fnn.tasks.multiclass(CLASSES, class_weights=WEIGHTS)
     model, still = fnn.dense(CLASSES), fnn.optim.sgd(0.0)

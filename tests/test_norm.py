@@ -401,6 +401,7 @@ def test_norms_keep_the_protocol(layer):
     fnn.testing.check_layer(layer, jnp.asarray(draw(3, 4, 6), jnp.float32))
 
 
+@pytest.mark.thorough
 def test_second_derivatives_of_the_batch_free_norms():
     def outputs(x, scale, bias):
         return (

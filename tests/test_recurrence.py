@@ -131,7 +131,13 @@ def test_any_mask_and_no_mask(kind):
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("kind", "masked"),
-    [("lstm", True), ("gru", True), ("gru before", False), ("rnn", True), ("rnn relu", False)],
+    [
+        ("lstm", True),
+        pytest.param("gru", True, marks=pytest.mark.thorough),
+        ("gru before", False),
+        ("rnn", True),
+        ("rnn relu", False),
+    ],
 )
 def test_derivatives_are_those_of_the_plain_scan(kind, masked):
     """Gradient, forward mode, and the Hessian by a vector, reverse over reverse."""

@@ -110,7 +110,9 @@ NETS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(
+    "name", [name if name == "dense" else pytest.param(name, marks=pytest.mark.thorough) for name in NETS]
+)
 def test_bfloat16_is_the_casts_written_by_hand(name):
     model, x = NETS[name]
     low = jnp.bfloat16
@@ -296,7 +298,9 @@ EVERY_VERB = {
 }
 
 
-@pytest.mark.parametrize("verb", EVERY_VERB)
+@pytest.mark.parametrize(
+    "verb", [verb if verb == "fit" else pytest.param(verb, marks=pytest.mark.thorough) for verb in EVERY_VERB]
+)
 def test_float16_without_a_scaled_loss_says_what_to_write(verb):
     """Gradients below float16's smallest number are 0, and the run looks as if nothing were the matter."""
     fnn.programs.clear()

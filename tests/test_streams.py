@@ -161,6 +161,7 @@ def test_steps_of_other_sizes_are_those_written_by_hand():
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), trained, state.trained)
 
 
+@pytest.mark.thorough
 def test_batches_that_outgrow_the_first_ones_are_trained_on(monkeypatch):
     monkeypatch.setattr("fnn.train.feeding.LOOKED_AT", 1)
     each, model = sizes(2, 3, 8, 1), fnn.dense(2)
@@ -548,7 +549,7 @@ def files(tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
-        {}, {"shuffle": False}, thorough({"validation": 0.3}), {"validation": [1, 5, 9], "rows": [2, 4, 7]},
+        {}, {"shuffle": False}, thorough({"validation": 0.3}), thorough({"validation": [1, 5, 9], "rows": [2, 4, 7]}),
         thorough({"rows": [3, 1, 8, 20, 5]}), {"validation": "held"}, {"validation": "arrays", "weights": WEIGHTS},
     ],
 )  # fmt: skip
@@ -564,6 +565,7 @@ def test_memory_maps_give_the_bits_of_arrays_in_memory(files, options):
     same(found, fit((X, Y, *weights), **options))
 
 
+@pytest.mark.thorough
 def test_a_run_of_memory_maps_goes_on(files, tmp_path):
     data, options = (files[0], Y), {"batch_size": SIZE, "validation": 0.3}
     fit(data, epochs=1, checkpoint=tmp_path / "run", **options)
