@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.train.rows import shuffled, shuffled_on_host
+from fnn.train.rows import shuffle, shuffle_on_host
 
 KEY = jax.random.key(0)
 TASK = fnn.tasks.regression()
@@ -78,13 +78,13 @@ def test_fit_reads_a_memory_map_by_parts(tmp_path, peak):
 def test_the_host_puts_rows_in_the_order_of_the_program(slots):
     rows = np.r_[np.arange(5000), np.full(slots, -1)].astype(np.int32)
     rows = np.random.default_rng(0).permutation(rows)
-    order, count = shuffled_on_host(jax.random.bits(KEY, rows.shape, jnp.uint32), rows)
-    expected, total = shuffled(KEY, jnp.asarray(rows))
+    order, count = shuffle_on_host(jax.random.bits(KEY, rows.shape, jnp.uint32), rows)
+    expected, total = shuffle(KEY, jnp.asarray(rows))
     np.testing.assert_array_equal(order, expected)
     assert count == total
     if not slots:
-        every = shuffled_on_host(jax.random.bits(KEY, rows.shape, jnp.uint32), None)[0]
-        np.testing.assert_array_equal(every, shuffled(KEY, jnp.arange(5000))[0])
+        every = shuffle_on_host(jax.random.bits(KEY, rows.shape, jnp.uint32), None)[0]
+        np.testing.assert_array_equal(every, shuffle(KEY, jnp.arange(5000))[0])
 
 
 def test_a_run_is_the_same_whoever_puts_its_rows_in_order(monkeypatch):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.train.inputs import checked_run, shares
+from fnn.train.inputs import check_run, shares
 
 KEY = jax.random.key(0)
 ROWS = 12
@@ -92,7 +92,7 @@ def test_traced_rows_that_validate_are_not_trained_on_either():
 
 def held_by(validation, targets, key=KEY, rows=None, task=TASK):
     data = (np.zeros((len(targets), 1), np.float32), targets)
-    inputs = checked_run("fit", task, data, rows, validation, key)
+    inputs = check_run("fit", task, data, rows, validation, key)
     return np.asarray(inputs.rows), np.asarray(inputs.validation_rows)
 
 

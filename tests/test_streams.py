@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.train.collecting import Applied, Scoring
+from fnn.train.collecting import Application, Scoring
 from fnn.train.feeding import Feed
-from fnn.train.joining import Part, _filled
+from fnn.train.joining import Part, _fill_up
 from fnn.train.reading import Reading
-from fnn.train.resuming import decoded, encoded
+from fnn.train.resuming import decode_state, encode_state
 from fnn.train.stream import Stream
 
 KEY = jax.random.key(0)
@@ -491,7 +491,7 @@ def test_a_checkpoint_of_another_stream_is_refused(tmp_path):
 
 @pytest.mark.parametrize("state", [np.int64(3), np.bool_(True), np.float32(0.5), {np.int64(1): b"x"}])
 def test_scalars_of_a_state_come_back_as_scalars(state):
-    assert decoded(json.loads(json.dumps(encoded(state)))) == state
+    assert decode_state(json.loads(json.dumps(encode_state(state)))) == state
 
 
 def test_a_state_that_only_a_program_could_read_back_is_refused(tmp_path):
@@ -611,7 +611,7 @@ def test_numbers_in_the_other_byte_order_are_the_same_numbers():
 
 
 def test_a_validation_that_is_interrupted_has_no_scores():
-    stream, applied = Stream("here", batches, TASK), Applied("here", MODEL, lambda y: y, None)
+    stream, applied = Stream("here", batches, TASK), Application("here", MODEL, lambda y: y, None)
     with contextlib.closing(Scoring(applied, TASK, stream)) as one:
         assert one(trained(), 0, lambda: True) is None
 
@@ -619,6 +619,6 @@ def test_a_validation_that_is_interrupted_has_no_scores():
 def test_slots_that_one_process_lacks_hold_rows_and_not_zeros():
     first = (X[:2], Y[:2], np.ones(2, np.float32))
     data = tuple(np.stack([part, 0 * part]) for part in first)
-    filled = _filled(Part(data, 1, 2, 2, False), first, 2, 2, 2)
+    filled = _fill_up(Part(data, 1, 2, 2, False), first, 2, 2, 2)
     np.testing.assert_array_equal(filled[0], np.stack([X[:2], X[:2]]))
     np.testing.assert_array_equal(filled[2], [[1, 1], [0, 0]])

@@ -33,12 +33,12 @@ def close(a, b, tolerance=1e-6):
 def by_hand(model, optimizer, task, key, x, y, epochs, batch_size):
     """The run as a Python loop: batches are sliced, the last one is short."""
     from fnn.train.loop import keys_of
-    from fnn.train.rows import shuffled
+    from fnn.train.rows import shuffle
 
     step, sources = fnn.train_step(model, optimizer, task), keys_of(key)
     state, losses, number = step.init(sources.init, x), [], 0
     for epoch in range(epochs):
-        order = np.asarray(shuffled(jax.random.fold_in(sources.shuffle, epoch), jnp.arange(len(x)))[0])
+        order = np.asarray(shuffle(jax.random.fold_in(sources.shuffle, epoch), jnp.arange(len(x)))[0])
         total = 0.0
         for first in range(0, len(x), batch_size):
             rows = order[first : first + batch_size]

@@ -19,7 +19,7 @@ from fnn.optim.transform import Transform
 from fnn.optim.wrappers import global_norm
 from fnn.programs import compile as compiled
 from fnn.tasks import Task, as_task
-from fnn.train.replay import Objective, checked_step, inexact, probed_loss
+from fnn.train.replay import Objective, check_step, inexact, probe_loss
 from fnn.train.step import require_functions, require_model_and_optimizer, train_step
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, DType, Key, PyTree
@@ -144,7 +144,7 @@ def diagnose(
     require_functions("diagnose", penalty, None)
     if optimizer is not None and key is None:
         raise TypeError("diagnose: a step of the optimizer is one in training; give a key, key=jax.random.key(0)")
-    state, batch = checked_step("diagnose", trained, batch)
+    state, batch = check_step("diagnose", trained, batch)
     given = _Given(Objective(model, as_task(task), penalty, compute_dtype), optimizer)
     return compiled(_diagnosed, given)(state, batch, key)
 
@@ -159,7 +159,7 @@ class _Given(NamedTuple):
 
 def _diagnosed(given: _Given, train_state: TrainState, batch: tuple[Any, ...], key: Key | None) -> Diagnosis:
     trained = Trained(train_state.params, train_state.state)
-    probed = probed_loss(given.objective, trained, batch, key)
+    probed = probe_loss(given.objective, trained, batch, key)
 
     def loss(params: PyTree, probes: Any) -> tuple[Array, list[_Outputs]]:
         return probed.loss(params, probes, _outputs)

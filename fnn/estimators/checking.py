@@ -12,7 +12,7 @@ from sklearn import config_context
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fnn import checks
-from fnn.train.rows import checked_weights
+from fnn.train.rows import check_weights
 
 LOOKED_AT = 2**22
 """Numbers of a sparse matrix that are looked at together."""
@@ -66,5 +66,5 @@ class Checking:
             weights = _check_sample_weight(sample_weight, x, dtype=float_type(), ensure_non_negative=True)
         if not (weights > 0).any():
             raise ValueError(f"{self._name}: every sample weight is 0; there is nothing to learn from")
-        checked_weights(self._name, weights, x.shape[0])
+        check_weights(self._name, weights, x.shape[0])
         return weights

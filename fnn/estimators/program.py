@@ -15,12 +15,12 @@ from fnn.optim.transform import Transform
 from fnn.selection.members import run_alone
 from fnn.selection.training import Case, Member, member_from
 from fnn.tasks import Task
-from fnn.train.divergence import replayed
+from fnn.train.divergence import replay
 from fnn.train.inputs import Inputs
-from fnn.train.loop import Carry, Recipe, finished
+from fnn.train.loop import Carry, Recipe, outcome_of
 from fnn.train.options import Options
 from fnn.train.outputs import outputs_of
-from fnn.train.precision import computed_in
+from fnn.train.precision import compute_in
 from fnn.train.trained import Trained, TrainState, check_trained
 from fnn.typing import Array, ArrayLike, DType, Key, PyTree
 
@@ -77,16 +77,16 @@ def train(
     """The epochs from `first` up to `last`: of a new run, or going on from `start`."""
     shared = {"numbers": numbers, "inputs": inputs} | ({} if start is None else {"start": start})
     carry, whole = run_alone(_member, makers, shared, first=first, last=last, progress=progress)
-    trained, history = finished(carry)
+    trained, history = outcome_of(carry)
     state, diverged_at = carry.train_state, int(carry.diverged_at)
-    replay = "" if diverged_at < 0 else replayed(_recipe(makers, numbers), numbers.key, inputs, state, diverged_at)
+    said = "" if diverged_at < 0 else replay(_recipe(makers, numbers), numbers.key, inputs, state, diverged_at)
     if carry.best is not None and state.trained.params is state.params:
         # The best epoch's. Parameters that an optimizer averages are not their average: those go on from the last.
         state = state._replace(params=trained.params, state=trained.state)
     state, trained, history = _host((state, trained, history))
     epochs = int(history["epochs"])
     rows = {name: history[name][:epochs] for name in carry.history}
-    return Outcome(state, trained, rows, epochs, diverged_at, replay, whole)
+    return Outcome(state, trained, rows, epochs, diverged_at, said, whole)
 
 
 def _member(makers: Makers) -> Member:
@@ -118,7 +118,7 @@ def infer(model: Layer, compute_dtype: DType | None, trained: Trained, x: ArrayL
 def _infer(given: tuple[Layer, DType | None], trained: Trained, x: Array) -> Array:
     model, compute_dtype = given
     check_trained("predict", model, trained, x)
-    return outputs_of(computed_in(compute_dtype, model), trained, x, None, 1024)
+    return outputs_of(compute_in(compute_dtype, model), trained, x, None, 1024)
 
 
 def padded(array: Any, rows: int, fill: float = 0) -> np.ndarray:

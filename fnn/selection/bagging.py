@@ -22,9 +22,9 @@ from fnn.selection.result import metrics_of
 from fnn.selection.training import Case, Member, checked_training, member_from
 from fnn.tasks import Task
 from fnn.train import rows as rows_
-from fnn.train.divergence import retrained
+from fnn.train.divergence import retrain
 from fnn.train.inputs import Inputs
-from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, finished, scored_by
+from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, evaluation_model, outcome_of
 from fnn.train.options import Options
 from fnn.train.outputs import outputs_of
 from fnn.train.sharding import on_automatic_axes
@@ -98,7 +98,7 @@ def ensemble(
     options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype)
     task, options, checked, key = checked_training("ensemble", task, data, key, options)
     total = rows_.count(checked[0])
-    rows_.checked_batch_size("ensemble", batch_size, total)
+    rows_.check_batch_size("ensemble", batch_size, total)
     bags = _bags(key, total, count) if bootstrap else None
     arguments = {"key": jax.random.split(key, count)}
     if bags is not None:
@@ -128,9 +128,11 @@ def member_of(recipe: Recipe) -> Member:
         return case(recipe, one, shared)
 
     def finish(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> PyTree:
-        trained, history = finished(carry)
+        trained, history = outcome_of(carry)
         held = (
-            outputs_of(scored_by(recipe), trained, shared[0], one["valid"], EVALUATION_ROWS) if "valid" in one else ()
+            outputs_of(evaluation_model(recipe), trained, shared[0], one["valid"], EVALUATION_ROWS)
+            if "valid" in one
+            else ()
         )
         return trained, history, held
 
@@ -169,7 +171,7 @@ def diverged(where: str, case_of: Callable[[int], Case], diverged_at: np.ndarray
         return lost
     first = int(np.argmax(lost))
     advice = "try a smaller learning rate, fnn.optim.clip_by_global_norm or scaled inputs."
-    advice += retrained(*case_of(first), int(diverged_at[first]))
+    advice += retrain(*case_of(first), int(diverged_at[first]))
     if lost.all():
         raise ValueError(f"{where}: every member diverged; {advice}")
     checks.warn(f"{where}: members {np.flatnonzero(lost).tolist()} diverged and are left out; {advice}")

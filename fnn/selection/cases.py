@@ -22,9 +22,9 @@ from fnn.selection.members import batched_is_faster
 from fnn.selection.training import Case, Member, checked_training, member_from
 from fnn.tasks import Task
 from fnn.train import rows as rows_
-from fnn.train.divergence import retrained
+from fnn.train.divergence import retrain
 from fnn.train.inputs import Inputs
-from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, finished, scored_by
+from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, evaluation_model, outcome_of
 from fnn.train.options import Options
 from fnn.train.outputs import outputs_of, scores_from
 from fnn.typing import Array, ArrayLike, Key, PyTree
@@ -104,7 +104,7 @@ def make_plan(
     task, options, checked, key = checked_training(where, task, data, key, options)
     settings = _settings(where, over, model, optimizer)
     split = folds_of(where, folds, checked, groups)
-    rows_.checked_batch_size(where, options.batch_size, split.train.shape[1])
+    rows_.check_batch_size(where, options.batch_size, split.train.shape[1])
     _warn_of_missing_classes(where, split, checked[1])
     keys = jax.random.split(key, checks.integer(where, "seeds", seeds))
     shared = {"data": checked, "folds": jax.device_put(tuple(split)), "keys": keys}
@@ -224,7 +224,7 @@ def explained(plan: Plan, place: tuple[int, int, int], number: int) -> str:
     """In which layer the member of this setting, fold and seed diverged at its step `number`: a sentence."""
     one = jax.tree.map(lambda column: column[np.ravel_multi_index(place, plan.shape)], plan.arguments())
     recipe, key, inputs, _ = _case(plan.makers, one, plan.shared, _scaled(plan.makers, one, plan.shared))
-    return retrained(recipe, key, inputs, None, number)
+    return retrain(recipe, key, inputs, None, number)
 
 
 def _scaled(makers: Makers, one: PyTree, shared: PyTree) -> Any:
@@ -288,11 +288,13 @@ def _balanced(targets: Array, train: Array, classes: int) -> Array:
 
 def _scored(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> tuple[dict[str, Array], Array]:
     """History, scores on the rows a network was trained on as the caller weighed them, outputs for those it was not."""
-    trained, history = finished(carry)
+    trained, history = outcome_of(carry)
     data, trained_on, held = case.inputs.validation, case.inputs.training_rows(), case.inputs.validation_rows
     assert data is not None
     assert held is not None
     # All rows in one go: each further forward pass is compiled again.
-    outputs = outputs_of(scored_by(case.recipe), trained, data[0], jnp.concatenate([trained_on, held]), EVALUATION_ROWS)
+    outputs = outputs_of(
+        evaluation_model(case.recipe), trained, data[0], jnp.concatenate([trained_on, held]), EVALUATION_ROWS
+    )
     scores = scores_from(case.recipe.task, outputs[: case.inputs.slots], data, trained_on)
     return history | {f"training_{name}": score for name, score in scores.items()}, outputs[case.inputs.slots :]

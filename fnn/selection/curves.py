@@ -89,7 +89,7 @@ def learning_curve(
         >>> found.sizes.tolist(), found.scores["mse"].shape
         ([3, 15], (2, 4, 1))
     """
-    checked = rows_.checked_data("learning_curve", data, as_task(task))
+    checked = rows_.check_data("learning_curve", data, as_task(task))
     split = folds_of("learning_curve", folds, checked, groups)
     lines = [line[line >= 0] for line in split.train]
     counts = _counts(sizes, len(lines[0]))

@@ -43,7 +43,7 @@ class Ensemble(NamedTuple):
         """Every member's outputs, (members, rows, …)."""
         checks.integer("outputs", "batch_size", batch_size)
         run = programs.compile(_outputs, (self.model, batch_size))
-        return run(self.trained, rows_.checked_inputs("outputs", x))
+        return run(self.trained, rows_.check_inputs("outputs", x))
 
     def members(self, x: PyTree, *, batch_size: int = 1024) -> Array:
         """Every member's probabilities, or values where the task has none, (members, rows, …)."""

@@ -24,7 +24,7 @@ from fnn.train.identity import digest_of
 from fnn.train.loop import Carry
 from fnn.train.processes import pace, peers, require_same
 from fnn.train.processes import together as together_over
-from fnn.train.sharding import agreed, checked_mesh, fetch, put, replicate
+from fnn.train.sharding import agree, check_mesh, fetch, put, replicate
 from fnn.typing import PyTree
 
 MEMORY_SHARE = 0.25
@@ -89,7 +89,7 @@ def run_members(
         KeyboardInterrupt: after Ctrl-C if no member is finished.
     """
     count = jax.tree.leaves(arguments)[0].shape[0]
-    checked_mesh("members", mesh)
+    check_mesh("members", mesh)
     devices = len(jax.devices()) if mesh is None else mesh.size
     mesh = mesh or (Mesh(np.asarray(jax.devices()), ("members",)) if devices > 1 and count >= devices else None)
     if chunk is None and not together:
@@ -97,7 +97,7 @@ def run_members(
     if chunk is None:
         room = MEMORY_SHARE * placement.available_bytes()
         chunk = min(count, max(1, int(room // max(1, bytes_per_member(build, description, arguments, shared)))))
-    chunk = agreed(checks.integer("members", "chunk", chunk))
+    chunk = agree(checks.integer("members", "chunk", chunk))
     own = -(-chunk // (1 if mesh is None else mesh.size))
     chunk = own if mesh is None else own * mesh.size
     given = Chunk(build, description, together, own if together else 1, mesh)

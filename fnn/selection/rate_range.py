@@ -15,7 +15,7 @@ from fnn.optim.transform import Transform
 from fnn.programs import compile as compiled
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
-from fnn.train.inputs import Inputs, checked_run
+from fnn.train.inputs import Inputs, check_run
 from fnn.train.step import require_functions, require_model_and_optimizer, train_step
 from fnn.typing import Array, Key, PyTree
 
@@ -119,8 +119,8 @@ def rate_range(
     require_functions(where, penalty, augment)
     if chunk is not None:
         checks.integer(where, "chunk", chunk)
-    inputs = checked_run(where, task, data, None, None, checks.random_key(where, key))
-    size = rows_.checked_batch_size(where, batch_size, inputs.slots)
+    inputs = check_run(where, task, data, None, None, checks.random_key(where, key))
+    size = rows_.check_batch_size(where, batch_size, inputs.slots)
     tried = np.geomspace(low, high, rates)
     given = _Given(model, optimizer, task, penalty, augment, size, steps, chunk)
     members = jnp.repeat(jnp.asarray(tried, jnp.float32), seeds), jnp.tile(jax.random.split(key, seeds), rates)

@@ -87,7 +87,7 @@ def snapshots(
     options = Options(epochs, batch_size, penalty, augment, None, shuffle, training_metrics, compute_dtype)
     task, options, checked, key = checked_training("snapshots", task, data, key, options)
     total = rows_.count(checked[0])
-    steps = epochs * -(-total // rows_.checked_batch_size("snapshots", batch_size, total))
+    steps = epochs * -(-total // rows_.check_batch_size("snapshots", batch_size, total))
     rule = optimizer(cosine_decay_schedule(learning_rate, steps))
     recipe = Recipe(model, rule, task, options)
     first, *keys = jax.random.split(key, count + 1)

@@ -13,7 +13,7 @@ from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Carry, Loop, Recipe, batches_of, keys_of, loop_of, order_of, sizes
-from fnn.train.options import Options, checked_options
+from fnn.train.options import Options, check_options
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Key, PyTree
 
@@ -23,9 +23,9 @@ def checked_training(
 ) -> tuple[Task, Options, tuple[PyTree, Array, Array | None], Key]:
     """What every training here is given, checked on the host."""
     task = as_task(task)
-    options = checked_options(where, task, options)
-    checked = rows_.checked_data(where, data, task)
-    rows_.checked_classes(where, checked[1])
+    options = check_options(where, task, options)
+    checked = rows_.check_data(where, data, task)
+    rows_.check_classes(where, checked[1])
     return task, options, checked, checks.random_key(where, key)
 
 

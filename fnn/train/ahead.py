@@ -36,7 +36,7 @@ class Ahead:
 
     def _work(self, make: Make, wide: bool, device: Any) -> None:
         try:
-            with jax.enable_x64(wide), jax.default_device(device), self._made(make) as items:
+            with jax.enable_x64(wide), jax.default_device(device), self._chunks(make) as items:
                 for item in items:
                     if not self._put(item):
                         return
@@ -44,10 +44,10 @@ class Ahead:
         except BaseException as error:
             self._put(error)
 
-    def _made(self, make: Make) -> contextlib.closing[Generator[Any, None, None]]:
-        return contextlib.closing(make(self._wanted, self._ended.is_set))
+    def _chunks(self, make: Make) -> contextlib.closing[Generator[Any, None, None]]:
+        return contextlib.closing(make(self._is_wanted, self._ended.is_set))
 
-    def _wanted(self) -> bool:
+    def _is_wanted(self) -> bool:
         return self._waits.is_set() and self._items.empty()
 
     def _put(self, item: Any) -> bool:

@@ -78,7 +78,7 @@ def every(steps: int, function: Callable[[StepEnd], Any]) -> Every:
     return Every(steps, function)
 
 
-def checked_callbacks(where: str, callbacks: Any) -> None:
+def check_callbacks(where: str, callbacks: Any) -> None:
     """A list of functions, some of them under `every`."""
     several = isinstance(callbacks, (list, tuple)) and not isinstance(callbacks, Every)
     if not several or not all(callable(one) or isinstance(one, Every) for one in callbacks):
@@ -90,11 +90,11 @@ def checked_callbacks(where: str, callbacks: Any) -> None:
 
 def ends_the_run(callbacks: Sequence[Callable[[Any], Any]], told: EpochEnd | StepEnd) -> bool:
     """Whether one of them answers True; all of them are asked, and an error says whose it is."""
-    answers = [_asked(callback, told) for callback in callbacks]
+    answers = [_ask(callback, told) for callback in callbacks]
     return any(map(_is_true, answers))
 
 
-def _asked(callback: Callable[[Any], Any], told: EpochEnd | StepEnd) -> Any:
+def _ask(callback: Callable[[Any], Any], told: EpochEnd | StepEnd) -> Any:
     try:
         # A row of its own: whoever writes into it changes nobody else's.
         return callback(told._replace(row=dict(told.row)))

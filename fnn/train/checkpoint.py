@@ -36,12 +36,12 @@ class Record(NamedTuple):
     stream: Any = None
 
     @property
-    def taken(self) -> int:
+    def steps(self) -> int:
         """Steps until the end of the last epoch."""
         return self.ends[-1] if self.ends else 0
 
 
-class Found(NamedTuple):
+class Snapshot(NamedTuple):
     """What a checkpoint holds: the arrays of a run and what it had done."""
 
     arrays: PyTree
@@ -84,7 +84,7 @@ class Store(NamedTuple):
     """`save(arrays, record, last=False)`, which writes what is due; `restore(like) -> Found`, None if nothing is."""
 
     save: Callable[..., None]
-    restore: Callable[[PyTree], Found | None]
+    restore: Callable[[PyTree], Snapshot | None]
 
 
 def store_of(
@@ -102,10 +102,10 @@ def store_of(
         written = epochs % asked.every == 0 or best == epochs
         if written == last:  # there already, or not due
             return
-        parts = {"arrays": _packed(arrays)}
+        parts = {"arrays": _pack(arrays)}
         train_state = arrays.train_state
         if (evaluated := train_state.trained.params) is not train_state.params:
-            parts["evaluated"] = _packed(evaluated)  # for those who predict without the optimizer
+            parts["evaluated"] = _pack(evaluated)  # for those who predict without the optimizer
         if jax.process_index() == 0:
             run = json.dumps({"identity": own, **record._asdict()}).encode()
             _write(asked, (epochs, best), parts | {"run": np.frombuffer(run, np.uint8)})
@@ -136,7 +136,7 @@ def _write(asked: Checkpoints, epochs: tuple[int, int], parts: dict[str, np.ndar
         checks.warn(f"fit: {path} could not be written: {error.strerror}; what was saved is kept, and training goes on")
 
 
-def _restore(place: Path, own: Identity, like: PyTree) -> Found | None:
+def _restore(place: Path, own: Identity, like: PyTree) -> Snapshot | None:
     """The newest checkpoint that can be read; an error if it is of another run."""
     paths = sorted(place.glob("epoch-*.npz"), reverse=True)
     for path in paths:
@@ -156,7 +156,7 @@ def _restore(place: Path, own: Identity, like: PyTree) -> Found | None:
     return None
 
 
-def _read(path: Path, own: Identity, like: PyTree) -> Found | None:
+def _read(path: Path, own: Identity, like: PyTree) -> Snapshot | None:
     try:
         with plain_archive(path) as parts:
             run, packed = json.loads(parts["run"].tobytes()), parts["arrays"]
@@ -172,16 +172,16 @@ def _read(path: Path, own: Identity, like: PyTree) -> Found | None:
             f"fit: {path} is of another run: {'; '.join(other[:4])}. Give what was given then, or another directory"
         )
     warn_of_environment(saved, own)
-    return Found(_unpacked(packed, like), record)
+    return Snapshot(_unpack(packed, like), record)
 
 
-def _packed(tree: PyTree) -> np.ndarray:
+def _pack(tree: PyTree) -> np.ndarray:
     """The bytes of all arrays one after another: a copy, whatever their dtypes."""
     parts = [np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for leaf in jax.tree.leaves(tree)]
     return np.concatenate([np.ascontiguousarray(part).reshape(-1).view(np.uint8) for part in parts])
 
 
-def _unpacked(packed: np.ndarray, like: PyTree) -> PyTree:
+def _unpack(packed: np.ndarray, like: PyTree) -> PyTree:
     """The arrays that were packed, with the shapes and dtypes of `like` and where its arrays are."""
     begin = 0
 

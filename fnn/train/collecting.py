@@ -22,7 +22,7 @@ from fnn.train.trained import Trained, check_trained
 from fnn.typing import Array, PyTree
 
 
-class Applied(NamedTuple):
+class Application(NamedTuple):
     """What decides the program of a super-batch's outputs."""
 
     where: str
@@ -31,9 +31,9 @@ class Applied(NamedTuple):
     mesh: Mesh | None
 
 
-def collected(
+def collect(
     feed: Feed,
-    applied: Applied,
+    applied: Application,
     trained: Trained,
     epoch: int | None = None,
     interrupted: Callable[[], bool] = lambda: False,
@@ -51,7 +51,7 @@ def collected(
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts) if parts else ((), (), None)
 
 
-def _outputs_of_chunk(given: Applied, trained: Trained, x: PyTree, count: Array) -> PyTree:
+def _outputs_of_chunk(given: Application, trained: Trained, x: PyTree, count: Array) -> PyTree:
     split = splitter(given.mesh)
 
     check_trained(given.where, given.model, trained, jax.tree.map(lambda leaf: leaf[0], x))
@@ -69,14 +69,14 @@ def _outputs_of_chunk(given: Applied, trained: Trained, x: PyTree, count: Array)
 class Scoring:
     """Scores of a stream: its outputs are held, its inputs are not."""
 
-    def __init__(self, applied: Applied, task: Task, stream: Stream) -> None:
+    def __init__(self, applied: Application, task: Task, stream: Stream) -> None:
         self.feed, self.task, self.applied = Feed(stream, applied.mesh), task, applied
 
     def __call__(
         self, trained: Trained, epoch: int | None = None, interrupted: Callable[[], bool] = lambda: False
     ) -> dict[str, Array] | None:
         """None where the run is interrupted meanwhile."""
-        outputs, targets, weights = collected(self.feed, self.applied, trained, epoch, interrupted)
+        outputs, targets, weights = collect(self.feed, self.applied, trained, epoch, interrupted)
         if interrupted():
             return None
         # Without weights a metric is asked without them: it then is what it is for arrays, to the last bit.

@@ -39,8 +39,8 @@ def require_possible(where: str, model: Layer, task: Task, trained: Trained, x: 
         raise ValueError(f"{where}: {error}") from error
 
 
-def replayed(recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, number: int) -> str:
-    """`replayed_batch` for that of step `number` over arrays."""
+def replay(recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, number: int) -> str:
+    """`replay_batch` for that of step `number` over arrays."""
 
     def batch() -> Batch:
         given = jax.tree.map(jnp.asarray, inputs)
@@ -48,10 +48,10 @@ def replayed(recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, numbe
         order = order_of(recipe.options.shuffle, keys_of(key), given, epoch)
         return batches_of(recipe, given, epoch, order).at(place)
 
-    return replayed_batch(recipe, key, batch, before, number)
+    return replay_batch(recipe, key, batch, before, number)
 
 
-def replayed_batch(recipe: Recipe, key: Key, batch: Callable[[], Batch], before: TrainState, number: int) -> str:
+def replay_batch(recipe: Recipe, key: Key, batch: Callable[[], Batch], before: TrainState, number: int) -> str:
     """Where the run's step `number` first left the finite numbers, or why that cannot be said: a sentence."""
     arrays = jax.tree.leaves((key, before))
     if not all(leaf.is_fully_addressable for leaf in arrays if isinstance(leaf, jax.Array)):
@@ -68,8 +68,8 @@ def replayed_batch(recipe: Recipe, key: Key, batch: Callable[[], Batch], before:
     return f" Replayed: {found}."
 
 
-def retrained(recipe: Recipe, key: Key, inputs: Inputs, start: PyTree, number: int) -> str:
-    """`replayed` of one of many runs at once, whose state is not kept: trained once more by itself, up to that step."""
+def retrain(recipe: Recipe, key: Key, inputs: Inputs, start: PyTree, number: int) -> str:
+    """`replay` of one of many runs at once, whose state is not kept: trained once more by itself, up to that step."""
     loop, keys, steps = loop_of(recipe), keys_of(key), sizes(recipe.options.batch_size, inputs.slots)[1]
 
     def until(inputs: Inputs, start: Trained | TrainState | None) -> Carry:
@@ -81,14 +81,14 @@ def retrained(recipe: Recipe, key: Key, inputs: Inputs, start: PyTree, number: i
 
     carry = jax.jit(until)(inputs, start)
     number = number if carry.diverged_at < 0 else int(carry.diverged_at)
-    return replayed(recipe, key, inputs, carry.train_state, number)
+    return replay(recipe, key, inputs, carry.train_state, number)
 
 
-def warn_if_diverged(where: str, epoch: int, step: int, replay: str = "") -> None:
+def warn_if_diverged(where: str, epoch: int, step: int, said: str = "") -> None:
     """Say in which epoch and step, both from 0, the loss stopped being finite, and what helps; -1 is none."""
     if epoch >= 0:
         checks.warn(
             f"{where}: the loss was not finite in epoch {epoch + 1}, step {step + 1}; the parameters "
-            f"before that step are kept.{replay} Try a smaller learning rate, fnn.optim.clip_by_global_norm or scaled "
+            f"before that step are kept.{said} Try a smaller learning rate, fnn.optim.clip_by_global_norm or scaled "
             "inputs",
         )

@@ -55,25 +55,25 @@ class Setup(NamedTuple):
 
 def drive(run: Setup, carry: Carry, epochs: int, store: Store) -> tuple[Trained, dict[str, Any]]:
     """Epoch after epoch, from where the checkpoint ends, until something ends the run."""
-    carry, record = _resumed(store, carry, epochs)
+    carry, record = _resume(store, carry, epochs)
     table, ends, _ = record
     if table and len(table) < epochs and not bool(carry.over) and int(carry.diverged_at) < 0:
         run.resume(record)
-    run.show(record.taken, table[-1] if table else {})
+    run.show(record.steps, table[-1] if table else {})
     at_epochs = [one for one in run.callbacks if not isinstance(one, Every)]
     for epoch in range(len(table), epochs):
         if int(carry.diverged_at) >= 0 or bool(carry.over):
             break
         carry, taken, whole = _one_epoch(run, carry, record)
         if not run.pace(whole and not run.interrupted()):
-            return _finished(run, carry, record)  # in the middle of an epoch: what was saved before it is kept
+            return _finish(run, carry, record)  # in the middle of an epoch: what was saved before it is kept
         try:
             carry, scores = run.row(carry, jnp.asarray(epoch))
         except StreamError as error:
-            error.trained, error.history = _finished(run, carry, record)
+            error.trained, error.history = _finish(run, carry, record)
             raise
         if scores is None:
-            return _finished(run, carry, record)
+            return _finish(run, carry, record)
         table.append(_plain(scores))
         ends.append(taken)
         run.show(0, table[-1])
@@ -84,10 +84,10 @@ def drive(run: Setup, carry: Carry, epochs: int, store: Store) -> tuple[Trained,
             break
     if table:
         store.save(carry, record, last=True)
-    return _finished(run, carry, record)
+    return _finish(run, carry, record)
 
 
-def _resumed(store: Store, carry: Carry, epochs: int) -> tuple[Carry, Record]:
+def _resume(store: Store, carry: Carry, epochs: int) -> tuple[Carry, Record]:
     found = store.restore(carry)
     if found is None:
         # Copies, because the loop gives its buffers away and the caller's `start` must live on.
@@ -113,14 +113,14 @@ def _copy(tree: PyTree) -> Any:
 
 def _one_epoch(run: Setup, carry: Carry, record: Record) -> tuple[Carry, int, bool]:
     """Piece after piece of about the same time, the steps of the run so far, and whether the epoch came to its end."""
-    epoch, before, place, chunk = len(record.table), record.taken, 0, 1
+    epoch, before, place, chunk = len(record.table), record.steps, 0, 1
     take = run.epoch(epoch, before)
     while count := run.pace(0 if run.interrupted() else min(chunk, run.until_asked(before + place))):
         began = time.perf_counter()
         try:
             carry, taken = take(carry, place, count)
         except StreamError as error:
-            error.trained, error.history = _finished(run, carry, record)
+            error.trained, error.history = _finish(run, carry, record)
             raise
         if not taken or int(carry.diverged_at) >= 0:
             return carry, before + place + taken, True
@@ -136,7 +136,7 @@ def _one_epoch(run: Setup, carry: Carry, record: Record) -> tuple[Carry, int, bo
     return carry, before + place, False
 
 
-def _finished(run: Setup, carry: Carry, record: Record) -> tuple[Trained, dict[str, Any]]:
+def _finish(run: Setup, carry: Carry, record: Record) -> tuple[Trained, dict[str, Any]]:
     table, ends, _ = record
     trained, said = run.finish(carry)
     counts = {name: int(value) for name, value in said.items()} | {"epochs": len(table)}

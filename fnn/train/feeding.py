@@ -16,9 +16,9 @@ from jax.sharding import Mesh
 from fnn import checks
 from fnn.kernels import placement
 from fnn.train.ahead import Ahead
-from fnn.train.joining import Part, joined
+from fnn.train.joining import Part, join
 from fnn.train.processes import together
-from fnn.train.sharding import placed
+from fnn.train.sharding import placer
 from fnn.train.stream import HostBatch, Reader, Stream, StreamError, length
 from fnn.typing import PyTree
 
@@ -57,7 +57,7 @@ class Feed:
         self.joins = mesh if together(mesh) else None
         self.multiple = 1 if mesh is None else mesh.size // (placement.hosts() if self.joins else 1)
         # Called in the thread that reads: what comes next is on the device ahead of its use.
-        self.place = placed(mesh) if self.joins is None else lambda data: data
+        self.place = placer(mesh) if self.joins is None else lambda data: data
         self.room = self.slots = 0
         self.first: Any = None  # batch of the epoch that was begun last
         self._ahead: Ahead | None = None
@@ -75,17 +75,17 @@ class Feed:
     def next(self, interrupted: Callable[[], bool] = lambda: False) -> Chunk | None:
         """The next super-batch, None at the end of the epoch and where the run is interrupted."""
         if self.joins is not None:
-            return self._joined(self.joins, interrupted)
+            return self._join(self.joins, interrupted)
         return None if self._ahead is None else self._ahead.next(interrupted)
 
-    def _joined(self, mesh: Mesh, interrupted: Callable[[], bool]) -> Chunk | None:
+    def _join(self, mesh: Mesh, interrupted: Callable[[], bool]) -> Chunk | None:
         chunk, failed = None, None
         try:
             chunk = None if self._ahead is None else self._ahead.next(interrupted)
         except StreamError as error:
             failed = error
         count = -1 if failed else len(chunk.rows) if chunk else 0
-        found = joined(mesh, Part(chunk and chunk.data, count, self.room, self.slots, interrupted()), self.first)
+        found = join(mesh, Part(chunk and chunk.data, count, self.room, self.slots, interrupted()), self.first)
         self.room, self.slots = found.room, found.slots
         if found.failed >= 0:
             where = self.reader.stream.where
@@ -111,18 +111,18 @@ class Feed:
             self.first = first
             if not self.slots:
                 self._measure([len(batch[2]) for batch in head if not isinstance(batch, StreamError)], first, ended)
-            yield from self._stacked(itertools.chain(_emptied(head), items), first, wanted)
+            yield from self._stack(itertools.chain(_drain(head), items), first, wanted)
 
     def _measure(self, sizes: list[int], batch: HostBatch, ended: bool) -> None:
-        self.room = self._rounded(max(sizes))
+        self.room = self._round_up(max(sizes))
         row = _bytes(batch) // len(batch[2])
         known = length(self.reader.stream.source) or MOST_STEPS
         self.slots = max(1, min(CHUNK_BYTES // max(row * self.room, 1), MOST_STEPS, len(sizes) if ended else known))
 
-    def _rounded(self, rows: int) -> int:
+    def _round_up(self, rows: int) -> int:
         return -(-rows // self.multiple) * self.multiple
 
-    def _stacked(
+    def _stack(
         self, items: Iterable[HostBatch | StreamError], first: HostBatch, wanted: Callable[[], bool]
     ) -> Generator[Chunk, None, None]:
         chunk: Any = None
@@ -142,7 +142,7 @@ class Feed:
                 )
             if not taken:
                 if rows > self.room:  # by half at least: sizes that grow slowly compile seldom
-                    self.room = self._rounded(max(rows, self.room + self.room // 2))
+                    self.room = self._round_up(max(rows, self.room + self.room // 2))
                 chunk, began = _empty(first, self.slots, self.room), time.monotonic()
             _write(chunk, len(taken), item, first)
             taken.append(rows)
@@ -182,7 +182,7 @@ def _head(items: Iterator[HostBatch | StreamError]) -> tuple[deque[Any], bool]:
     return head, True
 
 
-def _emptied(head: deque[Any]) -> Iterator[Any]:
+def _drain(head: deque[Any]) -> Iterator[Any]:
     while head:
         yield head.popleft()
 

@@ -17,14 +17,14 @@ from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.programs import compile as compiled
 from fnn.tasks import Task, as_task
-from fnn.train.callbacks import Callback, checked_callbacks
+from fnn.train.callbacks import Callback, check_callbacks
 from fnn.train.checkpoint import Checkpoints, store_of
 from fnn.train.console import interruption, progress_bar, suggest_cores
 from fnn.train.drive import Setup, drive
 from fnn.train.identity import Identity, identity_of
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Carry, Keys, Recipe, keys_of, loop_of
-from fnn.train.options import Options, checked_options
+from fnn.train.options import Options, check_options
 from fnn.train.processes import pace, peers, require_same_run
 from fnn.train.sharding import on_automatic_axes, replicate
 from fnn.train.sources import source_of
@@ -112,38 +112,38 @@ def fit(
     task = as_task(task)
     key = checks.random_key("fit", checks.key_given("fit", key, "training"))
     options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype)
-    options = checked_options("fit", task, options)
+    options = check_options("fit", task, options)
     require_model_and_optimizer("fit", model, optimizer)
-    checked_callbacks("fit", callbacks)
+    check_callbacks("fit", callbacks)
     start = None if start is None else as_trained("start", start)
     recipe = Recipe(model, optimizer, task, options, mesh)
     with contextlib.closing(source_of(recipe, key, data, rows, validation)) as source, interruption() as interrupted:
         suggest_cores(model, progress)
-        require_same_run("fit", recipe, source.inputs, key, start, source.described)
+        require_same_run("fit", recipe, source.inputs, key, start, source.describe)
         key, inputs, start = replicate(mesh, (key, source.inputs, start))
         # The host keeps the history: a run of more epochs is the same program.
         recipe = recipe._replace(options=options._replace(epochs=0))
         keys = keys_of(key)
         carry = compiled(_begin, recipe)(keys, inputs, start)
-        held, row, finish = source.held, compiled(_row, recipe), compiled(_finish, recipe)
+        score, row, finish = source.score, compiled(_row, recipe), compiled(_finish, recipe)
 
         def columns(carry: Carry) -> list[str]:
-            scores = held and dict.fromkeys(("loss", *task.metrics), jax.ShapeDtypeStruct((), jnp.float32))
+            scores = score and dict.fromkeys(("loss", *task.metrics), jax.ShapeDtypeStruct((), jnp.float32))
             return sorted(jax.eval_shape(row, carry, inputs, jnp.zeros((), jnp.int32), scores)[1])
 
         def identity() -> Identity:
-            return identity_of(recipe, carry, inputs, key, start, columns(carry), source.described(inputs))
+            return identity_of(recipe, carry, inputs, key, start, columns(carry), source.describe(inputs))
 
-        def ended(carry: Carry, epoch: Array) -> tuple[Carry, dict[str, Array] | None]:
-            scores = held and held(carry.train_state.trained, int(epoch), interrupted)
-            return (carry, None) if held and scores is None else row(carry, inputs, epoch, scores)
+        def end_epoch(carry: Carry, epoch: Array) -> tuple[Carry, dict[str, Array] | None]:
+            scores = score and score(carry.train_state.trained, int(epoch), interrupted)
+            return (carry, None) if score and scores is None else row(carry, inputs, epoch, scores)
 
         store = store_of(checkpoint, options.early_stopping, identity)
         total = None if source.steps is None else epochs * source.steps
         with peers("fit", mesh), progress_bar(progress, total) as show:
             run = Setup(
                 source.epochs(recipe, keys, inputs, interrupted), source.stands if checkpoint else lambda: None,
-                functools.partial(source.resume, interrupted), ended, columns, finish, options.early_stopping,
+                functools.partial(source.resume, interrupted), end_epoch, columns, finish, options.early_stopping,
                 callbacks, functools.partial(source.explain, recipe, key, inputs), functools.partial(pace, mesh), show,
                 interrupted,
             )  # fmt: skip

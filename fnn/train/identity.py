@@ -19,8 +19,8 @@ import numpy as np
 from fnn import checks
 from fnn.kernels import placement
 from fnn.train.inputs import Inputs
-from fnn.train.loop import Carry, Recipe, scored_by, sizes, step_of
-from fnn.train.step import augmented
+from fnn.train.loop import Carry, Recipe, evaluation_model, sizes, step_of
+from fnn.train.step import augment_batch
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Key, PyTree
 from fnn.versions import __version__
@@ -72,10 +72,10 @@ def describe_programs(recipe: Recipe, train_state: TrainState, key: Key, inputs:
     penalty, step = options.penalty, step_of(recipe)
 
     def apply(params: PyTree, state: PyTree, key: Key, x: PyTree) -> PyTree:
-        return scored_by(recipe).apply(params, state, x, key=key, train=True)[0]
+        return evaluation_model(recipe).apply(params, state, x, key=key, train=True)[0]
 
     def augment(*given: Any) -> tuple[Any, ...]:
-        return augmented(options.augment, given[0], given[1:])  # type: ignore[arg-type]
+        return augment_batch(options.augment, given[0], given[1:])  # type: ignore[arg-type]
 
     def score(outputs: PyTree, targets: PyTree, weights: Array) -> list[Any]:
         return [metric(outputs, targets, weights=weights) for metric in task.metrics.values()]

@@ -37,21 +37,21 @@ class Inputs(NamedTuple):
         return jnp.arange(self.slots) if self.rows is None else self.rows
 
 
-def checked_run(where: str, task: Task, data: Any, rows: Any, validation: Any, key: Key | None = None) -> Inputs:
+def check_run(where: str, task: Task, data: Any, rows: Any, validation: Any, key: Key | None = None) -> Inputs:
     """Everything a run is given; `validation` is data, row numbers, or a fraction of the rows drawn by the key."""
-    checked = rows_.checked_data(where, data, task)
+    checked = rows_.check_data(where, data, task)
     total = rows_.count(checked[0])
-    rows = None if rows is None else rows_.checked_rows(where, rows, total)
+    rows = None if rows is None else rows_.check_rows(where, rows, total)
     held_data, held = None, None
     if _holds_arrays(validation):
-        held_data = rows_.checked_data(f"{where}, validation", validation, task)
+        held_data = rows_.check_data(f"{where}, validation", validation, task)
     elif isinstance(validation, (numbers.Number, str)) or getattr(validation, "ndim", None) == 0:
-        rows, held = _split(where, key, checked[1], data[1], rows, _checked_fraction(where, validation))
+        rows, held = _split(where, key, checked[1], data[1], rows, _check_fraction(where, validation))
     elif validation is not None:
-        held = rows_.checked_rows(f"{where}, validation", validation, total)
+        held = rows_.check_rows(f"{where}, validation", validation, total)
         rows = _without(where, rows, held, total)
     held_data = checked if held is not None else held_data
-    rows_.checked_classes(where, checked[1], rows)
+    rows_.check_classes(where, checked[1], rows)
     for side, chosen in (("training", rows), ("validation", held)):
         rows_.check_counted(f"{where}, {side} rows", checked[2], chosen)
     return Inputs(checked, rows, held_data, held)
@@ -84,7 +84,7 @@ def _without(where: str, rows: Any, held: Any, total: int) -> Any:
     return rows
 
 
-def _checked_fraction(where: str, fraction: Any) -> float:
+def _check_fraction(where: str, fraction: Any) -> float:
     if isinstance(fraction, (bool, numbers.Integral)) or not checks.is_concrete(fraction):
         raise TypeError(
             f"{where}: expected validation to be data (x, targets), row numbers, or a fraction of the rows between 0 "

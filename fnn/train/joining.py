@@ -22,7 +22,7 @@ class Part(NamedTuple):
     stops: bool
 
 
-class Joined(NamedTuple):
+class Joint(NamedTuple):
     """What all have: arrays over the mesh, None at the end of all; the first process that failed, -1 for none."""
 
     data: PyTree
@@ -32,7 +32,7 @@ class Joined(NamedTuple):
     failed: int
 
 
-def joined(mesh: Mesh, own: Part, first: PyTree) -> Joined:
+def join(mesh: Mesh, own: Part, first: PyTree) -> Joint:
     """The parts side by side. One that has ended goes on with rows that do not count, those of its batch `first`."""
     from jax.experimental.multihost_utils import process_allgather
 
@@ -40,14 +40,14 @@ def joined(mesh: Mesh, own: Part, first: PyTree) -> Joined:
     counts, (_, room, slots, stops) = found[:, 0], found.max(axis=0).tolist()
     count, failed = int(counts.max()), int(np.argmax(counts < 0)) if (counts < 0).any() else -1
     if failed >= 0 or stops or count == 0:
-        return Joined(None, 0, room, slots, failed)
+        return Joint(None, 0, room, slots, failed)
     sharding = NamedSharding(mesh, PartitionSpec(None, mesh.axis_names[0]))
-    local = _filled(own, first, slots, room, count)
+    local = _fill_up(own, first, slots, room, count)
     data = jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), local)
-    return Joined(data, count, room, slots, -1)
+    return Joint(data, count, room, slots, -1)
 
 
-def _filled(own: Part, first: Any, slots: int, room: int, count: int) -> Any:
+def _fill_up(own: Part, first: Any, slots: int, room: int, count: int) -> Any:
     """This process's arrays with as many slots and as much room as all of them have, real rows in `count` of them."""
     if own.data is not None and own.data[2].shape == (slots, room) and own.batches == count:
         return own.data

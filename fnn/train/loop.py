@@ -21,8 +21,8 @@ from fnn.train import stopping
 from fnn.train.inputs import Inputs
 from fnn.train.options import Options
 from fnn.train.outputs import scores_of
-from fnn.train.precision import computed_in
-from fnn.train.sharding import checked_mesh, splitter
+from fnn.train.precision import compute_in
+from fnn.train.sharding import check_mesh, splitter
 from fnn.train.step import Advance, TrainStep, train_step
 from fnn.train.stopping import Best
 from fnn.train.trained import Trained, TrainState
@@ -139,19 +139,19 @@ def order_of(shuffle: bool, keys: Keys, inputs: Inputs, epoch: Array) -> Order:
     rows = inputs.training_rows()
     if not shuffle:
         return Order(rows[jnp.argsort(rows < 0, stable=True)], (rows >= 0).sum())
-    return Order(*rows_.shuffled(jax.random.fold_in(keys.shuffle, epoch), rows))
+    return Order(*rows_.shuffle(jax.random.fold_in(keys.shuffle, epoch), rows))
 
 
 def sizes(batch_size: int | None, slots: int) -> tuple[int, int]:
     """Examples per step, and steps per epoch."""
-    size = rows_.checked_batch_size("trainer", batch_size, slots)
+    size = rows_.check_batch_size("trainer", batch_size, slots)
     return size, -(-slots // size)
 
 
 def batches_of(recipe: Recipe, inputs: Inputs, epoch: Array, order: Order) -> Batches:
     """Those of an epoch over arrays, by row numbers."""
     size, count = sizes(recipe.options.batch_size, inputs.slots)
-    checked_mesh("trainer", recipe.mesh, size)
+    check_mesh("trainer", recipe.mesh, size)
     return Batches(lambda place: batch_of(inputs.data, order, place, size), epoch.astype(jnp.int32) * count)
 
 
@@ -163,9 +163,9 @@ def step_of(recipe: Recipe) -> TrainStep:
     )
 
 
-def scored_by(recipe: Recipe) -> Layer:
+def evaluation_model(recipe: Recipe) -> Layer:
     """The model as it computes: in the dtype of the run."""
-    return computed_in(recipe.options.compute_dtype, recipe.model)
+    return compute_in(recipe.options.compute_dtype, recipe.model)
 
 
 def loop_of(recipe: Recipe) -> Loop:
@@ -173,7 +173,7 @@ def loop_of(recipe: Recipe) -> Loop:
     model, optimizer, task, options, mesh = recipe
     step, rule, split = step_of(recipe), options.early_stopping, splitter(mesh)
     metrics = task.metrics if options.training_metrics else {}
-    scored = scored_by(recipe)
+    scored = evaluation_model(recipe)
 
     def begin(keys: Keys, inputs: Inputs, start: Trained | TrainState | None) -> Carry:
         if not isinstance(start, TrainState):
@@ -190,7 +190,7 @@ def loop_of(recipe: Recipe) -> Loop:
             number = batches.before + jnp.asarray(place).astype(jnp.int32)
             batch = split(batches.at(place))
             new = step.advance(carry.train_state, jax.random.fold_in(keys.train, number), batch)
-            return _accepted(carry, _with_class_numbers(new, batch[1]), metrics, number)
+            return _accept(carry, _with_class_numbers(new, batch[1]), metrics, number)
 
         # With known ends this is a scan, so that a run can be differentiated in both modes.
         return jax.lax.fori_loop(first, last, one, carry)
@@ -210,21 +210,21 @@ def loop_of(recipe: Recipe) -> Loop:
         row, best, over = entries(carry, inputs, held), carry.best, carry.over
         if rule is not None and best is not None:
             best = stopping.observe(rule, best, row, epoch, carry.train_state.trained)
-            over = (carry.diverged_at >= 0) | stopping.exhausted(rule, best)
+            over = (carry.diverged_at >= 0) | stopping.is_exhausted(rule, best)
         history = {name: values.at[carry.epochs].set(row[name]) for name, values in carry.history.items()}
         ended = carry._replace(means=_no_means(metrics), best=best, history=history, epochs=carry.epochs + 1, over=over)
         return ended, row
 
-    return Loop(begin, steps, row, finished)
+    return Loop(begin, steps, row, outcome_of)
 
 
-def finished(carry: Carry) -> tuple[Trained, dict[str, Array]]:
+def outcome_of(carry: Carry) -> tuple[Trained, dict[str, Array]]:
     """What a run gives back: what to predict with, and the history with how it ended."""
     trained = carry.train_state.trained
     ends = {"epochs": carry.epochs, "diverged_at": carry.diverged_at, "skipped": carry.skipped}
     if carry.best is None:
         return trained, carry.history | ends
-    return stopping.chosen(carry.best, trained), carry.history | ends | {"best_epoch": carry.best.epoch}
+    return stopping.choose(carry.best, trained), carry.history | ends | {"best_epoch": carry.best.epoch}
 
 
 def _example(x: PyTree) -> PyTree:
@@ -247,7 +247,7 @@ def batch_of(data: tuple[PyTree, PyTree, Array | None], order: Order, place: Arr
     return rows_.take(x, chosen), rows_.take(targets, chosen), weight
 
 
-def _accepted(carry: Carry, step: Advance, metrics: Mapping[str, Any], number: Array) -> Carry:
+def _accept(carry: Carry, step: Advance, metrics: Mapping[str, Any], number: Array) -> Carry:
     """Keep the step's result if it had rows to learn from and its loss is finite; NaN weights are no empty batch.
 
     A step that the optimizer left out is kept too, as its state counts it; a loss that is not finite is then neither

@@ -19,7 +19,7 @@ HELD_BYTES = 2**25
 """Bytes that are mapped before they are given back."""
 
 
-class Mapped(NamedTuple):
+class MappedFiles(NamedTuple):
     """Inputs in files, targets and weights in memory."""
 
     x: PyTree
@@ -50,9 +50,9 @@ def without_inputs(data: Any) -> tuple[Any, ...]:
     return np.zeros(rows_.count(data[0]), np.int8), *data[1:]
 
 
-def mapped(data: Any, checked: tuple[Any, Any, Any]) -> Mapped:
+def map_files(data: Any, checked: tuple[Any, Any, Any]) -> MappedFiles:
     """Inputs as they were given, targets and weights as they were checked."""
-    return Mapped(data[0], *jax.tree.map(np.asarray, checked[1:]))
+    return MappedFiles(data[0], *jax.tree.map(np.asarray, checked[1:]))
 
 
 def _let_go(leaf: np.ndarray) -> None:

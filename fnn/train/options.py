@@ -45,7 +45,7 @@ class Options(NamedTuple):
     compute_dtype: DType | None = None
 
 
-def checked_options(where: str, task: Task, options: Options) -> Options:
+def check_options(where: str, task: Task, options: Options) -> Options:
     """The options themselves, of the right kinds, early stopping in the direction that the task's metric states."""
     checks.integer(where, "epochs", options.epochs)
     if options.batch_size is not None:

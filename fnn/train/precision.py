@@ -38,7 +38,7 @@ def warn_unless_scaled(dtype: DType | None, scale: Any) -> None:
         )
 
 
-def computed_in(dtype: DType | None, model: Layer) -> Layer:
+def compute_in(dtype: DType | None, model: Layer) -> Layer:
     """The model with parameters and inputs cast to `dtype` where it is applied, outputs to float32, its new state to
     the dtypes of the old one; complex numbers and integers stay. The gradient comes back in the parameters' own dtype.
     """

@@ -14,12 +14,12 @@ from fnn.layer import Layer
 from fnn.layer.protocol import unchanged
 from fnn.tasks.task import Task, as_task
 from fnn.train import rows as rows_
-from fnn.train.collecting import Applied, Scoring, collected
+from fnn.train.collecting import Application, Scoring, collect
 from fnn.train.feeding import Feed
 from fnn.train.outputs import outputs_of, scores_of
-from fnn.train.precision import computed_in, require_compute_dtype
+from fnn.train.precision import compute_in, require_compute_dtype
 from fnn.train.processes import together
-from fnn.train.sharding import checked_mesh, on_automatic_axes, replicate
+from fnn.train.sharding import check_mesh, on_automatic_axes, replicate
 from fnn.train.stream import is_stream, stream_of
 from fnn.train.trained import Trained, as_trained, check_trained
 from fnn.typing import Array, DType, PyTree
@@ -39,7 +39,7 @@ class _Predicting(NamedTuple):
 
 def _predict(given: _Predicting, trained: Trained, x: PyTree) -> PyTree:
     check_trained("predict", given.model, trained, x)
-    model = computed_in(given.compute_dtype, given.model)
+    model = compute_in(given.compute_dtype, given.model)
     return given.decode(outputs_of(model, trained, x, None, given.batch_size, given.mesh))
 
 
@@ -84,13 +84,13 @@ def predict(
     checks.integer("predict", "batch_size", batch_size)
     require_compute_dtype("predict", compute_dtype)
     decode = unchanged if task is None else task.decode
-    checked_mesh("predict", mesh)
+    check_mesh("predict", mesh)
     if is_stream(x):
         _check_stream("predict", batch_size, mesh)
-        applied = Applied("predict", computed_in(compute_dtype, model), decode, mesh)
+        applied = Application("predict", compute_in(compute_dtype, model), decode, mesh)
         with contextlib.closing(Feed(stream_of("predict", x, None, 1), mesh)) as feed:
-            return collected(feed, applied, replicate(mesh, as_trained("predict", trained)))[0]
-    x = rows_.checked_inputs("predict", x)
+            return collect(feed, applied, replicate(mesh, as_trained("predict", trained)))[0]
+    x = rows_.check_inputs("predict", x)
     trained, x = replicate(mesh, (as_trained("predict", trained), x))
     return programs.compile(_predict, _Predicting(model, decode, batch_size, compute_dtype, mesh))(trained, x)
 
@@ -136,12 +136,12 @@ def evaluate(
     require_compute_dtype("evaluate", compute_dtype)
     task = as_task(task)
     if is_stream(data):
-        return _evaluated_stream(computed_in(compute_dtype, model), trained, data, task, rows, batch_size, mesh)
-    checked = rows_.checked_data("evaluate", data, task)
+        return _evaluate_stream(compute_in(compute_dtype, model), trained, data, task, rows, batch_size, mesh)
+    checked = rows_.check_data("evaluate", data, task)
     if rows is not None:
-        rows = rows_.checked_rows("evaluate", rows, rows_.count(checked[0]))
+        rows = rows_.check_rows("evaluate", rows, rows_.count(checked[0]))
         rows_.check_counted("evaluate, rows", checked[2], rows)
-    checked_mesh("evaluate", mesh)
+    check_mesh("evaluate", mesh)
     trained, checked, rows = replicate(mesh, (as_trained("evaluate", trained), checked, rows))
     scores = programs.compile(_scores, _Scoring(model, task, batch_size, compute_dtype, mesh))(trained, checked, rows)
     if not all(checks.is_concrete(score) and score.ndim == 0 for score in scores.values()):
@@ -156,15 +156,15 @@ def _check_stream(where: str, batch_size: int, mesh: Mesh | None) -> None:
         raise ValueError(f"{where}: a stream makes its own batches, got batch_size={batch_size}; leave it out")
 
 
-def _evaluated_stream(
+def _evaluate_stream(
     model: Layer, trained: Any, data: Any, task: Task, rows: Any, batch_size: int, mesh: Mesh | None
 ) -> dict[str, float]:
     _check_stream("evaluate", batch_size, mesh)
     if rows is not None:
         raise ValueError("evaluate: data is a stream, which has no row numbers; leave rows out")
-    checked_mesh("evaluate", mesh)
+    check_mesh("evaluate", mesh)
     stream = stream_of("evaluate", data, task, 1)
-    with contextlib.closing(Scoring(Applied("evaluate", model, unchanged, mesh), task, stream)) as scoring:
+    with contextlib.closing(Scoring(Application("evaluate", model, unchanged, mesh), task, stream)) as scoring:
         scores = scoring(replicate(mesh, as_trained("evaluate", trained)))
     assert scores is not None, "nothing interrupts it"
     return _as_floats(scores)
@@ -200,5 +200,5 @@ def _scores(
     given: _Scoring, trained: Trained, data: tuple[PyTree, Array, Array | None], rows: Array | None
 ) -> dict[str, Array]:
     check_trained("evaluate", given.model, trained, data[0])
-    model = computed_in(given.compute_dtype, given.model)
+    model = compute_in(given.compute_dtype, given.model)
     return scores_of(model, given.task, trained, data, rows, given.batch_size, given.mesh)

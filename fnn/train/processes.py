@@ -16,7 +16,7 @@ from fnn.kernels import placement
 from fnn.train.identity import PROGRAMS, describe_data, describe_programs, describe_settings, digest_of
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Recipe, keys_of, loop_of
-from fnn.train.sharding import agreed
+from fnn.train.sharding import agree
 from fnn.train.trained import Trained
 from fnn.typing import Key
 
@@ -31,7 +31,7 @@ def together(mesh: Mesh | None) -> bool:
 
 def pace(mesh: Mesh | None, steps: int) -> int:
     """The smallest number of steps that a process wants to take next; 0 where one of them wants to stop."""
-    return agreed(steps) if together(mesh) else steps
+    return agree(steps) if together(mesh) else steps
 
 
 LOST = ("Gloo", "closed by peer", "heartbeat", "NCCL")
@@ -98,7 +98,7 @@ def _of_all_processes(described: dict[str, Any]) -> list[dict[str, Any]]:
     from jax.experimental.multihost_utils import process_allgather
 
     mine = json.dumps(described).encode()
-    longest = -agreed(-len(mine))
+    longest = -agree(-len(mine))
     texts = process_allgather(np.frombuffer(mine.ljust(longest), np.uint8))
     return [json.loads(bytes(text)) for text in np.asarray(texts)]
 

@@ -12,13 +12,13 @@ import numpy as np
 from fnn import checks
 from fnn.programs import compile as compiled
 from fnn.train.checkpoint import Record
-from fnn.train.divergence import replayed_batch, require_possible
+from fnn.train.divergence import replay_batch, require_possible
 from fnn.train.drive import Take
 from fnn.train.feeding import Chunk, Feed
 from fnn.train.identity import describe_data
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Batch, Batches, Carry, Keys, Recipe, loop_of
-from fnn.train.resuming import decoded, encoded
+from fnn.train.resuming import decode_state, encode_state
 from fnn.train.stream import Stream, takes_epoch
 from fnn.train.trained import TrainState
 from fnn.typing import Array, Key, PyTree
@@ -67,7 +67,7 @@ class Reading:
 
     def stands(self) -> Any:
         # One process writes the checkpoint, and its stream's state is not that of the others' parts.
-        state = None if self.feed.joins is not None else encoded(self.feed.reader.state)
+        state = None if self.feed.joins is not None else encode_state(self.feed.reader.state)
         return {"room": self.feed.room, "state": state}
 
     def resume(self, interrupted: Callable[[], bool], record: Record) -> None:
@@ -79,7 +79,7 @@ class Reading:
             return
         if record.stream["state"] is not None:
             self.feed.close(wait=True)
-            return reader.restore(decoded(record.stream["state"]), done)
+            return reader.restore(decode_state(record.stream["state"]), done)
         stops = interrupted if self.feed.joins is None else lambda: False  # several processes stop between epochs
         for epoch in range(done):
             if epoch:
@@ -104,9 +104,9 @@ class Reading:
 
         if recipe.mesh is None:
             require_possible("fit", recipe.model, recipe.task, before.trained, *batch()[:2])
-        return replayed_batch(recipe, key, batch, before, step)
+        return replay_batch(recipe, key, batch, before, step)
 
-    def described(self, inputs: Inputs) -> dict[str, str]:
+    def describe(self, inputs: Inputs) -> dict[str, str]:
         form = ", ".join(jax.tree.leaves(self.feed.reader.form))
         return describe_data(inputs) | {"x, targets and weights": f"a stream of {form} {self.beside}"}
 

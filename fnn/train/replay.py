@@ -15,9 +15,9 @@ from fnn.optim.transform import Transform
 from fnn.programs import compile as compiled
 from fnn.tasks.task import Task, as_task, mean_loss
 from fnn.train import rows as rows_
-from fnn.train.precision import computed_in
+from fnn.train.precision import compute_in
 from fnn.train.step import (
-    augmented,
+    augment_batch,
     require_functions,
     require_model_and_optimizer,
     state_penalties,
@@ -27,7 +27,7 @@ from fnn.train.trained import Trained, TrainState, as_trained
 from fnn.typing import Array, DType, Key, PyTree
 
 
-class Probed(NamedTuple):
+class Probe(NamedTuple):
     """A loss whose layers' outputs carry probes: zeros added to them, by which the gradient is that by the outputs.
 
     `loss(params, probes, observe) -> (value, [observe(call), …])`, one entry per call of a layer.
@@ -44,14 +44,14 @@ def inexact(tree: PyTree) -> list[Array]:
     return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
 
 
-def _replaced(tree: PyTree, leaves: list[Array]) -> PyTree:
+def _replace_leaves(tree: PyTree, leaves: list[Array]) -> PyTree:
     waiting = iter(leaves)
     return jax.tree.map(
         lambda leaf: next(waiting) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) else leaf, tree
     )
 
 
-def checked_step(where: str, trained: Any, batch: Any) -> tuple[TrainState, tuple[Any, ...]]:
+def check_step(where: str, trained: Any, batch: Any) -> tuple[TrainState, tuple[Any, ...]]:
     """What a step is looked at with: its state, without the optimizer's if none is given, and its batch as arrays."""
     state = trained if isinstance(trained, TrainState) else TrainState(*as_trained(where, trained), None)
     if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
@@ -76,13 +76,13 @@ class Objective(NamedTuple):
     compute_dtype: DType | None
 
 
-def probed_loss(objective: Objective, trained: Trained, batch: tuple[Any, ...], key: Key | None) -> Probed:
+def probe_loss(objective: Objective, trained: Trained, batch: tuple[Any, ...], key: Key | None) -> Probe:
     """The objective of a step with a probe at every elementary layer; without a key the model is as at inference."""
     model, task, penalty, compute_dtype = objective
     x, targets, *weights = batch
 
     def run(params: PyTree, see: Callable[[Call], Any]) -> Array:
-        whole = computed_in(compute_dtype, watched(model, params, trained.state, see))
+        whole = compute_in(compute_dtype, watched(model, params, trained.state, see))
         outputs, state = whole.apply(params, trained.state, x, key=key, train=key is not None)
         value = mean_loss(task, outputs, targets, weights[0] if weights else None)[0]
         for term in state_penalties(state) + ([] if penalty is None else [jnp.asarray(penalty(params))]):
@@ -103,16 +103,16 @@ def probed_loss(objective: Objective, trained: Trained, batch: tuple[Any, ...], 
 
         def see(call: Call) -> Any:
             seen.append(observe(_constant(call)))
-            return _replaced(call.y, [y + probe for y, probe in zip(inexact(call.y), next(waiting), strict=True)])
+            return _replace_leaves(call.y, [y + probe for y, probe in zip(inexact(call.y), next(waiting), strict=True)])
 
         return run(params, see), seen
 
-    return Probed(tuple(call.name for call in calls), tuple(call.path for call in calls), probes, loss)
+    return Probe(tuple(call.name for call in calls), tuple(call.path for call in calls), probes, loss)
 
 
 def _constant(call: Call) -> Call:
     given = (call.params, call.state, call.x, call.y)
-    fixed = _replaced(given, [jax.lax.stop_gradient(leaf) for leaf in inexact(given)])
+    fixed = _replace_leaves(given, [jax.lax.stop_gradient(leaf) for leaf in inexact(given)])
     return call._replace(params=fixed[0], state=fixed[1], x=fixed[2], y=fixed[3])
 
 
@@ -205,17 +205,17 @@ def explain_divergence(
     """
     require_model_and_optimizer("explain_divergence", model, optimizer)
     require_functions("explain_divergence", penalty, augment)
-    state, batch = checked_step("explain_divergence", trained, batch)
+    state, batch = check_step("explain_divergence", trained, batch)
     given = _Given(Objective(model, as_task(task), penalty, compute_dtype), optimizer, augment)
-    seen = jax.device_get(compiled(_replayed, given)(state, batch, key))
-    probed = probed_loss(given.objective, Trained(state.params, state.state), batch, key)
+    seen = jax.device_get(compiled(_replay, given)(state, batch, key))
+    probed = probe_loss(given.objective, Trained(state.params, state.state), batch, key)
     for phase, layer, what, check, before in _in_order(model, state.state, probed, seen):
         if check.count:
             return Divergence(phase, layer, what, int(check.count), int(check.size), float(before))
     return None
 
 
-def _in_order(model: Layer, state: PyTree, probed: Probed, checks: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+def _in_order(model: Layer, state: PyTree, probed: Probe, checks: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     """Phase, layer, array, its check and the largest value before it, in the order in which a step computes them."""
     parameters, gradients, updates = (
         {path: _by_leaf(own) for path, _, own in elementary(model, checks[phase], state)}
@@ -247,12 +247,12 @@ def _by_leaf(own: PyTree) -> dict[str, _Check]:
     return {jax.tree_util.keystr(path, simple=True, separator="/") or "parameters": check for path, check in leaves}
 
 
-def _replayed(given: _Given, train_state: TrainState, batch: tuple[Any, ...], key: Key) -> dict[str, Any]:
+def _replay(given: _Given, train_state: TrainState, batch: tuple[Any, ...], key: Key) -> dict[str, Any]:
     """The checks of everything that a step computes, in its order."""
     model, task, penalty, compute_dtype = given.objective
     trained = Trained(train_state.params, train_state.state)
-    seen = batch if given.augment is None else augmented(given.augment, key, batch)
-    probed = probed_loss(given.objective, trained, seen, key)
+    seen = batch if given.augment is None else augment_batch(given.augment, key, batch)
+    probed = probe_loss(given.objective, trained, seen, key)
 
     def loss(params: PyTree, probes: Any) -> tuple[Array, list[_Check]]:
         return probed.loss(params, probes, lambda call: (_check((call.x, call.params)), _check(call.y)))
@@ -260,7 +260,7 @@ def _replayed(given: _Given, train_state: TrainState, batch: tuple[Any, ...], ke
     (value, forward), (by_params, by_outputs) = jax.value_and_grad(loss, (0, 1), has_aux=True)(
         trained.params, probed.probes
     )
-    whole = computed_in(compute_dtype, model)  # what the dtype may do to gradients, the run itself has said
+    whole = compute_in(compute_dtype, model)  # what the dtype may do to gradients, the run itself has said
     step = train_step(whole, given.optimizer, task, penalty=penalty, augment=given.augment)
     if train_state.opt_state is None:
         train_state = train_state._replace(opt_state=step.init(key, batch[0], trained).opt_state)

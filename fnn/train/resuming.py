@@ -26,7 +26,7 @@ def own_state(thing: Any) -> Own | None:
     return None
 
 
-def encoded(state: Any) -> Any:
+def encode_state(state: Any) -> Any:
     """Dicts, lists, numbers, texts, bytes and arrays as JSON can hold them.
 
     Raises:
@@ -35,9 +35,9 @@ def encoded(state: Any) -> Any:
     if state is None or isinstance(state, (bool, int, float, str)):
         return state
     if isinstance(state, dict):
-        return {"dict": [[encoded(key), encoded(value)] for key, value in state.items()]}
+        return {"dict": [[encode_state(key), encode_state(value)] for key, value in state.items()]}
     if isinstance(state, (list, tuple)):
-        return {"tuple" if isinstance(state, tuple) else "list": [encoded(part) for part in state]}
+        return {"tuple" if isinstance(state, tuple) else "list": [encode_state(part) for part in state]}
     if isinstance(state, (bytes, bytearray)):
         return {"bytes": base64.b64encode(state).decode()}
     if hasattr(state, "__array__") and (array := np.asarray(state)).dtype.kind in "biufc":
@@ -50,15 +50,15 @@ def encoded(state: Any) -> Any:
     )
 
 
-def decoded(state: Any) -> Any:
+def decode_state(state: Any) -> Any:
     """What was encoded."""
     if not isinstance(state, dict):
         return state
     if "dict" in state:
-        return {decoded(key): decoded(value) for key, value in state["dict"]}
+        return {decode_state(key): decode_state(value) for key, value in state["dict"]}
     for kind, build in (("list", list), ("tuple", tuple)):
         if kind in state:
-            return build(decoded(part) for part in state[kind])
+            return build(decode_state(part) for part in state[kind])
     if "bytes" in state:
         return base64.b64decode(state["bytes"])
     array = np.frombuffer(base64.b64decode(state["array"]), state["dtype"]).reshape(state["shape"]).copy()

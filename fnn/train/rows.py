@@ -44,28 +44,28 @@ def rows_as_array(x: PyTree) -> PyTree:
     return x
 
 
-def checked_inputs(where: str, x: PyTree) -> PyTree:
+def check_inputs(where: str, x: PyTree) -> PyTree:
     """Inputs as JAX arrays: not empty, nothing non-finite, nothing rounded in silence."""
-    return jax.tree.map(owned, host_inputs(where, x))
+    return jax.tree.map(own, host_inputs(where, x))
 
 
-def owned(leaf: Any) -> Array:
+def own(leaf: Any) -> Array:
     """As a JAX array, a copy of what is NumPy's."""
     return leaf if isinstance(leaf, jax.Array) else checks.own(leaf)
 
 
 def host_inputs(where: str, x: PyTree, rounding: Callable[..., str | None] | None = None) -> PyTree:
-    """`checked_inputs` where they are, NumPy's on the host; `rounding` says what a cast to float32 does to them."""
+    """`check_inputs` where they are, NumPy's on the host; `rounding` says what a cast to float32 does to them."""
     if count(x) == 0:
         raise ValueError(f"{where}: expected at least one row, got {checks.describe(x)}")
     for part in jax.tree.leaves(x, is_leaf=lambda node: isinstance(node, Padded)):
         if isinstance(part, Padded):  # inside a compiled program no length can be looked at
             batch, time = np.shape(part.values)[:2]
             check_lengths(where, part.lengths, Layout(batch, time, 0, jnp.result_type(part.values), False))
-    return jax.tree.map(lambda leaf: _checked_leaf(where, leaf, rounding or said_of_rounding), x)
+    return jax.tree.map(lambda leaf: _check_leaf(where, leaf, rounding or describe_rounding), x)
 
 
-def _checked_leaf(where: str, x: Any, rounding: Callable[..., str | None]) -> Any:
+def _check_leaf(where: str, x: Any, rounding: Callable[..., str | None]) -> Any:
     given = checks.arrived(where, "x", x, "encode text columns as numbers first")
     host = checks.known(given)
     if not isinstance(host, np.ndarray):
@@ -81,7 +81,7 @@ def _checked_leaf(where: str, x: Any, rounding: Callable[..., str | None]) -> An
     return narrow
 
 
-def said_of_rounding(x: Any, host: np.ndarray, dtype: Any) -> str:
+def describe_rounding(x: Any, host: np.ndarray, dtype: Any) -> str:
     """What is lost where float64 is computed in float32, and what to write."""
     if found := checks.lost(host, dtype):
         return checks.said_of_lost("x", x, host, dtype, found)
@@ -102,7 +102,7 @@ def _first_not_finite(host: np.ndarray) -> tuple[int, ...] | None:
     return None
 
 
-def lent(x: PyTree) -> PyTree:
+def lend(x: PyTree) -> PyTree:
     """NumPy arrays of float32 as JAX arrays that read the same memory, where a CPU computes and they are aligned to 64
     bytes; for whoever is done with them before they could change."""
 
@@ -113,15 +113,15 @@ def lent(x: PyTree) -> PyTree:
     return jax.tree.map(one, x) if placement.platform() == "cpu" else x
 
 
-def checked_data(where: str, data: Any, task: Task) -> tuple[PyTree, Array, Array | None]:
+def check_data(where: str, data: Any, task: Task) -> tuple[PyTree, Array, Array | None]:
     """`(x, targets)` or `(x, targets, weights)` as arrays of the same number of rows, targets encoded by the task."""
-    return jax.tree.map(owned, host_data(where, data, task))
+    return jax.tree.map(own, host_data(where, data, task))
 
 
 def host_data(
     where: str, data: Any, task: Task, rounding: Callable[..., str | None] | None = None, some: bool = True
 ) -> tuple[PyTree, Any, Any]:
-    """`checked_data` where they are; `some` of the weights must not be 0."""
+    """`check_data` where they are; `some` of the weights must not be 0."""
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         raise TypeError(f"{where}: expected data (x, targets) or (x, targets, weights), got {checks.describe(data)}")
     x = host_inputs(where, rows_as_array(data[0]), rounding)
@@ -132,10 +132,10 @@ def host_data(
     targets = task.encode(data[1])
     if len(data) == 2 or data[2] is None:
         return x, targets, None
-    return x, targets, checked_weights(where, data[2], count(x), some)
+    return x, targets, check_weights(where, data[2], count(x), some)
 
 
-def checked_weights(where: str, weights: Any, total: int, some: bool = True) -> Array:
+def check_weights(where: str, weights: Any, total: int, some: bool = True) -> Array:
     """One weight per row, each 0 or of a size that float32 multiplies without loss; `some` of them are not 0."""
     if np.shape(weights) != (total,):
         raise ValueError(f"{where}: expected weights of shape ({total},), got {np.shape(weights)}")
@@ -163,7 +163,7 @@ def checked_weights(where: str, weights: Any, total: int, some: bool = True) -> 
     return weights if jnp.issubdtype(weights.dtype, jnp.floating) else weights.astype(jnp.float32)
 
 
-def checked_rows(where: str, rows: Any, total: int) -> Any:
+def check_rows(where: str, rows: Any, total: int) -> Any:
     """Row numbers of a data set of `total` rows, NumPy's where they are known; a negative one is an empty slot."""
     given = np.asarray(checks.known(rows)) if checks.is_concrete(rows) else rows
     if given.ndim != 1 or not jnp.issubdtype(given.dtype, jnp.integer) or given.shape[0] == 0:
@@ -193,12 +193,12 @@ def check_counted(where: str, weights: Any, rows: Any) -> None:
         raise ValueError(f"{where}: the weight of every one of them is 0, that of row {host[host >= 0][0]} first")
 
 
-def checked_batch_size(where: str, batch_size: int | None, rows: int) -> int:
+def check_batch_size(where: str, batch_size: int | None, rows: int) -> int:
     """The batch size: all rows at once for None, and never more than there are."""
     return rows if batch_size is None else min(checks.integer(where, "batch_size", batch_size), rows)
 
 
-def checked_classes(where: str, targets: Any, rows: Any = None) -> None:
+def check_classes(where: str, targets: Any, rows: Any = None) -> None:
     """Class numbers to learn from: more than one of them among the rows."""
     if not checks.is_concrete(targets) or targets.ndim != 1 or not jnp.issubdtype(targets.dtype, jnp.integer):
         return
@@ -211,7 +211,7 @@ def checked_classes(where: str, targets: Any, rows: Any = None) -> None:
         raise ValueError(f"{where}: every target is class {host[0]}; there is nothing to tell apart")
 
 
-def shuffled(key: Key, rows: Array) -> tuple[Array, Array]:
+def shuffle(key: Key, rows: Array) -> tuple[Array, Array]:
     """The rows in random order, empty slots last, and how many rows there are.
 
     The order of n rows is the same whether or not empty slots follow them: a member of a padded fold sees what it
@@ -226,8 +226,8 @@ MANY = 2**17
 """Rows from which on the host puts them in order, where a CPU computes."""
 
 
-def shuffled_on_host(bits: Array, rows: Any) -> tuple[np.ndarray, int]:
-    """`shuffled` for the same `bits`; None are all rows.
+def shuffle_on_host(bits: Array, rows: Any) -> tuple[np.ndarray, int]:
+    """`shuffle` for the same `bits`; None are all rows.
 
     Sorting two million rows, XLA took 1.1 s and 48 bytes per row, NumPy 0.1 s and 20 (one round, one CPU core).
     """

@@ -27,16 +27,16 @@ def on_automatic_axes(run: Callable[P, R]) -> Callable[P, R]:
     """
 
     @functools.wraps(run)
-    def entered(*args: P.args, **options: P.kwargs) -> R:
+    def enter(*args: P.args, **options: P.kwargs) -> R:
         mesh = next(filter(None, map(_explicit, jax.tree.leaves((args, options), is_leaf=_is_iterator))), None)
         if mesh is None and jax.sharding.get_abstract_mesh().empty:
             return run(*args, **options)
         args, options = jax.tree.map(_on_automatic, (args, options), is_leaf=_is_iterator)
         with _no_mesh_around():
             result = run(*args, **options)
-        return lying_on(mesh, result)
+        return lay_on(mesh, result)
 
-    return entered
+    return enter
 
 
 def _is_iterator(node: Any) -> bool:
@@ -54,7 +54,7 @@ def automatic(mesh: Any) -> Any:
     return Mesh(mesh.devices, mesh.axis_names, axis_types=kinds)
 
 
-def lying_on(mesh: Any, tree: PyTree) -> PyTree:
+def lay_on(mesh: Any, tree: PyTree) -> PyTree:
     """What lies on the automatic axes of this mesh, on its own."""
     if mesh is None or AxisType.Explicit not in mesh.axis_types:
         return tree
@@ -103,7 +103,7 @@ def _no_mesh_around() -> Iterator[None]:
         yield
 
 
-def checked_mesh(where: str, mesh: Mesh | None, batch_size: int = 0) -> None:
+def check_mesh(where: str, mesh: Mesh | None, batch_size: int = 0) -> None:
     """A mesh with one axis whose size divides the batch."""
     if mesh is None:
         return
@@ -120,7 +120,7 @@ def replicate(mesh: Mesh | None, tree: PyTree) -> PyTree:
     return tree if mesh is None else put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def placed(mesh: Mesh | None) -> Callable[[PyTree], PyTree]:
+def placer(mesh: Mesh | None) -> Callable[[PyTree], PyTree]:
     """A function that puts super-batches, (slots, rows, …), on the device, over a mesh with their rows split."""
     if mesh is None:
         return jax.device_put
@@ -168,7 +168,7 @@ def splitter(mesh: Mesh | None) -> Callable[[PyTree], PyTree]:
     return lambda batch: jax.lax.with_sharding_constraint(batch, sharding)
 
 
-def agreed(number: int) -> int:
+def agree(number: int) -> int:
     """The smallest of the numbers that the processes found: they must take the same steps."""
     if placement.hosts() == 1:
         return number

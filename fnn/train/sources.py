@@ -17,12 +17,12 @@ from fnn.programs import compile as compiled
 from fnn.tasks import Task
 from fnn.train import rows as rows_
 from fnn.train.checkpoint import Record
-from fnn.train.collecting import Applied, Scoring
-from fnn.train.divergence import replayed, require_possible
+from fnn.train.collecting import Application, Scoring
+from fnn.train.divergence import replay, require_possible
 from fnn.train.drive import Take
 from fnn.train.feeding import Feed
 from fnn.train.identity import describe_data, digest_of
-from fnn.train.inputs import Inputs, checked_run
+from fnn.train.inputs import Inputs, check_run
 from fnn.train.loop import (
     EVALUATION_ROWS,
     Carry,
@@ -30,17 +30,17 @@ from fnn.train.loop import (
     Order,
     Recipe,
     batches_of,
+    evaluation_model,
     keys_of,
     loop_of,
     order_of,
-    scored_by,
     sizes,
 )
-from fnn.train.mapped import Mapped, is_mapped, mapped, without_inputs
+from fnn.train.mapped import MappedFiles, is_mapped, map_files, without_inputs
 from fnn.train.options import Options
 from fnn.train.processes import together
 from fnn.train.reading import Reading
-from fnn.train.sharding import checked_mesh
+from fnn.train.sharding import check_mesh
 from fnn.train.stream import Stream, is_stream, length, stream_of
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Key
@@ -53,9 +53,9 @@ class Source(NamedTuple):
     - `steps`: how many an epoch has, None where that is not known.
     - `epochs(recipe, keys, inputs, interrupted)`: a function of an epoch and of the steps before it, see `drive.Take`.
     - `explain(recipe, key, inputs, before, step)`: why the step that was just taken diverged.
-    - `described(inputs)`: what is said of the data where runs are compared.
-    - `held(trained, epoch, interrupted)`: scores of a validation that is read, None where the run is interrupted; it is
-      None where the validation is among the inputs or there is none.
+    - `describe(inputs)`: what is said of the data where runs are compared.
+    - `score(trained, epoch, interrupted)`: scores of a validation that is read, None where the run is interrupted; it
+      is None where the validation is among the inputs or there is none.
     - `stands()` and `resume(interrupted, record)`: where the stream is at the end of an epoch, and how it comes there.
     - `close()`: nothing is read any further.
     """
@@ -64,8 +64,8 @@ class Source(NamedTuple):
     steps: int | None
     epochs: Callable[..., Callable[[int, int], Take]]
     explain: Callable[[Recipe, Key, Inputs, TrainState, int], str]
-    described: Callable[[Inputs], dict[str, str]]
-    held: Callable[[Trained, int, Callable[[], bool]], dict[str, Array] | None] | None
+    describe: Callable[[Inputs], dict[str, str]]
+    score: Callable[[Trained, int, Callable[[], bool]], dict[str, Array] | None] | None
     close: Callable[[], None]
     stands: Callable[[], Any] = lambda: None
     resume: Callable[[Callable[[], bool], Record], None] = lambda interrupted, record: None
@@ -82,41 +82,43 @@ def source_of(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -
     if is_stream(validation):
         held = _scoring(recipe, stream_of("fit, validation", validation, recipe.task, recipe.options.epochs))
     elif is_mapped(validation):
-        checked = rows_.checked_data("fit, validation", without_inputs(validation), recipe.task)
-        held = _scoring_files(recipe, mapped(validation, checked), np.arange(len(checked[1])))
+        checked = rows_.check_data("fit, validation", without_inputs(validation), recipe.task)
+        held = _scoring_files(recipe, map_files(validation, checked), np.arange(len(checked[1])))
     validation = validation if held is None else None
     try:
         of = _of_stream if is_stream(data) else _of_files if is_mapped(data) else _of_rows
         return of(recipe, key, data, rows, validation, held)
     except BaseException:
-        _closing(held)()
+        _closer(held)()
         raise
 
 
 def _scoring(recipe: Recipe, stream: Stream) -> Scoring:
-    return Scoring(Applied("fit, validation", scored_by(recipe), unchanged, recipe.mesh), recipe.task, stream)
+    return Scoring(
+        Application("fit, validation", evaluation_model(recipe), unchanged, recipe.mesh), recipe.task, stream
+    )
 
 
-def _scoring_files(recipe: Recipe, files: Mapped, rows: np.ndarray) -> Scoring:
+def _scoring_files(recipe: Recipe, files: MappedFiles, rows: np.ndarray) -> Scoring:
     source = functools.partial(files.batches, rows, EVALUATION_ROWS)
-    return _scoring(recipe, Stream("fit, validation", source, _encoded(recipe.task)))
+    return _scoring(recipe, Stream("fit, validation", source, _without_encoding(recipe.task)))
 
 
-def _encoded(task: Task) -> Task:
+def _without_encoding(task: Task) -> Task:
     """Of targets that are encoded already."""
     return task._replace(encode=unchanged)
 
 
 def _of_rows(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any, held: Scoring | None) -> Source:
     if isinstance(data, (tuple, list)) and len(data) > 1:
-        data = (rows_.lent(data[0]), *data[1:])  # all is over when `fit` returns
-    inputs = checked_run("fit", recipe.task, data, rows, validation, key)
+        data = (rows_.lend(data[0]), *data[1:])  # all is over when `fit` returns
+    inputs = check_run("fit", recipe.task, data, rows, validation, key)
     size, steps = sizes(recipe.options.batch_size, inputs.slots)
-    checked_mesh("fit", recipe.mesh, size)
-    return Source(inputs, steps, _epochs_of_rows, _explain_rows, describe_data, held, _closing(held))
+    check_mesh("fit", recipe.mesh, size)
+    return Source(inputs, steps, _epochs_of_rows, _explain_rows, describe_data, held, _closer(held))
 
 
-def _closing(*parts: Any) -> Callable[[], None]:
+def _closer(*parts: Any) -> Callable[[], None]:
     def close() -> None:
         for part in filter(None, parts):
             part.close()
@@ -127,7 +129,7 @@ def _closing(*parts: Any) -> Callable[[], None]:
 def _explain_rows(recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, step: int) -> str:
     if step < sizes(recipe.options.batch_size, inputs.slots)[1]:
         require_possible("fit", recipe.model, recipe.task, before.trained, *inputs.data[:2])
-    return replayed(recipe, key, inputs, before, step)
+    return replay(recipe, key, inputs, before, step)
 
 
 def _epochs_of_rows(
@@ -144,7 +146,7 @@ def _epochs_of_rows(
         epoch = jnp.asarray(number)
         if on_host:
             drawn = compiled(_bits, inputs.slots)
-            rows = Order(*jax.device_put(rows_.shuffled_on_host(drawn(keys.shuffle, epoch), inputs.rows)))
+            rows = Order(*jax.device_put(rows_.shuffle_on_host(drawn(keys.shuffle, epoch), inputs.rows)))
         else:
             rows = order(keys, inputs, epoch)
 
@@ -170,19 +172,19 @@ def _steps(recipe: Recipe, carry: Carry, keys: Keys, inputs: Inputs, epoch: Arra
 
 def _of_stream(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any, held: Scoring | None) -> Source:
     _refuse_what_belongs_to_arrays(recipe.options, rows, validation)
-    checked_mesh("fit", recipe.mesh)
+    check_mesh("fit", recipe.mesh)
     if validation is not None:
-        validation = rows_.checked_data("fit, validation", validation, recipe.task)
+        validation = rows_.check_data("fit, validation", validation, recipe.task)
     return _read(recipe, stream_of("fit", data, recipe.task, recipe.options.epochs), length(data), validation, held)
 
 
 def _of_files(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any, held: Scoring | None) -> Source:
     """Memory maps: in the order that arrays have, so that the numbers are theirs."""
-    inputs = checked_run("fit", recipe.task, without_inputs(data), rows, validation, key)
-    files, chosen = mapped(data, inputs.data), np.asarray(inputs.training_rows())
+    inputs = check_run("fit", recipe.task, without_inputs(data), rows, validation, key)
+    files, chosen = map_files(data, inputs.data), np.asarray(inputs.training_rows())
     chosen = chosen[chosen >= 0]
     size, steps = sizes(recipe.options.batch_size, len(chosen))
-    checked_mesh("fit", recipe.mesh, size)
+    check_mesh("fit", recipe.mesh, size)
     validation = inputs.validation
     if inputs.validation_rows is not None:
         kept = np.asarray(inputs.validation_rows)
@@ -194,7 +196,7 @@ def _of_files(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any, h
         rows = order(keys, Inputs(((), (), None), chosen, None, None), jnp.asarray(epoch)).rows  # type: ignore[arg-type]
         return files.batches(np.asarray(rows), size)
 
-    stream = Stream("fit", batches, _encoded(recipe.task))
+    stream = Stream("fit", batches, _without_encoding(recipe.task))
     seen = jax.tree.map(lambda leaf: np.asarray(leaf[_some(len(leaf))]), files.x)
     beside = f"{digest_of((seen, files.targets, files.weights, chosen))} in batches of {size}"
     return _read(recipe, stream, steps, validation, held, beside)
@@ -215,8 +217,8 @@ def _read(
         feed.close()
         raise
     return Source(
-        Inputs(reading.example, None, validation, None), steps, reading.epochs, reading.explain, reading.described,
-        held, _closing(held, feed), reading.stands, reading.resume,
+        Inputs(reading.example, None, validation, None), steps, reading.epochs, reading.explain, reading.describe,
+        held, _closer(held, feed), reading.stands, reading.resume,
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from fnn.optim.transform import (
     require_transform,
 )
 from fnn.tasks.task import Task, as_task, check_pairing, mean_loss
-from fnn.train.precision import computed_in, require_compute_dtype, warn_unless_scaled
+from fnn.train.precision import compute_in, require_compute_dtype, warn_unless_scaled
 from fnn.train.trained import Trained, TrainState, as_trained, check_trained
 from fnn.typing import Array, ArrayLike, DType, Key, PyTree
 
@@ -65,7 +65,9 @@ AUGMENT = 0x61756721
 """Folded into the step's key for the augmentation: far from the small numbers by which layers split that key."""
 
 
-def augmented(augment: Callable[[Key, Any, Any], tuple[Any, Any]], key: Key, batch: tuple[Any, ...]) -> tuple[Any, ...]:
+def augment_batch(
+    augment: Callable[[Key, Any, Any], tuple[Any, Any]], key: Key, batch: tuple[Any, ...]
+) -> tuple[Any, ...]:
     """The batch with inputs and targets changed; its weights stay."""
     x, targets, *weights = batch
     changed = augment(jax.random.fold_in(key, AUGMENT), x, targets)
@@ -154,7 +156,7 @@ def train_step(
     require_compute_dtype("train_step", compute_dtype)
     task = as_task(loss)
     check_pairing(model, task)
-    model = computed_in(compute_dtype, model)
+    model = compute_in(compute_dtype, model)
     optimizer, objective = chained(optimizer), _objective_of(model, task, penalty)
 
     def init(key: Key, x: Any, start: Trained | None = None) -> TrainState:
@@ -169,7 +171,7 @@ def train_step(
     def advance(train_state: TrainState, key: Key, batch: tuple[Any, ...]) -> Advance:
         params, state, opt_state = train_state
         if augment is not None:
-            batch = augmented(augment, key, batch)
+            batch = augment_batch(augment, key, batch)
         scale = loss_scale(opt_state)
         warn_unless_scaled(compute_dtype, scale)
 

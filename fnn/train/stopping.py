@@ -95,7 +95,7 @@ def observe(rule: EarlyStopping, best: Best, row: dict[str, Array], epoch: Array
     return jax.tree.map(lambda new, old: jnp.where(better, new, old), seen, best._replace(waited=best.waited + 1))
 
 
-def chosen(best: Best, last: Trained) -> Trained:
+def choose(best: Best, last: Trained) -> Trained:
     """The parameters of the best epoch; the last ones if no epoch had a finite score."""
     return jax.tree.map(lambda kept, now: jnp.where(best.epoch >= 0, kept, now), best.trained, last)
 
@@ -111,6 +111,6 @@ def warn_if_never_scored(where: str, rule: EarlyStopping, history: dict[str, Any
         )
 
 
-def exhausted(rule: EarlyStopping, best: Best) -> Array:
+def is_exhausted(rule: EarlyStopping, best: Best) -> Array:
     """Whether the patience is used up."""
     return best.waited > jnp.maximum(rule.patience - 1, 0)

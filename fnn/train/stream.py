@@ -77,7 +77,7 @@ def stream_of(where: str, data: Any, task: Task | None, passes: int) -> Stream:
             "read it as often; give the function that makes it, without calling it, or an object whose __iter__ begins "
             "anew"
         )
-    if callable(data) and (wanted := _required(data) - {"epoch"}):
+    if callable(data) and (wanted := _required_names(data) - {"epoch"}):
         raise TypeError(
             f"{where}: expected a function of nothing or of the epoch that gives batches, but {checks.called(data)} "
             f"takes {', '.join(sorted(wanted))}; write functools.partial, or lambda epoch: …"
@@ -85,7 +85,7 @@ def stream_of(where: str, data: Any, task: Task | None, passes: int) -> Stream:
     return Stream(where, data, task)
 
 
-def _required(function: Callable[..., Any]) -> set[str]:
+def _required_names(function: Callable[..., Any]) -> set[str]:
     parameters = _parameters(function)
     plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {one.name for one in parameters if one.default is one.empty and one.kind in plain}
@@ -127,7 +127,7 @@ class Reader:
         try:
             while True:
                 try:
-                    batches = self._opened(number) if batches is None else batches
+                    batches = self._open(number) if batches is None else batches
                     batch = next(batches)
                 except StopIteration:
                     break
@@ -147,7 +147,7 @@ class Reader:
             self.state = own.get()
         expected = length(source)
         if count == 0 or (expected is not None and count < expected):
-            raise StreamError(self._said_of_end(count, expected, number))
+            raise StreamError(self._describe_end(count, expected, number))
         if not counts:
             of = "" if number is None else f" of epoch {number + 1}"
             said = f"every weight{of} is 0, so no row counts; leave the weights out to count every row"
@@ -159,16 +159,16 @@ class Reader:
             own.set(state)
             return
         for number in range(epochs):
-            if own := own_state(self._opened(number)):
+            if own := own_state(self._open(number)):
                 own.set(state)
 
-    def _opened(self, number: int | None) -> Iterator[Any]:
+    def _open(self, number: int | None) -> Iterator[Any]:
         source = self.stream.source
         if callable(source):
             source = source(epoch=number or 0) if takes_epoch(source) else source()
         return iter(source)
 
-    def _said_of_end(self, count: int, expected: int | None, number: int | None) -> str:
+    def _describe_end(self, count: int, expected: int | None, number: int | None) -> str:
         of = "" if number is None else f" in epoch {number + 1}"
         if count:
             return f"{self.stream.where}: the stream ended after {count} of the {expected} batches of its len{of}"
@@ -179,26 +179,26 @@ class Reader:
         name = f"{self.stream.where}, {place}"
         try:
             with _on_host():
-                return self._checked(batch, name)
+                return self._check(batch, name)
         except (TypeError, ValueError, RuntimeError) as error:
             said = str(error)
             raise StreamError(said if said.startswith(name) else f"{name}: {said}") from error
 
-    def _checked(self, batch: Any, name: str) -> HostBatch:
+    def _check(self, batch: Any, name: str) -> HostBatch:
         task, first = self.stream.task, self.form is None
         if task is None:
             x = rows_.rows_as_array(batch[0] if _has_parts(batch) else batch)
-            given = (_arrived(name, "x", x),)
+            given = (_as_arrays(name, "x", x),)
         else:
             if not isinstance(batch, (tuple, list)) or isinstance(batch, Padded) or len(batch) not in (2, 3):
                 raise TypeError(f"{name}: expected (x, targets) or (x, targets, weights), got {checks.describe(batch)}")
-            x = _arrived(name, "x", rows_.rows_as_array(batch[0]))
+            x = _as_arrays(name, "x", rows_.rows_as_array(batch[0]))
             given = (x, *(part if part is None else _as_host(part) for part in batch[1:]))
         self._require_form(given, name)
 
         def rounding(*rounded: Any) -> None:
             if first:
-                self.rounded.append(rows_.said_of_rounding(*rounded))
+                self.rounded.append(rows_.describe_rounding(*rounded))
 
         if task is None:
             x, targets, weights = rows_.host_inputs(name, given[0], rounding), (), None
@@ -237,7 +237,7 @@ def _place(count: int, number: int | None) -> str:
     return f"batch {count + 1}" + ("" if number is None else f" of epoch {number + 1}")
 
 
-def _arrived(name: str, what: str, tree: PyTree) -> PyTree:
+def _as_arrays(name: str, what: str, tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: checks.arrived(name, what, leaf, "encode text columns as numbers first"), tree)
 
 

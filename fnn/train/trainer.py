@@ -15,12 +15,12 @@ from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.tasks import Task, as_task
 from fnn.train import stopping
-from fnn.train.divergence import replayed, require_possible, warn_if_diverged
-from fnn.train.inputs import Inputs, checked_run
+from fnn.train.divergence import replay, require_possible, warn_if_diverged
+from fnn.train.inputs import Inputs, check_run
 from fnn.train.loop import Carry, Recipe, batches_of, keys_of, loop_of, order_of, sizes
-from fnn.train.options import Options, checked_options
+from fnn.train.options import Options, check_options
 from fnn.train.processes import require_same_run
-from fnn.train.sharding import automatic, lying_on, on_automatic_axes, replicate
+from fnn.train.sharding import automatic, lay_on, on_automatic_axes, replicate
 from fnn.train.step import require_model_and_optimizer
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained, TrainState, as_trained
@@ -101,7 +101,7 @@ def trainer(
     task = as_task(task)
     theirs, mesh = mesh, automatic(mesh)
     options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype)
-    options = checked_options("trainer", task, options)
+    options = check_options("trainer", task, options)
     require_model_and_optimizer("trainer", model, optimizer)
     recipe = Recipe(model, optimizer, task, options, mesh)
     loop_of(recipe)  # says what does not fit together
@@ -113,19 +113,19 @@ def trainer(
         key: Key, data: Any, rows: Any = None, *, validation: Any = None, start: Trained | None = None
     ) -> tuple[Trained, dict[str, Array]]:
         key = checks.random_key("trainer", key)
-        inputs = checked_run("trainer", task, data, rows, validation, key)
+        inputs = check_run("trainer", task, data, rows, validation, key)
         start = None if start is None else as_trained("start", start)
         require_same_run("trainer", recipe, inputs, key, start)
         compiled = programs.compile(_whole_run, recipe, otherwise=own)
         key, inputs, start = replicate(mesh, (key, inputs, start))
         (trained, history), last = compiled(key, inputs, start)
-        trained, history = lying_on(theirs, (trained, history))
+        trained, history = lay_on(theirs, (trained, history))
         if checks.is_concrete(history["diverged_at"]) and history["diverged_at"].ndim == 0:
             diverged_at, steps = int(history["diverged_at"]), sizes(batch_size, inputs.slots)[1]
             if 0 <= diverged_at < steps:
                 require_possible("trainer", model, task, trained, *inputs.data[:2])
             if diverged_at >= 0:
-                said = replayed(recipe, key, inputs, last, diverged_at)
+                said = replay(recipe, key, inputs, last, diverged_at)
                 warn_if_diverged("trainer", *divmod(diverged_at, steps), said)
             if options.early_stopping is not None and diverged_at < 0:
                 stopping.warn_if_never_scored("trainer", options.early_stopping, history)
