@@ -191,7 +191,7 @@ def guide(question: str | None = None) -> Problem | Table | Guide:
     every: list[Problem | Table] = [*PROBLEMS, *TABLES]
     known = {entry.name: entry for entry in every}
     if not isinstance(question, str):
-        raise TypeError(f'guide: expected a word, got {checks.called(question)}; write fnn.guide("multiclass")')
+        raise TypeError(f'guide: expected a word, got {checks.name_of(question)}; write fnn.guide("multiclass")')
     asked = _ALSO.get(question.lower(), question.lower())
     if asked not in known:
         near = difflib.get_close_matches(asked, [*known, *_ALSO], 1)

@@ -287,9 +287,9 @@ def test_idle_cores_are_named_once(monkeypatch, capsys):
     monkeypatch.setattr(placement, "cores", lambda: 3)
     console._say_once.cache_clear()
     model = fnn.serial(fnn.conv(3, 3), fnn.global_avg_pool(), fnn.dense(3))
-    monkeypatch.setattr(placement, "threaded_convolutions", lambda: True)
+    monkeypatch.setattr(placement, "threads_convolutions", lambda: True)
     console.suggest_cores(model, None)  # one convolution takes them all
-    monkeypatch.setattr(placement, "threaded_convolutions", lambda: False)
+    monkeypatch.setattr(placement, "threads_convolutions", lambda: False)
     console.suggest_cores(fnn.dense(1), None)
     console.suggest_cores(model, False)
     assert capsys.readouterr().err == ""

@@ -270,7 +270,7 @@ def test_dtype_is_kept_and_sums_are_float32(dtype):
 @pytest.mark.parametrize("threaded", [False, True], ids=["one core a convolution", "all cores"])
 def test_parts_and_forms_agree(monkeypatch, x64, threaded):
     """The batch is cut only where it pays; here it is cut anyway."""
-    monkeypatch.setattr(placement, "threaded_convolutions", lambda: threaded)
+    monkeypatch.setattr(placement, "threads_convolutions", lambda: threaded)
     monkeypatch.setattr(dense, "batch_parts", lambda batch, products: 2)
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(8 if threaded else 4, 6, 6, 20)), rng.normal(size=(3, 3, 20, 18))
@@ -300,7 +300,7 @@ def test_parts_and_forms_agree(monkeypatch, x64, threaded):
 )
 def test_kernel_gradient_over_rows(monkeypatch, x64, shape, windows, groups, row_bytes):
     """On one device all examples at once, some at a time with a rest, one at a time; on several another form."""
-    monkeypatch.setattr(placement, "threaded_convolutions", lambda: False)
+    monkeypatch.setattr(placement, "threads_convolutions", lambda: False)
     monkeypatch.setattr(dense, "ROW_BYTES", row_bytes)
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=shape), jnp.zeros((*windows.size, shape[-1] // groups, 10))

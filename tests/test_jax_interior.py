@@ -133,7 +133,7 @@ def test_convolutions_go_on_without(monkeypatch, case):
 )
 def test_what_varies_inside_shard_map_by_every_name_it_has_had(monkeypatch, kind, axes):
     monkeypatch.setattr(jax, "typeof", lambda x: kind)
-    assert mesh_axes.varying(1.0) == axes
+    assert mesh_axes.manual_axes(1.0) == axes
 
 
 MESH = jax.make_mesh((1,), ("data",), (AxisType.Auto,))

@@ -151,7 +151,7 @@ def test_every_fault_is_named(message):
 
 def test_inference_must_not_need_a_key():
     def apply(params, state, x, *, key=None, train=False):
-        return x + jax.random.normal(fnn.checks.key_given("planted", key, "this layer"), x.shape, x.dtype), state
+        return x + jax.random.normal(fnn.checks.require_key("planted", key, "this layer"), x.shape, x.dtype), state
 
     with pytest.raises(ValueError, match="planted: this layer needs a random key"):
         check_layer(layer_of(apply), X)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.activations.pieces import differentiated, floating, of_arrays, parameter, times
+from fnn.activations.pieces import as_floating, of_arrays, parameter, times, with_slopes
 from fnn.activations.sigmoids import bend, hard_gate, hard_slope, logistic, tangent, tangent_slope
 from fnn.typing import Array, ArrayLike
 
@@ -31,11 +31,11 @@ def silu(x: ArrayLike, beta: ArrayLike = 1.0) -> Array:
     References:
         Ramachandran, Zoph and Le, Searching for activation functions, 2017.
     """
-    x = floating("silu", x)
+    x = as_floating("silu", x)
     return _silu(x, parameter(beta, x))
 
 
-_silu = differentiated(
+_silu = with_slopes(
     lambda x, beta: times(x, logistic(beta * x)),
     lambda x, beta: logistic(beta * x) + times(beta * x, logistic(beta * x) * logistic(-beta * x)),
     lambda x, beta: times(x, times(x, logistic(beta * x) * logistic(-beta * x))),
@@ -60,7 +60,7 @@ def mish(x: ArrayLike) -> Array:
     References:
         Misra, Mish: a self regularized non-monotonic activation function, 2020.
     """
-    return _mish(floating("mish", x))
+    return _mish(as_floating("mish", x))
 
 
 def _mish_slope(x: Array) -> Array:
@@ -68,7 +68,7 @@ def _mish_slope(x: Array) -> Array:
     return tangent(bent) + times(x, tangent_slope(bent) * logistic(x))
 
 
-_mish = differentiated(lambda x: times(x, tangent(bend(x, jnp.ones((), x.dtype)))), _mish_slope)
+_mish = with_slopes(lambda x: times(x, tangent(bend(x, jnp.ones((), x.dtype)))), _mish_slope)
 
 
 @of_arrays
@@ -87,7 +87,7 @@ def gelu(x: ArrayLike, approximate: bool = True) -> Array:
     References:
         Hendrycks and Gimpel, Gaussian error linear units, 2016.
     """
-    x = floating("gelu", x)
+    x = as_floating("gelu", x)
     return _gelu_tanh(x) if approximate else _gelu(x)
 
 
@@ -110,8 +110,8 @@ def _gelu_tanh_slope(x: Array) -> Array:
     return logistic(z) + times(x, times(inner, logistic(z) * logistic(-z)))
 
 
-_gelu = differentiated(lambda x: times(x, _normal(x)), lambda x: _normal(x) + times(x, _density(x)))
-_gelu_tanh = differentiated(lambda x: times(x, logistic(_inside(x))), _gelu_tanh_slope)
+_gelu = with_slopes(lambda x: times(x, _normal(x)), lambda x: _normal(x) + times(x, _density(x)))
+_gelu_tanh = with_slopes(lambda x: times(x, logistic(_inside(x))), _gelu_tanh_slope)
 
 
 @of_arrays
@@ -129,10 +129,10 @@ def hard_silu(x: ArrayLike) -> Array:
     References:
         Howard et al., Searching for MobileNetV3, 2019.
     """
-    return _hard_silu(floating("hard_silu", x))
+    return _hard_silu(as_floating("hard_silu", x))
 
 
-_hard_silu = differentiated(lambda x: times(x, hard_gate(x)), lambda x: hard_gate(x) + times(x, hard_slope(x)))
+_hard_silu = with_slopes(lambda x: times(x, hard_gate(x)), lambda x: hard_gate(x) + times(x, hard_slope(x)))
 
 
 hard_swish = hard_silu
@@ -157,14 +157,14 @@ def glu(x: ArrayLike, axis: int = -1) -> Array:
     References:
         Dauphin et al., Language modeling with gated convolutional networks, 2017.
     """
-    x = floating("glu", x)
+    x = as_floating("glu", x)
     if x.shape[axis] % 2:
         raise ValueError(f"glu: expected an even number along axis {axis}, got {checks.describe(x)}")
     value, gate = jnp.split(x, 2, axis)
     return _glu(value, gate)
 
 
-_glu = differentiated(
+_glu = with_slopes(
     lambda value, gate: times(value, logistic(gate)),
     lambda value, gate: logistic(gate),
     lambda value, gate: times(value, logistic(gate) * logistic(-gate)),

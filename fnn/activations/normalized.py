@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.activations.pieces import floating, of_arrays
+from fnn.activations.pieces import as_floating, of_arrays
 from fnn.precision import widen
 from fnn.typing import Array, ArrayLike
 
@@ -33,14 +33,14 @@ def softmax(x: ArrayLike, axis: int | tuple[int, ...] | None = -1, where: ArrayL
     References:
         Bridle, Probabilistic interpretation of feedforward classification network outputs, 1990.
     """
-    x = floating("softmax", x)
-    kept, filled = _kept(widen(x), where)
-    powers = jnp.where(kept, jnp.exp(_shifted(filled, kept, axis)), 0)
+    x = as_floating("softmax", x)
+    kept, filled = _mask_and_fill(widen(x), where)
+    powers = jnp.where(kept, jnp.exp(_shift(filled, kept, axis)), 0)
     total = powers.sum(axis, keepdims=True)
     return (powers / jnp.where(total == 0, 1, total)).astype(x.dtype)
 
 
-def _kept(x: Array, mask: ArrayLike | None) -> tuple[Array, Array]:
+def _mask_and_fill(x: Array, mask: ArrayLike | None) -> tuple[Array, Array]:
     """The entries that count, and x with the largest number there is for "all of the mass", shared among several."""
     kept = (x != -jnp.inf) | jnp.isnan(x)
     if mask is not None:
@@ -48,7 +48,7 @@ def _kept(x: Array, mask: ArrayLike | None) -> tuple[Array, Array]:
     return kept, jnp.where(x == jnp.inf, jnp.finfo(x.dtype).max, x)
 
 
-def _shifted(x: Array, kept: Array, axis: Any) -> Array:
+def _shift(x: Array, kept: Array, axis: Any) -> Array:
     """x less its largest counting entry, 0 where an entry does not count."""
     largest = jnp.max(x, axis, keepdims=True, where=kept, initial=jnp.finfo(x.dtype).min)
     return jnp.where(kept, x, 0) - jnp.where(kept, jax.lax.stop_gradient(largest), 0)
@@ -68,8 +68,8 @@ def log_softmax(x: ArrayLike, axis: int | tuple[int, ...] | None = -1, where: Ar
         >>> fnn.log_softmax(jnp.array([0.0, -1e4])).tolist()
         [0.0, -10000.0]
     """
-    x = floating("log_softmax", x)
-    kept, filled = _kept(widen(x), where)
+    x = as_floating("log_softmax", x)
+    kept, filled = _mask_and_fill(widen(x), where)
     infinite = (kept & (x == jnp.inf)).any(axis, keepdims=True)
     # Beside an infinite entry nothing is left for a finite one: the limit, and not the largest number below 0.
     return jnp.where(infinite & (x < jnp.inf), -jnp.inf, _log_softmax(filled, kept, axis)).astype(x.dtype)
@@ -77,7 +77,7 @@ def log_softmax(x: ArrayLike, axis: int | tuple[int, ...] | None = -1, where: Ar
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _log_softmax(x: Array, kept: Array, axis: Any) -> Array:
-    shifted = _shifted(x, kept, axis)
+    shifted = _shift(x, kept, axis)
     # The largest entry's e^0 = 1 stays out of the sum, which would round the others away beside it.
     largest = kept & (shifted == 0)
     others = jnp.where(kept & ~largest, jnp.exp(shifted), 0).sum(axis, keepdims=True)

@@ -34,7 +34,7 @@ def of_arrays(function: Callable[P, Array]) -> Callable[P, Array]:
     return of_array
 
 
-def floating(where: str, x: ArrayLike) -> Array:
+def as_floating(where: str, x: ArrayLike) -> Array:
     """`x` as a floating-point array; integers become numbers of the default precision, as in `jax.nn`."""
     if isinstance(x, jax.Array | np.ndarray | np.generic | int) and jnp.issubdtype(jnp.result_type(x), jnp.integer):
         return jnp.asarray(x, float)
@@ -46,12 +46,19 @@ def parameter(value: ArrayLike, x: Array) -> Array:
     return jnp.asarray(value, wide_dtype(x))
 
 
+def require_order(where: str, lower: ArrayLike, upper: ArrayLike) -> None:
+    if not (checks.is_concrete(lower) and checks.is_concrete(upper)):
+        return
+    if np.any(checks.to_host(lower) > checks.to_host(upper)):
+        raise ValueError(f"{where}: expected lower <= upper, got {lower} and {upper}")
+
+
 def times(x: Array, gate: Array) -> Array:
     """x·gate, and 0 where the gate is 0: at infinity too, where the product is not a number."""
     return jnp.where(gate == 0, jnp.sign(x), x) * gate
 
 
-def differentiated(value: Callable[..., Array], *slopes: Callable[..., Array]) -> Callable[..., Array]:
+def with_slopes(value: Callable[..., Array], *slopes: Callable[..., Array]) -> Callable[..., Array]:
     """`value`, elementwise in the dtype of its first argument, whose derivative in each argument is a given formula.
 
     The automatic derivative of tanh, 1 - tanh², is 0 from x = 10 on, where 4σ(2x)σ(-2x) has all its digits.
@@ -74,8 +81,8 @@ def differentiated(value: Callable[..., Array], *slopes: Callable[..., Array]) -
     return function
 
 
-def clamped(low: float, high: float) -> Callable[[Array], Array]:
+def clamp(low: float, high: float) -> Callable[[Array], Array]:
     """x between two bounds, with slope 1 strictly between them and 0 elsewhere."""
-    return differentiated(
+    return with_slopes(
         lambda x: jnp.clip(x, low, high), lambda x: jnp.where((x > low) & (x < high), jnp.ones_like(x), 0)
     )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.activations.pieces import clamped, differentiated, floating, of_arrays, parameter, times
+from fnn.activations.pieces import as_floating, clamp, of_arrays, parameter, require_order, times, with_slopes
 from fnn.precision import widen
 from fnn.typing import Array, ArrayLike, Key
 
@@ -58,10 +56,10 @@ def relu6(x: ArrayLike) -> Array:
         >>> fnn.relu6(jnp.array([-1.0, 2.0, 7.0])).tolist()
         [0.0, 2.0, 6.0]
     """
-    return _relu6(floating("relu6", x))
+    return _relu6(as_floating("relu6", x))
 
 
-_relu6 = clamped(0.0, 6.0)
+_relu6 = clamp(0.0, 6.0)
 
 
 @of_arrays
@@ -80,7 +78,7 @@ def leaky_relu(x: ArrayLike, negative_slope: ArrayLike = 0.01) -> Array:
     References:
         Maas, Hannun and Ng, Rectifier nonlinearities improve neural network acoustic models, 2013.
     """
-    x = floating("leaky_relu", x)
+    x = as_floating("leaky_relu", x)
     return jnp.where(x > 0, x, (parameter(negative_slope, x) * widen(x)).astype(x.dtype))
 
 
@@ -100,7 +98,7 @@ def prelu(x: ArrayLike, alpha: ArrayLike) -> Array:
     References:
         He et al., Delving deep into rectifiers, 2015.
     """
-    x, alpha = floating("prelu", x), jnp.asarray(alpha)
+    x, alpha = as_floating("prelu", x), jnp.asarray(alpha)
     trailing = zip(alpha.shape[::-1], x.shape[::-1], strict=False)
     if alpha.ndim > x.ndim or any(own not in (1, size) for own, size in trailing):
         raise ValueError(
@@ -132,19 +130,14 @@ def rrelu(
     References:
         Xu et al., Empirical evaluation of rectified activations in convolutional network, 2015.
     """
-    x = floating("rrelu", x)
-    _ordered("rrelu", lower, upper)
+    x = as_floating("rrelu", x)
+    require_order("rrelu", lower, upper)
     low, high = jnp.asarray(lower, x.dtype), jnp.asarray(upper, x.dtype)
     slope = (low + high) / 2
     if train:
-        key = checks.key_given("rrelu", key, "training")
+        key = checks.require_key("rrelu", key, "training")
         slope = low + (high - low) * jax.random.uniform(key, (x.size,), x.dtype).reshape(x.shape)
     return jnp.where(x > 0, x, slope * x)
-
-
-def _ordered(where: str, lower: Any, upper: Any) -> None:
-    if checks.is_concrete(lower) and checks.is_concrete(upper) and np.any(checks.known(lower) > checks.known(upper)):
-        raise ValueError(f"{where}: expected lower <= upper, got {lower} and {upper}")
 
 
 @of_arrays
@@ -163,7 +156,7 @@ def elu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
     References:
         Clevert, Unterthiner and Hochreiter, Fast and accurate deep network learning by ELUs, 2016.
     """
-    x = floating("elu", x)
+    x = as_floating("elu", x)
     return _elu(x, parameter(alpha, x))
 
 
@@ -172,7 +165,7 @@ def _below(x: Array) -> Array:
     return jnp.where(x > 0, 0, x)
 
 
-_elu = differentiated(
+_elu = with_slopes(
     lambda x, alpha: jnp.where(x > 0, x, alpha * jnp.expm1(_below(x))),
     lambda x, alpha: jnp.where(x > 0, 1, alpha * jnp.exp(_below(x))),
     lambda x, alpha: jnp.expm1(_below(x)),
@@ -195,8 +188,8 @@ def celu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
     References:
         Barron, Continuously differentiable exponential linear units, 2017.
     """
-    x = floating("celu", x)
-    if checks.is_concrete(alpha) and np.any(checks.known(alpha) == 0):
+    x = as_floating("celu", x)
+    if checks.is_concrete(alpha) and np.any(checks.to_host(alpha) == 0):
         raise ValueError("celu: expected alpha other than 0")
     return _celu(x, parameter(alpha, x))
 
@@ -206,7 +199,7 @@ def _celu_in_alpha(x: Array, alpha: Array) -> Array:
     return jnp.expm1(u) - times(u, jnp.exp(u))
 
 
-_celu = differentiated(
+_celu = with_slopes(
     lambda x, alpha: jnp.where(x > 0, x, alpha * jnp.expm1(_below(x) / alpha)),
     lambda x, alpha: jnp.where(x > 0, 1, jnp.exp(_below(x) / alpha)),
     _celu_in_alpha,
@@ -232,13 +225,13 @@ def selu(x: ArrayLike, *, alpha: ArrayLike = _ALPHA, scale: ArrayLike = _SCALE) 
     References:
         Klambauer et al., Self-normalizing neural networks, 2017.
     """
-    x = floating("selu", x)
+    x = as_floating("selu", x)
     if alpha is _ALPHA and scale is _SCALE:
         return _selu(x)
     return jnp.asarray(scale, x.dtype) * elu(x, alpha)
 
 
-_selu = differentiated(
+_selu = with_slopes(
     lambda x: jnp.where(x > 0, _SCALE * x, _SCALE * _ALPHA * jnp.expm1(_below(x))),
     lambda x: jnp.where(x > 0, _SCALE, _SCALE * _ALPHA * jnp.exp(_below(x))),
 )

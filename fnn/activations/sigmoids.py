@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.activations.pieces import clamped, differentiated, floating, of_arrays, parameter, times
+from fnn.activations.pieces import as_floating, clamp, of_arrays, parameter, times, with_slopes
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -36,11 +36,11 @@ def sigmoid(x: ArrayLike) -> Array:
         >>> fnn.sigmoid(0.0).tolist()
         0.5
     """
-    return logistic(floating("sigmoid", x))
+    return logistic(as_floating("sigmoid", x))
 
 
 # XLA's logistic keeps the relative accuracy of small values, which ½ tanh(½x) + ½ loses.
-logistic: Callable[[Array], Array] = differentiated(jax.lax.logistic, lambda x: logistic(x) * logistic(-x))
+logistic: Callable[[Array], Array] = with_slopes(jax.lax.logistic, lambda x: logistic(x) * logistic(-x))
 
 
 @of_arrays
@@ -55,7 +55,7 @@ def tanh(x: ArrayLike) -> Array:
         >>> fnn.tanh(0.0).tolist()
         0.0
     """
-    return tangent(floating("tanh", x))
+    return tangent(as_floating("tanh", x))
 
 
 def tangent_slope(x: Array) -> Array:
@@ -63,7 +63,7 @@ def tangent_slope(x: Array) -> Array:
     return 4 * (logistic(2 * x) * logistic(-2 * x))
 
 
-tangent = differentiated(jnp.tanh, tangent_slope)
+tangent = with_slopes(jnp.tanh, tangent_slope)
 
 
 @of_arrays
@@ -79,13 +79,13 @@ def hard_sigmoid(x: ArrayLike, *, slope: ArrayLike | None = None) -> Array:
         >>> fnn.hard_sigmoid(jnp.array([-4.0, 0.0, 4.0])).tolist()
         [0.0, 0.5, 1.0]
     """
-    x = floating("hard_sigmoid", x)
+    x = as_floating("hard_sigmoid", x)
     if slope is None:
         return _hard_sigmoid(x)
     return _unit_clamped(jnp.asarray(slope, x.dtype) * x + jnp.asarray(0.5, x.dtype))
 
 
-_unit_clamped = clamped(0.0, 1.0)
+_unit_clamped = clamp(0.0, 1.0)
 
 
 def hard_gate(x: Array) -> Array:
@@ -96,7 +96,7 @@ def hard_slope(x: Array) -> Array:
     return jnp.where(jnp.abs(x) < 3, jnp.full_like(x, 1 / 6), 0)
 
 
-_hard_sigmoid = differentiated(hard_gate, hard_slope)
+_hard_sigmoid = with_slopes(hard_gate, hard_slope)
 
 
 @of_arrays
@@ -111,10 +111,10 @@ def hard_tanh(x: ArrayLike) -> Array:
         >>> fnn.hard_tanh(jnp.array([-4.0, 0.5, 4.0])).tolist()
         [-1.0, 0.5, 1.0]
     """
-    return _hard_tanh(floating("hard_tanh", x))
+    return _hard_tanh(as_floating("hard_tanh", x))
 
 
-_hard_tanh = clamped(-1.0, 1.0)
+_hard_tanh = clamp(-1.0, 1.0)
 
 
 @of_arrays
@@ -132,10 +132,10 @@ def soft_sign(x: ArrayLike) -> Array:
     References:
         Turian, Bergstra and Bengio, Quadratic features and deep architectures for chunking, 2009.
     """
-    return _soft_sign(floating("soft_sign", x))
+    return _soft_sign(as_floating("soft_sign", x))
 
 
-_soft_sign = differentiated(
+_soft_sign = with_slopes(
     lambda x: jnp.where(jnp.isinf(x), jnp.sign(x), x / (1 + jnp.abs(jnp.where(jnp.isinf(x), 0, x)))),
     lambda x: jnp.square(1 / (1 + jnp.abs(x))),
 )
@@ -160,7 +160,7 @@ def softplus(x: ArrayLike, beta: ArrayLike = 1.0) -> Array:
     References:
         Dugas et al., Incorporating second-order functional knowledge for better option pricing, 2001.
     """
-    x = floating("softplus", x)
+    x = as_floating("softplus", x)
     return bend(x, parameter(beta, x))
 
 
@@ -175,7 +175,7 @@ def _bend_in_beta(x: Array, beta: Array) -> Array:
     return -(times(jnp.where(z > 0, x, -x), logistic(-jnp.abs(z))) + tail) / beta
 
 
-bend = differentiated(_bend, lambda x, beta: logistic(beta * x), _bend_in_beta)
+bend = with_slopes(_bend, lambda x, beta: logistic(beta * x), _bend_in_beta)
 
 
 @of_arrays
@@ -190,7 +190,7 @@ def log_sigmoid(x: ArrayLike) -> Array:
         >>> fnn.log_sigmoid(-1e4).tolist()
         -10000.0
     """
-    x = floating("log_sigmoid", x)
+    x = as_floating("log_sigmoid", x)
     return -bend(-x, parameter(1, x))
 
 
@@ -210,7 +210,7 @@ def squareplus(x: ArrayLike, b: ArrayLike = 4.0) -> Array:
     References:
         Barron, Squareplus: a softplus-like algebraic rectifier, 2021.
     """
-    x = floating("squareplus", x)
+    x = as_floating("squareplus", x)
     checks.in_range("squareplus", "b", b, 0)
     return _squareplus(x, parameter(b, x))
 
@@ -235,7 +235,7 @@ def _squareplus_slope(x: Array, b: Array) -> Array:
     return jnp.where(x >= 0, 0.5 + size / root / 2, b / root / half / 4)
 
 
-_squareplus = differentiated(
+_squareplus = with_slopes(
     _squareplus_value,
     _squareplus_slope,
     lambda x, b: 1 / (4 * jnp.hypot(jnp.where(jnp.isinf(x), jnp.finfo(x.dtype).max, x), jnp.sqrt(b))),

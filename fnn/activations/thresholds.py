@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.activations.gates import silu
-from fnn.activations.pieces import floating, of_arrays
+from fnn.activations.pieces import as_floating, of_arrays
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["hard_shrink", "hardmax", "soft_shrink", "swiglu", "thresholded_relu"]
@@ -30,7 +30,7 @@ def hard_shrink(x: ArrayLike, threshold: ArrayLike = 0.5) -> Array:
         Donoho and Johnstone, Ideal spatial adaptation by wavelet shrinkage, 1994.
     """
     checks.in_range("hard_shrink", "threshold", threshold, 0)
-    x = floating("hard_shrink", x)
+    x = as_floating("hard_shrink", x)
     return jnp.where(jnp.abs(x) > jnp.asarray(threshold, x.dtype), x, 0)
 
 
@@ -51,7 +51,7 @@ def soft_shrink(x: ArrayLike, threshold: ArrayLike = 0.5) -> Array:
         Donoho and Johnstone, Ideal spatial adaptation by wavelet shrinkage, 1994.
     """
     checks.in_range("soft_shrink", "threshold", threshold, 0)
-    x = floating("soft_shrink", x)
+    x = as_floating("soft_shrink", x)
     at = jnp.asarray(threshold, x.dtype)
     return jnp.where(jnp.abs(x) > at, x - jnp.sign(x) * at, 0)
 
@@ -72,7 +72,7 @@ def thresholded_relu(x: ArrayLike, threshold: ArrayLike = 1.0) -> Array:
     References:
         Konda, Memisevic and Krueger, Zero-bias autoencoders and the benefits of co-adapting features, 2015.
     """
-    x = floating("thresholded_relu", x)
+    x = as_floating("thresholded_relu", x)
     return jnp.where(x > jnp.asarray(threshold, x.dtype), x, 0)
 
 
@@ -92,7 +92,7 @@ def hardmax(x: ArrayLike, axis: int = -1) -> Array:
     References:
         Bridle, Probabilistic interpretation of feedforward classification network outputs, 1990 (the limit of softmax).
     """
-    x = floating("hardmax", x)
+    x = as_floating("hardmax", x)
     return jax.nn.one_hot(jnp.argmax(x, axis), x.shape[axis], dtype=x.dtype, axis=axis)
 
 
@@ -115,7 +115,7 @@ def swiglu(x: ArrayLike, axis: int = -1) -> Array:
     References:
         Shazeer, GLU Variants Improve Transformer, 2020.
     """
-    x = floating("swiglu", x)
+    x = as_floating("swiglu", x)
     if x.shape[axis] % 2:
         raise ValueError(f"swiglu: expected an even number along axis {axis}, got {checks.describe(x)}")
     gate, value = jnp.split(x, 2, axis)

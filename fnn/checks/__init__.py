@@ -4,28 +4,28 @@ Every check names the function it speaks for (`where`). A value that is being tr
 compared and passes unchecked, so that rates, decays and learning rates may be `vmap`ped or differentiated.
 """
 
-from fnn.checks.arrays import as_initialised, floating, images, looks_channels_first, rank, same_shape
-from fnn.checks.host import aligned, arrived, cast, host_cast, lost, own, place_of, said_of_lost
+from fnn.checks.arrays import floating, images, looks_channels_first, rank, same_features, same_shape
+from fnn.checks.host import allocate, as_numbers, cast, describe_lost_digits, find_lost_digits, host_cast, own, place_of
 from fnn.checks.settings import (
     function,
     in_range,
     integer,
     keeps_some,
-    key_given,
     number_or_schedule,
     one_of,
     random_key,
+    require_key,
     schedule,
 )
-from fnn.checks.words import called, describe, is_concrete, known, not_an_array, warn
+from fnn.checks.words import describe, is_concrete, name_of, not_an_array, to_host, warn
 
 __all__ = [
-    "aligned",
-    "arrived",
-    "as_initialised",
-    "called",
+    "allocate",
+    "as_numbers",
     "cast",
     "describe",
+    "describe_lost_digits",
+    "find_lost_digits",
     "floating",
     "function",
     "host_cast",
@@ -34,10 +34,8 @@ __all__ = [
     "integer",
     "is_concrete",
     "keeps_some",
-    "key_given",
-    "known",
     "looks_channels_first",
-    "lost",
+    "name_of",
     "not_an_array",
     "number_or_schedule",
     "one_of",
@@ -45,8 +43,10 @@ __all__ = [
     "place_of",
     "random_key",
     "rank",
-    "said_of_lost",
+    "require_key",
+    "same_features",
     "same_shape",
     "schedule",
+    "to_host",
     "warn",
 ]

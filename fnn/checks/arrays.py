@@ -59,7 +59,7 @@ def images(where: str, x: Any) -> None:
         )
 
 
-def as_initialised(where: str, expected: tuple[int, ...], came: tuple[int, ...], x: Any) -> None:
+def same_features(where: str, expected: tuple[int, ...], came: tuple[int, ...], x: Any) -> None:
     """Require the features of `x` to have the shape that the layer was initialised with."""
     if expected != came:
         first, second = (shape[0] if len(shape) == 1 else shape for shape in (expected, came))

@@ -14,7 +14,7 @@ import numpy as np
 from fnn.typing import Array
 
 
-def arrived(where: str, name: str, x: Any, repair: str = "encode it as a number first") -> Any:
+def as_numbers(where: str, name: str, x: Any, repair: str = "encode it as a number first") -> Any:
     """What was given: a JAX array as it is, anything else as a NumPy array of numbers in the dtype it came in.
 
     Raises:
@@ -87,14 +87,14 @@ def cast(where: str, name: str, x: Any, dtype: Any = None, *, distinct: bool = F
         TypeError: for what is no number.
         ValueError: for a number that the dtype cannot hold, naming its place.
     """
-    given = arrived(where, name, x)
+    given = as_numbers(where, name, x)
     if isinstance(given, jax.Array):
         return given if dtype is None else given.astype(dtype)
     host = host_cast(where, name, x, given, dtype, distinct=distinct)
     return own(host)
 
 
-def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def allocate(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Zeros at a multiple of 64 bytes, where a CPU computes with them as they lie."""
     size = math.prod(shape) * dtype.itemsize
     raw = np.zeros(size + 64, np.uint8)
@@ -108,7 +108,7 @@ def own(host: np.ndarray) -> jax.Array:
     `jnp.asarray` and `jnp.array` lend aligned memory and copy it only when the device comes to it. Given memory that
     nobody else has and its dtype, JAX takes it as it is, and compiles nothing for a new shape.
     """
-    copy = aligned(host.shape, host.dtype)
+    copy = allocate(host.shape, host.dtype)
     copy[...] = host
     return jnp.asarray(copy, host.dtype)
 
@@ -149,7 +149,7 @@ def _require_fit(where: str, name: str, x: Any, host: np.ndarray, low: Any, high
         )
 
 
-def lost(host: np.ndarray, target: Any) -> tuple[int, int, int] | None:
+def find_lost_digits(host: np.ndarray, target: Any) -> tuple[int, int, int] | None:
     """The first column of which numbers become equal in `target`, and how many distinct ones were and are left.
 
     Columns that are constant up to rounding in float64, and those resolved to 1e-4 of their range, are left alone.
@@ -166,11 +166,11 @@ def lost(host: np.ndarray, target: Any) -> tuple[int, int, int] | None:
 
 
 def _require_distinct(where: str, name: str, x: Any, host: np.ndarray, target: Any) -> None:
-    if host.ndim and (found := lost(host, target)):
-        raise ValueError(f"{where}: {said_of_lost(name, x, host, target, found)}")
+    if host.ndim and (found := find_lost_digits(host, target)):
+        raise ValueError(f"{where}: {describe_lost_digits(name, x, host, target, found)}")
 
 
-def said_of_lost(name: str, x: Any, host: np.ndarray, target: Any, found: tuple[int, int, int]) -> str:
+def describe_lost_digits(name: str, x: Any, host: np.ndarray, target: Any, found: tuple[int, int, int]) -> str:
     """What is lost, and what to write."""
     column, before, after = found
     of = "" if host.ndim == 1 or host[0].size == 1 else f" in {place_of(x, (0, column)).partition(', ')[2]}"

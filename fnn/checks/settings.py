@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.checks.words import called, describe, is_concrete, known
+from fnn.checks.words import describe, is_concrete, name_of, to_host
 from fnn.typing import Array
 
 
@@ -19,12 +19,12 @@ def in_range(
     """Require low <= value <= high; `open` is "low", "high" or "both" where an end is excluded."""
     if callable(value):
         raise TypeError(
-            f"{where}: expected {name} to be a number, got {called(value)}; a schedule stands only where "
+            f"{where}: expected {name} to be a number, got {name_of(value)}; a schedule stands only where "
             "a learning rate or a weight decay is asked for"
         )
     if not is_concrete(value):
         return
-    value = known(value)
+    value = to_host(value)
     if not np.issubdtype(np.asarray(value).dtype, np.number) and not isinstance(value, bool | np.bool_):
         raise TypeError(f"{where}: expected {name} to be a number, got {value!r}")
     below = low is not None and np.any(value <= low if open in ("low", "both") else value < low)
@@ -59,7 +59,7 @@ def function(where: str, name: str, value: Any, signature: str, instead: str) ->
 
 def keeps_some(where: str, name: str, rate: Any) -> None:
     """Require a rate below 1 in training: where everything is dropped, no gradient is left to learn from."""
-    if rate is not None and is_concrete(rate) and np.ndim(rate) == 0 and known(rate) == 1:
+    if rate is not None and is_concrete(rate) and np.ndim(rate) == 0 and to_host(rate) == 1:
         raise ValueError(
             f"{where}: {name}=1 drops everything, so that nothing before it is trained; write a {name} below 1, or "
             "leave the layer out"
@@ -82,7 +82,7 @@ def one_of(where: str, name: str, value: Any, options: Collection[Any]) -> None:
         raise ValueError(f"{where}: expected {name} to be one of {', '.join(map(repr, options))}, got {value!r}")
 
 
-def key_given(where: str, key: Array | None, why: str) -> Array:
+def require_key(where: str, key: Array | None, why: str) -> Array:
     """Require a random key where randomness is asked for."""
     if key is None:
         raise ValueError(f"{where}: {why} needs a random key; write key=jax.random.key(0)")

@@ -29,7 +29,7 @@ def is_concrete(value: Any) -> bool:
     return not isinstance(value, jax.core.Tracer)
 
 
-def known(value: Any) -> Any:
+def to_host(value: Any) -> Any:
     """A JAX array as a NumPy array: inside `jit` even a comparison of a concrete JAX array is traced."""
     return np.asarray(value) if isinstance(value, jax.Array) and is_concrete(value) else value
 
@@ -47,7 +47,7 @@ def describe(x: Any) -> str:
     return type(x).__name__
 
 
-def called(value: Any) -> str:
+def name_of(value: Any) -> str:
     """What to call something that was passed without being called, or called without being passed."""
     name = getattr(value, "__name__", type(value).__name__)
     return f"the function {name}" if callable(value) and not isinstance(value, type) else f"{type(value).__name__}"

@@ -60,7 +60,7 @@ def _numbers(where: str, x: Any) -> tuple[Any, Sequence[Any]]:
             if getattr(dtype, "kind", "O") not in "biuf":
                 raise TypeError(f"{where}: expected numbers in column {name!r}, got {dtype}; encode it first")
         x = np.stack([np.asarray(x.iloc[:, i], float) for i in range(len(names))], axis=1)
-    x = checks.arrived(where, "x", x)
+    x = checks.as_numbers(where, "x", x)
     if x.ndim < 1:
         raise ValueError(f"{where}: expected x of shape (rows, features), got {checks.describe(x)}")
     if isinstance(x, np.ndarray):
@@ -85,10 +85,10 @@ def _reject_not_finite(where: str, x: Any, names: Sequence[Any]) -> None:
 
 def _chosen(where: str, rows: Any, total: int) -> Any:
     """Row numbers below `total`, on the host where they can be looked at; negative ones are empty slots."""
-    rows = checks.arrived(where, "rows", rows)
+    rows = checks.as_numbers(where, "rows", rows)
     if not jnp.issubdtype(rows.dtype, jnp.integer):
         raise TypeError(f"{where}: expected rows to be indices, got {rows.dtype}; write weights=rows for a mask")
-    host = checks.known(rows)
+    host = checks.to_host(rows)
     if isinstance(host, np.ndarray) and host.size and host.max() >= total:
         raise ValueError(f"{where}: expected row numbers below {total}, got {host.max()}")
     return host

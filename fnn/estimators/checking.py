@@ -50,8 +50,8 @@ class Checking:
 
     def _narrow_columns(self, x: np.ndarray, named: Any) -> np.ndarray:
         narrow = checks.host_cast(self._name, "X", named, x, float_type())
-        if x.dtype != narrow.dtype and (found := checks.lost(x, narrow.dtype)):
-            checks.warn(f"{self._name}: {checks.said_of_lost('X', named, x, narrow.dtype, found)}", UserWarning)
+        if x.dtype != narrow.dtype and (found := checks.find_lost_digits(x, narrow.dtype)):
+            checks.warn(f"{self._name}: {checks.describe_lost_digits('X', named, x, narrow.dtype, found)}", UserWarning)
         return narrow
 
     def _validated(self, *arrays: Any, **options: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from fnn.initializers.drawing import resolved
+from fnn.initializers.drawing import resolve_dtype
 from fnn.typing import Array, ArrayLike, DType, Initializer, Key
 
 __all__ = [
@@ -32,7 +32,7 @@ def zeros(key: Key | None, shape: Sequence[int], dtype: DType | None = None, out
         >>> fnn.initializers.zeros(None, (2,)).tolist()
         [0.0, 0.0]
     """
-    return jnp.zeros(shape, resolved(dtype), out_sharding=out_sharding)
+    return jnp.zeros(shape, resolve_dtype(dtype), out_sharding=out_sharding)
 
 
 def ones(key: Key | None, shape: Sequence[int], dtype: DType | None = None, out_sharding: Any = None) -> Array:
@@ -49,7 +49,7 @@ def ones(key: Key | None, shape: Sequence[int], dtype: DType | None = None, out_
         >>> fnn.initializers.ones(None, (2,)).tolist()
         [1.0, 1.0]
     """
-    return jnp.ones(shape, resolved(dtype), out_sharding=out_sharding)
+    return jnp.ones(shape, resolve_dtype(dtype), out_sharding=out_sharding)
 
 
 def constant(value: ArrayLike, dtype: DType | None = None) -> Initializer:
@@ -66,7 +66,7 @@ def constant(value: ArrayLike, dtype: DType | None = None) -> Initializer:
     """
 
     def init(key: Key | None, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
-        return jnp.full(shape, value, resolved(dtype))
+        return jnp.full(shape, value, resolve_dtype(dtype))
 
     return init
 
@@ -93,6 +93,6 @@ def identity(gain: ArrayLike = 1.0, dtype: DType | None = None) -> Initializer:
     def init(key: Key | None, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         if len(shape) != 2:
             raise ValueError(f"identity: expected the shape of a matrix, got {tuple(shape)}")
-        return jnp.asarray(gain, resolved(dtype)) * jnp.eye(shape[0], shape[1], dtype=resolved(dtype))
+        return jnp.asarray(gain, resolve_dtype(dtype)) * jnp.eye(shape[0], shape[1], dtype=resolve_dtype(dtype))
 
     return init

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from fnn.initializers.drawing import drawn, resolved
+from fnn.initializers.drawing import draw_flat, resolve_dtype
 from fnn.typing import Array, ArrayLike, DType, Initializer, Key
 
 __all__ = [
@@ -66,14 +66,14 @@ def orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType | Non
     def init(key: Key, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         if len(shape) < 2:
             raise ValueError(f"orthogonal: expected a kernel of at least two axes, got shape {tuple(shape)}")
-        dtype = resolved(dtype)
+        dtype = resolve_dtype(dtype)
         columns = shape[column_axis]
         rest = [size for axis, size in enumerate(shape) if axis != column_axis % len(shape)]
         rows = math.prod(rest)
         wide = jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else dtype  # LAPACK has no half precision.
         if not math.prod(shape):
             return jnp.zeros(shape, dtype)
-        q, r = _qr(drawn(jax.random.normal, key, (max(rows, columns), min(rows, columns)), wide))
+        q, r = _qr(draw_flat(jax.random.normal, key, (max(rows, columns), min(rows, columns)), wide))
         # The signs of R's diagonal make the result uniform over all such matrices.
         q = q * jnp.sign(jnp.diag(r))[None]
         q = (q.T if columns < rows else q).reshape(columns, *rest)
@@ -112,7 +112,7 @@ def delta_orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType
             raise ValueError(f"delta_orthogonal: expected no more input than output channels, got shape {tuple(shape)}")
         kernel = orthogonal(scale, column_axis, dtype)(key, tuple(shape[-2:]), dtype)
         centre = tuple((size - 1) // 2 for size in shape[:-2])
-        return jnp.zeros(shape, resolved(dtype)).at[centre].set(kernel)
+        return jnp.zeros(shape, resolve_dtype(dtype)).at[centre].set(kernel)
 
     return init
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from fnn.initializers.drawing import drawn, resolved
+from fnn.initializers.drawing import draw_flat, resolve_dtype
 from fnn.typing import Array, ArrayLike, DType, Initializer, Key
 
 __all__ = [
@@ -32,8 +32,8 @@ def uniform(scale: ArrayLike = 1e-2, dtype: DType | None = None) -> Initializer:
     """
 
     def init(key: Key, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
-        dtype = resolved(dtype)
-        return drawn(jax.random.uniform, key, shape, dtype) * jnp.asarray(scale, dtype)
+        dtype = resolve_dtype(dtype)
+        return draw_flat(jax.random.uniform, key, shape, dtype) * jnp.asarray(scale, dtype)
 
     return init
 
@@ -52,8 +52,8 @@ def normal(stddev: ArrayLike = 1e-2, dtype: DType | None = None) -> Initializer:
     """
 
     def init(key: Key, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
-        dtype = resolved(dtype)
-        return drawn(jax.random.normal, key, shape, dtype) * jnp.asarray(stddev, dtype)
+        dtype = resolve_dtype(dtype)
+        return draw_flat(jax.random.normal, key, shape, dtype) * jnp.asarray(stddev, dtype)
 
     return init
 
@@ -75,8 +75,8 @@ def truncated_normal(
     """
 
     def init(key: Key, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
-        dtype = resolved(dtype)
-        values = drawn(lambda k, s, d: jax.random.truncated_normal(k, lower, upper, s, d), key, shape, dtype)
+        dtype = resolve_dtype(dtype)
+        values = draw_flat(lambda k, s, d: jax.random.truncated_normal(k, lower, upper, s, d), key, shape, dtype)
         return values * jnp.asarray(stddev, dtype)
 
     return init

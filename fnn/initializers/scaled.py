@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import activations, checks
-from fnn.initializers.drawing import drawn, resolved, truncated_complex_normal, uniform_on_disk
+from fnn.initializers.drawing import draw_flat, resolve_dtype, truncated_complex_normal, uniform_on_disk
 from fnn.typing import Array, ArrayLike, DType, Initializer, Key
 
 __all__ = [
@@ -86,22 +86,22 @@ def variance_scaling(
 
     def init(key: Key, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         n_in, n_out = _fans(shape, in_axis, out_axis, batch_axis)
-        dtype = resolved(dtype)
+        dtype = resolve_dtype(dtype)
         fans = {"fan_in": n_in, "fan_out": n_out, "fan_avg": (n_in + n_out) / 2, "fan_geo_avg": math.sqrt(n_in * n_out)}
         variance = jnp.asarray(scale / max(fans[mode], 1), dtype)
         if distribution == "normal":
-            return drawn(jax.random.normal, key, shape, dtype) * jnp.sqrt(variance)
+            return draw_flat(jax.random.normal, key, shape, dtype) * jnp.sqrt(variance)
         if jnp.issubdtype(dtype, jnp.complexfloating):
             # 0.9531… is the standard deviation of a complex normal cut off at modulus 2.
             disk = distribution == "uniform"
             stddev = jnp.sqrt(variance) / (1 if disk else jnp.asarray(0.95311164380491208, dtype))
-            return drawn(uniform_on_disk if disk else truncated_complex_normal, key, shape, dtype) * stddev
+            return draw_flat(uniform_on_disk if disk else truncated_complex_normal, key, shape, dtype) * stddev
         if distribution == "uniform":
-            values = drawn(lambda k, s, d: jax.random.uniform(k, s, d, -1), key, shape, dtype)
+            values = draw_flat(lambda k, s, d: jax.random.uniform(k, s, d, -1), key, shape, dtype)
             return values * jnp.sqrt(3 * variance)
         # 0.8796… is the standard deviation of a normal cut off at ±2.
         stddev = jnp.sqrt(variance) / jnp.asarray(0.87962566103423978, dtype)
-        return drawn(lambda k, s, d: jax.random.truncated_normal(k, -2, 2, s, d), key, shape, dtype) * stddev
+        return draw_flat(lambda k, s, d: jax.random.truncated_normal(k, -2, 2, s, d), key, shape, dtype) * stddev
 
     return init
 
@@ -254,7 +254,7 @@ _GAINS = {
 }
 
 
-def _named(activation: Callable[..., Any]) -> str:
+def _name_of(activation: Callable[..., Any]) -> str:
     """Which of those it is, ours or JAX's: the function itself, not what a function of the user's is called."""
     for name in (*_GAINS, "leaky_relu"):
         if activation in (getattr(activations, name), getattr(jax.nn, name)):
@@ -285,7 +285,7 @@ def gain(activation: str | Callable[..., Any], slope: float = 0.01) -> float:
     References:
         He et al., Delving deep into rectifiers, 2015.
     """
-    name = activation if isinstance(activation, str) else _named(activation)
+    name = activation if isinstance(activation, str) else _name_of(activation)
     if name == "leaky_relu":
         return math.sqrt(2 / (1 + slope**2))
     checks.one_of("gain", "activation", name, (*_GAINS, "leaky_relu"))

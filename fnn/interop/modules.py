@@ -46,7 +46,7 @@ def module_layer(module: Any) -> Layer:
         if library is not None and isinstance(module, library.Module):
             return adapt(library, module)._replace(name=type(module).__name__, facts=Facts(random=True))
     raise TypeError(
-        f"expected a layer, a function of arrays, or a module of flax or equinox, got {checks.called(module)}"
+        f"expected a layer, a function of arrays, or a module of flax or equinox, got {checks.name_of(module)}"
     )
 
 

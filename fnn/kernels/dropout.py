@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn import checks
-from fnn.kernels.sizes import known
+from fnn.kernels.sizes import is_static
 from fnn.precision import wide_dtype
 from fnn.typing import Array, ArrayLike, Key, Shape
 
@@ -43,7 +43,7 @@ def keep_mask(key: Key, shape: Shape, rate: ArrayLike) -> Array:
     threshold = jnp.round(jnp.asarray(rate, jnp.float32) * 2**16).astype(jnp.uint32)
     *rows, last = shape or (1,)
     words = jax.random.bits(key, (*rows, -(-last // 2)), jnp.uint32)
-    if known(*shape):
+    if is_static(*shape):
         draws = lax.bitcast_convert_type(words, jnp.uint16).astype(jnp.uint32)
     else:  # the same draws: XLA casts no bits of arrays of any size
         draws = jnp.stack([words & 0xFFFF, words >> 16], axis=-1)

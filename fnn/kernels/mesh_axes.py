@@ -58,7 +58,7 @@ def rows_of(x: Any) -> PartitionSpec:
     return PartitionSpec(split_of(x)[0])
 
 
-def varying(x: Any) -> frozenset[str]:
+def manual_axes(x: Any) -> frozenset[str]:
     """Inside `shard_map`, the mesh axes over which the values differ, by the name it has in this jax or had before."""
     kind = jax.typeof(x)
     return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else getattr(kind, "vma", frozenset())
@@ -66,10 +66,10 @@ def varying(x: Any) -> frozenset[str]:
 
 def alike(tree: PyTree) -> PyTree:
     """Inside `shard_map`, all varying over the same mesh axes: what was common to all devices sums its gradient."""
-    over: frozenset[str] = frozenset().union(*map(varying, jax.tree.leaves(tree)))
+    over: frozenset[str] = frozenset().union(*map(manual_axes, jax.tree.leaves(tree)))
 
     def cast(x: Any) -> Any:
-        missing = tuple(over - varying(x))
+        missing = tuple(over - manual_axes(x))
         return jax.lax.pcast(x, missing, to="varying") if missing else x
 
     return jax.tree.map(cast, tree)

@@ -52,7 +52,7 @@ def cores() -> int:
     return max(math.ceil(min(bound, _quota())), 1)
 
 
-def threaded_convolutions() -> bool:
+def threads_convolutions() -> bool:
     """Whether XLA spreads one convolution over the cores of a CPU device: it does with jaxlib 0.12, not with 0.10."""
     return tuple(int(part) for part in jaxlib.__version__.split(".")[:2]) >= (0, 12)
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 
-def known(*sizes: Any) -> bool:
+def is_static(*sizes: Any) -> bool:
     """Whether all of them are numbers."""
     return all(isinstance(size, int) for size in sizes)
 
 
 def less(a: Any, b: Any) -> bool:
     """Whether a < b for every value of the symbols in them; False where that is open."""
-    if known(a, b):
+    if is_static(a, b):
         return bool(a < b)
     try:
         return bool(a < b)

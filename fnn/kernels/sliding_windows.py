@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn import checks
-from fnn.kernels.sizes import known, larger, less
+from fnn.kernels.sizes import is_static, larger, less
 from fnn.typing import Array
 
 __all__ = ["conv_output_size"]
@@ -102,7 +102,7 @@ def _same(where: str, n: int, reach: int, stride: int) -> tuple[int, int]:
             f"{where}: SAME padding of a window of {reach} at stride {stride} differs between sizes {n}; write the "
             "padding as numbers, or export for a known size"
         )
-    if known(n):
+    if is_static(n):
         return total // 2, total - total // 2
     # The same number in the form that cancels where the windows are counted. Below 0 it cuts off what none sees.
     exact = (n + stride - 1) // stride * stride - n + reach - stride
@@ -159,7 +159,7 @@ def taps(x: Array, windows: Windows) -> Iterator[Array]:
         yield lax.slice(x, (0, *starts, 0), (x.shape[0], *limits, x.shape[-1]), (1, *windows.strides, 1))
 
 
-def phased_taps(x: Array, windows: Windows) -> Iterator[Array]:
+def taps_by_phase(x: Array, windows: Windows) -> Iterator[Array]:
     """`taps`, taken from the phases of the stride, so that their transpose puts no zeros between its terms.
 
     With stride s, position t of window o is element o + ⌊t d / s⌋ of phase t d mod s.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from fnn import activations, checks
+from fnn.activations.pieces import require_order
 from fnn.layer import Facts, Layer, Penalty, constructor, stateless
 from fnn.precision import widen
 from fnn.typing import Array, ArrayLike, Key, PyTree
@@ -63,8 +63,7 @@ def rrelu(lower: ArrayLike = 1 / 8, upper: ArrayLike = 1 / 3) -> Layer:
     References:
         Xu et al., Empirical evaluation of rectified activations in convolutional network, 2015.
     """
-    if checks.is_concrete(lower) and checks.is_concrete(upper) and np.any(checks.known(lower) > checks.known(upper)):
-        raise ValueError(f"rrelu: expected lower <= upper, got {lower} and {upper}")
+    require_order("rrelu", lower, upper)
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
         checks.floating("rrelu", "x", x)

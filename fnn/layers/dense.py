@@ -12,7 +12,7 @@ import numpy as np
 from fnn import checks, initializers
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
-from fnn.kernels.sizes import known
+from fnn.kernels.sizes import is_static
 from fnn.layer import Facts, Layer, constructor, stateless
 from fnn.typing import Array, DType, Initializer, Key, PyTree
 
@@ -27,7 +27,7 @@ def _features_of(where: str, x: Any) -> int:
     checks.floating(where, "x", x)
     if len(x.shape) < 2:
         raise ValueError(f"{where}: expected x of shape (batch, ..., features), got {checks.describe(x)}")
-    if not known(x.shape[-1]):
+    if not is_static(x.shape[-1]):
         raise ValueError(
             f"{where}: expected a number of features, got {x.shape[-1]} in {checks.describe(x)}; for images of any "
             "size write global_avg_pool() in the place of flatten()"
@@ -77,7 +77,7 @@ def dense(
         return params
 
     def apply(params: PyTree, x: Array) -> Array:
-        checks.as_initialised("dense", params["kernel"].shape[:1], (_features_of("dense", x),), x)
+        checks.same_features("dense", params["kernel"].shape[:1], (_features_of("dense", x),), x)
         x = jnp.asarray(x)
         y = x @ params["kernel"].astype(x.dtype)
         return y + of_rank(params["bias"].astype(y.dtype), y.ndim) if use_bias else y

@@ -36,7 +36,7 @@ def _random_in_training(name: str, draw: Callable[[Key, Array], Array], rate: Ar
         if not train:
             return x, state
         checks.keeps_some(name, "rate", rate)
-        return draw(checks.key_given(name, key, "train=True"), jnp.asarray(x)), state
+        return draw(checks.require_key(name, key, "train=True"), jnp.asarray(x)), state
 
     return Layer(init, apply, facts=Facts(random=True))
 

@@ -45,7 +45,7 @@ def features_shape(where: str, x: Any, axis: Axes) -> Shape:
 def require_as_initialised(where: str, arrays: PyTree, axis: Axes, x: Array) -> None:
     shape = features_shape(where, x, axis)
     for array in jax.tree.leaves(arrays):
-        checks.as_initialised(where, array.shape, shape, x)
+        checks.same_features(where, array.shape, shape, x)
 
 
 def static_axis(where: str, axis: Axes) -> Axes:
@@ -55,7 +55,7 @@ def static_axis(where: str, axis: Axes) -> Axes:
 
 
 def known_eps(eps: ArrayLike) -> float | None:
-    return float(checks.known(eps)) if checks.is_concrete(eps) and jnp.ndim(eps) == 0 else None
+    return float(checks.to_host(eps)) if checks.is_concrete(eps) and jnp.ndim(eps) == 0 else None
 
 
 def _per_example(where: str, axis: Axes, affine: Affine, eps: ArrayLike, kernel: Callable[..., Array]) -> Layer:

@@ -106,7 +106,7 @@ def recurrent(name: str, cell: Cell, options: Options) -> Layer:
     ) -> tuple[Any, PyTree]:
         values, lengths = values_and_lengths(x)
         check_sequence(name, values, time_major=False)
-        checks.as_initialised(name, params["kernel"].shape[:1], values.shape[-1:], values)
+        checks.same_features(name, params["kernel"].shape[:1], values.shape[-1:], values)
         carry = _kept(name, state, values) if options.stateful else cell.start(values)
         outputs, carry = _run(name, cell, options, params, jnp.asarray(values), carry, lengths, key, train)
         if options.return_sequences:
@@ -145,7 +145,7 @@ def _run(
     if cell.core is not None and not noisy:
         return cell.core(params, x, carry, return_sequences=options.return_sequences, **how)
     if noisy and train:
-        checks.key_given(name, key, "train=True with recurrent_dropout or zoneout")
+        checks.require_key(name, key, "train=True with recurrent_dropout or zoneout")
     x = zero_padding(name, x, lengths)
     step, inputs, start = _noisy_step(cell, options, params, x, carry, key if train else None)
     outputs, final = scan_cell(step, start, inputs, **how)

@@ -74,7 +74,7 @@ def drop_connect(layer: Layer, rate: ArrayLike, name: str = "kernel") -> Layer:
     ) -> tuple[Any, PyTree]:
         if train:
             checks.keeps_some("drop_connect", "rate", rate)
-            mask_key, key = jax.random.split(checks.key_given("drop_connect", key, "train=True"))
+            mask_key, key = jax.random.split(checks.require_key("drop_connect", key, "train=True"))
             params = params | {name: kernels.dropout(mask_key, params[name], rate)}
         return layer.apply(params, state, x, key=key, train=train)
 

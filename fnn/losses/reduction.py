@@ -28,7 +28,7 @@ def floats(name: str, argument: str, x: ArrayLike) -> Array:
 
 def follow(name: str, argument: str, x: ArrayLike, predictions: Array) -> Array:
     """Targets (real numbers or booleans) in the dtype of the predictions."""
-    x = checks.arrived(name, argument, x)
+    x = checks.as_numbers(name, argument, x)
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         raise TypeError(f"{name}: expected real {argument}, got {checks.describe(x)}")
     return checks.cast(name, argument, x, predictions.dtype)

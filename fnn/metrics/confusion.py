@@ -70,8 +70,8 @@ def _counted(name: str, weights: ArrayLike | None, shape: tuple[int, ...]) -> Ar
     """How often each example counts: as integers, whose sums are exact, where they are known to fit."""
     if weights is None:
         return jnp.ones(shape, jnp.int32)
-    weights = checks.arrived(name, "weights", weights)
-    host = checks.known(weights)
+    weights = checks.as_numbers(name, "weights", weights)
+    host = checks.to_host(weights)
     whole = isinstance(host, np.ndarray) and host.dtype.kind in "biu"
     fits = whole and np.abs(host.astype(np.float64)).sum() < 2**31
     return broadcast_weights(name, weights, jnp.zeros(shape, jnp.int32 if fits else float))
@@ -87,7 +87,7 @@ def _count_cells(cell: Array, counted: Array, *, cells: int) -> Array:
 
 def _require_two_classes(name: str, *labels: ArrayLike) -> None:
     """Require classes 0 and 1, where they can be looked at, or the choice of an average over more."""
-    seen = [int(np.max(checks.known(y))) for y in labels if checks.is_concrete(y) and np.size(y)]
+    seen = [int(np.max(checks.to_host(y))) for y in labels if checks.is_concrete(y) and np.size(y)]
     if seen and max(seen) > 1:
         raise ValueError(
             f"{name}: expected classes 0 and 1 with average='binary', got class {max(seen)}; write average='macro' "

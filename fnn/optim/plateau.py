@@ -95,7 +95,7 @@ def reduce_on_plateau(
     checks.in_range("reduce_on_plateau", "factor", factor, 0, 1, open="both")
     checks.in_range("reduce_on_plateau", "rtol", rtol, 0, 1)
     checks.in_range("reduce_on_plateau", "atol", atol, 0)
-    if checks.is_concrete(rtol) and checks.is_concrete(atol) and not checks.known(rtol) and not checks.known(atol):
+    if checks.is_concrete(rtol) and checks.is_concrete(atol) and not checks.to_host(rtol) and not checks.to_host(atol):
         raise ValueError("reduce_on_plateau: expected rtol or atol to be positive, got 0 for both")
     scaled = leafwise(times)
     check = functools.partial(

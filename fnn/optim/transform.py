@@ -92,7 +92,7 @@ def require_transform(where: str, given: Any, name: str = "optimizer") -> None:
         repair = f"write fnn.optim.{given}(1e-3)"
     else:
         repair = "write fnn.optim.adam(1e-3)"
-    came = repr(given) if isinstance(given, str | int | float) else checks.called(given)
+    came = repr(given) if isinstance(given, str | int | float) else checks.name_of(given)
     raise TypeError(f"{where}: expected {name} to be a transform of gradients, got {came}; {repair}")
 
 

@@ -42,6 +42,6 @@ def passed(count: ArrayLike, boundary: ArrayLike) -> Array:
 
 
 def increasing(where: str, name: str, steps: Sequence[Any]) -> None:
-    known = [checks.known(step) for step in steps if checks.is_concrete(step)]
+    known = [checks.to_host(step) for step in steps if checks.is_concrete(step)]
     if any(a > b for a, b in itertools.pairwise(known)):
         raise ValueError(f"{where}: expected {name} in increasing order, got {list(steps)}")

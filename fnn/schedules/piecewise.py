@@ -192,7 +192,7 @@ def linear_onecycle_schedule(
         Smith and Topin, Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates, 2017.
     """
     steps = checks.integer("linear_onecycle_schedule", "transition_steps", transition_steps)
-    up, down = int(checks.known(pct_start) * steps), int(checks.known(pct_final) * steps)
+    up, down = int(checks.to_host(pct_start) * steps), int(checks.to_host(pct_final) * steps)
     ends = {up: div_factor, down: 1 / div_factor, steps: 1 / final_div_factor}
     return piecewise_interpolate_schedule("linear", peak_value / div_factor, ends)
 
@@ -222,5 +222,5 @@ def cosine_onecycle_schedule(
         Smith and Topin, Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates, 2017.
     """
     steps = checks.integer("cosine_onecycle_schedule", "transition_steps", transition_steps)
-    ends = {int(checks.known(pct_start) * steps): div_factor, steps: 1 / (div_factor * final_div_factor)}
+    ends = {int(checks.to_host(pct_start) * steps): div_factor, steps: 1 / (div_factor * final_div_factor)}
     return piecewise_interpolate_schedule("cosine", peak_value / div_factor, ends)

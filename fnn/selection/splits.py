@@ -286,7 +286,7 @@ def using(splitter: Any, x: Any = None, targets: Any = None, groups: Any = None)
     if not pairs or any(not hasattr(pair, "__len__") or len(pair) != 2 for pair in pairs):
         raise TypeError(
             "using: expected a splitter with a split method, or pairs of row numbers (train, valid), got "
-            f"{checks.called(splitter)}"
+            f"{checks.name_of(splitter)}"
         )
     folds = folds_from(pairs, "using")
     check_disjoint("using", folds)

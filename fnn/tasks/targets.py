@@ -37,10 +37,10 @@ def require_class_weights(name: str, weights: Any, classes: int) -> None:
 
 def numbers(name: str, targets: Any) -> Any:
     """Targets in the dtype they came in, all of them finite, or a message for what cannot be one."""
-    targets = checks.arrived(
+    targets = checks.as_numbers(
         name, "targets", targets, "write labels, targets = numpy.unique(targets, return_inverse=True)"
     )
-    host = checks.known(targets)
+    host = checks.to_host(targets)
     if isinstance(host, np.ndarray) and jnp.issubdtype(host.dtype, jnp.floating) and not np.isfinite(host).all():
         raise ValueError(
             f"{name}: targets contain NaN or infinity, first at row {int(np.argwhere(~np.isfinite(host))[0, 0])}"
@@ -64,7 +64,7 @@ def classes_of(name: str, targets: Any, classes: int) -> Array:
 
 def whole_numbers(name: str, targets: Any, classes: int) -> Array:
     """Integer classes in [0, classes) of any shape; float arrays that hold whole numbers are accepted."""
-    host = checks.known(targets)
+    host = checks.to_host(targets)
     if isinstance(host, np.ndarray) and not _are_classes(host, classes):
         # In the dtype they came in: as int32, 2**32 + 5 would be class 5.
         wrong = (host != np.round(host)) | (host < 0) | (host >= classes) if host.dtype != bool else host > classes

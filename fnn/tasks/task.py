@@ -104,7 +104,7 @@ def as_task(loss: Task | Callable[[Array, Array], Array]) -> Task:
 def _instead_of_a_task(given: Any) -> str:
     """What came, and what to write."""
     if callable(given):
-        return f"{checks.called(given)}; call it, fnn.tasks.{given.__name__}(…)"
+        return f"{checks.name_of(given)}; call it, fnn.tasks.{given.__name__}(…)"
     if isinstance(given, str):
         return f"{given!r}; write fnn.losses.{given} or a task such as fnn.tasks.multiclass(10)"
     if hasattr(given, "shape"):

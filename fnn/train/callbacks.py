@@ -82,7 +82,7 @@ def check_callbacks(where: str, callbacks: Any) -> None:
     """A list of functions, some of them under `every`."""
     several = isinstance(callbacks, (list, tuple)) and not isinstance(callbacks, Every)
     if not several or not all(callable(one) or isinstance(one, Every) for one in callbacks):
-        came = checks.called(callbacks) if callable(callbacks) else repr(callbacks)
+        came = checks.name_of(callbacks) if callable(callbacks) else repr(callbacks)
         raise TypeError(
             f"{where}: expected callbacks to be a list of functions, got {came}; write callbacks=[function]"
         )
@@ -99,7 +99,7 @@ def _ask(callback: Callable[[Any], Any], told: EpochEnd | StepEnd) -> Any:
         # A row of its own: whoever writes into it changes nobody else's.
         return callback(told._replace(row=dict(told.row)))
     except Exception as error:
-        error.add_note(f"fit: in the callback {checks.called(callback)}, epoch {told.epoch}")
+        error.add_note(f"fit: in the callback {checks.name_of(callback)}, epoch {told.epoch}")
         raise
 
 

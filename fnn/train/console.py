@@ -88,7 +88,7 @@ def suggest_cores(model: Layer, progress: bool | None) -> None:
     """
     cores = placement.cores()
     idle = cores > 1 and placement.platform() == "cpu" and placement.devices() == 1
-    idle = idle and not placement.threaded_convolutions()
+    idle = idle and not placement.threads_convolutions()
     if progress is not False and idle and any_layer(model, lambda facts: facts.convolves):
         _say_once(
             f"fnn: on a CPU a convolution runs on one core, and there are {cores}. To use them, write "

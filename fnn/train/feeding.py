@@ -192,7 +192,7 @@ def _bytes(batch: HostBatch) -> int:
 
 
 def _empty(like: HostBatch, slots: int, room: int) -> Any:
-    return jax.tree.map(lambda leaf: checks.aligned((slots, room, *leaf.shape[1:]), leaf.dtype), like)
+    return jax.tree.map(lambda leaf: checks.allocate((slots, room, *leaf.shape[1:]), leaf.dtype), like)
 
 
 def _write(chunk: Any, slot: int, batch: HostBatch, first: HostBatch) -> None:

@@ -110,7 +110,7 @@ def fit(
         True
     """
     task = as_task(task)
-    key = checks.random_key("fit", checks.key_given("fit", key, "training"))
+    key = checks.random_key("fit", checks.require_key("fit", key, "training"))
     options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype)
     options = check_options("fit", task, options)
     require_model_and_optimizer("fit", model, optimizer)

@@ -104,14 +104,14 @@ def _split(where: str, key: Key | None, targets: Array, given: Any, rows: Any, f
     if len(chosen) < 2:
         raise ValueError(f"{where}: expected at least 2 rows to hold a fraction of them out, got {len(chosen)}")
     count = min(math.ceil(fraction * len(chosen)), len(chosen) - 1)
-    key = jax.random.fold_in(checks.key_given(where, key, "a fraction"), HOLD_OUT)
+    key = jax.random.fold_in(checks.require_key(where, key, "a fraction"), HOLD_OUT)
     order = jax.random.permutation(key, jnp.asarray(chosen, jnp.int32))
     if not jnp.issubdtype(targets.dtype, jnp.integer) or targets.size != len(targets):
         return jnp.sort(order[count:]), jnp.sort(order[:count])
     if not checks.is_concrete(given):
         raise ValueError(f"{where}: a fraction of classes that are traced is not known; give row numbers as validation")
     # The targets as they were given: inside `jit` the encoded ones are traced.
-    classes = np.unique(np.asarray(checks.known(given)).reshape(-1), return_inverse=True)[1].astype(np.int32)
+    classes = np.unique(np.asarray(checks.to_host(given)).reshape(-1), return_inverse=True)[1].astype(np.int32)
     sizes = np.unique(classes[chosen], return_counts=True)[1]
     held = np.zeros(len(chosen), bool)
     for begin, quota in zip(np.cumsum(sizes) - sizes, shares(sizes, count), strict=True):

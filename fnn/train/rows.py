@@ -66,8 +66,8 @@ def host_inputs(where: str, x: PyTree, rounding: Callable[..., str | None] | Non
 
 
 def _check_leaf(where: str, x: Any, rounding: Callable[..., str | None]) -> Any:
-    given = checks.arrived(where, "x", x, "encode text columns as numbers first")
-    host = checks.known(given)
+    given = checks.as_numbers(where, "x", x, "encode text columns as numbers first")
+    host = checks.to_host(given)
     if not isinstance(host, np.ndarray):
         return given
     if jnp.issubdtype(host.dtype, jnp.floating) and (place := _first_not_finite(host)) is not None:
@@ -83,8 +83,8 @@ def _check_leaf(where: str, x: Any, rounding: Callable[..., str | None]) -> Any:
 
 def describe_rounding(x: Any, host: np.ndarray, dtype: Any) -> str:
     """What is lost where float64 is computed in float32, and what to write."""
-    if found := checks.lost(host, dtype):
-        return checks.said_of_lost("x", x, host, dtype, found)
+    if found := checks.find_lost_digits(host, dtype):
+        return checks.describe_lost_digits("x", x, host, dtype, found)
     return (
         "x is float64 and is computed in float32; write x.astype(numpy.float32), or "
         'jax.config.update("jax_enable_x64", True) to compute in float64'
@@ -140,7 +140,7 @@ def check_weights(where: str, weights: Any, total: int, some: bool = True) -> Ar
     if np.shape(weights) != (total,):
         raise ValueError(f"{where}: expected weights of shape ({total},), got {np.shape(weights)}")
     if checks.is_concrete(weights):
-        host = np.asarray(checks.known(weights))
+        host = np.asarray(checks.to_host(weights))
         if host.dtype.kind in "OSUc":
             raise TypeError(f"{where}: expected real weights, got {host.dtype}")
         wide = host.astype(np.float64)
@@ -165,7 +165,7 @@ def check_weights(where: str, weights: Any, total: int, some: bool = True) -> Ar
 
 def check_rows(where: str, rows: Any, total: int) -> Any:
     """Row numbers of a data set of `total` rows, NumPy's where they are known; a negative one is an empty slot."""
-    given = np.asarray(checks.known(rows)) if checks.is_concrete(rows) else rows
+    given = np.asarray(checks.to_host(rows)) if checks.is_concrete(rows) else rows
     if given.ndim != 1 or not jnp.issubdtype(given.dtype, jnp.integer) or given.shape[0] == 0:
         raise ValueError(
             f"{where}: expected rows to be row numbers, an integer array of shape (n,), got {checks.describe(given)}; "

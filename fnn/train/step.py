@@ -79,7 +79,7 @@ def augment_batch(
 def require_model_and_optimizer(where: str, model: Any, optimizer: Any) -> None:
     """Require what is trained, and by what, to be of the right kinds."""
     if not isinstance(model, Layer):
-        came = f"{checks.called(model)}; write fnn.as_layer(function)" if callable(model) else repr(model)
+        came = f"{checks.name_of(model)}; write fnn.as_layer(function)" if callable(model) else repr(model)
         raise TypeError(f"{where}: expected model to be a layer, got {came}")
     require_transform(where, optimizer)
 

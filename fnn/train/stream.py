@@ -79,7 +79,7 @@ def stream_of(where: str, data: Any, task: Task | None, passes: int) -> Stream:
         )
     if callable(data) and (wanted := _required_names(data) - {"epoch"}):
         raise TypeError(
-            f"{where}: expected a function of nothing or of the epoch that gives batches, but {checks.called(data)} "
+            f"{where}: expected a function of nothing or of the epoch that gives batches, but {checks.name_of(data)} "
             f"takes {', '.join(sorted(wanted))}; write functools.partial, or lambda epoch: …"
         )
     return Stream(where, data, task)
@@ -238,7 +238,7 @@ def _place(count: int, number: int | None) -> str:
 
 
 def _as_arrays(name: str, what: str, tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: checks.arrived(name, what, leaf, "encode text columns as numbers first"), tree)
+    return jax.tree.map(lambda leaf: checks.as_numbers(name, what, leaf, "encode text columns as numbers first"), tree)
 
 
 def _as_host(leaf: Any) -> Any:

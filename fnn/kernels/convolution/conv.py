@@ -12,7 +12,7 @@ from jax import lax
 from fnn import checks
 from fnn.kernels.convolution.products import products
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
-from fnn.kernels.sizes import known, less
+from fnn.kernels.sizes import is_static, less
 from fnn.kernels.sliding_windows import Padding, PerAxis, Windows, pads, per_axis, require_fit
 from fnn.typing import Array, Shape
 
@@ -68,7 +68,7 @@ def conv(
 
 @functools.partial(jax.jit, static_argnames=("windows", "groups", "flip"))
 def _conv(x: Array, kernel: Array, windows: Windows, groups: int, flip: bool) -> Array:
-    return products().convolve(x, _flipped(kernel) if flip else kernel, windows, groups)
+    return products().convolve(x, _flip(kernel) if flip else kernel, windows, groups)
 
 
 def conv_transpose(
@@ -126,7 +126,7 @@ def _conv_transpose(x: Array, kernel: Array, windows: Windows, groups: int, spat
     return products().input_gradient(x, kernel, windows, groups, spatial)
 
 
-def _flipped(kernel: Array) -> Array:
+def _flip(kernel: Array) -> Array:
     return jnp.flip(kernel, range(kernel.ndim - 2))
 
 
@@ -177,15 +177,15 @@ def _explicit(where: str, x: Array, padding: Padding, size: Shape, dilation: Sha
         return x, [(reach[0], 0)]
     if padding in _WRAPPED:
         for axis, r in enumerate(reach, 1):
-            x = _filled(x, axis, r // 2, r - r // 2, _WRAPPED[padding])
+            x = _pad_axis(x, axis, r // 2, r - r // 2, _WRAPPED[padding])
         return x, "VALID"
     return x, padding
 
 
-def _filled(x: Array, axis: int, low: int, high: int, mode: str) -> Array:
+def _pad_axis(x: Array, axis: int, low: int, high: int, mode: str) -> Array:
     """One axis padded from the other end ("wrap") or by its mirror image ("reflect")."""
     n = x.shape[axis]
-    if known(n):
+    if is_static(n):
         widths = [(0, 0)] * x.ndim
         widths[axis] = (low, high)
         return jnp.pad(x, widths, mode)

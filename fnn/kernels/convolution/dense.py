@@ -12,7 +12,7 @@ from jax import lax
 
 from fnn.kernels import placement
 from fnn.kernels.convolution import plain
-from fnn.kernels.sizes import known, less
+from fnn.kernels.sizes import is_static, less
 from fnn.kernels.sliding_windows import Windows, along, pad, positions, taps
 from fnn.typing import Array
 
@@ -39,7 +39,7 @@ def batch_parts(batch: int, products: int) -> int:
     With several CPU devices the batch is spread over those already, and cutting it would gather it again. A part
     below some ten million products costs more to start than it saves.
     """
-    if not known(batch, products):
+    if not is_static(batch, products):
         return 1
     cores = placement.cores() if placement.devices("cpu") == 1 else 1
     wanted = 2 * cores if cores > 1 else 1
@@ -54,7 +54,7 @@ def in_parts(x: Array, w: Array, windows: Windows) -> Array:
         # The fast path cuts nothing off and gives no more than it gets; the barrier keeps the padding out of it.
         x = lax.optimization_barrier(pad(x, windows.padding))
         windows = windows._replace(padding=((0, 0),) * len(counts))
-    if placement.threaded_convolutions():
+    if placement.threads_convolutions():
         return plain.convolve(x, w, windows)
     each = math.prod(w.shape[:-1])
     products = x.shape[0] * math.prod(counts) * each * w.shape[-1]

@@ -26,11 +26,11 @@ EXAMPLE_BYTES = 4 * 2**20
 
 def convolve_depthwise(x: Array, w: Array, windows: Windows) -> Array:
     if not less(x.shape[0], 2) and placement.devices("cpu") == 1:
-        return lax.map(lambda one: _convolve_shifted(one[None], w, windows)[0], x)
-    return _convolve_shifted(x, w, windows)
+        return lax.map(lambda one: _convolve_by_shifts(one[None], w, windows)[0], x)
+    return _convolve_by_shifts(x, w, windows)
 
 
-def _convolve_shifted(x: Array, w: Array, windows: Windows) -> Array:
+def _convolve_by_shifts(x: Array, w: Array, windows: Windows) -> Array:
     groups = x.shape[-1]
     kernels = w.reshape(-1, groups, w.shape[-1] // groups)  # (positions, groups, multiplier)
     shifted = taps(pad(x, windows.padding), windows)

@@ -19,7 +19,7 @@ product of a batch of 128 (inside a scan; in brackets the peak's):
 | 5×5, 28×28, VALID, input gradient | padded, then XLA             | 21.8 (25.7)  | XLA padding it 29.6                |
 
 With jax 0.10 a convolution of XLA runs on one core. Independent ones run side by side, so a large one is cut along
-the batch. With jax 0.12 one runs on all cores (`placement.threaded_convolutions`), and cutting it only costs. A matrix
+the batch. With jax 0.12 one runs on all cores (`placement.threads_convolutions`), and cutting it only costs. A matrix
 product runs on all cores in both. So on one device the gradient of a kernel is, with jax 0.12, a convolution over the
 batch, and with 0.10 a product with the rows of the patches of a few examples at a time; a kernel with many channels
 and few places is that with both.
@@ -65,7 +65,7 @@ from fnn.kernels.convolution import plain
 from fnn.kernels.convolution.dense import in_parts, over_batch, over_rows, patches, widen_axis, with_axis
 from fnn.kernels.convolution.depthwise import convolve_depthwise, kernel_gradient_depthwise
 from fnn.kernels.convolution.phases import interleave, phase_of, transpose_kernel
-from fnn.kernels.sizes import known, less
+from fnn.kernels.sizes import is_static, less
 from fnn.kernels.sliding_windows import Windows, pad, positions
 from fnn.precision import widen
 from fnn.typing import Array, Shape
@@ -110,7 +110,7 @@ def _kernel_gradient_dense(x: Array, g: Array, windows: Windows) -> Array:
     exchanged = less(math.prod(x.shape[1:-1]), math.prod(g.shape[1:-1]))
     if positions(windows) == 1 or x.shape[-1] <= 4 or exchanged or 0 in x.shape or 0 in g.shape:
         seen = patches(x, windows)
-        if known(*g.shape):
+        if is_static(*g.shape):
             w = seen.reshape(-1, seen.shape[-1]).T @ g.reshape(-1, g.shape[-1])
         else:  # a product of symbols may be too long to be seen as a size
             rows = tuple(range(g.ndim - 1))
@@ -120,10 +120,10 @@ def _kernel_gradient_dense(x: Array, g: Array, windows: Windows) -> Array:
         return _kernel_gradient_dense(x[:, None], g[:, None], with_axis(windows))[0]
     if len(windows.size) > 2:
         return _kernel_gradient_planes(x, g, windows)
-    if placement.devices("cpu") > 1 or not known(*g.shape):
+    if placement.devices("cpu") > 1 or not is_static(*g.shape):
         return over_batch(x, g, windows)
     few_places = x.shape[-1] * g.shape[-1] > 4 * math.prod(g.shape[:-1])
-    return (over_batch if placement.threaded_convolutions() and not few_places else over_rows)(x, g, windows)
+    return (over_batch if placement.threads_convolutions() and not few_places else over_rows)(x, g, windows)
 
 
 def _in_float32(form: Callable[..., Array]) -> Callable[..., Array]:
@@ -151,7 +151,7 @@ def kernel_gradient(x: Array, g: Array, *, windows: Windows, groups: int) -> Arr
 @_in_float32
 def input_gradient(g: Array, w: Array, *, windows: Windows, groups: int, spatial: Shape) -> Array:
     """The gradient of the input on a CPU: one convolution of stride 1 for each phase of the stride."""
-    if not known(*(low for low, _ in windows.padding)):  # which positions of the kernel reach a phase is not known
+    if not is_static(*(low for low, _ in windows.padding)):  # which positions of the kernel reach a phase is not known
         return plain.input_gradient(g, w, windows, groups, spatial)
     flipped = transpose_kernel(w, groups)
     m = tuple(-(-n // s) for n, s in zip(spatial, windows.strides, strict=True))
@@ -188,7 +188,7 @@ def _first_axis(windows: Windows) -> tuple[tuple[int, int], int, int, Windows]:
     return windows.padding[0], windows.strides[0], windows.dilation[0], rest
 
 
-def _seen_planes(x: Array, windows: Windows, count: int) -> tuple[Array, Windows]:
+def _stack_planes(x: Array, windows: Windows, count: int) -> tuple[Array, Windows]:
     """Every plane with those that its window sees beside it, as channels: the first axis is gone."""
     padding, stride, dilation, rest = _first_axis(windows)
     x = pad(x, (padding, *((0, 0),) * (len(windows.size) - 1)))
@@ -201,8 +201,8 @@ def _convolve_planes(x: Array, w: Array, windows: Windows) -> Array:
     the window where these have 16 channels, with jax 0.12; 1.03 to 1.15 with 64 channels, 0.87 to 1.36 with jax 0.10.
     """
     count = windows.counts(x.shape[1:-1])[0]
-    if placement.threaded_convolutions() and w.shape[-2] <= 32:
-        seen, rest = _seen_planes(x, windows, count)
+    if placement.threads_convolutions() and w.shape[-2] <= 32:
+        seen, rest = _stack_planes(x, windows, count)
         w = jnp.moveaxis(w, 0, -3)
         y = _convolve_dense(seen, w.reshape(*w.shape[:-3], -1, w.shape[-1]), rest)
     else:
@@ -217,7 +217,7 @@ def _convolve_planes(x: Array, w: Array, windows: Windows) -> Array:
 
 def _kernel_gradient_planes(x: Array, g: Array, windows: Windows) -> Array:
     """In the time of a product for each plane: 0.77 to 0.95 with jax 0.12, 0.73 with 0.10 (AMD Zen 4)."""
-    seen, rest = _seen_planes(x, windows, g.shape[1])
+    seen, rest = _stack_planes(x, windows, g.shape[1])
     w = _kernel_gradient_dense(seen, _planes(g, 0, 1, g.shape[1]), rest)
     return jnp.moveaxis(w.reshape(*w.shape[:-2], windows.size[0], -1, w.shape[-1]), -3, 0)
 

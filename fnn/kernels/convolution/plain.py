@@ -5,15 +5,15 @@ from __future__ import annotations
 import jax
 from jax import lax
 
-from fnn.kernels.sizes import known
+from fnn.kernels.sizes import is_static
 from fnn.kernels.sliding_windows import Windows, pad
 from fnn.typing import Array, Shape
 
 
 def convolve(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
     """Cross-correlation of x (N, *spatial, C) with w (*window, C/groups, F): (N, *windows, F)."""
-    if not known(*x.shape[1:-1]):
-        x, windows = _seen(x, windows)
+    if not is_static(*x.shape[1:-1]):
+        x, windows = _fit_to_windows(x, windows)
     spatial = "TDHW"[-len(windows.size) :]
     return lax.conv_general_dilated(
         x,
@@ -26,7 +26,7 @@ def convolve(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
     )
 
 
-def _seen(x: Array, windows: Windows) -> tuple[Array, Windows]:
+def _fit_to_windows(x: Array, windows: Windows) -> tuple[Array, Windows]:
     """Of any size: padded and cut to what the windows see, because jax's convolution pads by numbers only."""
     counts = windows.counts(x.shape[1:-1])
     axes = zip(x.shape[1:-1], counts, *windows, strict=True)

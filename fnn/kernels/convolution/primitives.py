@@ -69,7 +69,7 @@ def _primitive(name: str, shape: Callable[..., Shape], plain: Callable[..., Arra
 
     def eagerly(a: Array, b: Array, **static: Any) -> Array:
         with jax.disable_jit(False):  # compiled on its own even where nothing else is
-            return _compiled(primitive, tuple(static.items()))(a, b)
+            return _compile(primitive, tuple(static.items()))(a, b)
 
     primitive.def_impl(eagerly)
     mlir.register_lowering(primitive, mlir.lower_fun(plain, multiple_results=False))
@@ -78,7 +78,7 @@ def _primitive(name: str, shape: Callable[..., Shape], plain: Callable[..., Arra
 
 
 @functools.lru_cache(maxsize=128)
-def _compiled(primitive: Any, static: tuple[tuple[str, Any], ...]) -> Callable[[Array, Array], Array]:
+def _compile(primitive: Any, static: tuple[tuple[str, Any], ...]) -> Callable[[Array, Array], Array]:
     return jax.jit(lambda a, b: primitive.bind(a, b, **dict(static)))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
 from fnn.kernels.pooling.max_pool import is_largest
-from fnn.kernels.sizes import known
+from fnn.kernels.sizes import is_static
 from fnn.kernels.sliding_windows import PerAxis, per_axis, spatial_axes
 from fnn.precision import widen
 from fnn.typing import Array
@@ -98,7 +98,7 @@ def _bins(n: int, m: int) -> np.ndarray:
 
 def _adaptive(where: str, x: Any, output_size: PerAxis) -> tuple[int, ...]:
     axes = spatial_axes(where, x)
-    if not known(*x.shape[1:-1]):
+    if not is_static(*x.shape[1:-1]):
         raise ValueError(
             f"{where}: expected spatial sizes that are numbers, got {checks.describe(x)}: the windows are others for "
             f"every size; write fnn.{where.replace('adaptive', 'global')}() for one window over everything"

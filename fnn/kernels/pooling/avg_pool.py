@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
 from fnn.kernels.pooling.windows import blocks, counts_inside, pool_windows, tiles
-from fnn.kernels.sizes import known
+from fnn.kernels.sizes import is_static
 from fnn.kernels.sliding_windows import (
     Padding,
     PerAxis,
@@ -60,7 +60,7 @@ def _avg_pool(x: Array, windows: Windows, count_include_pad: bool) -> Array:
     total = _window_sum(widen(x), windows)
     if count_include_pad:
         return (total / positions(windows)).astype(x.dtype)
-    if known(*x.shape):
+    if is_static(*x.shape):
         counts = jnp.asarray(counts_inside(x.shape[1:-1], windows)[None], total.dtype)
     else:
         counts = _window_sum(jnp.ones((1, *x.shape[1:-1], 1), total.dtype), windows)

@@ -16,8 +16,8 @@ from fnn.kernels.sliding_windows import (
     PerAxis,
     Windows,
     pad,
-    phased_taps,
     taps,
+    taps_by_phase,
 )
 from fnn.typing import Array
 
@@ -78,7 +78,7 @@ def _window_maximum_jvp(windows: Windows, primals: tuple[Array], tangents: tuple
         parts, axes = blocks(x, windows.size)
         here = is_largest(parts, jnp.expand_dims(y, axes)).astype(x.dtype)
         return y, jnp.sum(here * jnp.expand_dims(share, axes) * blocks(dx, windows.size)[0], axes)
-    pairs = zip(taps(x, windows), phased_taps(dx, windows), strict=True)
+    pairs = zip(taps(x, windows), taps_by_phase(dx, windows), strict=True)
     return y, functools.reduce(jnp.add, [jnp.where(is_largest(tap, y), moved, 0) for tap, moved in pairs]) * share
 
 

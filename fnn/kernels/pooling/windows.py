@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fnn.kernels.sizes import known, less
+from fnn.kernels.sizes import is_static, less
 from fnn.kernels.sliding_windows import (
     Padding,
     PerAxis,
@@ -41,7 +41,7 @@ def pool_windows(
 
 def _all_see_input(spatial: Shape, windows: Windows) -> bool:
     """Whether no window has nothing but padding; where sizes are open, whether that holds for all of them."""
-    if known(*spatial):
+    if is_static(*spatial):
         return bool((counts_inside(spatial, windows) > 0).all())
     axes = zip(windows.size, windows.padding, windows.dilation, strict=True)
     return all((lo, hi) == (0, 0) or (d == 1 and less(lo, k) and less(hi, k)) for k, (lo, hi), d in axes)

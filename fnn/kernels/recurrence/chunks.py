@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from fnn.kernels import placement
-from fnn.kernels.sizes import known
+from fnn.kernels.sizes import is_static
 from fnn.typing import Array, PyTree
 
 
 def chunk_size(time: int, batch: int) -> int:
     """How many steps a CPU projects by one product: as many as stay in cache. Elsewhere, or of symbols, it is all."""
-    if not known(time, batch):
+    if not is_static(time, batch):
         return time
     most = min(time, max(1, -(-640 // max(batch, 1))))
     even = [size for size in range(most, (most + 1) // 2 - 1, -1) if time % size == 0]

@@ -45,7 +45,7 @@ from fnn.kernels import placement
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.mesh_axes import alike, auto_axes, split_of
 from fnn.kernels.recurrence.chunks import chunk_parts, chunk_size, in_chunks, join_parts, merge_rows
-from fnn.kernels.recurrence.products import product, product_of_tangent, product_transposed
+from fnn.kernels.recurrence.products import product, product_of_tangent, product_of_transpose
 from fnn.precision import wide_dtype
 from fnn.typing import Array, DType, PyTree
 
@@ -136,7 +136,7 @@ def _run_jvp(core: Core, scan: Scan, primals: tuple[Any, ...], tangents: tuple[A
     x, weights, _, valid = primals
     # Inputs that are data have no tangent, and need no product.
     dx = None if _is_zero(tangents[0]) else tangents[0]
-    d_weights, d_carry = jax.tree.map(_instantiated, tangents[1:3], is_leaf=_is_zero)
+    d_weights, d_carry = jax.tree.map(_instantiate, tangents[1:3], is_leaf=_is_zero)
     _, (d_kernel, d_bias, *d_recurrent), d_carry = alike((x, d_weights, d_carry))
     (time, batch, _), dtype = x.shape, wide_dtype(x)
     # Chosen here and not when the program is lowered, or what is saved would be saved in both forms.
@@ -154,11 +154,11 @@ def _run_jvp(core: Core, scan: Scan, primals: tuple[Any, ...], tangents: tuple[A
     def chunk(d_carry: Carry, inputs: Any) -> tuple[Carry, Array | None]:
         x, dx, valid, (saved, after, entry) = inputs
         x, dx, saved, after = _cast((x, dx, saved, after), dtype)
-        before = tuple(_shifted(e, a, scan.reverse) for e, a in zip(entry, after, strict=True))
+        before = tuple(_states_before(e, a, scan.reverse) for e, a in zip(entry, after, strict=True))
         projected = product_of_tangent(merge_rows(x), d_kernel)
         projected += of_rank(d_bias, projected.ndim)
         if dx is not None:
-            projected += product_transposed(merge_rows(dx), kernel_t)
+            projected += product_of_transpose(merge_rows(dx), kernel_t)
         entering = core.enter(projected, d_recurrent, merge_rows(saved), merge_rows(before))
         entering = jax.tree.map(lambda a: a.reshape(*x.shape[:2], a.shape[-1]), entering)
         body = jax.checkpoint(step, prevent_cse=False)
@@ -181,11 +181,11 @@ def _is_zero(tangent: Any) -> bool:
     return isinstance(tangent, SymbolicZero)
 
 
-def _instantiated(tangent: Any) -> Array:
+def _instantiate(tangent: Any) -> Array:
     return jnp.zeros(tangent.shape, tangent.dtype) if _is_zero(tangent) else tangent
 
 
-def _shifted(entry: Array, after: Array, reverse: bool) -> Array:
+def _states_before(entry: Array, after: Array, reverse: bool) -> Array:
     """What each step began with: the state at the entry of the chunk, then what the step before left."""
     entry = entry[None].astype(after.dtype)
     return jnp.concatenate([after[1:], entry] if reverse else [entry, after[:-1]])

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.kernels.recurrence.cell import How, Kind, run_cell
 from fnn.kernels.recurrence.core import Carry, Core
-from fnn.kernels.recurrence.products import product, product_of_tangent, product_transposed
+from fnn.kernels.recurrence.products import product, product_of_tangent, product_of_transpose
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["rnn"]
@@ -24,7 +24,7 @@ def _step_tanh(recurrent: PyTree, projected: Array, carry: Carry) -> tuple[Carry
 def _tangent_tanh(
     recurrent: PyTree, saved: PyTree, before: Carry, after: Carry, entering: PyTree, carry: Carry
 ) -> Carry:
-    return ((1 - after[0] * after[0]) * (entering + product_transposed(carry[0], recurrent[0])),)
+    return ((1 - after[0] * after[0]) * (entering + product_of_transpose(carry[0], recurrent[0])),)
 
 
 def _step_relu(recurrent: PyTree, projected: Array, carry: Carry) -> tuple[Carry, PyTree]:
@@ -34,7 +34,7 @@ def _step_relu(recurrent: PyTree, projected: Array, carry: Carry) -> tuple[Carry
 def _tangent_relu(
     recurrent: PyTree, saved: PyTree, before: Carry, after: Carry, entering: PyTree, carry: Carry
 ) -> Carry:
-    return (jnp.where(after[0] > 0, entering + product_transposed(carry[0], recurrent[0]), 0),)
+    return (jnp.where(after[0] > 0, entering + product_of_transpose(carry[0], recurrent[0]), 0),)
 
 
 _CORES = {"tanh": Core(_step_tanh, _enter, _tangent_tanh), "relu": Core(_step_relu, _enter, _tangent_relu)}

@@ -9,7 +9,7 @@ from fnn import checks
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.recurrence.cell import How, Kind, run_cell
 from fnn.kernels.recurrence.core import Carry, Core
-from fnn.kernels.recurrence.products import product, product_of_tangent, product_transposed, sigmoid
+from fnn.kernels.recurrence.products import product, product_of_tangent, product_of_transpose, sigmoid
 from fnn.typing import Array, ArrayLike, DType, PyTree
 
 __all__ = ["gru"]
@@ -49,7 +49,7 @@ def _tangent_after(
     (r_z, n, h_n), (h,), (dh,) = saved, before, carry
     r, z = jnp.split(r_z, 2, axis=-1)
     dx_rz, dx_n = _split(entering[0])
-    dh_rz, dh_n = _split(entering[1] + product_transposed(dh, recurrent[0]))
+    dh_rz, dh_n = _split(entering[1] + product_of_transpose(dh, recurrent[0]))
     dr, dz = jnp.split(r_z * (1 - r_z) * (dx_rz + dh_rz), 2, axis=-1)
     dn = (1 - n * n) * (dx_n + r * dh_n + h_n * dr)
     return ((1 - z) * dn + z * dh + (h - n) * dz,)
@@ -76,8 +76,8 @@ def _tangent_before(
 ) -> Carry:
     (kernel_rz, kernel_n), (r_z, n), (h,), (dh,) = recurrent, saved, before, carry
     r, z = jnp.split(r_z, 2, axis=-1)
-    dr, dz = jnp.split(r_z * (1 - r_z) * (entering[0] + product_transposed(dh, kernel_rz)), 2, axis=-1)
-    dn = (1 - n * n) * (entering[1] + product_transposed(r * dh + h * dr, kernel_n))
+    dr, dz = jnp.split(r_z * (1 - r_z) * (entering[0] + product_of_transpose(dh, kernel_rz)), 2, axis=-1)
+    dn = (1 - n * n) * (entering[1] + product_of_transpose(r * dh + h * dr, kernel_n))
     return ((1 - z) * dn + z * dh + (h - n) * dz,)
 
 

@@ -11,7 +11,7 @@ from jax.export import register_namedtuple_serialization
 
 from fnn.kernels.recurrence.cell import How, Kind, run_cell
 from fnn.kernels.recurrence.core import Carry, Core
-from fnn.kernels.recurrence.products import product, product_of_tangent, product_transposed
+from fnn.kernels.recurrence.products import product, product_of_tangent, product_of_transpose
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["LSTMState", "lstm"]
@@ -57,7 +57,7 @@ def _enter(projected: Array, recurrent: PyTree, saved: PyTree, before: Carry) ->
 def _tangent(recurrent: PyTree, saved: PyTree, before: Carry, after: Carry, entering: PyTree, carry: Carry) -> Carry:
     (i, f, g, o), c, tanh_c = _gates(saved), before[1], jnp.tanh(after[1])
     dh, dc = carry
-    di, df, dg, do = jnp.split(entering + product_transposed(dh, recurrent[0]), 4, axis=-1)
+    di, df, dg, do = jnp.split(entering + product_of_transpose(dh, recurrent[0]), 4, axis=-1)
     dc = f * dc + c * f * (1 - f) * df + g * i * (1 - i) * di + i * (1 - g * g) * dg
     return tanh_c * o * (1 - o) * do + o * (1 - tanh_c * tanh_c) * dc, dc
 

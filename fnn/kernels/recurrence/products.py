@@ -27,7 +27,7 @@ def _product(a: Array, weights: Array) -> Array:
     return lax.dot_general(a.astype(weights.dtype), weights, last, preferred_element_type=wide_dtype(weights))
 
 
-def product_transposed(a: Array, weights: Array) -> Array:
+def product_of_transpose(a: Array, weights: Array) -> Array:
     """`a @ weights.T`, whose transpose is the plain `a @ weights`."""
     return lax.dot_general(a, weights, (((a.ndim - 1,), (1,)), ((), ())))
 

@@ -60,7 +60,7 @@ def scan_cell(
     if not time_major:
         x, valid = jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), (x, valid))
 
-    def masked(carry: PyTree, inputs: tuple[PyTree, Any]) -> tuple[PyTree, PyTree]:
+    def valid_step(carry: PyTree, inputs: tuple[PyTree, Any]) -> tuple[PyTree, PyTree]:
         x, valid = inputs
         if valid is None:
             return step(carry, x)
@@ -68,8 +68,8 @@ def scan_cell(
         new, y = step(carry, _where(valid, x, jax.tree.map(jnp.zeros_like, x)))
         return _where(valid, new, carry), _where(valid, y, jax.tree.map(jnp.zeros_like, y))
 
-    carry = _as_after_a_step(masked, carry, (x, valid))
-    run = functools.partial(lax.scan, masked, reverse=reverse, unroll=unroll)
+    carry = _as_after_a_step(valid_step, carry, (x, valid))
+    run = functools.partial(lax.scan, valid_step, reverse=reverse, unroll=unroll)
     carry, outputs = (
         run(carry, (x, valid)) if remat is None else _segments(run, carry, (x, valid), layout.time, remat, reverse)
     )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.kernels.sizes import known
+from fnn.kernels.sizes import is_static
 from fnn.typing import Array, ArrayLike, DType
 
 __all__ = ["reverse_sequences"]
@@ -66,7 +66,7 @@ def layout(
     return Layout(batch, time, hidden, jnp.result_type(x), time_major)
 
 
-def _looks_transposed(layout: Layout, batch: int) -> str:
+def _transpose_hint(layout: Layout, batch: int) -> str:
     """A hint, where the sizes say that time and batch were exchanged."""
     if batch != layout.time or layout.time == layout.batch:
         return ""
@@ -87,7 +87,7 @@ def initial(where: str, layout: Layout, state: Any, names: tuple[str, ...]) -> t
         raise ValueError(f"{where}: expected initial_state ({', '.join(names)}), got {len(parts)} arrays")
     for name, part in zip(names, parts, strict=True):
         if jnp.shape(part) != (layout.batch, layout.hidden):
-            hint = _looks_transposed(layout, jnp.shape(part)[0]) if jnp.ndim(part) == 2 else ""
+            hint = _transpose_hint(layout, jnp.shape(part)[0]) if jnp.ndim(part) == 2 else ""
             raise ValueError(
                 f"{where}: expected {name} of the initial state of shape (batch, hidden) = "
                 f"{(layout.batch, layout.hidden)}, got {jnp.shape(part)}{hint}"
@@ -99,7 +99,7 @@ def check_loop(where: str, time: int, unroll: int, remat: int | None) -> tuple[i
     """Steps per iteration and per segment: at least one. A time of any length is not cut."""
     unroll = checks.integer(where, "unroll", unroll)
     remat = None if remat is None else checks.integer(where, "remat", remat)
-    return (unroll, remat) if known(time) else (1, None)
+    return (unroll, remat) if is_static(time) else (1, None)
 
 
 def valid_steps(where: str, layout: Layout, lengths: ArrayLike | None, mask: ArrayLike | None) -> Array | None:
@@ -123,7 +123,7 @@ def check_lengths(where: str, lengths: Any, layout: Layout) -> None:
     if not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
         raise TypeError(f"{where}: expected integer lengths, got {checks.describe(lengths)}")
     if jnp.shape(lengths) != (layout.batch,):
-        hint = _looks_transposed(layout, jnp.shape(lengths)[0]) if jnp.ndim(lengths) == 1 else ""
+        hint = _transpose_hint(layout, jnp.shape(lengths)[0]) if jnp.ndim(lengths) == 1 else ""
         raise ValueError(
             f"{where}: expected lengths of shape (batch,) = ({layout.batch},), got {jnp.shape(lengths)}{hint}"
         )
