@@ -54,7 +54,7 @@ def csv_log(path: str | Path) -> Callable[[Told], None]:
         now = _position(told)
         if jax.process_index() == 0:
             if last is None or now <= last:  # the first row of a run, or of another
-                begun = (_line(row) + _kept(path, row, now)).encode()
+                begun = (_line(row) + _lines_before(path, row, now)).encode()
                 write_whole(path, lambda file: file.write(begun))  # what was there is not lost if this process dies
             with path.open("a", encoding="utf-8", newline="") as file:
                 file.write(_line(repr(value) for value in row.values()))
@@ -147,7 +147,7 @@ def _line(cells: Any) -> str:
     return text.getvalue()
 
 
-def _kept(path: Path, row: dict[str, Any], now: int) -> str:
+def _lines_before(path: Path, row: dict[str, Any], now: int) -> str:
     """The whole lines of the file before this place, of a run that goes on."""
     if not path.exists() or not path.stat().st_size:
         return ""

@@ -19,7 +19,7 @@ AHEAD = 2
 """Batches that are being decoded while another is used."""
 
 
-def decoded(paths: Sequence[Path], shape: tuple[int, int, int], resized: bool) -> np.ndarray:
+def decode(paths: Sequence[Path], shape: tuple[int, int, int], resized: bool) -> np.ndarray:
     """All of these files, float32 (count, height, width, channels) from 0 to 1."""
     return next(batches_of([paths], shape, resized))
 
@@ -46,7 +46,9 @@ def _fill(out: np.ndarray, paths: Sequence[Path], shape: tuple[int, int, int], r
     for place, path in enumerate(paths):
         found = pixels("images", path, shape[:2] if resized else None, shape[2])
         if found.shape != shape:
-            raise ValueError(f"images: {path} is {_said(found.shape)}, and was {_said(shape)} when it was listed")
+            raise ValueError(
+                f"images: {path} is {_size_text(found.shape)}, and was {_size_text(shape)} when it was listed"
+            )
         np.divide(found, np.float32(255), out=out[place])
 
 
@@ -56,5 +58,5 @@ def _whole(x: np.ndarray, pieces: list[Future[None]]) -> np.ndarray:
     return x
 
 
-def _said(shape: Sequence[int]) -> str:
+def _size_text(shape: Sequence[int]) -> str:
     return f"{shape[0]}×{shape[1]} (height × width)"

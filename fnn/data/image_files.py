@@ -58,11 +58,11 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None, *, c
         >>> fnn.data.read_image(path, channels=1).ravel().tolist()
         [0.0, 1.0]
     """
-    shape = checked_shape("read_image", size, channels)
+    shape = check_shape("read_image", size, channels)
     return pixels("read_image", Path(path), *shape).astype(np.float32) / np.float32(255)
 
 
-def checked_shape(where: str, size: Any, channels: int) -> tuple[tuple[int, int] | None, int]:
+def check_shape(where: str, size: Any, channels: int) -> tuple[tuple[int, int] | None, int]:
     """Height and width, if they are asked for, and the channels."""
     checks.one_of(where, "channels", checks.integer(where, "channels", channels), tuple(MODES))
     if size is None:
@@ -75,7 +75,7 @@ def checked_shape(where: str, size: Any, channels: int) -> tuple[tuple[int, int]
 
 def size_of(where: str, path: Path) -> tuple[int, int]:
     """Height and width of an image that stands upright, from the head of its file."""
-    with _opened(where, path) as image:
+    with _open(where, path) as image:
         width, height = image.size
         # Of a TIFF Pillow gives the size that it has upright.
         lies = image.format != "TIFF" and image.getexif().get(ORIENTATION) in TRANSPOSED
@@ -86,14 +86,14 @@ def pixels(where: str, path: Path, size: tuple[int, int] | None, channels: int) 
     """uint8 (height, width, channels)."""
     pillow = _pillow("Image")
     operations = _pillow("ImageOps")
-    with _opened(where, path) as image:
+    with _open(where, path) as image:
         if size is not None:
             # A JPEG is decoded at the smallest fraction of its size that still leaves two pixels for each that is kept.
             image.draft(None, (2 * max(size), 2 * max(size)))
         _require_bytes(where, path, image)
         operations.exif_transpose(image, in_place=True)
         image.load()
-        found = _converted(image, channels)
+        found = _convert(image, channels)
         if size is not None:
             found = operations.fit(found, (size[1], size[0]), pillow.Resampling.BILINEAR)
         return np.asarray(found, np.uint8).reshape(found.height, found.width, channels)
@@ -110,7 +110,7 @@ def _require_bytes(where: str, path: Path, image: Any) -> None:
         )
 
 
-def _converted(image: Any, channels: int) -> Any:
+def _convert(image: Any, channels: int) -> Any:
     if channels < 4 and image.has_transparency_data:
         image = image.convert("RGBA")
         white = _pillow("Image").new("RGBA", image.size, (255, 255, 255, 255))
@@ -119,7 +119,7 @@ def _converted(image: Any, channels: int) -> Any:
 
 
 @contextlib.contextmanager
-def _opened(where: str, path: Path) -> Iterator[Any]:
+def _open(where: str, path: Path) -> Iterator[Any]:
     """The file as Pillow's image; whatever goes wrong with its content is an error that names it."""
     pillow = _pillow("Image")
     try:

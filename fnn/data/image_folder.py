@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.data.decoding import batches_of, decoded
-from fnn.data.image_files import SUFFIXES, checked_shape, size_of
+from fnn.data.decoding import batches_of, decode
+from fnn.data.image_files import SUFFIXES, check_shape, size_of
 from fnn.typing import Key
 
 __all__ = ["ImageBatches", "ImageFolder", "images"]
@@ -48,7 +48,7 @@ class ImageFolder:
         if not chosen.size:
             raise ValueError(f"ImageFolder: expected at least one of {len(self)} images, got rows {rows!r}")
         return dataclasses.replace(
-            self, paths=tuple(self.paths[row] for row in chosen), labels=fixed(self.labels[chosen])
+            self, paths=tuple(self.paths[row] for row in chosen), labels=read_only(self.labels[chosen])
         )
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +57,7 @@ class ImageFolder:
         Raises:
             ValueError: naming the first file that cannot be read, or has another size.
         """
-        return decoded(self.paths, self.shape, self.resized), self.labels.copy()
+        return decode(self.paths, self.shape, self.resized), self.labels.copy()
 
     def batches(self, batch_size: int = 32, *, key: Key | None = None) -> ImageBatches:
         """A stream for `fit`, `evaluate` and `predict`: decoded by all cores on the way, some batches ahead.
@@ -81,7 +81,7 @@ class ImageFolder:
             ValueError: where none would validate.
         """
         checks.in_range("split", "fraction", fraction, 0, 1, open="both")
-        order = shuffled(checks.random_key("split", key), len(self))
+        order = shuffle(checks.random_key("split", key), len(self))
         sizes = np.bincount(self.labels, minlength=len(self.classes))
         by_class = np.split(order[np.argsort(self.labels[order], kind="stable")], np.cumsum(sizes)[:-1])
         held = np.zeros(len(self), bool)
@@ -114,22 +114,20 @@ class ImageBatches:
     def __call__(self, epoch: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The batches of an epoch, float32 images from 0 to 1 and int32 labels."""
         images = self.images
-        rows = (
-            np.arange(len(images)) if self.key is None else shuffled(jax.random.fold_in(self.key, epoch), len(images))
-        )
+        rows = np.arange(len(images)) if self.key is None else shuffle(jax.random.fold_in(self.key, epoch), len(images))
         parts = np.split(rows, range(self.batch_size, len(rows), self.batch_size))
         paths = ([images.paths[row] for row in part] for part in parts)
         for part, x in zip(parts, batches_of(paths, images.shape, images.resized), strict=True):
             yield x, images.labels[part]
 
 
-def fixed(labels: np.ndarray) -> np.ndarray:
+def read_only(labels: np.ndarray) -> np.ndarray:
     """Nothing in a folder of images changes."""
     labels.flags.writeable = False
     return labels
 
 
-def shuffled(key: Key, count: int) -> np.ndarray:
+def shuffle(key: Key, count: int) -> np.ndarray:
     """The numbers below `count` in random order, sorted on the host: a device takes longer, and has to compile it."""
     return np.argsort(np.asarray(jax.random.bits(key, (count,), jnp.uint32)), kind="stable")
 
@@ -180,7 +178,7 @@ def images(
         [2, 1]
     """
     place = Path(directory)
-    asked, channels = checked_shape("images", size, channels)
+    asked, channels = check_shape("images", size, channels)
     names = _classes(place, classes)
     found = [_files(place / name) for name in names]
     _require_images(place, names, [files for files, _ in found], classes is not None)
@@ -190,7 +188,7 @@ def images(
             UserWarning,
         )
     paths = tuple(path for files, _ in found for path in files)
-    labels = fixed(np.repeat(np.arange(len(names), dtype=np.int32), [len(files) for files, _ in found]))
+    labels = read_only(np.repeat(np.arange(len(names), dtype=np.int32), [len(files) for files, _ in found]))
     return ImageFolder(paths, labels, names, (*(asked or _common_size(paths)), channels), asked is not None)
 
 
@@ -198,7 +196,7 @@ def _classes(place: Path, given: Sequence[str] | None) -> tuple[str, ...]:
     """The names of its folders, or those given, which all of them are among."""
     if isinstance(given, str):
         raise TypeError(f"images: expected classes to be a list of names, got {given!r}; write [{given!r}]")
-    folders = sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not _hidden(entry.name))
+    folders = sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
     if not folders:
         raise ValueError(f"images: {place} has no folders; put the images of each class into a folder of its name")
     if given is None:
@@ -223,9 +221,11 @@ def _files(folder: Path) -> tuple[list[Path], list[Path]]:
 
     for here, folders, names in os.walk(folder, followlinks=True, onerror=stop if folder.is_dir() else None):
         seen.add(os.path.realpath(here))
-        folders[:] = [name for name in folders if not _hidden(name) and os.path.realpath(Path(here, name)) not in seen]
+        folders[:] = [
+            name for name in folders if not _is_hidden(name) and os.path.realpath(Path(here, name)) not in seen
+        ]
         for name in names:
-            if not _hidden(name):
+            if not _is_hidden(name):
                 path = Path(here, name)
                 odd = path.exists() and not path.is_file()  # a pipe or a device, which may never end
                 found[odd or path.suffix.lower() not in SUFFIXES].append(path)
@@ -234,10 +234,10 @@ def _files(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def _images_beside(place: Path) -> list[Path]:
     """Those in the directory itself, of which nobody knows the class."""
-    return sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES and not _hidden(path.name))
+    return sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES and not _is_hidden(path.name))
 
 
-def _hidden(name: str) -> bool:
+def _is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 

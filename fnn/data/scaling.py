@@ -83,7 +83,7 @@ def _reject_not_finite(where: str, x: Any, names: Sequence[Any]) -> None:
         )
 
 
-def _chosen(where: str, rows: Any, total: int) -> Any:
+def _check_rows(where: str, rows: Any, total: int) -> Any:
     """Row numbers below `total`, on the host where they can be looked at; negative ones are empty slots."""
     rows = checks.as_numbers(where, "rows", rows)
     if not jnp.issubdtype(rows.dtype, jnp.integer):
@@ -94,7 +94,7 @@ def _chosen(where: str, rows: Any, total: int) -> Any:
     return host
 
 
-def _training(where: str, x: Any, rows: Any, weights: Any) -> tuple[Any, Any, dict[str, Any]]:
+def _fit_arguments(where: str, x: Any, rows: Any, weights: Any) -> tuple[Any, Any, dict[str, Any]]:
     """The rows to learn from, in float32 at least, their weights, and the arguments of reductions over them."""
     x, names = _numbers(where, x)
     if weights is not None and (np.ndim(weights) != 1 or len(weights) != len(x)):
@@ -102,7 +102,7 @@ def _training(where: str, x: Any, rows: Any, weights: Any) -> tuple[Any, Any, di
             f"{where}: expected weights of shape ({len(x)},), one per row of x, got {checks.describe(weights)}"
         )
     w: Any = None if weights is None else checks.cast(where, "weights", weights, jnp.result_type(float))
-    rows = None if rows is None else _chosen(where, rows, len(x))
+    rows = None if rows is None else _check_rows(where, rows, len(x))
     host = isinstance(x, np.ndarray) and checks.is_concrete(w) and checks.is_concrete(rows)
     x = x if host else widen(checks.cast(where, "x", x, distinct=True))
     w = jnp.ones(x.shape[0], jnp.result_type(float)) if w is None else w
@@ -120,7 +120,7 @@ def _training(where: str, x: Any, rows: Any, weights: Any) -> tuple[Any, Any, di
     return x, w, {"axis": 0, "where": w > 0}
 
 
-def _prepared(where: str, statistics: Any, x: Any) -> tuple[Any, Any]:
+def _prepare(where: str, statistics: Any, x: Any) -> tuple[Any, Any]:
     """The values in the dtype of the statistics, checked, and the dtype of the result."""
     x, names = _numbers(where, x)
     if x.shape[-statistics[0].ndim :] != statistics[0].shape and statistics[0].ndim:
@@ -176,11 +176,11 @@ def min_max_scaler(feature_range: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)) -> S
         raise ValueError(f"min_max_scaler: expected feature_range (low, high) with low < high, got {feature_range}")
 
     def fit(x: ArrayLike, *, rows: ArrayLike | None = None, weights: ArrayLike | None = None) -> MinMaxStatistics:
-        x, _, reduced = _training("min_max_scaler", x, rows, weights)
+        x, _, reduced = _fit_arguments("min_max_scaler", x, rows, weights)
         return MinMaxStatistics(x.min(initial=jnp.inf, **reduced), x.max(initial=-jnp.inf, **reduced))
 
     def transform(statistics: MinMaxStatistics, x: ArrayLike) -> Array:
-        x, dtype = _prepared("min_max_scaler", statistics, x)
+        x, dtype = _prepare("min_max_scaler", statistics, x)
         statistics = _per_feature(statistics, x)
         a, b = _constant(low, x), _constant(high, x)
         part = (x - statistics.minimum) / _nonzero(statistics.maximum - statistics.minimum)
@@ -188,7 +188,7 @@ def min_max_scaler(feature_range: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)) -> S
         return jnp.asarray((a * (1 - part) + b * part).astype(dtype))
 
     def inverse_transform(statistics: MinMaxStatistics, x: ArrayLike) -> Array:
-        x, dtype = _prepared("min_max_scaler", statistics, x)
+        x, dtype = _prepare("min_max_scaler", statistics, x)
         statistics = _per_feature(statistics, x)
         a, b = _constant(low, x), _constant(high, x)
         part = (x - a) / (b - a)
@@ -215,7 +215,7 @@ def standard_scaler() -> Scaler:
     """
 
     def fit(x: ArrayLike, *, rows: ArrayLike | None = None, weights: ArrayLike | None = None) -> StandardStatistics:
-        x, w, reduced = _training("standard_scaler", x, rows, weights)
+        x, w, reduced = _fit_arguments("standard_scaler", x, rows, weights)
         # Around a value of the column, so that a constant column has a deviation of exactly 0.
         reference = x.min(initial=jnp.inf, **reduced)
         share = w / w.sum()
@@ -224,12 +224,12 @@ def standard_scaler() -> Scaler:
         return StandardStatistics(mean, np.sqrt(variance) if isinstance(x, np.ndarray) else jnp.sqrt(variance))
 
     def transform(statistics: StandardStatistics, x: ArrayLike) -> Array:
-        x, dtype = _prepared("standard_scaler", statistics, x)
+        x, dtype = _prepare("standard_scaler", statistics, x)
         statistics = _per_feature(statistics, x)
         return jnp.asarray(((x - statistics.mean) / _nonzero(statistics.deviation)).astype(dtype))
 
     def inverse_transform(statistics: StandardStatistics, x: ArrayLike) -> Array:
-        x, dtype = _prepared("standard_scaler", statistics, x)
+        x, dtype = _prepare("standard_scaler", statistics, x)
         statistics = _per_feature(statistics, x)
         return _original(x * statistics.deviation + statistics.mean, dtype)
 

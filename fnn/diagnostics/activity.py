@@ -146,7 +146,7 @@ def diagnose(
         raise TypeError("diagnose: a step of the optimizer is one in training; give a key, key=jax.random.key(0)")
     state, batch = check_step("diagnose", trained, batch)
     given = _Given(Objective(model, as_task(task), penalty, compute_dtype), optimizer)
-    return compiled(_diagnosed, given)(state, batch, key)
+    return compiled(_diagnose, given)(state, batch, key)
 
 
 _NO_OPTIMIZER = Transform(lambda params: (), lambda updates, state, params=None, **extra: (updates, state))
@@ -157,7 +157,7 @@ class _Given(NamedTuple):
     optimizer: Transform | None
 
 
-def _diagnosed(given: _Given, train_state: TrainState, batch: tuple[Any, ...], key: Key | None) -> Diagnosis:
+def _diagnose(given: _Given, train_state: TrainState, batch: tuple[Any, ...], key: Key | None) -> Diagnosis:
     trained = Trained(train_state.params, train_state.state)
     probed = probe_loss(given.objective, trained, batch, key)
 
@@ -173,7 +173,7 @@ def _diagnosed(given: _Given, train_state: TrainState, batch: tuple[Any, ...], k
     weight = norms(trained.params)
     update = jnp.full_like(weight, jnp.nan)
     if given.optimizer is not None and key is not None:
-        update = norms(_moved(given, train_state, batch, key)) / jnp.where(weight > 0, weight, jnp.nan)
+        update = norms(_change(given, train_state, batch, key)) / jnp.where(weight > 0, weight, jnp.nan)
     outputs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seen)
     gradient = jnp.stack([_norm(each) for each in by_outputs])
     return Diagnosis(
@@ -182,7 +182,7 @@ def _diagnosed(given: _Given, train_state: TrainState, batch: tuple[Any, ...], k
     )  # fmt: skip
 
 
-def _moved(given: _Given, train_state: TrainState, batch: tuple[Any, ...], key: Key) -> PyTree:
+def _change(given: _Given, train_state: TrainState, batch: tuple[Any, ...], key: Key) -> PyTree:
     """What one step of the optimizer adds to the parameters."""
     model, task, penalty, compute_dtype = given.objective
     step = train_step(model, given.optimizer or _NO_OPTIMIZER, task, penalty=penalty, compute_dtype=compute_dtype)

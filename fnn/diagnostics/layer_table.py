@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.diagnostics.text import of_bytes, table
 from fnn.layer import Layer
-from fnn.layer.watching import Call, watched
+from fnn.layer.watching import Call, watch
 
 __all__ = ["LayerRow", "Summary", "summary"]
 
@@ -96,7 +96,7 @@ def summary(model: Layer, x: Any = None) -> Summary:
     shapes = jax.tree.map(_shape, x)
     # The model is built as it is, so that building it adds no rows.
     params, state = jax.eval_shape(lambda: model.init(jax.random.key(0), shapes))
-    jax.eval_shape(lambda p, s, v: watched(model, p, s, see).apply(p, s, v)[0], params, state, shapes)
+    jax.eval_shape(lambda p, s, v: watch(model, p, s, see).apply(p, s, v)[0], params, state, shapes)
     return Summary(tuple(rows))
 
 

@@ -144,12 +144,12 @@ def constructor(build: Callable[P, Layer]) -> Callable[P, Layer]:
     """
 
     @functools.wraps(build)
-    def built(*args: P.args, **kwargs: P.kwargs) -> Layer:
+    def construct(*args: P.args, **kwargs: P.kwargs) -> Layer:
         given = [_argument_text(v) for v in args] + [f"{k}={_argument_text(v)}" for k, v in kwargs.items()]
         return build(*args, **kwargs)._replace(name=f"{build.__name__}({', '.join(given)})")
 
-    built.builds_a_layer = True  # type: ignore[attr-defined]
-    return built
+    construct.builds_a_layer = True  # type: ignore[attr-defined]
+    return construct
 
 
 def stateless(
@@ -239,9 +239,9 @@ def as_layer(layer: Layer | Callable[[Any], Any]) -> Layer:
     return stateless(lambda key, x: (), lambda params, x: layer(x), facts=_facts_of(layer))._replace(name=name)
 
 
-def unchanged(x: Any) -> Any:
+def identity(x: Any) -> Any:
     """What came, whatever it is."""
     return x
 
 
-IDENTITY = as_layer(unchanged)._replace(name="identity")
+IDENTITY = as_layer(identity)._replace(name="identity")

@@ -38,13 +38,13 @@ def shared(layer: Layer, body: Callable[[Layer], Layer]) -> Layer:
     place = _place_of(layer)
     inside = body(place)
 
-    def used(params: PyTree) -> Layer:
+    def with_params(params: PyTree) -> Layer:
         def apply(
             _: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
         ) -> tuple[Any, PyTree]:
             return layer.apply(params, (), x, key=key, train=train)
 
-        return _standing_for(layer, _nothing, apply)
+        return _placeholder(layer, _init_empty, apply)
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
         found: list[PyTree] = []
@@ -60,7 +60,7 @@ def shared(layer: Layer, body: Callable[[Layer], Layer]) -> Layer:
         def first_apply(_: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
             return layer.apply(found[0], (), x, **options)
 
-        params, state = body(_standing_for(layer, first_use, first_apply)).init(key, x)
+        params, state = body(_placeholder(layer, first_use, first_apply)).init(key, x)
         if not found:
             raise ValueError("shared: body(use) never uses the shared layer")
         return {"shared": found[0], "body": params}, state
@@ -68,7 +68,7 @@ def shared(layer: Layer, body: Callable[[Layer], Layer]) -> Layer:
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
-        return body(used(params["shared"])).apply(params["body"], state, x, key=key, train=train)
+        return body(with_params(params["shared"])).apply(params["body"], state, x, key=key, train=train)
 
     facts = Facts(ends_in=inside.facts.ends_in)
     if not _stands_in(inside, place):  # hidden in a layer that does not show its parts: nothing can be rebuilt
@@ -81,7 +81,7 @@ def shared(layer: Layer, body: Callable[[Layer], Layer]) -> Layer:
     return Layer(init, apply, f"shared({layer.name})", (layer, inside), rebuild, facts)
 
 
-def _standing_for(layer: Layer, init: Callable[..., Any], apply: Callable[..., Any]) -> Layer:
+def _placeholder(layer: Layer, init: Callable[..., Any], apply: Callable[..., Any]) -> Layer:
     """What a body uses for the shared layer: it stays the same whatever the body is mapped by."""
 
     def same(_: tuple[Layer, ...]) -> Layer:
@@ -91,7 +91,7 @@ def _standing_for(layer: Layer, init: Callable[..., Any], apply: Callable[..., A
     return place
 
 
-def _nothing(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
+def _init_empty(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
     return (), ()
 
 
@@ -102,7 +102,7 @@ def _place_of(layer: Layer) -> Layer:
             "not show its parts; give that layer parts and rebuild"
         )
 
-    return _standing_for(layer, _nothing, apply)
+    return _placeholder(layer, _init_empty, apply)
 
 
 def _stands_in(model: Layer, place: Layer) -> bool:

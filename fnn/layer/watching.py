@@ -27,7 +27,7 @@ class Call(NamedTuple):
         return f"{' > '.join(map(str, self.path))}, {self.layer.name}" if self.path else self.layer.name
 
 
-def watched(model: Layer, params: PyTree, state: PyTree, see: Callable[[Call], Any]) -> Layer:
+def watch(model: Layer, params: PyTree, state: PyTree, see: Callable[[Call], Any]) -> Layer:
     """The same model, that tells `see` of every call and goes on with what it returns, `call.y` or another output.
 
     Args:
@@ -36,18 +36,18 @@ def watched(model: Layer, params: PyTree, state: PyTree, see: Callable[[Call], A
         see: `see(call) -> y`. Inside a transformation of JAX the arrays are that transformation's tracers.
     """
 
-    def watch(layer: Layer, params: PyTree, state: PyTree, path: tuple[int, ...]) -> Layer:
+    def visit(layer: Layer, params: PyTree, state: PyTree, path: tuple[int, ...]) -> Layer:
         inside = within(layer, params, state)
         if layer.rebuild is not None and not layer.parts:
             return layer  # where a shared layer stands
         if inside is None or layer.rebuild is None:
-            return _told(layer, path, see)
-        return layer.rebuild(tuple(watch(*part, (*path, place)) for place, part in enumerate(inside)))
+            return _report(layer, path, see)
+        return layer.rebuild(tuple(visit(*part, (*path, place)) for place, part in enumerate(inside)))
 
-    return watch(model, params, state, ())
+    return visit(model, params, state, ())
 
 
-def _told(layer: Layer, path: tuple[int, ...], see: Callable[[Call], Any]) -> Layer:
+def _report(layer: Layer, path: tuple[int, ...], see: Callable[[Call], Any]) -> Layer:
     def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
         y, new_state = layer.apply(params, state, x, **options)
         return see(Call(path, layer, params, state, x, options, y)), new_state

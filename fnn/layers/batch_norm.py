@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fnn import checks, initializers, kernels
 from fnn.layer import Facts, Layer, constructor
-from fnn.layers.norm import Axes, affine_init, features_shape, known_eps, require_as_initialised, static_axis
+from fnn.layers.norm import Axes, affine_init, features_shape, require_same_features, static_axis, static_eps
 from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree
 
 __all__ = ["batch_norm"]
@@ -83,7 +83,7 @@ def batch_norm(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Array, PyTree]:
         x = jnp.asarray(x)
-        require_as_initialised("batch_norm", state, axis, x)
+        require_same_features("batch_norm", state, axis, x)
         options = {"axis": axis, "eps": eps, "eps_inside_sqrt": eps_inside_sqrt}
         if not train:
             return kernels.normalize(x, state["mean"], state["var"], **dict(params), **options), state
@@ -91,9 +91,9 @@ def batch_norm(
         _several(x, axis, axis_name)
         if unbiased:
             variance = variance * (size / jnp.maximum(size - 1, 1))
-        return y, {"mean": _running(state["mean"], mean, decay), "var": _running(state["var"], variance, decay)}
+        return y, {"mean": _average(state["mean"], mean, decay), "var": _average(state["var"], variance, decay)}
 
-    facts = Facts(featurewise=axis in (-1, (-1,)), eps=known_eps(eps) if eps_inside_sqrt else None)
+    facts = Facts(featurewise=axis in (-1, (-1,)), eps=static_eps(eps) if eps_inside_sqrt else None)
     return Layer(init, apply, facts=facts)
 
 
@@ -109,6 +109,6 @@ def _several(x: Array, axis: Axes, axis_name: Any) -> None:
         )
 
 
-def _running(old: Array, new: Array, decay: ArrayLike) -> Array:
+def _average(old: Array, new: Array, decay: ArrayLike) -> Array:
     d = jnp.asarray(decay, old.dtype)
     return d * old + (1 - d) * new.astype(old.dtype)

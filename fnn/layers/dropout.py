@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 
-def _random_in_training(name: str, draw: Callable[[Key, Array], Array], rate: ArrayLike = 0) -> Layer:
+def _random_layer(name: str, draw: Callable[[Key, Array], Array], rate: ArrayLike = 0) -> Layer:
     """A layer without parameters: `draw(key, x)` in training, the identity at inference."""
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
@@ -72,7 +72,7 @@ def dropout(rate: ArrayLike, *, broadcast_dims: tuple[int, ...] = ()) -> Layer:
     """
     checks.in_range("dropout", "rate", rate, 0, 1)
     dims = tuple(broadcast_dims)
-    return _random_in_training("dropout", lambda key, x: kernels.dropout(key, x, rate, broadcast_dims=dims), rate)
+    return _random_layer("dropout", lambda key, x: kernels.dropout(key, x, rate, broadcast_dims=dims), rate)
 
 
 @constructor
@@ -109,7 +109,7 @@ def spatial_dropout(rate: ArrayLike) -> Layer:
             )
         return kernels.dropout(key, x, rate, broadcast_dims=tuple(range(1, x.ndim - 1)))
 
-    return _random_in_training("spatial_dropout", draw, rate)
+    return _random_layer("spatial_dropout", draw, rate)
 
 
 @constructor
@@ -144,7 +144,7 @@ def variational_dropout(rate: ArrayLike) -> Layer:
             )
         return kernels.dropout(key, x, rate, broadcast_dims=(1,))
 
-    return _random_in_training("variational_dropout", draw, rate)
+    return _random_layer("variational_dropout", draw, rate)
 
 
 @constructor
@@ -174,7 +174,7 @@ def alpha_dropout(rate: ArrayLike) -> Layer:
         Klambauer et al., Self-Normalizing Neural Networks, 2017.
     """
     checks.in_range("alpha_dropout", "rate", rate, 0, 1)
-    return _random_in_training("alpha_dropout", lambda key, x: kernels.alpha_dropout(key, x, rate), rate)
+    return _random_layer("alpha_dropout", lambda key, x: kernels.alpha_dropout(key, x, rate), rate)
 
 
 @constructor
@@ -205,7 +205,7 @@ def gaussian_noise(stddev: ArrayLike) -> Layer:
         checks.floating("gaussian_noise", "x", x)
         return x + jnp.asarray(stddev, x.dtype) * jax.random.normal(key, x.shape, x.dtype)
 
-    return _random_in_training("gaussian_noise", draw)
+    return _random_layer("gaussian_noise", draw)
 
 
 def mc_dropout(model: Layer) -> Layer:
@@ -235,7 +235,7 @@ def mc_dropout(model: Layer) -> Layer:
     References:
         Gal and Ghahramani, Dropout as a Bayesian Approximation, 2016.
     """
-    drawing = _drawing(model)
+    drawing = _draw_at_inference(model)
 
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
@@ -246,11 +246,11 @@ def mc_dropout(model: Layer) -> Layer:
     return model._replace(apply=apply, rebuild=again and (lambda parts: mc_dropout(again(parts))))
 
 
-def _drawing(layer: Layer) -> Layer:
+def _draw_at_inference(layer: Layer) -> Layer:
     """The layer at inference, each layer inside told for itself whether it runs as in training."""
     if layer.rebuild is not None:
-        layer = layer.rebuild(tuple(_drawing(part) for part in layer.parts))
-        return _told(layer, lambda state: layer.facts.random) if layer.parts else layer
+        layer = layer.rebuild(tuple(_draw_at_inference(part) for part in layer.parts))
+        return _with_mode(layer, lambda state: layer.facts.random) if layer.parts else layer
 
     def draws(state: PyTree) -> bool:
         kept = bool(jax.tree.leaves(state))
@@ -260,10 +260,10 @@ def _drawing(layer: Layer) -> Layer:
             )
         return layer.facts.random or not kept
 
-    return _told(layer, draws)
+    return _with_mode(layer, draws)
 
 
-def _told(layer: Layer, draws: Callable[[PyTree], bool]) -> Layer:
+def _with_mode(layer: Layer, draws: Callable[[PyTree], bool]) -> Layer:
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:

@@ -42,7 +42,7 @@ def features_shape(where: str, x: Any, axis: Axes) -> Shape:
     return tuple(x.shape[a] for a in sorted(a % len(x.shape) for a in axes))
 
 
-def require_as_initialised(where: str, arrays: PyTree, axis: Axes, x: Array) -> None:
+def require_same_features(where: str, arrays: PyTree, axis: Axes, x: Array) -> None:
     shape = features_shape(where, x, axis)
     for array in jax.tree.leaves(arrays):
         checks.same_features(where, array.shape, shape, x)
@@ -54,7 +54,7 @@ def static_axis(where: str, axis: Axes) -> Axes:
     return checks.integer(where, "axis", axis, low=None)
 
 
-def known_eps(eps: ArrayLike) -> float | None:
+def static_eps(eps: ArrayLike) -> float | None:
     return float(checks.to_host(eps)) if checks.is_concrete(eps) and jnp.ndim(eps) == 0 else None
 
 
@@ -67,10 +67,10 @@ def _per_example(where: str, axis: Axes, affine: Affine, eps: ArrayLike, kernel:
 
     def apply(params: PyTree, x: Any) -> Array:
         x = jnp.asarray(x)
-        require_as_initialised(where, params, axis, x)
+        require_same_features(where, params, axis, x)
         return kernel(x, **dict(params), eps=eps)
 
-    return stateless(init, apply, facts=Facts(eps=known_eps(eps)))
+    return stateless(init, apply, facts=Facts(eps=static_eps(eps)))
 
 
 @constructor

@@ -79,7 +79,7 @@ def values_and_lengths(x: Any) -> tuple[Any, Any]:
     return (x.values, x.lengths) if isinstance(x, Padded) else (x, None)
 
 
-def padded_like(x: Any, values: Any) -> Any:
+def with_lengths_of(x: Any, values: Any) -> Any:
     """`values` with the lengths of `x`."""
     return Padded(values, x.lengths) if isinstance(x, Padded) else values
 
@@ -107,17 +107,17 @@ def recurrent(name: str, cell: Cell, options: Options) -> Layer:
         values, lengths = values_and_lengths(x)
         check_sequence(name, values, time_major=False)
         checks.same_features(name, params["kernel"].shape[:1], values.shape[-1:], values)
-        carry = _kept(name, state, values) if options.stateful else cell.start(values)
+        carry = _last_state(name, state, values) if options.stateful else cell.start(values)
         outputs, carry = _run(name, cell, options, params, jnp.asarray(values), carry, lengths, key, train)
         if options.return_sequences:
-            outputs = padded_like(x, outputs)
+            outputs = with_lengths_of(x, outputs)
         return outputs, {"carry": carry} if options.stateful else state
 
     random = options.recurrent_dropout is not None or options.zoneout is not None
     return Layer(init, apply, facts=Facts(recurs=True, random=random))
 
 
-def _kept(name: str, state: PyTree, x: Any) -> tuple[Array, ...]:
+def _last_state(name: str, state: PyTree, x: Any) -> tuple[Array, ...]:
     """The state the last call ended in; truncated back-propagation: no gradient flows into earlier calls."""
     carry = state["carry"]
     if carry[0].shape[0] != x.shape[0]:

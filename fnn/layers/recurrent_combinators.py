@@ -13,7 +13,7 @@ from fnn.kernels.recurrence.sequences import reverse_sequences
 from fnn.layer import Facts, Layer, as_layer, concatenate, parallel, serial
 from fnn.layers.dropout import dropout as dropout_layer
 from fnn.layers.dropout import variational_dropout
-from fnn.layers.recurrent import padded_like, values_and_lengths, zero_padding
+from fnn.layers.recurrent import values_and_lengths, with_lengths_of, zero_padding
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
 __all__ = ["bidirectional", "stacked", "time_distributed"]
@@ -48,7 +48,7 @@ def bidirectional(
         Schuster and Paliwal, Bidirectional Recurrent Neural Networks, 1997.
     """
     backward = forward if backward is None else backward
-    both = parallel(forward, _backwards(backward), merge=lambda pair: _merged(merge, pair))
+    both = parallel(forward, _backwards(backward), merge=lambda pair: _merge(merge, pair))
     return both._replace(
         name=f"bidirectional({forward.name})",
         parts=(forward, backward),
@@ -56,16 +56,16 @@ def bidirectional(
     )
 
 
-def _merged(merge: Callable[[tuple[Any, ...]], Any], pair: tuple[Any, Any]) -> Any:
-    return padded_like(pair[0], merge(tuple(values_and_lengths(y)[0] for y in pair)))
+def _merge(merge: Callable[[tuple[Any, ...]], Any], pair: tuple[Any, Any]) -> Any:
+    return with_lengths_of(pair[0], merge(tuple(values_and_lengths(y)[0] for y in pair)))
 
 
 def _backwards(layer: Layer) -> Layer:
     """The layer on reversed sequences, its outputs put back in order."""
 
-    def turned(x: Any) -> Any:
+    def reverse(x: Any) -> Any:
         values, lengths = values_and_lengths(x)
-        return padded_like(x, reverse_sequences(values, lengths))
+        return with_lengths_of(x, reverse_sequences(values, lengths))
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
         return layer.init(key, x)
@@ -73,8 +73,8 @@ def _backwards(layer: Layer) -> Layer:
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
-        y, state = layer.apply(params, state, turned(x), key=key, train=train)
-        return (turned(y) if jnp.ndim(values_and_lengths(y)[0]) == 3 else y), state
+        y, state = layer.apply(params, state, reverse(x), key=key, train=train)
+        return (reverse(y) if jnp.ndim(values_and_lengths(y)[0]) == 3 else y), state
 
     return layer._replace(init=init, apply=apply)
 
@@ -122,7 +122,7 @@ def _on_values(layer: Layer) -> Layer:
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
         values, state = layer.apply(params, state, values_and_lengths(x)[0], key=key, train=train)
-        return padded_like(x, values), state
+        return with_lengths_of(x, values), state
 
     return layer._replace(init=init, apply=apply)
 
@@ -150,14 +150,14 @@ def time_distributed(layer: Layer | Callable[[Any], Any]) -> Layer:
     """
     layer = as_layer(layer)
 
-    def folded(x: Any) -> Any:
+    def fold(x: Any) -> Any:
         if len(x.shape) < 2:
             raise ValueError(f"time_distributed: expected x of shape (batch, time, ...), got {checks.describe(x)}")
         shape = (x.shape[0] * x.shape[1], *x.shape[2:])
         return jax.ShapeDtypeStruct(shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else jnp.reshape(x, shape)
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
-        return layer.init(key, folded(values_and_lengths(x)[0]))
+        return layer.init(key, fold(values_and_lengths(x)[0]))
 
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
@@ -165,13 +165,13 @@ def time_distributed(layer: Layer | Callable[[Any], Any]) -> Layer:
         values, lengths = values_and_lengths(x)
         if lengths is not None:
             values = zero_padding("time_distributed", jnp.asarray(values), lengths)
-        y, state = layer.apply(params, state, folded(values), key=key, train=train)
-        return padded_like(x, _unfolded(y, values)), state
+        y, state = layer.apply(params, state, fold(values), key=key, train=train)
+        return with_lengths_of(x, _unfold(y, values)), state
 
     facts = Facts(ends_in=layer.facts.ends_in, linear=layer.facts.linear, places=(((), ()),))
     name = f"time_distributed({layer.name})"
     return Layer(init, apply, name, (layer,), lambda new: time_distributed(new[0]), facts)
 
 
-def _unfolded(y: PyTree, x: Array) -> PyTree:
+def _unfold(y: PyTree, x: Array) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.reshape(leaf, (*x.shape[:2], *leaf.shape[1:])), y)

@@ -8,8 +8,8 @@ import numpy as np
 from fnn import checks
 from fnn.losses.labels import (
     class_mask,
-    class_numbers,
     distribution,
+    labels_and_mask,
     last,
     log_likelihood_loss,
     log_of_probability,
@@ -80,7 +80,7 @@ def softmax_cross_entropy(
     x = floats(name, "logits", logits)
     classes_in, x = class_mask(name, where, x, axis), last(name, x, axis)
     if classes_in is None and one_term(labels, x, label_smoothing, class_weights):
-        numbers, keep = class_numbers(name, labels, np.shape(logits), x, ignore_index=ignore_index)
+        numbers, keep = labels_and_mask(name, labels, np.shape(logits), x, ignore_index=ignore_index)
         x = x if keep is None else jnp.where(keep[..., None], x, 0)
         return reduce(name, negative_log_softmax(x, numbers), logits, reduction, weights, keep)
     log_p = log_softmax(x, classes_in)

@@ -13,7 +13,7 @@ from fnn.kernels.mesh_axes import auto_axes, split_of
 from fnn.losses.binary import sigmoid_binary_cross_entropy
 from fnn.losses.labels import class_mask, last, log_likelihood_loss, times_log
 from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, follow, reduce, visible
-from fnn.losses.scale import log_scale_of, standardized
+from fnn.losses.scale import divide_by_scale, log_scale_of
 from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
 
@@ -140,7 +140,7 @@ def gaussian_negative_log_likelihood(
     name = "gaussian_negative_log_likelihood"
     mu, y, mask = elements(name, mean, targets, where, first="mean")
     log_v = log_scale_of(name, "variance", variance, log_variance, mu, mask)
-    losses = 0.5 * (math.log(2 * math.pi) + log_v + standardized(y - mu, log_v / 2) ** 2)
+    losses = 0.5 * (math.log(2 * math.pi) + log_v + divide_by_scale(y - mu, log_v / 2) ** 2)
     return reduce(name, losses, mean, reduction, weights, mask)
 
 
@@ -178,7 +178,7 @@ def laplace_negative_log_likelihood(
     name = "laplace_negative_log_likelihood"
     mu, y, mask = elements(name, location, targets, where, first="location")
     log_b = log_scale_of(name, "scale", scale, log_scale, mu, mask)
-    losses = math.log(2) + log_b + absolute(standardized(y - mu, log_b))
+    losses = math.log(2) + log_b + absolute(divide_by_scale(y - mu, log_b))
     return reduce(name, losses, location, reduction, weights, mask)
 
 
@@ -237,7 +237,7 @@ def student_t_negative_log_likelihood(
         checks.same_shape(name, "location", mu, "degrees_of_freedom", nu)
     gammaln = _log_gamma
     constant = gammaln(nu / 2) - gammaln((nu + 1) / 2) + 0.5 * jnp.log(math.pi * nu)
-    losses = constant + log_s + (nu + 1) / 2 * _log1p_square(standardized(y - mu, log_s) / jnp.sqrt(nu))
+    losses = constant + log_s + (nu + 1) / 2 * _log1p_square(divide_by_scale(y - mu, log_s) / jnp.sqrt(nu))
     return reduce(name, losses, location, reduction, weights, mask)
 
 

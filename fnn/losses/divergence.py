@@ -6,8 +6,8 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.losses.labels import class_mask, entropy_term, last, log_of_probability, probabilities, times_log
-from fnn.losses.reduction import Axis, Reduction, elements, floats, follow, masked, reduce
-from fnn.losses.scale import standardized
+from fnn.losses.reduction import Axis, Reduction, elements, floats, follow, full_mask, reduce
+from fnn.losses.scale import divide_by_scale
 from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
 
@@ -274,7 +274,7 @@ def gaussian_kl_divergence(
     """
     name = "gaussian_kl_divergence"
     mu = floats(name, "p_mean", p_mean)
-    mask = masked(name, where, mu.shape)
+    mask = full_mask(name, where, mu.shape)
     others = {"p_log_variance": p_log_variance, "q_mean": q_mean, "q_log_variance": q_log_variance}
     values = []
     for argument, x in others.items():
@@ -286,5 +286,5 @@ def gaussian_kl_divergence(
     if mask is not None:
         mu, p_log_v, q_mu, q_log_v = (jnp.where(mask, x, 0) for x in (mu, p_log_v, q_mu, q_log_v))
     d = p_log_v - q_log_v
-    losses = 0.5 * (jnp.expm1(d) - d + standardized(mu - q_mu, q_log_v / 2) ** 2)
+    losses = 0.5 * (jnp.expm1(d) - d + divide_by_scale(mu - q_mu, q_log_v / 2) ** 2)
     return reduce(name, losses, p_mean, reduction, weights, mask)

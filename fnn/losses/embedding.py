@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.losses.labels import class_mask, last
-from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, follow, masked, negligible, reduce
+from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, follow, full_mask, negligible, reduce
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["contrastive_loss", "cosine_distance", "cosine_similarity", "triplet_margin_loss"]
@@ -111,7 +111,7 @@ def _vectors(
     """Embeddings of one shape and which examples count; the others are 0."""
     first = floats(name, names[0], vectors[0])
     arrays = [elements(name, first, v, None, first=names[0], second=n)[1] for v, n in zip(vectors, names, strict=True)]
-    keep = masked(name, where, jax.eval_shape(lambda x: x.sum(axis), first).shape)
+    keep = full_mask(name, where, jax.eval_shape(lambda x: x.sum(axis), first).shape)
     if keep is None:
         return arrays, None
     return [jnp.where(jnp.expand_dims(keep, axis), x, 0) for x in arrays], keep

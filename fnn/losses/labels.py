@@ -103,7 +103,7 @@ def distribution(
         `(y, keep)`. A class number out of range that cannot be seen now (it is traced) gives a row of NaN.
     """
     if np.shape(labels) != shape:
-        labels, keep = class_numbers(name, labels, shape, scores, keep=keep, ignore_index=ignore_index)
+        labels, keep = labels_and_mask(name, labels, shape, scores, keep=keep, ignore_index=ignore_index)
         return one_hot(labels, scores.shape[-1], scores.dtype), keep
     labels = checks.cast(name, "labels", labels)
     if ignore_index is not None:
@@ -112,7 +112,7 @@ def distribution(
     return (y if keep is None else jnp.where(keep[..., None], y, 0)), keep
 
 
-def class_numbers(
+def labels_and_mask(
     name: str,
     labels: ArrayLike,
     shape: tuple[int, ...],
@@ -230,7 +230,9 @@ def log_likelihood_loss(
     if classes_in is not None:  # A target in a class left out asks for nothing: -inf there would cost infinity.
         log_p = jnp.where(classes_in, log_p, 0)
     if one_term(labels, log_p, label_smoothing, class_weights):
-        numbers, keep = class_numbers(name, labels, np.shape(predictions), log_p, keep=keep, ignore_index=ignore_index)
+        numbers, keep = labels_and_mask(
+            name, labels, np.shape(predictions), log_p, keep=keep, ignore_index=ignore_index
+        )
         return reduce(name, 0 - of_label(log_p, numbers), predictions, reduction, weights, keep)
     y, keep = distribution(name, labels, np.shape(predictions), log_p, axis, keep=keep, ignore_index=ignore_index)
     w = of_rank(per_class(name, class_weights, log_p), y.ndim)

@@ -49,11 +49,11 @@ def negative_log_softmax(x: Array, labels: Array) -> Array:
 
     Its gradient `softmax(x) - y` is one pass over `x`, and exact at the label too, where the difference would round.
     """
-    return _normalized(x, labels)[0] if x.shape[-1] else of_label(x, labels)
+    return _loss_and_total(x, labels)[0] if x.shape[-1] else of_label(x, labels)
 
 
 @jax.custom_jvp
-def _normalized(x: Array, labels: Array) -> tuple[Array, Array]:
+def _loss_and_total(x: Array, labels: Array) -> tuple[Array, Array]:
     """The loss, and `Σ exp(x - max x)`.
 
     The label's term stays out of the sum of the others: they would be rounded away beside it, and they are the loss.
@@ -65,10 +65,10 @@ def _normalized(x: Array, labels: Array) -> tuple[Array, Array]:
     return jnp.where(own == 0, jnp.log1p(others), jnp.log(total)) - own, total
 
 
-@_normalized.defjvp
-def _normalized_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> Any:
+@_loss_and_total.defjvp
+def _loss_and_total_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> Any:
     (x, labels), t = primals, tangents[0]
-    loss, total = _normalized(x, labels)
+    loss, total = _loss_and_total(x, labels)
     # Numbers of a row are computed once a row: fused into the pass over `x` they would be again for every class.
     slope, share = jax.lax.optimization_barrier((jnp.expm1(-loss), 1 / total))
     p = jnp.exp(_below_peak(x, _peak(x)[..., None])) * share[..., None]

@@ -9,7 +9,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.losses.labels import distribution
-from fnn.losses.reduction import Reduction, elements, floats, masked, reduce, visible
+from fnn.losses.reduction import Reduction, elements, floats, full_mask, reduce, visible
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -136,7 +136,7 @@ def _scores(
     s = floats(name, "scores", scores)
     if s.ndim == 0:
         raise ValueError(f"{name}: expected scores of shape (..., classes), got ()")
-    keep = masked(name, where, s.shape[:-1])
+    keep = full_mask(name, where, s.shape[:-1])
     if keep is not None:
         s = jnp.where(keep[..., None], s, 0)
     y, keep = distribution(name, labels, s.shape, s, keep=keep)

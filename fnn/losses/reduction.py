@@ -34,7 +34,7 @@ def follow(name: str, argument: str, x: ArrayLike, predictions: Array) -> Array:
     return checks.cast(name, argument, x, predictions.dtype)
 
 
-def masked(name: str, where: ArrayLike | None, shape: tuple[int, ...]) -> Array | None:
+def full_mask(name: str, where: ArrayLike | None, shape: tuple[int, ...]) -> Array | None:
     """`where` with one entry per element of `shape`; it may have the leading axes only."""
     if where is None:
         return None
@@ -86,7 +86,7 @@ def elements(
     p = floats(name, first, predictions)
     t = jnp.zeros_like(p) if targets is None else follow(name, second, targets, p)
     checks.same_shape(name, first, p, second, t)
-    mask = masked(name, where, p.shape)
+    mask = full_mask(name, where, p.shape)
     if mask is not None:
         p, t = jnp.where(mask, p, 0), jnp.where(mask, t, 0)
     return p, t, mask
@@ -102,7 +102,7 @@ def absolute(x: Array) -> Array:
     return jnp.sign(x) * x
 
 
-def weighted(values: Array, weights: Array) -> Array:
+def weigh(values: Array, weights: Array) -> Array:
     """`w v`; what weighs 0 may be anything, NaN included, and is 0."""
     return jnp.where(weights == 0, 0, weights * values)
 
@@ -117,14 +117,14 @@ def weighted_mean(values: Array, weights: Array | None = None) -> Array:
     """`Σ w v / Σ w` in at least float32; 0 where nothing has weight."""
     values = widen(values)
     weights = jnp.ones_like(values) if weights is None else weights.astype(values.dtype)
-    return quotient(weighted(values, weights), jnp.broadcast_to(weights, values.shape))
+    return quotient(weigh(values, weights), jnp.broadcast_to(weights, values.shape))
 
 
 _NOTED: ContextVar[list[tuple[int, ...]] | None] = ContextVar("noted", default=None)
 
 
 @contextmanager
-def noting() -> Iterator[list[tuple[int, ...]]]:
+def note_uncounted() -> Iterator[list[tuple[int, ...]]]:
     """The shapes of losses computed inside that came without their counts though not all entries count alike.
 
     For a warning only: nothing is computed from it.
@@ -163,7 +163,7 @@ def reduce(
     w = jnp.ones((), losses.dtype)
     if weights is not None:
         w = along(name, "weights", follow(name, "weights", weights, losses), losses.shape)
-        losses = weighted(losses, w)
+        losses = weigh(losses, w)
     dtype = jnp.result_type(predictions)
     noted = _NOTED.get()
     if noted is not None and reduction == "none" and not (mask is None and share is None and weights is None):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
-from fnn.losses.reduction import Reduction, absolute, floats, follow, masked, reduce, visible
+from fnn.losses.reduction import Reduction, absolute, floats, follow, full_mask, reduce, visible
 from fnn.losses.regression import residual
 from fnn.typing import Array, ArrayLike
 
@@ -172,7 +172,7 @@ def quantile_loss(
         raise ValueError(
             f"{name}: expected predictions of the shape of targets and levels, {y.shape + tau.shape}, got {p.shape}"
         )
-    mask = masked(name, where, p.shape)
+    mask = full_mask(name, where, p.shape)
     r, tau = y.reshape(y.shape + (1,) * tau.ndim) - p, of_rank(tau, p.ndim)
     if mask is not None:
         r = jnp.where(mask, r, 0)

@@ -36,7 +36,7 @@ def log_scale_of(
     return jnp.log(value) if log_scale is None else value
 
 
-def standardized(r: Array, log_scale: Array) -> Array:
+def divide_by_scale(r: Array, log_scale: Array) -> Array:
     """`r · exp(-log_scale)`, 0 where `r` is 0 however small the scale is."""
     vanishing = negligible(r) & (log_scale < -0.5 * math.log(jnp.finfo(r.dtype).max))
     return r * jnp.exp(-jnp.where(vanishing, 0, log_scale))

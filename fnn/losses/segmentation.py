@@ -11,7 +11,7 @@ import numpy as np
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
 from fnn.losses.labels import per_class, probabilities
-from fnn.losses.reduction import Reduction, elements, floats, masked, readable, reduce
+from fnn.losses.reduction import Reduction, elements, floats, full_mask, readable, reduce
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["binary_dice_loss", "dice_loss"]
@@ -163,7 +163,7 @@ def binary_dice_loss(
     checks.same_shape("binary_dice_loss", "predictions", predictions, "targets", targets)
     p = floats("binary_dice_loss", "predictions", predictions)
     flat = p.ndim < 2 or p.shape[-1] != 1
-    mask = masked("binary_dice_loss", where, p.shape)
+    mask = full_mask("binary_dice_loss", where, p.shape)
     losses = dice_loss(
         jnp.asarray(predictions)[..., None] if flat else predictions,
         jnp.asarray(targets)[..., None] if flat else targets,

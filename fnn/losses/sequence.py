@@ -11,7 +11,7 @@ from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, rows_of
 from fnn.losses.labels import require_classes
 from fnn.losses.log_softmax import log_softmax
-from fnn.losses.reduction import Reduction, floats, follow, masked, reduce
+from fnn.losses.reduction import Reduction, floats, follow, full_mask, reduce
 from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
 
@@ -75,7 +75,7 @@ def ctc_loss(
         )
     checks.same_shape(name, "labels", labels, "label_paddings", padded_labels)
     checks.same_shape(name, "logits[..., 0]", x[..., 0], "logit_paddings", padded_frames)
-    keep = masked(name, where, x.shape[:1])
+    keep = full_mask(name, where, x.shape[:1])
     if keep is not None:
         x = jnp.where(keep[:, None, None], x, 0)
     x = jnp.where(padded_frames[..., None], 0, x)

@@ -61,12 +61,12 @@ def _confusion(name: str, predictions: ArrayLike, targets: ArrayLike, classes: i
     require_classes(name, predictions, classes, None, None)
     inside = (p >= 0) & (p < classes) & (y >= 0) & (y < classes)
     cell = jnp.where(inside, y.astype(jnp.int32) * classes + p.astype(jnp.int32), classes**2)
-    counted = _counted(name, weights, p.shape)
+    counted = _counts(name, weights, p.shape)
     count = auto_axes(functools.partial(_count_cells, cells=classes**2))
     return count(cell, counted).reshape(classes, classes)
 
 
-def _counted(name: str, weights: ArrayLike | None, shape: tuple[int, ...]) -> Array:
+def _counts(name: str, weights: ArrayLike | None, shape: tuple[int, ...]) -> Array:
     """How often each example counts: as integers, whose sums are exact, where they are known to fit."""
     if weights is None:
         return jnp.ones(shape, jnp.int32)
@@ -95,7 +95,7 @@ def _require_two_classes(name: str, *labels: ArrayLike) -> None:
         )
 
 
-def _averaged(
+def _average(
     name: str,
     predictions: ArrayLike,
     targets: ArrayLike,
@@ -157,7 +157,7 @@ def precision(
         >>> float(fnn.metrics.precision(jnp.array([1, 1, 0]), jnp.array([1, 0, 1])))
         0.5
     """
-    return _averaged("precision", predictions, targets, classes, average, weights, "predicted")
+    return _average("precision", predictions, targets, classes, average, weights, "predicted")
 
 
 @metric("max")
@@ -185,7 +185,7 @@ def recall(
         >>> float(fnn.metrics.recall(jnp.array([0, 1, 2, 0]), jnp.array([0, 1, 2, 2]), classes=3, average="micro"))
         0.75
     """
-    return _averaged("recall", predictions, targets, classes, average, weights, "true")
+    return _average("recall", predictions, targets, classes, average, weights, "true")
 
 
 @metric("max")
@@ -213,4 +213,4 @@ def f1(
         >>> float(fnn.metrics.f1(jnp.array([1, 1, 0]), jnp.array([1, 0, 1])))
         0.5
     """
-    return _averaged("f1", predictions, targets, classes, average, weights, "both")
+    return _average("f1", predictions, targets, classes, average, weights, "both")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.kernels.mesh_axes import auto_axes
-from fnn.losses.reduction import elements, weighted, weighted_mean
+from fnn.losses.reduction import elements, weigh, weighted_mean
 from fnn.metrics.protocol import broadcast_weights, metric
 from fnn.typing import Array, ArrayLike
 
@@ -118,7 +118,7 @@ def r2_score(predictions: ArrayLike, targets: ArrayLike, *, weights: ArrayLike |
     p, y, w = _columns("r2_score", predictions, targets, weights)
     centered = y - auto_axes(lambda y: y[:1])(y)  # constant targets become exact zeros
     centered = centered - jax.vmap(weighted_mean, 1)(centered, w)[None]
-    left, whole = weighted((y - p) ** 2, w).sum(0), weighted(centered**2, w).sum(0)
+    left, whole = weigh((y - p) ** 2, w).sum(0), weigh(centered**2, w).sum(0)
     explained = 1 - left / jnp.where(whole == 0, 1, whole)
     explained = jnp.where(whole == 0, (left == 0).astype(p.dtype), explained)
     return jnp.where((w > 0).sum(0) > 1, explained, jnp.nan).mean()

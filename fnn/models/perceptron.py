@@ -93,10 +93,10 @@ def _rosenblatt(x: Array, signs: Array, rate: Array, key: Key | None, epochs: in
         w, wrong = jax.lax.scan(example, w, order)
         return number + 1, w, mistakes.at[number].set(wrong.sum())
 
-    def unfinished(carry: tuple[Array, Array, Array]) -> Array:
+    def goes_on(carry: tuple[Array, Array, Array]) -> Array:
         number, _, mistakes = carry
         return (number < epochs) & ((number == 0) | (mistakes[number - 1] > 0))
 
     start = (jnp.zeros((), jnp.int32), jnp.zeros(x.shape[1] + 1, x.dtype), jnp.zeros(epochs, jnp.int32))
-    number, w, mistakes = jax.lax.while_loop(unfinished, epoch, start)
+    number, w, mistakes = jax.lax.while_loop(goes_on, epoch, start)
     return PerceptronFit({"kernel": w[:-1, None], "bias": w[-1:]}, mistakes[number - 1] == 0, number, mistakes)

@@ -38,7 +38,7 @@ class Reading(NamedTuple):
 def read(code: types.CodeType) -> Reading:
     """The same text for the same code, wherever it stands in its file."""
     found: dict[str, dict[Any, None]] = {"globals": {}, "free": {}, "imports": {}}
-    for part in _nested(code):
+    for part in _codes_within(code):
         lines = [line for line in dis.get_instructions(part) if line.opname not in SILENT]
         for place, line in enumerate(lines):
             if line.opname in GLOBAL:
@@ -57,11 +57,11 @@ def _attributes(lines: list[dis.Instruction], place: int) -> tuple[str, ...]:
     return tuple(line.argval for line in lines[place:end])
 
 
-def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
+def _codes_within(code: types.CodeType) -> Iterator[types.CodeType]:
     yield code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _nested(constant)
+            yield from _codes_within(constant)
 
 
 def _text(code: types.CodeType) -> tuple[Any, ...]:

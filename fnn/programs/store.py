@@ -89,7 +89,7 @@ def compile(
         >>> run((), jnp.asarray([-1.0, 2.0])).tolist()
         [0.0, 2.0]
     """
-    key, program = _find(functools.partial(_jitted, function, donate), (function, donate), description)
+    key, program = _find(functools.partial(_jit, function, donate), (function, donate), description)
     if key is None:
         return otherwise or jax.jit(functools.partial(function, description), donate_argnums=donate)
     return functools.partial(_run, program, description, key, hash(key))
@@ -135,14 +135,14 @@ def _find(make: Callable[[], Any], kind: tuple[Any, ...], description: Any) -> t
         return _kept[place]
 
 
-def _jitted(function: Callable[..., Any], donate: tuple[int, ...]) -> Callable[..., Any]:
+def _jit(function: Callable[..., Any], donate: tuple[int, ...]) -> Callable[..., Any]:
     """A function of its own for each program: dropped, it takes what was compiled with it."""
 
-    def described(given: _Given, *arguments: Any) -> Any:
+    def call(given: _Given, *arguments: Any) -> Any:
         return function(given.value, *arguments)
 
-    described.__name__ = function.__name__
-    return jax.jit(described, static_argnums=0, donate_argnums=tuple(place + 1 for place in donate))
+    call.__name__ = function.__name__
+    return jax.jit(call, static_argnums=0, donate_argnums=tuple(place + 1 for place in donate))
 
 
 def _run(program: Callable[..., Any], description: Any, key: Fingerprint, own: int, *arguments: Any) -> Any:

@@ -112,7 +112,7 @@ class Walk:
         return self.object(x)
 
     def function(self, x: types.FunctionType) -> tuple[Hashable, ...]:
-        if named := _named(x):
+        if named := _library_name(x):
             return named
         library = is_library(x.__globals__.get("__name__"))
         cells = tuple(self.cell(cell, library) for cell in x.__closure__ or ())
@@ -211,7 +211,7 @@ class Walk:
         kind = type(x)
         if kind is object or kind.__module__ == "dataclasses":  # a mark that is asked for by `is`
             return ("mark", _Same(x))
-        if named := _named(x):
+        if named := _library_name(x):
             return named
         if kind.__module__.partition(".")[0] in ("jax", "jaxlib") and hasattr(x, "__wrapped__"):
             inside = {name: value for name, value in vars(x).items() if not name.startswith("_")}
@@ -238,7 +238,7 @@ def _content(x: types.FunctionType, name: str) -> Any:
         return "empty"
 
 
-def _named(x: Any) -> tuple[Hashable, ...] | None:
+def _library_name(x: Any) -> tuple[Hashable, ...] | None:
     """A library's own object, found under its name: nothing in it needs to be looked at."""
     module, name = getattr(x, "__module__", None), getattr(x, "__qualname__", None) or getattr(x, "__name__", None)
     if not isinstance(module, str) or not isinstance(name, str) or not is_library(module):
@@ -260,7 +260,7 @@ _KINDS: tuple[tuple[Any, Callable[[Walk, Any], tuple[Hashable, ...]]], ...] = (
     ((tuple, list), Walk.sequence),
     ((dict, types.MappingProxyType), Walk.mapping),
     ((set, frozenset), Walk.set),
-    (np.ufunc, lambda walk, x: _named(x) or _refuse(x)),
+    (np.ufunc, lambda walk, x: _library_name(x) or _refuse(x)),
     (np.generic, lambda walk, x: ("scalar", str(x.dtype), x.tobytes())),
     ((np.ndarray, jax.Array), Walk.array),
     (type, Walk.type),

@@ -17,7 +17,7 @@ from fnn import checks
 from fnn.data.scaling import Scaler
 from fnn.files import write_whole
 from fnn.layer import Layer
-from fnn.layer.protocol import unchanged
+from fnn.layer.protocol import identity
 from fnn.saving.model import written_classes, written_scaler
 from fnn.tasks import Task
 from fnn.train.trained import Trained, as_trained, check_trained
@@ -186,7 +186,7 @@ def _before(scaler: tuple[Scaler, Any] | None) -> Callable[[PyTree], PyTree]:
 
 def _after(task: Task | None, probabilities: bool) -> Callable[[PyTree], PyTree]:
     if not probabilities:
-        return unchanged if task is None else task.decode
+        return identity if task is None else task.decode
     if task is None or task.probabilities is None:
         raise ValueError(f"export: expected a task with classes for probabilities=True, got {task}")
     return task.probabilities

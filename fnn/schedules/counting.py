@@ -36,12 +36,12 @@ def portion(count: ArrayLike, begin: ArrayLike, steps: ArrayLike) -> Array:
     return jnp.where(steps > 0, jnp.clip(part, 0, 1), 0)
 
 
-def passed(count: ArrayLike, boundary: ArrayLike) -> Array:
+def is_past(count: ArrayLike, boundary: ArrayLike) -> Array:
     count, boundary = same_kind(count, boundary)
     return count >= boundary
 
 
-def increasing(where: str, name: str, steps: Sequence[Any]) -> None:
+def require_increasing(where: str, name: str, steps: Sequence[Any]) -> None:
     known = [checks.to_host(step) for step in steps if checks.is_concrete(step)]
     if any(a > b for a, b in itertools.pairwise(known)):
         raise ValueError(f"{where}: expected {name} in increasing order, got {list(steps)}")

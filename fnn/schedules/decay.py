@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.schedules.counting import increasing, passed, portion, real, same_kind, since
+from fnn.schedules.counting import is_past, portion, real, require_increasing, same_kind, since
 from fnn.typing import Array, ArrayLike, Schedule
 
 __all__ = [
@@ -164,10 +164,10 @@ def multi_step(init_value: ArrayLike, milestones: Sequence[int], gamma: ArrayLik
         >>> float(fnn.schedules.multi_step(1.0, [50, 125, 160], gamma=0.5)(125))
         0.25
     """
-    increasing("multi_step", "milestones", milestones)
+    require_increasing("multi_step", "milestones", milestones)
 
     def schedule(count: ArrayLike) -> Array:
-        reached = sum((real(passed(count, m)) for m in milestones), start=real(0))
+        reached = sum((real(is_past(count, m)) for m in milestones), start=real(0))
         return real(init_value) * real(gamma) ** reached
 
     return schedule

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.schedules.counting import increasing, passed, portion, real, since
+from fnn.schedules.counting import is_past, portion, real, require_increasing, since
 from fnn.typing import Array, ArrayLike, Schedule
 
 __all__ = [
@@ -42,19 +42,19 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
             "join_schedules: expected one boundary between each two schedules, "
             f"got {len(schedules)} schedules and {len(boundaries)} boundaries"
         )
-    increasing("join_schedules", "boundaries", boundaries)
+    require_increasing("join_schedules", "boundaries", boundaries)
 
     for place, schedule in enumerate(schedules):
         checks.schedule("join_schedules", f"schedule {place}", schedule)
 
-    def joined(count: ArrayLike) -> ArrayLike:
+    def value_at(count: ArrayLike) -> ArrayLike:
         value = schedules[0](count)
         for boundary, schedule in zip(boundaries, schedules[1:], strict=True):
             later = real(schedule(since(count, boundary)))
-            value = jnp.where(passed(count, boundary), later, real(value))
+            value = jnp.where(is_past(count, boundary), later, real(value))
         return value
 
-    return joined
+    return value_at
 
 
 def in_epochs(schedule: Schedule, steps_per_epoch: int) -> Schedule:
@@ -77,13 +77,13 @@ def in_epochs(schedule: Schedule, steps_per_epoch: int) -> Schedule:
     checks.schedule("in_epochs", "schedule", schedule)
     steps = checks.integer("in_epochs", "steps_per_epoch", steps_per_epoch)
 
-    def counted(count: ArrayLike) -> ArrayLike:
+    def value_at(count: ArrayLike) -> ArrayLike:
         whole, rest = jnp.divmod(jnp.asarray(count), steps)
         begin = real(whole)
         # The last update of a long epoch is not rounded up into the next one.
         return schedule(jnp.minimum(begin + real(rest) / steps, jnp.nextafter(begin + 1, begin)))
 
-    return counted
+    return value_at
 
 
 def piecewise_constant_schedule(
@@ -110,7 +110,7 @@ def piecewise_constant_schedule(
     def schedule(count: ArrayLike) -> Array:
         value = real(init_value)
         for boundary, scale in pieces:
-            value = value * jnp.where(passed(count, boundary), real(scale), 1)
+            value = value * jnp.where(is_past(count, boundary), real(scale), 1)
         return value
 
     return schedule
@@ -158,9 +158,9 @@ def piecewise_interpolate_schedule(
         for boundary, scale in pieces:
             end = start * real(scale)
             part = portion(count, begin, max(boundary - begin, 1))
-            value = jnp.where(passed(count, begin), shape(start, end, part), value)
+            value = jnp.where(is_past(count, begin), shape(start, end, part), value)
             begin, start = boundary, end
-        return jnp.where(passed(count, begin), start, value)
+        return jnp.where(is_past(count, begin), start, value)
 
     return schedule
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from fnn.schedules.counting import passed, real
+from fnn.schedules.counting import is_past, real
 from fnn.schedules.decay import cosine_decay_schedule, exponential_decay, inverse_sqrt_schedule, linear_schedule
 from fnn.schedules.piecewise import join_schedules
 from fnn.typing import ArrayLike, Schedule
@@ -120,7 +120,7 @@ def warmup_inverse_sqrt_schedule(init_value: ArrayLike, peak_value: ArrayLike, w
     """
     warmup = linear_schedule(init_value, peak_value, warmup_steps)
     decay = inverse_sqrt_schedule(peak_value, warmup_steps)
-    return lambda count: jnp.where(passed(count, warmup_steps), decay(count), warmup(count))
+    return lambda count: jnp.where(is_past(count, warmup_steps), decay(count), warmup(count))
 
 
 def sgdr_schedule(cosine_kwargs: Iterable[dict[str, Any]]) -> Schedule:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import jax.numpy as jnp
 
 from fnn import checks, losses, metrics
-from fnn.layer.protocol import unchanged
+from fnn.layer.protocol import identity
 from fnn.losses.reduction import weighted_mean
 from fnn.tasks.targets import require_width, values_of
 from fnn.tasks.task import Metric, Task, after, builds_a_task, mean_rest
@@ -50,8 +50,8 @@ def regression(outputs: int = 1, *, loss: Callable[[Array, Array], Array] = loss
         "mae": metrics.mean_absolute_error,
         "r2": metrics.r2_score,
     }
-    measures = {k: after(unchanged, metric) for k, metric in measures.items()}
-    return Task(per_example, unchanged, lambda t: values_of(name, t, outputs), measures, None, name)
+    measures = {k: after(identity, metric) for k, metric in measures.items()}
+    return Task(per_example, identity, lambda t: values_of(name, t, outputs), measures, None, name)
 
 
 @builds_a_task

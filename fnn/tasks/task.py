@@ -13,9 +13,9 @@ import jax.numpy as jnp
 
 from fnn import checks, losses
 from fnn.layer import Layer
-from fnn.layer.protocol import unchanged
+from fnn.layer.protocol import identity
 from fnn.layers import Padded
-from fnn.losses.reduction import noting, quotient, weighted
+from fnn.losses.reduction import note_uncounted, quotient, weigh
 from fnn.metrics.protocol import Mode, metric, mode_of
 from fnn.precision import widen
 from fnn.tasks.targets import as_they_are
@@ -98,7 +98,7 @@ def as_task(loss: Task | Callable[[Array, Array], Array]) -> Task:
     function, chosen = _bare(loss)
     counted: Any = Counted(loss) if _says_what_counts(function) and "reduction" not in chosen else loss
     name = getattr(function, "__name__", "loss")
-    return Task(counted, unchanged, as_they_are, {}, None, name, getattr(function, "takes", None))
+    return Task(counted, identity, as_they_are, {}, None, name, getattr(function, "takes", None))
 
 
 def _instead_of_a_task(given: Any) -> str:
@@ -177,7 +177,7 @@ def _says_what_counts(function: Any) -> bool:
 
 def sums_and_counts(task: Task, outputs: Any, targets: Any) -> tuple[Array, Array]:
     """Of each example the sum of its losses and how many they are, whatever axes the loss leaves behind the first."""
-    with noting() as noted:
+    with note_uncounted() as noted:
         found = task.loss(outputs, targets)
     values, counts = found if isinstance(found, tuple) else (found, None)
     batch = jax.tree.leaves(outputs)[0].shape[0]
@@ -222,18 +222,18 @@ def mean_loss(task: Task, outputs: Any, targets: Any, weights: Array | None = No
     sums, counts = sums_and_counts(task, outputs, targets)
     if weights is not None:
         weights = weights.astype(sums.dtype)
-        sums, counts = weighted(sums, weights), weighted(counts, weights)
+        sums, counts = weigh(sums, weights), weigh(counts, weights)
     return quotient(sums, counts), counts.sum()
 
 
 def after(decode: Callable[[Array], Any], measure: Metric) -> Metric:
     """The metric of decoded outputs, with its direction."""
 
-    def decoded(outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
+    def measure_decoded(outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
         return measure(decode(outputs), targets, weights=weights)
 
     mode = mode_of(measure)
-    return decoded if mode is None else metric(mode)(decoded)
+    return measure_decoded if mode is None else metric(mode)(measure_decoded)
 
 
 def modes_of(task: Task) -> dict[str, Mode]:

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from fnn import checks, programs
 from fnn.layer import Layer
-from fnn.layer.protocol import unchanged
+from fnn.layer.protocol import identity
 from fnn.tasks.task import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.collecting import Application, Scoring, collect
@@ -83,7 +83,7 @@ def predict(
     """
     checks.integer("predict", "batch_size", batch_size)
     require_compute_dtype("predict", compute_dtype)
-    decode = unchanged if task is None else task.decode
+    decode = identity if task is None else task.decode
     check_mesh("predict", mesh)
     if is_stream(x):
         _check_stream("predict", batch_size, mesh)
@@ -164,7 +164,7 @@ def _evaluate_stream(
         raise ValueError("evaluate: data is a stream, which has no row numbers; leave rows out")
     check_mesh("evaluate", mesh)
     stream = stream_of("evaluate", data, task, 1)
-    with contextlib.closing(Scoring(Application("evaluate", model, unchanged, mesh), task, stream)) as scoring:
+    with contextlib.closing(Scoring(Application("evaluate", model, identity, mesh), task, stream)) as scoring:
         scores = scoring(replicate(mesh, as_trained("evaluate", trained)))
     assert scores is not None, "nothing interrupts it"
     return _as_floats(scores)

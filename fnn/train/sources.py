@@ -12,7 +12,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.kernels import placement
-from fnn.layer.protocol import unchanged
+from fnn.layer.protocol import identity
 from fnn.programs import compile as compiled
 from fnn.tasks import Task
 from fnn.train import rows as rows_
@@ -94,9 +94,7 @@ def source_of(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -
 
 
 def _scoring(recipe: Recipe, stream: Stream) -> Scoring:
-    return Scoring(
-        Application("fit, validation", evaluation_model(recipe), unchanged, recipe.mesh), recipe.task, stream
-    )
+    return Scoring(Application("fit, validation", evaluation_model(recipe), identity, recipe.mesh), recipe.task, stream)
 
 
 def _scoring_files(recipe: Recipe, files: MappedFiles, rows: np.ndarray) -> Scoring:
@@ -106,7 +104,7 @@ def _scoring_files(recipe: Recipe, files: MappedFiles, rows: np.ndarray) -> Scor
 
 def _without_encoding(task: Task) -> Task:
     """Of targets that are encoded already."""
-    return task._replace(encode=unchanged)
+    return task._replace(encode=identity)
 
 
 def _of_rows(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any, held: Scoring | None) -> Source:

@@ -46,13 +46,13 @@ def _shares(key: Key, alpha: ArrayLike, batch: int, dtype: DType) -> Array:
     return jnp.where(alpha > 0, drawn, 1)
 
 
-def _mixed(share: Array, a: Array, b: Array) -> Array:
+def _mix(share: Array, a: Array, b: Array) -> Array:
     dtype = wide_dtype(a)
     share = share.reshape(-1, *[1] * (a.ndim - 1)).astype(dtype)
     return narrow(share * a.astype(dtype) + (1 - share) * b.astype(dtype), a.dtype)
 
 
-def _taken(a: Array, rows: Array) -> Array:
+def _take(a: Array, rows: Array) -> Array:
     return auto_axes(lambda a, rows: a[rows], rows_of(a))(a, rows)
 
 
@@ -93,7 +93,7 @@ def mixup(alpha: ArrayLike = 0.2, *, classes: int | None = None) -> Augmentation
         for_share, for_partner = jax.random.split(key)
         share = _shares(for_share, alpha, x.shape[0], dtype)
         partner = jax.random.permutation(for_partner, x.shape[0])
-        return _mixed(share, x, _taken(x, partner)), _mixed(share, targets, _taken(targets, partner))
+        return _mix(share, x, _take(x, partner)), _mix(share, targets, _take(targets, partner))
 
     return augment
 
@@ -143,6 +143,6 @@ def cutmix(alpha: ArrayLike = 1.0, *, classes: int | None = None) -> Augmentatio
         pasted = jax.vmap(box)(jax.random.split(for_place, x.shape[0]), side)
         partner = jax.random.permutation(for_partner, x.shape[0])
         stays = 1 - pasted.mean(axis=(1, 2, 3), dtype=jnp.float32)
-        return jnp.where(pasted, _taken(x, partner), x), _mixed(stays, targets, _taken(targets, partner))
+        return jnp.where(pasted, _take(x, partner), x), _mix(stays, targets, _take(targets, partner))
 
     return augment
