@@ -32,6 +32,8 @@ class Remote:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", workload, contender, "quick" * quick],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said, text=True, cwd=ROOT,
+            # installed peers were compiled to bytecode by their installation: fnn, beside its source, must be allowed to keep its own
+            env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
         )  # fmt: skip
 
     def _ask(self, *command: str) -> Any:
