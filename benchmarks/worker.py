@@ -32,7 +32,7 @@ class Remote:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", workload, contender, "quick" * quick],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said, text=True, cwd=ROOT,
-            # installed peers were compiled to bytecode by their installation: fnn, beside its source, must be allowed to keep its own
+            # Peers were compiled to bytecode when they were installed; fnn must be allowed to keep its own.
             env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
         )  # fmt: skip
 

@@ -106,12 +106,12 @@ WRAPPED = [
 @pytest.mark.parametrize("wrap", WRAPPED)
 @pytest.mark.parametrize("layer", [CONV, LSTM], ids=["conv", "lstm"])
 def test_no_wrapper_hides_that_a_layer_convolves_or_recurs(wrap, layer):
-    assert not batched_is_faster(wrap(layer))
+    assert not batched_is_faster(wrap(layer), jnp.zeros((2, 3)))
 
 
 def test_a_name_makes_no_convolution_and_no_recurrence():
     for name in ("convex()", "conv(3, 3)", "lstm(4)"):
-        assert batched_is_faster(fnn.dense(3)._replace(name=name))
+        assert batched_is_faster(fnn.dense(3)._replace(name=name), jnp.zeros((2, 3)))
 
 
 def test_a_layer_is_made_of_two_functions():

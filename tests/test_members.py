@@ -163,10 +163,14 @@ def test_ctrl_c_in_a_later_rung_keeps_the_earlier_ones(interrupt):
 
 
 def test_members_run_as_measured_to_be_faster():
-    assert members.batched_is_faster(fnn.models.mlp((8,), 2))
-    assert not members.batched_is_faster(fnn.models.lenet5(2))
-    assert not members.batched_is_faster(fnn.models.sequence_classifier(2, (3,)))
-    assert not members.batched_is_faster(fnn.serial(fnn.bidirectional(fnn.gru(3)), fnn.dense(2)))
+    rows, pictures, series = jnp.zeros((5, 64)), jnp.zeros((5, 28, 28, 1)), jnp.zeros((5, 7, 3))
+    assert members.batched_is_faster(fnn.models.mlp((8,), 2), rows)
+    assert members.batched_is_faster(fnn.models.mlp((256, 256), 10), rows)  # 85,000 parameters
+    assert not members.batched_is_faster(fnn.models.mlp((512, 512), 10), rows)  # 300,000
+    assert not members.batched_is_faster(fnn.models.mlp((256,), 10), pictures)  # 203,530, by their columns
+    assert not members.batched_is_faster(fnn.models.lenet5(2), pictures)
+    assert not members.batched_is_faster(fnn.models.sequence_classifier(2, (3,)), series)
+    assert not members.batched_is_faster(fnn.serial(fnn.bidirectional(fnn.gru(3)), fnn.dense(2)), series)
 
 
 def test_chunks_follow_the_memory(monkeypatch):

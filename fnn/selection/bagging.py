@@ -103,7 +103,7 @@ def ensemble(
     arguments = {"key": jax.random.split(key, count)}
     if bags is not None:
         arguments |= {"train": jnp.asarray(bags.train), "valid": jnp.asarray(bags.valid)}
-    together = batched_is_faster(model) if together is None else together
+    together = batched_is_faster(model, checked[0]) if together is None else together
     recipe = Recipe(model, optimizer, task, options)
     (trained, history, outputs), reached = run_members(
         member_of, recipe, arguments, checked, last=epochs,

@@ -111,7 +111,7 @@ def make_plan(
     values = {name: jnp.asarray(value, float) for name, value in settings[0].items()}
     layer = _built(where, "a layer", model, Layer, values)
     _built(where, "an optimizer", optimizer, Transform, values)
-    together = batched_is_faster(layer) if together is None else together
+    together = batched_is_faster(layer, checked[0]) if together is None else together
     makers = Makers(model, optimizer, task, options, scaler, _classes(where, class_weight, checked[1]))
     return Plan(where, settings, split, shared, makers, together)
 

@@ -73,7 +73,8 @@ def cross_validate(
         scaler: for instance `fnn.data.standard_scaler()`; fitted on each fold's training rows only.
         groups: (rows,), for scikit-learn splitters that keep groups together.
         together: run the members of a chunk as one batched program or one after another in it; by default batched
-            unless the model convolves or, on a CPU, recurs, as `python -m benchmarks members` measures it.
+            unless the model convolves or, on a CPU, recurs or has more than 131,072 parameters, as measured
+            (`python -m benchmarks members`).
         chunk: members held at once; by default as many as fit into a quarter of the memory.
         mesh: devices to split the members over, with axes of either kind; by default all of them.
         progress: show a bar over the members (needs tqdm); by default if tqdm is installed.
