@@ -1,12 +1,18 @@
 """What holds for every source file."""
 
 import ast
+import functools
+import inspect
 import re
 import sys
 import tomllib
+import typing
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+import fnn
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(path for room in ("fnn", "tests", "examples", "benchmarks") for path in (ROOT / room).rglob("*.py"))
@@ -122,3 +128,24 @@ def test_contributing_names_files_that_exist():
     assert top - {"__init__"} <= set(re.findall(r"\w+", drawing))
     inside = {path.stem for path in (ROOT / "fnn" / "kernels").rglob("*.py")}
     assert inside - {"__init__"} <= set(re.findall(r"\w+", drawing))
+
+
+VERBS = [
+    "fit", "trainer", "train_step", "evaluate", "predict", "every", "summary", "selection.cross_validate",
+    "selection.sweep", "selection.ensemble", "selection.snapshots", "selection.learning_curve", "selection.rate_range",
+    "selection.using", "selection.k_fold", "selection.stratified_k_fold", "selection.group_k_fold",
+    "selection.hold_out", "diagnostics.diagnose", "diagnostics.explain_divergence",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_signature_of_a_verb_says_what_every_argument_is(name):
+    """By name: neither `Any` nor `**options`; what is trained on has a real type, which `Any` is not."""
+    verb = inspect.unwrap(functools.reduce(getattr, name.split("."), fnn))
+    signature = inspect.signature(verb)
+    said = {name: one.annotation for name, one in signature.parameters.items()} | {"→": signature.return_annotation}
+    assert [name for name, text in said.items() if re.search(r"\bAny\b", text)] == []
+    assert [one.name for one in signature.parameters.values() if one.kind is one.VAR_KEYWORD] == []
+    hints = typing.get_type_hints(verb)
+    real = {name: hints.get(name) for name in ("data", "batch", "rows", "validation", "groups", "targets")}
+    assert [name for name, hint in real.items() if hint is Any or Any in typing.get_args(hint)] == []

@@ -172,12 +172,12 @@ def min_max_scaler(feature_range: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)) -> S
         [[0.0], [3.0]]
     """
     low, high = feature_range
-    if checks.is_concrete(low) and checks.is_concrete(high) and not low < high:
+    if checks.is_concrete(low) and checks.is_concrete(high) and not np.less(low, high):
         raise ValueError(f"min_max_scaler: expected feature_range (low, high) with low < high, got {feature_range}")
 
     def fit(x: ArrayLike, *, rows: ArrayLike | None = None, weights: ArrayLike | None = None) -> MinMaxStatistics:
-        x, _, reduced = _fit_arguments("min_max_scaler", x, rows, weights)
-        return MinMaxStatistics(x.min(initial=jnp.inf, **reduced), x.max(initial=-jnp.inf, **reduced))
+        kept, _, reduced = _fit_arguments("min_max_scaler", x, rows, weights)
+        return MinMaxStatistics(kept.min(initial=jnp.inf, **reduced), kept.max(initial=-jnp.inf, **reduced))
 
     def transform(statistics: MinMaxStatistics, x: ArrayLike) -> Array:
         x, dtype = _prepare("min_max_scaler", statistics, x)
@@ -215,13 +215,13 @@ def standard_scaler() -> Scaler:
     """
 
     def fit(x: ArrayLike, *, rows: ArrayLike | None = None, weights: ArrayLike | None = None) -> StandardStatistics:
-        x, w, reduced = _fit_arguments("standard_scaler", x, rows, weights)
+        kept, w, reduced = _fit_arguments("standard_scaler", x, rows, weights)
         # Around a value of the column, so that a constant column has a deviation of exactly 0.
-        reference = x.min(initial=jnp.inf, **reduced)
+        reference = kept.min(initial=jnp.inf, **reduced)
         share = w / w.sum()
-        mean = reference + (share * (x - reference[None])).sum(**reduced)
-        variance = (share * (x - mean[None]) ** 2).sum(**reduced)
-        return StandardStatistics(mean, np.sqrt(variance) if isinstance(x, np.ndarray) else jnp.sqrt(variance))
+        mean = reference + (share * (kept - reference[None])).sum(**reduced)
+        variance = (share * (kept - mean[None]) ** 2).sum(**reduced)
+        return StandardStatistics(mean, np.sqrt(variance) if isinstance(kept, np.ndarray) else jnp.sqrt(variance))
 
     def transform(statistics: StandardStatistics, x: ArrayLike) -> Array:
         x, dtype = _prepare("standard_scaler", statistics, x)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +21,7 @@ from fnn.tasks import Task, as_task
 from fnn.train.replay import Objective, check_step, inexact, probe_loss
 from fnn.train.step import require_functions, require_model_and_optimizer, train_step
 from fnn.train.trained import Trained, TrainState
-from fnn.typing import Array, DType, Key, PyTree
+from fnn.typing import Array, Arrays, DType, Key, LossFunction, PenaltyFunction, PyTree
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -100,13 +99,13 @@ class _Outputs(NamedTuple):
 
 def diagnose(
     model: Layer,
-    task: Task | Callable[[Any, Any], Array],
+    task: Task | LossFunction,
     trained: Trained | TrainState,
-    batch: tuple[Any, ...],
+    batch: Arrays,
     *,
     key: Key | None = None,
     optimizer: Transform | None = None,
-    penalty: Callable[[PyTree], Any] | None = None,
+    penalty: PenaltyFunction | None = None,
     compute_dtype: DType | None = None,
 ) -> Diagnosis:
     """Look into every layer while it computes a batch: is a unit dead, an activation saturated, a gradient vanishing?

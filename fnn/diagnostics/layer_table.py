@@ -12,6 +12,7 @@ from fnn import checks
 from fnn.diagnostics.text import of_bytes, table
 from fnn.layer import Layer
 from fnn.layer.watching import Call, watch
+from fnn.typing import PyTree
 
 __all__ = ["LayerRow", "Summary", "summary"]
 
@@ -55,7 +56,7 @@ class Summary(NamedTuple):
         return table(head, body, foot, left=4)
 
 
-def summary(model: Layer, x: Any = None) -> Summary:
+def summary(model: Layer, x: PyTree = None) -> Summary:
     """Table of a model's layers: outputs, parameters, memory, floating-point operations of one inference call.
 
     Nothing is computed: shapes are traced, operations are counted in the lowered program of each layer. The memory of

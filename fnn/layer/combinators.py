@@ -11,7 +11,7 @@ from fnn import checks
 from fnn.layer.arguments import MISSING, mirror, require_apply, require_init
 from fnn.layer.location import locate_errors
 from fnn.layer.parts import join_states, output_shape, states_of
-from fnn.layer.protocol import IDENTITY, Facts, Layer, as_layer
+from fnn.layer.protocol import IDENTITY, Facts, Layer, LayerLike, as_layer
 from fnn.typing import Array, Key, PyTree
 
 
@@ -20,7 +20,7 @@ def _split(key: Key | None, count: int) -> Any:
     return [None] * count if key is None else jax.random.split(key, count)
 
 
-def serial(*layers: Layer | Callable[[Any], Any]) -> Layer:
+def serial(*layers: LayerLike) -> Layer:
     """Layers one after another: $y = f_n(… f_2(f_1(x)))$.
 
     `params` and `state` are tuples with one entry per layer; `state` is () if no layer keeps any. Layer i gets the key
@@ -76,7 +76,7 @@ def same_length(where: str, parts: tuple[Layer, ...], params: PyTree) -> None:
         raise ValueError(f"{where}: expected the parameters of {len(parts)} layers, got {came}; use this model's init")
 
 
-def parallel(*branches: Layer | Callable[[Any], Any], merge: Callable[[tuple[Any, ...]], Any] | None = None) -> Layer:
+def parallel(*branches: LayerLike, merge: Callable[[tuple[Any, ...]], Any] | None = None) -> Layer:
     """Layers side by side on the same input: $y = (f_1(x), …, f_n(x))$, or `merge` of that tuple.
 
     Args:
@@ -143,7 +143,7 @@ def _add(outputs: tuple[Array, Array]) -> Array:
     return y + skip
 
 
-def residual(layer: Layer | Callable[[Any], Any], shortcut: Layer | Callable[[Any], Any] | None = None) -> Layer:
+def residual(layer: LayerLike, shortcut: LayerLike | None = None) -> Layer:
     """A layer with a way around it: $y = f(x) + s(x)$, with $s(x) = x$ unless `shortcut` is given.
 
     Args:

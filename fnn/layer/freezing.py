@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jax.export import register_namedtuple_serialization
 
 from fnn.layer.arguments import MISSING, require_apply, require_init
-from fnn.layer.protocol import Facts, Layer, as_layer
+from fnn.layer.protocol import Facts, Layer, LayerLike, as_layer
 from fnn.typing import Key, PyTree
 
 
@@ -29,7 +28,7 @@ class Frozen(NamedTuple):
 register_namedtuple_serialization(Frozen, serialized_name="fnn.Frozen")
 
 
-def frozen(layer: Layer | Callable[[Any], Any]) -> Layer:
+def frozen(layer: LayerLike) -> Layer:
     """A layer that training leaves as it is: neither weights nor running statistics move, and dropout is off.
 
     Its parameters are no parameters of the model but state, `fnn.Frozen(params, state)`: no gradient is computed for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec, Protocol
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias
 
 import jax
 from jax.export import register_namedtuple_serialization
@@ -205,6 +205,9 @@ def _facts_of(function: Callable[[Any], Any]) -> Facts:
     return Facts(ends_in=_ENDS.get(function)) if getattr(type(function), "__hash__", None) else NOTHING
 
 
+LayerLike: TypeAlias = Layer | Callable[[Any], Any]
+"""A layer, or what `as_layer` makes one of."""
+
 adapters: dict[str, Callable[[Any], Layer]] = {}
 """Package -> how a module of its classes becomes a layer. A room above this one, which knows the package, says so."""
 
@@ -214,7 +217,7 @@ def _adapter_of(given: Any) -> Callable[[Any], Layer] | None:
     return next((adapters[package] for package in packages if package in adapters), None)
 
 
-def as_layer(layer: Layer | Callable[[Any], Any]) -> Layer:
+def as_layer(layer: LayerLike) -> Layer:
     """The layer itself, a bare function of arrays as a layer without parameters, or a module of flax or equinox.
 
     Raises:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.kernels.recurrence.sequences import reverse_sequences
 from fnn.layer import Facts, Layer, as_layer, concatenate, parallel, serial
+from fnn.layer.protocol import LayerLike
 from fnn.layers.dropout import dropout as dropout_layer
 from fnn.layers.dropout import variational_dropout
 from fnn.layers.recurrent import values_and_lengths, with_lengths_of, zero_padding
@@ -127,7 +128,7 @@ def _on_values(layer: Layer) -> Layer:
     return layer._replace(init=init, apply=apply)
 
 
-def time_distributed(layer: Layer | Callable[[Any], Any]) -> Layer:
+def time_distributed(layer: LayerLike) -> Layer:
     """One layer at every time step: the time axis joins the batch, and comes back.
 
     Of `Padded` sequences the layer sees 0 in the padding, and statistics over the batch (batch norm) count it.

@@ -21,17 +21,17 @@ Axis: TypeAlias = int | tuple[int, ...] | None
 
 def floats(name: str, argument: str, x: ArrayLike) -> Array:
     """Floating-point predictions, in at least float32: half-precision losses are rounded once, at the end."""
-    x = checks.cast(name, argument, x)
-    checks.floating(name, argument, x)
-    return widen(x)
+    values = checks.cast(name, argument, x)
+    checks.floating(name, argument, values)
+    return widen(values)
 
 
 def follow(name: str, argument: str, x: ArrayLike, predictions: Array) -> Array:
     """Targets (real numbers or booleans) in the dtype of the predictions."""
-    x = checks.as_numbers(name, argument, x)
-    if jnp.issubdtype(x.dtype, jnp.complexfloating):
-        raise TypeError(f"{name}: expected real {argument}, got {checks.describe(x)}")
-    return checks.cast(name, argument, x, predictions.dtype)
+    came: Any = checks.as_numbers(name, argument, x)
+    if jnp.issubdtype(came.dtype, jnp.complexfloating):
+        raise TypeError(f"{name}: expected real {argument}, got {checks.describe(came)}")
+    return checks.cast(name, argument, came, predictions.dtype)
 
 
 def full_mask(name: str, where: ArrayLike | None, shape: tuple[int, ...]) -> Array | None:
@@ -54,7 +54,7 @@ def along(name: str, argument: str, x: Array, shape: tuple[int, ...]) -> Array:
     return x.reshape(x.shape + (1,) * (len(shape) - x.ndim))
 
 
-def readable(x: ArrayLike) -> bool:
+def readable(x: ArrayLike | None) -> bool:
     """Whether the values of `x` are here: neither traced nor on another host."""
     return checks.is_concrete(x) and getattr(x, "is_fully_addressable", True)
 

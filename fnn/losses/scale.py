@@ -20,14 +20,14 @@ def log_scale_of(
     name: str, argument: str, scale: ArrayLike | None, log_scale: ArrayLike | None, like: Array, mask: Array | None
 ) -> Array:
     """The logarithm of the scale in the shape of the predictions, from whichever of the two was given."""
-    if (scale is None) == (log_scale is None):
-        raise ValueError(f"{name}: expected either {argument} or log_{argument}")
-    if log_scale is None:
+    if scale is not None and log_scale is None:
         _positive(name, argument, scale, mask)
-        value, argument = follow(name, argument, scale, like), argument
-    else:
+        value = follow(name, argument, scale, like)
+    elif log_scale is not None and scale is None:
         argument = f"log_{argument}"
         value = follow(name, argument, log_scale, like)
+    else:
+        raise ValueError(f"{name}: expected either {argument} or log_{argument}")
     if value.ndim:
         checks.same_shape(name, "predictions", like, argument, value)
     value = jnp.broadcast_to(value, like.shape)

@@ -13,7 +13,7 @@ from fnn import checks
 from fnn.kernels.recurrence.lstm import LSTMState
 from fnn.kernels.recurrence.lstm import lstm as run_lstm
 from fnn.layer import Facts, Layer, as_layer, constructor
-from fnn.layer.protocol import IDENTITY
+from fnn.layer.protocol import IDENTITY, LayerLike
 from fnn.layers.dense import dense
 from fnn.layers.lstm import lstm
 from fnn.layers.recurrent import values_and_lengths
@@ -29,8 +29,8 @@ def encoder_decoder(
     outputs: int,
     *,
     steps: int,
-    source: Layer | Callable[[Any], Any] | None = None,
-    target: Layer | Callable[[Any], Any] | None = None,
+    source: LayerLike | None = None,
+    target: LayerLike | None = None,
     feedback: Callable[[Array], Array] | None = None,
     start: ArrayLike = 0,
 ) -> Layer:

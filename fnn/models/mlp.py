@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from fnn import checks, initializers
 from fnn.activations import relu
 from fnn.layer import Layer, constructor, serial
+from fnn.layer.protocol import LayerLike
 from fnn.layers.dense import dense, flatten
 from fnn.layers.dropout import dropout as dropout_layer
 from fnn.typing import ArrayLike
@@ -20,7 +20,7 @@ def mlp(
     hidden: Sequence[int],
     outputs: int,
     *,
-    activation: Layer | Callable[[Any], Any] = relu,
+    activation: LayerLike = relu,
     norm: Callable[[], Layer] | None = None,
     dropout: ArrayLike | None = None,
 ) -> Layer:
@@ -53,7 +53,7 @@ def mlp(
     """
     if not isinstance(hidden, Sequence):
         raise TypeError(f"mlp: expected hidden to be a sequence of widths, got {hidden!r}; write ({hidden},)")
-    layers: list[Layer | Callable[[Any], Any]] = [flatten()]
+    layers: list[LayerLike] = [flatten()]
     for width in hidden:
         checks.integer("mlp", "hidden width", width)
         layers.append(dense(width))

@@ -66,7 +66,7 @@ def scale_by_radam(
 
     def values(count: Array) -> dict[str, Array]:
         b2t = power(b2, count)
-        rho = limit - 2 * count.astype(b2t.dtype) * b2t / (1 - b2t)
+        rho: Any = limit - 2 * count.astype(b2t.dtype) * b2t / (1 - b2t)
         tractable = rho >= threshold
         safe = jnp.where(tractable, rho, limit)
         squared = (safe - 4) * (safe - 2) * limit / ((limit - 4) * (limit - 2) * safe)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.leaves import leafwise, over, widest
-from fnn.typing import Array, PyTree
+from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["EmptyState", "Transform", "apply_updates", "chain", "eval_params", "identity"]
 
@@ -146,7 +146,7 @@ def chained(optimizer: Transform) -> Transform:
     return optimizer if isinstance(optimizer, Transform) else chain(optimizer)
 
 
-Rate: TypeAlias = Callable[[PyTree], Array]
+Rate: TypeAlias = Callable[[PyTree], ArrayLike]
 """State after a step -> the learning rate of that step."""
 
 

@@ -14,7 +14,6 @@ from fnn import checks
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.selection import splits
-from fnn.selection.cases import Data
 from fnn.selection.ensemble import Ensemble, logits
 from fnn.selection.folds import mean_by_row
 from fnn.selection.members import batched_is_faster, run_members
@@ -31,7 +30,7 @@ from fnn.train.sharding import on_automatic_axes
 from fnn.train.step import require_model_and_optimizer
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained
-from fnn.typing import Array, DType, Key, PyTree
+from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, PenaltyFunction, PyTree
 
 __all__ = ["ensemble"]
 
@@ -40,16 +39,16 @@ __all__ = ["ensemble"]
 def ensemble(
     model: Layer,
     optimizer: Transform,
-    task: Task | Callable[[Any, Any], Array],
-    data: Data,
+    task: Task | LossFunction,
+    data: Arrays,
     *,
     key: Key,
     members: int = 10,
     bootstrap: bool = True,
     epochs: int,
     batch_size: int | None = 32,
-    penalty: Callable[[PyTree], Any] | None = None,
-    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    penalty: PenaltyFunction | None = None,
+    augment: Augmentation | None = None,
     early_stopping: EarlyStopping | None = None,
     shuffle: bool = True,
     training_metrics: bool = False,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from fnn.data.scaling import Scaler
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.selection import splits
-from fnn.selection.folds import Folds, check_disjoint
+from fnn.selection.folds import Folds, Splitter, check_disjoint
 from fnn.selection.members import batched_is_faster
 from fnn.selection.training import Case, Member, checked_training, member_from
 from fnn.tasks import Task
@@ -27,19 +27,12 @@ from fnn.train.inputs import Inputs
 from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, evaluation_model, outcome_of
 from fnn.train.options import Options
 from fnn.train.outputs import outputs_of, scores_from
-from fnn.typing import Array, ArrayLike, Key, PyTree
+from fnn.typing import Array, Arrays, Key, Labels, LossFunction, PyTree
 
-Data: TypeAlias = tuple[PyTree, ArrayLike] | tuple[PyTree, ArrayLike, ArrayLike]
 """`(x, targets)` or `(x, targets, weights)`."""
 
 Settings: TypeAlias = Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]]
 """Name -> numbers to try, or the settings themselves."""
-
-
-class Splitter(Protocol):
-    """A splitter of scikit-learn."""
-
-    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[Any, Any]]: ...
 
 
 class Makers(NamedTuple):
@@ -87,15 +80,15 @@ def make_plan(
     where: str,
     model: Layer | Callable[..., Layer],
     optimizer: Transform | Callable[..., Transform],
-    task: Task | Callable[[Any, Any], Array],
-    data: Data,
+    task: Task | LossFunction,
+    data: Arrays,
     *,
     key: Key,
     folds: int | Folds | Splitter,
     seeds: int,
     over: Settings | None,
     scaler: Scaler | None,
-    groups: ArrayLike,
+    groups: Labels | None,
     class_weight: str | None,
     together: bool | None,
     options: Options,
@@ -148,7 +141,7 @@ def _named(given: Any) -> set[str]:
 
 
 def folds_of(
-    where: str, folds: int | Folds | Splitter, data: tuple[PyTree, Array, Array | None], groups: ArrayLike
+    where: str, folds: int | Folds | Splitter, data: tuple[PyTree, Array, Array | None], groups: Labels | None
 ) -> Folds:
     """The folds as row numbers: stratified for classes where a number is given."""
     x, targets, _ = data

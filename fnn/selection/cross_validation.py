@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from jax.sharding import Mesh
 
 from fnn.data.scaling import Scaler
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
-from fnn.selection.cases import Data, Plan, Settings, Splitter, make_plan, member_of
+from fnn.selection.cases import Plan, Settings, make_plan, member_of
+from fnn.selection.folds import Folds, Splitter
 from fnn.selection.members import run_members
 from fnn.selection.result import CrossValidation, assemble
-from fnn.selection.splits import Folds
 from fnn.tasks import Task
 from fnn.train.options import Options
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.stopping import EarlyStopping
-from fnn.typing import Array, ArrayLike, DType, Key, PyTree
+from fnn.typing import Arrays, Augmentation, DType, Key, Labels, LossFunction, PenaltyFunction
 
 __all__ = ["cross_validate"]
 
@@ -27,8 +26,8 @@ __all__ = ["cross_validate"]
 def cross_validate(
     model: Layer | Callable[..., Layer],
     optimizer: Transform | Callable[..., Transform],
-    task: Task | Callable[[Any, Any], Array],
-    data: Data,
+    task: Task | LossFunction,
+    data: Arrays,
     *,
     key: Key,
     folds: int | Folds | Splitter = 5,
@@ -37,10 +36,10 @@ def cross_validate(
     epochs: int,
     batch_size: int | None = 32,
     scaler: Scaler | None = None,
-    groups: ArrayLike = None,
+    groups: Labels | None = None,
     early_stopping: EarlyStopping | None = None,
-    penalty: Callable[[PyTree], Any] | None = None,
-    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    penalty: PenaltyFunction | None = None,
+    augment: Augmentation | None = None,
     shuffle: bool = True,
     training_metrics: bool = False,
     compute_dtype: DType | None = None,

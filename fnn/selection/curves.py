@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
@@ -12,15 +12,15 @@ from fnn import checks
 from fnn.data.scaling import Scaler
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
-from fnn.selection.cases import Data, Splitter, folds_of, make_plan
+from fnn.selection.cases import folds_of, make_plan
 from fnn.selection.cross_validation import run_plan
-from fnn.selection.splits import Folds
+from fnn.selection.folds import Folds, Splitter
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.options import Options
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.stopping import EarlyStopping
-from fnn.typing import Array, ArrayLike, DType, Key, PyTree
+from fnn.typing import Arrays, Augmentation, DType, Key, Labels, LossFunction, PenaltyFunction
 
 __all__ = ["LearningCurve", "learning_curve"]
 
@@ -38,8 +38,8 @@ class LearningCurve(NamedTuple):
 def learning_curve(
     model: Layer | Callable[..., Layer],
     optimizer: Transform | Callable[..., Transform],
-    task: Task | Callable[[Any, Any], Array],
-    data: Data,
+    task: Task | LossFunction,
+    data: Arrays,
     *,
     key: Key,
     folds: int | Folds | Splitter = 5,
@@ -49,10 +49,10 @@ def learning_curve(
     epochs: int,
     batch_size: int | None = 32,
     scaler: Scaler | None = None,
-    groups: ArrayLike = None,
+    groups: Labels | None = None,
     early_stopping: EarlyStopping | None = None,
-    penalty: Callable[[PyTree], Any] | None = None,
-    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    penalty: PenaltyFunction | None = None,
+    augment: Augmentation | None = None,
     shuffle: bool = True,
     training_metrics: bool = False,
     compute_dtype: DType | None = None,

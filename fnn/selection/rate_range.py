@@ -17,7 +17,7 @@ from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.inputs import Inputs, check_run
 from fnn.train.step import require_functions, require_model_and_optimizer, train_step
-from fnn.typing import Array, Key, PyTree
+from fnn.typing import Array, Arrays, Augmentation, Key, LossFunction, PenaltyFunction
 
 __all__ = ["RateRange", "rate_range"]
 
@@ -59,9 +59,9 @@ class RateRange(NamedTuple):
 
 def rate_range(
     model: Layer,
-    optimizer: Callable[[Any], Transform],
-    task: Task | Callable[[Any, Any], Array],
-    data: tuple[Any, ...],
+    optimizer: Callable[[float | Array], Transform],
+    task: Task | LossFunction,
+    data: Arrays,
     *,
     key: Key,
     low: float = 1e-6,
@@ -70,8 +70,8 @@ def rate_range(
     seeds: int = 5,
     steps: int = 100,
     batch_size: int | None = 32,
-    penalty: Callable[[PyTree], Any] | None = None,
-    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    penalty: PenaltyFunction | None = None,
+    augment: Augmentation | None = None,
     chunk: int | None = None,
 ) -> RateRange:
     """Find the learning rates that train: a short run at each of many constant rates, from several seeds, all at once.
@@ -134,8 +134,8 @@ class _Given(NamedTuple):
     model: Layer
     optimizer: Callable[[Any], Transform]
     task: Task
-    penalty: Callable[[PyTree], Any] | None
-    augment: Callable[..., Any] | None
+    penalty: PenaltyFunction | None
+    augment: Augmentation | None
     size: int
     steps: int
     chunk: int | None

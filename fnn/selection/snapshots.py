@@ -14,7 +14,6 @@ from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.schedules import cosine_decay_schedule
 from fnn.selection.bagging import case, diverged, member_of
-from fnn.selection.cases import Data
 from fnn.selection.ensemble import Ensemble
 from fnn.selection.members import run_members
 from fnn.selection.training import Case, checked_training
@@ -25,7 +24,7 @@ from fnn.train.loop import Recipe
 from fnn.train.options import Options
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.trained import Trained
-from fnn.typing import Array, DType, Key, PyTree
+from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, PenaltyFunction, PyTree
 
 __all__ = ["snapshots"]
 
@@ -34,16 +33,16 @@ __all__ = ["snapshots"]
 def snapshots(
     model: Layer,
     optimizer: Callable[..., Transform],
-    task: Task | Callable[[Any, Any], Array],
-    data: Data,
+    task: Task | LossFunction,
+    data: Arrays,
     *,
     key: Key,
     learning_rate: float,
     members: int = 5,
     epochs: int,
     batch_size: int | None = 32,
-    penalty: Callable[[PyTree], Any] | None = None,
-    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    penalty: PenaltyFunction | None = None,
+    augment: Augmentation | None = None,
     shuffle: bool = True,
     training_metrics: bool = False,
     compute_dtype: DType | None = None,

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from fnn import checks
-from fnn.selection.folds import Folds, against_the_rest, check_disjoint, folds_from, padded
+from fnn.selection.folds import Folds, Splitter, against_the_rest, check_disjoint, folds_from, padded
 from fnn.train.inputs import shares
+from fnn.typing import Labels, PyTree, Rows
 
 __all__ = [
     "Folds",
@@ -67,7 +68,7 @@ def k_fold(rows: int, folds: int = 5, *, seed: int | None = None) -> Folds:
     return against_the_rest(labels, folds, "k_fold")
 
 
-def stratified_k_fold(targets: Any, folds: int = 5, *, seed: int | None = None) -> Folds:
+def stratified_k_fold(targets: Labels, folds: int = 5, *, seed: int | None = None) -> Folds:
     """K folds in which every class has its share, within one row.
 
     Args:
@@ -103,7 +104,7 @@ def stratified_k_fold(targets: Any, folds: int = 5, *, seed: int | None = None) 
     return against_the_rest(labels, folds, "stratified_k_fold")
 
 
-def group_k_fold(groups: Any, folds: int = 5) -> Folds:
+def group_k_fold(groups: Labels, folds: int = 5) -> Folds:
     """K folds of about the same size in which no group stands on both sides.
 
     The largest groups are dealt first, each to the fold with the fewest rows.
@@ -158,7 +159,7 @@ def leave_p_out(rows: int, p: int) -> Folds:
     return folds_from(((np.setdiff1d(np.arange(rows), chosen), chosen) for chosen in valid), "leave_p_out")
 
 
-def hold_out(rows: int, fraction: float = 0.2, *, seed: int | None = 0, stratify: Any = None) -> Folds:
+def hold_out(rows: int, fraction: float = 0.2, *, seed: int | None = 0, stratify: Labels | None = None) -> Folds:
     """One fold: a share of the rows validates, the others train.
 
     Args:
@@ -263,7 +264,12 @@ def repeated(folds: Sequence[Folds]) -> Folds:
     return Folds(*sides)
 
 
-def using(splitter: Any, x: Any = None, targets: Any = None, groups: Any = None) -> Folds:
+def using(
+    splitter: Splitter | Iterable[tuple[Rows, Rows]],
+    x: PyTree = None,
+    targets: Labels | None = None,
+    groups: Labels | None = None,
+) -> Folds:
     """The folds of any scikit-learn splitter, or of splits that are given as row numbers.
 
     Args:
@@ -280,9 +286,8 @@ def using(splitter: Any, x: Any = None, targets: Any = None, groups: Any = None)
         >>> fnn.selection.using([([0, 1, 2], [3]), ([2, 3], [0, 1])]).train.tolist()
         [[0, 1, 2], [2, 3, -1]]
     """
-    if hasattr(splitter, "split"):
-        splitter = splitter.split(x, targets, groups)
-    pairs = list(splitter) if isinstance(splitter, Iterable) else []
+    given: Any = splitter.split(x, targets, groups) if hasattr(splitter, "split") else splitter
+    pairs = list(given) if isinstance(given, Iterable) else []
     if not pairs or any(not hasattr(pair, "__len__") or len(pair) != 2 for pair in pairs):
         raise TypeError(
             "using: expected a splitter with a split method, or pairs of row numbers (train, valid), got "

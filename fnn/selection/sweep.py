@@ -14,18 +14,18 @@ from fnn.data.scaling import Scaler
 from fnn.layer import Layer
 from fnn.metrics.protocol import Mode
 from fnn.optim.transform import Transform
-from fnn.selection.cases import Data, Plan, Splitter, grid, make_plan, resumable_member_of
+from fnn.selection.cases import Plan, grid, make_plan, resumable_member_of
 from fnn.selection.cross_validation import run_plan
+from fnn.selection.folds import Folds, Splitter
 from fnn.selection.members import blank, run_members
 from fnn.selection.result import CrossValidation, assemble, mean_score
-from fnn.selection.splits import Folds
 from fnn.tasks import Task, as_task
 from fnn.tasks.task import modes_of, require_mode
 from fnn.train.console import interruption
 from fnn.train.options import Options
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.stopping import EarlyStopping
-from fnn.typing import Array, ArrayLike, DType, Key, PyTree
+from fnn.typing import Arrays, Augmentation, DType, Key, Labels, LossFunction, PenaltyFunction, PyTree
 
 __all__ = ["sweep"]
 
@@ -40,8 +40,8 @@ class Distribution(Protocol):
 def sweep(
     model: Layer | Callable[..., Layer],
     optimizer: Transform | Callable[..., Transform],
-    task: Task | Callable[[Any, Any], Array],
-    data: Data,
+    task: Task | LossFunction,
+    data: Arrays,
     *,
     key: Key,
     over: Mapping[str, Sequence[float] | Distribution],
@@ -55,10 +55,10 @@ def sweep(
     seeds: int = 1,
     batch_size: int | None = 32,
     scaler: Scaler | None = None,
-    groups: ArrayLike = None,
+    groups: Labels | None = None,
     early_stopping: EarlyStopping | None = None,
-    penalty: Callable[[PyTree], Any] | None = None,
-    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    penalty: PenaltyFunction | None = None,
+    augment: Augmentation | None = None,
     shuffle: bool = True,
     training_metrics: bool = False,
     compute_dtype: DType | None = None,

@@ -15,11 +15,11 @@ from fnn.train.inputs import Inputs
 from fnn.train.loop import Carry, Loop, Recipe, batches_of, keys_of, loop_of, order_of, sizes
 from fnn.train.options import Options, check_options
 from fnn.train.trained import Trained, TrainState
-from fnn.typing import Array, Key, PyTree
+from fnn.typing import Array, Key, LossFunction, PyTree
 
 
 def checked_training(
-    where: str, task: Task | Callable[[Any, Any], Array], data: Any, key: Key, options: Options
+    where: str, task: Task | LossFunction, data: Any, key: Key, options: Options
 ) -> tuple[Task, Options, tuple[PyTree, Array, Array | None], Key]:
     """What every training here is given, checked on the host."""
     task = as_task(task)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.layer import Layer, as_layer
+from fnn.layer.protocol import LayerLike
 from fnn.testing.gradients import check_gradients
 from fnn.typing import Key, PyTree
 
@@ -57,7 +57,7 @@ def _require_equal(what: str, got: PyTree, expected: PyTree, *, exact: bool = Fa
             raise AssertionError(f"{what}: they differ by {np.nanmax(np.abs(x - y)):.3g}")
 
 
-def check_layer(layer: Layer | Callable[[Any], Any], x: Any, *, key: Key | None = None, order: int = 1) -> None:
+def check_layer(layer: LayerLike, x: Any, *, key: Key | None = None, order: int = 1) -> None:
     """Require that `layer` keeps the protocol of layers on the input `x`.
 
     In this order: `init` is deterministic and reads only shape and dtype; `apply` has the shapes

@@ -47,13 +47,13 @@ class Every(NamedTuple):
     """A callback that is called after every so many steps: see `every`."""
 
     steps: int
-    function: Callable[[StepEnd], Any]
+    function: Callable[[StepEnd], object]
 
 
-Callback: TypeAlias = Callable[[EpochEnd], Any] | Every
+Callback: TypeAlias = Callable[[EpochEnd], object] | Every
 
 
-def every(steps: int, function: Callable[[StepEnd], Any]) -> Every:
+def every(steps: int, function: Callable[[StepEnd], object]) -> Every:
     """A callback of `fit` that is called after every so many steps, and not at the end of an epoch.
 
     Args:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +30,7 @@ from fnn.train.sources import source_of
 from fnn.train.step import require_model_and_optimizer
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained, as_trained
-from fnn.typing import Array, DType, Key, PyTree
+from fnn.typing import Array, Augmentation, Data, DType, History, Key, LossFunction, PenaltyFunction, Rows, Validation
 
 __all__ = ["fit"]
 
@@ -40,16 +39,16 @@ __all__ = ["fit"]
 def fit(
     model: Layer,
     optimizer: Transform,
-    task: Task | Callable[[Any, Any], Array],
-    data: Any,
+    task: Task | LossFunction,
+    data: Data,
     *,
     key: Key | None = None,
     epochs: int,
     batch_size: int | None = 32,
-    rows: Any = None,
-    validation: Any = None,
-    penalty: Callable[[PyTree], Any] | None = None,
-    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    rows: Rows | None = None,
+    validation: Validation | None = None,
+    penalty: PenaltyFunction | None = None,
+    augment: Augmentation | None = None,
     early_stopping: EarlyStopping | None = None,
     callbacks: Sequence[Callback] = (),
     progress: bool | None = None,
@@ -59,7 +58,7 @@ def fit(
     training_metrics: bool = True,
     compute_dtype: DType | None = None,
     mesh: Mesh | None = None,
-) -> tuple[Trained, dict[str, Any]]:
+) -> tuple[Trained, History]:
     """Train a model and watch it: the numbers of `trainer`, with a progress bar, callbacks and Ctrl-C.
 
     Called again with a model, an optimizer, a task and options that say the same, also when they were built anew, it

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fnn import checks
 from fnn.tasks.task import Task
@@ -11,7 +10,7 @@ from fnn.train import stopping
 from fnn.train.precision import require_compute_dtype
 from fnn.train.step import require_functions
 from fnn.train.stopping import EarlyStopping
-from fnn.typing import DType, Key, PyTree
+from fnn.typing import Augmentation, DType, PenaltyFunction
 
 
 class Options(NamedTuple):
@@ -37,8 +36,8 @@ class Options(NamedTuple):
 
     epochs: int
     batch_size: int | None = 32
-    penalty: Callable[[PyTree], Any] | None = None
-    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None
+    penalty: PenaltyFunction | None = None
+    augment: Augmentation | None = None
     early_stopping: EarlyStopping | None = None
     shuffle: bool = True
     training_metrics: bool = False

@@ -22,7 +22,7 @@ from fnn.train.processes import together
 from fnn.train.sharding import check_mesh, on_automatic_axes, replicate
 from fnn.train.stream import is_stream, stream_of
 from fnn.train.trained import Trained, as_trained, check_trained
-from fnn.typing import Array, DType, PyTree
+from fnn.typing import Array, Data, DType, LossFunction, PyTree, Rows
 
 __all__ = ["evaluate", "predict"]
 
@@ -99,14 +99,14 @@ def predict(
 def evaluate(
     model: Layer,
     trained: Trained,
-    data: Any,
-    task: Task | Callable[[Any, Any], Array],
-    rows: Any = None,
+    data: Data,
+    task: Task | LossFunction,
+    rows: Rows | None = None,
     *,
     batch_size: int = 1024,
     compute_dtype: DType | None = None,
     mesh: Mesh | None = None,
-) -> dict[str, Any]:
+) -> dict[str, float] | dict[str, Array]:
     """Loss and metrics of a trained model over a data set.
 
     Remembered as `predict` is: a model and a task that say the same compile once.
@@ -157,7 +157,7 @@ def _check_stream(where: str, batch_size: int, mesh: Mesh | None) -> None:
 
 
 def _evaluate_stream(
-    model: Layer, trained: Any, data: Any, task: Task, rows: Any, batch_size: int, mesh: Mesh | None
+    model: Layer, trained: Any, data: Data, task: Task, rows: Any, batch_size: int, mesh: Mesh | None
 ) -> dict[str, float]:
     _check_stream("evaluate", batch_size, mesh)
     if rows is not None:

@@ -24,7 +24,7 @@ from fnn.train.step import (
     train_step,
 )
 from fnn.train.trained import Trained, TrainState, as_trained
-from fnn.typing import Array, DType, Key, PyTree
+from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, PenaltyFunction, PyTree
 
 
 class Probe(NamedTuple):
@@ -72,7 +72,7 @@ class Objective(NamedTuple):
 
     model: Layer
     task: Task
-    penalty: Callable[[PyTree], Any] | None
+    penalty: PenaltyFunction | None
     compute_dtype: DType | None
 
 
@@ -161,19 +161,19 @@ def _check(tree: PyTree) -> _Check:
 class _Given(NamedTuple):
     objective: Objective
     optimizer: Transform
-    augment: Callable[..., Any] | None
+    augment: Augmentation | None
 
 
 def explain_divergence(
     model: Layer,
     optimizer: Transform,
-    task: Task | Callable[[Any, Any], Array],
+    task: Task | LossFunction,
     trained: Trained | TrainState,
-    batch: tuple[Any, ...],
+    batch: Arrays,
     *,
     key: Key,
-    penalty: Callable[[PyTree], Any] | None = None,
-    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    penalty: PenaltyFunction | None = None,
+    augment: Augmentation | None = None,
     compute_dtype: DType | None = None,
 ) -> Divergence | None:
     """Replay one step layer by layer and say which number first ceased to be finite.

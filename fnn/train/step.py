@@ -23,7 +23,7 @@ from fnn.optim.transform import (
 from fnn.tasks.task import Task, as_task, check_pairing, mean_loss
 from fnn.train.precision import compute_in, require_compute_dtype, warn_unless_scaled
 from fnn.train.trained import Trained, TrainState, as_trained, check_trained
-from fnn.typing import Array, ArrayLike, DType, Key, PyTree
+from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, PenaltyFunction, PyTree
 
 __all__ = ["TrainStep", "train_step"]
 
@@ -46,8 +46,8 @@ class TrainStep(NamedTuple):
     """
 
     init: Callable[..., TrainState]
-    update: Callable[[TrainState, Key, tuple[Any, ...]], tuple[TrainState, Array]]
-    advance: Callable[[TrainState, Key, tuple[Any, ...]], Advance]
+    update: Callable[[TrainState, Key, Arrays], tuple[TrainState, Array]]
+    advance: Callable[[TrainState, Key, Arrays], Advance]
 
 
 def state_penalties(state: PyTree) -> list[Array]:
@@ -65,9 +65,7 @@ AUGMENT = 0x61756721
 """Folded into the step's key for the augmentation: far from the small numbers by which layers split that key."""
 
 
-def augment_batch(
-    augment: Callable[[Key, Any, Any], tuple[Any, Any]], key: Key, batch: tuple[Any, ...]
-) -> tuple[Any, ...]:
+def augment_batch(augment: Augmentation, key: Key, batch: Arrays) -> tuple[Any, ...]:
     """The batch with inputs and targets changed; its weights stay."""
     x, targets, *weights = batch
     changed = augment(jax.random.fold_in(key, AUGMENT), x, targets)
@@ -94,8 +92,8 @@ Objective = Callable[[PyTree, PyTree, Key, tuple[Any, ...]], tuple[Array, tuple[
 """`objective(params, state, key, batch) -> (value, (state, counted, outputs))`."""
 
 
-def _objective_of(model: Layer, task: Task, penalty: Callable[[PyTree], ArrayLike] | None) -> Objective:
-    def objective(params: PyTree, state: PyTree, key: Key, batch: tuple[Any, ...]) -> tuple[Array, tuple[Any, ...]]:
+def _objective_of(model: Layer, task: Task, penalty: PenaltyFunction | None) -> Objective:
+    def objective(params: PyTree, state: PyTree, key: Key, batch: Arrays) -> tuple[Array, tuple[Any, ...]]:
         x, targets, *weights = batch
         outputs, state = model.apply(params, state, x, key=key, train=True)
         value, counted = mean_loss(task, outputs, targets, weights[0] if weights else None)
@@ -112,10 +110,10 @@ def _objective_of(model: Layer, task: Task, penalty: Callable[[PyTree], ArrayLik
 def train_step(
     model: Layer,
     optimizer: Transform,
-    loss: Task | Callable[[Any, Any], Array],
+    loss: Task | LossFunction,
     *,
-    penalty: Callable[[PyTree], ArrayLike] | None = None,
-    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    penalty: PenaltyFunction | None = None,
+    augment: Augmentation | None = None,
     compute_dtype: DType | None = None,
 ) -> TrainStep:
     r"""The step itself: $\theta \leftarrow \theta + u(\nabla_\theta[\sum_i w_i L_i/\sum_i w_i + R(\theta)])$.
@@ -168,7 +166,7 @@ def train_step(
         require_one_set("train_step", opt_state)
         return TrainState(params, state, opt_state)
 
-    def advance(train_state: TrainState, key: Key, batch: tuple[Any, ...]) -> Advance:
+    def advance(train_state: TrainState, key: Key, batch: Arrays) -> Advance:
         params, state, opt_state = train_state
         if augment is not None:
             batch = augment_batch(augment, key, batch)
@@ -193,7 +191,7 @@ def train_step(
         new = TrainState(apply_updates(params, updates), new_state, opt_state)
         return Advance(new, value, counted, outputs, batch)
 
-    def update(train_state: TrainState, key: Key, batch: tuple[Any, ...]) -> tuple[TrainState, Array]:
+    def update(train_state: TrainState, key: Key, batch: Arrays) -> tuple[TrainState, Array]:
         new = advance(train_state, key, batch)
         return new.train_state, new.loss
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +23,7 @@ from fnn.train.sharding import automatic, lay_on, on_automatic_axes, replicate
 from fnn.train.step import require_model_and_optimizer
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained, TrainState, as_trained
-from fnn.typing import Array, DType, Key, PyTree
+from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, PenaltyFunction, Rows, Validation
 
 __all__ = ["trainer"]
 
@@ -32,12 +31,12 @@ __all__ = ["trainer"]
 def trainer(
     model: Layer,
     optimizer: Transform,
-    task: Task | Callable[[Any, Any], Array],
+    task: Task | LossFunction,
     *,
     epochs: int,
     batch_size: int | None = 32,
-    penalty: Callable[[PyTree], Any] | None = None,
-    augment: Callable[[Key, Any, Any], tuple[Any, Any]] | None = None,
+    penalty: PenaltyFunction | None = None,
+    augment: Augmentation | None = None,
     early_stopping: EarlyStopping | None = None,
     shuffle: bool = True,
     training_metrics: bool = True,
@@ -110,7 +109,12 @@ def trainer(
 
     @on_automatic_axes
     def run(
-        key: Key, data: Any, rows: Any = None, *, validation: Any = None, start: Trained | None = None
+        key: Key,
+        data: Arrays,
+        rows: Rows | None = None,
+        *,
+        validation: Validation | None = None,
+        start: Trained | None = None,
     ) -> tuple[Trained, dict[str, Array]]:
         key = checks.random_key("trainer", key)
         inputs = check_run("trainer", task, data, rows, validation, key)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, rows_of
-from fnn.typing import Array, DType, Key
+from fnn.typing import Array, Augmentation, DType, Key
 
 __all__ = ["compose"]
-
-Augmentation: TypeAlias = Callable[[Key, Any, Any], tuple[Any, Any]]
 
 IMAGES = "(batch, height, width, channels)"
 

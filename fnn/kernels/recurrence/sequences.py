@@ -20,7 +20,7 @@ class Layout(NamedTuple):
     batch: int
     time: int
     hidden: int
-    dtype: DType
+    dtype: DType | None
     time_major: bool
 
     @property
