@@ -51,6 +51,12 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--cases", nargs="+", default=[], metavar="PART", help="only cases whose name holds one of these"
     )
+    parser.add_argument(
+        "--beside",
+        default="",
+        metavar="PYTHON",
+        help="another Python, for peers without JAX (torch) that this one lacks",
+    )
     options = parser.parse_args(given)
     options.json = options.json or Path("results/quick.json" if options.quick else "results/benchmarks.json")
     unknown = set(options.workloads) - set(WORKLOADS)
@@ -70,9 +76,11 @@ def main(given: Sequence[str] | None = None) -> int:
             workload = load(name)
             print(f"{name:12}{workload.title}\n{'':12}{participants(dict(workload.contenders))}")
         return 0
-    found: dict[str, Any] = {"machine": machine.describe(), "quick": options.quick, "workloads": {}}
+    found: dict[str, Any] = {"machine": machine.describe(options.beside), "quick": options.quick, "workloads": {}}
     print(machine.headline(found["machine"]), flush=True)
-    settings = Options(options.repeats, options.quick, tuple(options.only), tuple(options.cases))
+    settings = Options(
+        options.repeats, options.quick, tuple(options.only), beside=options.beside, cases=tuple(options.cases)
+    )
     for name in [name for name in WORKLOADS if not options.workloads or name in ("peaks", *options.workloads)]:
         found["workloads"][name] = run(name, settings)
         if found["workloads"][name]["rows"] or found["workloads"][name]["absent"]:

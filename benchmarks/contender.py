@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import re
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 WARM_UPS = 2
+
+WITHOUT_JAX = {"torch", "sklearn"}
+"""Modules whose contenders may run in another Python: their figures do not depend on the version of JAX."""
 
 PEAK_MEMORY = ("peak memory, MiB", "peak_mib", ",.0f")
 """A column: memory taken during a repetition beyond what was held before it."""
@@ -73,6 +77,14 @@ def load(workload: str) -> Workload:
 def missing(contender: Contender) -> list[str]:
     """The modules it needs that are not installed."""
     return [name for name in contender.needs if importlib.util.find_spec(name) is None]
+
+
+def beside(python: str, contender: Contender) -> bool:
+    """Whether another Python has what this one lacks; what rests on JAX is measured with the JAX at hand, or not."""
+    if not python or not set(contender.needs) <= WITHOUT_JAX:
+        return False
+    asked = "import sys, importlib.util; sys.exit(None in map(importlib.util.find_spec, sys.argv[1:]))"
+    return subprocess.run([python, "-c", asked, *contender.needs]).returncode == 0
 
 
 def wait(outputs: Any) -> Any:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
-from benchmarks.contender import Contender, Local, Workload, load, missing
+from benchmarks.contender import Contender, Local, Workload, beside, load, missing
 from benchmarks.worker import Failure, Remote
 
 QUIET_SECONDS = 2.0
@@ -30,6 +30,8 @@ class Options(NamedTuple):
     """Tiny sizes, one or two rounds, everything in this process: is the benchmark itself in order?"""
     only: tuple[str, ...] = ()
     """Contenders that take part; all if empty."""
+    beside: str = ""
+    """Another Python, for contenders without JAX that this one lacks (torch has no small build for every Python)."""
     cases: tuple[str, ...] = ()
     """Parts of names: cases that hold one of them are run; all if empty."""
 
@@ -85,22 +87,30 @@ class _Field:
     def __init__(self, name: str, workload: Workload, options: Options) -> None:
         self.open: dict[str, Local | Remote] = {}
         self.absent: dict[str, str] = {}
-        self.maker: Callable[[str], Local | Remote] = lambda contender: (Local if options.quick else Remote)(
-            name, contender, options.quick
-        )
+        self.elsewhere: set[str] = set()
         self.names: list[str] = []
+        self.workload, self.options = name, options
         for label, contender in workload.contenders.items():
             if options.only and label not in options.only:
                 continue
-            if lacking := missing(contender):
+            lacking = missing(contender)
+            if lacking and not label.startswith("fnn") and beside(options.beside, contender):
+                self.elsewhere.add(label)
+                lacking = []
+            if lacking:
                 self.absent[label] = "not installed: " + ", ".join(lacking)
             else:
                 self.names.append(label)
 
     def start(self, label: str, case: str) -> dict[str, Any] | None:
         if label not in self.open:
-            self.open[label] = self.maker(label)
+            self.open[label] = self._make(label)
         return self.open[label].start(case)
+
+    def _make(self, label: str) -> Local | Remote:
+        if label in self.elsewhere:
+            return Remote(self.workload, label, self.options.quick, self.options.beside)
+        return (Local if self.options.quick else Remote)(self.workload, label, self.options.quick)
 
     def drop(self, label: str, case: str, error: Exception) -> None:
         """One contender's failure is a line in the table; the others go on."""

@@ -28,6 +28,15 @@ def _versions() -> dict[str, str]:
     return found
 
 
+def _beside(python: str) -> dict[str, str]:
+    """torch of another Python, in which it is measured."""
+    asked = (
+        "import importlib.metadata as m, platform; print(m.version('torch') + ', Python ' + platform.python_version())"
+    )
+    told = subprocess.run([python, "-c", asked], capture_output=True, text=True) if python else None
+    return {"torch": told.stdout.strip()} if told and told.returncode == 0 else {}
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -59,7 +68,7 @@ def load() -> float:
     return round(os.getloadavg()[0], 2)
 
 
-def describe() -> dict[str, Any]:
+def describe(beside: str = "") -> dict[str, Any]:
     from fnn.kernels import placement
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -71,7 +80,7 @@ def describe() -> dict[str, Any]:
         "accelerators": _accelerators(),
         "system": f"{platform.system()} {platform.release()}, {' '.join(platform.libc_ver())}",
         "python": platform.python_version(),
-        "versions": _versions(),
+        "versions": _beside(beside) | _versions(),
         "flags": {k: v for k, v in sorted(os.environ.items()) if k.startswith(FLAGS)},
         "commit": _commit(),
         "load_before": load(),

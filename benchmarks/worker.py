@@ -27,10 +27,10 @@ class Failure(Exception):
 class Remote:
     """`Local`, at the other end of a pipe."""
 
-    def __init__(self, workload: str, contender: str, quick: bool) -> None:
+    def __init__(self, workload: str, contender: str, quick: bool, python: str = sys.executable) -> None:
         self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115 (it lives as long as the process)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", workload, contender, "quick" * quick],
+            [python, "-m", "benchmarks.worker", workload, contender, "quick" * quick],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said, text=True, cwd=ROOT,
             # Peers were compiled to bytecode when they were installed; fnn must be allowed to keep its own.
             env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},

@@ -1,6 +1,7 @@
 """The benchmark harness: every workload in its tiny form, and what becomes of the numbers. Nothing is timed here."""
 
 import json
+import sys
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from benchmarks import report, results, versions
 from benchmarks.__main__ import WORKLOADS, main
 from benchmarks.compilation import CompileClock
-from benchmarks.contender import Contender, Job, Workload, load
+from benchmarks.contender import Contender, Job, Workload, beside, load
 from benchmarks.harness import Options, participants, run, spread
 from benchmarks.worker import Failure, Remote
 
@@ -132,6 +133,15 @@ def test_a_peer_that_is_not_installed_or_fails_is_named_and_the_others_go_on(mon
     }
     assert "absent — not installed: no_such_module" in report.table("x", result)
     assert participants({"absent": Contender(lambda *_: None, ("no_such_module",))}) == "absent (not installed)"
+
+
+def test_another_python_stands_in_for_what_is_missing_and_rests_on_no_jax(monkeypatch):
+    monkeypatch.setattr("benchmarks.contender.WITHOUT_JAX", {"json", "no_such_module"})
+    contender = lambda *needs: Contender(lambda *_: None, needs)  # noqa: E731
+    assert beside(sys.executable, contender("json"))
+    assert not beside("", contender("json"))
+    assert not beside(sys.executable, contender("json", "no_such_module"))
+    assert not beside(sys.executable, contender("json", "optax"))  # its figures depend on the version of JAX
 
 
 def test_a_contender_in_a_process_of_its_own():
