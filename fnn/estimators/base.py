@@ -18,7 +18,7 @@ from fnn import activations, checks, models, optim
 from fnn.estimators.carrying import Carried
 from fnn.estimators.checking import Checking, float_type
 from fnn.estimators.curves import Curves
-from fnn.estimators.program import Makers, Numbers, build, ceiling, infer, padded, train
+from fnn.estimators.program import Makers, Numbers, build, ceiling, infer, pad, train
 from fnn.estimators.sparse import Entries, entries_of, of_entries
 from fnn.layer import Layer
 from fnn.tasks import Task
@@ -226,9 +226,9 @@ class Estimator(Checking, Curves, BaseEstimator):
             data, width = (entries_of(data[0]), *data[1:]), data[0].shape[1]
             if isinstance(data[0], Entries):
                 makers = makers._replace(model=of_entries(makers.model, width))
-        arrays: Any = jax.tree.map(lambda array: padded(array, total), data)
-        kept: Any = padded(rows.astype(np.int32), ceiling(len(rows), size), -1)
-        left: Any = None if held is None else padded(held.astype(np.int32), ceiling(len(held), STEP), -1)
+        arrays: Any = jax.tree.map(lambda array: pad(array, total), data)
+        kept: Any = pad(rows.astype(np.int32), ceiling(len(rows), size), -1)
+        left: Any = None if held is None else pad(held.astype(np.int32), ceiling(len(held), STEP), -1)
         inputs = Inputs(arrays, kept, None if held is None else arrays, left)
         rate = 0.0 if makers.schedule is not None else self._rate()
         learning_rate, l2 = (np.asarray(number, float_type()) for number in (rate, self.l2))
@@ -250,16 +250,16 @@ class Estimator(Checking, Curves, BaseEstimator):
         check_is_fitted(self)
         if issparse(x):
             return self._outputs_of_sparse(x)
-        x = self._validated(x, dtype=float_type(), allow_nd=True, reset=False)
+        x = self._validate(x, dtype=float_type(), allow_nd=True, reset=False)
         # At least 64 rows: one row alone would be rounded otherwise than the same row among others.
         room = max(64, 2 ** (len(x) - 1).bit_length()) if len(x) < 1024 else ceiling(len(x), 1024)
-        outputs = infer(self._model(), self.compute_dtype, self.trained_, padded(x, room))
+        outputs = infer(self._model(), self.compute_dtype, self.trained_, pad(x, room))
         # scikit-learn's scorers and meta-estimators compute in float64.
         return np.asarray(outputs)[: len(x)].astype(np.float64)
 
     def _outputs_of_sparse(self, x: Any) -> np.ndarray:
         """Made dense some rows at a time."""
-        x = self._validated(x, dtype=float_type(), accept_sparse="csr", reset=False)
+        x = self._validate(x, dtype=float_type(), accept_sparse="csr", reset=False)
         parts = [self._outputs(x[first : first + ROWS].toarray()) for first in range(0, x.shape[0], ROWS)]
         return np.concatenate(parts)
 

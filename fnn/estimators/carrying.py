@@ -21,7 +21,7 @@ class Carried:
         reasons: list[Exception] = []
         for form in (lambda value: value, lambda value: joblib.wrap_non_picklable_objects(value, keep_wrapper=False)):
             try:
-                return _loaded, (self.name, pickle.dumps(form(self.value)))
+                return _load, (self.name, pickle.dumps(form(self.value)))
             except (pickle.PicklingError, AttributeError, TypeError) as error:
                 reasons.append(error)
         raise pickle.PicklingError(
@@ -30,5 +30,5 @@ class Carried:
         )
 
 
-def _loaded(name: str, data: bytes) -> Carried:
+def _load(name: str, data: bytes) -> Carried:
     return Carried(name, pickle.loads(data))

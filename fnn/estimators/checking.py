@@ -54,7 +54,7 @@ class Checking:
             checks.warn(f"{self._name}: {checks.describe_lost_digits('X', named, x, narrow.dtype, found)}", UserWarning)
         return narrow
 
-    def _validated(self, *arrays: Any, **options: Any) -> Any:
+    def _validate(self, *arrays: Any, **options: Any) -> Any:
         """`validate_data` as NumPy arrays, also where scikit-learn is told to leave those of other libraries."""
         with config_context(array_api_dispatch=False):
             return validate_data(self, *arrays, **options)

@@ -108,13 +108,13 @@ class Classifier(ClassifierMixin, Estimator):
             y: (rows,) labels of any kind, or (rows, labels) of 0 and 1.
             sample_weight: (rows,), not negative; a row of weight 0 is left out.
         """
-        x, y = self._checked(X, y, reset=not self._goes_on())
+        x, y = self._check(X, y, reset=not self._goes_on())
         weights = self._weights(sample_weight, x)
         if not self._goes_on():
             self._multilabel = type_of_target(y).startswith("multilabel")
             self.classes_ = np.arange(y.shape[1]) if self._multilabel else np.unique(y)
             self._pair = self._has_two_outputs(x)
-        targets = self._encoded(y)
+        targets = self._encode(y)
         self._require_two_classes(targets[weights > 0])
         stratify = None if self._multilabel else targets
         return self._start(x, targets, weights * self._class_weights(targets, weights), stratify)
@@ -127,7 +127,7 @@ class Classifier(ClassifierMixin, Estimator):
             classes: every class there will be, in the first call.
         """
         first = not hasattr(self, "classes_")
-        x, y = self._checked(X, y, reset=first)
+        x, y = self._check(X, y, reset=first)
         weights = self._weights(sample_weight, x)
         if first:
             if classes is None:
@@ -144,7 +144,7 @@ class Classifier(ClassifierMixin, Estimator):
                 "Classifier: the balance of the classes is not known to partial_fit; "
                 "write class_weight={class: weight, ...}"
             )
-        targets = self._encoded(y)
+        targets = self._encode(y)
         return self._go_on(x, targets, weights * self._class_weights(targets, weights))
 
     def predict(self, X: Any) -> np.ndarray:
@@ -174,8 +174,8 @@ class Classifier(ClassifierMixin, Estimator):
         """(rows, classes) probabilities in the order of `classes_`, or (rows, labels) of each label."""
         return np.exp(self.predict_log_proba(X))
 
-    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
-        x, y = self._validated(X, y, dtype=FLOATS, accept_sparse="csr", multi_output=True, allow_nd=True, reset=reset)
+    def _check(self, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
+        x, y = self._validate(X, y, dtype=FLOATS, accept_sparse="csr", multi_output=True, allow_nd=True, reset=reset)
         x = self._narrow(x)
         y = y.toarray() if issparse(y) else y
         check_classification_targets(y)
@@ -188,7 +188,7 @@ class Classifier(ClassifierMixin, Estimator):
             )
         return x, y
 
-    def _encoded(self, y: np.ndarray) -> np.ndarray:
+    def _encode(self, y: np.ndarray) -> np.ndarray:
         """Class numbers, in the order of `classes_`."""
         if self._multilabel:
             if y.shape[1:] != (len(self.classes_),):

@@ -96,10 +96,10 @@ def _member(makers: Makers) -> Member:
         numbers: Numbers = shared["numbers"]
         return Case(_recipe(makers, numbers), numbers.key, shared["inputs"], shared.get("start"))
 
-    def nothing(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> tuple[()]:
+    def finish(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> tuple[()]:
         return ()
 
-    return member_from(case_of, nothing)
+    return member_from(case_of, finish)
 
 
 def _recipe(makers: Makers, numbers: Numbers) -> Recipe:
@@ -121,7 +121,7 @@ def _infer(given: tuple[Layer, DType | None], trained: Trained, x: Array) -> Arr
     return outputs_of(compute_in(compute_dtype, model), trained, x, None, 1024)
 
 
-def padded(array: Any, rows: int, fill: float = 0) -> np.ndarray:
+def pad(array: Any, rows: int, fill: float = 0) -> np.ndarray:
     """`array` with rows of `fill` at its end, `rows` of them in all."""
     array = np.asarray(array)
     return np.pad(array, [(0, rows - len(array))] + [(0, 0)] * (array.ndim - 1), constant_values=fill)

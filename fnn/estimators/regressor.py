@@ -72,12 +72,12 @@ class Regressor(RegressorMixin, Estimator):
             y: (rows,) or (rows, outputs).
             sample_weight: (rows,), not negative; a row of weight 0 is left out.
         """
-        x, targets, weights = self._checked(X, y, sample_weight, reset=not self._goes_on())
+        x, targets, weights = self._check(X, y, sample_weight, reset=not self._goes_on())
         return self._start(x, targets, weights, None)
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Regressor:
         """One epoch more over these rows, with the optimizer where it was; the first call begins a new network."""
-        x, targets, weights = self._checked(X, y, sample_weight, reset=not hasattr(self, "trained_"))
+        x, targets, weights = self._check(X, y, sample_weight, reset=not hasattr(self, "trained_"))
         return self._go_on(x, targets, weights)
 
     def predict(self, X: Any) -> np.ndarray:
@@ -85,8 +85,8 @@ class Regressor(RegressorMixin, Estimator):
         outputs = self._outputs(X)
         return outputs[:, 0] if self._flat else outputs
 
-    def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Any, ...]:
-        x, y = self._validated(
+    def _check(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Any, ...]:
+        x, y = self._validate(
             X, y, dtype=FLOATS, accept_sparse="csr", y_numeric=True, multi_output=True, allow_nd=True, reset=reset
         )
         x = self._narrow(x)

@@ -13,7 +13,7 @@ import numpy as np
 from fnn import checks
 from fnn.interop import matching
 from fnn.interop.comparing import compare
-from fnn.interop.matching import Library, Module, Slot, back, filled
+from fnn.interop.matching import Library, Module, Slot, back, fill
 from fnn.interop.modules import module_layer
 from fnn.interop.recurrent import is_cell, recurrent_from_flax
 from fnn.layer import Layer
@@ -54,7 +54,7 @@ def from_flax(variables: Any, model: Layer, x: Any, *, module: Any = None) -> Tr
         >>> fnn.interop.from_flax({"params": dense}, fnn.dense(3), (1, 4)).params["kernel"].shape
         (4, 3)
     """
-    found = filled("from_flax", _FLAX, _modules(variables, module, x), model, x)
+    found = fill("from_flax", _FLAX, _modules(variables, module, x), model, x)
     like, _ = matching.shapes_of(model, x)
     trained = jax.tree.map(lambda a, b: checks.cast("from_flax", "weights", np.asarray(a), b.dtype), found, like)
     if _is_nnx(variables) or module is not None:
@@ -98,7 +98,7 @@ def to_flax(trained: Trained, model: Layer, x: Any, like: Any, *, module: Any = 
         True
     """
     found = back("to_flax", _FLAX, _modules(like, module, x), as_trained("to_flax", trained), model, x)
-    nested: dict[Any, Any] = {} if _is_nnx(like) else _copied(like)
+    nested: dict[Any, Any] = {} if _is_nnx(like) else _copy(like)
     for (*path, name), array in found.items():
         inside = nested
         for key in path:
@@ -107,8 +107,8 @@ def to_flax(trained: Trained, model: Layer, x: Any, like: Any, *, module: Any = 
     return nested
 
 
-def _copied(tree: Any) -> Any:
-    return {key: _copied(value) for key, value in tree.items()} if isinstance(tree, Mapping) else tree
+def _copy(tree: Any) -> Any:
+    return {key: _copy(value) for key, value in tree.items()} if isinstance(tree, Mapping) else tree
 
 
 def _is_nnx(given: Any) -> bool:
@@ -120,7 +120,7 @@ def _modules(given: Any, module: Any, x: Any) -> list[Module]:
     """The modules that have arrays, in the order in which they are used as far as it is known."""
     if _is_nnx(given):
         found = list(_nnx_leaves(given, (), set()))
-        return list(_grouped([leaf[:3] for leaf in found], {path[:-1]: eps for path, _, _, eps in found}).values())
+        return list(_group([leaf[:3] for leaf in found], {path[:-1]: eps for path, _, _, eps in found}).values())
     if not isinstance(given, Mapping):
         raise TypeError(f"from_flax: expected linen's variables or an nnx module, got {checks.describe(given)}")
     collections = given if "params" in given else {"params": given}
@@ -131,10 +131,10 @@ def _modules(given: Any, module: Any, x: Any) -> list[Module]:
         leaves += [(path, (*keys, *path), array) for path, array in _linen_leaves(own, ())]
     if module is not None:
         calls = _calls(module, collections, x)
-        modules = _grouped(leaves, {path: eps for path, (_, eps) in calls.items()})
+        modules = _group(leaves, {path: eps for path, (_, eps) in calls.items()})
         return [modules[path] for path in sorted(modules, key=lambda path: calls.get(path, (len(calls), None))[0])]
-    modules = _grouped(leaves, {})
-    if _unsorted(collections["params"]):
+    modules = _group(leaves, {})
+    if _is_unsorted(collections["params"]):
         return list(modules.values())
     _warn_of_order(modules.values())
     return [modules[path] for path in sorted(modules, key=_natural)]
@@ -156,7 +156,7 @@ def _warn_of_order(modules: Iterable[Module]) -> None:
             return
 
 
-def _grouped(leaves: list[_Leaf], eps: Mapping[Path, float | None]) -> dict[Path, Module]:
+def _group(leaves: list[_Leaf], eps: Mapping[Path, float | None]) -> dict[Path, Module]:
     """Leaves by the module they stand in; those of a recurrent cell's gates by the cell."""
     inside: dict[Path, dict[str, set[Any]]] = {}
     for path, *_ in leaves:
@@ -218,30 +218,30 @@ def _calls(module: Any, variables: PyTree, x: Any) -> dict[Path, tuple[int, floa
     linen = sys.modules["flax.linen"]
     found: dict[Path, tuple[int, float | None]] = {}
 
-    def seen(function: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    def see(function: Any, args: Any, kwargs: Any, context: Any) -> Any:
         if context.method_name == "__call__":
             found.setdefault(context.module.path, (len(found), getattr(context.module, "epsilon", None)))
         return function(*args, **kwargs)
 
-    with linen.intercept_methods(seen):
+    with linen.intercept_methods(see):
         jax.eval_shape(module.apply, variables, example(x))
     return found
 
 
-def _unsorted(tree: Any) -> bool:
+def _is_unsorted(tree: Any) -> bool:
     """Whether the names stand in another order than that of the alphabet, so that somebody gave them one."""
     if not isinstance(tree, Mapping):
         return False
     deeper = [value for value in tree.values() if isinstance(value, Mapping)]
     # The names of a module's own arrays tell nothing of the order of modules.
-    return (bool(deeper) and list(tree) != sorted(tree)) or any(map(_unsorted, deeper))
+    return (bool(deeper) and list(tree) != sorted(tree)) or any(map(_is_unsorted, deeper))
 
 
 def _natural(path: Path) -> list[Any]:
     return [[int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(name))] for name in path]
 
 
-def _arranged(slot: Slot, name: str, array: np.ndarray) -> np.ndarray:
+def _arrange(slot: Slot, name: str, array: np.ndarray) -> np.ndarray:
     """flax's transposed convolutions read their kernel from the other end."""
     if name == "kernel" and array.ndim > 2 and slot.transposed != slot.flipped:
         return np.flip(array, tuple(range(array.ndim - 2)))
@@ -259,7 +259,7 @@ def _recurrent(module: Module) -> dict[str, Any]:
 _FLAX = Library(
     "flax",
     {"alpha": "negative_slope"},
-    _arranged,
+    _arrange,
     _recurrent,
     lambda module: (1e-5 if module.kind == matching.STATISTICS else 1e-6,),
 )

@@ -53,13 +53,13 @@ class _Flow:
         if layer.rebuild is not None and not layer.parts:
             return layer  # where the shared layer stands
         if inside is None:
-            return self.watched(layer, params)
+            return self.watch(layer, params)
         if layer.rebuild is None:  # its parts are there, but it cannot be built of others
             self.found.extend(Order() for _ in layers_within(layer, params, state))
             return layer
         return layer.rebuild(tuple(self.through(*part) for part in inside))
 
-    def watched(self, layer: Layer, own: PyTree) -> Layer:
+    def watch(self, layer: Layer, own: PyTree) -> Layer:
         place, leaves = len(self.found), jax.tree.leaves(own)
         mixes = any(leaf.ndim > 1 for leaf in leaves)
         self.found.append(Order())
@@ -67,7 +67,7 @@ class _Flow:
         def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
             y, state = layer.apply(params, state, x, **options)
             if hasattr(x, "shape") and hasattr(y, "shape"):
-                self.learned(place, mixes, x, y) if leaves else self.plain(x, y)
+                self.learn(place, mixes, x, y) if leaves else self.plain(x, y)
             self.convolved |= layer.facts.convolves
             return y, state
 
@@ -76,7 +76,7 @@ class _Flow:
     def of(self, x: Any) -> _Features:
         return self.known.get(id(x), _Features(None, (), None))
 
-    def learned(self, place: int, mixes: bool, x: Any, y: Any) -> None:
+    def learn(self, place: int, mixes: bool, x: Any, y: Any) -> None:
         shape, makers, _ = self.of(x)
         self.found[place] = self.found[place]._replace(inputs=shape)
         through = x.shape == y.shape and not mixes  # a norm or a slope: feature by feature

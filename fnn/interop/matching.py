@@ -98,7 +98,7 @@ def shapes_of(model: Layer, x: Any) -> tuple[Trained, Any]:
     return Trained(*jax.eval_shape(model.init, jax.random.key(0), x)), x
 
 
-def filled(where: str, library: Library, modules: list[Module], model: Layer, x: Any) -> Trained:
+def fill(where: str, library: Library, modules: list[Module], model: Layer, x: Any) -> Trained:
     """The model's arrays with what the modules hold, each cast to nothing: of the dtype that came.
 
     Raises:
@@ -123,7 +123,7 @@ def filled(where: str, library: Library, modules: list[Module], model: Layer, x:
         if inside is not None:
             parts = [(part[0], *put(*part, (*numbers, place))) for place, part in enumerate(inside)]
             return put_within(layer, parts, params, state)
-        if _nested(params):
+        if _is_nested(params):
             return {name: done[(*numbers, name)][0] for name in params}, state
         zeros = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), (params, state))
         return done.get(numbers, zeros)
@@ -131,7 +131,7 @@ def filled(where: str, library: Library, modules: list[Module], model: Layer, x:
     return Trained(*put(model, *like, ()))
 
 
-def _nested(params: PyTree) -> bool:
+def _is_nested(params: PyTree) -> bool:
     """Layers within a layer that shows no parts, by name (`separable_conv`)."""
     return isinstance(params, dict) and bool(params) and all(isinstance(value, dict) for value in params.values())
 
@@ -149,16 +149,16 @@ def _slots(model: Layer, like: Trained, x: Any) -> list[Slot]:
         if layer.rebuild is not None and not layer.parts:
             return
         own = next(order)
-        if _nested(params):
+        if _is_nested(params):
             slots.extend(Slot((*numbers, name), layer, value, (), own) for name, value in params.items())
         elif jax.tree.leaves(params) or (isinstance(state, dict) and "mean" in state):
-            slots.append(Slot(numbers, layer, _known(layer, numbers, params, state), state, own))
+            slots.append(Slot(numbers, layer, _arrays_by_name(layer, numbers, params, state), state, own))
 
     visit(model, *like, ())
     return slots
 
 
-def _known(layer: Layer, numbers: Any, params: PyTree, state: PyTree) -> dict[str, Any]:
+def _arrays_by_name(layer: Layer, numbers: Any, params: PyTree, state: PyTree) -> dict[str, Any]:
     kept = state if isinstance(state, dict) else {}
     other = [name for name, value in kept.items() if name not in ("mean", "var", "carry")]
     other = [name for name in other if not isinstance(kept[name], Penalty)]
@@ -242,8 +242,8 @@ def back(
             name: np.arange(begin, begin + array.size).reshape(array.shape)
             for (name, array), begin in zip(module.arrays.items(), begins, strict=False)
         }
-        numbered.append(module._replace(arrays=_unsummed(module, arrays)))
-    places = filled(where, library, numbered, model, x)
+        numbered.append(module._replace(arrays=_drop_second_bias(module, arrays)))
+    places = fill(where, library, numbered, model, x)
     structures: list[Any] = [jax.tree.structure(places), jax.tree.structure(trained)]
     if structures[0] != structures[1]:
         raise ValueError(f"{where}: expected Trained(params, state) of this model, got another structure")
@@ -263,7 +263,7 @@ def back(
     }
 
 
-def _unsummed(module: Module, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _drop_second_bias(module: Module, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Of two biases of a recurrent module that act as one, the second holds nothing."""
     for name in [name for name in arrays if name.startswith("bias_hh") and module.kind == RECURRENT]:
         recurrent = arrays[name.replace("bias", "weight")]

@@ -167,11 +167,11 @@ def recurrent_from_flax(params: Mapping[str, Any]) -> dict[str, Array]:
     """
     found = {_gate(name): entry for name, entry in params.items()}
     if set(found) == {"i", "h"}:
-        return _from_flax_joined(found["i"], found["h"])
+        return _from_flax_pair(found["i"], found["h"])
     for gates in _FLAX_GATES.values():
         if set(found) == {side + gate for side in "ih" for gate in gates}:
             inputs, hidden = ([found[side + gate] for gate in gates] for side in "ih")
-            return _from_flax_joined(_joined(inputs), _joined(hidden))
+            return _from_flax_pair(_join(inputs), _join(hidden))
     raise ValueError(
         "recurrent_from_flax: expected the parameters of an LSTMCell, GRUCell or SimpleCell, "
         f"got the names {', '.join(sorted(params)) or 'none'}"
@@ -193,7 +193,7 @@ def _bias(entry: Mapping[str, Any]) -> Array:
     return jnp.asarray(entry["bias"]) if "bias" in entry else jnp.zeros(kernel.shape[1], kernel.dtype)
 
 
-def _from_flax_joined(inputs: Mapping[str, Any], hidden: Mapping[str, Any]) -> dict[str, Array]:
+def _from_flax_pair(inputs: Mapping[str, Any], hidden: Mapping[str, Any]) -> dict[str, Array]:
     kernel, recurrent = jnp.asarray(inputs["kernel"]), jnp.asarray(hidden["kernel"])
     params = {"kernel": kernel, "recurrent_kernel": recurrent}
     if _GATES.get(kernel.shape[1] // recurrent.shape[0]) == "gru":
@@ -203,7 +203,7 @@ def _from_flax_joined(inputs: Mapping[str, Any], hidden: Mapping[str, Any]) -> d
     return params | {"bias": _bias(inputs) + _bias(hidden)}
 
 
-def _joined(entries: list[Any]) -> dict[str, Array]:
+def _join(entries: list[Any]) -> dict[str, Array]:
     """One kernel and bias from those of each gate."""
     kernels = [jnp.asarray(entry["kernel"]) for entry in entries]
     return {"kernel": jnp.concatenate(kernels, axis=1), "bias": jnp.concatenate([_bias(entry) for entry in entries])}

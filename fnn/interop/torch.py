@@ -13,7 +13,7 @@ import numpy as np
 from fnn import checks
 from fnn.interop import matching
 from fnn.interop.comparing import compare
-from fnn.interop.matching import Library, Module, Slot, back, filled
+from fnn.interop.matching import Library, Module, Slot, back, fill
 from fnn.interop.recurrent import as_numpy, one_from_torch
 from fnn.layer import Layer
 from fnn.layer.parts import any_layer
@@ -53,7 +53,7 @@ def from_torch(state_dict: Any, model: Layer, x: Any) -> Trained:
         >>> trained.params[0]["kernel"].shape
         (2, 2, 3, 4)
     """
-    found = filled("from_torch", _TORCH, _modules(state_dict), model, x)
+    found = fill("from_torch", _TORCH, _modules(state_dict), model, x)
     like, _ = matching.shapes_of(model, x)
     trained = jax.tree.map(lambda a, b: checks.cast("from_torch", "weights", np.asarray(a), b.dtype), found, like)
     if hasattr(state_dict, "eval"):
@@ -162,7 +162,7 @@ def _kind(arrays: Mapping[str, np.ndarray]) -> matching.Kind:
     return {1: matching.VECTOR, 2: matching.MATRIX}.get(rank, matching.CONVOLUTION)
 
 
-def _arranged(slot: Slot, name: str, array: np.ndarray) -> np.ndarray:
+def _arrange(slot: Slot, name: str, array: np.ndarray) -> np.ndarray:
     """A weight as fnn has it: channels last, and features in the order of an image with channels last."""
     if name == "kernel" and array.ndim > 2:
         return _convolution(slot, array)
@@ -171,14 +171,14 @@ def _arranged(slot: Slot, name: str, array: np.ndarray) -> np.ndarray:
         return array.reshape(())
     rows, columns = slot.order
     if name == "kernel" and array.ndim == 2:
-        return _reordered(_reordered(array.T, 0, rows), 1, columns)
+        return _reorder(_reorder(array.T, 0, rows), 1, columns)
     if array.ndim != 1:  # a norm over all axes of an image; of an embedding nothing changes
         return np.moveaxis(array, 0, -1) if name in ("scale", "bias") and array.ndim > 2 else array
     # The bias of a kernel has the order of what comes out; a norm has one order, before and after.
-    return _reordered(array, 0, columns if "kernel" in slot.params else rows or columns)
+    return _reorder(array, 0, columns if "kernel" in slot.params else rows or columns)
 
 
-def _reordered(array: np.ndarray, axis: int, shape: tuple[int, ...] | None) -> np.ndarray:
+def _reorder(array: np.ndarray, axis: int, shape: tuple[int, ...] | None) -> np.ndarray:
     """Features that torch counts channel by channel, counted position by position."""
     if shape is None or array.shape[axis] != np.prod(shape):
         return array
@@ -206,7 +206,7 @@ _TORCH = Library(
         "kernel": "weight", "embedding": "weight", "scale": "weight", "alpha": "weight", "kernel_scale": "weight_g",
         "mean": "running_mean", "var": "running_var",
     },
-    _arranged,
+    _arrange,
     lambda module: one_from_torch(module.arrays, next(iter(module.arrays)).split("_", 2)[2]),
     # Without a bias it is an RMS norm, or a layer norm that was asked to have none.
     lambda module: (1e-5,) if "bias" in module.arrays else (1e-5, float(np.finfo(np.float32).eps)),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.leaves import counter, full_like, increment, widest
-from fnn.optim.transform import Transform, accepted_by, rate_inside, with_rate
+from fnn.optim.transform import Transform, keep_accepted, rate_inside, with_rate
 from fnn.optim.wrappers import global_norm
 from fnn.typing import Array, ArrayLike, DType, PyTree
 
@@ -109,7 +109,7 @@ def multi_steps(
     if not callable(every_k):
         every_k = checks.integer("multi_steps", "every_k_schedule", every_k)
     should_skip = should_skip_update_fn or _never
-    accepted = accepted_by(opt.update)
+    accepted = keep_accepted(opt.update)
 
     def init(params: PyTree) -> MultiStepsState:
         report = should_skip(full_like(params), counter(), params)[1]

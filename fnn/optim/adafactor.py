@@ -29,7 +29,7 @@ class FactoredState(NamedTuple):
     v: PyTree
 
 
-def _factored_axes(shape: Shape, factored: bool, min_dim_size_to_factor: int) -> tuple[int, int] | None:
+def _axes_to_factor(shape: Shape, factored: bool, min_dim_size_to_factor: int) -> tuple[int, int] | None:
     """The second largest and the largest axis, if both are large enough."""
     axes = sorted(range(len(shape)), key=shape.__getitem__)[-2:]
     if not factored or len(axes) < 2 or shape[axes[0]] < min_dim_size_to_factor:
@@ -37,11 +37,11 @@ def _factored_axes(shape: Shape, factored: bool, min_dim_size_to_factor: int) ->
     return axes[0], axes[1]
 
 
-def _factored(
+def _adafactor(
     g: Array, v_row: Array, v_col: Array, v: Array, *, epsilon: Any, beta: Any, **options: Any
 ) -> tuple[Array, Array, Array, Array]:
     squared = jnp.real(square(g)) + epsilon
-    axes = _factored_axes(g.shape, **options)
+    axes = _axes_to_factor(g.shape, **options)
     if axes is None:
         v = beta * v + (1 - beta) * squared.astype(v.dtype)
         return g * inverse_root(v), v_row, v_col, v
@@ -95,10 +95,10 @@ def scale_by_factored_rms(
     checks.in_range("scale_by_factored_rms", "epsilon", epsilon, 0, open="low")
     least = checks.integer("scale_by_factored_rms", "min_dim_size_to_factor", min_dim_size_to_factor)
     options: dict[str, Any] = {"factored": factored, "min_dim_size_to_factor": least}
-    step = leafwise(_factored, one_shape=False, epsilon=epsilon, **options)
+    step = leafwise(_adafactor, one_shape=False, epsilon=epsilon, **options)
 
     def empty(leaf: Any, part: str) -> Array:
-        axes, shape = _factored_axes(leaf.shape, **options), [1]
+        axes, shape = _axes_to_factor(leaf.shape, **options), [1]
         if axes is None and part == "v":
             shape = list(leaf.shape)
         elif axes is not None and part != "v":

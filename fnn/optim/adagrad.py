@@ -26,7 +26,7 @@ class ScaleByRssState(NamedTuple):
     sum_of_squares: PyTree
 
 
-def divided(g: Array, s: Array, eps: Any, eps_in_sqrt: bool) -> Array:
+def divide_by_root(g: Array, s: Array, eps: Any, eps_in_sqrt: bool) -> Array:
     """$g/\\sqrt{s + \\epsilon}$ or $g/(\\sqrt s + \\epsilon)$; 0 where the gradient is 0."""
     below = root(s + eps) if eps_in_sqrt else root(s) + eps
     return g / jnp.where(below == 0, 1, below)
@@ -34,7 +34,7 @@ def divided(g: Array, s: Array, eps: Any, eps_in_sqrt: bool) -> Array:
 
 def _rss(g: Array, total: Array, *, eps: Any, eps_in_sqrt: bool) -> tuple[Array, Array]:
     total = total + square(g)
-    return jnp.where(total == 0, 0, divided(g, total, eps, eps_in_sqrt)), total
+    return jnp.where(total == 0, 0, divide_by_root(g, total, eps, eps_in_sqrt)), total
 
 
 def scale_by_rss(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.leaves import correction, counter, increment, need_params, widest
-from fnn.optim.transform import Transform, accepted_by, apply_updates, rate_inside, with_rate
+from fnn.optim.transform import Transform, apply_updates, keep_accepted, rate_inside, with_rate
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["EmaParamsState", "SwaParamsState", "ema_params", "ewma", "swa_params"]
@@ -108,7 +108,7 @@ def ema_params(inner: Transform, decay: ArrayLike, *, debias: bool = False) -> T
         Polyak and Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992.
     """
     checks.in_range("ema_params", "decay", decay, 0, 1)
-    accepted = accepted_by(inner.update)
+    accepted = keep_accepted(inner.update)
 
     def init(params: PyTree) -> EmaParamsState:
         return EmaParamsState(inner.init(params), _wide(params), counter())
@@ -175,7 +175,7 @@ def swa_params(inner: Transform, start_step: ArrayLike = 0, every: ArrayLike = 1
     """
     checks.in_range("swa_params", "start_step", start_step, 0)
     checks.in_range("swa_params", "every", every, 1)
-    accepted = accepted_by(inner.update)
+    accepted = keep_accepted(inner.update)
 
     def init(params: PyTree) -> SwaParamsState:
         return SwaParamsState(inner.init(params), counter(), counter(), _wide(params))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from fnn.optim.transform import EmptyState, Transform, accepted_by
+from fnn.optim.transform import EmptyState, Transform, keep_accepted
 from fnn.typing import PyTree
 
 __all__ = [
@@ -92,13 +92,13 @@ def by_path(function: Callable[[str], Any]) -> Callable[[PyTree], PyTree]:
     return apply
 
 
-def resolved(mask: Mask, tree: PyTree) -> PyTree:
+def resolve(mask: Mask, tree: PyTree) -> PyTree:
     """What a mask or labels are for this tree. A tree that happens to be callable (a module) is read, not called."""
     is_function = isinstance(mask, jax.tree_util.Partial) or jax.tree_util.all_leaves([mask])
     return mask(tree) if callable(mask) and is_function else mask
 
 
-def _kept(where: str, mask: PyTree, tree: PyTree) -> PyTree:
+def _keep(where: str, mask: PyTree, tree: PyTree) -> PyTree:
     try:
         return jax.tree.map(lambda m, x: x if m else MaskedNode(), mask, tree)
     except jax.errors.TracerBoolConversionError:
@@ -109,7 +109,7 @@ def _kept(where: str, mask: PyTree, tree: PyTree) -> PyTree:
         ) from error
 
 
-def _of_those_seen(value_fn: Callable[..., Any], where: PyTree, params: PyTree) -> Callable[..., Any]:
+def _restrict(value_fn: Callable[..., Any], where: PyTree, params: PyTree) -> Callable[..., Any]:
     """The loss as a function of the parameters that the mask leaves to see; the others stay."""
 
     @functools.wraps(value_fn)
@@ -141,25 +141,25 @@ def masked(inner: Transform, mask: Mask, *, mask_compatible_extra_args: bool = F
         >>> updates["a"].tolist(), updates["b"].tolist()
         ([2.0], [1.0])
     """
-    accepted = accepted_by(inner.update)
+    accepted = keep_accepted(inner.update)
 
     def init(params: PyTree) -> MaskedState:
         if not jax.tree.leaves(params):  # Nothing to hide; optax asks so which parts of a state mirror the parameters.
             return MaskedState(inner.init(params))
-        return MaskedState(inner.init(_kept("masked", resolved(mask, params), params)))
+        return MaskedState(inner.init(_keep("masked", resolve(mask, params), params)))
 
     def update(
         updates: PyTree, state: MaskedState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, MaskedState]:
-        where = resolved(mask, updates)
+        where = resolve(mask, updates)
         structure: Any = jax.tree.structure(updates)
         for name in extra if mask_compatible_extra_args else extra.keys() & {"grad"}:
             if jax.tree.structure(extra[name]) == structure:
-                extra[name] = _kept("masked", where, extra[name])
+                extra[name] = _keep("masked", where, extra[name])
         if params is not None and extra.get("value_fn") is not None:
-            extra["value_fn"] = _of_those_seen(extra["value_fn"], where, params)
-        seen = None if params is None else _kept("masked", where, params)
-        new, inner_state = inner.update(_kept("masked", where, updates), state.inner_state, seen, **accepted(extra))
+            extra["value_fn"] = _restrict(extra["value_fn"], where, params)
+        seen = None if params is None else _keep("masked", where, params)
+        new, inner_state = inner.update(_keep("masked", where, updates), state.inner_state, seen, **accepted(extra))
         updates = jax.tree.map(lambda m, n, old: n if m else old, where, new, updates)
         return updates, MaskedState(inner_state)
 
@@ -193,7 +193,7 @@ def partition(
         return masked(transform, mask, mask_compatible_extra_args=mask_compatible_extra_args)
 
     def init(params: PyTree) -> PartitionState:
-        labels = resolved(param_labels, params)
+        labels = resolve(param_labels, params)
         unknown = set(jax.tree.leaves(labels)) - set(transforms)
         if unknown:
             raise ValueError(
@@ -205,7 +205,7 @@ def partition(
     def update(
         updates: PyTree, state: PartitionState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, PartitionState]:
-        labels, states = resolved(param_labels, updates), {}
+        labels, states = resolve(param_labels, updates), {}
         for label, transform in transforms.items():
             one = group(transform, label, labels)
             updates, states[label] = one.update(updates, state.inner_states[label], params, **extra)

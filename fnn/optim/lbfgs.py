@@ -107,12 +107,12 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Tr
         rho = jnp.where(convex, 1 / jnp.where(convex, curvature, 1), 0)
         newest = jnp.arange(size, dtype=jnp.int32) == (state.count - 1) % size
 
-        def kept(memory: Array, new: Array) -> Array:
+        def put(memory: Array, new: Array) -> Array:
             here = newest.reshape(-1, *[1] * new.ndim)
             return jnp.where(here, new.astype(memory.dtype)[None], memory)
 
         old = (state.diff_params_memory, state.diff_updates_memory, state.weights_memory)
-        steps, differences, weights = jax.tree.map(kept, old, (s, y, rho))
+        steps, differences, weights = jax.tree.map(put, old, (s, y, rho))
         gamma = jnp.ones([], dtype)
         if scale_init_precond:
             gamma = 1 / jnp.maximum(global_norm(updates).astype(dtype), 1)

@@ -20,7 +20,7 @@ def widest(*dtypes: DType) -> DType:
         return functools.reduce(jnp.promote_types, dtypes)
 
 
-def narrowed(x: Array, dtype: DType) -> Array:
+def round_to(x: Array, dtype: DType) -> Array:
     """Round `x` to `dtype`; what is finite stays finite in float16."""
     if dtype == jnp.float16 and x.dtype != dtype:
         largest = float(jnp.finfo(dtype).max)
@@ -28,7 +28,7 @@ def narrowed(x: Array, dtype: DType) -> Array:
     return x.astype(dtype)
 
 
-def stored(x: Array, dtype: DType) -> Array:
+def store(x: Array, dtype: DType) -> Array:
     """Round a moment to the dtype it is kept in; in float16 it neither overflows to inf nor vanishes to 0.
 
     A second moment that became inf would stop its parameter for ever; one that became 0 beside a first
@@ -37,16 +37,16 @@ def stored(x: Array, dtype: DType) -> Array:
     if dtype == jnp.float16 and x.dtype != dtype:
         least = float(jnp.finfo(dtype).smallest_subnormal)
         x = jnp.where((x != 0) & (jnp.abs(x) < least), jnp.sign(x) * least, x)
-    return narrowed(x, dtype)
+    return round_to(x, dtype)
 
 
 def over(function: Callable[[Any, Any], Any], kept: PyTree, params: PyTree) -> PyTree:
     """`function` of what a state keeps of each parameter and the parameter; one that it keeps nothing of stays."""
 
-    def nothing(node: Any) -> bool:
+    def is_empty(node: Any) -> bool:
         return not jax.tree.leaves(node)
 
-    return jax.tree.map(lambda k, p: p if nothing(k) else function(k, p), kept, params, is_leaf=nothing)
+    return jax.tree.map(lambda k, p: p if is_empty(k) else function(k, p), kept, params, is_leaf=is_empty)
 
 
 def leafwise(rule: Callable[..., Any], one_shape: bool = True, **constants: Any) -> Callable[..., tuple[PyTree, ...]]:
@@ -80,11 +80,11 @@ def leafwise(rule: Callable[..., Any], one_shape: bool = True, **constants: Any)
         # The leaves are of one dtype now; a real factor may meet a complex leaf.
         with jax.numpy_dtype_promotion("standard"):
             update, *new = rule(*(leaf.astype(wide) for leaf in leaves), **scalars, **fixed)
-        kept = (stored(x.astype(wide), dtype) for x, dtype in zip(new, dtypes[1:], strict=False))
-        return narrowed(update, update_dtype), *kept
+        kept = (store(x.astype(wide), dtype) for x, dtype in zip(new, dtypes[1:], strict=False))
+        return round_to(update, update_dtype), *kept
 
     def every(updates: PyTree, *trees: PyTree, **values: ArrayLike) -> tuple[PyTree, ...]:
-        columns, structure = aligned(updates, *trees, one_shape=one_shape)
+        columns, structure = align(updates, *trees, one_shape=one_shape)
         values = {k: jnp.asarray(v) for k, v in {**arrays, **values}.items()}
         results = [row if row[0] is None else one(row, values) for row in zip(*columns, strict=True)]
         results = [(*row, *old[len(row) :]) for row, old in zip(results, zip(*columns, strict=True), strict=True)]
@@ -93,7 +93,7 @@ def leafwise(rule: Callable[..., Any], one_shape: bool = True, **constants: Any)
     return every
 
 
-def aligned(updates: PyTree, *trees: PyTree, one_shape: bool = True) -> tuple[list[list[Any]], Any]:
+def align(updates: PyTree, *trees: PyTree, one_shape: bool = True) -> tuple[list[list[Any]], Any]:
     """The leaves of trees of one structure, and that structure; a None among the updates is a leaf."""
     structure: Any
     leaves, structure = jax.tree.flatten(updates, is_leaf=lambda x: x is None)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.leaves import full_like, inner_product, leafwise, need_params, real_dtype, times
-from fnn.optim.transform import Transform, accepted_by, apply_updates
+from fnn.optim.transform import Transform, apply_updates, keep_accepted
 from fnn.optim.zoom import Point, Rule, report, search
 from fnn.typing import Array, ArrayLike, PyTree
 
@@ -122,7 +122,7 @@ def scale_by_zoom_linesearch(
     ) -> tuple[PyTree, ScaleByZoomLinesearchState]:  # fmt: skip
         params = need_params("scale_by_zoom_linesearch", params)
         _need_loss(value=value, grad=grad, value_fn=value_fn)
-        dtype, told = real_dtype(params), accepted_by(value_fn)(extra)
+        dtype, told = real_dtype(params), keep_accepted(value_fn)(extra)
         rule = jax.tree.map(lambda setting: jnp.asarray(setting, dtype), settings)
 
         def evaluate(size: Array) -> tuple[Point, PyTree]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.leaves import choose, counter, leafwise, need_params
-from fnn.optim.transform import Transform, accepted_by, apply_updates
+from fnn.optim.transform import Transform, apply_updates, keep_accepted
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = [
@@ -81,7 +81,7 @@ def lookahead(
         Zhang et al., Lookahead Optimizer: k steps forward, 1 step back, 2019.
     """
     checks.in_range("lookahead", "sync_period", sync_period, 1)
-    accepted = accepted_by(fast_optimizer.update)
+    accepted = keep_accepted(fast_optimizer.update)
     step = leafwise(_lookahead)
 
     def init(params: Any) -> LookaheadState:

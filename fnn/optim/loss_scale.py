@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.leaves import all_finite
-from fnn.optim.transform import Transform, accepted_by, rate_inside, require_transform, with_rate
+from fnn.optim.transform import Transform, keep_accepted, rate_inside, require_transform, with_rate
 from fnn.typing import Array, PyTree
 
 __all__ = ["ScaleLossState", "scale_loss"]
@@ -63,7 +63,7 @@ def scale_loss(
     checks.in_range("scale_loss", "initial", initial, 1)
     checks.integer("scale_loss", "period", period)
     checks.in_range("scale_loss", "factor", factor, 1, open="low")
-    accepted = accepted_by(inner.update)
+    accepted = keep_accepted(inner.update)
 
     def init(params: PyTree) -> ScaleLossState:
         count = jnp.zeros((), jnp.int32)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.adam import adamw, mean_ahead
-from fnn.optim.grouping import partition, resolved, weights_only
+from fnn.optim.grouping import partition, resolve, weights_only
 from fnn.optim.learning_rate import scale_by_learning_rate
 from fnn.optim.leaves import correction, counter, full_like, increment, leafwise
 from fnn.optim.orthogonalization import COEFFICIENTS, PRECONDITIONINGS, QUINTIC, coefficients, orthogonalize
@@ -91,11 +91,11 @@ def _is_given(node: Any) -> bool:
 def _each(numbers: Numbers, tree: PyTree) -> PyTree:
     """The dimension numbers of every leaf of `tree`, which may hide some; None where a leaf is no matrix."""
 
-    def numbered(node: Any) -> bool:
+    def is_leaf(node: Any) -> bool:
         return node is None or isinstance(node, MuonDimensionNumbers)
 
-    given = MuonDimensionNumbers() if numbers is None else resolved(numbers, tree)
-    return jax.tree.map(lambda n, part: jax.tree.map(lambda _: _Given(n), part), given, tree, is_leaf=numbered)
+    given = MuonDimensionNumbers() if numbers is None else resolve(numbers, tree)
+    return jax.tree.map(lambda n, part: jax.tree.map(lambda _: _Given(n), part), given, tree, is_leaf=is_leaf)
 
 
 def _on_matrices(step: Callable[..., tuple[PyTree, ...]], numbers: Numbers) -> Callable[..., tuple[PyTree, ...]]:
@@ -107,11 +107,11 @@ def _on_matrices(step: Callable[..., tuple[PyTree, ...]], numbers: Numbers) -> C
         own = [given.numbers for given in jax.tree.leaves(_each(numbers, updates), is_leaf=_is_given)]
         backs = [_as_matrices(leaf, n)[1] for leaf, n in zip(leaves, own, strict=True)]
 
-        def shaped(tree: PyTree) -> PyTree:
+        def as_matrices(tree: PyTree) -> PyTree:
             parts = structure.flatten_up_to(tree)
             return structure.unflatten([_as_matrices(part, n)[0] for part, n in zip(parts, own, strict=True)])
 
-        done = step(shaped(updates), *map(shaped, trees), **values)
+        done = step(as_matrices(updates), *map(as_matrices, trees), **values)
         return tuple(
             structure.unflatten([back(x) for back, x in zip(backs, jax.tree.leaves(tree), strict=True)])
             for tree in done

@@ -28,7 +28,7 @@ COEFFICIENTS = {"standard": QUINTIC, "dion": DION}
 PRECONDITIONINGS = ("frobenius", "spectral", "aol", "schatten")
 
 
-def _conditioned(x: Array, preconditioning: str, eps: ArrayLike) -> Array:
+def _condition(x: Array, preconditioning: str, eps: ArrayLike) -> Array:
     """`x` with singular values of at most 1, where the iteration converges."""
     if preconditioning == "frobenius":
         return x / (norm(x) + eps)
@@ -78,14 +78,14 @@ def orthogonalize(
     checks.one_of("orthogonalize", "preconditioning", preconditioning, PRECONDITIONINGS)
     rows = coefficients("orthogonalize", ns_coeffs, ns_steps).astype(jnp.finfo(x.dtype).dtype)
     iterate = functools.partial(
-        _iterated, steps=ns_steps if rows.ndim == 1 else rows.shape[0], preconditioning=preconditioning
+        _iterate, steps=ns_steps if rows.ndim == 1 else rows.shape[0], preconditioning=preconditioning
     )
     return auto_axes(iterate, PartitionSpec(*split_of(x)))(x, rows, eps)
 
 
-def _iterated(x: Array, rows: Array, eps: ArrayLike, *, steps: int, preconditioning: str) -> Array:
+def _iterate(x: Array, rows: Array, eps: ArrayLike, *, steps: int, preconditioning: str) -> Array:
     tall = x.shape[0] > x.shape[1]
-    x = _conditioned(x.T if tall else x, preconditioning, eps)
+    x = _condition(x.T if tall else x, preconditioning, eps)
     for step in range(steps):
         a, b, c = rows if rows.ndim == 1 else rows[step]
         gram = x @ x.T.conj()

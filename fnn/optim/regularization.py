@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.grouping import Mask, masked, resolved, weights_only
+from fnn.optim.grouping import Mask, masked, resolve, weights_only
 from fnn.optim.leaves import counter, increment, leafwise, need_params, widest
 from fnn.optim.rules import stateless
 from fnn.optim.transform import Transform
@@ -20,9 +20,9 @@ __all__ = ["ProximalL1State", "elastic_net", "l1", "l2", "max_norm", "proximal_l
 Penalty = Callable[[PyTree], Array]
 
 
-def _chosen(mask: Mask, params: PyTree) -> list[tuple[str, Array]]:
+def _select(mask: Mask, params: PyTree) -> list[tuple[str, Array]]:
     """The leaves under the mask, with their paths."""
-    flags = jax.tree.broadcast(resolved(mask, params), params)
+    flags = jax.tree.broadcast(resolve(mask, params), params)
     leaves = jax.tree.leaves_with_path(params)
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
     return [
@@ -39,7 +39,7 @@ def _magnitude(w: Array) -> Array:
 
 def _total(where: str, function: Callable[[Array], Array], params: PyTree, mask: Mask) -> Array:
     r"""$\sum f(w)$ in float32 at least."""
-    chosen = _chosen(mask, params)
+    chosen = _select(mask, params)
     for name, leaf in chosen:
         checks.floating(where, name, leaf)
     leaves = [leaf for _, leaf in chosen]
@@ -143,7 +143,7 @@ def sparsity(params: PyTree, mask: Mask = weights_only) -> dict[str, Array]:
         >>> {path: float(fraction) for path, fraction in report.items()}
         {'kernel': 0.5, 'total': 0.5}
     """
-    leaves = _chosen(mask, params)
+    leaves = _select(mask, params)
     zeros = {name: jnp.sum(leaf == 0).astype(jnp.float32) for name, leaf in leaves}
     report = {name: zeros[name] / max(leaf.size, 1) for name, leaf in leaves}
     total = sum(zeros.values(), start=jnp.zeros([], jnp.float32))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.adagrad import divided
+from fnn.optim.adagrad import divide_by_root
 from fnn.optim.gradient_descent import trace
 from fnn.optim.learning_rate import scale_by_learning_rate
 from fnn.optim.leaves import correction, counter, full_like, leafwise, square
@@ -42,7 +42,7 @@ class ScaleByRmsWithCountState(NamedTuple):
 
 def _rms(g: Array, s: Array, *, decay: Any, eps: Any, eps_in_sqrt: bool, rescale: Any = 1) -> tuple[Array, Array]:
     s = decay * s + (1 - decay) * square(g)
-    return divided(g, rescale * s, eps, eps_in_sqrt), s
+    return divide_by_root(g, rescale * s, eps, eps_in_sqrt), s
 
 
 def scale_by_rms(
@@ -72,10 +72,10 @@ def scale_by_rms(
         nu = full_like(params, initial_scale)
         return ScaleByRmsWithCountState(counter(), nu) if bias_correction else ScaleByRmsState(nu)
 
-    return stateful(init, step, _debiased(decay) if bias_correction else None)
+    return stateful(init, step, _debias(decay) if bias_correction else None)
 
 
-def _debiased(decay: Any) -> Callable[[Array], dict[str, Array]]:
+def _debias(decay: Any) -> Callable[[Array], dict[str, Array]]:
     return lambda count: {"rescale": correction(decay, count)}
 
 
@@ -109,7 +109,7 @@ def _stddev(
     m = decay * m + (1 - decay) * g
     s = decay * s + (1 - decay) * square(g)
     variance = jnp.maximum(rescale * (spread - (rescale - 1) * jnp.real(square(m))), 0).astype(s.dtype)
-    return divided(g, variance, eps, eps_in_sqrt), m, s
+    return divide_by_root(g, variance, eps, eps_in_sqrt), m, s
 
 
 def scale_by_stddev(
@@ -145,7 +145,7 @@ def scale_by_stddev(
             return ScaleByRStdDevWithCountState(counter(), mu, nu)
         return ScaleByRStdDevState(mu, nu)
 
-    return stateful(init, step, _debiased(decay) if bias_correction else None)
+    return stateful(init, step, _debias(decay) if bias_correction else None)
 
 
 def rmsprop(

@@ -29,7 +29,7 @@ class ScheduleFreeState(NamedTuple):
         return schedule_free_average(self, params)
 
 
-def _averaged(u: Array, z: Array, y: Array, *, b1: Any, weight: Any) -> tuple[Array, Array]:
+def _average(u: Array, z: Array, y: Array, *, b1: Any, weight: Any) -> tuple[Array, Array]:
     x = (y - (1 - b1) * z) / b1
     z = z + u
     x = (1 - weight) * x + weight * z
@@ -74,7 +74,7 @@ def schedule_free(
         Defazio et al., The Road Less Scheduled, 2024.
     """
     checks.in_range("schedule_free", "b1", b1, 0, 1, open="low")
-    step = leafwise(_averaged)
+    step = leafwise(_average)
     base = chain(base_optimizer)
 
     def init(params: PyTree) -> ScheduleFreeState:

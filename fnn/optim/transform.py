@@ -96,7 +96,7 @@ def require_transform(where: str, given: Any, name: str = "optimizer") -> None:
     raise TypeError(f"{where}: expected {name} to be a transform of gradients, got {came}; {repair}")
 
 
-def accepted_by(update: Callable[..., Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def keep_accepted(update: Callable[..., Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Which extra keyword arguments `update` takes: optax's plain transformations take none."""
     parameters = inspect.signature(update).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -124,7 +124,7 @@ def chain(*transforms: Transform) -> Transform:
     """
     for place, transform in enumerate(transforms):
         require_transform("chain", transform, f"transform {place}")
-    accepted = [accepted_by(transform.update) for transform in transforms]
+    accepted = [keep_accepted(transform.update) for transform in transforms]
 
     def init(params: PyTree) -> PyTree:
         return tuple(transform.init(params) for transform in transforms)
@@ -141,7 +141,7 @@ def chain(*transforms: Transform) -> Transform:
     return with_rate(Transform(init, update), _rate_of_all(transforms))
 
 
-def chained(optimizer: Transform) -> Transform:
+def as_transform(optimizer: Transform) -> Transform:
     """A transform of fnn, which takes any extra argument; another is made one."""
     return optimizer if isinstance(optimizer, Transform) else chain(optimizer)
 
@@ -241,18 +241,20 @@ def require_one_set(where: str, state: PyTree) -> None:
         )
 
 
-def skipped(state: PyTree, before: PyTree) -> Array:
+def is_skipped(state: PyTree, before: PyTree) -> Array:
     """Whether the optimizer left this step out, by what its state, or any inside it, says (`Transform`)."""
-    pairs = zip(_skipping(state), _skipping(before), strict=True)
+    pairs = zip(_nodes_that_skip(state), _nodes_that_skip(before), strict=True)
     return functools.reduce(jnp.logical_or, (_left_out(*pair) for pair in pairs), jnp.array(False))
 
 
-def _skipping(state: PyTree) -> list[Any]:
+def _nodes_that_skip(state: PyTree) -> list[Any]:
     def says(node: Any) -> bool:
         return hasattr(node, "skipped") or isinstance(node, _optax("ApplyIfFiniteState", "MultiStepsState"))
 
     nodes = filter(says, jax.tree.leaves(state, is_leaf=says))
-    return [each for node in nodes for each in (node, *_skipping(tuple(node) if isinstance(node, tuple) else ()))]
+    return [
+        each for node in nodes for each in (node, *_nodes_that_skip(tuple(node) if isinstance(node, tuple) else ()))
+    ]
 
 
 def _left_out(new: Any, old: Any) -> Array:

@@ -11,7 +11,7 @@ from fnn import checks
 from fnn.optim.grouping import Mask, masked
 from fnn.optim.leaves import all_finite, choose, counter, increment, leafwise, need_params, widest
 from fnn.optim.rules import stateless
-from fnn.optim.transform import Transform, accepted_by, rate_inside, with_rate
+from fnn.optim.transform import Transform, keep_accepted, rate_inside, with_rate
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule, Schedule
 
 __all__ = [
@@ -98,7 +98,7 @@ class WeightDecaySchedule(NamedTuple):
     count: Array  # type: ignore[assignment]
 
 
-def _decayed(g: Array, p: Array, decay: Any) -> tuple[Array]:
+def _decay(g: Array, p: Array, decay: Any) -> tuple[Array]:
     return (g + decay * p,)
 
 
@@ -127,14 +127,14 @@ def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: Mask | None 
         Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019.
     """
     if callable(weight_decay):
-        rule = _decayed_on_schedule(weight_decay)
+        rule = _decay_on_schedule(weight_decay)
     else:
-        rule = stateless(leafwise(_decayed, decay=weight_decay), needs_params="add_decayed_weights")
+        rule = stateless(leafwise(_decay, decay=weight_decay), needs_params="add_decayed_weights")
     return rule if mask is None else masked(rule, mask)
 
 
-def _decayed_on_schedule(weight_decay: Schedule) -> Transform:
-    step = leafwise(_decayed)
+def _decay_on_schedule(weight_decay: Schedule) -> Transform:
+    step = leafwise(_decay)
 
     def update(
         updates: PyTree, state: WeightDecaySchedule, params: PyTree | None = None, **extra: Any
@@ -172,7 +172,7 @@ def apply_if_finite(inner: Transform, max_consecutive_errors: ArrayLike) -> Tran
         >>> updates.tolist(), int(state.total_notfinite)
         ([0.0], 1)
     """
-    accepted = accepted_by(inner.update)
+    accepted = keep_accepted(inner.update)
 
     def init(params: PyTree) -> ApplyIfFiniteState:
         return ApplyIfFiniteState(counter(), jnp.array(True), counter(), inner.init(params))

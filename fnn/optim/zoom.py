@@ -54,7 +54,7 @@ class Rule(NamedTuple):
     near: ArrayLike | None
     precision: ArrayLike
 
-    def missed(self, new: Point, start: Point) -> tuple[Array, Array]:
+    def excess(self, new: Point, start: Point) -> tuple[Array, Array]:
         """By how much the two conditions are missed; infinitely where the loss is not a number."""
         decrease = new.value - start.value - self.decrease * new.size * start.slope
         if self.near is not None:
@@ -104,7 +104,7 @@ def _trial(rule: Rule, search: Search, start: Point, first: Array, evaluate: Cal
     if rule.largest is not None:
         at_most, size = size >= rule.largest, jnp.minimum(size, rule.largest)
     new, grad = evaluate(jnp.where(found, _inside(search), size))
-    decrease, curvature = rule.missed(new, start)
+    decrease, curvature = rule.excess(new, start)
     good = jnp.maximum(decrease, curvature) <= rule.tol
     safer = (decrease <= rule.tol) & (~found | (new.value < search.safe.value))
     best = choose(found, low, last)

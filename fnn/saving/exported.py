@@ -18,7 +18,7 @@ from fnn.data.scaling import Scaler
 from fnn.files import write_whole
 from fnn.layer import Layer
 from fnn.layer.protocol import identity
-from fnn.saving.model import written_classes, written_scaler
+from fnn.saving.model import classes_as_json, scaler_as_json
 from fnn.tasks import Task
 from fnn.train.trained import Trained, as_trained, check_trained
 from fnn.typing import PyTree
@@ -95,7 +95,7 @@ def export(
     """
     # On the host and back: a program for everywhere carries no device of this machine.
     trained = jax.tree.map(jnp.asarray, jax.device_get(as_trained("export", trained)))
-    written_scaler("export", scaler)
+    scaler_as_json("export", scaler)
     before, after = _before(scaler), _after(task, probabilities)
     shapes = _any_rows(x)
 
@@ -114,10 +114,10 @@ def export(
         "jax": jax.__version__,
         "description": repr(model),
         "expects": checks.describe(shapes),
-        "classes": None if classes is None else written_classes("export", classes),
+        "classes": None if classes is None else classes_as_json("export", classes),
     }
     if jax.process_index() == 0:
-        write_whole(path, lambda file: file.write(_sealed(content, json.dumps(about).encode())))
+        write_whole(path, lambda file: file.write(_seal(content, json.dumps(about).encode())))
 
 
 def load_exported(path: str | Path) -> Exported:
@@ -139,7 +139,7 @@ def load_exported(path: str | Path) -> Exported:
         >>> fnn.load_exported(path).expects
         'float32[rows,2]'
     """
-    content, about = _unsealed(Path(path))
+    content, about = _unseal(Path(path))
     try:
         program = jax.export.deserialize(bytearray(content))
     except ImportError as error:
@@ -150,7 +150,7 @@ def load_exported(path: str | Path) -> Exported:
         given: Any = jax.tree.structure(x)
         if given != jax.tree.structure(like):
             raise ValueError(f"{path}: expected {about['expects']}, got {checks.describe(x)}")
-        return program.call(jax.tree.map(lambda a, aval: _checked(path, a, aval), x, like))
+        return program.call(jax.tree.map(lambda a, aval: _check(path, a, aval), x, like))
 
     classes = None if about["classes"] is None else tuple(about["classes"])
     return Exported(call, about["expects"], about["description"], classes)
@@ -192,7 +192,7 @@ def _after(task: Task | None, probabilities: bool) -> Callable[[PyTree], PyTree]
     return task.probabilities
 
 
-def _checked(path: Any, x: Any, aval: Any) -> jax.Array:
+def _check(path: Any, x: Any, aval: Any) -> jax.Array:
     fixed = [size for size in aval.shape if isinstance(size, int)]
     shape = np.shape(x)
     known = len(shape) == len(aval.shape) and all(
@@ -205,13 +205,13 @@ def _checked(path: Any, x: Any, aval: Any) -> jax.Array:
     return checks.cast(str(path), "x", x, aval.dtype)
 
 
-def _sealed(content: bytes, about: bytes) -> bytes:
+def _seal(content: bytes, about: bytes) -> bytes:
     """The program, behind it what is said of it and a digest of both: a reader of flatbuffers stops before them."""
     digest = hashlib.blake2b(content + about, digest_size=_DIGEST).digest()
     return content + about + len(about).to_bytes(8, "little") + digest + MAGIC
 
 
-def _unsealed(path: Path) -> tuple[bytes, dict[str, Any]]:
+def _unseal(path: Path) -> tuple[bytes, dict[str, Any]]:
     content = path.read_bytes()
     end = len(content) - len(MAGIC) - _DIGEST - 8
     if end < 0 or content[-len(MAGIC) :] != MAGIC:

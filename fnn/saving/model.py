@@ -19,7 +19,7 @@ from fnn.layer import Layer
 from fnn.layer.arguments import example
 from fnn.layer.naming import key_of, owner_of
 from fnn.saving import content
-from fnn.saving.run import trained_in
+from fnn.saving.run import read_trained
 from fnn.train.sharding import put
 from fnn.train.trained import Trained, as_trained
 from fnn.typing import PyTree
@@ -93,7 +93,7 @@ def save(
     if len(set(names)) < len(names):  # a key with a dot in it reads like two
         names = places
     arrays = {name: content.storable(name, leaf) for name, (_, leaf) in zip(names, leaves, strict=True)}
-    kind, statistics = written_scaler("save", scaler)
+    kind, statistics = scaler_as_json("save", scaler)
     about = {
         "format": FORMAT,
         "fnn": __version__,
@@ -101,7 +101,7 @@ def save(
         "description": "" if model is None else repr(model) if x is None else str(summary(model, x)),
         "paths": dict(zip(names, places, strict=True)),
         "scaler": kind,
-        "classes": None if classes is None else written_classes("save", classes),
+        "classes": None if classes is None else classes_as_json("save", classes),
     }
     content.write(path, arrays | statistics, about)
 
@@ -131,9 +131,9 @@ def load(path: str | Path, like: Any, *, which: str = "best") -> Trained:
         >>> fnn.predict(model, trained, jnp.ones((5, 3))).shape
         (5, 2)
     """
-    expected = _expected(like)
+    expected = _read_like(like)
     if Path(path).is_dir():
-        saved, description = trained_in(Path(path), which), ""
+        saved, description = read_trained(Path(path), which), ""
         names = {place: place.removeprefix(".") for place in saved}
     else:
         arrays, about = _read(path)
@@ -145,11 +145,11 @@ def load(path: str | Path, like: Any, *, which: str = "best") -> Trained:
         written = f"\nIt was saved from\n{description}" if description else ""
         raise ValueError(f"load: {path} is of another model: {'; '.join(wrong[:SAID])}{more}{written}")
 
-    def placed(place: Any, leaf: Any) -> jax.Array:
+    def put_leaf(place: Any, leaf: Any) -> jax.Array:
         array = jnp.asarray(saved[jax.tree_util.keystr(place)])
         return put(array, leaf.sharding) if len(getattr(leaf.sharding, "device_set", ())) > 1 else array
 
-    return jax.tree.map_with_path(placed, expected.like)
+    return jax.tree.map_with_path(put_leaf, expected.like)
 
 
 def read_metadata(path: str | Path) -> Metadata:
@@ -201,7 +201,7 @@ def _names(paths: Any) -> set[Any]:
     return set(paths) if isinstance(paths, dict) else {None}
 
 
-def _expected(like: Any) -> _Expected:
+def _read_like(like: Any) -> _Expected:
     if isinstance(like, Layer):
         raise TypeError(f"load: expected like to be (model, x), got {checks.describe(like)} alone; x may be a shape")
     if not (isinstance(like, tuple) and len(like) == 2 and isinstance(like[0], Layer)):
@@ -266,7 +266,7 @@ def _flat_name(model: Layer | None, path: tuple[Any, ...]) -> str:
     return ".".join([what, *map(str, owner.numbers), owner.layer.name.partition("(")[0], *own])
 
 
-def written_classes(where: str, classes: Sequence[Any]) -> list[Any]:
+def classes_as_json(where: str, classes: Sequence[Any]) -> list[Any]:
     """Class names as JSON can hold them."""
     names = np.asarray(classes).tolist() if hasattr(classes, "dtype") else list(classes)
     wrong = [name for name in names if not isinstance(name, str | numbers.Number)]
@@ -275,7 +275,7 @@ def written_classes(where: str, classes: Sequence[Any]) -> list[Any]:
     return json.loads(json.dumps(names))
 
 
-def written_scaler(where: str, scaler: tuple[Scaler, Any] | None) -> tuple[list[Any] | None, content.Arrays]:
+def scaler_as_json(where: str, scaler: tuple[Scaler, Any] | None) -> tuple[list[Any] | None, content.Arrays]:
     """The name and settings of a fitted scaler, and its statistics as arrays of a file."""
     if scaler is None:
         return None, {}

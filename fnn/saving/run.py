@@ -18,7 +18,7 @@ from fnn.saving.content import Arrays
 _KEY_WORDS = {"key<fry>": 2, "key<rbg>": 4, "key<urbg>": 4}
 
 
-def trained_in(directory: Path, which: str) -> Arrays:
+def read_trained(directory: Path, which: str) -> Arrays:
     """The parameters and state of the best or the last epoch, by their keys in a `Trained`.
 
     Raises:
@@ -67,10 +67,10 @@ def _read(path: Path) -> _Saved | None:
         with plain_archive(path) as parts:
             run = json.loads(parts["run"].tobytes())
             said = run["identity"]["arrays"]
-            found = _unpacked(parts["arrays"], said)
+            found = _unpack(parts["arrays"], said)
             if "evaluated" in parts:
                 params = {name: text for name, text in said.items() if name.startswith("train_state.params")}
-                found |= _unpacked(parts["evaluated"], params)
+                found |= _unpack(parts["evaluated"], params)
             return _Saved(found, run["table"])
     except PermissionError:
         raise
@@ -78,7 +78,7 @@ def _read(path: Path) -> _Saved | None:
         return None
 
 
-def _unpacked(packed: np.ndarray, said: dict[str, str]) -> Arrays:
+def _unpack(packed: np.ndarray, said: dict[str, str]) -> Arrays:
     """Arrays that stand one after another, by what is said of each: "float32[3,4]"."""
     found, begin = {}, 0
     for name, text in said.items():

@@ -18,7 +18,7 @@ from fnn.selection.ensemble import Ensemble, logits
 from fnn.selection.folds import mean_by_row
 from fnn.selection.members import batched_is_faster, run_members
 from fnn.selection.result import metrics_of
-from fnn.selection.training import Case, Member, checked_training, member_from
+from fnn.selection.training import Case, Member, check_training, member_from
 from fnn.tasks import Task
 from fnn.train import rows as rows_
 from fnn.train.divergence import retrain
@@ -95,7 +95,7 @@ def ensemble(
     count = checks.integer("ensemble", "members", members)
     require_model_and_optimizer("ensemble", model, optimizer)
     options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype)
-    task, options, checked, key = checked_training("ensemble", task, data, key, options)
+    task, options, checked, key = check_training("ensemble", task, data, key, options)
     total = rows_.count(checked[0])
     rows_.check_batch_size("ensemble", batch_size, total)
     bags = _bags(key, total, count) if bootstrap else None
@@ -112,7 +112,7 @@ def ensemble(
     def case_of(member: int) -> Case:
         return case(recipe, jax.tree.map(lambda leaf: leaf[member], arguments), checked)
 
-    sound = reached & ~diverged("ensemble", case_of, history["diverged_at"])
+    sound = reached & ~divergence_mask("ensemble", case_of, history["diverged_at"])
     trained, history, outputs = jax.tree.map(lambda leaf: leaf[sound], (trained, history, outputs))
     made = Ensemble(model, task, Trained(*jax.tree.map(jnp.asarray, trained)), history)
     if bags is None:
@@ -163,7 +163,7 @@ def _out_of_bag(task: Task, data: tuple[Any, Array, Any], outputs: np.ndarray, v
     return {"out_of_bag": estimate, "out_of_bag_scores": scores, "always_in_bag": int((~seen).sum())}
 
 
-def diverged(where: str, case_of: Callable[[int], Case], diverged_at: np.ndarray) -> np.ndarray:
+def divergence_mask(where: str, case_of: Callable[[int], Case], diverged_at: np.ndarray) -> np.ndarray:
     """Which members diverged: they are named, and do not predict with the others; of the first it is said where."""
     lost = diverged_at >= 0
     if not lost.any():

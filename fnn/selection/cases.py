@@ -19,7 +19,7 @@ from fnn.optim.transform import Transform
 from fnn.selection import splits
 from fnn.selection.folds import Folds, Splitter, check_disjoint
 from fnn.selection.members import batched_is_faster
-from fnn.selection.training import Case, Member, checked_training, member_from
+from fnn.selection.training import Case, Member, check_training, member_from
 from fnn.tasks import Task
 from fnn.train import rows as rows_
 from fnn.train.divergence import retrain
@@ -94,7 +94,7 @@ def make_plan(
     options: Options,
 ) -> Plan:
     """Everything that is given, checked on the host; `where` is what the errors speak for."""
-    task, options, checked, key = checked_training(where, task, data, key, options)
+    task, options, checked, key = check_training(where, task, data, key, options)
     settings = _settings(where, over, model, optimizer)
     split = folds_of(where, folds, checked, groups)
     rows_.check_batch_size(where, options.batch_size, split.train.shape[1])
@@ -102,8 +102,8 @@ def make_plan(
     keys = jax.random.split(key, checks.integer(where, "seeds", seeds))
     shared = {"data": checked, "folds": jax.device_put(tuple(split)), "keys": keys}
     values = {name: jnp.asarray(value, float) for name, value in settings[0].items()}
-    layer = _built(where, "a layer", model, Layer, values)
-    _built(where, "an optimizer", optimizer, Transform, values)
+    layer = _build(where, "a layer", model, Layer, values)
+    _build(where, "an optimizer", optimizer, Transform, values)
     together = batched_is_faster(layer, checked[0]) if together is None else together
     makers = Makers(model, optimizer, task, options, scaler, _classes(where, class_weight, checked[1]))
     return Plan(where, settings, split, shared, makers, together)
@@ -124,7 +124,7 @@ def _settings(where: str, over: Settings | None, *makers: Any) -> tuple[dict[str
         settings = tuple(map(dict, over))
         if not settings or any(set(one) != set(settings[0]) for one in settings):
             raise ValueError(f"{where}: expected settings that all have the same names, got {over!r}")
-    known = set().union(*map(_named, makers))
+    known = set().union(*map(_arguments_of, makers))
     for name in settings[0]:
         if name not in known:
             raise ValueError(
@@ -134,7 +134,7 @@ def _settings(where: str, over: Settings | None, *makers: Any) -> tuple[dict[str
     return settings
 
 
-def _named(given: Any) -> set[str]:
+def _arguments_of(given: Any) -> set[str]:
     if isinstance(given, (Layer, Transform)) or not callable(given):
         return set()
     return set(inspect.signature(given).parameters)
@@ -198,7 +198,7 @@ def _classes(where: str, class_weight: str | None, targets: Array) -> int | None
 
 def member_of(makers: Makers) -> Member:
     """The training of one fold × setting × seed: its history and scores, and the outputs of its validation rows."""
-    return member_from(functools.partial(_case, makers), _scored, functools.partial(_scaled, makers))
+    return member_from(functools.partial(_case, makers), _score, functools.partial(_scale, makers))
 
 
 def resumable_member_of(makers: Makers) -> Member:
@@ -208,19 +208,19 @@ def resumable_member_of(makers: Makers) -> Member:
         return _case(makers, one, shared, prepared)._replace(start=one.get("carry"))
 
     def finish(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> PyTree:
-        return carry, _scored(case, one, shared, carry)
+        return carry, _score(case, one, shared, carry)
 
-    return member_from(case_of, finish, functools.partial(_scaled, makers))
+    return member_from(case_of, finish, functools.partial(_scale, makers))
 
 
-def explained(plan: Plan, place: tuple[int, int, int], number: int) -> str:
+def explain_divergence(plan: Plan, place: tuple[int, int, int], number: int) -> str:
     """In which layer the member of this setting, fold and seed diverged at its step `number`: a sentence."""
     one = jax.tree.map(lambda column: column[np.ravel_multi_index(place, plan.shape)], plan.arguments())
-    recipe, key, inputs, _ = _case(plan.makers, one, plan.shared, _scaled(plan.makers, one, plan.shared))
+    recipe, key, inputs, _ = _case(plan.makers, one, plan.shared, _scale(plan.makers, one, plan.shared))
     return retrain(recipe, key, inputs, None, number)
 
 
-def _scaled(makers: Makers, one: PyTree, shared: PyTree) -> Any:
+def _scale(makers: Makers, one: PyTree, shared: PyTree) -> Any:
     """The inputs in the scale of the fold's training rows; None where they are taken as they are."""
     if makers.scaler is None:
         return None
@@ -238,22 +238,22 @@ def _case(makers: Makers, one: PyTree, shared: PyTree, scaled: Any) -> Case:
     if makers.classes is not None:
         # Scores count every validation row as the caller weighed it.
         plain = jnp.ones(targets.shape, jnp.float32) if weights is None else weights
-        own = plain * _balanced(targets, train, makers.classes)
-    layer = _built("cross_validate", "a layer", makers.model, Layer, one["values"])
-    transform = _built("cross_validate", "an optimizer", makers.optimizer, Transform, one["values"])
+        own = plain * _class_weights(targets, train, makers.classes)
+    layer = _build("cross_validate", "a layer", makers.model, Layer, one["values"])
+    transform = _build("cross_validate", "an optimizer", makers.optimizer, Transform, one["values"])
     inputs = Inputs((x, targets, own), train, (x, targets, weights), valid)
     recipe = Recipe(layer, transform, makers.task, makers.options)
     return Case(recipe, shared["keys"][one["seed"]], inputs)
 
 
-def _built(where: str, what: str, given: Any, kind: type, values: Mapping[str, Any]) -> Any:
+def _build(where: str, what: str, given: Any, kind: type, values: Mapping[str, Any]) -> Any:
     """A layer or transform as it is, or made by its constructor from the settings it names."""
     made = given
     if not _is_built(given, kind):
         if not callable(given):
             raise TypeError(f"{where}: expected {what} or a function that makes one, got {checks.describe(given)}")
         try:
-            made = given(**(taken := {name: values[name] for name in _named(given) & set(values)}))
+            made = given(**(taken := {name: values[name] for name in _arguments_of(given) & set(values)}))
         except (TypeError, ValueError) as error:
             if taken:
                 error.add_note(
@@ -270,7 +270,7 @@ def _is_built(given: Any, kind: type) -> bool:
     return isinstance(given, kind) or (kind is Transform and hasattr(given, "init") and hasattr(given, "update"))
 
 
-def _balanced(targets: Array, train: Array, classes: int) -> Array:
+def _class_weights(targets: Array, train: Array, classes: int) -> Array:
     """A weight per row: $n / (K n_k)$ for class k, counted over the fold's training rows."""
     # Counted as integers: float32 would stand still at 2²⁴.
     real = (train >= 0).astype(jnp.int32)
@@ -279,7 +279,7 @@ def _balanced(targets: Array, train: Array, classes: int) -> Array:
     return (every / (present * jnp.maximum(counts, 1).astype(jnp.float32)))[targets]
 
 
-def _scored(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> tuple[dict[str, Array], Array]:
+def _score(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> tuple[dict[str, Array], Array]:
     """History, scores on the rows a network was trained on as the caller weighed them, outputs for those it was not."""
     trained, history = outcome_of(carry)
     data, trained_on, held = case.inputs.validation, case.inputs.training_rows(), case.inputs.validation_rows

@@ -45,7 +45,7 @@ def begin_chunk(given: Chunk, arguments: PyTree, shared: PyTree, first: Array) -
     """Room for everything a chunk carries."""
 
     def begin(arguments: PyTree, shared: PyTree, first: Array) -> State:
-        pieces = _grouped(given)
+        pieces = _group(given)
         running = jax.eval_shape(pieces.begin, _rows(arguments, 0, given.group), shared)
         results = jax.eval_shape(pieces.finish, _rows(arguments, 0, given.group), shared, running)
         count = jax.tree.leaves(arguments)[0].shape[0]
@@ -71,7 +71,7 @@ def advance_chunk(
 def _advance(
     given: Chunk, state: State, arguments: PyTree, shared: PyTree, ends: tuple[Array, Array], limit: Array, steps: Array
 ) -> State:
-    pieces, (first, last) = _grouped(given), ends
+    pieces, (first, last) = _group(given), ends
 
     def more(carry: tuple[State, Array]) -> Array:
         return (carry[1] > 0) & (carry[0].place.group[0] < limit[0])
@@ -89,7 +89,7 @@ def _advance(
         running = jax.lax.cond(closed, lambda: pieces.close(one, shared, running, number), lambda: running)
         done = closed & ((number + 1 >= last) | running.carry.over.all())
         results = jax.lax.cond(
-            done, lambda: _written(results, pieces.finish(one, shared, running), group * given.group), lambda: results
+            done, lambda: _write(results, pieces.finish(one, shared, running), group * given.group), lambda: results
         )
         number = jnp.where(done, first, jnp.where(closed, number + 1, number))
         place = Place((group + done.astype(jnp.int32))[None], number[None], jnp.where(closed, 0, until)[None])
@@ -98,7 +98,7 @@ def _advance(
     return jax.lax.while_loop(more, epoch, (state, steps))[0]
 
 
-def _grouped(given: Chunk) -> Member:
+def _group(given: Chunk) -> Member:
     """The pieces of a member over the rows of a group: batched, or for the one row there is."""
     member = given.build(given.description)
 
@@ -128,7 +128,7 @@ def _rows(arguments: PyTree, begin: Array | int, count: int) -> PyTree:
     return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, begin, count), arguments)
 
 
-def _written(results: PyTree, part: PyTree, begin: Array) -> PyTree:
+def _write(results: PyTree, part: PyTree, begin: Array) -> PyTree:
     return jax.tree.map(
         lambda whole, rows: jax.lax.dynamic_update_slice_in_dim(whole, rows, begin, axis=0), results, part
     )

@@ -82,7 +82,7 @@ class Ensemble(NamedTuple):
         checks.one_of("predict", "how", how, ("average", "vote"))
         outputs = self.outputs(x, batch_size=batch_size)
         if how == "average":
-            return self.task.decode(_pooled(self.task, outputs))
+            return self.task.decode(_pool(self.task, outputs))
         classes = jax.vmap(self.task.decode)(outputs)
         if not jnp.issubdtype(classes.dtype, jnp.integer):
             raise ValueError(f'predict: members vote on classes, {self.task.name} has none; write how="average"')
@@ -99,7 +99,7 @@ def _entropy(p: Array) -> Array:
     return -jax.scipy.special.xlogy(p, p).sum(axis=-1)
 
 
-def _pooled(task: Task, outputs: Array) -> Array:
+def _pool(task: Task, outputs: Array) -> Array:
     """Outputs that decode to what the members' averaged probabilities (or values) say."""
     if task.probabilities is None:
         return outputs.mean(axis=0)

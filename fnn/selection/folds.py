@@ -34,7 +34,7 @@ LARGEST = np.iinfo(np.int32).max
 """Row numbers are held in int32."""
 
 
-def padded(parts: Sequence[np.ndarray]) -> np.ndarray:
+def fill_up(parts: Sequence[np.ndarray]) -> np.ndarray:
     table = np.full((len(parts), max(len(part) for part in parts)), -1, np.int32)
     for line, part in zip(table, parts, strict=True):
         line[: len(part)] = part
@@ -81,7 +81,7 @@ def folds_from(pairs: Iterable[tuple[Any, Any]], where: str) -> Folds:
             ):
                 repair = "; of a mask write np.flatnonzero(mask)" if part.dtype == bool else ""
                 raise ValueError(f"{where}: expected row numbers in fold {fold}, got {checks.describe(part)}{repair}")
-    return Folds(padded([train for train, _ in pairs]), padded([valid for _, valid in pairs]))
+    return Folds(fill_up([train for train, _ in pairs]), fill_up([valid for _, valid in pairs]))
 
 
 def against_the_rest(labels: np.ndarray, folds: int, where: str) -> Folds:

@@ -148,7 +148,7 @@ def run_members(
             results.append(jax.tree.map(lambda leaf, begin=begin: leaf[: count - begin], fetch(state.results)))
     if not finished.any():
         raise KeyboardInterrupt
-    return jax.tree.map(lambda *parts: _fill(_joined(parts), finished), *results), finished
+    return jax.tree.map(lambda *parts: _fill(_join(parts), finished), *results), finished
 
 
 def run_alone(
@@ -214,7 +214,7 @@ def _over(mesh: Mesh | None, arguments: PyTree) -> PyTree:
     return arguments if mesh is None else put(arguments, NamedSharding(mesh, PartitionSpec(mesh.axis_names[0])))
 
 
-def _joined(parts: tuple[Any, ...]) -> Any:
+def _join(parts: tuple[Any, ...]) -> Any:
     return jnp.concatenate(parts) if jnp.issubdtype(parts[0].dtype, jax.dtypes.prng_key) else np.concatenate(parts)
 
 

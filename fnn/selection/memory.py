@@ -24,10 +24,10 @@ def bytes_per_member(build: Callable[[Any], Member], description: Any, arguments
     """What one member holds at once: the arrays of the widest loop body of its program, which is traced once."""
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], jnp.result_type(leaf)), arguments)
     all_read = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.result_type(leaf)), shared)
-    return programs.remember(_counted, _Question(build, description, (one, all_read)))
+    return programs.remember(_count, _Question(build, description, (one, all_read)))
 
 
-def _counted(given: _Question) -> int:
+def _count(given: _Question) -> int:
     member = given.build(given.description)
 
     def whole(one: PyTree, shared: PyTree) -> PyTree:

@@ -124,8 +124,8 @@ def rate_range(
     tried = np.geomspace(low, high, rates)
     given = _Given(model, optimizer, task, penalty, augment, size, steps, chunk)
     members = jnp.repeat(jnp.asarray(tried, jnp.float32), seeds), jnp.tile(jax.random.split(key, seeds), rates)
-    losses = np.asarray(compiled(_tried, given)(members, inputs)).reshape(rates, seeds, steps)
-    return _warned(RateRange(tried, losses))
+    losses = np.asarray(compiled(_try_rates, given)(members, inputs)).reshape(rates, seeds, steps)
+    return _warn_at_ends(RateRange(tried, losses))
 
 
 class _Given(NamedTuple):
@@ -141,7 +141,7 @@ class _Given(NamedTuple):
     chunk: int | None
 
 
-def _tried(given: _Given, members: tuple[Array, Key], inputs: Inputs) -> Array:
+def _try_rates(given: _Given, members: tuple[Array, Key], inputs: Inputs) -> Array:
     """The losses of every run, (runs, steps)."""
     x, targets, weights = inputs.data
 
@@ -172,7 +172,7 @@ def _batches(key: Key, count: int, size: int, steps: int) -> Array:
     return jax.vmap(lambda key: jax.random.permutation(key, count))(orders).ravel()[: steps * size].reshape(steps, size)
 
 
-def _warned(found: RateRange) -> RateRange:
+def _warn_at_ends(found: RateRange) -> RateRange:
     """The same; a best rate at an end of the range is no minimum, and it is said."""
     best = found.suggestion
     if len(found.rates) > 1 and best in (found.rates[0], found.rates[-1]):

@@ -11,7 +11,7 @@ import numpy as np
 
 from fnn import checks, programs
 from fnn.metrics.protocol import Mode
-from fnn.selection.cases import Plan, explained
+from fnn.selection.cases import Plan, explain_divergence
 from fnn.selection.folds import mean_by_row
 from fnn.tasks.task import Task, modes_of, require_mode
 from fnn.typing import Array, PyTree
@@ -119,13 +119,13 @@ def mean_of(values: np.ndarray, axis: int) -> np.ndarray:
     return np.where(kept, values, 0).sum(axis) / np.where(kept.any(axis), kept.sum(axis), np.nan)
 
 
-def _name_diverged(plan: Plan, diverged_at: np.ndarray) -> None:
+def _warn_of_divergence(plan: Plan, diverged_at: np.ndarray) -> None:
     diverged = diverged_at >= 0
     if not diverged.any():
         return
     setting, fold, seed = (int(place) for place in np.argwhere(diverged)[0])
     if diverged.any(axis=(1, 2)).all():
-        more = f".{explained(plan, (setting, fold, seed), int(diverged_at[setting, fold, seed]))}"
+        more = f".{explain_divergence(plan, (setting, fold, seed), int(diverged_at[setting, fold, seed]))}"
     else:  # of many settings some are tried that diverge: no other training is spent on them
         more = "; a search of that setting alone says in which layer"
     checks.warn(
@@ -159,12 +159,15 @@ def assemble(
         for name, values in history.items()
         if name.startswith("training_")
     }
-    _name_diverged(plan, diverged_at)
+    _warn_of_divergence(plan, diverged_at)
     outputs = outputs.reshape(*shape, *outputs.shape[1:])
     outputs = np.where(diverged.reshape(*shape, *[1] * (outputs.ndim - 3)), np.nan, outputs)
     every = _outputs_of_rows(plan, outputs, np.arange(shape[1]))
     sound = found & ~diverged
-    pooled = {name: _pooled(plan, name, outputs, values, sound) for name, values in _undefined(scores, sound).items()}
+    pooled = {
+        name: _pool(plan, name, outputs, values, sound)
+        for name, values in _metrics_without_value(scores, sound).items()
+    }
     kept = np.ones(len(settings), bool) if kept is None else kept
     modes = modes_of(plan.makers.task)
     return CrossValidation(
@@ -178,13 +181,13 @@ def _outputs_of_rows(plan: Plan, outputs: np.ndarray, folds: np.ndarray) -> np.n
     return np.moveaxis(mean_by_row(parts, plan.split.valid[folds], plan.rows)[0], 0, 2)
 
 
-def _undefined(scores: dict[str, np.ndarray], sound: np.ndarray) -> dict[str, np.ndarray]:
+def _metrics_without_value(scores: dict[str, np.ndarray], sound: np.ndarray) -> dict[str, np.ndarray]:
     """Metrics that are NaN in a fold whose loss is finite: they are not defined there."""
     whole = sound & np.isfinite(scores["loss"])
     return {name: values for name, values in scores.items() if (np.isnan(values) & whole).any()}
 
 
-def _pooled(plan: Plan, name: str, outputs: np.ndarray, values: np.ndarray, sound: np.ndarray) -> np.ndarray:
+def _pool(plan: Plan, name: str, outputs: np.ndarray, values: np.ndarray, sound: np.ndarray) -> np.ndarray:
     """A metric over the outputs of all rows that some network did not train on, per setting and seed."""
     fold = int(np.argwhere(np.isnan(values) & sound)[0][1])
     rows = int((plan.split.valid[fold] >= 0).sum())

@@ -13,10 +13,10 @@ from fnn import checks, programs
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.schedules import cosine_decay_schedule
-from fnn.selection.bagging import case, diverged, member_of
+from fnn.selection.bagging import case, divergence_mask, member_of
 from fnn.selection.ensemble import Ensemble
 from fnn.selection.members import run_members
-from fnn.selection.training import Case, checked_training
+from fnn.selection.training import Case, check_training
 from fnn.tasks import Task
 from fnn.train import rows as rows_
 from fnn.train.console import interruption
@@ -84,7 +84,7 @@ def snapshots(
     count = checks.integer("snapshots", "members", members)
     checks.in_range("snapshots", "learning_rate", learning_rate, 0, open="low")
     options = Options(epochs, batch_size, penalty, augment, None, shuffle, training_metrics, compute_dtype)
-    task, options, checked, key = checked_training("snapshots", task, data, key, options)
+    task, options, checked, key = check_training("snapshots", task, data, key, options)
     total = rows_.count(checked[0])
     steps = epochs * -(-total // rows_.check_batch_size("snapshots", batch_size, total))
     rule = optimizer(cosine_decay_schedule(learning_rate, steps))
@@ -96,7 +96,7 @@ def snapshots(
     def case_of(member: int) -> Case:
         return case(recipe, begun[member], checked)
 
-    sound = ~diverged("snapshots", case_of, np.asarray(history["diverged_at"]))
+    sound = ~divergence_mask("snapshots", case_of, np.asarray(history["diverged_at"]))
     trained = jax.tree.map(lambda leaf: jnp.asarray(leaf[sound]), trained)
     return Ensemble(model, task, trained, {name: np.asarray(values)[sound] for name, values in history.items()})
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fnn import checks
-from fnn.selection.folds import Folds, Splitter, against_the_rest, check_disjoint, folds_from, padded
+from fnn.selection.folds import Folds, Splitter, against_the_rest, check_disjoint, fill_up, folds_from
 from fnn.train.inputs import shares
 from fnn.typing import Labels, PyTree, Rows
 
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-def _counted(where: str, rows: int, folds: int) -> None:
+def _require_counts(where: str, rows: int, folds: int) -> None:
     checks.integer(where, "rows", rows)
     checks.integer(where, "folds", folds, 2)
     if folds > rows:
@@ -60,7 +60,7 @@ def k_fold(rows: int, folds: int = 5, *, seed: int | None = None) -> Folds:
     References:
         Stone, Cross-validatory choice and assessment of statistical predictions, 1974.
     """
-    _counted("k_fold", rows, folds)
+    _require_counts("k_fold", rows, folds)
     order = np.arange(rows) if seed is None else np.random.default_rng(seed).permutation(rows)
     labels = np.empty(rows, int)
     for fold, part in enumerate(np.array_split(order, folds)):
@@ -87,7 +87,7 @@ def stratified_k_fold(targets: Labels, folds: int = 5, *, seed: int | None = Non
     targets = np.asarray(targets)
     if targets.ndim != 1:
         raise ValueError(f"stratified_k_fold: expected classes of shape (rows,), got {targets.shape}")
-    _counted("stratified_k_fold", len(targets), folds)
+    _require_counts("stratified_k_fold", len(targets), folds)
     names, first, encoded, counts = np.unique(targets, return_index=True, return_inverse=True, return_counts=True)
     if counts.min() < folds:
         rare = names[counts.argmin()]
@@ -140,7 +140,7 @@ def leave_one_out(rows: int) -> Folds:
     References:
         Lachenbruch and Mickey, Estimation of error rates in discriminant analysis, 1968.
     """
-    _counted("leave_one_out", rows, 2)
+    _require_counts("leave_one_out", rows, 2)
     return against_the_rest(np.arange(rows), rows, "leave_one_out")
 
 
@@ -211,7 +211,7 @@ def time_series(rows: int, folds: int = 5, *, gap: int = 0) -> Folds:
         >>> train.tolist(), valid.tolist()
         ([[0, 1, -1, -1], [0, 1, 2, 3]], [[2, 3], [4, 5]])
     """
-    _counted("time_series", rows, folds)
+    _require_counts("time_series", rows, folds)
     checks.integer("time_series", "gap", gap, 0)
     size = rows // (folds + 1)
     if size == 0 or rows - gap - size * folds <= 0:
@@ -260,7 +260,7 @@ def repeated(folds: Sequence[Folds]) -> Folds:
         raise ValueError("repeated: expected at least one split, got none")
     sides = []
     for side in zip(*folds, strict=True):
-        sides.append(padded([line[line >= 0] for table in side for line in table]))
+        sides.append(fill_up([line[line >= 0] for table in side for line in table]))
     return Folds(*sides)
 
 

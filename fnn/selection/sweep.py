@@ -126,7 +126,7 @@ def sweep(
     checks.one_of("sweep", "mode", mode, (None, "min", "max"))
     modes = modes_of(as_task(task)) | ({} if mode is None else {metric: mode})
     brackets = _brackets(how, trials, epochs, factor)
-    settings = _drawn(over, how, sum(size for size, _ in brackets) if how == "hyperband" else trials, key)
+    settings = _draw(over, how, sum(size for size, _ in brackets) if how == "hyperband" else trials, key)
     plan = make_plan(
         "sweep", model, optimizer, task, data, key=key, folds=folds, seeds=seeds, over=settings, scaler=scaler,
         groups=groups, class_weight=class_weight, together=together,
@@ -167,7 +167,7 @@ def _log(value: int, base: int) -> int:
     return power
 
 
-def _drawn(over: Mapping[str, Any], how: str, trials: int | None, key: Key) -> Sequence[dict[str, Any]]:
+def _draw(over: Mapping[str, Any], how: str, trials: int | None, key: Key) -> Sequence[dict[str, Any]]:
     """The settings to try."""
     if not isinstance(over, Mapping) or not over:
         raise ValueError(f"sweep: expected over to map names to numbers or distributions, got {over!r}")
@@ -226,7 +226,7 @@ def _race(
             finished.flat[places] = False
             break
         finished.flat[places] = reached
-        known = _updated(known, part, places, reached, finished.size)
+        known = _update(known, part, places, reached, finished.size)
         if asked() or not reached.all():
             break
         score = known[0][f"validation_{metric}"][:, last - 1].reshape(plan.shape)
@@ -250,7 +250,7 @@ def _require_defined(metric: str, score: np.ndarray, loss: np.ndarray) -> None:
         )
 
 
-def _updated(known: Any, part: Any, places: np.ndarray, reached: np.ndarray, count: int) -> Any:
+def _update(known: Any, part: Any, places: np.ndarray, reached: np.ndarray, count: int) -> Any:
     """What is known of every member, those that reached the end of a rung as they are there."""
     known = jax.tree.map(lambda leaf: blank(leaf, count), part) if known is None else known
     for old, new in zip(jax.tree.leaves(known), jax.tree.leaves(part), strict=True):

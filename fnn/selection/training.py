@@ -18,7 +18,7 @@ from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Key, LossFunction, PyTree
 
 
-def checked_training(
+def check_training(
     where: str, task: Task | LossFunction, data: Any, key: Key, options: Options
 ) -> tuple[Task, Options, tuple[PyTree, Array, Array | None], Key]:
     """What every training here is given, checked on the host."""
@@ -83,15 +83,15 @@ def member_from(
         return Running(prepared, loop_of(case.recipe).begin(keys_of(case.key), case.inputs, case.start))
 
     def advance(one: PyTree, shared: PyTree, running: Running, epoch: Array, first: Array, last: Array) -> Running:
-        case, loop = opened(one, shared, running)
+        case, loop = open_case(one, shared, running)
         keys = keys_of(case.key)
         order = order_of(case.recipe.options.shuffle, keys, case.inputs, epoch)
         batches = batches_of(case.recipe, case.inputs, epoch, order)
-        return kept(case, loop.steps(running.carry, keys, batches, first, last), running)
+        return keep(case, loop.steps(running.carry, keys, batches, first, last), running)
 
     def close(one: PyTree, shared: PyTree, running: Running, epoch: Array) -> Running:
-        case, loop = opened(one, shared, running)
-        return kept(case, loop.row(running.carry, case.inputs, epoch)[0], running)
+        case, loop = open_case(one, shared, running)
+        return keep(case, loop.row(running.carry, case.inputs, epoch)[0], running)
 
     def end(one: PyTree, shared: PyTree, running: Running) -> PyTree:
         return finish(case_of(one, shared, running.prepared), one, shared, running.carry)
@@ -100,11 +100,11 @@ def member_from(
         case = case_of(one, shared, jax.eval_shape(prepare, one, shared))
         return sizes(case.recipe.options.batch_size, case.inputs.slots)[1]
 
-    def opened(one: PyTree, shared: PyTree, running: Running) -> tuple[Case, Loop]:
+    def open_case(one: PyTree, shared: PyTree, running: Running) -> tuple[Case, Loop]:
         case = case_of(one, shared, running.prepared)
         return case, loop_of(case.recipe)
 
-    def kept(case: Case, new: Carry, old: Running) -> Running:
+    def keep(case: Case, new: Carry, old: Running) -> Running:
         """A member that is over waits, unchanged, for those it is trained together with."""
         if case.recipe.options.early_stopping is None:
             return old._replace(carry=new)

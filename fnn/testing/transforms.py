@@ -116,7 +116,7 @@ def _draw(tree: PyTree, dtype: DType, rng: np.random.Generator, examples: int | 
     return jax.tree.map(leaf, tree)
 
 
-def _built(transform: Transform | Build, rate: Any) -> Transform:
+def _build(transform: Transform | Build, rate: Any) -> Transform:
     return transform(rate) if callable(transform) else transform
 
 
@@ -124,7 +124,7 @@ def _trajectories(transform: Transform | Build, rates: Array, tree: PyTree, grad
     """Updates and states of all examples and steps: (examples, steps, …)."""
 
     def run(rate: Array, params: PyTree, gradients: PyTree) -> tuple[PyTree, PyTree]:
-        rule = _built(transform, rate)
+        rule = _build(transform, rate)
 
         def step(carry: Any, gradient: PyTree) -> Any:
             params, state = carry
@@ -180,12 +180,12 @@ def _gap(a: Array, b: Array) -> np.ndarray:
 
 
 def _check_protocol(mine: Transform | Build, params: PyTree, gradient: PyTree, rtol: float) -> None:
-    rule, traces = _built(mine, RATES[0]), 0
+    rule, traces = _build(mine, RATES[0]), 0
 
     def step(rate: Any, gradient: PyTree, state: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
         nonlocal traces
         traces += 1
-        return _built(mine, rate).update(gradient, state, params)
+        return _build(mine, rate).update(gradient, state, params)
 
     state = rule.init(params)
     for initialize in (rule.init, jax.jit(rule.init)):
@@ -220,7 +220,7 @@ def _require_own_buffers(state: PyTree) -> None:
 
 def _check_place(mine: Transform | Build, reference: Transform | Build, params: PyTree, gradient: PyTree) -> None:
     """Whether programs written for the reference run with `mine`."""
-    rule, other = _built(mine, RATES[0]), _built(reference, RATES[0])
+    rule, other = _build(mine, RATES[0]), _build(reference, RATES[0])
     if callable(mine):
         rate = jnp.asarray(RATES[0])
         try:
@@ -234,9 +234,9 @@ def _check_place(mine: Transform | Build, reference: Transform | Build, params: 
         rule.update(gradient, state, params, value=jnp.zeros(()))
     optax = sys.modules.get("optax")
     if optax is not None and hasattr(optax, "tree"):
-        expected = _marked(optax, other, params)
+        expected = _marks(optax, other, params)
         try:
-            got: Any = _marked(optax, rule, params)
+            got: Any = _marks(optax, rule, params)
         except Exception as error:
             got = f"none: {error}"
         if got != expected:
@@ -247,12 +247,12 @@ def _takes_extra(rule: Transform) -> bool:
     return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(rule.update).parameters.values())
 
 
-def _marked(optax: Any, rule: Transform, params: PyTree) -> dict[str, str]:
+def _marks(optax: Any, rule: Transform, params: PyTree) -> dict[str, str]:
     """Which leaves of the state mirror parameters, as optax finds them."""
 
-    def marked() -> PyTree:
+    def mark() -> PyTree:
         state = rule.init(params)
         return optax.tree.map_params(rule, lambda _: "parameter", state, transform_non_params=lambda _: "other")
 
     with jax.numpy_dtype_promotion("standard"):
-        return {jax.tree_util.keystr(path): mark for path, mark in jax.tree_util.tree_flatten_with_path(marked())[0]}
+        return {jax.tree_util.keystr(path): mark for path, mark in jax.tree_util.tree_flatten_with_path(mark())[0]}

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from fnn.layer import Layer
-from fnn.optim.transform import Transform, chained, learning_rate, skipped
+from fnn.optim.transform import Transform, as_transform, is_skipped, learning_rate
 from fnn.tasks import Task
 from fnn.train import rows as rows_
 from fnn.train import stopping
@@ -197,7 +197,7 @@ def loop_of(recipe: Recipe) -> Loop:
 
     def entries(carry: Carry, inputs: Inputs, scores: dict[str, Array] | None = None) -> dict[str, Array]:
         row = {n: jnp.where(carry.diverged_at >= 0, jnp.nan, mean.so_far()) for n, mean in carry.means.items()}
-        rate = learning_rate(chained(optimizer), carry.train_state.opt_state) if options.training_metrics else None
+        rate = learning_rate(as_transform(optimizer), carry.train_state.opt_state) if options.training_metrics else None
         row |= {} if rate is None else {"learning_rate": rate}
         if inputs.validation is not None:
             held, trained = inputs.validation_rows, carry.train_state.trained
@@ -255,7 +255,7 @@ def _accept(carry: Carry, step: Advance, metrics: Mapping[str, Any], number: Arr
     """
     old, new, weight = carry.train_state, step.train_state, step.counted.astype(jnp.float32)
     real, running, finite = weight != 0, carry.diverged_at < 0, jnp.isfinite(step.loss)
-    left_out = skipped(new.opt_state, old.opt_state)
+    left_out = is_skipped(new.opt_state, old.opt_state)
     sound = (weight > 0) & (finite | left_out) & _all_finite(new.params)
     good = real & running & sound
     state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new.state, old.state)

@@ -15,7 +15,7 @@ from fnn.optim.loss_scale import loss_scale
 from fnn.optim.transform import (
     Transform,
     apply_updates,
-    chained,
+    as_transform,
     loss_arguments,
     require_one_set,
     require_transform,
@@ -155,7 +155,7 @@ def train_step(
     task = as_task(loss)
     check_pairing(model, task)
     model = compute_in(compute_dtype, model)
-    optimizer, objective = chained(optimizer), _objective_of(model, task, penalty)
+    optimizer, objective = as_transform(optimizer), _objective_of(model, task, penalty)
 
     def init(key: Key, x: Any, start: Trained | None = None) -> TrainState:
         if start is not None:

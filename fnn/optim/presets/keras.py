@@ -41,7 +41,7 @@ def sgd(learning_rate: ScalarOrSchedule = 0.01, momentum: ArrayLike = 0.0, neste
     return _momentum(learning_rate, momentum, form="velocity", nesterov=nesterov)
 
 
-def _scaled(beta_1: ArrayLike, beta_2: ArrayLike, epsilon: ArrayLike, amsgrad: bool) -> Transform:
+def _adam_rule(beta_1: ArrayLike, beta_2: ArrayLike, epsilon: ArrayLike, amsgrad: bool) -> Transform:
     if amsgrad:
         return scale_by_amsgrad(beta_1, beta_2, epsilon, max_over="raw", eps_hat=True)
     return scale_by_adam(beta_1, beta_2, epsilon, eps_hat=True)
@@ -65,7 +65,7 @@ def adam(
         >>> import fnn
         >>> rule = fnn.optim.presets.keras.adam()
     """
-    return chain(_scaled(beta_1, beta_2, epsilon, amsgrad), scale_by_learning_rate(learning_rate))
+    return chain(_adam_rule(beta_1, beta_2, epsilon, amsgrad), scale_by_learning_rate(learning_rate))
 
 
 def adamw(
@@ -85,7 +85,7 @@ def adamw(
         >>> import fnn
         >>> rule = fnn.optim.presets.keras.adamw()
     """
-    scaled = _scaled(beta_1, beta_2, epsilon, amsgrad)
+    scaled = _adam_rule(beta_1, beta_2, epsilon, amsgrad)
     return chain(scaled, add_decayed_weights(weight_decay), scale_by_learning_rate(learning_rate))
 
 

@@ -27,7 +27,7 @@ from fnn.typing import ArrayLike, ScalarOrSchedule
 __all__ = ["adadelta", "adagrad", "adam", "adamax", "adamw", "nadam", "radam", "rmsprop", "sgd"]
 
 
-def _coupled(weight_decay: ScalarOrSchedule) -> Transform:
+def _couple_decay(weight_decay: ScalarOrSchedule) -> Transform:
     return identity() if is_zero(weight_decay) else add_decayed_weights(weight_decay)
 
 
@@ -55,7 +55,7 @@ def sgd(
     damped = not is_zero(dampening)
     past = trace(momentum, nesterov, dampening=dampening, init_from_first=damped)
     return chain(
-        _coupled(weight_decay),
+        _couple_decay(weight_decay),
         identity() if is_zero(momentum) else past,
         scale_by_learning_rate(lr),
     )
@@ -80,7 +80,7 @@ def adam(
         >>> rule = fnn.optim.presets.torch.adam(1e-3, amsgrad=True)
     """
     scaled = scale_by_amsgrad(*betas, eps, max_over="raw") if amsgrad else scale_by_adam(*betas, eps)
-    return chain(_coupled(weight_decay), scaled, scale_by_learning_rate(lr))
+    return chain(_couple_decay(weight_decay), scaled, scale_by_learning_rate(lr))
 
 
 def adamw(
@@ -120,7 +120,7 @@ def nadam(
         >>> rule = fnn.optim.presets.torch.nadam()
     """
     scaled = scale_by_scheduled_nadam(*betas, eps, momentum_decay)
-    return chain(_coupled(weight_decay), scaled, scale_by_learning_rate(lr))
+    return chain(_couple_decay(weight_decay), scaled, scale_by_learning_rate(lr))
 
 
 def radam(
@@ -141,7 +141,7 @@ def radam(
         >>> rule = fnn.optim.presets.torch.radam()
     """
     scaled = scale_by_radam(*betas, eps, eps_hat=True)
-    return chain(_coupled(weight_decay), scaled, scale_by_learning_rate(lr))
+    return chain(_couple_decay(weight_decay), scaled, scale_by_learning_rate(lr))
 
 
 def adamax(
@@ -161,7 +161,7 @@ def adamax(
         >>> rule = fnn.optim.presets.torch.adamax()
     """
     scaled = scale_by_adamax(*betas, eps)
-    return chain(_coupled(weight_decay), scaled, scale_by_learning_rate(lr))
+    return chain(_couple_decay(weight_decay), scaled, scale_by_learning_rate(lr))
 
 
 def rmsprop(
@@ -192,7 +192,7 @@ def rmsprop(
         momentum=None if is_zero(momentum) else momentum,
         learning_rate_inside=False,
     )
-    return chain(_coupled(weight_decay), scaled)
+    return chain(_couple_decay(weight_decay), scaled)
 
 
 def adagrad(
@@ -214,12 +214,12 @@ def adagrad(
         >>> rule = fnn.optim.presets.torch.adagrad()
     """
 
-    def decayed(count: Any) -> Any:
+    def rate_at(count: Any) -> Any:
         return (lr(count) if callable(lr) else lr) / (1 + lr_decay * count.astype(float))
 
     scaled = scale_by_rss(initial_accumulator_value, eps, eps_in_sqrt=False)
-    rate = scale_by_learning_rate(lr if is_zero(lr_decay) else decayed)
-    return chain(_coupled(weight_decay), scaled, rate)
+    rate = scale_by_learning_rate(lr if is_zero(lr_decay) else rate_at)
+    return chain(_couple_decay(weight_decay), scaled, rate)
 
 
 def adadelta(
@@ -237,4 +237,4 @@ def adadelta(
         >>> rule = fnn.optim.presets.torch.adadelta()
     """
     scaled = scale_by_adadelta(rho, eps)
-    return chain(_coupled(weight_decay), scaled, scale_by_learning_rate(lr))
+    return chain(_couple_decay(weight_decay), scaled, scale_by_learning_rate(lr))
