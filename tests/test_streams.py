@@ -238,6 +238,30 @@ def test_a_bad_batch_is_named(kind, first):
     assert (caught.value.trained is None) == first
 
 
+def test_what_is_right_before_a_bad_class_is_trained_on():
+    words = r"fit, batch 3 of epoch 1: .*expected classes 0 … 1, got 9 at row 4"
+    with pytest.raises(fnn.StreamError, match=words) as caught:
+        fit(changed(2, lambda x, y: (x, np.where(np.arange(len(y)) == 4, 9, y))))
+    same(caught.value.trained, fit(Again(cut(X, Y)[:2]), epochs=1)[0])
+
+
+def seconds(rows, size):
+    """Times in seconds, of which float32 resolves 128: equal within a batch, but not in a range that is long enough."""
+    y = 1.7e9 + np.linspace(0, rows, ROWS)
+    return Again([(x, part) for x, part in cut(X, y, size=size)])
+
+
+@pytest.mark.parametrize("size", [1, 8, 22])
+def test_digits_of_targets_are_judged_over_the_whole_epoch_as_of_arrays(size):
+    run = functools.partial(fnn.fit, fnn.dense(1), fnn.optim.sgd(0.0), fnn.tasks.regression(), key=KEY, progress=False)
+    _, history = run(seconds(3e7, size), epochs=1)
+    assert len(history["loss"]) == 1
+    with pytest.raises(ValueError, match=r"distinct values, of which float32 keeps \d; centre and scale it"):
+        run((X, np.concatenate([y for _, y in seconds(30, size)])), epochs=1)
+    with pytest.raises(fnn.StreamError, match=r"distinct values, of which float32 keeps \d; centre and scale it"):
+        run(seconds(30, size), epochs=1)
+
+
 def test_int64_classes_that_wrap_around_are_an_error():
     with pytest.raises(fnn.StreamError, match=r"batch 1 of epoch 1: .*4294967297"):
         fit(Again([(X, np.full(ROWS, 2**32 + 1))]))

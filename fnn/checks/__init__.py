@@ -5,7 +5,18 @@ compared and passes unchecked, so that rates, decays and learning rates may be `
 """
 
 from fnn.checks.arrays import floating, images, looks_channels_first, rank, same_features, same_shape
-from fnn.checks.host import allocate, as_numbers, cast, describe_lost_digits, find_lost_digits, host_cast, own, place_of
+from fnn.checks.host import (
+    LostDigits,
+    allocate,
+    as_numbers,
+    cast,
+    describe_lost_digits,
+    find_lost_digits,
+    host_cast,
+    is_coarse,
+    own,
+    place_of,
+)
 from fnn.checks.settings import (
     function,
     in_range,
@@ -20,6 +31,7 @@ from fnn.checks.settings import (
 from fnn.checks.words import describe, is_concrete, name_of, not_an_array, to_host, warn
 
 __all__ = [
+    "LostDigits",
     "allocate",
     "as_numbers",
     "cast",
@@ -32,6 +44,7 @@ __all__ = [
     "images",
     "in_range",
     "integer",
+    "is_coarse",
     "is_concrete",
     "keeps_some",
     "looks_channels_first",

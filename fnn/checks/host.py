@@ -95,9 +95,9 @@ def cast(where: str, name: str, x: Any, dtype: Any = None, *, distinct: bool = F
 
 
 def allocate(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Zeros at a multiple of 64 bytes, where a CPU computes with them as they lie."""
+    """Memory at a multiple of 64 bytes, where a CPU computes with it as it lies; all of it is to be written."""
     size = math.prod(shape) * dtype.itemsize
-    raw = np.zeros(size + 64, np.uint8)
+    raw = np.empty(size + 64, np.uint8)
     begin = -raw.ctypes.data % 64
     return raw[begin : begin + size].view(dtype).reshape(shape)
 
@@ -155,19 +155,27 @@ def find_lost_digits(host: np.ndarray, target: Any) -> tuple[int, int, int] | No
     Columns that are constant up to rounding in float64, and those resolved to 1e-4 of their range, are left alone.
     """
     table = host.reshape(len(host), -1)
-    low, high = table.min(axis=0).astype(np.float64), table.max(axis=0).astype(np.float64)
-    size, spread = np.maximum(np.abs(low), np.abs(high)), high - low
-    coarse = (size * float(jnp.finfo(target).eps) > 1e-4 * spread) & (spread > 1e-12 * size)
-    for column in np.flatnonzero(coarse):
+    for column in np.flatnonzero(is_coarse(table.min(axis=0), table.max(axis=0), target)):
         before, after = (len(np.unique(part)) for part in (table[:, column], table[:, column].astype(target)))
         if after < before:
             return int(column), before, after
     return None
 
 
+class LostDigits(ValueError):
+    """Numbers that differ become equal in the dtype they are cast to."""
+
+
+def is_coarse(low: np.ndarray, high: np.ndarray, target: Any) -> np.ndarray:
+    """Of which columns, that reach from `low` to `high`, the dtype resolves less than 1e-4 of their range."""
+    low, high = low.astype(np.float64), high.astype(np.float64)
+    size, spread = np.maximum(np.abs(low), np.abs(high)), high - low
+    return (size * float(jnp.finfo(target).eps) > 1e-4 * spread) & (spread > 1e-12 * size)
+
+
 def _require_distinct(where: str, name: str, x: Any, host: np.ndarray, target: Any) -> None:
     if host.ndim and (found := find_lost_digits(host, target)):
-        raise ValueError(f"{where}: {describe_lost_digits(name, x, host, target, found)}")
+        raise LostDigits(f"{where}: {describe_lost_digits(name, x, host, target, found)}")
 
 
 def describe_lost_digits(name: str, x: Any, host: np.ndarray, target: Any, found: tuple[int, int, int]) -> str:

@@ -18,8 +18,9 @@ from fnn.kernels import placement
 from fnn.train.ahead import Ahead
 from fnn.train.joining import Part, join
 from fnn.train.processes import together
+from fnn.train.reader import HostBatch, Raw, Reader
 from fnn.train.sharding import placer
-from fnn.train.stream import HostBatch, Reader, Stream, StreamError, length
+from fnn.train.stream import Stream, StreamError, length
 from fnn.typing import PyTree
 
 CHUNK_BYTES = 2**23
@@ -105,13 +106,13 @@ class Feed:
             head, ended = _head(items)
             if stopped():
                 return
-            first = head[0]
-            if isinstance(first, StreamError):
-                raise first
-            self.first = first
+            if isinstance(head[0], StreamError):
+                raise head[0]
+            self.first = first = self.reader.host_batch(head[0])
             if not self.slots:
-                self._measure([len(batch[2]) for batch in head if not isinstance(batch, StreamError)], first, ended)
+                self._measure([batch.rows for batch in head if not isinstance(batch, StreamError)], first, ended)
             yield from self._stack(itertools.chain(_drain(head), items), first, wanted)
+            self.reader.digits.check()
 
     def _measure(self, sizes: list[int], batch: HostBatch, ended: bool) -> None:
         self.room = self._round_up(max(sizes))
@@ -123,39 +124,76 @@ class Feed:
         return -(-rows // self.multiple) * self.multiple
 
     def _stack(
-        self, items: Iterable[HostBatch | StreamError], first: HostBatch, wanted: Callable[[], bool]
+        self, items: Iterable[Raw | StreamError], first: HostBatch, wanted: Callable[[], bool]
     ) -> Generator[Chunk, None, None]:
-        chunk: Any = None
-        taken: list[int] = []
-        began = time.monotonic()
+        filling: Filling | None = None
         for item in items:
-            rows = 0 if isinstance(item, StreamError) else len(item[2])
-            if taken and (rows == 0 or rows > chunk[2].shape[1]):
-                yield Chunk(self.place(chunk), taken)
-                taken = []
+            rows = 0 if isinstance(item, StreamError) else item.rows
+            if filling and (rows == 0 or rows > filling.room):
+                yield from self._hand_out(filling)
+                filling = None
             if isinstance(item, StreamError):
                 raise item
-            if rows > self.room and self.joins is not None:
-                raise StreamError(
-                    f"{self.reader.stream.where}: expected batches of at most {self.room} rows, as the first ones "
-                    f"have, got one of {rows}; in several processes give the largest first"
-                )
-            if not taken:
-                if rows > self.room:  # by half at least: sizes that grow slowly compile seldom
-                    self.room = self._round_up(max(rows, self.room + self.room // 2))
-                chunk, began = _empty(first, self.slots, self.room), time.monotonic()
-            _write(chunk, len(taken), item, first)
-            taken.append(rows)
-            if len(taken) == self.slots or (wanted() and time.monotonic() - began > PATIENCE):
-                yield Chunk(self.place(chunk), taken)
-                taken = []
-        if taken:
-            yield Chunk(self.place(chunk), taken)
+            if filling is None:
+                self._require_room(rows)
+                filling = Filling(first, self.slots, self.room)
+            filling.add(item)
+            if len(filling.raw) == self.slots or (wanted() and filling.age() > PATIENCE):
+                yield from self._hand_out(filling)
+                filling = None
+        if filling:
+            yield from self._hand_out(filling)
+
+    def _require_room(self, rows: int) -> None:
+        if rows <= self.room:
+            return
+        if self.joins is not None:
+            raise StreamError(
+                f"{self.reader.stream.where}: expected batches of at most {self.room} rows, as the first ones "
+                f"have, got one of {rows}; in several processes give the largest first"
+            )
+        # By half at least: sizes that grow slowly compile seldom.
+        self.room = self._round_up(max(rows, self.room + self.room // 2))
+
+    def _hand_out(self, filling: Filling) -> Generator[Chunk, None, None]:
+        """What is right of it, then the error of what is not."""
+        labels, error = self.reader.label(filling.raw)
+        if labels:
+            yield Chunk(self.place(filling.finish(labels)), [raw.rows for raw in filling.raw[: len(labels)]])
+        if error:
+            raise error
+
+
+class Filling:
+    """A super-batch that is being filled: inputs at once, since a stream may write the next batch over the last,
+    targets and weights at its end, when they are checked together."""
+
+    def __init__(self, first: HostBatch, slots: int, room: int) -> None:
+        self.first, self.room, self.raw = first, room, list[Raw]()
+        self._arrays = jax.tree.map(lambda leaf: checks.allocate((slots, room, *leaf.shape[1:]), leaf.dtype), first)
+        self._began = time.monotonic()
+
+    def age(self) -> float:
+        return time.monotonic() - self._began
+
+    def add(self, raw: Raw) -> None:
+        _write(self._arrays[0], len(self.raw), raw.x, self.first[0])
+        self.raw.append(_copy(raw._replace(x=())))
+
+    def finish(self, labels: list[tuple[Any, np.ndarray]]) -> Any:
+        for slot, label in enumerate(labels):
+            _write(self._arrays[1:], slot, label, self.first[1:])
+            self._arrays[2][slot, len(label[1]) :] = 0
+        return self._arrays
+
+
+def _copy(raw: Raw) -> Raw:
+    return jax.tree.map(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, raw)
 
 
 def _errors_as_items(
-    batches: Generator[HostBatch, None, None], stopped: Callable[[], bool]
-) -> Generator[HostBatch | StreamError, None, None]:
+    batches: Generator[Raw, None, None], stopped: Callable[[], bool]
+) -> Generator[Raw | StreamError, None, None]:
     """What came before an error is trained on first; nothing is read once it is stopped."""
     with contextlib.closing(batches):
         try:
@@ -167,7 +205,7 @@ def _errors_as_items(
             yield error
 
 
-def _head(items: Iterator[HostBatch | StreamError]) -> tuple[deque[Any], bool]:
+def _head(items: Iterator[Raw | StreamError]) -> tuple[deque[Any], bool]:
     """The first batches, as copies, since a stream may write the next one over the last; and whether they are all."""
     head: deque[Any] = deque()
     held = 0
@@ -175,7 +213,7 @@ def _head(items: Iterator[HostBatch | StreamError]) -> tuple[deque[Any], bool]:
         if isinstance(item, StreamError):
             head.append(item)
             return head, True
-        head.append(jax.tree.map(np.array, item))
+        head.append(_copy(item))
         held += _bytes(item)
         if len(head) == LOOKED_AT or held >= CHUNK_BYTES:
             return head, False
@@ -187,21 +225,15 @@ def _drain(head: deque[Any]) -> Iterator[Any]:
         yield head.popleft()
 
 
-def _bytes(batch: HostBatch) -> int:
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(batch))
+def _bytes(batch: HostBatch | Raw) -> int:
+    return sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves(batch))
 
 
-def _empty(like: HostBatch, slots: int, room: int) -> Any:
-    return jax.tree.map(lambda leaf: checks.allocate((slots, room, *leaf.shape[1:]), leaf.dtype), like)
-
-
-def _write(chunk: Any, slot: int, batch: HostBatch, first: HostBatch) -> None:
-    rows = len(batch[2])
-
+def _write(chunk: Any, slot: int, batch: Any, first: Any) -> None:
     def one(room: np.ndarray, leaf: np.ndarray, filler: np.ndarray) -> None:
+        rows = len(leaf)
         room[slot, :rows] = leaf
         if rows < room.shape[1]:
             room[slot, rows:] = filler[np.arange(room.shape[1] - rows) % len(filler)]
 
     jax.tree.map(one, chunk, batch, first)
-    chunk[2][slot, rows:] = 0

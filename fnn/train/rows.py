@@ -95,7 +95,11 @@ def _first_not_finite(host: np.ndarray) -> tuple[int, ...] | None:
     """Where it is; looked for part by part, so that a large array is not held a second time as its mask."""
     step = max(1, LOOKED_AT // max(1, math.prod(host.shape[1:])))
     for first in range(0, len(host), step):
-        finite = np.isfinite(host[first : first + step])
+        part = host[first : first + step]
+        with np.errstate(over="ignore", invalid="ignore"):
+            if part.dtype == np.float32 and np.isfinite(part.sum()):  # then every number is, and no mask is written
+                continue
+        finite = np.isfinite(part)
         if not finite.all():
             row, *rest = (int(place) for place in np.argwhere(~finite)[0])
             return first + row, *rest
@@ -118,21 +122,23 @@ def check_data(where: str, data: Any, task: Task) -> tuple[PyTree, Array, Array 
     return jax.tree.map(own, host_data(where, data, task))
 
 
-def host_data(
-    where: str, data: Any, task: Task, rounding: Callable[..., str | None] | None = None, some: bool = True
-) -> tuple[PyTree, Any, Any]:
-    """`check_data` where they are; `some` of the weights must not be 0."""
+def host_data(where: str, data: Any, task: Task) -> tuple[PyTree, Any, Any]:
+    """`check_data` where they are."""
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         raise TypeError(f"{where}: expected data (x, targets) or (x, targets, weights), got {checks.describe(data)}")
-    x = host_inputs(where, rows_as_array(data[0]), rounding)
-    if np.shape(data[1])[:1] != (count(x),):
-        raise ValueError(
-            f"{where}: expected one target per row of x, got {count(x)} rows and {np.shape(data[1])} targets"
-        )
+    x = host_inputs(where, rows_as_array(data[0]))
+    require_one_target_per_row(where, x, data[1])
     targets = task.encode(data[1])
     if len(data) == 2 or data[2] is None:
         return x, targets, None
-    return x, targets, check_weights(where, data[2], count(x), some)
+    return x, targets, check_weights(where, data[2], count(x))
+
+
+def require_one_target_per_row(where: str, x: PyTree, targets: Any) -> None:
+    if np.shape(targets)[:1] != (count(x),):
+        raise ValueError(
+            f"{where}: expected one target per row of x, got {count(x)} rows and {np.shape(targets)} targets"
+        )
 
 
 def check_weights(where: str, weights: Any, total: int, some: bool = True) -> Array:

@@ -1,0 +1,250 @@
+"""What a stream gives, looked at on the host: inputs as they come, targets and weights of many batches together."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.layers.recurrent import Padded
+from fnn.train import rows as rows_
+from fnn.train.resuming import own_state
+from fnn.train.stream import Stream, StreamError, length, takes_epoch
+from fnn.typing import PyTree
+
+HostBatch = tuple[PyTree, Any, np.ndarray]
+"""Inputs, targets and weights of the rows of a batch, in NumPy arrays."""
+
+
+class Raw(NamedTuple):
+    """A batch whose inputs are checked, and its targets and weights as they came; `place` names it."""
+
+    x: PyTree
+    targets: Any
+    weights: Any
+    rows: int
+    place: str
+
+
+class Reader:
+    """Reads a stream, epoch after epoch, and holds every batch against the first one of all."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.form: Any = None  # of every batch, in words
+        self._form: Any = None
+        self.rounded: list[str] = []  # what is to be said of float64 in the first batch
+        self.state: Any = None  # of the source, or of its iterator, at the end of the epoch that was read last
+        self.digits = Digits()
+
+    def epoch(self, number: int | None) -> Generator[Raw, None, None]:
+        """The batches of an epoch; None stands for the only pass there is."""
+        source = self.stream.source
+        batches, count, counts = None, 0, False
+        self.digits = Digits()
+        try:
+            while True:
+                try:
+                    batches = self._open(number) if batches is None else batches
+                    batch = next(batches)
+                except StopIteration:
+                    break
+                except Exception as error:
+                    raise StreamError(
+                        f"{self.stream.where}: the stream failed at {_place(count, number)} with "
+                        f"{type(error).__name__}: {error}"
+                    ) from error
+                with _name_errors(name := f"{self.stream.where}, {_place(count, number)}"):
+                    raw = self._check(batch, name)
+                    counts = counts or raw.weights is None or bool(np.any(raw.weights))
+                yield raw
+                count += 1
+        finally:
+            if inspect.isgenerator(batches):
+                batches.close()
+        if own := own_state(source) or own_state(batches):
+            self.state = own.get()
+        expected = length(source)
+        if count == 0 or (expected is not None and count < expected):
+            raise StreamError(self._describe_end(count, expected, number))
+        if not counts:
+            of = "" if number is None else f" of epoch {number + 1}"
+            said = f"every weight{of} is 0, so no row counts; leave the weights out to count every row"
+            raise StreamError(f"{self.stream.where}: {said}")
+
+    def label(self, batches: Sequence[Raw]) -> tuple[list[tuple[Any, np.ndarray]], StreamError | None]:
+        """Targets and weights of each batch, and what is wrong with the first one that is not among them."""
+        try:
+            return self._label(batches, batches[0].place), None
+        except (TypeError, ValueError, RuntimeError) as together:
+            found: list[tuple[Any, np.ndarray]] = []
+            for batch in batches:  # look again for its place
+                try:
+                    with _name_errors(batch.place):
+                        found += self._label([batch], batch.place)
+                except StreamError as error:
+                    return found, error
+            # Each is right alone.
+            wrong = StreamError(f"{batches[0].place} and the {len(batches) - 1} after it: {together}")
+            wrong.__cause__ = together
+            return [], wrong
+
+    def host_batch(self, raw: Raw) -> HostBatch:
+        """The batch with its targets and weights."""
+        found, error = self.label([raw])
+        if error:
+            raise error
+        return raw.x, *found[0]
+
+    def restore(self, state: Any, epochs: int) -> None:
+        """Stand where the state was taken, at the end of the last of so many epochs, without reading them again."""
+        if own := own_state(self.stream.source):
+            own.set(state)
+            return
+        for number in range(epochs):
+            if own := own_state(self._open(number)):
+                own.set(state)
+
+    def _open(self, number: int | None) -> Iterator[Any]:
+        source = self.stream.source
+        if callable(source):
+            source = source(epoch=number or 0) if takes_epoch(source) else source()
+        return iter(source)
+
+    def _describe_end(self, count: int, expected: int | None, number: int | None) -> str:
+        of = "" if number is None else f" in epoch {number + 1}"
+        if count:
+            return f"{self.stream.where}: the stream ended after {count} of the {expected} batches of its len{of}"
+        again = "; each call has to make a new iterator" if number else ""
+        return f"{self.stream.where}: expected batches{of}, the stream gave none{again}"
+
+    def _check(self, batch: Any, name: str) -> Raw:
+        first = self.form is None
+        if self.stream.task is None:
+            given: tuple[Any, ...] = (rows_.rows_as_array(batch[0] if _has_parts(batch) else batch),)
+        elif not isinstance(batch, (tuple, list)) or isinstance(batch, Padded) or len(batch) not in (2, 3):
+            raise TypeError(f"{name}: expected (x, targets) or (x, targets, weights), got {checks.describe(batch)}")
+        else:
+            given = (rows_.rows_as_array(batch[0]), *(None if part is None else _as_host(part) for part in batch[1:]))
+        given = (_as_numbers(name, given[0]), *given[1:])
+        self._require_form(given, name)
+
+        def rounding(*rounded: Any) -> None:
+            if first:
+                self.rounded.append(rows_.describe_rounding(*rounded))
+
+        x = rows_.host_inputs(name, given[0], rounding)
+        targets, weights = (*given[1:], None, None)[:2]
+        if self.stream.task is not None:
+            rows_.require_one_target_per_row(name, x, targets)
+        return Raw(x, targets, weights, rows_.count(x), name)
+
+    def _label(self, batches: Sequence[Raw], name: str) -> list[tuple[Any, np.ndarray]]:
+        rows = [batch.rows for batch in batches]
+        ends = np.cumsum(rows)
+        weights = np.ones(ends[-1], np.float32)
+        with _on_host():
+            targets = self._encode([batch.targets for batch in batches])
+            if batches[0].weights is not None:
+                given = np.concatenate([np.asarray(batch.weights) for batch in batches])
+                weights = np.asarray(rows_.check_weights(name, given, len(given), some=False))
+        cut = [slice(end - count, end) for count, end in zip(rows, ends, strict=True)]
+        return [(jax.tree.map(lambda leaf, of=of: leaf[of], targets), weights[of]) for of in cut]
+
+    def _encode(self, targets: list[Any]) -> Any:
+        task = self.stream.task
+        if task is None:
+            return ()
+        if not all(isinstance(part, np.ndarray) for part in targets):  # tables, of which a task has its own words
+            parts = [jax.tree.map(np.asarray, task.encode(part)) for part in targets]
+            return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        raw = targets[0] if len(targets) == 1 else np.concatenate(targets)
+        try:
+            encoded = task.encode(raw)
+        except checks.LostDigits as error:  # whether they are of the whole epoch, its end will tell
+            self.digits.lost = self.digits.lost or error
+            encoded = task.encode(raw.astype(jnp.result_type(float)))
+        self.digits.see(raw)
+        return jax.tree.map(np.asarray, encoded)
+
+    def _require_form(self, given: tuple[Any, ...], name: str) -> None:
+        leaves, tree = jax.tree.flatten(given)
+        form = tree, [(leaf.dtype, np.shape(leaf)[1:]) if hasattr(leaf, "dtype") else type(leaf) for leaf in leaves]
+        if self._form is None:
+            self._form, self.form = form, jax.tree.map(_per_row, given)
+        if form != self._form:
+            expected, came = (", ".join(jax.tree.leaves(one)) for one in (self.form, jax.tree.map(_per_row, given)))
+            raise ValueError(
+                f"{name}: expected {expected} as in the first batch, got {came}; every batch has the dtypes and, but "
+                "for the number of rows, the shapes of the first: pad or resize, and write .astype"
+            )
+
+
+class Digits:
+    """Whether targets that differ become equal in floating point, judged over all that an epoch has, as of arrays."""
+
+    def __init__(self) -> None:
+        self.lost: checks.LostDigits | None = None  # in some of the batches, by the range of those alone
+        self.low: Any = None
+        self.high: Any = None
+
+    def see(self, targets: np.ndarray) -> None:
+        if targets.dtype.kind in "fiu" and targets.size and targets.dtype != jnp.result_type(float):
+            table = targets.reshape(len(targets), -1)
+            low, high = table.min(axis=0), table.max(axis=0)
+            self.low, self.high = (low, high) if self.low is None else (
+                np.minimum(self.low, low), np.maximum(self.high, high)
+            )  # fmt: skip
+
+    def check(self) -> None:
+        if self.lost is not None and checks.is_coarse(self.low, self.high, jnp.result_type(float)).any():
+            raise StreamError(str(self.lost)) from self.lost
+
+
+@contextlib.contextmanager
+def _name_errors(name: str) -> Iterator[None]:
+    """What is wrong with a batch, as an error of the stream that names it."""
+    try:
+        yield
+    except (TypeError, ValueError, RuntimeError) as error:
+        said = str(error)
+        raise StreamError(said if said.startswith(name) else f"{name}: {said}") from error
+
+
+def _has_parts(batch: Any) -> bool:
+    """Whether it is `(x, …)`: a named tuple is one input of several arrays, a list of numbers rows of one."""
+    return type(batch) in (tuple, list) and any(hasattr(leaf, "shape") for leaf in jax.tree.leaves(list(batch)))
+
+
+def _on_host() -> Any:
+    """What JAX only looks at stays beside the host, where there is a place for it."""
+    try:
+        return jax.default_device(jax.local_devices(backend="cpu")[0])
+    except RuntimeError:
+        return contextlib.nullcontext()
+
+
+def _place(count: int, number: int | None) -> str:
+    return f"batch {count + 1}" + ("" if number is None else f" of epoch {number + 1}")
+
+
+def _as_numbers(name: str, tree: PyTree) -> PyTree:
+    said = "encode text columns as numbers first"
+    return jax.tree.map(lambda leaf: np.asarray(checks.as_numbers(name, "x", leaf, said)), tree)
+
+
+def _as_host(leaf: Any) -> Any:
+    """What its task has words for as it is; anything else as a NumPy array."""
+    return leaf if type(leaf) is np.ndarray or hasattr(leaf, "columns") else np.asarray(leaf)
+
+
+def _per_row(leaf: Any) -> str:
+    if not hasattr(leaf, "dtype"):
+        return str(type(leaf))
+    return f"{leaf.dtype}[{','.join(['rows', *map(str, np.shape(leaf)[1:])])}]"
