@@ -149,3 +149,44 @@ def test_the_signature_of_a_verb_says_what_every_argument_is(name):
     hints = typing.get_type_hints(verb)
     real = {name: hints.get(name) for name in ("data", "batch", "rows", "validation", "groups", "targets")}
     assert [name for name, hint in real.items() if hint is Any or Any in typing.get_args(hint)] == []
+
+
+PARTICIPLE = re.compile(
+    "(?:ed|ing|en)$|^(?:bound|brought|built|done|drawn|felt|found|gone|held|kept|known|left|lost|made|meant|said|sent|"
+    "shown|swept|taught|thought|told|worn)$"
+)
+FIELD_TERMS = {
+    # what the field, jax.nn, optax, Keras or scikit-learn calls it
+    *("masked", "thresholded", "truncated", "squared", "weighted", "generalized", "stratified", "scheduled"),
+    *("floating", "embedding", "learning", "training", "linen", "misclassified"),
+    # fnn.selection's ways to split: `repeated` splits, the folds `using` a splitter
+    *("repeated", "using"),
+    # layers named by what they are: a frozen layer, a shared one, a stack
+    *("frozen", "shared", "stacked"),
+    # nouns and verbs that end so
+    *("ceiling", "mapping", "rounding", "scoring", "accept", "flatten", "listen", "need", "open", "widen"),
+    # the words of a question: `batched_is_faster`, and what an optimizer's state answers, beside `history["skipped"]`
+    *("batched", "skipped"),
+}
+
+
+def participles(tree):
+    """The functions whose names begin with a participle; properties are read like fields."""
+    defined = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    for node in defined:
+        first = node.name.strip("_").partition("_")[0]
+        if not PARTICIPLE.search(first) or first in FIELD_TERMS or node.name.startswith("__"):
+            continue
+        if not any(isinstance(by, ast.Name) and by.id == "property" for by in node.decorator_list):
+            yield node.name
+
+
+def test_no_function_is_named_by_a_participle():
+    """A verb for what it does or a noun for what it gives can be guessed: `shuffle`, not `shuffled`."""
+    sources = sorted((ROOT / "fnn").rglob("*.py"))
+    assert {(path.name, name) for path in sources for name in participles(ast.parse(path.read_text()))} == set()
+
+
+def test_a_participle_is_found():
+    source = "class A:\n    def kept(self):\n        def _drawn_rows(): ...\n    @property\n    def used(self): ...\n"
+    assert list(participles(ast.parse(source))) == ["kept", "_drawn_rows"]

@@ -13,7 +13,7 @@ import pytest
 import fnn
 from fnn.selection import members, memory
 from fnn.selection.cases import make_plan, member_of
-from fnn.selection.chunk import Chunk, advance_chunk, begin_chunk
+from fnn.selection.chunk import ChunkProgram, advance_chunk, begin_chunk
 from fnn.selection.training import Member, Running
 from fnn.train.options import Options
 
@@ -201,7 +201,7 @@ def test_the_estimate_is_near_enough_to_what_xla_allocates(model, shape):
     )  # fmt: skip
     rows, zero = plan.arguments(), jnp.zeros((), jnp.int32)
     estimate = memory.bytes_per_member(member_of, plan.makers, rows, plan.shared)
-    given = Chunk(member_of, plan.makers, True, len(rows["fold"]), None)
+    given = ChunkProgram(member_of, plan.makers, True, len(rows["fold"]), None)
     state = jax.eval_shape(functools.partial(begin_chunk, given), rows, plan.shared, zero)
     advance = jax.jit(functools.partial(advance_chunk, given), donate_argnums=0)
     compiled = advance.lower(state, rows, plan.shared, (zero, zero), jnp.zeros(1, jnp.int32), zero).compile()

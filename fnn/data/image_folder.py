@@ -81,7 +81,7 @@ class ImageFolder:
             ValueError: where none would validate.
         """
         checks.in_range("split", "fraction", fraction, 0, 1, open="both")
-        order = shuffle(checks.random_key("split", key), len(self))
+        order = random_order(checks.random_key("split", key), len(self))
         sizes = np.bincount(self.labels, minlength=len(self.classes))
         by_class = np.split(order[np.argsort(self.labels[order], kind="stable")], np.cumsum(sizes)[:-1])
         held = np.zeros(len(self), bool)
@@ -114,7 +114,11 @@ class ImageBatches:
     def __call__(self, epoch: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The batches of an epoch, float32 images from 0 to 1 and int32 labels."""
         images = self.images
-        rows = np.arange(len(images)) if self.key is None else shuffle(jax.random.fold_in(self.key, epoch), len(images))
+        rows = (
+            np.arange(len(images))
+            if self.key is None
+            else random_order(jax.random.fold_in(self.key, epoch), len(images))
+        )
         parts = np.split(rows, range(self.batch_size, len(rows), self.batch_size))
         paths = ([images.paths[row] for row in part] for part in parts)
         for part, x in zip(parts, batches_of(paths, images.shape, images.resized), strict=True):
@@ -127,7 +131,7 @@ def read_only(labels: np.ndarray) -> np.ndarray:
     return labels
 
 
-def shuffle(key: Key, count: int) -> np.ndarray:
+def random_order(key: Key, count: int) -> np.ndarray:
     """The numbers below `count` in random order, sorted on the host: a device takes longer, and has to compile it."""
     return np.argsort(np.asarray(jax.random.bits(key, (count,), jnp.uint32)), kind="stable")
 

@@ -18,13 +18,14 @@ from fnn import activations, checks, models, optim
 from fnn.estimators.carrying import Carried
 from fnn.estimators.checking import Checking, float_type
 from fnn.estimators.curves import Curves
-from fnn.estimators.program import Makers, Numbers, build, ceiling, infer, pad, train
+from fnn.estimators.program import Description, Numbers, build, ceiling, infer, pad_rows, train
 from fnn.estimators.sparse import Entries, entries_of, of_entries
 from fnn.layer import Layer
 from fnn.tasks import Task
 from fnn.train import stopping
 from fnn.train.divergence import warn_if_diverged
 from fnn.train.inputs import Inputs
+from fnn.train.loop import EVALUATION_ROWS
 from fnn.train.options import Options
 from fnn.train.precision import require_compute_dtype
 from fnn.train.stopping import EarlyStopping, early_stopping, warn_if_never_scored
@@ -132,7 +133,7 @@ class Estimator(Checking, Curves, BaseEstimator):
         checks.one_of(self._name, "optimizer", self.optimizer, rules)
         return getattr(optim, self.optimizer)
 
-    def _makers(self, rows: int, epochs: int, rule: EarlyStopping | None) -> Makers:
+    def _description(self, rows: int, epochs: int, rule: EarlyStopping | None) -> Description:
         optimizer = self._optimizer()
         built = hasattr(optimizer, "update")
         if not callable(optimizer) and not built:
@@ -149,7 +150,7 @@ class Estimator(Checking, Curves, BaseEstimator):
         require_compute_dtype(self._name, self.compute_dtype)
         task, monitored = self._task(), () if rule is None else (rule.monitor.removeprefix("validation_"),)
         kept = [name for name in ("accuracy", "r2", *monitored) if name in task.metrics]
-        return Makers(
+        return Description(
             model=self._model(),
             optimizer=optimizer,
             task=task._replace(metrics={name: task.metrics[name] for name in kept}),
@@ -220,20 +221,20 @@ class Estimator(Checking, Curves, BaseEstimator):
         return self._train((x[kept], targets[kept], weights[kept]), np.arange(kept.sum()), None, start, 1, None)
 
     def _train(self, data: tuple[Any, ...], rows: np.ndarray, held: Any, start: Any, epochs: int, rule: Any) -> Any:
-        makers = self._makers(len(rows), epochs, rule)
+        description = self._description(len(rows), epochs, rule)
         size, total = self._batch_size(len(rows)), ceiling(data[0].shape[0], STEP)
         if issparse(data[0]):
             data, width = (entries_of(data[0]), *data[1:]), data[0].shape[1]
             if isinstance(data[0], Entries):
-                makers = makers._replace(model=of_entries(makers.model, width))
-        arrays: Any = jax.tree.map(lambda array: pad(array, total), data)
-        kept: Any = pad(rows.astype(np.int32), ceiling(len(rows), size), -1)
-        left: Any = None if held is None else pad(held.astype(np.int32), ceiling(len(held), STEP), -1)
+                description = description._replace(model=of_entries(description.model, width))
+        arrays: Any = jax.tree.map(lambda array: pad_rows(array, total), data)
+        kept: Any = pad_rows(rows.astype(np.int32), ceiling(len(rows), size), -1)
+        left: Any = None if held is None else pad_rows(held.astype(np.int32), ceiling(len(held), STEP), -1)
         inputs = Inputs(arrays, kept, None if held is None else arrays, left)
-        rate = 0.0 if makers.schedule is not None else self._rate()
+        rate = 0.0 if description.schedule is not None else self._rate()
         learning_rate, l2 = (np.asarray(number, float_type()) for number in (rate, self.l2))
         numbers = Numbers(learning_rate, l2, jax.random.key(self._seed))
-        outcome = train(makers, numbers, inputs, start, self.n_iter_, self.n_iter_ + epochs, self.verbose)
+        outcome = train(description, numbers, inputs, start, self.n_iter_, self.n_iter_ + epochs, self.verbose)
         self.trained_, self._train_state = outcome.trained, outcome.train_state
         before = self.history_
         self.history_ = {k: np.append(before.get(k, []), v) for k, v in outcome.history.items()}
@@ -252,8 +253,8 @@ class Estimator(Checking, Curves, BaseEstimator):
             return self._outputs_of_sparse(x)
         x = self._validate(x, dtype=float_type(), allow_nd=True, reset=False)
         # At least 64 rows: one row alone would be rounded otherwise than the same row among others.
-        room = max(64, 2 ** (len(x) - 1).bit_length()) if len(x) < 1024 else ceiling(len(x), 1024)
-        outputs = infer(self._model(), self.compute_dtype, self.trained_, pad(x, room))
+        room = max(64, 2 ** (len(x) - 1).bit_length()) if len(x) < EVALUATION_ROWS else ceiling(len(x), EVALUATION_ROWS)
+        outputs = infer(self._model(), self.compute_dtype, self.trained_, pad_rows(x, room))
         # scikit-learn's scorers and meta-estimators compute in float64.
         return np.asarray(outputs)[: len(x)].astype(np.float64)
 

@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from fnn import checks
 from fnn.train.rows import check_weights
 
-LOOKED_AT = 2**22
+ENTRIES_AT_ONCE = 2**22
 """Numbers of a sparse matrix that are looked at together."""
 
 FLOATS = [np.float64, np.float32]
@@ -42,7 +42,7 @@ class Checking:
         if not issparse(x):
             return self._narrow_columns(x, x)
         if x.dtype != float_type():
-            step, table = max(1, LOOKED_AT // x.shape[0]), x.tocsc()
+            step, table = max(1, ENTRIES_AT_ONCE // x.shape[0]), x.tocsc()
             for first in range(0, x.shape[1], step):
                 part = table[:, first : first + step].toarray()
                 self._narrow_columns(part, SimpleNamespace(columns=range(first, first + step)))

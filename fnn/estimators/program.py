@@ -17,7 +17,7 @@ from fnn.selection.training import Case, Member, member_from
 from fnn.tasks import Task
 from fnn.train.divergence import replay
 from fnn.train.inputs import Inputs
-from fnn.train.loop import Carry, Recipe, outcome_of
+from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, outcome_of
 from fnn.train.options import Options
 from fnn.train.outputs import outputs_of
 from fnn.train.precision import compute_in
@@ -25,7 +25,7 @@ from fnn.train.trained import Trained, TrainState, check_trained
 from fnn.typing import Array, ArrayLike, DType, Key, PyTree
 
 
-class Makers(NamedTuple):
+class Description(NamedTuple):
     """What decides the program of a fit: everything that is not an array."""
 
     model: Layer
@@ -66,7 +66,7 @@ def build(model: Any, outputs: int) -> Layer:
 
 
 def train(
-    makers: Makers,
+    description: Description,
     numbers: Numbers,
     inputs: Inputs,
     start: Trained | TrainState | None,
@@ -76,10 +76,10 @@ def train(
 ) -> Outcome:
     """The epochs from `first` up to `last`: of a new run, or going on from `start`."""
     shared = {"numbers": numbers, "inputs": inputs} | ({} if start is None else {"start": start})
-    carry, whole = run_alone(_member, makers, shared, first=first, last=last, progress=progress)
+    carry, whole = run_alone(_member, description, shared, first=first, last=last, progress=progress)
     trained, history = outcome_of(carry)
     state, diverged_at = carry.train_state, int(carry.diverged_at)
-    said = "" if diverged_at < 0 else replay(_recipe(makers, numbers), numbers.key, inputs, state, diverged_at)
+    said = "" if diverged_at < 0 else replay(_recipe(description, numbers), numbers.key, inputs, state, diverged_at)
     if carry.best is not None and state.trained.params is state.params:
         # The best epoch's. Parameters that an optimizer averages are not their average: those go on from the last.
         state = state._replace(params=trained.params, state=trained.state)
@@ -89,12 +89,12 @@ def train(
     return Outcome(state, trained, rows, epochs, diverged_at, said, whole)
 
 
-def _member(makers: Makers) -> Member:
+def _member(description: Description) -> Member:
     """The run that `fnn.trainer` would make."""
 
     def case_of(one: PyTree, shared: PyTree, prepared: PyTree) -> Case:
         numbers: Numbers = shared["numbers"]
-        return Case(_recipe(makers, numbers), numbers.key, shared["inputs"], shared.get("start"))
+        return Case(_recipe(description, numbers), numbers.key, shared["inputs"], shared.get("start"))
 
     def finish(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> tuple[()]:
         return ()
@@ -102,12 +102,12 @@ def _member(makers: Makers) -> Member:
     return member_from(case_of, finish)
 
 
-def _recipe(makers: Makers, numbers: Numbers) -> Recipe:
-    optimizer: Any = makers.optimizer
+def _recipe(description: Description, numbers: Numbers) -> Recipe:
+    optimizer: Any = description.optimizer
     if not hasattr(optimizer, "update"):
-        optimizer = optimizer(makers.schedule or numbers.learning_rate)
-    options = makers.options._replace(penalty=optim.l2(numbers.l2) if makers.penalized else None)
-    return Recipe(makers.model, optimizer, makers.task, options)
+        optimizer = optimizer(description.schedule or numbers.learning_rate)
+    options = description.options._replace(penalty=optim.l2(numbers.l2) if description.penalized else None)
+    return Recipe(description.model, optimizer, description.task, options)
 
 
 def infer(model: Layer, compute_dtype: DType | None, trained: Trained, x: ArrayLike) -> Array:
@@ -118,10 +118,10 @@ def infer(model: Layer, compute_dtype: DType | None, trained: Trained, x: ArrayL
 def _infer(given: tuple[Layer, DType | None], trained: Trained, x: Array) -> Array:
     model, compute_dtype = given
     check_trained("predict", model, trained, x)
-    return outputs_of(compute_in(compute_dtype, model), trained, x, None, 1024)
+    return outputs_of(compute_in(compute_dtype, model), trained, x, None, EVALUATION_ROWS)
 
 
-def pad(array: Any, rows: int, fill: float = 0) -> np.ndarray:
+def pad_rows(array: Any, rows: int, fill: float = 0) -> np.ndarray:
     """`array` with rows of `fill` at its end, `rows` of them in all."""
     array = np.asarray(array)
     return np.pad(array, [(0, rows - len(array))] + [(0, 0)] * (array.ndim - 1), constant_values=fill)

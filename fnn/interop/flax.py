@@ -175,7 +175,7 @@ def _group(leaves: list[_Leaf], eps: Mapping[Path, float | None]) -> dict[Path, 
     }
 
 
-def _kind(arrays: Mapping[str, np.ndarray]) -> matching.Kind:
+def _kind(arrays: Mapping[str, np.ndarray]) -> matching.ModuleKind:
     if any("/" in name for name in arrays):
         return matching.RECURRENT
     if "mean" in arrays:

@@ -12,7 +12,7 @@ from fnn.layer.parts import layers_within, within
 from fnn.typing import PyTree, Shape
 
 
-class Order(NamedTuple):
+class FeatureOrder(NamedTuple):
     """The shape (*spatial, channels) of which a layer's inputs, or its outputs, are the entries; None for none."""
 
     inputs: Shape | None = None
@@ -27,7 +27,7 @@ class _Features(NamedTuple):
     tracer: Any  # kept, so that no other takes its place in memory, by which it is known
 
 
-def orders(model: Layer, params: PyTree, state: PyTree, x: PyTree) -> list[Order]:
+def orders(model: Layer, params: PyTree, state: PyTree, x: PyTree) -> list[FeatureOrder]:
     """Of every elementary layer, in the order of the model's structure, what its features are entries of.
 
     A layer without parameters that makes vectors of images flattens them; one that makes images of vectors is the
@@ -43,7 +43,7 @@ class _Flow:
     """What is known while a model is traced layer by layer."""
 
     def __init__(self) -> None:
-        self.found: list[Order] = []
+        self.found: list[FeatureOrder] = []
         self.known: dict[int, _Features] = {}
         self.convolved = False
 
@@ -55,14 +55,14 @@ class _Flow:
         if inside is None:
             return self.watch(layer, params)
         if layer.rebuild is None:  # its parts are there, but it cannot be built of others
-            self.found.extend(Order() for _ in layers_within(layer, params, state))
+            self.found.extend(FeatureOrder() for _ in layers_within(layer, params, state))
             return layer
         return layer.rebuild(tuple(self.through(*part) for part in inside))
 
     def watch(self, layer: Layer, own: PyTree) -> Layer:
         place, leaves = len(self.found), jax.tree.leaves(own)
         mixes = any(leaf.ndim > 1 for leaf in leaves)
-        self.found.append(Order())
+        self.found.append(FeatureOrder())
 
         def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
             y, state = layer.apply(params, state, x, **options)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from fnn import checks
-from fnn.interop.flow import Order, orders
+from fnn.interop.flow import FeatureOrder, orders
 from fnn.layer import Layer, Penalty
 from fnn.layer.arguments import example
 from fnn.layer.parts import any_layer, put_within, within
@@ -19,7 +19,7 @@ from fnn.typing import PyTree
 SAID = 4
 """Differences named in one message."""
 
-Kind = str
+ModuleKind = str
 CONVOLUTION, MATRIX, STATISTICS, VECTOR, RECURRENT = (
     "convolutions", "dense layers and embeddings", "batch norms", "other norms and slopes", "recurrent layers",
 )  # fmt: skip
@@ -33,7 +33,7 @@ class Module(NamedTuple):
     """
 
     name: str
-    kind: Kind
+    kind: ModuleKind
     arrays: Mapping[str, np.ndarray]
     keys: Mapping[str, Any]
     eps: float | None = None
@@ -50,14 +50,14 @@ class Slot(NamedTuple):
     layer: Layer
     params: dict[str, Any]
     state: PyTree
-    order: Order
+    order: FeatureOrder
 
     @property
     def text(self) -> str:
         return f"layer {' > '.join(map(str, self.numbers))}, {self.layer.name}" if self.numbers else self.layer.name
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ModuleKind:
         if "recurrent_kernel" in self.params:
             return RECURRENT
         if isinstance(self.state, dict) and "mean" in self.state:

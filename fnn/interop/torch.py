@@ -151,7 +151,7 @@ def _split(key: str) -> tuple[str, str]:
     return prefix, own
 
 
-def _kind(arrays: Mapping[str, np.ndarray]) -> matching.Kind:
+def _kind(arrays: Mapping[str, np.ndarray]) -> matching.ModuleKind:
     if any(name.startswith("weight_ih") for name in arrays):
         return matching.RECURRENT
     if "running_mean" in arrays:

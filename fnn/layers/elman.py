@@ -10,7 +10,7 @@ from fnn import checks
 from fnn.kernels.recurrence.elman import rnn as run_core
 from fnn.kernels.recurrence.products import product
 from fnn.layer import Layer, constructor
-from fnn.layers.recurrent import Cell, Options, project_inputs, recurrent, weights
+from fnn.layers.recurrent import Cell, RecurrentOptions, project_inputs, recurrent, weights
 from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree
 
 __all__ = ["rnn"]
@@ -76,5 +76,5 @@ def rnn(
         z = projected + product(h, params["recurrent_kernel"])
         return (jnp.tanh(z) if activation == "tanh" else jnp.maximum(z, 0),)
 
-    options = Options(return_sequences, reverse, stateful, recurrent_dropout, zoneout, unroll, remat)
+    options = RecurrentOptions(return_sequences, reverse, stateful, recurrent_dropout, zoneout, unroll, remat)
     return recurrent("rnn", Cell(init, start, core, project_inputs, step), options)

@@ -61,10 +61,10 @@ def fold_batch_norm(model: Layer, params: PyTree, state: PyTree) -> tuple[Layer,
     return rebuilt, *put_within(model, folded, params, state)
 
 
-Trained = tuple[Layer, PyTree, PyTree]
+LayerAndArrays = tuple[Layer, PyTree, PyTree]
 
 
-def _fold(layer: Trained, norm: Trained) -> tuple[Trained, Trained]:
+def _fold(layer: LayerAndArrays, norm: LayerAndArrays) -> tuple[LayerAndArrays, LayerAndArrays]:
     linear, params, state = layer
     keys = linear.facts.linear or ()
     inside = at(params, keys)
@@ -72,7 +72,7 @@ def _fold(layer: Trained, norm: Trained) -> tuple[Trained, Trained]:
     new: dict[str, Any] = {"kernel": _times(inside["kernel"], scale)}
     if "bias" in inside:
         new["bias"] = (inside["bias"].astype(shift.dtype) * scale + shift).astype(inside["bias"].dtype)
-        rest: Trained = (IDENTITY, (), ())
+        rest: LayerAndArrays = (IDENTITY, (), ())
     else:
         rest = (_BIAS, {"bias": shift.astype(new["kernel"].dtype)}, ())
     return (linear, put(params, keys, new), state), rest

@@ -10,7 +10,7 @@ from fnn import checks
 from fnn.kernels.recurrence.gru import gru as run_core
 from fnn.kernels.recurrence.products import product, sigmoid
 from fnn.layer import Layer, constructor
-from fnn.layers.recurrent import Cell, Options, project_inputs, recurrent, weights
+from fnn.layers.recurrent import Cell, RecurrentOptions, project_inputs, recurrent, weights
 from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree
 
 __all__ = ["gru"]
@@ -78,7 +78,7 @@ def gru(
         outputs, final = run_core(x, *given, carry[0], reset=reset, **options)
         return outputs, (final,)
 
-    options = Options(return_sequences, reverse, stateful, recurrent_dropout, zoneout, unroll, remat)
+    options = RecurrentOptions(return_sequences, reverse, stateful, recurrent_dropout, zoneout, unroll, remat)
     return recurrent("gru", Cell(init, start, core, project_inputs, _step), options)
 
 

@@ -14,7 +14,7 @@ from fnn.kernels.recurrence.lstm import LSTMState
 from fnn.kernels.recurrence.lstm import lstm as run_core
 from fnn.kernels.recurrence.products import product, sigmoid
 from fnn.layer import Layer, constructor
-from fnn.layers.recurrent import Cell, Options, project_inputs, recurrent, weights
+from fnn.layers.recurrent import Cell, RecurrentOptions, project_inputs, recurrent, weights
 from fnn.typing import Array, ArrayLike, DType, Initializer, Key, PyTree
 
 __all__ = ["lstm"]
@@ -110,7 +110,7 @@ def lstm(
         return run_core(x, params["kernel"], params["recurrent_kernel"], params["bias"], carry, **options)
 
     plain = not (peephole or coupled or layer_norm) and projection is None
-    options = Options(return_sequences, reverse, stateful, recurrent_dropout, zoneout, unroll, remat)
+    options = RecurrentOptions(return_sequences, reverse, stateful, recurrent_dropout, zoneout, unroll, remat)
     return recurrent("lstm", Cell(init, start, core if plain else None, _project, _step), options)
 
 

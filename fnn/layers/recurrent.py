@@ -45,7 +45,7 @@ class Padded(NamedTuple):
 register_namedtuple_serialization(Padded, serialized_name="fnn.Padded")
 
 
-class Options(NamedTuple):
+class RecurrentOptions(NamedTuple):
     """What all recurrent layers have in common."""
 
     return_sequences: bool
@@ -90,7 +90,7 @@ def zero_padding(where: str, values: Array, lengths: Any) -> Array:
     return values if valid is None else jnp.where(lax.expand_dims(valid, range(2, values.ndim)), values, 0)
 
 
-def recurrent(name: str, cell: Cell, options: Options) -> Layer:
+def recurrent(name: str, cell: Cell, options: RecurrentOptions) -> Layer:
     """The layer of a cell."""
     for rate in ("recurrent_dropout", "zoneout"):
         if getattr(options, rate) is not None:
@@ -131,7 +131,7 @@ def _last_state(name: str, state: PyTree, x: Any) -> tuple[Array, ...]:
 def _run(
     name: str,
     cell: Cell,
-    options: Options,
+    options: RecurrentOptions,
     params: PyTree,
     x: Array,
     carry: tuple[Array, ...],
@@ -154,7 +154,7 @@ def _run(
 
 
 def _noisy_step(
-    cell: Cell, options: Options, params: PyTree, x: Array, carry: tuple[Array, ...], key: Key | None
+    cell: Cell, options: RecurrentOptions, params: PyTree, x: Array, carry: tuple[Array, ...], key: Key | None
 ) -> tuple[Callable[..., Any], PyTree, tuple[Array, ...]]:
     """The step for `scan_cell`, its inputs and its carry: recurrent dropout and zoneout around the cell's own step.
 

@@ -92,7 +92,7 @@ def by_path(function: Callable[[str], Any]) -> Callable[[PyTree], PyTree]:
     return apply
 
 
-def resolve(mask: Mask, tree: PyTree) -> PyTree:
+def resolve_mask(mask: Mask, tree: PyTree) -> PyTree:
     """What a mask or labels are for this tree. A tree that happens to be callable (a module) is read, not called."""
     is_function = isinstance(mask, jax.tree_util.Partial) or jax.tree_util.all_leaves([mask])
     return mask(tree) if callable(mask) and is_function else mask
@@ -146,12 +146,12 @@ def masked(inner: Transform, mask: Mask, *, mask_compatible_extra_args: bool = F
     def init(params: PyTree) -> MaskedState:
         if not jax.tree.leaves(params):  # Nothing to hide; optax asks so which parts of a state mirror the parameters.
             return MaskedState(inner.init(params))
-        return MaskedState(inner.init(_keep("masked", resolve(mask, params), params)))
+        return MaskedState(inner.init(_keep("masked", resolve_mask(mask, params), params)))
 
     def update(
         updates: PyTree, state: MaskedState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, MaskedState]:
-        where = resolve(mask, updates)
+        where = resolve_mask(mask, updates)
         structure: Any = jax.tree.structure(updates)
         for name in extra if mask_compatible_extra_args else extra.keys() & {"grad"}:
             if jax.tree.structure(extra[name]) == structure:
@@ -193,7 +193,7 @@ def partition(
         return masked(transform, mask, mask_compatible_extra_args=mask_compatible_extra_args)
 
     def init(params: PyTree) -> PartitionState:
-        labels = resolve(param_labels, params)
+        labels = resolve_mask(param_labels, params)
         unknown = set(jax.tree.leaves(labels)) - set(transforms)
         if unknown:
             raise ValueError(
@@ -205,7 +205,7 @@ def partition(
     def update(
         updates: PyTree, state: PartitionState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, PartitionState]:
-        labels, states = resolve(param_labels, updates), {}
+        labels, states = resolve_mask(param_labels, updates), {}
         for label, transform in transforms.items():
             one = group(transform, label, labels)
             updates, states[label] = one.update(updates, state.inner_states[label], params, **extra)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.adam import adamw, mean_ahead
-from fnn.optim.grouping import partition, resolve, weights_only
+from fnn.optim.grouping import partition, resolve_mask, weights_only
 from fnn.optim.learning_rate import scale_by_learning_rate
 from fnn.optim.leaves import correction, counter, full_like, increment, leafwise
 from fnn.optim.orthogonalization import COEFFICIENTS, PRECONDITIONINGS, QUINTIC, coefficients, orthogonalize
@@ -75,36 +75,38 @@ def _muon(
     return (jnp.sum(mean.conj() * u) * u if adaptive else u), m
 
 
-Numbers: TypeAlias = "MuonDimensionNumbers | PyTree | Callable[[PyTree], PyTree] | None"
+DimensionNumbers: TypeAlias = "MuonDimensionNumbers | PyTree | Callable[[PyTree], PyTree] | None"
 
 
-class _Given(NamedTuple):
+class _Slot(NamedTuple):
     """What stands in the place of a leaf."""
 
     numbers: MuonDimensionNumbers | None
 
 
-def _is_given(node: Any) -> bool:
-    return isinstance(node, _Given)
+def _is_slot(node: Any) -> bool:
+    return isinstance(node, _Slot)
 
 
-def _each(numbers: Numbers, tree: PyTree) -> PyTree:
+def _each(numbers: DimensionNumbers, tree: PyTree) -> PyTree:
     """The dimension numbers of every leaf of `tree`, which may hide some; None where a leaf is no matrix."""
 
     def is_leaf(node: Any) -> bool:
         return node is None or isinstance(node, MuonDimensionNumbers)
 
-    given = MuonDimensionNumbers() if numbers is None else resolve(numbers, tree)
-    return jax.tree.map(lambda n, part: jax.tree.map(lambda _: _Given(n), part), given, tree, is_leaf=is_leaf)
+    given = MuonDimensionNumbers() if numbers is None else resolve_mask(numbers, tree)
+    return jax.tree.map(lambda n, part: jax.tree.map(lambda _: _Slot(n), part), given, tree, is_leaf=is_leaf)
 
 
-def _on_matrices(step: Callable[..., tuple[PyTree, ...]], numbers: Numbers) -> Callable[..., tuple[PyTree, ...]]:
+def _on_matrices(
+    step: Callable[..., tuple[PyTree, ...]], numbers: DimensionNumbers
+) -> Callable[..., tuple[PyTree, ...]]:
     """`step` on the leaves of its trees as matrices; what it returns has the shapes of the leaves again."""
 
     def every(updates: PyTree, *trees: PyTree, **values: Any) -> tuple[PyTree, ...]:
         structure: Any
         leaves, structure = jax.tree.flatten(updates)
-        own = [given.numbers for given in jax.tree.leaves(_each(numbers, updates), is_leaf=_is_given)]
+        own = [given.numbers for given in jax.tree.leaves(_each(numbers, updates), is_leaf=_is_slot)]
         backs = [_as_matrices(leaf, n)[1] for leaf, n in zip(leaves, own, strict=True)]
 
         def as_matrices(tree: PyTree) -> PyTree:
@@ -130,7 +132,7 @@ def scale_by_muon(
     nesterov: bool = True,
     adaptive: bool = False,
     preconditioning: str = "frobenius",
-    weight_dimension_numbers: Numbers = None,
+    weight_dimension_numbers: DimensionNumbers = None,
 ) -> Transform:
     r"""Orthogonalized momentum of matrices.
 
@@ -180,7 +182,7 @@ def scale_by_muon(
     return Transform(init, update)
 
 
-def _scale_by_shape(consistent_rms: ArrayLike | None, numbers: Numbers) -> Transform:
+def _scale_by_shape(consistent_rms: ArrayLike | None, numbers: DimensionNumbers) -> Transform:
     def widen(g: Array, *, rms: Any) -> tuple[Array]:
         inputs, outputs = g.shape[-2:]
         if rms is None:
@@ -208,7 +210,7 @@ def muon(
     adam_eps_root: ArrayLike = 0.0,
     adam_weight_decay: ScalarOrSchedule = 0.0,
     adam_learning_rate: ScalarOrSchedule | None = None,
-    muon_weight_dimension_numbers: Numbers = None,
+    muon_weight_dimension_numbers: DimensionNumbers = None,
     consistent_rms: ArrayLike | None = None,
 ) -> Transform:
     r"""Muon for the weights that are matrices (`weights_only`), AdamW for everything else.
@@ -263,11 +265,11 @@ def muon(
     return partition({"muon": matrices, "adam": others}, lambda params: _labels(numbers, params))
 
 
-def _labels(numbers: Numbers, params: PyTree) -> PyTree:
+def _labels(numbers: DimensionNumbers, params: PyTree) -> PyTree:
     """Which leaves are orthogonalized."""
     if numbers is None:
         return jax.tree.map(
             lambda leaf, weight: "muon" if weight and jnp.ndim(leaf) == 2 else "adam", params, weights_only(params)
         )
     each = _each(numbers, params)
-    return jax.tree.map(lambda given: "adam" if given.numbers is None else "muon", each, is_leaf=_is_given)
+    return jax.tree.map(lambda given: "adam" if given.numbers is None else "muon", each, is_leaf=_is_slot)

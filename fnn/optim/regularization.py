@@ -9,20 +9,19 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.grouping import Mask, masked, resolve, weights_only
+from fnn.losses.reduction import absolute
+from fnn.optim.grouping import Mask, masked, resolve_mask, weights_only
 from fnn.optim.leaves import counter, increment, leafwise, need_params, widest
 from fnn.optim.rules import stateless
 from fnn.optim.transform import Transform
-from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
+from fnn.typing import Array, ArrayLike, PenaltyFunction, PyTree, ScalarOrSchedule
 
 __all__ = ["ProximalL1State", "elastic_net", "l1", "l2", "max_norm", "proximal_l1", "sparsity"]
-
-Penalty = Callable[[PyTree], Array]
 
 
 def _select(mask: Mask, params: PyTree) -> list[tuple[str, Array]]:
     """The leaves under the mask, with their paths."""
-    flags = jax.tree.broadcast(resolve(mask, params), params)
+    flags = jax.tree.broadcast(resolve_mask(mask, params), params)
     leaves = jax.tree.leaves_with_path(params)
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
     return [
@@ -30,11 +29,6 @@ def _select(mask: Mask, params: PyTree) -> list[tuple[str, Array]]:
         for name, (_, leaf), keep in zip(names, leaves, jax.tree.leaves(flags), strict=True)
         if keep
     ]
-
-
-def _magnitude(w: Array) -> Array:
-    """|w| with derivative 0 at 0, where that of `jnp.abs` is 1 and would move weights that are exactly zero."""
-    return jnp.sign(w) * w
 
 
 def _total(where: str, function: Callable[[Array], Array], params: PyTree, mask: Mask) -> Array:
@@ -47,7 +41,7 @@ def _total(where: str, function: Callable[[Array], Array], params: PyTree, mask:
     return sum((jnp.sum(function(leaf.astype(wide))) for leaf in leaves), start=jnp.zeros([], wide))
 
 
-def l1(strength: ArrayLike, mask: Mask = weights_only) -> Penalty:
+def l1(strength: ArrayLike, mask: Mask = weights_only) -> PenaltyFunction:
     r"""$R(w) = \lambda \sum |w|$, with subgradient 0 at 0.
 
     Args:
@@ -69,13 +63,13 @@ def l1(strength: ArrayLike, mask: Mask = weights_only) -> Penalty:
     checks.in_range("l1", "strength", strength, 0)
 
     def penalty(params: PyTree) -> Array:
-        total = _total("l1", _magnitude, params, mask)
+        total = _total("l1", absolute, params, mask)
         return jnp.asarray(strength, total.dtype) * total
 
     return penalty
 
 
-def l2(strength: ArrayLike, mask: Mask = weights_only, *, half: bool = False) -> Penalty:
+def l2(strength: ArrayLike, mask: Mask = weights_only, *, half: bool = False) -> PenaltyFunction:
     r"""$R(w) = \lambda \sum w^2$, or $\frac{\lambda}{2}\|w\|^2$.
 
     Args:
@@ -106,7 +100,7 @@ def l2(strength: ArrayLike, mask: Mask = weights_only, *, half: bool = False) ->
 
 def elastic_net(
     l1_strength: ArrayLike, l2_strength: ArrayLike, mask: Mask = weights_only, *, half: bool = False
-) -> Penalty:
+) -> PenaltyFunction:
     r"""$R(w) = \lambda_1 \sum |w| + \lambda_2 \sum w^2$.
 
     Args:

@@ -244,7 +244,7 @@ def require_one_set(where: str, state: PyTree) -> None:
 def is_skipped(state: PyTree, before: PyTree) -> Array:
     """Whether the optimizer left this step out, by what its state, or any inside it, says (`Transform`)."""
     pairs = zip(_nodes_that_skip(state), _nodes_that_skip(before), strict=True)
-    return functools.reduce(jnp.logical_or, (_left_out(*pair) for pair in pairs), jnp.array(False))
+    return functools.reduce(jnp.logical_or, (_is_left_out(*pair) for pair in pairs), jnp.array(False))
 
 
 def _nodes_that_skip(state: PyTree) -> list[Any]:
@@ -257,7 +257,7 @@ def _nodes_that_skip(state: PyTree) -> list[Any]:
     ]
 
 
-def _left_out(new: Any, old: Any) -> Array:
+def _is_left_out(new: Any, old: Any) -> Array:
     if hasattr(new, "skipped"):
         return new.skipped(old)
     if isinstance(new, _optax("ApplyIfFiniteState")):

@@ -25,7 +25,7 @@ class Use(NamedTuple):
     attributes: tuple[str, ...]
 
 
-class Reading(NamedTuple):
+class CodeReading(NamedTuple):
     """A code object as a value, and what it reads: globals, variables of the functions around it, modules."""
 
     text: tuple[Any, ...]
@@ -35,7 +35,7 @@ class Reading(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4096)
-def read(code: types.CodeType) -> Reading:
+def read(code: types.CodeType) -> CodeReading:
     """The same text for the same code, wherever it stands in its file."""
     found: dict[str, dict[Any, None]] = {"globals": {}, "free": {}, "imports": {}}
     for part in _codes_within(code):
@@ -47,7 +47,7 @@ def read(code: types.CodeType) -> Reading:
                 found["free"][Use(line.argval, _attributes(lines, place + 1))] = None
             elif line.opname == "IMPORT_NAME":
                 found["imports"][line.argval] = None
-    return Reading(_text(code), *(tuple(found[kind]) for kind in ("globals", "free", "imports")))
+    return CodeReading(_text(code), *(tuple(found[kind]) for kind in ("globals", "free", "imports")))
 
 
 def _attributes(lines: list[dis.Instruction], place: int) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 from fnn import checks
 from fnn.files import write_whole
 
-Arrays = dict[str, np.ndarray]
+NamedArrays = dict[str, np.ndarray]
 HEADER_BYTES = 2**24
 """Names, shapes and metadata of a file; a hundred thousand arrays take less."""
 
@@ -38,7 +38,7 @@ def storable(name: str, leaf: Any) -> np.ndarray:
     return np.asarray(array, order="C")
 
 
-def write(path: str | Path, arrays: Arrays, about: dict[str, Any]) -> None:
+def write(path: str | Path, arrays: NamedArrays, about: dict[str, Any]) -> None:
     """One safetensors file; of several processes the first writes it."""
     text = json.dumps(about)
     content = _safetensors("safetensors.numpy").save(arrays, metadata={"fnn": text, "digest": _digest(text, arrays)})
@@ -46,7 +46,7 @@ def write(path: str | Path, arrays: Arrays, about: dict[str, Any]) -> None:
         write_whole(path, lambda file: file.write(content))
 
 
-def read(path: Path) -> tuple[Arrays, dict[str, Any]]:
+def read(path: Path) -> tuple[NamedArrays, dict[str, Any]]:
     """The arrays and the description of a file that is as it was written."""
     deserialize = _safetensors("safetensors").deserialize
     if path.is_dir():
@@ -89,7 +89,7 @@ def read(path: Path) -> tuple[Arrays, dict[str, Any]]:
     return arrays, json.loads(said["fnn"])
 
 
-def _digest(text: str, arrays: Arrays) -> str:
+def _digest(text: str, arrays: NamedArrays) -> str:
     """Of the description, and of every array its name, dtype, shape and bytes."""
     found = hashlib.blake2b(text.encode(), digest_size=16)
     for name in sorted(arrays):

@@ -187,7 +187,7 @@ class _Expected(NamedTuple):
     model: Layer | None
 
 
-def _read(path: str | Path) -> tuple[content.Arrays, dict[str, Any]]:
+def _read(path: str | Path) -> tuple[content.NamedArrays, dict[str, Any]]:
     arrays, about = content.read(Path(path))
     if not isinstance(about, dict) or not set(about) >= _KEYS or not _names(about["paths"]) <= set(arrays):
         raise ValueError(f"load: {path} was not written by fnn.save: its description is another one")
@@ -219,7 +219,7 @@ def _read_like(like: Any) -> _Expected:
     return _Expected(shapes_for(0), shapes_for(1), model)
 
 
-def _differences(expected: _Expected, saved: content.Arrays, names: dict[str, str]) -> list[str]:
+def _differences(expected: _Expected, saved: content.NamedArrays, names: dict[str, str]) -> list[str]:
     """What the file has not, has otherwise and has beyond the model, each with its layer."""
     leaves = jax.tree.leaves_with_path(expected.like)
     said, known = [], set()
@@ -275,7 +275,7 @@ def classes_as_json(where: str, classes: Sequence[Any]) -> list[Any]:
     return json.loads(json.dumps(names))
 
 
-def scaler_as_json(where: str, scaler: tuple[Scaler, Any] | None) -> tuple[list[Any] | None, content.Arrays]:
+def scaler_as_json(where: str, scaler: tuple[Scaler, Any] | None) -> tuple[list[Any] | None, content.NamedArrays]:
     """The name and settings of a fitted scaler, and its statistics as arrays of a file."""
     if scaler is None:
         return None, {}
@@ -291,7 +291,7 @@ def scaler_as_json(where: str, scaler: tuple[Scaler, Any] | None) -> tuple[list[
     return [kind[0], [float(setting) for setting in kind[1]]], arrays
 
 
-def _read_scaler(kind: list[Any] | None, arrays: content.Arrays) -> tuple[Scaler, PyTree] | None:
+def _read_scaler(kind: list[Any] | None, arrays: content.NamedArrays) -> tuple[Scaler, PyTree] | None:
     if kind is None:
         return None
     scaler, statistics = data.scaling.from_kind((kind[0], tuple(kind[1])))

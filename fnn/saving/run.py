@@ -13,12 +13,12 @@ import numpy as np
 
 from fnn import checks
 from fnn.files import plain_archive
-from fnn.saving.content import Arrays
+from fnn.saving.content import NamedArrays
 
 _KEY_WORDS = {"key<fry>": 2, "key<rbg>": 4, "key<urbg>": 4}
 
 
-def read_trained(directory: Path, which: str) -> Arrays:
+def read_trained(directory: Path, which: str) -> NamedArrays:
     """The parameters and state of the best or the last epoch, by their keys in a `Trained`.
 
     Raises:
@@ -41,7 +41,7 @@ def read_trained(directory: Path, which: str) -> Arrays:
 class _Saved(NamedTuple):
     """All arrays of a run by name, its parameters as the optimizer evaluates with them, and its history."""
 
-    arrays: Arrays
+    arrays: NamedArrays
     table: list[dict[str, float]]
 
 
@@ -78,7 +78,7 @@ def _read(path: Path) -> _Saved | None:
         return None
 
 
-def _unpack(packed: np.ndarray, said: dict[str, str]) -> Arrays:
+def _unpack(packed: np.ndarray, said: dict[str, str]) -> NamedArrays:
     """Arrays that stand one after another, by what is said of each: "float32[3,4]"."""
     found, begin = {}, 0
     for name, text in said.items():
@@ -91,7 +91,7 @@ def _unpack(packed: np.ndarray, said: dict[str, str]) -> Arrays:
     return found
 
 
-def _under(prefix: str, arrays: Arrays) -> Arrays:
+def _under(prefix: str, arrays: NamedArrays) -> NamedArrays:
     """Those of the parameters and the state, by their keys in a `Trained`."""
     wanted = re.compile(re.escape(prefix) + r"\.(params|state)\b")
     return {name.removeprefix(prefix): array for name, array in arrays.items() if wanted.match(name)}

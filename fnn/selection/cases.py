@@ -213,7 +213,7 @@ def resumable_member_of(makers: Makers) -> Member:
     return member_from(case_of, finish, functools.partial(_scale, makers))
 
 
-def explain_divergence(plan: Plan, place: tuple[int, int, int], number: int) -> str:
+def describe_divergence(plan: Plan, place: tuple[int, int, int], number: int) -> str:
     """In which layer the member of this setting, fold and seed diverged at its step `number`: a sentence."""
     one = jax.tree.map(lambda column: column[np.ravel_multi_index(place, plan.shape)], plan.arguments())
     recipe, key, inputs, _ = _case(plan.makers, one, plan.shared, _scale(plan.makers, one, plan.shared))

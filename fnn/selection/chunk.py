@@ -14,7 +14,7 @@ from fnn.selection.training import Member, Running
 from fnn.typing import Array, PyTree
 
 
-class Chunk(NamedTuple):
+class ChunkProgram(NamedTuple):
     """What decides the program of a chunk: `build(description)` makes the `Member`, `group` of them are trained
     together, as one batched program where it is more than one."""
 
@@ -41,7 +41,7 @@ class State(NamedTuple):
     results: PyTree
 
 
-def begin_chunk(given: Chunk, arguments: PyTree, shared: PyTree, first: Array) -> State:
+def begin_chunk(given: ChunkProgram, arguments: PyTree, shared: PyTree, first: Array) -> State:
     """Room for everything a chunk carries."""
 
     def begin(arguments: PyTree, shared: PyTree, first: Array) -> State:
@@ -61,7 +61,13 @@ def begin_chunk(given: Chunk, arguments: PyTree, shared: PyTree, first: Array) -
 
 
 def advance_chunk(
-    given: Chunk, state: State, arguments: PyTree, shared: PyTree, ends: tuple[Array, Array], limit: Array, steps: Array
+    given: ChunkProgram,
+    state: State,
+    arguments: PyTree,
+    shared: PyTree,
+    ends: tuple[Array, Array],
+    limit: Array,
+    steps: Array,
 ) -> State:
     """Up to `steps` steps more, epochs `ends`, the first `limit` groups: all of them values, one program for all."""
     spread = _spread(given.mesh, functools.partial(_advance, given), (True, True, False, False, True, False))
@@ -69,7 +75,13 @@ def advance_chunk(
 
 
 def _advance(
-    given: Chunk, state: State, arguments: PyTree, shared: PyTree, ends: tuple[Array, Array], limit: Array, steps: Array
+    given: ChunkProgram,
+    state: State,
+    arguments: PyTree,
+    shared: PyTree,
+    ends: tuple[Array, Array],
+    limit: Array,
+    steps: Array,
 ) -> State:
     pieces, (first, last) = _group(given), ends
 
@@ -98,7 +110,7 @@ def _advance(
     return jax.lax.while_loop(more, epoch, (state, steps))[0]
 
 
-def _group(given: Chunk) -> Member:
+def _group(given: ChunkProgram) -> Member:
     """The pieces of a member over the rows of a group: batched, or for the one row there is."""
     member = given.build(given.description)
 

@@ -12,6 +12,7 @@ from fnn import checks, programs
 from fnn.layer import Layer
 from fnn.tasks import Task
 from fnn.train import rows as rows_
+from fnn.train.loop import EVALUATION_ROWS
 from fnn.train.outputs import outputs_of
 from fnn.train.trained import Trained
 from fnn.typing import Array, PyTree
@@ -39,26 +40,26 @@ class Ensemble(NamedTuple):
     out_of_bag_scores: dict[str, float] = {}  # noqa: RUF012
     always_in_bag: int = 0
 
-    def outputs(self, x: PyTree, *, batch_size: int = 1024) -> Array:
+    def outputs(self, x: PyTree, *, batch_size: int = EVALUATION_ROWS) -> Array:
         """Every member's outputs, (members, rows, …)."""
         checks.integer("outputs", "batch_size", batch_size)
         run = programs.compile(_outputs, (self.model, batch_size))
         return run(self.trained, rows_.check_inputs("outputs", x))
 
-    def members(self, x: PyTree, *, batch_size: int = 1024) -> Array:
+    def members(self, x: PyTree, *, batch_size: int = EVALUATION_ROWS) -> Array:
         """Every member's probabilities, or values where the task has none, (members, rows, …)."""
         outputs = self.outputs(x, batch_size=batch_size)
         return outputs if self.task.probabilities is None else jax.vmap(self.task.probabilities)(outputs)
 
-    def mean(self, x: PyTree, *, batch_size: int = 1024) -> Array:
+    def mean(self, x: PyTree, *, batch_size: int = EVALUATION_ROWS) -> Array:
         """Averaged probabilities, or values: $\\frac1M\\sum_m p_m(x)$."""
         return self.members(x, batch_size=batch_size).mean(axis=0)
 
-    def spread(self, x: PyTree, *, batch_size: int = 1024) -> Array:
+    def spread(self, x: PyTree, *, batch_size: int = EVALUATION_ROWS) -> Array:
         """Standard deviation of the members' probabilities, or values."""
         return self.members(x, batch_size=batch_size).std(axis=0)
 
-    def uncertainty(self, x: PyTree, *, batch_size: int = 1024) -> tuple[Array, Array]:
+    def uncertainty(self, x: PyTree, *, batch_size: int = EVALUATION_ROWS) -> tuple[Array, Array]:
         """Entropy of the averaged probabilities, and how much of it is the members' disagreement: nats, (rows,).
 
         $H(\\bar p)$ and the mutual information $H(\\bar p) - \\frac1M\\sum_m H(p_m)$.
@@ -70,7 +71,7 @@ class Ensemble(NamedTuple):
         total = _entropy(each.mean(axis=0))
         return total, jnp.maximum(total - _entropy(each).mean(axis=0), 0)
 
-    def predict(self, x: PyTree, how: str = "average", *, batch_size: int = 1024) -> Array:
+    def predict(self, x: PyTree, how: str = "average", *, batch_size: int = EVALUATION_ROWS) -> Array:
         """Predictions in the terms of the task, (rows, …).
 
         Args:

@@ -15,7 +15,7 @@ from fnn import checks, programs
 from fnn.kernels import placement
 from fnn.layer import Layer
 from fnn.layer.parts import any_layer
-from fnn.selection.chunk import Chunk, State, advance_chunk, begin_chunk
+from fnn.selection.chunk import ChunkProgram, State, advance_chunk, begin_chunk
 from fnn.selection.memory import bytes_per_member
 from fnn.selection.training import Member
 from fnn.train.console import interruption, progress_bar
@@ -127,7 +127,7 @@ def run_members(
     chunk = agree(checks.integer("members", "chunk", chunk))
     own = -(-chunk // (1 if mesh is None else mesh.size))
     chunk = own if mesh is None else own * mesh.size
-    given = Chunk(build, description, together, own if together else 1, mesh)
+    given = ChunkProgram(build, description, together, own if together else 1, mesh)
     if together_over(mesh):
         settings = {"first": first, "last": last, "together": together, "chunk": chunk}
         arrays = {"data or keys": digest_of((arguments, shared))}
@@ -161,7 +161,7 @@ def run_alone(
     progress: bool | None = False,
 ) -> tuple[Carry, bool]:
     """One member, as far as it came, and whether that is its end; after Ctrl-C it is not. A bar is over its epochs."""
-    given, ends = Chunk(build, description, False, 1, None), (jnp.asarray(first), jnp.asarray(last))
+    given, ends = ChunkProgram(build, description, False, 1, None), (jnp.asarray(first), jnp.asarray(last))
     with progress_bar(progress, last - first, "epoch") as bar, interruption() as asked:
         shown = 0
 
@@ -179,7 +179,7 @@ def run_alone(
 
 
 def _run_chunk(
-    given: Chunk,
+    given: ChunkProgram,
     arguments: PyTree,
     shared: PyTree,
     ends: tuple[Any, Any],

@@ -11,7 +11,7 @@ import numpy as np
 
 from fnn import checks, programs
 from fnn.metrics.protocol import Mode
-from fnn.selection.cases import Plan, explain_divergence
+from fnn.selection.cases import Plan, describe_divergence
 from fnn.selection.folds import mean_by_row
 from fnn.tasks.task import Task, modes_of, require_mode
 from fnn.typing import Array, PyTree
@@ -125,7 +125,7 @@ def _warn_of_divergence(plan: Plan, diverged_at: np.ndarray) -> None:
         return
     setting, fold, seed = (int(place) for place in np.argwhere(diverged)[0])
     if diverged.any(axis=(1, 2)).all():
-        more = f".{explain_divergence(plan, (setting, fold, seed), int(diverged_at[setting, fold, seed]))}"
+        more = f".{describe_divergence(plan, (setting, fold, seed), int(diverged_at[setting, fold, seed]))}"
     else:  # of many settings some are tried that diverge: no other training is spent on them
         more = "; a search of that setting alone says in which layer"
     checks.warn(

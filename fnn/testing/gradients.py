@@ -14,7 +14,7 @@ from fnn.typing import PyTree
 __all__ = ["check_gradients"]
 
 
-def _is_float(leaf: Any) -> bool:
+def is_float(leaf: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
 
 
@@ -57,7 +57,7 @@ def check_gradients(
     with jax.enable_x64(True):
         leaves, structure = jax.tree.flatten(args)
         leaves = [np.asarray(leaf) for leaf in leaves]
-        moving = [i for i, leaf in enumerate(leaves) if _is_float(leaf)]
+        moving = [i for i, leaf in enumerate(leaves) if is_float(leaf)]
         point = [leaves[i].astype(np.float64) for i in moving]
 
         def flat(*values: Any) -> list[Any]:
@@ -65,7 +65,7 @@ def check_gradients(
             for i, value in zip(moving, values, strict=True):
                 filled[i] = value
             outputs = jax.tree.leaves(f(*jax.tree.unflatten(structure, filled)))
-            return [jnp.asarray(y, jnp.float64) for y in outputs if _is_float(y)]
+            return [jnp.asarray(y, jnp.float64) for y in outputs if is_float(y)]
 
         _check(flat, point, 1, order, step, rtol, np.random.default_rng(seed))
 

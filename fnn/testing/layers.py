@@ -11,7 +11,7 @@ import numpy as np
 
 from fnn.layer import Layer, as_layer
 from fnn.layer.protocol import LayerLike
-from fnn.testing.gradients import check_gradients
+from fnn.testing.gradients import check_gradients, is_float
 from fnn.typing import Key, PyTree
 
 __all__ = ["check_layer"]
@@ -23,12 +23,8 @@ def _shapes(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
 
 
-def _is_float(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jnp.floating)
-
-
 def _cast(tree: PyTree, dtype: Any) -> PyTree:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if _is_float(leaf) else jnp.asarray(leaf), tree)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if is_float(leaf) else jnp.asarray(leaf), tree)
 
 
 def _require(what: str, condition: bool) -> None:
@@ -49,7 +45,7 @@ def _require_equal(what: str, got: PyTree, expected: PyTree, *, exact: bool = Fa
         if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
             a, b = jax.random.key_data(a), jax.random.key_data(b)
         tolerance = 0.0
-        if not exact and _is_float(a):
+        if not exact and is_float(a):
             largest = float(jnp.max(jnp.abs(b), initial=1).astype(jnp.float32))
             tolerance = 200 * float(jnp.finfo(a.dtype).eps) * largest
         x, y = np.asarray(a).astype(np.float64), np.asarray(b).astype(np.float64)
@@ -141,7 +137,7 @@ def _check_members(layer: Layer, key: Key, x: Any) -> None:
 
 
 def _check_dtypes(layer: Layer, key: Key, x: Any) -> None:
-    if not all(map(_is_float, jax.tree.leaves(x))):
+    if not all(map(is_float, jax.tree.leaves(x))):
         return
     with jax.enable_x64(True):
         for dtype in DTYPES:
@@ -154,7 +150,7 @@ def _check_dtypes(layer: Layer, key: Key, x: Any) -> None:
 
 
 def _all_of(dtype: str, tree: PyTree) -> bool:
-    return all(leaf.dtype == dtype for leaf in jax.tree.leaves(tree) if _is_float(leaf))
+    return all(leaf.dtype == dtype for leaf in jax.tree.leaves(tree) if is_float(leaf))
 
 
 def _check_derivatives(layer: Layer, params: PyTree, state: PyTree, x: Any, key: Key, order: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-PATIENCE = 0.05
+POLL_SECONDS = 0.05
 """Seconds after which a thread that waits looks whether it is to end."""
 
 _END = object()
@@ -53,7 +53,7 @@ class Ahead:
     def _put(self, item: Any) -> bool:
         while not self._ended.is_set():
             with contextlib.suppress(queue.Full):
-                self._items.put(item, timeout=PATIENCE)
+                self._items.put(item, timeout=POLL_SECONDS)
                 return True
         return False
 
@@ -63,7 +63,7 @@ class Ahead:
         try:
             while not interrupted():
                 with contextlib.suppress(queue.Empty):
-                    item = self._items.get(timeout=PATIENCE)
+                    item = self._items.get(timeout=POLL_SECONDS)
                     break
             else:
                 return None
@@ -80,4 +80,4 @@ class Ahead:
     def close(self, wait: bool = False) -> None:
         """End the thread, after the batch it reads; who reads on himself has to `wait` for that."""
         self._ended.set()
-        self._thread.join(timeout=None if wait else 20 * PATIENCE)
+        self._thread.join(timeout=None if wait else 20 * POLL_SECONDS)

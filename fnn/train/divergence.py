@@ -17,7 +17,7 @@ from fnn.train.replay import explain_divergence
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Key, PyTree
 
-LOOKED_AT = 10_000
+ROWS_LOOKED_AT = 10_000
 """Rows that are looked at again after a run that diverged."""
 
 
@@ -29,7 +29,7 @@ def require_possible(where: str, model: Layer, task: Task, trained: Trained, x: 
     """
     if not all(checks.is_concrete(leaf) for leaf in jax.tree.leaves((x, targets, trained))):
         return
-    x, targets = jax.tree.map(lambda leaf: leaf[:LOOKED_AT], (x, targets))
+    x, targets = jax.tree.map(lambda leaf: leaf[:ROWS_LOOKED_AT], (x, targets))
     try:
         like = jax.eval_shape(lambda p, s, v: model.apply(p, s, v)[0], trained.params, trained.state, x)
         task.loss(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like), targets)

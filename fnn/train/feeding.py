@@ -30,10 +30,10 @@ beside a small model (AMD Zen 4, jax 0.10.2: a list of batches 1.14 instead of 1
 MOST_STEPS = 1024
 """Batches in a super-batch."""
 
-LOOKED_AT = 16
+BATCHES_LOOKED_AT = 16
 """Batches by which the room for all of them is measured, and seen whether the stream has more."""
 
-PATIENCE = 0.2
+WAIT_SECONDS = 0.2
 """Seconds after which an unfinished super-batch is handed to a run that waits for it."""
 
 
@@ -138,7 +138,7 @@ class Feed:
                 self._require_room(rows)
                 filling = Filling(first, self.slots, self.room)
             filling.add(item)
-            if len(filling.raw) == self.slots or (wanted() and filling.age() > PATIENCE):
+            if len(filling.raw) == self.slots or (wanted() and filling.age() > WAIT_SECONDS):
                 yield from self._hand_out(filling)
                 filling = None
         if filling:
@@ -215,7 +215,7 @@ def _head(items: Iterator[Raw | StreamError]) -> tuple[deque[Any], bool]:
             return head, True
         head.append(_copy(item))
         held += _bytes(item)
-        if len(head) == LOOKED_AT or held >= CHUNK_BYTES:
+        if len(head) == BATCHES_LOOKED_AT or held >= CHUNK_BYTES:
             return head, False
     return head, True
 

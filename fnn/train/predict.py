@@ -16,6 +16,7 @@ from fnn.tasks.task import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.collecting import Application, Scoring, collect
 from fnn.train.feeding import Feed
+from fnn.train.loop import EVALUATION_ROWS
 from fnn.train.outputs import outputs_of, scores_of
 from fnn.train.precision import compute_in, require_compute_dtype
 from fnn.train.processes import together
@@ -50,7 +51,7 @@ def predict(
     x: PyTree,
     task: Task | None = None,
     *,
-    batch_size: int = 1024,
+    batch_size: int = EVALUATION_ROWS,
     compute_dtype: DType | None = None,
     mesh: Mesh | None = None,
 ) -> PyTree:
@@ -103,7 +104,7 @@ def evaluate(
     task: Task | LossFunction,
     rows: Rows | None = None,
     *,
-    batch_size: int = 1024,
+    batch_size: int = EVALUATION_ROWS,
     compute_dtype: DType | None = None,
     mesh: Mesh | None = None,
 ) -> dict[str, float] | dict[str, Array]:
@@ -152,7 +153,7 @@ def evaluate(
 def _check_stream(where: str, batch_size: int, mesh: Mesh | None) -> None:
     if together(mesh):
         raise ValueError(f"{where}: expected arrays where several processes compute together, got a stream")
-    if batch_size != 1024:
+    if batch_size != EVALUATION_ROWS:
         raise ValueError(f"{where}: a stream makes its own batches, got batch_size={batch_size}; leave it out")
 
 

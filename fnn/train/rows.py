@@ -22,7 +22,7 @@ from fnn.layers.recurrent import Padded
 from fnn.tasks import Task
 from fnn.typing import Array, Key, PyTree
 
-LOOKED_AT = 2**20
+ENTRIES_AT_ONCE = 2**20
 """Numbers that are looked at together."""
 
 SMALLEST_WEIGHT = 1e-20
@@ -93,7 +93,7 @@ def describe_rounding(x: Any, host: np.ndarray, dtype: Any) -> str:
 
 def _first_not_finite(host: np.ndarray) -> tuple[int, ...] | None:
     """Where it is; looked for part by part, so that a large array is not held a second time as its mask."""
-    step = max(1, LOOKED_AT // max(1, math.prod(host.shape[1:])))
+    step = max(1, ENTRIES_AT_ONCE // max(1, math.prod(host.shape[1:])))
     for first in range(0, len(host), step):
         part = host[first : first + step]
         with np.errstate(over="ignore", invalid="ignore"):

@@ -173,11 +173,11 @@ def train_step(
         scale = loss_scale(opt_state)
         warn_unless_scaled(compute_dtype, scale)
 
-        def scaled(params: PyTree) -> tuple[Array, tuple[Any, ...]]:
+        def times_scale(params: PyTree) -> tuple[Array, tuple[Any, ...]]:
             value, seen = objective(params, state, key, batch)
             return value if scale is None else value * scale.astype(value.dtype), (value, *seen)
 
-        gradients, (value, new_state, counted, outputs) = jax.grad(scaled, has_aux=True)(params)
+        gradients, (value, new_state, counted, outputs) = jax.grad(times_scale, has_aux=True)(params)
         gradients = jax.tree.map(_ascent, gradients)
         if scale is not None:
             gradients = jax.tree.map(lambda g: g / scale.astype(g.dtype), gradients)

@@ -68,7 +68,7 @@ def stream_of(where: str, data: Any, task: Task | None, passes: int) -> Stream:
             "read it as often; give the function that makes it, without calling it, or an object whose __iter__ begins "
             "anew"
         )
-    if callable(data) and (wanted := _required_names(data) - {"epoch"}):
+    if callable(data) and (wanted := _names_to_give(data) - {"epoch"}):
         raise TypeError(
             f"{where}: expected a function of nothing or of the epoch that gives batches, but {checks.name_of(data)} "
             f"takes {', '.join(sorted(wanted))}; write functools.partial, or lambda epoch: …"
@@ -76,7 +76,7 @@ def stream_of(where: str, data: Any, task: Task | None, passes: int) -> Stream:
     return Stream(where, data, task)
 
 
-def _required_names(function: Callable[..., Any]) -> set[str]:
+def _names_to_give(function: Callable[..., Any]) -> set[str]:
     parameters = _parameters(function)
     plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {one.name for one in parameters if one.default is one.empty and one.kind in plain}
