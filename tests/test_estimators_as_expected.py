@@ -157,7 +157,7 @@ def test_targets_that_are_no_numbers_are_refused_by_a_regressor(y):
 
 
 ARRAY_API = """
-import numpy as np, sklearn, sys
+import numpy as np, pandas, sklearn, sys
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import check_array_api_input_and_values
@@ -167,22 +167,28 @@ x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
 y = (x[:, 0] > 0).astype(np.int32)
 theirs = [namespace.asarray(a) for a in (x, y, np.ones(40, np.float32))]
 for estimator in (Classifier, Regressor):
-    own = estimator(hidden=(4,), epochs=2, random_state=0)
-    check_array_api_input_and_values(estimator.__name__, own, "numpy")
+    own = estimator(hidden=(16,), learning_rate=0.05, epochs=128, random_state=0)
+    check_array_api_input_and_values(estimator.__name__, own, sys.argv[1], dtype_name="float32")
     expected = clone(own).fit(x, y)
     with sklearn.config_context(array_api_dispatch=True):
         fitted = clone(own).fit(*theirs)
-        found = fitted.predict(theirs[0])
-        assert type(found) is np.ndarray and np.array_equal(found, expected.predict(x)), found
+        for answer in set(dir(own)) & {"predict", "predict_proba", "predict_log_proba", "decision_function"}:
+            found, ours = getattr(fitted, answer)(theirs[0]), getattr(expected, answer)(x)
+            assert type(found) is type(theirs[0]) and np.array_equal(found, ours.astype(np.asarray(found).dtype)), found
+            assert type(getattr(fitted, answer)(x)) is np.ndarray
         assert fitted.score(theirs[0], theirs[1]) == expected.score(x, y)
         assert np.isfinite(cross_val_score(own, x, y, cv=2)).all()
+        named = Classifier(hidden=(), epochs=1).fit(theirs[0], np.where(x[:, 0] > 0, "right", "left"))
+        assert type(named.predict(theirs[0])) is np.ndarray
+        assert type(fitted.predict(pandas.DataFrame(x))) is np.ndarray and len(fitted.predict(x.tolist())) == 40
+    assert type(fitted.predict(theirs[0])) is np.ndarray
 """
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("namespace", ["numpy", "jax.numpy", "torch"])
 def test_arrays_of_other_libraries_are_taken_under_array_api_dispatch(namespace):
-    """scikit-learn leaves them as they are where it is told to; an estimator answers in NumPy."""
+    """scikit-learn leaves them as they are where it is told to; an estimator answers in the library of its columns."""
     pytest.importorskip(namespace.partition(".")[0])
     command = [sys.executable, "-W", "ignore", "-c", ARRAY_API, namespace]
     environment = os.environ | {"SCIPY_ARRAY_API": "1", "JAX_PLATFORMS": "cpu"}

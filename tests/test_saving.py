@@ -196,6 +196,17 @@ def corrupted(whole, number, rng):
     return bytes(data)
 
 
+def test_the_same_model_is_the_same_bytes(tmp_path):
+    """In another process too: the library orders metadata as the seed of its hashes has it."""
+    trained = trained_of(MODEL, X)
+    for number in range(8):
+        fnn.save(tmp_path / str(number), trained, model=MODEL, classes=["Grün", "b", "c"])
+    whole = (tmp_path / "0").read_bytes()
+    assert all((tmp_path / str(number)).read_bytes() == whole for number in range(8))
+    assert (8 + int.from_bytes(whole[:8], "little")) % 8 == 0
+    assert set(safetensors.load(whole)) == {name for name in safetensors.load_file(tmp_path / "1")}
+
+
 def test_of_100_random_corruptions_none_is_read_as_something_else(tmp_path):
     trained, whole, damaged = trained_of(MODEL, X), tmp_path / "m", tmp_path / "damaged"
     fnn.save(whole, trained, model=MODEL, classes=["a", "b"])
@@ -282,15 +293,28 @@ def test_a_file_of_a_hundred_thousand_names_is_not_even_parsed(tmp_path):
         fnn.load(tmp_path / "bomb", like=fnn.Trained((), ()))
 
 
-def test_a_model_is_not_pickled_but_copied_and_cloudpickled():
-    with pytest.raises(TypeError, match=r"pickle: serial.* is made of functions.*fnn.save.*fnn.load"):
-        pickle.dumps({"model": MODEL})
-    assert copy.deepcopy({"model": MODEL})["model"] is MODEL
-    assert copy.copy(MODEL) is MODEL
-    by_value = {"__name__": "ray.cloudpickle.cloudpickle"}
-    exec("def reduced(x):\n    return x.__reduce_ex__(5)", by_value)
-    rebuild, fields = by_value["reduced"](MODEL)
-    assert rebuild(*fields) == MODEL
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (MODEL, r"Layer serial.*fnn.save.*fnn.load"),
+        (fnn.tasks.multiclass(3), r"Task multiclass.*build the task by the same call"),
+        (fnn.tasks.as_task(lambda outputs, targets: outputs), r"Task .*build the task by the same call"),
+        (fnn.optim.adam(0.1), r"Transform.*keep its state.*fnn.optim.adam\(1e-3\)"),
+        (fnn.data.standard_scaler(), r"Scaler.*keep its statistics.*fnn.save"),
+        (fnn.Exported(lambda x: x, "float32[batch]", "double"), r"Exported.*fnn.load_exported"),
+    ],
+    ids=["model", "task", "loss", "optimizer", "scaler", "exported"],
+)
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_what_is_made_of_functions_is_not_pickled_but_copied_and_cloudpickled(value, words, protocol):
+    with pytest.raises(TypeError, match=rf"pickle: {words}"):
+        pickle.dumps({"inside": [value]}, protocol)
+    assert copy.deepcopy({"inside": value})["inside"] is value
+    assert copy.copy(value) is value
+    cloudpickle = pytest.importorskip("cloudpickle")
+    again = cloudpickle.loads(cloudpickle.dumps(value, protocol))
+    assert type(again) is type(value)
+    assert repr(again).partition(" at ")[0] == repr(value).partition(" at ")[0]
 
 
 def test_another_process_reads_and_predicts_the_same(tmp_path):

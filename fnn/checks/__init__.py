@@ -17,6 +17,7 @@ from fnn.checks.host import (
     own,
     place_of,
 )
+from fnn.checks.pickling import refuse_pickling
 from fnn.checks.settings import (
     function,
     in_range,
@@ -56,6 +57,7 @@ __all__ = [
     "place_of",
     "random_key",
     "rank",
+    "refuse_pickling",
     "require_key",
     "same_features",
     "same_shape",

@@ -16,6 +16,10 @@ from fnn.typing import Array, ArrayLike
 __all__ = ["MinMaxStatistics", "Scaler", "StandardStatistics", "min_max_scaler", "standard_scaler"]
 
 
+@checks.refuse_pickling(
+    "keep its statistics, which are made of arrays, and build the scaler by the same call where they are read, as "
+    "fnn.data.standard_scaler(); fnn.save(path, trained, scaler=(scaler, statistics)) keeps both"
+)
 class Scaler(NamedTuple):
     """Pure functions around fitted statistics.
 

@@ -268,6 +268,7 @@ class Estimator(Checking, Curves, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.input_tags.three_d_array = True
+        tags.array_api_support = True
         tags.target_tags.multi_output = True
         return tags
 

@@ -8,7 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from scipy.sparse import issparse
-from sklearn import config_context
+from sklearn import config_context, get_config
+from sklearn.utils._array_api import get_namespace_and_device
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fnn import checks
@@ -26,11 +27,20 @@ def float_type() -> np.dtype:
     return np.dtype(jnp.result_type(float))
 
 
+class Score:
+    """The score of scikit-learn's mixins, which stand behind it, computed in NumPy, whatever the arrays are."""
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy of a `Classifier`, R² of a `Regressor`; rows count by their weights."""
+        with config_context(array_api_dispatch=False):
+            return super().score(X, y, sample_weight)  # type: ignore[misc]
+
+
 class Checking:
     """The checks that both estimators share.
 
-    An estimator computes with arrays of NumPy and answers with them, whatever it is given: scikit-learn's array API
-    dispatch, under which arrays of torch stay such, ends here.
+    An estimator computes with arrays of NumPy, whatever it is given; under scikit-learn's array API dispatch it answers
+    with arrays of the library that X is of.
     """
 
     @property
@@ -58,6 +68,14 @@ class Checking:
         """`validate_data` as NumPy arrays, also where scikit-learn is told to leave those of other libraries."""
         with config_context(array_api_dispatch=False):
             return validate_data(self, *arrays, **options)
+
+    def _answer(self, x: Any, answer: np.ndarray) -> Any:
+        """The answer to `x`, under array API dispatch in its library and on its device; classes that are texts, which
+        only NumPy has, stay NumPy's."""
+        if not get_config()["array_api_dispatch"] or issparse(x) or hasattr(x, "columns") or answer.dtype.kind in "OUS":
+            return answer
+        library, _, device = get_namespace_and_device(x)
+        return library.asarray(answer, device=device)
 
     def _weights(self, sample_weight: Any, x: Any) -> np.ndarray:
         if sample_weight is None:

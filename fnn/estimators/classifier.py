@@ -14,7 +14,7 @@ from sklearn.utils.validation import column_or_1d
 
 from fnn import tasks
 from fnn.estimators.base import Estimator
-from fnn.estimators.checking import FLOATS
+from fnn.estimators.checking import FLOATS, Score
 from fnn.layer.parts import output_shape
 from fnn.layer.protocol import Layer
 from fnn.tasks import Task
@@ -22,7 +22,7 @@ from fnn.tasks import Task
 __all__ = ["Classifier"]
 
 
-class Classifier(ClassifierMixin, Estimator):
+class Classifier(Score, ClassifierMixin, Estimator):
     r"""A network that tells classes apart, with scikit-learn's interface; every `fit` is one compiled run.
 
     Two classes minimize the binary cross-entropy of one logit, more the cross-entropy of a softmax, a 0/1 matrix of
@@ -147,32 +147,39 @@ class Classifier(ClassifierMixin, Estimator):
         targets = self._encode(y)
         return self._go_on(x, targets, weights * self._class_weights(targets, weights))
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any) -> Any:
         """The likeliest class of each row, or 0/1 per label."""
-        decision = self.decision_function(X)
+        logits = self._logits(X)
         if self._multilabel:
-            return (decision > 0).astype(int)
-        return self.classes_[(decision > 0).astype(int) if decision.ndim == 1 else decision.argmax(axis=1)]
+            return self._answer(X, (logits > 0).astype(int))
+        chosen = (logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(axis=1)
+        return self._answer(X, self.classes_[chosen])
 
-    def decision_function(self, X: Any) -> np.ndarray:
+    def decision_function(self, X: Any) -> Any:
         """Logits: (rows,) of the second of two classes, else (rows, classes or labels)."""
+        return self._answer(X, self._logits(X))
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Logarithms of `predict_proba`, from the logits."""
+        return self._answer(X, self._log_probabilities(X))
+
+    def predict_proba(self, X: Any) -> Any:
+        """(rows, classes) probabilities in the order of `classes_`, or (rows, labels) of each label."""
+        return self._answer(X, np.exp(self._log_probabilities(X)))
+
+    def _logits(self, X: Any) -> np.ndarray:
         outputs = self._outputs(X)
         if self._multilabel or len(self.classes_) > 2:
             return outputs
         return outputs[:, 1] - outputs[:, 0] if self._pair else outputs[:, 0]
 
-    def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Logarithms of `predict_proba`, from the logits."""
-        z = self.decision_function(X)
+    def _log_probabilities(self, X: Any) -> np.ndarray:
+        z = self._logits(X)
         if z.ndim == 1:
             return np.stack([-np.logaddexp(0, z), -np.logaddexp(0, -z)], axis=1)
         if self._multilabel:
             return -np.logaddexp(0, -z)
         return z - np.logaddexp.reduce(z, axis=1, keepdims=True)
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """(rows, classes) probabilities in the order of `classes_`, or (rows, labels) of each label."""
-        return np.exp(self.predict_log_proba(X))
 
     def _check(self, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
         x, y = self._validate(X, y, dtype=FLOATS, accept_sparse="csr", multi_output=True, allow_nd=True, reset=reset)

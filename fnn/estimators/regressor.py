@@ -9,13 +9,13 @@ from sklearn.base import RegressorMixin
 
 from fnn import checks, tasks
 from fnn.estimators.base import Estimator
-from fnn.estimators.checking import FLOATS, float_type
+from fnn.estimators.checking import FLOATS, Score, float_type
 from fnn.tasks import Task
 
 __all__ = ["Regressor"]
 
 
-class Regressor(RegressorMixin, Estimator):
+class Regressor(Score, RegressorMixin, Estimator):
     r"""A network that predicts numbers, with scikit-learn's interface; every `fit` is one compiled run.
 
     Minimizes the squared error over all columns of y, rows weighted:
@@ -80,10 +80,10 @@ class Regressor(RegressorMixin, Estimator):
         x, targets, weights = self._check(X, y, sample_weight, reset=not hasattr(self, "trained_"))
         return self._go_on(x, targets, weights)
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any) -> Any:
         """(rows,) or (rows, outputs), as y was."""
         outputs = self._outputs(X)
-        return outputs[:, 0] if self._flat else outputs
+        return self._answer(X, outputs[:, 0] if self._flat else outputs)
 
     def _check(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Any, ...]:
         x, y = self._validate(

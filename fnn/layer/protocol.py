@@ -11,7 +11,6 @@ from jax.export import register_namedtuple_serialization
 
 from fnn import activations, checks
 from fnn.layer.arguments import MISSING, mirror, require_apply, require_init
-from fnn.layer.pickling import require_by_value
 from fnn.typing import Key, PyTree
 
 P = ParamSpec("P")
@@ -78,6 +77,10 @@ class Penalty(NamedTuple):
 register_namedtuple_serialization(Penalty, serialized_name="fnn.Penalty")
 
 
+@checks.refuse_pickling(
+    "keep what was trained by fnn.save(path, trained), build the model by the same call where it is read, and write "
+    "fnn.load(path, like=(model, x)); or write one program that runs without fnn, fnn.export"
+)
 class Layer(NamedTuple):
     """A layer: `init` makes its arrays, `apply` computes with them.
 
@@ -105,16 +108,6 @@ class Layer(NamedTuple):
     parts: tuple[Layer, ...] = ()
     rebuild: Callable[[tuple[Layer, ...]], Layer] | None = None
     facts: Facts = NOTHING
-
-    def __copy__(self) -> Layer:
-        return self
-
-    def __deepcopy__(self, memo: Any) -> Layer:
-        return self  # functions, which are copied as themselves
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        require_by_value(self.name)
-        return Layer, tuple(self)
 
     def __repr__(self) -> str:
         inside = "\n".join(f"  {i}: {part!r}".replace("\n", "\n  ") for i, part in enumerate(self.parts))

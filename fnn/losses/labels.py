@@ -192,7 +192,7 @@ def smooth_labels(labels: ArrayLike, alpha: ArrayLike, *, axis: Axis = -1, where
     """
     checks.floating("smooth_labels", "labels", labels)
     checks.in_range("smooth_labels", "alpha", alpha, 0, 1)
-    labels = jnp.asarray(labels)
+    labels = checks.cast("smooth_labels", "labels", labels)
     alpha = jnp.asarray(alpha, labels.dtype)
     if where is None:
         return (1 - alpha) * labels + alpha / jnp.size(labels, axis)

@@ -95,10 +95,15 @@ def dice_loss(
 def _with_classes(predictions: ArrayLike, targets: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
     """Both with an axis of classes, where one of them came without it."""
     if np.ndim(predictions) == np.ndim(targets) - 1:
-        return jnp.asarray(predictions)[..., None], targets
+        return _append_axis(predictions), targets
     if np.ndim(targets) == np.ndim(predictions) - 1 and np.shape(predictions)[-1] == 1:
-        return predictions, jnp.asarray(targets)[..., None]
+        return predictions, _append_axis(targets)
     return predictions, targets
+
+
+def _append_axis(x: ArrayLike) -> ArrayLike:
+    """With a last axis of 1, not yet cast: the loss looks at numbers of the host as they came."""
+    return x[..., None] if isinstance(x, jax.Array) else np.asarray(x)[..., None]
 
 
 def _require_distributions(name: str, p: ArrayLike, where: ArrayLike | None) -> None:
@@ -165,8 +170,8 @@ def binary_dice_loss(
     flat = p.ndim < 2 or p.shape[-1] != 1
     mask = full_mask("binary_dice_loss", where, p.shape)
     losses = dice_loss(
-        jnp.asarray(predictions)[..., None] if flat else predictions,
-        jnp.asarray(targets)[..., None] if flat else targets,
+        _append_axis(predictions) if flat else predictions,
+        _append_axis(targets) if flat else targets,
         smooth=smooth,
         apply_softmax=apply_sigmoid,
         where=mask,

@@ -43,7 +43,17 @@ def write(path: str | Path, arrays: NamedArrays, about: dict[str, Any]) -> None:
     text = json.dumps(about)
     content = _safetensors("safetensors.numpy").save(arrays, metadata={"fnn": text, "digest": _digest(text, arrays)})
     if jax.process_index() == 0:
-        write_whole(path, lambda file: file.write(content))
+        write_whole(path, lambda file: file.writelines(_sort_metadata(content)))
+
+
+def _sort_metadata(content: bytes) -> tuple[bytes, memoryview]:
+    """The head of a safetensors file, and its arrays; the library gives metadata another order in each process."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, memoryview(content)[end:]
 
 
 def read(path: Path) -> tuple[NamedArrays, dict[str, Any]]:

@@ -32,6 +32,7 @@ RESOLVED = 1e-4
 """Part of a column's spread that float32 must resolve, as `checks.cast` asks of data."""
 
 
+@checks.refuse_pickling("read it again from its file, fnn.load_exported(path)")
 class Exported(NamedTuple):
     """A program read from a file: call it with inputs.
 

@@ -32,6 +32,7 @@ Builder = TypeVar("Builder", bound=Callable[..., Any])
 Metric = Callable[..., Array]
 
 
+@checks.refuse_pickling("build the task by the same call where it is read, as fnn.tasks.multiclass(10)")
 class Task(NamedTuple):
     """What a model is trained for.
 
