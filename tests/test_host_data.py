@@ -54,10 +54,17 @@ WRAPPING = {
         r"targets that fit float32, got -1e\+300 at row 1",
     ),
     "predictions beyond float32": (lambda: losses.mse(np.array([[1e300]]), np.ones((1, 1))), r"got 1e\+300"),
-    "smooth_labels": (lambda: losses.smooth_labels(np.array([0.0, 1e300]), 0.1), r"labels that fit float32, got 1e\+300"),
-    "dice_loss": (lambda: losses.dice_loss(np.full((1, 4), 1e300), np.ones((1, 4, 1))), r"predictions that fit float32"),
+    "smooth_labels": (
+        lambda: losses.smooth_labels(np.array([0.0, 1e300]), 0.1),
+        r"labels that fit float32, got 1e\+300",
+    ),
+    "dice_loss": (
+        lambda: losses.dice_loss(np.full((1, 4), 1e300), np.ones((1, 4, 1))),
+        r"predictions that fit float32",
+    ),
     "binary_dice_loss": (
-        lambda: losses.binary_dice_loss(np.full((1, 4), -1e300), np.ones((1, 4))), r"predictions that fit float32"
+        lambda: losses.binary_dice_loss(np.full((1, 4), -1e300), np.ones((1, 4))),
+        r"predictions that fit float32",
     ),
     "mixup": (lambda: fnn.data.mixup(classes=10)(KEY, X, np.array([BIG] * 6)), "targets that fit int32"),
 }

@@ -33,10 +33,7 @@ class _Transform(NamedTuple):
     update: Update
 
 
-@checks.refuse_pickling(
-    "keep its state, which is made of arrays, and build the optimizer by the same call where it is read, as "
-    "fnn.optim.adam(1e-3)"
-)
+@checks.refuse_pickling("keep its state, which is made of arrays, and build the rule by the same call where it is read")
 class Transform(_Transform):
     """A gradient transformation: `init(params) -> state`, `update(updates, state, params=None, **extra)`.
 
