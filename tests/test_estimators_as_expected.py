@@ -125,7 +125,7 @@ def test_a_sparse_matrix_is_made_dense_a_batch_at_a_time(estimator, monkeypatch)
         whole = kind.toarray
         monkeypatch.setattr(kind, "toarray", lambda x, whole=whole: made.append(x.shape) or whole(x))
     monkeypatch.setattr(fnn.estimators.base, "ROWS", 40)
-    monkeypatch.setattr(fnn.estimators.checking, "LOOKED_AT", 90 * 1000)
+    monkeypatch.setattr(fnn.estimators.checking, "ENTRIES_AT_ONCE", 90 * 1000)
     sparse = estimator(**SMALL, **stops).fit(WORDS, y)
     np.testing.assert_allclose(sparse.history_["validation_loss"], dense.history_["validation_loss"], rtol=1e-5)
     np.testing.assert_allclose(sparse.predict(WORDS), expected, rtol=1e-4, atol=1e-6)

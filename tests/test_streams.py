@@ -163,7 +163,7 @@ def test_steps_of_other_sizes_are_those_written_by_hand():
 
 @pytest.mark.thorough
 def test_batches_that_outgrow_the_first_ones_are_trained_on(monkeypatch):
-    monkeypatch.setattr("fnn.train.feeding.LOOKED_AT", 1)
+    monkeypatch.setattr("fnn.train.feeding.BATCHES_LOOKED_AT", 1)
     each, model = sizes(2, 3, 8, 1), fnn.dense(2)
     small = fnn.fit(model, OPTIMIZER, TASK, Again(each), key=KEY, epochs=2, progress=False)
     monkeypatch.undo()
