@@ -12,8 +12,8 @@ import pytest
 
 import fnn
 from fnn.selection import members, memory
-from fnn.selection.cases import make_plan, member_of
 from fnn.selection.chunk import ChunkProgram, advance_chunk, begin_chunk
+from fnn.selection.plan import make_plan, member_of
 from fnn.selection.training import Member, Running
 from fnn.train.options import Options
 

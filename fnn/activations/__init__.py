@@ -10,7 +10,6 @@ output the task knows: sigmoid for two classes, softmax for several, identity fo
 """
 
 from fnn.activations.gates import gelu, glu, hard_silu, hard_swish, mish, silu, swish
-from fnn.activations.normalized import log_softmax, softmax
 from fnn.activations.rectifiers import celu, elu, leaky_relu, prelu, relu, relu6, rrelu, selu  # noqa: F401
 from fnn.activations.sigmoids import (
     hard_sigmoid,
@@ -23,6 +22,7 @@ from fnn.activations.sigmoids import (
     squareplus,
     tanh,
 )
+from fnn.activations.softmax import log_softmax, softmax
 from fnn.activations.steps import binary_step, identity, sign
 from fnn.activations.thresholds import hard_shrink, hardmax, soft_shrink, swiglu, thresholded_relu
 

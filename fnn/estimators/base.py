@@ -15,9 +15,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fnn import activations, checks, models, optim
-from fnn.estimators.carrying import Carried
 from fnn.estimators.checking import Checking, float_type
 from fnn.estimators.curves import Curves
+from fnn.estimators.pickling import Carried
 from fnn.estimators.program import Description, Numbers, build, ceiling, infer, pad_rows, train
 from fnn.estimators.sparse import Entries, entries_of, of_entries
 from fnn.layer import Layer

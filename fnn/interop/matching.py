@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from fnn import checks
-from fnn.interop.flow import FeatureOrder, orders
+from fnn.interop.feature_order import FeatureOrder, orders
 from fnn.layer import Layer, Penalty
 from fnn.layer.arguments import example
 from fnn.layer.parts import any_layer, put_within, within

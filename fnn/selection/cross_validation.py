@@ -9,9 +9,9 @@ from jax.sharding import Mesh
 from fnn.data.scaling import Scaler
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
-from fnn.selection.cases import Plan, Settings, make_plan, member_of
 from fnn.selection.folds import Folds, Splitter
 from fnn.selection.members import run_members
+from fnn.selection.plan import Plan, Settings, make_plan, member_of
 from fnn.selection.result import CrossValidation, assemble
 from fnn.tasks import Task
 from fnn.train.options import Options

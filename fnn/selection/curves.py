@@ -12,9 +12,9 @@ from fnn import checks
 from fnn.data.scaling import Scaler
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
-from fnn.selection.cases import folds_of, make_plan
 from fnn.selection.cross_validation import run_plan
 from fnn.selection.folds import Folds, Splitter
+from fnn.selection.plan import folds_of, make_plan
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.options import Options

@@ -11,8 +11,8 @@ import numpy as np
 
 from fnn import checks, programs
 from fnn.metrics.protocol import Mode
-from fnn.selection.cases import Plan, describe_divergence
 from fnn.selection.folds import mean_by_row
+from fnn.selection.plan import Plan, describe_divergence
 from fnn.tasks.task import Task, modes_of, require_mode
 from fnn.typing import Array, PyTree
 

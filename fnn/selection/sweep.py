@@ -14,10 +14,10 @@ from fnn.data.scaling import Scaler
 from fnn.layer import Layer
 from fnn.metrics.protocol import Mode
 from fnn.optim.transform import Transform
-from fnn.selection.cases import Plan, grid, make_plan, resumable_member_of
 from fnn.selection.cross_validation import run_plan
 from fnn.selection.folds import Folds, Splitter
 from fnn.selection.members import blank, run_members
+from fnn.selection.plan import Plan, grid, make_plan, resumable_member_of
 from fnn.selection.result import CrossValidation, assemble, mean_score
 from fnn.tasks import Task, as_task
 from fnn.tasks.task import modes_of, require_mode
