@@ -169,6 +169,19 @@ def test_what_cannot_be_written_is_named_and_the_old_file_stays(options, message
     assert os.listdir(tmp_path) == ["m"]
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_more_class_names_than_outputs_are_refused(outputs, tmp_path):
+    model, x = fnn.dense(outputs), (1, 2)
+    trained = trained_of(model, jax.ShapeDtypeStruct(x, jnp.float32))
+    given = dict(model=model, x=x)
+    for number in range(1, max(outputs, 2) + 1):
+        fnn.save(tmp_path / "m", trained, classes=list("abcd"[:number]), **given)
+    with pytest.raises(ValueError, match=rf"names of at most {outputs} classes.*got 4"):
+        fnn.save(tmp_path / "m", trained, classes=list("abcd"), **given)
+    with pytest.raises(ValueError, match=rf"export: expected the names of at most {outputs} classes.*got 4"):
+        fnn.export(model, trained, jnp.ones(x), path=tmp_path / "e", classes=list("abcd"))
+
+
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     given = fnn.Trained(jnp.ones(3), ())
     fnn.save(tmp_path / "m", given)

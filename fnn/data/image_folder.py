@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,13 @@ import numpy as np
 from fnn import checks
 from fnn.data.decoding import batches_of, decode
 from fnn.data.image_files import SUFFIXES, check_shape, size_of
+from fnn.kernels import placement
 from fnn.typing import Key
 
 __all__ = ["ImageBatches", "ImageFolder", "images"]
+
+LISTED = 1024
+"""Files whose sizes are read at once."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -257,10 +263,13 @@ def _require_images(place: Path, names: Sequence[str], files: Sequence[list[Path
 
 def _common_size(paths: Sequence[Path]) -> tuple[int, int]:
     first = size_of("images", paths[0])
-    for path in paths[1:]:
-        if (size := size_of("images", path)) != first:
-            raise ValueError(
-                f"images: {path} is {size[0]}×{size[1]} (height × width), {paths[0]} is {first[0]}×{first[1]}; write "
-                f"size={first} to scale and cut all of them"
-            )
+    with ThreadPoolExecutor(placement.cores(), "fnn-images") as pool:
+        for begin in range(1, len(paths), LISTED):
+            some = paths[begin : begin + LISTED]
+            for path, size in zip(some, pool.map(functools.partial(size_of, "images"), some), strict=True):
+                if size != first:
+                    raise ValueError(
+                        f"images: {path} is {size[0]}×{size[1]} (height × width), {paths[0]} is {first[0]}×{first[1]}; "
+                        f"write size={first} to scale and cut all of them"
+                    )
     return first

@@ -1,7 +1,6 @@
 """The protocol of optimizers, and what composes them. A transform maps gradients to updates.
 
-Field names and argument order are optax's, so that fnn's transforms work in optax, flax and equinox programs
-and optax's work here.
+Field names and argument order are optax's, so that transforms of either work in programs of the other.
 """
 
 from __future__ import annotations

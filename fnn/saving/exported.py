@@ -18,7 +18,7 @@ from fnn.data.scaling import Scaler
 from fnn.files import write_whole
 from fnn.layer import Layer
 from fnn.layer.protocol import identity
-from fnn.saving.model import classes_as_json, scaler_as_json
+from fnn.saving.metadata import classes_as_json, require_outputs, scaler_as_json
 from fnn.tasks import Task
 from fnn.train.trained import Trained, as_trained, check_trained
 from fnn.typing import PyTree
@@ -105,6 +105,8 @@ def export(
         check_trained("export", model, trained, x)
         return after(model.apply(trained.params, trained.state, x)[0])
 
+    if classes is not None:
+        require_outputs("export", classes, model, trained, shapes)
     program = jax.export.export(jax.jit(forward), platforms=tuple(platforms))(shapes)
     try:
         content = bytes(program.serialize())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import numbers
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,17 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks, data
+from fnn import checks
 from fnn.data.scaling import Scaler
 from fnn.diagnostics import summary
 from fnn.layer import Layer
 from fnn.layer.arguments import example
 from fnn.layer.naming import key_of, owner_of
 from fnn.saving import content
+from fnn.saving.metadata import classes_as_json, require_outputs, scaler_as_json, scaler_from_json
 from fnn.saving.run import read_trained
 from fnn.train.sharding import put
 from fnn.train.trained import Trained, as_trained
-from fnn.typing import PyTree
 from fnn.versions import __version__
 
 __all__ = ["Metadata", "load", "read_metadata", "save"]
@@ -93,6 +91,8 @@ def save(
     if len(set(names)) < len(names):  # a key with a dot in it reads like two
         names = places
     arrays = {name: content.storable(name, leaf) for name, (_, leaf) in zip(names, leaves, strict=True)}
+    if classes is not None and model is not None and x is not None:
+        require_outputs("save", classes, model, as_trained("save", trained), example(x))
     kind, statistics = scaler_as_json("save", scaler)
     about = {
         "format": FORMAT,
@@ -176,7 +176,9 @@ def read_metadata(path: str | Path) -> Metadata:
     """
     arrays, about = _read(path)
     classes = None if about["classes"] is None else tuple(about["classes"])
-    return Metadata(about["description"], about["fnn"], about["jax"], _read_scaler(about["scaler"], arrays), classes)
+    return Metadata(
+        about["description"], about["fnn"], about["jax"], scaler_from_json(about["scaler"], arrays), classes
+    )
 
 
 class _Expected(NamedTuple):
@@ -264,35 +266,3 @@ def _flat_name(model: Layer | None, path: tuple[Any, ...]) -> str:
     owner = owner_of(model, path[1:], Trained._fields.index(what))
     own = [jax.tree_util.keystr((key,), simple=True) for key in owner.own]
     return ".".join([what, *map(str, owner.numbers), owner.layer.name.partition("(")[0], *own])
-
-
-def classes_as_json(where: str, classes: Sequence[Any]) -> list[Any]:
-    """Class names as JSON can hold them."""
-    names = np.asarray(classes).tolist() if hasattr(classes, "dtype") else list(classes)
-    wrong = [name for name in names if not isinstance(name, str | numbers.Number)]
-    if wrong or isinstance(classes, str):
-        raise TypeError(f"{where}: expected classes to be a list of texts or numbers, got {(wrong or [classes])[0]!r}")
-    return json.loads(json.dumps(names))
-
-
-def scaler_as_json(where: str, scaler: tuple[Scaler, Any] | None) -> tuple[list[Any] | None, content.NamedArrays]:
-    """The name and settings of a fitted scaler, and its statistics as arrays of a file."""
-    if scaler is None:
-        return None, {}
-    if not (isinstance(scaler, tuple) and len(scaler) == 2 and isinstance(scaler[0], Scaler)):
-        came = "a scaler without its statistics" if isinstance(scaler, Scaler) else checks.describe(scaler)
-        raise TypeError(f"{where}: expected scaler=(scaler, scaler.fit(x)), got {came}")
-    kind, statistics = scaler[0].kind, scaler[1]
-    if kind is None:
-        raise TypeError(
-            f"{where}: expected a scaler of fnn.data, whose name and settings can be written; got one of yours"
-        )
-    arrays = {f"scaler.{name}": content.storable(name, value) for name, value in statistics._asdict().items()}
-    return [kind[0], [float(setting) for setting in kind[1]]], arrays
-
-
-def _read_scaler(kind: list[Any] | None, arrays: content.NamedArrays) -> tuple[Scaler, PyTree] | None:
-    if kind is None:
-        return None
-    scaler, statistics = data.scaling.from_kind((kind[0], tuple(kind[1])))
-    return scaler, statistics(*(arrays[f"scaler.{name}"] for name in statistics._fields))

@@ -70,8 +70,9 @@ def fit(
         data: `(x, targets)` or `(x, targets, weights)`, where `x` may be a memory map (`numpy.load(…, mmap_mode="r")`),
             of which the rows of a batch are read when they are trained on. Or a stream of such batches, which need not
             fit into memory: a function of nothing or of the `epoch` (from 0) that gives them, a generator function
-            mostly, or anything that can be iterated again, as a torch `DataLoader`, `tf.data`, grain or a list of
-            batches. They are arrays of NumPy, JAX or torch's on a CPU, of one dtype and, but for the number of rows, of
+            mostly, or anything that can be iterated again, as a torch `DataLoader`, `tf.data`, grain, a list of
+            batches or of the names of files, each a batch that `numpy.savez(path, x=x, y=y)` wrote.
+            They are arrays of NumPy, JAX or torch's on a CPU, of one dtype and, but for the number of rows, of
             one shape; a thread reads ahead, and all sizes are one program. A stream makes its own batches in its own
             order: `batch_size`, `rows` and a fraction as `validation` are of arrays. In several processes each gives
             its own part of every batch.

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from fnn import checks
+from fnn.data.array_files import ArrayFiles, are_files
 from fnn.tasks import Task
 
 __all__ = ["StreamError"]
@@ -46,9 +47,11 @@ class Stream(NamedTuple):
 
 
 def is_stream(data: Any) -> bool:
-    """Whether data are read batch by batch: a list of batches, a function, or what is no array and can be iterated."""
+    """Whether data are read batch by batch: a list of batches or files, a function, or what can be iterated."""
     if isinstance(data, list):
-        return bool(data) and all(isinstance(one, (tuple, list)) and _is_batch(one) for one in data)
+        return bool(data) and (
+            are_files(data) or all(isinstance(one, (tuple, list)) and _is_batch(one) for one in data)
+        )
     if hasattr(data, "__next__"):
         return True
     if isinstance(data, (str, bytes, range)) or hasattr(data, "shape") or hasattr(data, "__array__"):
@@ -73,7 +76,7 @@ def stream_of(where: str, data: Any, task: Task | None, passes: int) -> Stream:
             f"{where}: expected a function of nothing or of the epoch that gives batches, but {checks.name_of(data)} "
             f"takes {', '.join(sorted(wanted))}; write functools.partial, or lambda epoch: …"
         )
-    return Stream(where, data, task)
+    return Stream(where, ArrayFiles(tuple(data), task is not None) if are_files(data) else data, task)
 
 
 def _names_to_give(function: Callable[..., Any]) -> set[str]:

@@ -1,0 +1,61 @@
+"""What stands beside the arrays of a model in a file: the names of its classes, and a fitted scaler."""
+
+from __future__ import annotations
+
+import json
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from fnn import checks, data
+from fnn.data.scaling import Scaler
+from fnn.layer import Layer
+from fnn.layer.parts import output_shape
+from fnn.saving import content
+from fnn.train.trained import Trained
+from fnn.typing import PyTree
+
+
+def require_outputs(where: str, classes: Sequence[Any], model: Layer, trained: Trained, x: Any) -> None:
+    """Require no more class names than the model has outputs, or two for one."""
+    found = jax.tree.leaves(output_shape(model, trained.params, trained.state, x))
+    if len(found) == 1 and found[0].ndim and len(classes) > max(found[0].shape[-1], 2):
+        raise ValueError(
+            f"{where}: expected the names of at most {found[0].shape[-1]} classes, one for each output of the model, "
+            f"got {len(classes)}"
+        )
+
+
+def classes_as_json(where: str, classes: Sequence[Any]) -> list[Any]:
+    """Class names as JSON can hold them."""
+    names = np.asarray(classes).tolist() if hasattr(classes, "dtype") else list(classes)
+    wrong = [name for name in names if not isinstance(name, str | numbers.Number)]
+    if wrong or isinstance(classes, str):
+        raise TypeError(f"{where}: expected classes to be a list of texts or numbers, got {(wrong or [classes])[0]!r}")
+    return json.loads(json.dumps(names))
+
+
+def scaler_as_json(where: str, scaler: tuple[Scaler, Any] | None) -> tuple[list[Any] | None, content.NamedArrays]:
+    """The name and settings of a fitted scaler, and its statistics as arrays of a file."""
+    if scaler is None:
+        return None, {}
+    if not (isinstance(scaler, tuple) and len(scaler) == 2 and isinstance(scaler[0], Scaler)):
+        came = "a scaler without its statistics" if isinstance(scaler, Scaler) else checks.describe(scaler)
+        raise TypeError(f"{where}: expected scaler=(scaler, scaler.fit(x)), got {came}")
+    kind, statistics = scaler[0].kind, scaler[1]
+    if kind is None:
+        raise TypeError(
+            f"{where}: expected a scaler of fnn.data, whose name and settings can be written; got one of yours"
+        )
+    arrays = {f"scaler.{name}": content.storable(name, value) for name, value in statistics._asdict().items()}
+    return [kind[0], [float(setting) for setting in kind[1]]], arrays
+
+
+def scaler_from_json(kind: list[Any] | None, arrays: content.NamedArrays) -> tuple[Scaler, PyTree] | None:
+    if kind is None:
+        return None
+    scaler, statistics = data.scaling.from_kind((kind[0], tuple(kind[1])))
+    return scaler, statistics(*(arrays[f"scaler.{name}"] for name in statistics._fields))
