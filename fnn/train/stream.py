@@ -49,9 +49,7 @@ class Stream(NamedTuple):
 def is_stream(data: Any) -> bool:
     """Whether data are read batch by batch: a list of batches or files, a function, or what can be iterated."""
     if isinstance(data, list):
-        return bool(data) and (
-            are_files(data) or all(isinstance(one, (tuple, list)) and _is_batch(one) for one in data)
-        )
+        return bool(data) and (are_files(data) or all(map(_is_batch, data)))
     if hasattr(data, "__next__"):
         return True
     if isinstance(data, (str, bytes, range)) or hasattr(data, "shape") or hasattr(data, "__array__"):
@@ -60,6 +58,8 @@ def is_stream(data: Any) -> bool:
 
 
 def _is_batch(one: Any) -> bool:
+    if not isinstance(one, (tuple, list)):
+        return False
     return len(one) in (2, 3) and all(getattr(part, "shape", ()) for part in jax.tree.leaves(list(one)))
 
 
