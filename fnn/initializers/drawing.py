@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnn.random_bits import in_one_pass
 from fnn.typing import Array, DType, Key
 
 Draw = Callable[[Key, Sequence[int], DType], Array]
@@ -21,7 +22,7 @@ def resolve_dtype(dtype: DType | None) -> Any:
 
 def draw_flat(draw: Draw, key: Key, shape: Sequence[int], dtype: Any) -> Array:
     """An array from `draw`, drawn flat: the same numbers, and the program compiles in a third of the time."""
-    return draw(key, (math.prod(shape),), dtype).reshape(shape)
+    return draw(in_one_pass(key), (math.prod(shape),), dtype).reshape(shape)
 
 
 def _random_complex(key: Key, radius: Callable[[Array], Array], shape: Sequence[int], dtype: Any) -> Array:

@@ -84,12 +84,12 @@ def _sum_of_others(x: Array, labels: Array) -> Array:
     classes, peak = x.shape[-1], _peak(x)[..., None]
     size = _piece(classes)
     pieces = -(-classes // size)
+    if pieces == 1:
+        return jnp.where(at_label(labels, classes), 0, jnp.exp(_below_peak(x, peak))).sum(-1)
     inside = jnp.clip(labels, 0, classes - 1)[..., None]
     numbers = inside // size * size + of_rank(jnp.arange(size, dtype=labels.dtype), x.ndim)
     terms = jnp.exp(_below_peak(jnp.take_along_axis(x, jnp.minimum(numbers, classes - 1), -1), peak))
     others = jnp.where((numbers == inside) | (numbers >= classes), 0, terms).sum(-1)
-    if pieces == 1:
-        return others
     padding = [(0, 0)] * (x.ndim - 1) + [(0, pieces * size - classes)]
     sums = jnp.pad(jnp.exp(_below_peak(x, peak)), padding).reshape(*x.shape[:-1], pieces, size).sum(-1)
     return others + jnp.where(at_label(inside[..., 0] // size, pieces), 0, sums).sum(-1)

@@ -19,6 +19,7 @@ from fnn import checks
 from fnn.kernels import placement
 from fnn.kernels.recurrence.sequences import Layout, check_lengths
 from fnn.layers.recurrent import Padded
+from fnn.random_bits import in_one_pass
 from fnn.tasks import Task
 from fnn.typing import Array, Key, PyTree
 
@@ -224,7 +225,7 @@ def shuffle(key: Key, rows: Array) -> tuple[Array, Array]:
     would see alone.
     """
     real = rows >= 0
-    position = jnp.where(real, jax.random.bits(key, rows.shape, jnp.uint32) >> 1, jnp.uint32(0xFFFFFFFF))
+    position = jnp.where(real, jax.random.bits(in_one_pass(key), rows.shape, jnp.uint32) >> 1, jnp.uint32(0xFFFFFFFF))
     return rows[jnp.argsort(position)], real.sum()
 
 

@@ -14,6 +14,7 @@ from fnn import checks
 from fnn.kernels import placement
 from fnn.layer.protocol import identity
 from fnn.programs import compile as compiled
+from fnn.random_bits import in_one_pass
 from fnn.tasks import Task
 from fnn.train import rows as rows_
 from fnn.train.checkpoint import Record
@@ -160,7 +161,7 @@ def _epochs_of_rows(
 
 
 def _bits(rows: int, key: Key, epoch: Array) -> Array:
-    return jax.random.bits(jax.random.fold_in(key, epoch), (rows,), jnp.uint32)
+    return jax.random.bits(in_one_pass(jax.random.fold_in(key, epoch)), (rows,), jnp.uint32)
 
 
 def _steps(recipe: Recipe, carry: Carry, keys: Keys, inputs: Inputs, epoch: Array, order: Order, *ends: Array) -> Carry:

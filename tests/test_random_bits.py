@@ -1,0 +1,60 @@
+"""Bits in one pass over memory are those of `jax.random`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fnn import random_bits
+from fnn.random_bits import in_one_pass
+
+KEY = jax.random.key(11)
+
+
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.uint16, jnp.uint32])
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (3, 5), (0, 2), (2, 3, 4)])
+def test_bits_are_those_of_jax(dtype, shape):
+    np.testing.assert_array_equal(jax.random.bits(in_one_pass(KEY), shape, dtype), jax.random.bits(KEY, shape, dtype))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda key: jax.random.normal(key, (33,)),
+        lambda key: jax.random.truncated_normal(key, -2, 2, (33,)),
+        lambda key: jax.random.uniform(key, (5, 7), jnp.bfloat16),
+        lambda key: jax.random.key_data(jax.random.split(key, 3)),
+        lambda key: jax.random.key_data(jax.random.fold_in(key, 9)),
+    ],
+)
+def test_draws_are_those_of_jax_also_of_many_keys(draw):
+    np.testing.assert_array_equal(draw(in_one_pass(KEY)), draw(KEY))
+    keys = jax.random.split(KEY, 4)
+    alone = np.stack([draw(key) for key in keys])
+    np.testing.assert_array_equal(jax.jit(jax.vmap(lambda key: draw(in_one_pass(key))))(keys), alone)
+
+
+@pytest.mark.parametrize("key", [jax.random.key(0, impl="rbg"), jax.random.key_data(KEY)], ids=["rbg", "raw"])
+def test_other_keys_stay_as_they_are(key):
+    assert in_one_pass(key) is key
+
+
+def test_threefry_as_it_was_stays_as_it_is():
+    with jax.threefry_partitionable(False):
+        assert in_one_pass(KEY) is KEY
+
+
+@pytest.mark.parametrize("missing", ["jax.extend.random.define_prng_impl"])
+def test_a_jax_that_takes_no_generator_uses_its_own(monkeypatch, missing):
+    monkeypatch.delattr(missing)
+    random_bits._generator.cache_clear()
+    try:
+        assert in_one_pass(KEY) is KEY
+    finally:
+        random_bits._generator.cache_clear()
+
+
+def test_bits_are_drawn_in_no_loop():
+    lowered = jax.jit(lambda key: jax.random.bits(in_one_pass(key), (64,))).lower(KEY)
+    assert "while" not in lowered.as_text()
+    assert "while" in jax.jit(lambda key: jax.random.bits(key, (64,))).lower(KEY).as_text()
