@@ -78,7 +78,7 @@ def _convolve(x: Array, w: Array, windows: Windows, groups: int) -> Array:
         return _convolve_dense(x, w, windows)
     if w.shape[-2] == 1:
         return convolve_depthwise(x, w, windows)
-    return _per_group(_convolve_dense, x, w, windows, groups)
+    return _convolve_groups(x, w, windows, groups)
 
 
 def _convolve_dense(x: Array, w: Array, windows: Windows) -> Array:
@@ -103,7 +103,7 @@ def _kernel_gradient(x: Array, g: Array, windows: Windows, groups: int) -> Array
         return _kernel_gradient_dense(x, g, windows)
     if x.shape[-1] == groups:
         return kernel_gradient_depthwise(x, g, windows)
-    return _per_group(_kernel_gradient_dense, x, g, windows, groups)
+    return _per_group(_kernel_gradient_dense if groups > UNROLLED else _kernel_gradient_group, x, g, windows, groups)
 
 
 def _kernel_gradient_dense(x: Array, g: Array, windows: Windows) -> Array:
@@ -224,6 +224,41 @@ def _kernel_gradient_planes(x: Array, g: Array, windows: Windows) -> Array:
 
 # Groups.
 
+UNROLLED = 32
+"""Up to so many convolutions are written one beside another: they run side by side, and each is compiled."""
+
+
+def _neighbours(channels: int, groups: int) -> int:
+    """How many groups share a convolution, with zeros between them, so that it has 16 channels."""
+    return next(m for m in range(max(16 // max(channels, 1), 1), 0, -1) if groups % m == 0)
+
+
+def _convolve_groups(x: Array, w: Array, windows: Windows, groups: int) -> Array:
+    together = _neighbours(w.shape[-2], groups)
+    return _per_group(_convolve_dense, x, _with_neighbours(w, groups, together), windows, groups // together)
+
+
+def _with_neighbours(w: Array, groups: int, together: int) -> Array:
+    """(…, c, F) -> (…, together · c, F), zero where a feature is of another group."""
+    if together == 1:
+        return w
+    own = jnp.eye(together, dtype=w.dtype)[:, None, None, :, None]
+    split = w.reshape(*w.shape[:-2], 1, w.shape[-2], groups // together, together, -1)
+    return jnp.where(own == 1, split, 0).reshape(*w.shape[:-2], -1, w.shape[-1])
+
+
+def _kernel_gradient_group(x: Array, g: Array, windows: Windows) -> Array:
+    exchanged = less(math.prod(x.shape[1:-1]), math.prod(g.shape[1:-1]))
+    other = positions(windows) == 1 or len(windows.size) != 2 or exchanged
+    return (_kernel_gradient_dense if other else over_batch)(x, g, windows)
+
+
+def _per_group(form: Callable[..., Array], a: Array, b: Array, windows: Windows, groups: int) -> Array:
+    if groups <= UNROLLED:
+        pairs = zip(jnp.split(a, groups, -1), jnp.split(b, groups, -1), strict=True)
+        return jnp.concatenate([form(*pair, windows) for pair in pairs], -1)
+    return _join(lax.map(lambda ab: form(*ab, windows), (_split(a, groups), _split(b, groups))))
+
 
 def _split(a: Array, groups: int) -> Array:
     """(…, groups · c) -> (groups, …, c)."""
@@ -234,7 +269,3 @@ def _join(a: Array) -> Array:
     """(groups, …, c) -> (…, groups · c)."""
     a = jnp.moveaxis(a, 0, -2)
     return a.reshape(*a.shape[:-2], -1)
-
-
-def _per_group(form: Callable[..., Array], a: Array, b: Array, windows: Windows, groups: int) -> Array:
-    return _join(lax.map(lambda ab: form(*ab, windows), (_split(a, groups), _split(b, groups))))
