@@ -209,7 +209,7 @@ WORKLOAD = Workload(
     compare=(("of the limit", "fraction", "arithmetic limit"),),
     notes=(
         f"Times per convolution, {TURNS} a repetition: calls one after another, or one scan (torch: its loop, and for "
-        "gradients forward and backward,\nbecause its backward pass needs the forward one). Each result takes the place "
-        "of the one before, in every loop. arithmetic limit:\nas many operations in 2048 × 2048 matrix products."
+        "gradients forward and backward,\nbecause its backward pass needs the forward one). Each result takes the "
+        "place of the one before, in every loop. arithmetic limit:\nas many operations in 2048 × 2048 matrix products."
     ),
 )

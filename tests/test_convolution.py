@@ -324,6 +324,54 @@ def test_depthwise_gradient(monkeypatch, x64, example_bytes):
     np.testing.assert_allclose(ours, back(g)[0], atol=1e-10)
 
 
+@pytest.mark.parametrize("batch", [3, 8])
+@pytest.mark.parametrize(
+    ("features", "windows"),
+    [
+        (4, Windows((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))),
+        (8, Windows((2, 3), (2, 1), ((-1, 2), (4, -1)), (1, 2))),
+        (4, Windows((4, 2), (1, 3), ((0, 3), (7, 0)), (1, 1))),
+    ],
+    ids=["same", "two features a channel, cut off", "windows of padding alone"],
+)
+def test_depthwise_is_the_grouped_convolution(x64, batch, features, windows):
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(batch, 6, 5, 4)), jnp.asarray(rng.normal(size=(*windows.size, 1, features)))
+    y, back = jax.vjp(lambda w: plain.convolve(x, w, windows, 4), w)
+    g = rng.normal(size=y.shape)
+    np.testing.assert_allclose(forms.convolve(x, w, windows=windows, groups=4), y, atol=1e-10)
+    np.testing.assert_allclose(forms.kernel_gradient(x, g, windows=windows, groups=4), back(g)[0], atol=1e-10)
+
+
+def test_a_weight_that_is_nan_reaches_its_own_channel_alone():
+    kernel = jnp.ones((3, 3, 1, 4)).at[0, 0, 0, 1].set(jnp.nan).at[2, 2, 0, 3].set(jnp.nan)
+    y = conv(jnp.ones((2, 5, 5, 4)), kernel, groups=4)
+    assert jnp.isnan(y).any((0, 1, 2)).tolist() == [False, True, False, True]
+    assert jnp.isnan(y[..., 1]).all()
+
+
+def test_a_mean_over_a_depthwise_convolution_writes_no_product():
+    x, kernel = jax.ShapeDtypeStruct((8, 16, 16, 32), jnp.float32), jax.ShapeDtypeStruct((3, 3, 1, 32), jnp.float32)
+    mean = jax.jit(lambda x, kernel: conv(x, kernel, groups=32).mean((0, 1, 2)))
+    used = mean.lower(x, kernel).compile().memory_analysis()
+    assert used.temp_size_in_bytes < 4 * (8 * 16 * 16 * 32 * 4)  # the padded input and the output; nine products else
+
+
+@pytest.mark.parametrize("unrolled", [1, 32], ids=["in a loop", "side by side"])
+@pytest.mark.parametrize(("channels", "features", "groups"), [(2, 3, 6), (5, 2, 4), (16, 4, 2)])
+def test_groups_are_convolutions_of_their_own(monkeypatch, x64, channels, features, groups, unrolled):
+    monkeypatch.setattr(forms, "UNROLLED", unrolled)
+    rng, windows = np.random.default_rng(0), Windows((3, 2), (2, 1), ((1, 1), (0, 1)), (1, 1))
+    x, w = rng.normal(size=(3, 6, 5, channels * groups)), rng.normal(size=(3, 2, channels, features * groups))
+    y, back = jax.vjp(lambda x, w: plain.convolve(x, w, windows, groups), x, jnp.asarray(w))
+    g = rng.normal(size=y.shape)
+    dx, dw = back(g)
+    np.testing.assert_allclose(forms.convolve(x, w, windows=windows, groups=groups), y, atol=1e-10)
+    np.testing.assert_allclose(forms.kernel_gradient(x, g, windows=windows, groups=groups), dw, atol=1e-10)
+    ours = forms.input_gradient(g, w, windows=windows, groups=groups, spatial=(6, 5))
+    np.testing.assert_allclose(ours, dx, atol=1e-10)
+
+
 def test_parts_divide_the_batch_and_leave_sharded_ones_whole(monkeypatch):
     monkeypatch.setattr(placement, "cores", lambda: 2)
     monkeypatch.setattr(placement, "devices", lambda platform=None: 2)

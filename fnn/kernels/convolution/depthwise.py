@@ -44,8 +44,8 @@ def convolve_depthwise(x: Array, w: Array, windows: Windows) -> Array:
     kernels = w.reshape(-1, features)
     x = pad(_per_feature(x, features), windows.padding)
     shape = (x.shape[0], *windows._replace(padding=((0, 0),) * (x.ndim - 2)).counts(x.shape[1:-1]), features)
-    if is_static(*x.shape[1:]) and windows.strides[-1] == 1:
-        x, windows = _side_by_side(x), _side_by_side_windows(windows, features)
+    if _on_one_axis(x, windows):
+        x, windows = x.reshape(*x.shape[:-2], -1, 1), _side_by_side_windows(windows, features)
         kernels = jnp.tile(kernels, (1, shape[-2]))[..., None]
     pairs = zip(taps(x, windows), kernels, strict=True)
     y = functools.reduce(jnp.add, [tap * of_rank(kernel, tap.ndim) for tap, kernel in pairs])
@@ -58,17 +58,19 @@ def convolve_depthwise(x: Array, w: Array, windows: Windows) -> Array:
 def kernel_gradient_depthwise(x: Array, g: Array, windows: Windows) -> Array:
     features = g.shape[-1]
     x = _per_feature(x, features)
+    # Sums over the places wait until the end where all products of an example stay in the cache.
+    small = less(positions(windows) * math.prod(g.shape[1:]) * g.dtype.itemsize, EXAMPLE_BYTES + 1)
+    if _on_one_axis(x, windows):  # within the loop below it would take three times as long
+        windows = _side_by_side_windows(windows, features)
+        x, g = (a.reshape(*a.shape[:-2], -1) for a in (x, g))
     if placement.devices("cpu") > 1:  # a loop over a batch that is split would gather it
         totals = [(seen * met).reshape(-1, features).sum(0) for seen, met in _meetings(x, g, windows)]
         return jnp.stack(totals).reshape(*windows.size, 1, features)
-    # Sums over the places wait until the end where all products of an example stay in the cache.
-    small = less(positions(windows) * math.prod(g.shape[1:]) * g.dtype.itemsize, EXAMPLE_BYTES + 1)
     each = math.gcd(x.shape[0], 4) if small and is_static(x.shape[0]) else 1
 
     def of_few(x: Array, g: Array) -> list[Array]:
-        sums = [
-            functools.reduce(jnp.add, [seen[i] * met[i] for i in range(each)]) for seen, met in _meetings(x, g, windows)
-        ]
+        pairs = _meetings(x, g, windows)
+        sums = [functools.reduce(jnp.add, [seen[i] * met[i] for i in range(each)]) for seen, met in pairs]
         return sums if small else [total.reshape(-1, features).sum(0) for total in sums]
 
     def add(totals: list[Array], few: tuple[Array, Array]) -> tuple[list[Array], None]:
@@ -85,12 +87,13 @@ def _per_feature(x: Array, features: int) -> Array:
     return x if x.shape[-1] == features else jnp.repeat(x, features // x.shape[-1], axis=-1)
 
 
-def _side_by_side(x: Array) -> Array:
-    """(N, …, W, C) -> (N, …, W · C, 1)."""
-    return x.reshape(*x.shape[:-2], -1, 1)
+def _on_one_axis(x: Array, windows: Windows) -> bool:
+    """Whether a shift by one place is one by all channels; over several devices these may be spread."""
+    return is_static(*x.shape[1:]) and windows.strides[-1] == 1 and placement.devices("cpu") == 1
 
 
 def _side_by_side_windows(windows: Windows, channels: int) -> Windows:
+    """The same windows where the last axis and the channels are one axis."""
     padding, dilation = windows.padding[-1], windows.dilation[-1]
     return windows._replace(
         padding=(*windows.padding[:-1], (padding[0] * channels, padding[1] * channels)),
@@ -103,10 +106,8 @@ def _meetings(x: Array, g: Array, windows: Windows) -> Iterator[tuple[Array, Arr
     if not is_static(*x.shape[1:]):
         yield from zip(taps(pad(x, windows.padding), windows), itertools.repeat(g))
         return
-    if windows.strides[-1] == 1:
-        windows = _side_by_side_windows(windows, x.shape[-1])
-        x, g = _side_by_side(x), _side_by_side(g)
-    axes = list(zip(x.shape[1:-1], g.shape[1:-1], windows.strides, windows.padding, windows.dilation, strict=True))
+    last = 1 + len(windows.size)
+    axes = list(zip(x.shape[1:last], g.shape[1:last], windows.strides, windows.padding, windows.dilation, strict=True))
     for position in itertools.product(*map(range, windows.size)):
         inputs, outputs = zip(*(_meeting(t, *axis) for t, axis in zip(position, axes, strict=True)), strict=True)
         yield x[(slice(None), *inputs)], g[(slice(None), *outputs)]
