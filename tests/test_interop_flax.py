@@ -39,6 +39,13 @@ class Network(nn.Module):
         return nn.Dense(2)(nn.relu(nn.Dense(7)(x)))
 
 
+class Normed(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.WeightNorm(nn.Conv(4, (2, 2)))(x)
+        return nn.WeightNorm(nn.Dense(3))(x.reshape(x.shape[0], -1))
+
+
 class Pair(nn.Module):
     @nn.compact
     def __call__(self, x):
@@ -82,6 +89,11 @@ CASES = {
     "lstm": (nn.Sequential([nn.RNN(nn.OptimizedLSTMCell(4)), nn.Dense(2)]),
              fnn.serial(fnn.lstm(4, return_sequences=True), fnn.dense(2)), (5, 3)),
     "gru": (nn.RNN(nn.GRUCell(4)), fnn.gru(4, return_sequences=True), (5, 3)),
+    "dense general": (nn.DenseGeneral(3), fnn.dense(3), (4,)),
+    "weight norm, around": (nn.Sequential([nn.WeightNorm(nn.Dense(4)), nn.relu, nn.Dense(3)]),
+                            fnn.serial(fnn.weight_norm(fnn.dense(4)), fnn.relu, fnn.dense(3)), (4,)),
+    "weight norm, beside": (Normed(), fnn.serial(fnn.weight_norm(fnn.conv(4, 2)), fnn.flatten(),
+                                                 fnn.weight_norm(fnn.dense(3))), IMAGE),
     "network": (Network(), NETWORK, IMAGE),
 }  # fmt: skip
 
@@ -101,7 +113,7 @@ def test_outputs_are_those_of_linen_and_weights_come_back(name):
     module, model, shape = CASES[name]
     x = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
     variables = randomized(jax.eval_shape(module.init, KEY, x))
-    told = {"module": module} if name in ("network", "layer norm") else {}
+    told = {"module": module} if name in ("network", "layer norm", "weight norm, beside") else {}
     trained = from_flax(variables, model, x, **told)
     close(model.apply(*trained, x)[0], module.apply(variables, x))
     again = to_flax(trained, model, x, variables, **told)

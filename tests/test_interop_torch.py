@@ -215,7 +215,19 @@ BAD = {
                     r"adds eps=1e-05 to the variance, .* adds 0.001; write eps=0.001"),
     "state of its own": (nn.Linear(4, 3), fnn.serial(fnn.spectral_norm(fnn.dense(3))), (4,),
                          r"layer 0, spectral_norm.*: its state layer, u stand in no other library"),
+    "spectral norm": (nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3))), fnn.dense(3), (4,),
+                      r"0 has a spectral norm, .* write torch.nn.utils.parametrize.remove_parametrizations"),
+    "spectral norm, old": (nn.utils.spectral_norm(nn.Linear(4, 3)), fnn.spectral_norm(fnn.dense(3)), (4,),
+                           r"the module has a spectral norm, .* torch.nn.utils.remove_spectral_norm"),
 }  # fmt: skip
+
+
+def test_a_spectral_norm_that_is_taken_away_leaves_what_it_computed():
+    module = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3))
+    x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    expected = module.eval()(torch.from_numpy(x)).detach().numpy()
+    nn.utils.parametrize.remove_parametrizations(module, "weight")
+    np.testing.assert_allclose(fnn.dense(3).apply(*from_torch(module, fnn.dense(3), x), x)[0], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -128,7 +128,7 @@ def _modules(given: Any, module: Any, x: Any) -> list[Module]:
     for name in ("params", "batch_stats"):
         own = collections.get(name, {})
         keys = (name,) if "params" in given else ()
-        leaves += [(path, (*keys, *path), array) for path, array in _linen_leaves(own, ())]
+        leaves += [(path, (*keys, *place), array) for path, place, array in _linen_leaves(own, ())]
     if module is not None:
         calls = _calls(module, collections, x)
         modules = _group(leaves, {path: eps for path, (_, eps) in calls.items()})
@@ -185,13 +185,22 @@ def _kind(arrays: Mapping[str, np.ndarray]) -> matching.ModuleKind:
     return matching.MATRIX if "embedding" in arrays else matching.VECTOR
 
 
-def _linen_leaves(tree: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, np.ndarray]]:
+def _linen_leaves(tree: Mapping[str, Any], path: Path) -> Iterator[_Leaf]:
     for name, value in tree.items():
         if isinstance(value, Mapping):
             yield from _linen_leaves(value, (*path, name))
         else:
             value = value.unbox() if hasattr(value, "unbox") else value
-            yield (*path, name), np.asarray(value)
+            yield _owned_by(tree, path, name), (*path, name), np.asarray(value)
+
+
+def _owned_by(tree: Mapping[str, Any], path: Path, name: str) -> Path:
+    """The module of an array and its name there: what linen's `WeightNorm` keeps of another's kernel, as
+    "Dense_0/kernel/scale" beside or around that module, is the module's "kernel_scale"."""
+    owner, _, own = name.partition("/")
+    if not own:
+        return (*path, name)
+    return (*(path if owner in tree else path[:-1]), owner, own.replace("/", "_"))
 
 
 def _nnx_leaves(node: Any, path: Path, seen: set[int]) -> Iterator[tuple[Path, Path, np.ndarray, float | None]]:

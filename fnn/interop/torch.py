@@ -122,6 +122,7 @@ def _modules(given: Any) -> list[Module]:
     arrays = _dict_of(given)
     first = _first(arrays)
     for key in arrays:
+        _refuse_spectral_norm(key)
         prefix, own = _split(key)
         layer = re.fullmatch(r"(?:weight|bias)_(?:ih|hh|hr)(_l\d+(?:_reverse)?)", own)
         grouped.setdefault(prefix + (layer[1] if layer else ""), {})[own] = key
@@ -133,6 +134,16 @@ def _modules(given: Any) -> list[Module]:
         if any(first[key] == key for own, key in keys.items() if own not in _IGNORED):
             modules.append(Module(name, _kind(inside), inside, keys, eps.get(name)))
     return modules
+
+
+def _refuse_spectral_norm(key: str) -> None:
+    """torch divides by a singular value of two vectors, fnn of one: their outputs are equal where both have settled."""
+    if found := re.fullmatch(r"(?:(.*)\.)?(?:parametrizations\.weight\.0\._u|weight_u)", key):
+        raise ValueError(
+            f"from_torch: {found[1] or 'the module'} has a spectral norm, whose vectors stand in no other library; "
+            "write torch.nn.utils.parametrize.remove_parametrizations(module, 'weight'), of the older kind "
+            "torch.nn.utils.remove_spectral_norm(module), and give fnn the layer without its norm"
+        )
 
 
 def _eps(part: Any) -> float | None:
