@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from fnn.kernels.recurrence import sequences
+from fnn.kernels.recurrence import cudnn, sequences
 from fnn.kernels.recurrence.core import Carry, Core, recur
 from fnn.typing import Array, ArrayLike
 
@@ -24,12 +24,16 @@ class How(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """A kernel's name, its core, how many gates stand side by side in its weights, and what its state is called."""
+    """A kernel's name, its core, how many gates stand side by side in its weights, and what its state is called.
+
+    `in_cudnn` says whether cuDNN, as JAX offers it, has this recurrence.
+    """
 
     name: str
     core: Core
     gates: int
     state: tuple[str, ...] = ("h",)
+    in_cudnn: bool = False
 
 
 def run_cell(
@@ -48,15 +52,12 @@ def run_cell(
     unroll, remat = sequences.check_loop(kind.name, layout.time, how.unroll, how.remat)
     valid = sequences.valid_steps(kind.name, layout, how.lengths, how.mask)
     bias = jnp.zeros(kernel.shape[-1], kernel.dtype) if bias is None else bias
-    return recur(
-        kind.core,
-        jnp.asarray(x),
-        (kernel, bias, *((recurrent_kernel,) if recurrent is None else recurrent)),
-        carry,
-        valid,
-        return_sequences=how.return_sequences,
-        reverse=how.reverse,
-        time_major=how.time_major,
-        unroll=unroll,
-        remat=remat,
-    )
+    x, weights = jnp.asarray(x), (kernel, bias, *((recurrent_kernel,) if recurrent is None else recurrent))
+    outputs = {"return_sequences": how.return_sequences, "time_major": how.time_major}
+    # A mask may have gaps; `unroll` and `remat` speak of a loop, and so ask for one.
+    if kind.in_cudnn and how.mask is None and (unroll, remat) == (1, None):
+        platform = cudnn.platform_of(x, weights, carry)
+        if platform is not None:
+            return cudnn.run(cudnn.Form(platform, kind.core, how.reverse), x, weights, carry, valid, **outputs)
+    options = {"reverse": how.reverse, "unroll": unroll, "remat": remat}
+    return recur(kind.core, x, weights, carry, valid, **outputs, **options)

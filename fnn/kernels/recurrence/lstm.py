@@ -62,7 +62,7 @@ def _tangent(recurrent: PyTree, saved: PyTree, before: Carry, after: Carry, ente
     return tanh_c * o * (1 - o) * do + o * (1 - tanh_c * tanh_c) * dc, dc
 
 
-_KIND = Kind("lstm", Core(_step, _enter, _tangent), gates=4, state=LSTMState._fields)
+_KIND = Kind("lstm", Core(_step, _enter, _tangent), gates=4, state=LSTMState._fields, in_cudnn=True)
 
 
 def lstm(
@@ -81,6 +81,8 @@ def lstm(
     remat: int | None = None,
 ) -> tuple[Array, LSTMState]:
     """The LSTM of the layer `fnn.lstm`, which has the formula, with given weights: the outputs of all steps.
+
+    On one NVIDIA GPU float32 without `mask`, `unroll` and `remat` is cuDNN's (not measured; `docs/limits.md`).
 
     Args:
         x: (batch, time, features).
