@@ -36,6 +36,15 @@ def any_layer(model: Layer, holds: Callable[[Facts], bool]) -> bool:
     return holds(model.facts) or any(any_layer(part, holds) for part in model.parts)
 
 
+def count_rows(model: Layer, where: Any) -> Layer:
+    """The model to which only the rows count where the mask holds, as far as its layers state how."""
+    if not any_layer(model, lambda facts: facts.over_rows is not None):
+        return model
+    if model.facts.over_rows is not None:
+        return model.facts.over_rows(where)._replace(name=model.name)
+    return model if model.rebuild is None else model.rebuild(tuple(count_rows(part, where) for part in model.parts))
+
+
 def at(tree: PyTree, keys: tuple[Any, ...] | None) -> PyTree:
     """What stands under these keys, one after another; () under None."""
     return () if keys is None else functools.reduce(lambda node, key: node[key], keys, tree)

@@ -40,6 +40,8 @@ class Facts(NamedTuple):
     - `sequential`: its parts are applied one after another.
     - `places`: for each part, the keys of its parameters and those of its state within those of the whole, None for
       a part that keeps no state. Not needed where parameters and state are tuples with one entry per part.
+    - `over_rows`: of a layer that computes over the batch, `over_rows(where) -> layer`: the same layer, to which only
+      the rows count where the mask, (batch,), holds. A training step asks for it: rows of weight 0 are no rows.
 
     Example:
         >>> import fnn
@@ -58,6 +60,7 @@ class Facts(NamedTuple):
     flipped: bool = False
     eps: float | None = None
     places: tuple[tuple[tuple[Any, ...], tuple[Any, ...] | None], ...] | None = None
+    over_rows: Callable[[Any], Layer] | None = None
 
 
 NOTHING = Facts()

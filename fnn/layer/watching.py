@@ -52,7 +52,9 @@ def _report(layer: Layer, path: tuple[int, ...], see: Callable[[Call], Any]) -> 
         y, new_state = layer.apply(params, state, x, **options)
         return see(Call(path, layer, params, state, x, options, y)), new_state
 
-    return layer._replace(apply=apply)
+    over_rows = layer.facts.over_rows
+    own = over_rows and (lambda where: _report(over_rows(where)._replace(name=layer.name), path, see))
+    return layer._replace(apply=apply, facts=layer.facts._replace(over_rows=own))
 
 
 def elementary(

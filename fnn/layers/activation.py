@@ -106,11 +106,17 @@ def activity_penalty(l1: ArrayLike = 0.0, l2: ArrayLike = 0.0) -> Layer:
         checks.floating("activity_penalty", "x", x)
         return (), {"penalty": Penalty(jnp.zeros((), widen(jnp.zeros((), jnp.result_type(x))).dtype))}
 
-    def apply(
-        params: PyTree, state: PyTree, x: Array, /, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Array, PyTree]:
-        wide = widen(x)
-        total = jnp.asarray(l1, wide.dtype) * jnp.abs(wide).sum() + jnp.asarray(l2, wide.dtype) * (wide**2).sum()
-        return x, {"penalty": Penalty((total / x.shape[0]).astype(wide.dtype))}
+    def over_rows(where: Any) -> Layer:
+        def apply(
+            params: PyTree, state: PyTree, x: Array, /, *, key: Key | None = None, train: bool = False
+        ) -> tuple[Array, PyTree]:
+            wide, rows = widen(x), jnp.asarray(x.shape[0])
+            if where is not None and where.shape == x.shape[:1]:
+                wide = jnp.where(where.reshape(-1, *(1,) * (x.ndim - 1)), wide, 0)
+                rows = jnp.maximum(where.sum(), 1)
+            total = jnp.asarray(l1, wide.dtype) * jnp.abs(wide).sum() + jnp.asarray(l2, wide.dtype) * (wide**2).sum()
+            return x, {"penalty": Penalty((total / rows.astype(wide.dtype)).astype(wide.dtype))}
 
-    return Layer(init, apply)
+        return Layer(init, apply)
+
+    return over_rows(None)._replace(facts=Facts(over_rows=over_rows))

@@ -56,7 +56,8 @@ def batch_norm(
     Raises:
         ValueError: for a decay outside [0, 1], a negative eps, `x` without that axis or number of features, or, in
             training, one value per feature only: a single example without positions. (`fit` and `trainer` fill a
-            last batch up with other rows, whose loss does not count, so that only `batch_size=1` meets this.)
+            last batch up with other rows, which count in neither the loss nor the statistics; only where a single value
+            is left they are normalized with it, so that only `batch_size=1` meets this.)
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -74,39 +75,59 @@ def batch_norm(
     checks.in_range("batch_norm", "eps", eps, 0)
     affine = affine_init(use_scale, use_bias, scale_init, bias_init)
 
+    static = Facts(featurewise=axis in (-1, (-1,)), eps=static_eps(eps) if eps_inside_sqrt else None)
+
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
         shape, dtype = features_shape("batch_norm", x, axis), jnp.result_type(x)
         wide = kernels.wide_dtype(x)
         return affine(key, shape, dtype), {"mean": jnp.zeros(shape, wide), "var": jnp.ones(shape, wide)}
 
-    def apply(
-        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Array, PyTree]:
-        x = jnp.asarray(x)
-        require_same_features("batch_norm", state, axis, x)
-        options = {"axis": axis, "eps": eps, "eps_inside_sqrt": eps_inside_sqrt}
-        if not train:
-            return kernels.normalize(x, state["mean"], state["var"], **dict(params), **options), state
-        y, (mean, variance, size) = kernels.batch_norm(x, **dict(params), **options, axis_name=axis_name)
-        _several(x, axis, axis_name)
-        if unbiased:
-            variance = variance * (size / jnp.maximum(size - 1, 1))
-        return y, {"mean": _average(state["mean"], mean, decay), "var": _average(state["var"], variance, decay)}
+    def over_rows(where: Any) -> Layer:
+        def apply(
+            params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+        ) -> tuple[Array, PyTree]:
+            x = jnp.asarray(x)
+            require_same_features("batch_norm", state, axis, x)
+            options = {"axis": axis, "eps": eps, "eps_inside_sqrt": eps_inside_sqrt}
+            if not train:
+                return kernels.normalize(x, state["mean"], state["var"], **dict(params), **options), state
+            counts = None if where is None else _mask_of(x, axis, axis_name, where)
+            y, (mean, variance, size) = kernels.batch_norm(
+                x, **dict(params), **options, where=counts, axis_name=axis_name
+            )
+            _require_several(x, axis, axis_name)
+            if unbiased:
+                variance = variance * (size / jnp.maximum(size - 1, 1))
+            return y, {"mean": _average(state["mean"], mean, decay), "var": _average(state["var"], variance, decay)}
 
-    facts = Facts(featurewise=axis in (-1, (-1,)), eps=static_eps(eps) if eps_inside_sqrt else None)
-    return Layer(init, apply, facts=facts)
+        return Layer(init, apply, facts=static)
+
+    return over_rows(None)._replace(facts=static._replace(over_rows=over_rows))
 
 
-def _several(x: Array, axis: Axes, axis_name: Any) -> None:
+def _size(x: Array, axis: Axes) -> int:
+    """How many values a feature has."""
+    return math.prod(x.shape) // max(math.prod(features_shape("batch_norm", x, axis)), 1)
+
+
+def _require_several(x: Array, axis: Axes, axis_name: Any) -> None:
     """Require more than one value per feature: the variance of one is 0, and every output then the bias."""
-    size = math.prod(x.shape) // max(math.prod(features_shape("batch_norm", x, axis)), 1)
-    size = size if axis_name is None else jax.lax.psum(size, axis_name)
+    size = _size(x, axis) if axis_name is None else jax.lax.psum(_size(x, axis), axis_name)
     if isinstance(size, int) and size < 2:
         raise ValueError(
             f"batch_norm: expected more than one value per feature (axis {axis}) in training, got {size} in "
             f"{checks.describe(x)}, whose variance is no estimate; train on batches of at least 2 examples, or write "
             "layer_norm() or group_norm(), which look at one example at a time"
         )
+
+
+def _mask_of(x: Array, axis: Axes, axis_name: Any, where: Array) -> Array | None:
+    """Which values count, None for all. A single value per feature has no variance: those that do not count join it."""
+    if where.shape != x.shape[:1]:  # something inside the model made other rows of them
+        return None
+    count = where.sum() * (_size(x, axis) // max(x.shape[0], 1))
+    count = count if axis_name is None else jax.lax.psum(count, axis_name)
+    return (where | (count < 2)).reshape(-1, *(1,) * (x.ndim - 1))
 
 
 def _average(old: Array, new: Array, decay: ArrayLike) -> Array:

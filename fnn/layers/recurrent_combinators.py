@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.kernels.recurrence.sequences import reverse_sequences
 from fnn.layer import Facts, Layer, as_layer, concatenate, parallel, serial
+from fnn.layer.parts import any_layer, count_rows
 from fnn.layer.protocol import LayerLike
 from fnn.layers.dropout import dropout as dropout_layer
 from fnn.layers.dropout import variational_dropout
@@ -169,9 +170,18 @@ def time_distributed(layer: LayerLike) -> Layer:
         y, state = layer.apply(params, state, fold(values), key=key, train=train)
         return with_lengths_of(x, _unfold(y, values)), state
 
+    def over_rows(where: Any) -> Layer:
+        def apply_over_rows(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
+            steps = values_and_lengths(x)[0].shape[1]
+            return time_distributed(count_rows(layer, jnp.repeat(where, steps))).apply(params, state, x, **options)
+
+        return Layer(init, apply_over_rows, name, (layer,), lambda new: time_distributed(new[0]), facts)
+
     facts = Facts(ends_in=layer.facts.ends_in, linear=layer.facts.linear, places=(((), ()),))
     name = f"time_distributed({layer.name})"
-    return Layer(init, apply, name, (layer,), lambda new: time_distributed(new[0]), facts)
+    whole = Layer(init, apply, name, (layer,), lambda new: time_distributed(new[0]), facts)
+    counts = any_layer(layer, lambda inner: inner.over_rows is not None)
+    return whole._replace(facts=facts._replace(over_rows=over_rows)) if counts else whole
 
 
 def _unfold(y: PyTree, x: Array) -> PyTree:

@@ -112,10 +112,12 @@ Batch = tuple[PyTree, PyTree, Array]
 
 
 class Batches(NamedTuple):
-    """Where batches come from: `at(place)`, and the number that the batch at place 0 has in the whole run."""
+    """Where batches come from: `at(place)`, the number that the batch at place 0 has in the whole run, and whether it
+    is known that every row of all of them counts."""
 
     at: Callable[[Array], Batch]
     before: Array
+    full: bool = False
 
 
 class Loop(NamedTuple):
@@ -152,7 +154,8 @@ def batches_of(recipe: Recipe, inputs: Inputs, epoch: Array, order: Order) -> Ba
     """Those of an epoch over arrays, by row numbers."""
     size, count = sizes(recipe.options.batch_size, inputs.slots)
     check_mesh("trainer", recipe.mesh, size)
-    return Batches(lambda place: batch_of(inputs.data, order, place, size), epoch.astype(jnp.int32) * count)
+    full = inputs.rows is None and inputs.data[2] is None and inputs.slots == count * size
+    return Batches(lambda place: batch_of(inputs.data, order, place, size), epoch.astype(jnp.int32) * count, full)
 
 
 def step_of(recipe: Recipe) -> TrainStep:
@@ -189,7 +192,7 @@ def loop_of(recipe: Recipe) -> Loop:
         def one(place: Array, carry: Carry) -> Carry:
             number = batches.before + jnp.asarray(place).astype(jnp.int32)
             batch = split(batches.at(place))
-            new = step.advance(carry.train_state, jax.random.fold_in(keys.train, number), batch)
+            new = step.advance(carry.train_state, jax.random.fold_in(keys.train, number), batch, batches.full)
             return _accept(carry, _with_class_numbers(new, batch[1]), metrics, number)
 
         # With known ends this is a scan, so that a run can be differentiated in both modes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layer import Layer
+from fnn.layer.parts import any_layer, count_rows
 from fnn.typing import DType, Key, PyTree
 
 LEAST = 1e-30
@@ -50,7 +52,11 @@ def compute_in(dtype: DType | None, model: Layer) -> Layer:
         own = jax.tree.map(lambda new, old: new.astype(jnp.result_type(old)), new_state, state)
         return _cast(outputs, jnp.float32), own
 
-    return model._replace(apply=apply)
+    over_rows = model.facts.over_rows
+    if over_rows is None and model.rebuild is not None and any_layer(model, lambda facts: facts.over_rows is not None):
+        over_rows = functools.partial(count_rows, model)
+    own = over_rows and (lambda where: compute_in(dtype, over_rows(where)))
+    return model._replace(apply=apply, facts=model.facts._replace(over_rows=own))
 
 
 def _cast(tree: PyTree, dtype: DType) -> PyTree:

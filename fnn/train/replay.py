@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layer import Layer
+from fnn.layer.parts import count_rows
 from fnn.layer.watching import Call, elementary, watch
 from fnn.optim.transform import Transform
 from fnn.programs import compile as compiled
@@ -82,7 +83,8 @@ def probe_loss(objective: Objective, trained: Trained, batch: tuple[Any, ...], k
     x, targets, *weights = batch
 
     def run(params: PyTree, see: Callable[[Call], Any]) -> Array:
-        whole = compute_in(compute_dtype, watch(model, params, trained.state, see))
+        seen = watch(model, params, trained.state, see)
+        whole = compute_in(compute_dtype, count_rows(seen, weights[0] != 0) if weights and key is not None else seen)
         outputs, state = whole.apply(params, trained.state, x, key=key, train=key is not None)
         value = mean_loss(task, outputs, targets, weights[0] if weights else None)[0]
         for term in state_penalties(state) + ([] if penalty is None else [jnp.asarray(penalty(params))]):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layer import Layer, Penalty
+from fnn.layer.parts import count_rows
 from fnn.optim.leaves import over
 from fnn.optim.loss_scale import loss_scale
 from fnn.optim.transform import (
@@ -42,12 +43,12 @@ class Advance(NamedTuple):
 class TrainStep(NamedTuple):
     """`init(key, x, start=None) -> train_state`, `update(train_state, key, batch) -> (train_state, loss)`; pure.
 
-    `advance` is `update` that also tells what it saw: see `Advance`.
+    `advance` is `update` that also tells what it saw: see `Advance`. With `full=True` it is told that every row counts.
     """
 
     init: Callable[..., TrainState]
     update: Callable[[TrainState, Key, Arrays], tuple[TrainState, Array]]
-    advance: Callable[[TrainState, Key, Arrays], Advance]
+    advance: Callable[..., Advance]
 
 
 def state_penalties(state: PyTree) -> list[Array]:
@@ -88,14 +89,16 @@ def require_functions(where: str, penalty: Any, augment: Any) -> None:
     checks.function(where, "augment", augment, "(key, x, targets) -> (x, targets)", "augment=fnn.data.random_flip()")
 
 
-Objective = Callable[[PyTree, PyTree, Key, tuple[Any, ...]], tuple[Array, tuple[Any, ...]]]
-"""`objective(params, state, key, batch) -> (value, (state, counted, outputs))`."""
+Objective = Callable[[PyTree, PyTree, Key, tuple[Any, ...], bool], tuple[Array, tuple[Any, ...]]]
+"""`objective(params, state, key, batch, full) -> (value, (state, counted, outputs))`."""
 
 
 def _objective_of(model: Layer, task: Task, penalty: PenaltyFunction | None) -> Objective:
-    def objective(params: PyTree, state: PyTree, key: Key, batch: Arrays) -> tuple[Array, tuple[Any, ...]]:
+    def objective(params: PyTree, state: PyTree, key: Key, batch: Arrays, full: bool) -> tuple[Array, tuple[Any, ...]]:
         x, targets, *weights = batch
-        outputs, state = model.apply(params, state, x, key=key, train=True)
+        # Rows of weight 0 are none: a batch is filled up with them.
+        counted_model = count_rows(model, weights[0] != 0) if weights and not full else model
+        outputs, state = counted_model.apply(params, state, x, key=key, train=True)
         value, counted = mean_loss(task, outputs, targets, weights[0] if weights else None)
         extra = state_penalties(state) + ([] if penalty is None else [jnp.asarray(penalty(params))])
         for term in extra:
@@ -166,7 +169,7 @@ def train_step(
         require_one_set("train_step", opt_state)
         return TrainState(params, state, opt_state)
 
-    def advance(train_state: TrainState, key: Key, batch: Arrays) -> Advance:
+    def advance(train_state: TrainState, key: Key, batch: Arrays, full: bool = False) -> Advance:
         params, state, opt_state = train_state
         if augment is not None:
             batch = augment_batch(augment, key, batch)
@@ -174,7 +177,7 @@ def train_step(
         warn_unless_scaled(compute_dtype, scale)
 
         def times_scale(params: PyTree) -> tuple[Array, tuple[Any, ...]]:
-            value, seen = objective(params, state, key, batch)
+            value, seen = objective(params, state, key, batch, full)
             return value if scale is None else value * scale.astype(value.dtype), (value, *seen)
 
         gradients, (value, new_state, counted, outputs) = jax.grad(times_scale, has_aux=True)(params)
@@ -184,7 +187,7 @@ def train_step(
 
         def value_fn(moved: PyTree) -> Array:
             # A mask hides parameters from the rule inside it: they stay where they are.
-            return objective(over(lambda new, _: new, moved, params), state, key, batch)[0]
+            return objective(over(lambda new, _: new, moved, params), state, key, batch, full)[0]
 
         extra = loss_arguments(opt_state, value, gradients, value_fn)
         updates, opt_state = optimizer.update(gradients, opt_state, params, **extra)
