@@ -164,7 +164,7 @@ FIELD_TERMS = {
     # layers named by what they are: a frozen layer, a shared one, a stack
     *("frozen", "shared", "stacked"),
     # nouns and verbs that end so
-    *("ceiling", "mapping", "rounding", "scoring", "accept", "flatten", "listen", "need", "open", "widen"),
+    *("ceiling", "mapping", "rounding", "scoring", "accept", "flatten", "listen", "need", "open", "seed", "widen"),
     # the words of a question: `batched_is_faster`, and what an optimizer's state answers, beside `history["skipped"]`
     *("batched", "skipped"),
 }

@@ -191,10 +191,10 @@ def _linen_leaves(tree: Mapping[str, Any], path: Path) -> Iterator[_Leaf]:
             yield from _linen_leaves(value, (*path, name))
         else:
             value = value.unbox() if hasattr(value, "unbox") else value
-            yield _owned_by(tree, path, name), (*path, name), np.asarray(value)
+            yield _owner_of(tree, path, name), (*path, name), np.asarray(value)
 
 
-def _owned_by(tree: Mapping[str, Any], path: Path, name: str) -> Path:
+def _owner_of(tree: Mapping[str, Any], path: Path, name: str) -> Path:
     """The module of an array and its name there: what linen's `WeightNorm` keeps of another's kernel, as
     "Dense_0/kernel/scale" beside or around that module, is the module's "kernel_scale"."""
     owner, _, own = name.partition("/")

@@ -64,12 +64,12 @@ def kernel_gradient_depthwise(x: Array, g: Array, windows: Windows) -> Array:
         windows = _side_by_side_windows(windows, features)
         x, g = (a.reshape(*a.shape[:-2], -1) for a in (x, g))
     if placement.devices("cpu") > 1:  # a loop over a batch that is split would gather it
-        totals = [(seen * met).reshape(-1, features).sum(0) for seen, met in _meetings(x, g, windows)]
+        totals = [(seen * met).reshape(-1, features).sum(0) for seen, met in _pairs_that_meet(x, g, windows)]
         return jnp.stack(totals).reshape(*windows.size, 1, features)
     each = math.gcd(x.shape[0], 4) if small and is_static(x.shape[0]) else 1
 
     def of_few(x: Array, g: Array) -> list[Array]:
-        pairs = _meetings(x, g, windows)
+        pairs = _pairs_that_meet(x, g, windows)
         sums = [functools.reduce(jnp.add, [seen[i] * met[i] for i in range(each)]) for seen, met in pairs]
         return sums if small else [total.reshape(-1, features).sum(0) for total in sums]
 
@@ -101,7 +101,7 @@ def _side_by_side_windows(windows: Windows, channels: int) -> Windows:
     )
 
 
-def _meetings(x: Array, g: Array, windows: Windows) -> Iterator[tuple[Array, Array]]:
+def _pairs_that_meet(x: Array, g: Array, windows: Windows) -> Iterator[tuple[Array, Array]]:
     """For each position of the window the inputs it sees, beside the outputs they go to; no padding among them."""
     if not is_static(*x.shape[1:]):
         yield from zip(taps(pad(x, windows.padding), windows), itertools.repeat(g))
@@ -109,11 +109,11 @@ def _meetings(x: Array, g: Array, windows: Windows) -> Iterator[tuple[Array, Arr
     last = 1 + len(windows.size)
     axes = list(zip(x.shape[1:last], g.shape[1:last], windows.strides, windows.padding, windows.dilation, strict=True))
     for position in itertools.product(*map(range, windows.size)):
-        inputs, outputs = zip(*(_meeting(t, *axis) for t, axis in zip(position, axes, strict=True)), strict=True)
+        inputs, outputs = zip(*(_overlap(t, *axis) for t, axis in zip(position, axes, strict=True)), strict=True)
         yield x[(slice(None), *inputs)], g[(slice(None), *outputs)]
 
 
-def _meeting(t: int, n: int, m: int, stride: int, padding: tuple[int, int], dilation: int) -> tuple[slice, slice]:
+def _overlap(t: int, n: int, m: int, stride: int, padding: tuple[int, int], dilation: int) -> tuple[slice, slice]:
     """Along one axis: the inputs o s + t d - p within 0 … n - 1, and their outputs o."""
     start = t * dilation - padding[0]
     first, last = max(-(start // stride), 0), min((n - 1 - start) // stride, m - 1)
