@@ -104,7 +104,7 @@ def _values_jvp(form: Form, primals: tuple[Any, ...], tangents: tuple[Any, ...])
     def derivative(of_inputs: PyTree) -> PyTree:
         return jax.jvp(lambda *at: _plain(form, *at, valid), at, of_inputs)[1]
 
-    def transposed(of_values: PyTree) -> PyTree:
+    def transpose(of_values: PyTree) -> PyTree:
         return _choose(form, _backward, _plain_backward, True, *primals, values[0], kept, of_values)
 
     def matrix(moved: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
@@ -114,7 +114,7 @@ def _values_jvp(form: Form, primals: tuple[Any, ...], tangents: tuple[Any, ...])
         return moved[0], jax.tree.map(jnp.add, moved[1], derivative(moved[0]))
 
     def solve_transposed(_: Any, moved: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
-        return jax.tree.map(jnp.add, moved[0], transposed(moved[1])), moved[1]
+        return jax.tree.map(jnp.add, moved[0], transpose(moved[1])), moved[1]
 
     zeros = jax.tree.map(jnp.zeros_like, tuple(values))
     # JAX transposes a right-hand side that is linear as a whole: to what is constant comes a zero that is linear.
