@@ -1,14 +1,14 @@
 """A convolution with one input channel per group (depthwise): shifted products, without any matrix product.
 
 Rows of places and channels lie side by side as one long axis, so that a shift is one slice of it. Wall-clock
-milliseconds of 2 cores (AMD Zen 4, 2026), 3×3, 64×28×28×64, jax 0.12.0 | 0.10.2:
+milliseconds of 2 cores (AMD Zen 4, 2026), 3×3, 64×28×28×64, jax 0.12.0 | 0.10.2, from
+more than one minute:
 
 | forward                        |      alone |  in a scan | then its mean |
 |--------------------------------|-----------:|-----------:|--------------:|
-| all examples at once, selected |  2.7 | 2.0 |  3.1 | 2.1 |     4.0 | 3.1 |
+| all examples at once, selected |    2.7 | – |  3.1 | 2.1 |       4.0 | – |
 | the same without the selection |  2.7 | 2.0 |  3.2 | 2.0 |   54.2 | 51.2 |
 | one example after another      |  4.2 | 3.4 |  4.8 | 4.3 |     5.1 | 4.5 |
-| XLA's grouped convolution      |       39.9 |            |               |
 
 | kernel gradient                        |     alone | in a scan |
 |----------------------------------------|----------:|----------:|
