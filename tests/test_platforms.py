@@ -103,7 +103,8 @@ def gradients(case, batch):
 
 
 def check_for_accelerators(text, batch, loops):
-    """No loop over examples, and nothing that only a CPU is quick at."""
+    """No loop over examples, no call of the host, and nothing that only a CPU is quick at."""
+    assert not re.search(r"custom_call @\w*callback", text)
     assert "select_and_scatter" not in text
     assert loops or "stablehlo.while" not in text
     # A loop over examples counts to their number; nothing else in these programs is an integer as large.
@@ -151,6 +152,38 @@ def test_a_loop_over_examples_is_found():
         text = jax.export.export(jax.jit(loop), platforms=PLATFORMS)(jnp.ones((53, 2))).mlir_module()
         with pytest.raises(AssertionError):
             check_for_accelerators(text, 53, loops=True)
+
+
+def test_a_call_of_the_host_is_found():
+    def host(x):
+        return jax.pure_callback(lambda x: x, x, x)
+
+    text = jax.jit(host).lower(jnp.ones(2)).as_text()  # here: for another platform JAX refuses it
+    with pytest.raises(AssertionError):
+        check_for_accelerators(text, 53, loops=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "loops"),
+    [
+        (fnn.models.mlp((4,), 3), (5,), False),
+        (
+            fnn.serial(fnn.conv(4, 3), fnn.batch_norm(), fnn.relu, fnn.max_pool(2), fnn.flatten(), fnn.dense(3)),
+            (8, 8, 1),
+            False,
+        ),
+        (fnn.serial(fnn.lstm(4), fnn.dense(3)), (6, 2), True),
+    ],
+    ids=["mlp", "cnn with batch norm", "lstm"],
+)
+def test_an_exported_model_loops_over_time_alone(tmp_path, model, shape, loops):
+    pytest.importorskip("flatbuffers")
+    x = jax.ShapeDtypeStruct((53, *shape), jnp.float32)
+    params, state = model.init(jax.random.key(0), jnp.zeros(x.shape))
+    fnn.export(model, fnn.Trained(params, state), x, fnn.tasks.multiclass(3), path=tmp_path / "model.jax")
+    text = jax.export.deserialize(bytearray((tmp_path / "model.jax").read_bytes())).mlir_module()
+    check_for_accelerators(text, 53, loops)
+    assert ("stablehlo.while" in text) == loops
 
 
 @pytest.mark.devices(2)
