@@ -77,7 +77,7 @@ def train(
     """The epochs from `first` up to `last`: of a new run, or going on from `start`."""
     shared = {"numbers": numbers, "inputs": inputs} | ({} if start is None else {"start": start})
     carry, whole = run_alone(_member, description, shared, first=first, last=last, progress=progress)
-    trained, history = outcome_of(carry)
+    trained, history = outcome_of(_recipe(description, numbers), carry)
     state, diverged_at = carry.train_state, int(carry.diverged_at)
     said = "" if diverged_at < 0 else replay(_recipe(description, numbers), numbers.key, inputs, state, diverged_at)
     if carry.best is not None and state.trained.params is state.params:

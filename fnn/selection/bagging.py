@@ -127,7 +127,7 @@ def member_of(recipe: Recipe) -> Member:
         return case(recipe, one, shared)
 
     def finish(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> PyTree:
-        trained, history = outcome_of(carry)
+        trained, history = outcome_of(case.recipe, carry)
         held = (
             outputs_of(evaluation_model(recipe), trained, shared[0], one["valid"], EVALUATION_ROWS)
             if "valid" in one

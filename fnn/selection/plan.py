@@ -281,7 +281,7 @@ def _class_weights(targets: Array, train: Array, classes: int) -> Array:
 
 def _score(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> tuple[dict[str, Array], Array]:
     """History, scores on the rows a network was trained on as the caller weighed them, outputs for those it was not."""
-    trained, history = outcome_of(carry)
+    trained, history = outcome_of(case.recipe, carry)
     data, trained_on, held = case.inputs.validation, case.inputs.training_rows(), case.inputs.validation_rows
     assert data is not None
     assert held is not None

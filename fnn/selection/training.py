@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
+from fnn.train.epochs import sizes, take_steps_of_epoch
 from fnn.train.inputs import Inputs
-from fnn.train.loop import Carry, Loop, Recipe, batches_of, keys_of, loop_of, order_of, sizes
+from fnn.train.loop import Carry, Recipe, begin, end_epoch, keys_of
 from fnn.train.options import Options, check_options
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Key, LossFunction, PyTree
@@ -75,23 +76,22 @@ def member_from(
         prepare: arrays that are computed once, for instance scaled inputs.
     """
 
-    def begin(one: PyTree, shared: PyTree) -> Running:
+    def start(one: PyTree, shared: PyTree) -> Running:
         prepared = prepare(one, shared)
         case = case_of(one, shared, prepared)
         if isinstance(case.start, Carry):
             return Running(prepared, case.start)
-        return Running(prepared, loop_of(case.recipe).begin(keys_of(case.key), case.inputs, case.start))
+        return Running(prepared, begin(case.recipe, keys_of(case.key), case.inputs, case.start))
 
     def advance(one: PyTree, shared: PyTree, running: Running, epoch: Array, first: Array, last: Array) -> Running:
-        case, loop = open_case(one, shared, running)
+        case = case_of(one, shared, running.prepared)
         keys = keys_of(case.key)
-        order = order_of(case.recipe.options.shuffle, keys, case.inputs, epoch)
-        batches = batches_of(case.recipe, case.inputs, epoch, order)
-        return keep(case, loop.steps(running.carry, keys, batches, first, last), running)
+        carry = take_steps_of_epoch(case.recipe, running.carry, keys, case.inputs, epoch, None, first, last)
+        return keep(case, carry, running)
 
     def close(one: PyTree, shared: PyTree, running: Running, epoch: Array) -> Running:
-        case, loop = open_case(one, shared, running)
-        return keep(case, loop.row(running.carry, case.inputs, epoch)[0], running)
+        case = case_of(one, shared, running.prepared)
+        return keep(case, end_epoch(case.recipe, running.carry, case.inputs, epoch)[0], running)
 
     def end(one: PyTree, shared: PyTree, running: Running) -> PyTree:
         return finish(case_of(one, shared, running.prepared), one, shared, running.carry)
@@ -100,10 +100,6 @@ def member_from(
         case = case_of(one, shared, jax.eval_shape(prepare, one, shared))
         return sizes(case.recipe.options.batch_size, case.inputs.slots)[1]
 
-    def open_case(one: PyTree, shared: PyTree, running: Running) -> tuple[Case, Loop]:
-        case = case_of(one, shared, running.prepared)
-        return case, loop_of(case.recipe)
-
     def keep(case: Case, new: Carry, old: Running) -> Running:
         """A member that is over waits, unchanged, for those it is trained together with."""
         if case.recipe.options.early_stopping is None:
@@ -111,4 +107,4 @@ def member_from(
         over = old.carry.over
         return old._replace(carry=jax.tree.map(lambda n, o: jnp.where(over, o, n), new, old.carry))
 
-    return Member(begin, steps, advance, close, end)
+    return Member(start, steps, advance, close, end)

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.layer import Layer
 from fnn.tasks import Task
+from fnn.train.epochs import batches_of, order_of, sizes, take_steps_of_epoch
 from fnn.train.inputs import Inputs
-from fnn.train.loop import Batch, Carry, Recipe, batches_of, keys_of, loop_of, order_of, sizes
+from fnn.train.loop import Batch, Carry, Recipe, begin, keys_of
 from fnn.train.replay import explain_divergence
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Key, PyTree
@@ -37,6 +38,13 @@ def require_possible(where: str, model: Layer, task: Task, trained: Trained, x: 
             model.apply(trained.params, trained.state, x)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def explain(where: str, recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, number: int) -> str:
+    """What is said of step `number`, over arrays, whose loss was not finite; a row that cannot be is an error."""
+    if number < sizes(recipe.options.batch_size, inputs.slots)[1]:
+        require_possible(where, recipe.model, recipe.task, before.trained, *inputs.data[:2])
+    return replay(recipe, key, inputs, before, number)
 
 
 def replay(recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, number: int) -> str:
@@ -70,14 +78,13 @@ def replay_batch(recipe: Recipe, key: Key, batch: Callable[[], Batch], before: T
 
 def retrain(recipe: Recipe, key: Key, inputs: Inputs, start: PyTree, number: int) -> str:
     """`replay` of one of many runs at once, whose state is not kept: trained once more by itself, up to that step."""
-    loop, keys, steps = loop_of(recipe), keys_of(key), sizes(recipe.options.batch_size, inputs.slots)[1]
+    keys, steps = keys_of(key), sizes(recipe.options.batch_size, inputs.slots)[1]
 
     def until(inputs: Inputs, start: Trained | TrainState | None) -> Carry:
         def one(epoch: Array, carry: Carry) -> Carry:
-            order = order_of(recipe.options.shuffle, keys, inputs, epoch)
-            return loop.steps(carry, keys, batches_of(recipe, inputs, epoch, order), 0, steps)
+            return take_steps_of_epoch(recipe, carry, keys, inputs, epoch, None, 0, steps)
 
-        return jax.lax.fori_loop(0, number // steps + 1, one, loop.begin(keys, inputs, start))
+        return jax.lax.fori_loop(0, number // steps + 1, one, begin(recipe, keys, inputs, start))
 
     carry = jax.jit(until)(inputs, start)
     number = number if carry.diverged_at < 0 else int(carry.diverged_at)

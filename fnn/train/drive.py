@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn.train import stopping
 from fnn.train.callbacks import Callback, EpochEnd, Every, StepEnd, ends_the_run
@@ -90,8 +91,7 @@ def drive(run: Setup, carry: Carry, epochs: int, store: Store) -> tuple[Trained,
 def _resume(store: Store, carry: Carry, epochs: int) -> tuple[Carry, Record]:
     found = store.restore(carry)
     if found is None:
-        # Copies, because the loop gives its buffers away and the caller's `start` must live on.
-        return _copy(carry), Record([], [])
+        return carry, Record([], [])
     if len(found.record.table) > epochs:
         raise ValueError(
             f"fit: expected epochs >= {len(found.record.table)}, those the checkpoint was trained for, got {epochs}; "
@@ -125,7 +125,8 @@ def _one_epoch(run: Setup, carry: Carry, record: Record) -> tuple[Carry, int, bo
         if not taken or int(carry.diverged_at) >= 0:
             return carry, before + place + taken, True
         seconds, place = max(time.perf_counter() - began, 1e-6), place + taken
-        so_far = _plain({name: mean.so_far() for name, mean in carry.means.items()})
+        with np.errstate(invalid="ignore"):  # nothing counted yet
+            so_far = _plain({name: mean.so_far() for name, mean in jax.device_get(carry.means).items()})
         run.show(taken, so_far)
         if due := run.at_steps(before + place):
             told = StepEnd(epoch, before + place, so_far, _copy(carry.train_state))

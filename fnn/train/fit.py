@@ -21,13 +21,11 @@ from fnn.train.checkpoint import Checkpoints, store_of
 from fnn.train.console import interruption, progress_bar, suggest_cores
 from fnn.train.drive import Setup, drive
 from fnn.train.identity import Identity, identity_of
-from fnn.train.inputs import Inputs
-from fnn.train.loop import Carry, Keys, Recipe, keys_of, loop_of
-from fnn.train.options import Options, check_options
+from fnn.train.loop import Carry, Recipe, begin, check_recipe, end_epoch, keys_of, outcome_of
+from fnn.train.options import Options
 from fnn.train.processes import pace, peers, require_same_run
 from fnn.train.sharding import on_automatic_axes, replicate
 from fnn.train.sources import source_of
-from fnn.train.step import require_model_and_optimizer
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained, as_trained
 from fnn.typing import Array, Augmentation, Data, DType, History, Key, LossFunction, PenaltyFunction, Rows, Validation
@@ -109,56 +107,40 @@ def fit(
         >>> bool(history["loss"][-1] < 1e-3)
         True
     """
-    task = as_task(task)
     key = checks.random_key("fit", checks.require_key("fit", key, "training"))
     options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype)
-    options = check_options("fit", task, options)
-    require_model_and_optimizer("fit", model, optimizer)
+    recipe = check_recipe("fit", Recipe(model, optimizer, as_task(task), options, mesh))
     check_callbacks("fit", callbacks)
-    start = None if start is None else as_trained("start", start)
-    recipe = Recipe(model, optimizer, task, options, mesh)
+    # A copy: the loop gives its buffers away, and the caller's must live on.
+    start = None if start is None else jax.tree.map(jnp.copy, as_trained("start", start))
     with contextlib.closing(source_of(recipe, key, data, rows, validation)) as source, interruption() as interrupted:
         suggest_cores(model, progress)
         require_same_run("fit", recipe, source.inputs, key, start, source.describe)
         key, inputs, start = replicate(mesh, (key, source.inputs, start))
         # The host keeps the history: a run of more epochs is the same program.
-        recipe = recipe._replace(options=options._replace(epochs=0))
+        recipe = recipe._replace(options=recipe.options._replace(epochs=0))
         keys = keys_of(key)
-        carry = compiled(_begin, recipe)(keys, inputs, start)
-        score, row, finish = source.score, compiled(_row, recipe), compiled(_finish, recipe)
+        carry = compiled(begin, recipe)(keys, inputs, start)
+        score, row, finish = source.score, compiled(end_epoch, recipe), compiled(outcome_of, recipe)
 
         def columns(carry: Carry) -> list[str]:
-            scores = score and dict.fromkeys(("loss", *task.metrics), jax.ShapeDtypeStruct((), jnp.float32))
+            scores = score and dict.fromkeys(("loss", *recipe.task.metrics), jax.ShapeDtypeStruct((), jnp.float32))
             return sorted(jax.eval_shape(row, carry, inputs, jnp.zeros((), jnp.int32), scores)[1])
 
         def identity() -> Identity:
             return identity_of(recipe, carry, inputs, key, start, columns(carry), source.describe(inputs))
 
-        def end_epoch(carry: Carry, epoch: Array) -> tuple[Carry, dict[str, Array] | None]:
+        def ended(carry: Carry, epoch: Array) -> tuple[Carry, dict[str, Array] | None]:
             scores = score and score(carry.train_state.trained, int(epoch), interrupted)
             return (carry, None) if score and scores is None else row(carry, inputs, epoch, scores)
 
-        store = store_of(checkpoint, options.early_stopping, identity)
+        store = store_of(checkpoint, recipe.options.early_stopping, identity)
         total = None if source.steps is None else epochs * source.steps
         with peers("fit", mesh), progress_bar(progress, total) as show:
             run = Setup(
                 source.epochs(recipe, keys, inputs, interrupted), source.stands if checkpoint else lambda: None,
-                functools.partial(source.resume, interrupted), end_epoch, columns, finish, options.early_stopping,
+                functools.partial(source.resume, interrupted), ended, columns, finish, recipe.options.early_stopping,
                 callbacks, functools.partial(source.explain, recipe, key, inputs), functools.partial(pace, mesh), show,
                 interrupted,
             )  # fmt: skip
             return drive(run, carry, epochs, store)
-
-
-def _begin(recipe: Recipe, keys: Keys, inputs: Inputs, start: Trained | None) -> Carry:
-    return loop_of(recipe).begin(keys, inputs, start)
-
-
-def _row(
-    recipe: Recipe, carry: Carry, inputs: Inputs, epoch: Array, held: dict[str, Array] | None
-) -> tuple[Carry, dict[str, Array]]:
-    return loop_of(recipe).row(carry, inputs, epoch, held)
-
-
-def _finish(recipe: Recipe, carry: Carry) -> tuple[Trained, dict[str, Array]]:
-    return loop_of(recipe).finish(carry)

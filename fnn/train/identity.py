@@ -18,8 +18,9 @@ import numpy as np
 
 from fnn import checks
 from fnn.kernels import placement
+from fnn.train.epochs import sizes
 from fnn.train.inputs import Inputs
-from fnn.train.loop import Carry, Recipe, evaluation_model, sizes, step_of
+from fnn.train.loop import Carry, Recipe, evaluation_model, step_of
 from fnn.train.step import augment_batch
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Key, PyTree

@@ -1,11 +1,13 @@
 """The loop: how a run begins, takes steps, ends an epoch and finishes, and the one thing it carries.
 
-Four pure functions of arrays. `trainer` loops over them inside one program, `fit` drives them from the host, the
-searches and the estimators a slice of time at a time for many runs at once; nothing else trains.
+Four pure functions of a recipe and of arrays: `begin`, `take_steps`, `end_epoch` and `outcome_of`. `trainer` loops over
+them inside one program, `fit` drives them from the host, the searches and the estimators a slice of time at a time for
+many runs at once; nothing else trains.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -14,18 +16,18 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from fnn.layer import Layer
+from fnn.optim.leaves import all_finite
 from fnn.optim.transform import Transform, as_transform, is_skipped, learning_rate
 from fnn.tasks import Task
-from fnn.train import rows as rows_
 from fnn.train import stopping
 from fnn.train.inputs import Inputs
-from fnn.train.options import Options
+from fnn.train.options import Options, check_options
 from fnn.train.outputs import scores_of
 from fnn.train.precision import compute_in
-from fnn.train.sharding import check_mesh, splitter
-from fnn.train.step import Advance, TrainStep, train_step
+from fnn.train.sharding import splitter
+from fnn.train.step import Advance, TrainStep, require_model_and_optimizer, train_step
 from fnn.train.stopping import Best
-from fnn.train.trained import Trained, TrainState
+from fnn.train.trained import Trained, TrainState, shapes_of
 from fnn.typing import Array, Key, PyTree
 
 EVALUATION_ROWS = 1024
@@ -42,32 +44,22 @@ class Recipe(NamedTuple):
     mesh: Mesh | None = None
 
 
-class Sum(NamedTuple):
-    """A sum that keeps what rounding would lose of it, in `lost`: millions of rows in float32 add up to all digits."""
+class Mean(NamedTuple):
+    """A mean over an epoch as it goes: what was summed and what it weighs, `total` (2,), and what rounding would lose
+    of both, `lost`, so that millions of rows in float32 add up to all digits."""
 
     total: Array
     lost: Array
 
-    def plus(self, term: Array) -> Sum:
-        corrected = term.astype(jnp.float32) - self.lost
-        total = self.total + corrected
-        return Sum(total, (total - self.total) - corrected)
-
-
-class Mean(NamedTuple):
-    """A mean over an epoch as it goes: what was summed, and what it weighs."""
-
-    value: Sum
-    weight: Sum
-
     def plus(self, value: Array, weight: Array, counts: Array) -> Mean:
         """With one value more where it counts."""
-        value, weight = (jnp.where(counts, term, 0) for term in (value * weight, weight))
-        return Mean(self.value.plus(value), self.weight.plus(weight))
+        term = jnp.where(counts, jnp.stack([value * weight, weight]), 0) - self.lost
+        total = self.total + term
+        return Mean(total, (total - self.total) - term)
 
     def so_far(self) -> Array:
         """NaN where nothing counted."""
-        return self.value.total / self.weight.total
+        return self.total[0] / self.total[1]
 
 
 class Carry(NamedTuple):
@@ -101,13 +93,6 @@ def keys_of(key: Key) -> Keys:
     return Keys(*jax.random.split(key, 3))
 
 
-class Order(NamedTuple):
-    """The row numbers of an epoch in the order they are taken, and how many of them there are."""
-
-    rows: Array
-    real: Array
-
-
 Batch = tuple[PyTree, PyTree, Array]
 
 
@@ -120,44 +105,6 @@ class Batches(NamedTuple):
     full: bool = False
 
 
-class Loop(NamedTuple):
-    """The pieces of a run.
-
-    - `begin(keys, inputs, start) -> carry`: fresh, or going on from a `Trained` or a `TrainState`.
-    - `steps(carry, keys, batches, first, last) -> carry`: those of the batches at places `first` to `last`.
-    - `row(carry, inputs, epoch, held=None) -> (carry, row)`: the end of an epoch, its entry in the history; `held` are
-      scores of a validation that is not among the inputs.
-    - `finish(carry) -> (trained, history)`.
-    """
-
-    begin: Callable[[Keys, Inputs, Any], Carry]
-    steps: Callable[[Carry, Keys, Batches, Any, Any], Carry]
-    row: Callable[..., tuple[Carry, dict[str, Array]]]
-    finish: Callable[[Carry], tuple[Trained, dict[str, Array]]]
-
-
-def order_of(shuffle: bool, keys: Keys, inputs: Inputs, epoch: Array) -> Order:
-    """This epoch's order of the rows, empty slots last."""
-    rows = inputs.training_rows()
-    if not shuffle:
-        return Order(rows[jnp.argsort(rows < 0, stable=True)], (rows >= 0).sum())
-    return Order(*rows_.shuffle(jax.random.fold_in(keys.shuffle, epoch), rows))
-
-
-def sizes(batch_size: int | None, slots: int) -> tuple[int, int]:
-    """Examples per step, and steps per epoch."""
-    size = rows_.check_batch_size("trainer", batch_size, slots)
-    return size, -(-slots // size)
-
-
-def batches_of(recipe: Recipe, inputs: Inputs, epoch: Array, order: Order) -> Batches:
-    """Those of an epoch over arrays, by row numbers."""
-    size, count = sizes(recipe.options.batch_size, inputs.slots)
-    check_mesh("trainer", recipe.mesh, size)
-    full = inputs.rows is None and inputs.data[2] is None and inputs.slots == count * size
-    return Batches(lambda place: batch_of(inputs.data, order, place, size), epoch.astype(jnp.int32) * count, full)
-
-
 def step_of(recipe: Recipe) -> TrainStep:
     """The training step that a recipe describes."""
     model, optimizer, task, options, _ = recipe
@@ -166,88 +113,87 @@ def step_of(recipe: Recipe) -> TrainStep:
     )
 
 
+def check_recipe(where: str, given: Recipe) -> Recipe:
+    """What a run is told, checked, also that it fits together."""
+    recipe = given._replace(options=check_options(where, given.task, given.options))
+    require_model_and_optimizer(where, recipe.model, recipe.optimizer)
+    step_of(recipe)
+    return recipe
+
+
 def evaluation_model(recipe: Recipe) -> Layer:
     """The model as it computes: in the dtype of the run."""
     return compute_in(recipe.options.compute_dtype, recipe.model)
 
 
-def loop_of(recipe: Recipe) -> Loop:
-    """The pieces of the run that a recipe describes."""
-    model, optimizer, task, options, mesh = recipe
-    step, rule, split = step_of(recipe), options.early_stopping, splitter(mesh)
-    metrics = task.metrics if options.training_metrics else {}
-    scored = evaluation_model(recipe)
+def begin(recipe: Recipe, keys: Keys, inputs: Inputs, start: Trained | TrainState | None) -> Carry:
+    """A fresh run, or one that goes on from a `Trained` or a `TrainState`."""
+    if not isinstance(start, TrainState):
+        # The optimizer begins at these parameters too: averages and distances start from them.
+        start = step_of(recipe).init(keys.init, shapes_of(inputs.data[0], 1), start)
+    zero, rule = jnp.zeros((), jnp.int32), recipe.options.early_stopping
+    best = None if rule is None else stopping.start(rule, start.trained)
+    carry = Carry(start, _no_means(recipe), zero - 1, zero, best, {}, zero + 0, jnp.zeros((), bool))
+    epochs = recipe.options.epochs
+    shapes = jax.eval_shape(functools.partial(_entries, recipe), carry, inputs) if epochs else {}
+    return carry._replace(history={n: jnp.full(epochs, jnp.nan, s.dtype) for n, s in shapes.items()})
 
-    def begin(keys: Keys, inputs: Inputs, start: Trained | TrainState | None) -> Carry:
-        if not isinstance(start, TrainState):
-            # The optimizer begins at these parameters too: averages and distances start from them.
-            start = step.init(keys.init, _example(inputs.data[0]), start)
-        zero = jnp.zeros((), jnp.int32)
-        best = None if rule is None else stopping.start(rule, start.trained)
-        carry = Carry(start, _no_means(metrics), zero - 1, zero, best, {}, zero + 0, jnp.zeros((), bool))
-        shapes = jax.eval_shape(entries, carry, inputs) if options.epochs else {}
-        return carry._replace(history={n: jnp.full(options.epochs, jnp.nan, s.dtype) for n, s in shapes.items()})
 
-    def steps(carry: Carry, keys: Keys, batches: Batches, first: Array | int, last: Array | int) -> Carry:
-        def one(place: Array, carry: Carry) -> Carry:
-            number = batches.before + jnp.asarray(place).astype(jnp.int32)
-            batch = split(batches.at(place))
-            new = step.advance(carry.train_state, jax.random.fold_in(keys.train, number), batch, batches.full)
-            return _accept(carry, _with_class_numbers(new, batch[1]), metrics, number)
+def take_steps(recipe: Recipe, carry: Carry, keys: Keys, batches: Batches, first: Any, last: Any) -> Carry:
+    """Those of the batches at places `first` to `last`."""
+    step, split, metrics = step_of(recipe), splitter(recipe.mesh), _metrics(recipe)
 
-        # With known ends this is a scan, so that a run can be differentiated in both modes.
-        return jax.lax.fori_loop(first, last, one, carry)
+    def one(place: Array, carry: Carry) -> Carry:
+        number = batches.before + jnp.asarray(place).astype(jnp.int32)
+        batch = split(batches.at(place))
+        new = step.advance(carry.train_state, jax.random.fold_in(keys.train, number), batch, batches.full)
+        return _accept(carry, _with_class_numbers(new, batch[1]), metrics, number)
 
-    def entries(carry: Carry, inputs: Inputs, scores: dict[str, Array] | None = None) -> dict[str, Array]:
-        row = {n: jnp.where(carry.diverged_at >= 0, jnp.nan, mean.so_far()) for n, mean in carry.means.items()}
-        rate = learning_rate(as_transform(optimizer), carry.train_state.opt_state) if options.training_metrics else None
+    # With known ends this is a scan, so that a run can be differentiated in both modes.
+    return jax.lax.fori_loop(first, last, one, carry)
+
+
+def end_epoch(
+    recipe: Recipe, carry: Carry, inputs: Inputs, epoch: Array, scores: dict[str, Array] | None = None
+) -> tuple[Carry, dict[str, Array]]:
+    """The end of an epoch and its entry in the history; `scores` are of a validation that is not among the inputs."""
+    row, best, over = _entries(recipe, carry, inputs, scores), carry.best, carry.over
+    rule = recipe.options.early_stopping
+    if rule is not None and best is not None:
+        best = stopping.observe(rule, best, row, epoch, carry.train_state.trained)
+        over = (carry.diverged_at >= 0) | stopping.is_exhausted(rule, best)
+    history = {name: values.at[carry.epochs].set(row[name]) for name, values in carry.history.items()}
+    means, epochs = _no_means(recipe), carry.epochs + 1
+    return carry._replace(means=means, best=best, history=history, epochs=epochs, over=over), row
+
+
+def _entries(recipe: Recipe, carry: Carry, inputs: Inputs, scores: dict[str, Array] | None = None) -> dict[str, Array]:
+    row = {n: jnp.where(carry.diverged_at >= 0, jnp.nan, mean.so_far()) for n, mean in carry.means.items()}
+    if recipe.options.training_metrics:
+        rate = learning_rate(as_transform(recipe.optimizer), carry.train_state.opt_state)
         row |= {} if rate is None else {"learning_rate": rate}
-        if inputs.validation is not None:
-            held, trained = inputs.validation_rows, carry.train_state.trained
-            scores = scores_of(scored, task, trained, inputs.validation, held, EVALUATION_ROWS)
-        return row | {f"validation_{name}": score for name, score in (scores or {}).items()}
-
-    def row(
-        carry: Carry, inputs: Inputs, epoch: Array, held: dict[str, Array] | None = None
-    ) -> tuple[Carry, dict[str, Array]]:
-        row, best, over = entries(carry, inputs, held), carry.best, carry.over
-        if rule is not None and best is not None:
-            best = stopping.observe(rule, best, row, epoch, carry.train_state.trained)
-            over = (carry.diverged_at >= 0) | stopping.is_exhausted(rule, best)
-        history = {name: values.at[carry.epochs].set(row[name]) for name, values in carry.history.items()}
-        ended = carry._replace(means=_no_means(metrics), best=best, history=history, epochs=carry.epochs + 1, over=over)
-        return ended, row
-
-    return Loop(begin, steps, row, outcome_of)
+    if inputs.validation is not None:
+        held, trained, model = inputs.validation_rows, carry.train_state.trained, evaluation_model(recipe)
+        scores = scores_of(model, recipe.task, trained, inputs.validation, held, EVALUATION_ROWS)
+    return row | {f"validation_{name}": score for name, score in (scores or {}).items()}
 
 
-def outcome_of(carry: Carry) -> tuple[Trained, dict[str, Array]]:
+def outcome_of(recipe: Recipe, carry: Carry) -> tuple[Trained, dict[str, Array]]:
     """What a run gives back: what to predict with, and the history with how it ended."""
     trained = carry.train_state.trained
     ends = {"epochs": carry.epochs, "diverged_at": carry.diverged_at, "skipped": carry.skipped}
-    if carry.best is None:
+    if recipe.options.early_stopping is None or carry.best is None:
         return trained, carry.history | ends
     return stopping.choose(carry.best, trained), carry.history | ends | {"best_epoch": carry.best.epoch}
 
 
-def _example(x: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), x)
+def _metrics(recipe: Recipe) -> Mapping[str, Any]:
+    return recipe.task.metrics if recipe.options.training_metrics else {}
 
 
-def _no_means(metrics: Mapping[str, Any]) -> dict[str, Mean]:
-    # A zero for each place: a buffer that stands in two of them cannot be given away.
-    nothing = lambda: Sum(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))  # noqa: E731
-    return {name: Mean(nothing(), nothing()) for name in (*metrics, "loss")}
-
-
-def batch_of(data: tuple[PyTree, PyTree, Array | None], order: Order, place: Array, size: int) -> Batch:
-    """The epoch's batch number `place`, each row with its weight."""
-    chosen, counts = rows_.batch_rows(*order, place, size)
-    x, targets, weights = data
-    weight = counts.astype(jnp.float32)
-    if weights is not None:
-        weight = weight * weights[chosen].astype(jnp.float32)
-    return rows_.take(x, chosen), rows_.take(targets, chosen), weight
+def _no_means(recipe: Recipe) -> dict[str, Mean]:
+    # Zeros for each place: a buffer that stands in two of them cannot be given away.
+    return {name: Mean(jnp.zeros(2, jnp.float32), jnp.zeros(2, jnp.float32)) for name in (*_metrics(recipe), "loss")}
 
 
 def _accept(carry: Carry, step: Advance, metrics: Mapping[str, Any], number: Array) -> Carry:
@@ -259,11 +205,12 @@ def _accept(carry: Carry, step: Advance, metrics: Mapping[str, Any], number: Arr
     old, new, weight = carry.train_state, step.train_state, step.counted.astype(jnp.float32)
     real, running, finite = weight != 0, carry.diverged_at < 0, jnp.isfinite(step.loss)
     left_out = is_skipped(new.opt_state, old.opt_state)
-    sound = (weight > 0) & (finite | left_out) & _all_finite(new.params)
+    sound = (weight > 0) & (finite | left_out) & all_finite(new.params)
     good = real & running & sound
     state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new.state, old.state)
     kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), new._replace(state=state), old)
-    seen = {name: score.astype(jnp.float32) for name, score in _scores(metrics, step).items()}
+    scores = {name: metric(step.outputs, *step.batch[1:2], weights=step.batch[2]) for name, metric in metrics.items()}
+    seen = {name: score.astype(jnp.float32) for name, score in (scores | {"loss": step.loss}).items()}
     counts = {name: good & finite & jnp.isfinite(score) for name, score in seen.items()}
     return carry._replace(
         train_state=kept,
@@ -281,16 +228,3 @@ def _with_class_numbers(step: Advance, given: Any) -> Advance:
     if not jnp.issubdtype(given.dtype, jnp.integer) or targets.ndim != given.ndim + 1:
         return step
     return step._replace(batch=(x, jnp.argmax(targets, -1).astype(given.dtype), weights))
-
-
-def _scores(metrics: Mapping[str, Any], step: Advance) -> dict[str, Array]:
-    """The loss of a step and the metrics of its outputs, those that are one number."""
-    _, targets, weights = step.batch
-    scores = {name: metric(step.outputs, targets, weights=weights) for name, metric in metrics.items()}
-    return scores | {"loss": step.loss}
-
-
-def _all_finite(params: PyTree) -> Array:
-    # A finite loss can have an infinite gradient: the parameters themselves are looked at.
-    floats = [leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all() if floats else jnp.array(True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from fnn import checks
 from fnn.kernels import placement
 from fnn.train.identity import PROGRAMS, describe_data, describe_programs, describe_settings, digest_of
 from fnn.train.inputs import Inputs
-from fnn.train.loop import Recipe, keys_of, loop_of
+from fnn.train.loop import Recipe, begin, keys_of
 from fnn.train.sharding import agree
 from fnn.train.trained import Trained
 from fnn.typing import Key
@@ -67,7 +68,7 @@ def require_same_run(
     arrays = jax.tree.leaves((key, inputs))
     if not together(recipe.mesh) or not all(map(checks.is_concrete, arrays)):
         return
-    like = jax.eval_shape(loop_of(recipe).begin, keys_of(key), inputs, start).train_state
+    like = jax.eval_shape(functools.partial(begin, recipe), keys_of(key), inputs, start).train_state
     settings = describe_settings(recipe, inputs) | {"epochs": recipe.options.epochs}
     everything = {
         "settings": {name: str(value) for name, value in settings.items()},

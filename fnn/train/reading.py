@@ -17,7 +17,7 @@ from fnn.train.drive import Take
 from fnn.train.feeding import Chunk, Feed
 from fnn.train.identity import describe_data
 from fnn.train.inputs import Inputs
-from fnn.train.loop import Batch, Batches, Carry, Keys, Recipe, loop_of
+from fnn.train.loop import Batch, Batches, Carry, Keys, Recipe, take_steps
 from fnn.train.resuming import decode_state, encode_state
 from fnn.train.stream import Stream, takes_epoch
 from fnn.train.trained import TrainState
@@ -115,7 +115,7 @@ def _steps_of_chunk(
     recipe: Recipe, carry: Carry, keys: Keys, data: PyTree, before: Array, first: Array, last: Array
 ) -> Carry:
     """Steps of a super-batch: ends and numbers are values, so all of them are one program."""
-    return loop_of(recipe).steps(carry, keys, Batches(lambda place: _at(data, place), before), first, last)
+    return take_steps(recipe, carry, keys, Batches(lambda place: _at(data, place), before), first, last)
 
 
 def _at(data: PyTree, place: Array) -> Any:

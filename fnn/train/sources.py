@@ -19,24 +19,13 @@ from fnn.tasks import Task
 from fnn.train import rows as rows_
 from fnn.train.checkpoint import Record
 from fnn.train.collecting import Application, Scoring
-from fnn.train.divergence import replay, require_possible
+from fnn.train.divergence import explain
 from fnn.train.drive import Take
+from fnn.train.epochs import Order, order_of, sizes, take_steps_of_epoch
 from fnn.train.feeding import Feed
 from fnn.train.identity import describe_data, digest_of
 from fnn.train.inputs import Inputs, check_run
-from fnn.train.loop import (
-    EVALUATION_ROWS,
-    Carry,
-    Keys,
-    Order,
-    Recipe,
-    batches_of,
-    evaluation_model,
-    keys_of,
-    loop_of,
-    order_of,
-    sizes,
-)
+from fnn.train.loop import EVALUATION_ROWS, Carry, Keys, Recipe, evaluation_model, keys_of
 from fnn.train.mapped import MappedFiles, is_mapped, map_files, without_inputs
 from fnn.train.options import Options
 from fnn.train.processes import together
@@ -114,7 +103,7 @@ def _of_rows(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any, he
     inputs = check_run("fit", recipe.task, data, rows, validation, key)
     size, steps = sizes(recipe.options.batch_size, inputs.slots)
     check_mesh("fit", recipe.mesh, size)
-    return Source(inputs, steps, _epochs_of_rows, _explain_rows, describe_data, held, _closer(held))
+    return Source(inputs, steps, _epochs_of_rows, functools.partial(explain, "fit"), describe_data, held, _closer(held))
 
 
 def _closer(*parts: Any) -> Callable[[], None]:
@@ -125,17 +114,11 @@ def _closer(*parts: Any) -> Callable[[], None]:
     return close
 
 
-def _explain_rows(recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, step: int) -> str:
-    if step < sizes(recipe.options.batch_size, inputs.slots)[1]:
-        require_possible("fit", recipe.model, recipe.task, before.trained, *inputs.data[:2])
-    return replay(recipe, key, inputs, before, step)
-
-
 def _epochs_of_rows(
     recipe: Recipe, keys: Keys, inputs: Inputs, interrupted: Callable[[], bool]
 ) -> Callable[[int, int], Take]:
     """Epochs over arrays in memory, by row numbers."""
-    order, steps = compiled(order_of, recipe.options.shuffle), compiled(_steps, recipe, donate=(0,))
+    order, steps = compiled(order_of, recipe.options.shuffle), compiled(take_steps_of_epoch, recipe, donate=(0,))
     count = sizes(recipe.options.batch_size, inputs.slots)[1]
     on_host = (
         recipe.options.shuffle and recipe.mesh is None and placement.platform() == "cpu" and inputs.slots >= rows_.MANY
@@ -162,11 +145,6 @@ def _epochs_of_rows(
 
 def _bits(rows: int, key: Key, epoch: Array) -> Array:
     return jax.random.bits(in_one_pass(jax.random.fold_in(key, epoch)), (rows,), jnp.uint32)
-
-
-def _steps(recipe: Recipe, carry: Carry, keys: Keys, inputs: Inputs, epoch: Array, order: Order, *ends: Array) -> Carry:
-    """Both ends are values, so no part of an epoch is compiled again."""
-    return loop_of(recipe).steps(carry, keys, batches_of(recipe, inputs, epoch, order), *ends)
 
 
 def _of_stream(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any, held: Scoring | None) -> Source:

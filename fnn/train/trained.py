@@ -67,7 +67,7 @@ def check_trained(where: str, model: Layer, given: Trained, x: PyTree) -> None:
         ValueError: naming the first layer that differs, and both shapes.
     """
     try:
-        like, other = (jax.eval_shape(model.init, jax.random.key(0), _rows(x, rows)) for rows in (2, 3))
+        like, other = (jax.eval_shape(model.init, jax.random.key(0), shapes_of(x, rows)) for rows in (2, 3))
     except Exception:  # it begins with other inputs than these, as `encoder_decoder`: there is nothing to compare with
         return
     for place, what in enumerate(("params", "state")):
@@ -88,7 +88,8 @@ def check_trained(where: str, model: Layer, given: Trained, x: PyTree) -> None:
             raise ValueError(f"{where}: expected {what} of the structure {structures[0]}, got {structures[1]}")
 
 
-def _rows(x: PyTree, rows: int) -> PyTree:
+def shapes_of(x: PyTree, rows: int) -> PyTree:
+    """Inputs of so many rows, without numbers."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((rows, *jnp.shape(leaf)[1:]), jnp.result_type(leaf)), x)
 
 

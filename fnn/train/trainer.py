@@ -14,13 +14,13 @@ from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.tasks import Task, as_task
 from fnn.train import stopping
-from fnn.train.divergence import replay, require_possible, warn_if_diverged
+from fnn.train.divergence import explain, warn_if_diverged
+from fnn.train.epochs import sizes, take_steps_of_epoch
 from fnn.train.inputs import Inputs, check_run
-from fnn.train.loop import Carry, Recipe, batches_of, keys_of, loop_of, order_of, sizes
-from fnn.train.options import Options, check_options
+from fnn.train.loop import Carry, Recipe, begin, check_recipe, end_epoch, keys_of, outcome_of
+from fnn.train.options import Options
 from fnn.train.processes import require_same_run
 from fnn.train.sharding import automatic, lay_on, on_automatic_axes, replicate
-from fnn.train.step import require_model_and_optimizer
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained, TrainState, as_trained
 from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, PenaltyFunction, Rows, Validation
@@ -97,27 +97,19 @@ def trainer(
         >>> history["loss"].shape, bool(history["loss"][-1] < 1e-3)
         ((50,), True)
     """
-    task = as_task(task)
     theirs, mesh = mesh, automatic(mesh)
     options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype)
-    options = check_options("trainer", task, options)
-    require_model_and_optimizer("trainer", model, optimizer)
-    recipe = Recipe(model, optimizer, task, options, mesh)
-    loop_of(recipe)  # says what does not fit together
+    recipe = check_recipe("trainer", Recipe(model, optimizer, as_task(task), options, mesh))
     # A run of what cannot be compared, or is traced, has a program of its own.
     own = jax.jit(functools.partial(_whole_run, recipe))
 
     @on_automatic_axes
     def run(
-        key: Key,
-        data: Arrays,
-        rows: Rows | None = None,
-        *,
-        validation: Validation | None = None,
+        key: Key, data: Arrays, rows: Rows | None = None, *, validation: Validation | None = None,
         start: Trained | None = None,
-    ) -> tuple[Trained, dict[str, Array]]:
+    ) -> tuple[Trained, dict[str, Array]]:  # fmt: skip
         key = checks.random_key("trainer", key)
-        inputs = check_run("trainer", task, data, rows, validation, key)
+        inputs = check_run("trainer", recipe.task, data, rows, validation, key)
         start = None if start is None else as_trained("start", start)
         require_same_run("trainer", recipe, inputs, key, start)
         compiled = programs.compile(_whole_run, recipe, otherwise=own)
@@ -125,14 +117,12 @@ def trainer(
         (trained, history), last = compiled(key, inputs, start)
         trained, history = lay_on(theirs, (trained, history))
         if checks.is_concrete(history["diverged_at"]) and history["diverged_at"].ndim == 0:
-            diverged_at, steps = int(history["diverged_at"]), sizes(batch_size, inputs.slots)[1]
-            if 0 <= diverged_at < steps:
-                require_possible("trainer", model, task, trained, *inputs.data[:2])
-            if diverged_at >= 0:
-                said = replay(recipe, key, inputs, last, diverged_at)
-                warn_if_diverged("trainer", *divmod(diverged_at, steps), said)
-            if options.early_stopping is not None and diverged_at < 0:
-                stopping.warn_if_never_scored("trainer", options.early_stopping, history)
+            rule, step = recipe.options.early_stopping, int(history["diverged_at"])
+            if step >= 0:
+                said = explain("trainer", recipe, key, inputs, last, step)
+                warn_if_diverged("trainer", *divmod(step, sizes(batch_size, inputs.slots)[1]), said)
+            elif rule is not None:
+                stopping.warn_if_never_scored("trainer", rule, history)
         return trained, history
 
     return run
@@ -142,18 +132,17 @@ def _whole_run(
     recipe: Recipe, key: Key, inputs: Inputs, start: Trained | None
 ) -> tuple[tuple[Trained, dict[str, Array]], TrainState]:
     """What the run gives back, and where it stood at its end."""
-    loop, options, keys = loop_of(recipe), recipe.options, keys_of(key)
+    options, keys = recipe.options, keys_of(key)
     steps = sizes(options.batch_size, inputs.slots)[1]
 
     def epoch(carry: Carry, number: Array) -> Carry:
-        order = order_of(options.shuffle, keys, inputs, number)
-        batches = batches_of(recipe, inputs, number, order)
-        return loop.row(loop.steps(carry, keys, batches, 0, steps), inputs, number)[0]
+        carry = take_steps_of_epoch(recipe, carry, keys, inputs, number, None, 0, steps)
+        return end_epoch(recipe, carry, inputs, number)[0]
 
-    carry = loop.begin(keys, inputs, start)
+    carry = begin(recipe, keys, inputs, start)
     if options.early_stopping is None:
         carry = jax.lax.scan(lambda carry, number: (epoch(carry, number), None), carry, jnp.arange(options.epochs))[0]
     else:
         more = lambda carry: (carry.epochs < options.epochs) & ~carry.over  # noqa: E731
         carry = jax.lax.while_loop(more, lambda carry: epoch(carry, carry.epochs), carry)
-    return loop.finish(carry), carry.train_state
+    return outcome_of(recipe, carry), carry.train_state

@@ -1,0 +1,62 @@
+"""An epoch over arrays in memory: the order of its rows, and its batches by row numbers."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn.train import rows as rows_
+from fnn.train.inputs import Inputs
+from fnn.train.loop import Batch, Batches, Carry, Keys, Recipe, take_steps
+from fnn.train.sharding import check_mesh
+from fnn.typing import Array, PyTree
+
+
+class Order(NamedTuple):
+    """The row numbers of an epoch in the order they are taken, and how many of them there are."""
+
+    rows: Array
+    real: Array
+
+
+def order_of(shuffle: bool, keys: Keys, inputs: Inputs, epoch: Array) -> Order:
+    """This epoch's order of the rows, empty slots last."""
+    rows = inputs.training_rows()
+    if not shuffle:
+        return Order(rows[jnp.argsort(rows < 0, stable=True)], (rows >= 0).sum())
+    return Order(*rows_.shuffle(jax.random.fold_in(keys.shuffle, epoch), rows))
+
+
+def sizes(batch_size: int | None, slots: int) -> tuple[int, int]:
+    """Examples per step, and steps per epoch."""
+    size = rows_.check_batch_size("trainer", batch_size, slots)
+    return size, -(-slots // size)
+
+
+def take_steps_of_epoch(
+    recipe: Recipe, carry: Carry, keys: Keys, inputs: Inputs, epoch: Array, order: Order | None, first: Any, last: Any
+) -> Carry:
+    """`take_steps` over arrays, in this order of the rows or in the epoch's. Both ends may be values: no part of an
+    epoch is compiled again then."""
+    order = order_of(recipe.options.shuffle, keys, inputs, epoch) if order is None else order
+    return take_steps(recipe, carry, keys, batches_of(recipe, inputs, epoch, order), first, last)
+
+
+def batches_of(recipe: Recipe, inputs: Inputs, epoch: Array, order: Order) -> Batches:
+    """Those of an epoch over arrays, by row numbers."""
+    size, count = sizes(recipe.options.batch_size, inputs.slots)
+    check_mesh("trainer", recipe.mesh, size)
+    full = inputs.rows is None and inputs.data[2] is None and inputs.slots == count * size
+    return Batches(lambda place: batch_of(inputs.data, order, place, size), epoch.astype(jnp.int32) * count, full)
+
+
+def batch_of(data: tuple[PyTree, PyTree, Array | None], order: Order, place: Array, size: int) -> Batch:
+    """The epoch's batch number `place`, each row with its weight."""
+    chosen, counts = rows_.batch_rows(*order, place, size)
+    x, targets, weights = data
+    weight = counts.astype(jnp.float32)
+    if weights is not None:
+        weight = weight * weights[chosen].astype(jnp.float32)
+    return rows_.take(x, chosen), rows_.take(targets, chosen), weight
