@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import fnn
+from fnn.programs import walk
 
 ROWS = 20
 X = np.linspace(-1, 1, 2 * ROWS, dtype=np.float32).reshape(ROWS, 2)
@@ -142,6 +143,10 @@ VERBS = {
 }  # fmt: skip
 
 
+QUICK = ("fit", "trainer", "predict", "evaluate")
+"""What compiles for seconds each is thorough."""
+
+
 def table():
     """docs/compilations.md: verb -> change -> "0", "some" or "–"."""
     text = (Path(__file__).parents[1] / "docs" / "compilations.md").read_text(encoding="utf-8")
@@ -154,8 +159,9 @@ def test_the_table_has_every_verb_and_every_change():
     assert all(list(line) == ["first", *CHANGES] for line in table().values())
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    "verb", [verb if verb in QUICK else pytest.param(verb, marks=pytest.mark.thorough) for verb in VERBS]
+)
 def test_the_table_says_what_compiles(verb, compilations):
     trained()
     given, found = build(), {}
@@ -248,3 +254,17 @@ def test_models_that_are_dropped_leave_no_more_than_the_store_holds(monkeypatch)
     gc.collect()
     assert fnn.programs.info().kept == 3
     assert sum(one() is not None for one in kept) <= 3
+
+
+def test_what_jax_keeps_of_a_dropped_program_is_small():
+    """JAX keeps static arguments beyond their program: a fingerprint in one was kept for every model of a process."""
+    model, parts = fnn.serial(fnn.dense(2), fnn.relu), ({"kernel": jnp.eye(2), "bias": jnp.zeros(2)}, ())
+    identities = lambda: sum(isinstance(one, walk._Same) for one in gc.get_objects())  # noqa: E731
+    fnn.programs.clear()
+    gc.collect()
+    before = identities()
+    fnn.predict(model, fnn.Trained(parts, ()), X)
+    assert identities() > before
+    fnn.programs.clear()
+    gc.collect()
+    assert identities() == before

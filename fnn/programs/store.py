@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -36,24 +37,26 @@ class Info(NamedTuple):
 
 
 class _Given:
-    """A description as a static argument of `jax.jit`: equal where its fingerprint is.
+    """A description as a static argument of its program: equal to every other that the program is given.
 
     Each call brings its own, so that what is traced for new shapes is what was described now, not when the program
-    was first made; and takes it away again, because JAX keeps static arguments for as long as the process runs.
+    was first made; and takes it away again, because JAX keeps static arguments in caches of thousands of entries. So
+    it holds the number of the program and not the fingerprint, which the store has.
     """
 
-    __slots__ = ("hash", "key", "value")
+    __slots__ = ("program", "value")
 
-    def __init__(self, value: Any, key: Fingerprint, hash: int) -> None:
-        self.value, self.key, self.hash = value, key, hash
+    def __init__(self, value: Any, program: int) -> None:
+        self.value, self.program = value, program
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Given) and self.hash == other.hash and self.key == other.key
+        return isinstance(other, _Given) and self.program == other.program
 
     def __hash__(self) -> int:
-        return self.hash
+        return self.program
 
 
+_numbers = itertools.count()
 _lock = threading.RLock()
 _kept: OrderedDict[Hashable, tuple[Fingerprint, Any]] = OrderedDict()
 _counts = {"found": 0, "new": 0, "unknown": 0}
@@ -92,7 +95,7 @@ def compile(
     key, program = _find(functools.partial(_jit, function, donate), (function, donate), description)
     if key is None:
         return otherwise or jax.jit(functools.partial(function, description), donate_argnums=donate)
-    return functools.partial(_run, program, description, key, hash(key))
+    return functools.partial(_run, *program, description)
 
 
 def remember(function: Callable[[Any], Any], description: Any) -> Any:
@@ -135,18 +138,18 @@ def _find(make: Callable[[], Any], kind: tuple[Any, ...], description: Any) -> t
         return _kept[place]
 
 
-def _jit(function: Callable[..., Any], donate: tuple[int, ...]) -> Callable[..., Any]:
-    """A function of its own for each program: dropped, it takes what was compiled with it."""
+def _jit(function: Callable[..., Any], donate: tuple[int, ...]) -> tuple[int, Callable[..., Any]]:
+    """A number and a function of its own for each program: dropped, it takes what was compiled with it."""
 
     def call(given: _Given, *arguments: Any) -> Any:
         return function(given.value, *arguments)
 
     call.__name__ = function.__name__
-    return jax.jit(call, static_argnums=0, donate_argnums=tuple(place + 1 for place in donate))
+    return next(_numbers), jax.jit(call, static_argnums=0, donate_argnums=tuple(place + 1 for place in donate))
 
 
-def _run(program: Callable[..., Any], description: Any, key: Fingerprint, own: int, *arguments: Any) -> Any:
-    given = _Given(description, key, own)
+def _run(number: int, program: Callable[..., Any], description: Any, *arguments: Any) -> Any:
+    given = _Given(description, number)
     try:
         return program(given, *arguments)
     finally:
