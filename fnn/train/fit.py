@@ -130,7 +130,7 @@ def fit(
         def identity() -> Identity:
             return identity_of(recipe, carry, inputs, key, start, columns(carry), source.describe(inputs))
 
-        def ended(carry: Carry, epoch: Array) -> tuple[Carry, dict[str, Array] | None]:
+        def close(carry: Carry, epoch: Array) -> tuple[Carry, dict[str, Array] | None]:
             scores = score and score(carry.train_state.trained, int(epoch), interrupted)
             return (carry, None) if score and scores is None else row(carry, inputs, epoch, scores)
 
@@ -139,7 +139,7 @@ def fit(
         with peers("fit", mesh), progress_bar(progress, total) as show:
             run = Setup(
                 source.epochs(recipe, keys, inputs, interrupted), source.stands if checkpoint else lambda: None,
-                functools.partial(source.resume, interrupted), ended, columns, finish, recipe.options.early_stopping,
+                functools.partial(source.resume, interrupted), close, columns, finish, recipe.options.early_stopping,
                 callbacks, functools.partial(source.explain, recipe, key, inputs), functools.partial(pace, mesh), show,
                 interrupted,
             )  # fmt: skip
