@@ -143,6 +143,5 @@ def _whole_run(
     if options.early_stopping is None:
         carry = jax.lax.scan(lambda carry, number: (epoch(carry, number), None), carry, jnp.arange(options.epochs))[0]
     else:
-        more = lambda carry: (carry.epochs < options.epochs) & ~carry.over  # noqa: E731
-        carry = jax.lax.while_loop(more, lambda carry: epoch(carry, carry.epochs), carry)
+        carry = jax.lax.while_loop(lambda c: (c.epochs < options.epochs) & ~c.over, lambda c: epoch(c, c.epochs), carry)
     return outcome_of(recipe, carry), carry.train_state
