@@ -33,7 +33,9 @@ def in_one_pass(key: Key) -> Key:
         Salmon, Moraes, Dror and Shaw, Parallel random numbers: as easy as 1, 2, 3, 2011.
     """
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and jax.random.key_impl(key) == THREEFRY
-    if not typed or not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
+    options: Any = jax.config
+    # Where keys used twice are looked for, a key made of the words of another would hide its uses.
+    if not typed or not options.jax_threefry_partitionable or options.jax_debug_key_reuse:
         return key
     generator = _generator()
     return key if generator is None else jax.random.wrap_key_data(jax.random.key_data(key), impl=generator)

@@ -372,6 +372,17 @@ def test_groups_are_convolutions_of_their_own(monkeypatch, x64, channels, featur
     np.testing.assert_allclose(ours, dx, atol=1e-10)
 
 
+@pytest.mark.parametrize("wrong", [jnp.nan, jnp.inf])
+def test_a_member_that_diverges_leaves_the_others_alone(wrong):
+    x, w = jnp.ones((4, 2, 5, 5, 8)), jnp.ones((4, 3, 3, 8, 8))
+
+    def loss_and_gradients(x, w):
+        return jax.value_and_grad(lambda x, w: conv(x, w).sum(), (0, 1))(x, w)
+
+    for found in jax.tree.leaves(jax.jit(jax.vmap(loss_and_gradients))(x.at[1].set(wrong), w.at[1].set(wrong))):
+        assert jnp.isfinite(found.reshape(4, -1)).all(-1).tolist() == [True, False, True, True]
+
+
 def test_parts_divide_the_batch_and_leave_sharded_ones_whole(monkeypatch):
     monkeypatch.setattr(placement, "cores", lambda: 2)
     monkeypatch.setattr(placement, "devices", lambda platform=None: 2)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn import random_bits
+from fnn import initializers, kernels, random_bits
 from fnn.random_bits import in_one_pass
 
 KEY = jax.random.key(11)
@@ -42,6 +42,15 @@ def test_other_keys_stay_as_they_are(key):
 def test_threefry_as_it_was_stays_as_it_is():
     with jax.threefry_partitionable(False):
         assert in_one_pass(KEY) is KEY
+
+
+@pytest.mark.parametrize("draw", [initializers.normal(), lambda key, shape: kernels.keep_mask(key, shape, 0.5)])
+def test_a_key_used_twice_is_found(draw):
+    with jax.debug_key_reuse(True):
+        key = jax.random.key(3)
+        draw(key, (2,))
+        with pytest.raises(jax.errors.KeyReuseError):
+            draw(key, (2,))
 
 
 @pytest.mark.parametrize("missing", ["jax.extend.random.define_prng_impl"])

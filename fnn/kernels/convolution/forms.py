@@ -46,8 +46,9 @@ Wall-clock milliseconds of 2 cores with AVX-512 (AMD Zen 4, 2026), medians insid
 
 One product per tap takes 1.4 to 3 times as long as rows of patches, 2 MiB of them as long as 1 and less than 4 or 8.
 
-Convolutions of groups stand side by side, and where they have few channels neighbours share one. 3×3, alone, jax
-0.12.0 | 0.10.2; forward minima, because the minute was noisy, kernel gradients medians:
+Convolutions of groups stand side by side. Two groups in one, with zeros between them, are sometimes faster, but zero
+times infinity is not a number: a group that diverges (a member of many, say) would take its neighbour with it. 3×3,
+alone, jax 0.12.0 | 0.10.2; forward minima, because the minute was noisy, kernel gradients medians:
 
 | forward                           | side by side | two groups in one | one after another |
 |-----------------------------------|-------------:|------------------:|------------------:|
@@ -91,7 +92,7 @@ def _convolve(x: Array, w: Array, windows: Windows, groups: int) -> Array:
         return _convolve_dense(x, w, windows)
     if w.shape[-2] == 1:
         return convolve_depthwise(x, w, windows)
-    return _convolve_groups(x, w, windows, groups)
+    return _per_group(_convolve_dense, x, w, windows, groups)
 
 
 def _convolve_dense(x: Array, w: Array, windows: Windows) -> Array:
@@ -239,25 +240,6 @@ def _kernel_gradient_planes(x: Array, g: Array, windows: Windows) -> Array:
 
 UNROLLED = 32
 """Up to so many convolutions are written one beside another: they run side by side, and each is compiled."""
-
-
-def _neighbours(channels: int, groups: int) -> int:
-    """How many groups share a convolution, with zeros between them, so that it has 16 channels."""
-    return next(m for m in range(max(16 // max(channels, 1), 1), 0, -1) if groups % m == 0)
-
-
-def _convolve_groups(x: Array, w: Array, windows: Windows, groups: int) -> Array:
-    together = _neighbours(w.shape[-2], groups)
-    return _per_group(_convolve_dense, x, _with_neighbours(w, groups, together), windows, groups // together)
-
-
-def _with_neighbours(w: Array, groups: int, together: int) -> Array:
-    """(…, c, F) -> (…, together · c, F), zero where a feature is of another group."""
-    if together == 1:
-        return w
-    own = jnp.eye(together, dtype=w.dtype)[:, None, None, :, None]
-    split = w.reshape(*w.shape[:-2], 1, w.shape[-2], groups // together, together, -1)
-    return jnp.where(own == 1, split, 0).reshape(*w.shape[:-2], -1, w.shape[-1])
 
 
 def _kernel_gradient_group(x: Array, g: Array, windows: Windows) -> Array:
