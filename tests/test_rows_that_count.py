@@ -4,8 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
 
 import fnn
+from fnn.estimators.sparse import entries_of, of_entries
+from fnn.layer.parts import count_rows
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(3)
@@ -117,3 +120,28 @@ def test_a_layer_of_ones_own_states_how_it_counts():
     state, weights = step.init(KEY, x[:1]), np.float32([1, 1, 1, *5 * [0]])
     filled, alone = (step.update(state, KEY, (x[:rows], y[:rows], weights[:rows]))[0].params for rows in (SIZE, 3))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), filled, alone)
+
+
+def test_a_batch_may_say_that_it_has_no_weights():
+    step = fnn.train_step(model_of("batch_norm"), fnn.optim.sgd(RATE), fnn.losses.mse)
+    state = step.init(KEY, X[:1])
+    jax.tree.map(np.testing.assert_array_equal, step.update(state, KEY, (X, Y, None)), step.update(state, KEY, (X, Y)))
+
+
+def test_a_model_that_counts_rows_keeps_its_name():
+    model = fnn.stacked(fnn.time_distributed(fnn.batch_norm()), fnn.gru(2))
+    assert count_rows(model, jnp.arange(3) < 2).name == model.name
+
+
+def test_entries_of_a_sparse_matrix_are_made_dense_before_rows_are_counted():
+    table = scipy.sparse.random_array(
+        (SIZE, 40), density=0.02, rng=np.random.default_rng(0), format="csr", dtype=np.float32
+    )
+    entries, where = entries_of(table), jnp.arange(SIZE) < 5
+    model, layer = of_entries(fnn.batch_norm(), 40), fnn.batch_norm()
+    params, state = model.init(KEY, entries)
+    found, expected = (
+        count_rows(one, where).apply(params, state, x, train=True)
+        for one, x in ((model, entries), (layer, table.toarray()))
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), found, expected)

@@ -182,6 +182,14 @@ def test_more_class_names_than_outputs_are_refused(outputs, tmp_path):
         fnn.export(model, trained, jnp.ones(x), path=tmp_path / "e", classes=list("abcd"))
 
 
+def test_a_model_of_one_number_for_each_row_has_names_of_classes(tmp_path):
+    model, x = fnn.serial(fnn.dense(5), lambda x: x.argmax(-1)), jnp.ones((1, 2))
+    trained = trained_of(model, jax.ShapeDtypeStruct(x.shape, x.dtype))
+    fnn.save(tmp_path / "m", trained, model=model, x=x, classes=list("abcde"))
+    fnn.export(model, trained, x, path=tmp_path / "e", classes=list("abcde"))
+    assert fnn.load_exported(tmp_path / "e").classes == fnn.read_metadata(tmp_path / "m").classes == tuple("abcde")
+
+
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     given = fnn.Trained(jnp.ones(3), ())
     fnn.save(tmp_path / "m", given)

@@ -246,6 +246,12 @@ def test_a_bad_batch_is_named(kind, first):
     assert (caught.value.trained is None) == first
 
 
+def test_every_batch_has_a_weight_for_each_row_also_where_all_of_them_together_would_be_enough():
+    each = [(x, y, np.ones(count, np.float32)) for (x, y), count in zip(cut(X, Y), (8, 7, 7), strict=True)]
+    with pytest.raises(fnn.StreamError, match=r"fit, batch 2 of epoch 1: expected weights of shape \(8,\), got \(7,\)"):
+        fit(Again(each))
+
+
 def test_what_is_right_before_a_bad_class_is_trained_on():
     words = r"fit, batch 3 of epoch 1: .*expected classes 0 … 1, got 9 at row 4"
     with pytest.raises(fnn.StreamError, match=words) as caught:

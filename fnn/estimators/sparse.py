@@ -44,9 +44,10 @@ def of_entries(model: Layer, width: int) -> Layer:
     def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
         return model.apply(params, state, _dense(x, width), **options)
 
-    again = model.rebuild
+    again, over_rows = model.rebuild, model.facts.over_rows
     rebuild = None if again is None else lambda parts: of_entries(again(parts), width)
-    return model._replace(init=init, apply=apply, rebuild=rebuild)
+    own = over_rows and (lambda where: of_entries(over_rows(where), width))
+    return model._replace(init=init, apply=apply, rebuild=rebuild, facts=model.facts._replace(over_rows=own))
 
 
 def _dense(x: Entries, width: int) -> Array:

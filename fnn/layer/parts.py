@@ -42,7 +42,9 @@ def count_rows(model: Layer, where: Any) -> Layer:
         return model
     if model.facts.over_rows is not None:
         return model.facts.over_rows(where)._replace(name=model.name)
-    return model if model.rebuild is None else model.rebuild(tuple(count_rows(part, where) for part in model.parts))
+    if model.rebuild is None:
+        return model
+    return model.rebuild(tuple(count_rows(part, where) for part in model.parts))._replace(name=model.name)
 
 
 def at(tree: PyTree, keys: tuple[Any, ...] | None) -> PyTree:

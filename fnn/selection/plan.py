@@ -29,8 +29,6 @@ from fnn.train.options import Options
 from fnn.train.outputs import outputs_of, scores_from
 from fnn.typing import Array, Arrays, Key, Labels, LossFunction, PyTree
 
-"""`(x, targets)` or `(x, targets, weights)`."""
-
 Settings: TypeAlias = Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]]
 """Name -> numbers to try, or the settings themselves."""
 

@@ -81,7 +81,7 @@ def checkpoints(directory: str | Path, *, keep: int = 2, every: int = 1, best: b
 
 
 class Store(NamedTuple):
-    """`save(arrays, record, last=False)`, which writes what is due; `restore(like) -> Found`, None if nothing is."""
+    """`save(arrays, record, last=False)`, which writes what is due; `restore(like) -> Snapshot`, None if nothing is."""
 
     save: Callable[..., None]
     restore: Callable[[PyTree], Snapshot | None]

@@ -141,9 +141,12 @@ class Reader:
 
         x = rows_.host_inputs(name, given[0], rounding)
         targets, weights = (*given[1:], None, None)[:2]
+        rows = rows_.count(x)
         if self.stream.task is not None:
             rows_.require_one_target_per_row(name, x, targets)
-        return Raw(x, targets, weights, rows_.count(x), name)
+        if weights is not None:  # of each batch for itself: together they may be as many as the rows
+            rows_.require_one_weight_per_row(name, weights, rows)
+        return Raw(x, targets, weights, rows, name)
 
     def _label(self, batches: Sequence[Raw], name: str) -> list[tuple[Any, np.ndarray]]:
         rows = [batch.rows for batch in batches]

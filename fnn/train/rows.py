@@ -142,10 +142,14 @@ def require_one_target_per_row(where: str, x: PyTree, targets: Any) -> None:
         )
 
 
-def check_weights(where: str, weights: Any, total: int, some: bool = True) -> Array:
-    """One weight per row, each 0 or of a size that float32 multiplies without loss; `some` of them are not 0."""
+def require_one_weight_per_row(where: str, weights: Any, total: int) -> None:
     if np.shape(weights) != (total,):
         raise ValueError(f"{where}: expected weights of shape ({total},), got {np.shape(weights)}")
+
+
+def check_weights(where: str, weights: Any, total: int, some: bool = True) -> Array:
+    """One weight per row, each 0 or of a size that float32 multiplies without loss; `some` of them are not 0."""
+    require_one_weight_per_row(where, weights, total)
     if checks.is_concrete(weights):
         host = np.asarray(checks.to_host(weights))
         if host.dtype.kind in "OSUc":

@@ -97,9 +97,10 @@ def _objective_of(model: Layer, task: Task, penalty: PenaltyFunction | None) -> 
     def objective(params: PyTree, state: PyTree, key: Key, batch: Arrays, full: bool) -> tuple[Array, tuple[Any, ...]]:
         x, targets, *weights = batch
         # Rows of weight 0 are none: a batch is filled up with them.
-        counted_model = count_rows(model, weights[0] != 0) if weights and not full else model
+        given = weights[0] if weights else None
+        counted_model = model if given is None or full else count_rows(model, given != 0)
         outputs, state = counted_model.apply(params, state, x, key=key, train=True)
-        value, counted = mean_loss(task, outputs, targets, weights[0] if weights else None)
+        value, counted = mean_loss(task, outputs, targets, given)
         extra = state_penalties(state) + ([] if penalty is None else [jnp.asarray(penalty(params))])
         for term in extra:
             if jnp.iscomplexobj(term):
