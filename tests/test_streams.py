@@ -392,6 +392,12 @@ def test_what_is_no_data_is_refused(given):
         fit(given)
 
 
+@pytest.mark.parametrize("given", [("a.npz", "b.npz"), ["a.npz", (X, Y)]])
+def test_names_of_files_that_are_no_list_of_them_are_refused(given):
+    with pytest.raises(TypeError, match=r"fit: expected arrays, got the name of a file, 'a\.npz'; .* a list of names"):
+        fit(given)
+
+
 class Order(Again):
     """A new order each time, by a generator of its own."""
 

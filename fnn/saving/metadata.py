@@ -22,11 +22,13 @@ from fnn.typing import PyTree
 def require_outputs(where: str, classes: Sequence[Any], model: Layer, trained: Trained, x: Any) -> None:
     """Require no more class names than the model has outputs, or two for one."""
     found = jax.tree.leaves(output_shape(model, trained.params, trained.state, x))
-    # Of one number for each row it may be the class itself.
-    if len(found) == 1 and found[0].ndim > 1 and len(classes) > max(found[0].shape[-1], 2):
+    if len(found) != 1 or found[0].ndim < 2:  # one number for each row may be the class itself
+        return
+    outputs = found[0].shape[-1]
+    if len(classes) > (most := max(outputs, 2)):
         raise ValueError(
-            f"{where}: expected the names of at most {found[0].shape[-1]} classes, one for each output of the model, "
-            f"got {len(classes)}"
+            f"{where}: expected the names of at most {most} classes of a model with outputs (…, {outputs}), got "
+            f"{len(classes)}"
         )
 
 

@@ -7,6 +7,7 @@ A set of rows is an integer array of row numbers. A negative number is an empty 
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -127,6 +128,11 @@ def host_data(where: str, data: Any, task: Task) -> tuple[PyTree, Any, Any]:
     """`check_data` where they are."""
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         raise TypeError(f"{where}: expected data (x, targets) or (x, targets, weights), got {checks.describe(data)}")
+    if names := [part for part in data if isinstance(part, (str, os.PathLike))]:
+        raise TypeError(
+            f"{where}: expected arrays, got the name of a file, {str(names[0])!r}; fit, evaluate and predict read a "
+            "list of names alone"
+        )
     x = host_inputs(where, rows_as_array(data[0]))
     require_one_target_per_row(where, x, data[1])
     targets = task.encode(data[1])
