@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import tempfile
 import threading
 import weakref
 from pathlib import Path
@@ -136,21 +137,78 @@ def classifier(given, of):
     return fitted.predict(x)
 
 
+def regressor(given, of):
+    estimators = pytest.importorskip("fnn.estimators")
+    x, y = (part[rows(of)] for part in data(of))
+    fitted = estimators.Regressor(
+        model=lambda outputs: fnn.serial(fnn.dense(3), fnn.dense(outputs)), optimizer=optimizer,
+        learning_rate=of["rate"], epochs=2, random_state=of["key"],
+    ).fit(x, np.float32(y))  # fmt: skip
+    return fitted.predict(x)
+
+
+def rate_range(given, of):
+    x, y = (part[rows(of)] for part in data(of))
+    with pytest.warns(RuntimeWarning, match="the best rate is the"):
+        return fnn.selection.rate_range(
+            given.model, fnn.optim.sgd, given.task, (x, y), key=key_of(of), low=of["rate"] / 10, high=of["rate"],
+            rates=3, seeds=2, steps=4, batch_size=5,
+        )  # fmt: skip
+
+
+def batches(of):
+    x, y = (part[rows(of)] for part in data(of))
+    return [(x[first : first + 5], y[first : first + 5]) for first in range(0, len(x), 5)]
+
+
+def stream_fit(given, of):
+    validation = batches(of)[1:3]
+    return fnn.fit(
+        given.model, optimizer(of["rate"]), given.task, batches(of), key=key_of(of), epochs=2, validation=validation,
+        progress=False,
+    )  # fmt: skip
+
+
+def stream_evaluate(given, of):
+    return fnn.evaluate(given.model, trained(), batches(of), given.task)
+
+
+def stream_predict(given, of):
+    return fnn.predict(given.model, trained(), lambda: (x for x, _ in batches(of)), given.task)
+
+
+def map_fit(given, of):
+    with tempfile.TemporaryDirectory() as folder:
+        x, y = data(of)
+        held = np.memmap(Path(folder) / "x", np.float32, "w+", shape=x.shape)
+        held[:] = x
+        return fnn.fit(
+            given.model, optimizer(of["rate"]), given.task, (held, y), key=key_of(of), rows=rows(of), epochs=2,
+            batch_size=5, progress=False,
+        )  # fmt: skip
+
+
 VERBS = {
     "fit": fit, "trainer": trainer, "predict": predict, "evaluate": evaluate, "mc_dropout": mc_dropout,
     "selection.cross_validate": cross_validate, "selection.sweep": sweep, "selection.ensemble": ensemble,
     "selection.snapshots": snapshots, "selection.learning_curve": learning_curve, "estimators.Classifier": classifier,
+    "estimators.Regressor": regressor, "selection.rate_range": rate_range, "fit, a stream": stream_fit,
+    "fit, a memory map": map_fit, "evaluate, a stream": stream_evaluate, "predict, a stream": stream_predict,
 }  # fmt: skip
 
 
-QUICK = ("fit", "trainer", "predict", "evaluate")
+QUICK = ("fit", "trainer", "predict", "evaluate", "predict, a stream")
 """What compiles for seconds each is thorough."""
 
 
 def table():
     """docs/compilations.md: verb -> change -> "0", "some" or "–"."""
     text = (Path(__file__).parents[1] / "docs" / "compilations.md").read_text(encoding="utf-8")
-    lines = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    lines = [
+        [cell.replace("`", "").strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line[:1] == "|"
+    ]
     return {line[0]: dict(zip(lines[0][1:], line[1:], strict=True)) for line in lines[2:]}
 
 
