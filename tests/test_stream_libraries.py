@@ -114,6 +114,17 @@ def test_a_list_of_files_is_a_stream_of_batches(arrays, text, tmp_path):
     same(fit(given, checkpoint=tmp_path / "run")[0], trained)
 
 
+def test_a_run_of_other_files_is_not_gone_on_with(tmp_path):
+    (tmp_path / "here").mkdir()
+    paths = files(tmp_path / "here", x=X, y=Y)
+    trained, _ = fit(paths, epochs=1, checkpoint=tmp_path / "run")
+    for others in (paths[:1], paths[::-1]):
+        with pytest.raises(ValueError, match="is of another run: other x, targets and weights"):
+            fit(others, epochs=1, checkpoint=tmp_path / "run")
+    moved = [path.rename(tmp_path / path.name) for path in paths]
+    same(fit(moved, epochs=1, checkpoint=tmp_path / "run")[0], trained)
+
+
 def test_files_of_inputs_alone_are_predicted(tmp_path):
     trained = fnn.Trained(*MODEL.init(KEY, X))
     same(fnn.predict(MODEL, trained, files(tmp_path, x=X)), fnn.predict(MODEL, trained, X))

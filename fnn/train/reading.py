@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.data.array_files import ArrayFiles
 from fnn.programs import compile as compiled
 from fnn.train.checkpoint import Record
 from fnn.train.divergence import replay_batch, require_possible
 from fnn.train.drive import Take
 from fnn.train.feeding import Chunk, Feed
-from fnn.train.identity import describe_data
+from fnn.train.identity import describe_data, digest_of
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Batch, Batches, Carry, Keys, Recipe, take_steps
 from fnn.train.resuming import decode_state, encode_state
@@ -108,7 +110,17 @@ class Reading:
 
     def describe(self, inputs: Inputs) -> dict[str, str]:
         form = ", ".join(jax.tree.leaves(self.feed.reader.form))
-        return describe_data(inputs) | {"x, targets and weights": f"a stream of {form} {self.beside}"}
+        return describe_data(inputs) | {
+            "x, targets and weights": f"a stream of {form}{_describe_list(self.stream.source)} {self.beside}"
+        }
+
+
+def _describe_list(source: Any) -> str:
+    """How many batches a list has, and which files, by their names alone: a directory may have moved."""
+    if isinstance(source, ArrayFiles):
+        names = "\n".join(Path(one).name for one in source.paths)
+        return f" in {len(source)} files {digest_of(np.frombuffer(names.encode(), np.uint8))}"
+    return f" in {len(source)} batches" if isinstance(source, list) else ""
 
 
 def _steps_of_chunk(
