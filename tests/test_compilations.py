@@ -127,24 +127,22 @@ def learning_curve(given, of):
     return fixed(given, of, fnn.selection.learning_curve, folds=2, sizes=[0.5, 1.0], progress=False)
 
 
-def classifier(given, of):
+def estimator(of, kind, dtype):
     estimators = pytest.importorskip("fnn.estimators")
     x, y = (part[rows(of)] for part in data(of))
-    fitted = estimators.Classifier(
+    fitted = getattr(estimators, kind)(
         model=lambda outputs: fnn.serial(fnn.dense(3), fnn.dense(outputs)), optimizer=optimizer,
         learning_rate=of["rate"], epochs=2, random_state=of["key"],
-    ).fit(x, y)  # fmt: skip
+    ).fit(x, y.astype(dtype))  # fmt: skip
     return fitted.predict(x)
+
+
+def classifier(given, of):
+    return estimator(of, "Classifier", int)
 
 
 def regressor(given, of):
-    estimators = pytest.importorskip("fnn.estimators")
-    x, y = (part[rows(of)] for part in data(of))
-    fitted = estimators.Regressor(
-        model=lambda outputs: fnn.serial(fnn.dense(3), fnn.dense(outputs)), optimizer=optimizer,
-        learning_rate=of["rate"], epochs=2, random_state=of["key"],
-    ).fit(x, np.float32(y))  # fmt: skip
-    return fitted.predict(x)
+    return estimator(of, "Regressor", np.float32)
 
 
 def rate_range(given, of):

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.train.collecting import Application, Scoring
 from fnn.train.feeding import Feed
-from fnn.train.joining import Part, _fill_up
-from fnn.train.reading import Reading
-from fnn.train.resuming import decode_state, encode_state
+from fnn.train.process_batches import Part, _fill_up
 from fnn.train.stream import Stream
+from fnn.train.stream_outputs import Application, Scoring
+from fnn.train.stream_run import Reading
+from fnn.train.stream_state import decode_state, encode_state
 
 KEY = jax.random.key(0)
 TASK = fnn.tasks.multiclass(2)

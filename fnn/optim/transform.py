@@ -88,10 +88,8 @@ def require_transform(where: str, given: Any, name: str = "optimizer") -> None:
         return
     if callable(given) and str(getattr(given, "__module__", "")).startswith(("fnn.", "optax")):
         repair = f"call it, {given.__name__}(1e-3)"
-    elif isinstance(given, str):
-        repair = f"write fnn.optim.{given}(1e-3)"
     else:
-        repair = "write fnn.optim.adam(1e-3)"
+        repair = f"write fnn.optim.{given if isinstance(given, str) else 'adam'}(1e-3)"
     came = repr(given) if isinstance(given, str | int | float) else checks.name_of(given)
     raise TypeError(f"{where}: expected {name} to be a transform of gradients, got {came}; {repair}")
 

@@ -15,10 +15,10 @@ from jax.sharding import Mesh
 
 from fnn import checks
 from fnn.kernels import placement
-from fnn.train.ahead import Ahead
-from fnn.train.joining import Part, join
+from fnn.train.host_batches import HostBatch, Raw, Reader
+from fnn.train.process_batches import Part, join
 from fnn.train.processes import together
-from fnn.train.reader import HostBatch, Raw, Reader
+from fnn.train.read_ahead import Ahead
 from fnn.train.sharding import placer
 from fnn.train.stream import Stream, StreamError, length
 from fnn.typing import PyTree

@@ -14,7 +14,6 @@ from fnn.layer import Layer
 from fnn.layer.protocol import identity
 from fnn.tasks.task import Task, as_task
 from fnn.train import rows as rows_
-from fnn.train.collecting import Application, Scoring, collect
 from fnn.train.feeding import Feed
 from fnn.train.loop import EVALUATION_ROWS
 from fnn.train.outputs import outputs_of, scores_of
@@ -22,6 +21,7 @@ from fnn.train.precision import compute_in, require_compute_dtype
 from fnn.train.processes import together
 from fnn.train.sharding import check_mesh, on_automatic_axes, replicate
 from fnn.train.stream import is_stream, stream_of
+from fnn.train.stream_outputs import Application, Scoring, collect
 from fnn.train.trained import Trained, as_trained, check_trained
 from fnn.typing import Array, Data, DType, LossFunction, PyTree, Rows
 

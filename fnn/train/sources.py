@@ -18,7 +18,6 @@ from fnn.random_bits import in_one_pass
 from fnn.tasks import Task
 from fnn.train import rows as rows_
 from fnn.train.checkpoint import Record
-from fnn.train.collecting import Application, Scoring
 from fnn.train.divergence import explain
 from fnn.train.drive import Take
 from fnn.train.epochs import Order, order_of, sizes, take_steps_of_epoch
@@ -26,12 +25,13 @@ from fnn.train.feeding import Feed
 from fnn.train.identity import describe_data, digest_of
 from fnn.train.inputs import Inputs, check_run
 from fnn.train.loop import EVALUATION_ROWS, Carry, Keys, Recipe, evaluation_model, keys_of
-from fnn.train.mapped import MappedFiles, is_mapped, map_files, without_inputs
+from fnn.train.memory_maps import MappedFiles, is_mapped, map_files, without_inputs
 from fnn.train.options import Options
 from fnn.train.processes import together
-from fnn.train.reading import Reading
 from fnn.train.sharding import check_mesh
 from fnn.train.stream import Stream, is_stream, length, stream_of
+from fnn.train.stream_outputs import Application, Scoring
+from fnn.train.stream_run import Reading
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Key
 

@@ -111,6 +111,19 @@ def _objective_of(model: Layer, task: Task, penalty: PenaltyFunction | None) -> 
     return objective
 
 
+def _init_of(model: Layer, optimizer: Transform) -> Callable[..., TrainState]:
+    def init(key: Key, x: Any, start: Trained | None = None) -> TrainState:
+        if start is not None:
+            start = as_trained("start", start)
+            check_trained("start", model, start, x)
+        params, state = model.init(key, x) if start is None else start
+        opt_state = optimizer.init(params)
+        require_one_set("train_step", opt_state)
+        return TrainState(params, state, opt_state)
+
+    return init
+
+
 def train_step(
     model: Layer,
     optimizer: Transform,
@@ -161,15 +174,6 @@ def train_step(
     model = compute_in(compute_dtype, model)
     optimizer, objective = as_transform(optimizer), _objective_of(model, task, penalty)
 
-    def init(key: Key, x: Any, start: Trained | None = None) -> TrainState:
-        if start is not None:
-            start = as_trained("start", start)
-            check_trained("start", model, start, x)
-        params, state = model.init(key, x) if start is None else start
-        opt_state = optimizer.init(params)
-        require_one_set("train_step", opt_state)
-        return TrainState(params, state, opt_state)
-
     def advance(train_state: TrainState, key: Key, batch: Arrays, full: bool = False) -> Advance:
         params, state, opt_state = train_state
         if augment is not None:
@@ -199,4 +203,4 @@ def train_step(
         new = advance(train_state, key, batch)
         return new.train_state, new.loss
 
-    return TrainStep(init, update, advance)
+    return TrainStep(_init_of(model, optimizer), update, advance)

@@ -14,8 +14,8 @@ import numpy as np
 from fnn import checks
 from fnn.layers.recurrent import Padded
 from fnn.train import rows as rows_
-from fnn.train.resuming import own_state
 from fnn.train.stream import Stream, StreamError, length, takes_epoch
+from fnn.train.stream_state import own_state
 from fnn.typing import PyTree
 
 HostBatch = tuple[PyTree, Any, np.ndarray]

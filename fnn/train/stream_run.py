@@ -20,8 +20,8 @@ from fnn.train.feeding import Chunk, Feed
 from fnn.train.identity import describe_data, digest_of
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Batch, Batches, Carry, Keys, Recipe, take_steps
-from fnn.train.resuming import decode_state, encode_state
 from fnn.train.stream import Stream, takes_epoch
+from fnn.train.stream_state import decode_state, encode_state
 from fnn.train.trained import TrainState
 from fnn.typing import Array, Key, PyTree
 
