@@ -1,11 +1,14 @@
 """Several processes: the numbers of one, and no hang when one of them dies."""
 
+import json
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
+import parts_of_two_processes as parts
 import pytest
 import two_processes
 
@@ -74,3 +77,59 @@ def test_what_one_process_does_otherwise_is_said_by_both_and_what_one_stops_ends
     assert set(said[0]) == set(expected)
     for name, words in expected.items():
         assert words in said[0][name], name
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """What each of two processes found over its parts of streams and memory maps."""
+    folder = tmp_path_factory.mktemp("parts")
+    run, told = told_by_both("parts_of_two_processes.py", folder)
+    assert [process.returncode for process in run] == [0, 0], told
+    return [json.loads((folder / f"{own}.json").read_text()) for own in (0, 1)]
+
+
+def test_parts_of_streams_and_maps_are_trained_on_and_scored_as_all_of_them_in_one_process(both, tmp_path):
+    assert both[0]["results"] == both[1]["results"]
+    close = lambda found, alone: np.testing.assert_allclose(found, alone, rtol=2e-4, atol=1e-6)  # noqa: E731
+    jax.tree.map(close, both[0]["results"], json.loads(json.dumps(parts.results(None, None, tmp_path))))
+
+
+def test_each_process_is_given_the_predictions_of_its_own_rows(both):
+    for own in (0, 1):
+        given = np.concatenate([x for x, _ in parts.Parts(own, ends=24)])
+        assert len(given) == {0: 40, 1: 9}[own]
+        np.testing.assert_allclose(
+            both[own]["predicted"], parts.fnn.predict(parts.MODEL, parts.trained(), given), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_a_run_of_several_processes_goes_on_bit_for_bit_from_what_the_first_one_saved(both):
+    for own in (0, 1):
+        assert both[own]["resumed"]["again"] == both[own]["resumed"]["whole"]
+        assert both[own]["resumed"]["files"] == (0 if own else 2)
+
+
+SAID = {
+    "empty": "the stream of process 1 failed: fit: expected batches in epoch 1, the stream gave none",
+    "form": "expected batches of one form in all processes, got float32[rows,3], int32[rows] in process 0 and "
+    "float32[rows,4], int32[rows] in process 1",
+    "kind": "process 1 has data=arrays where process 0 has a stream",
+    "checkpoint": "process 1 has checkpoint=given where process 0 has none",
+    "state": "the state of the stream holds Generator, which a checkpoint cannot",
+    "other": "is of another run: metrics is",
+    "nothing counts": "fit: every weight of epoch 1 is 0, so no row counts",
+    "validation": "fit, validation: the stream failed at batch 3 of epoch 1 with OSError: gone",
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_what_is_wrong_in_one_process_is_an_error_in_both(both, name):
+    for own in (0, 1):
+        assert SAID[name].removeprefix("the stream of process 1 failed: " if own else "") in both[own]["errors"][name]
+
+
+def test_a_stream_that_fails_in_one_process_leaves_both_with_what_all_trained_on_before(both):
+    alone = parts.fit(None, parts.Parts(None, last=40), epochs=1)[0].params["kernel"]
+    assert "process 1 failed: fit: the stream failed at batch 6 of epoch 1 with OSError: gone" in both[0]["kept"][1]
+    assert both[0]["kept"][0] == both[1]["kept"][0]
+    np.testing.assert_allclose(both[0]["kept"][0], alone, rtol=2e-4, atol=1e-6)

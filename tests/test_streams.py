@@ -6,7 +6,6 @@ import json
 import re
 import threading
 import time
-import types
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,6 @@ from fnn.train.feeding import Feed
 from fnn.train.process_batches import Part, _fill_up
 from fnn.train.stream import Stream
 from fnn.train.stream_outputs import Application, Scoring
-from fnn.train.stream_run import Reading
 from fnn.train.stream_state import decode_state, encode_state
 
 KEY = jax.random.key(0)
@@ -488,12 +486,6 @@ def test_a_run_of_a_stream_goes_on_where_it_stopped(tmp_path, name, recwarn):
         assert again.places == 3 * [0, 1, 2]
 
 
-@pytest.mark.parametrize(("joins", "state"), [(None, 7), ("a mesh of several processes", None)])
-def test_a_checkpoint_holds_no_state_that_is_one_process_alone(joins, state):
-    feed = types.SimpleNamespace(room=4, joins=joins, reader=types.SimpleNamespace(state=7))
-    assert Reading.stands(types.SimpleNamespace(feed=feed)) == {"room": 4, "state": state}
-
-
 def test_who_waits_for_a_feed_to_close_knows_that_nothing_is_read_any_more():
     held, read = threading.Event(), []
 
@@ -665,6 +657,45 @@ def test_a_validation_that_is_interrupted_has_no_scores():
 def test_slots_that_one_process_lacks_hold_rows_and_not_zeros():
     first = (X[:2], Y[:2], np.ones(2, np.float32))
     data = tuple(np.stack([part, 0 * part]) for part in first)
-    filled = _fill_up(Part(data, 1, 2, 2, False), first, 2, 2, 2)
+    filled = _fill_up(Part(data, 1, False, False, True), first, 2, 2, 2)
     np.testing.assert_array_equal(filled[0], np.stack([X[:2], X[:2]]))
     np.testing.assert_array_equal(filled[2], [[1, 1], [0, 0]])
+
+
+def in_two_pieces(folder, validation, after):
+    """A run over arrays that went on after its second epoch with the second of the validations."""
+    fit((X, Y), epochs=2, batch_size=SIZE, validation=validation, checkpoint=folder)
+    return fit((X, Y), epochs=4, batch_size=SIZE, validation=after, checkpoint=folder)
+
+
+@pytest.mark.parametrize("name", [*RESUMED, "the same rows again"])
+def test_a_validation_stream_goes_on_where_it_stopped(tmp_path, name, recwarn):
+    make = RESUMED.get(name, lambda: batches)
+    whole = fit((X, Y), epochs=4, batch_size=SIZE, validation=make())
+    same(in_two_pieces(tmp_path, make(), make()), whole)
+    assert not recwarn.list
+
+
+OTHERS = {
+    "order without a state": (Order, lambda: Order()),
+    "rows": (lambda: Again(cut(X, Y)), lambda: Again(cut(HELD_X, HELD_Y))),
+    "inputs": (lambda: Again(cut(X, Y)), lambda: Again(cut(X + 1, Y))),
+    "list": (lambda: cut(X, Y), lambda: cut(X, 1 - Y)),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_validation_stream_that_gives_other_rows_after_a_resume_is_said_once(tmp_path, name):
+    before, after = OTHERS[name]
+    with pytest.warns(UserWarning, match="validation: the stream gives other rows than before the run was") as said:
+        in_two_pieces(tmp_path, before(), after())
+    assert len(said) == 1
+
+
+def test_a_validation_list_of_another_length_and_another_memory_map_are_refused(tmp_path, files):
+    for name, before, after in (
+        ("list", cut(X, Y), cut(X, Y, size=5)),
+        ("map", (files[1], HELD_Y), (files[1], 1 - HELD_Y)),
+    ):
+        with pytest.raises(ValueError, match="is of another run: other validation"):
+            in_two_pieces(tmp_path / name, before, after)

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from fnn import checks
 from fnn.files import plain_archive, write_whole
 from fnn.train.identity import Identity, differences, warn_of_environment
+from fnn.train.processes import attempt, gather, raise_in_all, tell_all, together
 from fnn.train.sharding import put
 from fnn.train.stopping import EarlyStopping
 from fnn.typing import Array, PyTree
@@ -29,11 +31,11 @@ Table = list[dict[str, float]]
 
 class Record(NamedTuple):
     """What a run has done: its history, one row per epoch, how many steps it had taken at the end of each, and where
-    the stream stands that it reads."""
+    the streams stand that it reads."""
 
     table: Table
     ends: list[int]
-    stream: Any = None
+    streams: Any = None
 
     @property
     def steps(self) -> int:
@@ -88,13 +90,17 @@ class Store(NamedTuple):
 
 
 def store_of(
-    given: str | Path | Checkpoints | None, rule: EarlyStopping | None, identity: Callable[[], Identity]
+    given: str | Path | Checkpoints | None,
+    rule: EarlyStopping | None,
+    identity: Callable[[], Identity],
+    mesh: Mesh | None = None,
 ) -> Store:
-    """The checkpoints of the run that has this identity; without a directory nothing is kept."""
+    """The checkpoints of the run that has this identity; without a directory nothing is kept. Of several processes that
+    compute one run process 0 writes and reads them."""
     if given is None:
         return Store(lambda arrays, record, last=False: None, lambda like: None)
     asked, own = given if isinstance(given, Checkpoints) else checkpoints(given), identity()
-    asked.directory.mkdir(parents=True, exist_ok=True)
+    writes = jax.process_index() == 0 or not together(mesh)
 
     def save(arrays: PyTree, record: Record, last: bool = False) -> None:
         table = record.table
@@ -106,11 +112,20 @@ def store_of(
         train_state = arrays.train_state
         if (evaluated := train_state.trained.params) is not train_state.params:
             parts["evaluated"] = _pack(evaluated)  # for those who predict without the optimizer
-        if jax.process_index() == 0:
+        if writes:
             run = json.dumps({"identity": own, **record._asdict()}).encode()
             _write(asked, (epochs, best), parts | {"run": np.frombuffer(run, np.uint8)})
 
-    return Store(save, lambda like: _restore(asked.directory, own, like))
+    def restore(like: PyTree) -> Snapshot | None:
+        found, error = attempt(lambda: _find(asked.directory, own)) if writes else (None, None)
+        raise_in_all(mesh, error, "fit: the checkpoint")
+        record = gather(mesh, found and found[1])[0]
+        if record is None:
+            return None
+        packed = found[0] if found else np.zeros(_count_bytes(like), np.uint8)
+        return Snapshot(_unpack(tell_all(mesh, packed), like), Record(**record))
+
+    return Store(save, restore)
 
 
 def _best_epoch(table: Table, rule: EarlyStopping | None) -> int:
@@ -131,16 +146,17 @@ def _write(asked: Checkpoints, epochs: tuple[int, int], parts: dict[str, np.ndar
         write_whole(path, lambda file: np.savez(file, **parts))  # type: ignore[arg-type]
         for old in sorted(place.glob("epoch-*.npz"))[: -asked.keep]:
             if old.name != _file(epochs[1]):
-                old.unlink()
+                old.unlink(missing_ok=True)
     except OSError as error:
         checks.warn(f"fit: {path} could not be written: {error.strerror}; what was saved is kept, and training goes on")
 
 
-def _restore(place: Path, own: Identity, like: PyTree) -> Snapshot | None:
-    """The newest checkpoint that can be read; an error if it is of another run."""
+def _find(place: Path, own: Identity) -> tuple[np.ndarray, dict[str, Any]] | None:
+    """Bytes and record of the newest checkpoint that can be read; an error if it is of another run."""
+    place.mkdir(parents=True, exist_ok=True)
     paths = sorted(place.glob("epoch-*.npz"), reverse=True)
     for path in paths:
-        found = _read(path, own, like)
+        found = _read(path, own)
         if found is None:
             continue
         for damaged in paths[: paths.index(path)]:
@@ -156,12 +172,12 @@ def _restore(place: Path, own: Identity, like: PyTree) -> Snapshot | None:
     return None
 
 
-def _read(path: Path, own: Identity, like: PyTree) -> Snapshot | None:
+def _read(path: Path, own: Identity) -> tuple[np.ndarray, dict[str, Any]] | None:
     try:
         with plain_archive(path) as parts:
             run, packed = json.loads(parts["run"].tobytes()), parts["arrays"]
-        saved, record = run["identity"], Record(run["table"], run["ends"], run["stream"])
-        if path.name != _file(len(record.table)):
+        saved, record = run["identity"], {name: run[name] for name in Record._fields}
+        if path.name != _file(len(record["table"])):
             return None
     except PermissionError:
         raise
@@ -172,7 +188,7 @@ def _read(path: Path, own: Identity, like: PyTree) -> Snapshot | None:
             f"fit: {path} is of another run: {'; '.join(other[:4])}. Give what was given then, or another directory"
         )
     warn_of_environment(saved, own)
-    return Snapshot(_unpack(packed, like), record)
+    return packed, record
 
 
 def _pack(tree: PyTree) -> np.ndarray:
@@ -187,13 +203,22 @@ def _unpack(packed: np.ndarray, like: PyTree) -> PyTree:
 
     def leaf(like: Array) -> Array:
         nonlocal begin
-        kind = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
+        kind = _kind(like)
         end = begin + kind.size * kind.dtype.itemsize
         array, begin = jnp.asarray(packed[begin:end].view(kind.dtype).reshape(kind.shape)), end
         array = jax.random.wrap_key_data(array, impl=jax.random.key_impl(like)) if _is_key(like) else array
         return put(array, like.sharding) if len(like.sharding.device_set) > 1 else array  # type: ignore[arg-type]
 
     return jax.tree.map(leaf, like)
+
+
+def _kind(like: Array) -> Any:
+    """Shape and dtype of what is packed of it."""
+    return jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
+
+
+def _count_bytes(like: PyTree) -> int:
+    return sum(kind.size * kind.dtype.itemsize for kind in map(_kind, jax.tree.leaves(like)))
 
 
 def _is_key(leaf: Array) -> bool:

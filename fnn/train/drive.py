@@ -32,8 +32,8 @@ class Setup(NamedTuple):
     """What does not change while a run is driven."""
 
     epoch: Callable[[int, int], Take]  # its number, and how many steps the run took before it
-    stands: Callable[[], Any]  # where the stream is at the end of an epoch
-    resume: Callable[[Record], None]  # brings the stream to the end of the last epoch of a checkpoint
+    stands: Callable[[], Any]  # where the streams are at the end of an epoch
+    resume: Callable[[Record], None]  # brings the streams to the end of the last epoch of a checkpoint
     row: Callable[[Carry, Array], tuple[Carry, dict[str, Array] | None]]  # None: interrupted
     columns: Callable[[Carry], list[str]]  # names of the entries of a row
     finish: Callable[[Carry], tuple[Trained, dict[str, Array]]]
@@ -78,7 +78,7 @@ def drive(run: Setup, carry: Carry, epochs: int, store: Store) -> tuple[Trained,
         table.append(_plain(scores))
         ends.append(taken)
         run.show(0, table[-1])
-        record = record._replace(stream=run.stands())
+        record = record._replace(streams=run.stands())
         store.save(carry, record)
         ended = bool(at_epochs) and ends_the_run(at_epochs, EpochEnd(epoch, table[-1], _copy(carry.train_state)))
         if not run.pace(not ended):

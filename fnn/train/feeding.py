@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from fnn import checks
 from fnn.kernels import placement
 from fnn.train.host_batches import HostBatch, Raw, Reader
-from fnn.train.process_batches import Part, join
+from fnn.train.process_batches import Joined, Sizes
 from fnn.train.processes import together
 from fnn.train.read_ahead import Ahead
 from fnn.train.sharding import placer
@@ -38,10 +38,12 @@ WAIT_SECONDS = 0.2
 
 
 class Chunk(NamedTuple):
-    """Inputs, targets and weights of shape (slots, room, …); of the slots that are taken, how many rows each has."""
+    """Inputs, targets and weights of shape (slots, room, …); of the slots that are taken, how many rows each has, those
+    of this process; whether the stream fails after them."""
 
     data: tuple[PyTree, PyTree, Any]
     rows: list[int]
+    fails: bool = False
 
 
 class Feed:
@@ -54,44 +56,41 @@ class Feed:
     """
 
     def __init__(self, stream: Stream, mesh: Mesh | None = None) -> None:
-        self.reader = Reader(stream)
-        self.joins = mesh if together(mesh) else None
-        self.multiple = 1 if mesh is None else mesh.size // (placement.hosts() if self.joins else 1)
+        self.mesh, self.reader = mesh, Reader(stream)
+        self.joined = Joined(mesh) if mesh is not None and together(mesh) else None
+        self.processes = placement.hosts() if self.joined else 1
+        self.multiple = 1 if mesh is None else mesh.size // self.processes
         # Called in the thread that reads: what comes next is on the device ahead of its use.
-        self.place = placer(mesh) if self.joins is None else lambda data: data
+        self.place = placer(mesh) if self.joined is None else lambda data: data
         self.room = self.slots = 0
         self.first: Any = None  # batch of the epoch that was begun last
+        self.epoch: int | None = None
+        self.stopped = False  # whether the run was interrupted when a super-batch was asked for
         self._ahead: Ahead | None = None
 
     def begin(self, epoch: int | None) -> None:
         """Start to read an epoch, in a thread of its own."""
         self.close(wait=True)
+        self.epoch = epoch
 
-        def make(wanted: Callable[[], bool], ended: Callable[[], bool]) -> Generator[Chunk, None, None]:
+        def make(wanted: Callable[[], bool], ended: Callable[[], bool]) -> Generator[Chunk | Sizes, None, None]:
             # Several processes cut where their batches end, not when one of them waits.
-            return self._chunks(epoch, wanted if self.joins is None else lambda: False, ended)
+            return self._chunks(epoch, wanted if self.joined is None else lambda: False, ended)
 
         self._ahead = Ahead(make)
 
     def next(self, interrupted: Callable[[], bool] = lambda: False) -> Chunk | None:
         """The next super-batch, None at the end of the epoch and where the run is interrupted."""
-        if self.joins is not None:
-            return self._join(self.joins, interrupted)
-        return None if self._ahead is None else self._ahead.next(interrupted)
+        if self.joined is not None:
+            found = self.joined.next(self, interrupted)
+            return None if found is None else Chunk(*found)
+        chunk = self.next_own(interrupted)
+        self.stopped = chunk is None and interrupted()
+        return chunk
 
-    def _join(self, mesh: Mesh, interrupted: Callable[[], bool]) -> Chunk | None:
-        chunk, failed = None, None
-        try:
-            chunk = None if self._ahead is None else self._ahead.next(interrupted)
-        except StreamError as error:
-            failed = error
-        count = -1 if failed else len(chunk.rows) if chunk else 0
-        found = join(mesh, Part(chunk and chunk.data, count, self.room, self.slots, interrupted()), self.first)
-        self.room, self.slots = found.room, found.slots
-        if found.failed >= 0:
-            where = self.reader.stream.where
-            raise failed or StreamError(f"{where}: the stream of process {found.failed} failed, which says why")
-        return None if found.data is None else Chunk(found.data, [found.room] * found.batches)
+    def next_own(self, interrupted: Callable[[], bool]) -> Any:
+        """What this process has read next, whatever others have; None at its end."""
+        return None if self._ahead is None else self._ahead.next(interrupted)
 
     def close(self, wait: bool = False) -> None:
         """Read no further; with `wait` nobody reads any more on return."""
@@ -101,7 +100,7 @@ class Feed:
 
     def _chunks(
         self, epoch: int | None, wanted: Callable[[], bool], stopped: Callable[[], bool]
-    ) -> Generator[Chunk, None, None]:
+    ) -> Generator[Chunk | Sizes, None, None]:
         with contextlib.closing(_errors_as_items(self.reader.epoch(epoch), stopped)) as items:
             head, ended = _head(items)
             if stopped():
@@ -110,17 +109,25 @@ class Feed:
                 raise head[0]
             self.first = first = self.reader.host_batch(head[0])
             if not self.slots:
-                self._measure([batch.rows for batch in head if not isinstance(batch, StreamError)], first, ended)
+                sizes = self._measure(
+                    [batch.rows for batch in head if not isinstance(batch, StreamError)], first, ended
+                )
+                if self.joined is not None:
+                    yield sizes
+                    sizes = self.joined.wait(stopped)
+                self.room, self.slots = sizes.room, max(1, min(sizes.most, sizes.wanted, MOST_STEPS))
             yield from self._stack(itertools.chain(_drain(head), items), first, wanted)
             self.reader.digits.check()
+            if self.joined is None and not self.reader.counts:
+                raise StreamError(self.reader.describe_uncounted(epoch))
 
-    def _measure(self, sizes: list[int], batch: HostBatch, ended: bool) -> None:
-        self.room = self._round_up(max(sizes))
-        row = _bytes(batch) // len(batch[2])
+    def _measure(self, sizes: list[int], batch: HostBatch, ended: bool) -> Sizes:
+        room, row = self.round_up(max(sizes)), _bytes(batch) // len(batch[2])
         known = length(self.reader.stream.source) or MOST_STEPS
-        self.slots = max(1, min(CHUNK_BYTES // max(row * self.room, 1), MOST_STEPS, len(sizes) if ended else known))
+        return Sizes(room, CHUNK_BYTES // max(row * room, 1), len(sizes) if ended else known)
 
-    def _round_up(self, rows: int) -> int:
+    def round_up(self, rows: int) -> int:
+        """Room for so many rows, which the devices of this process divide."""
         return -(-rows // self.multiple) * self.multiple
 
     def _stack(
@@ -128,14 +135,14 @@ class Feed:
     ) -> Generator[Chunk, None, None]:
         filling: Filling | None = None
         for item in items:
-            rows = 0 if isinstance(item, StreamError) else item.rows
-            if filling and (rows == 0 or rows > filling.room):
+            if isinstance(item, StreamError):
+                yield from self._hand_out(filling, item)
+                return
+            if filling and item.rows > filling.room:
                 yield from self._hand_out(filling)
                 filling = None
-            if isinstance(item, StreamError):
-                raise item
             if filling is None:
-                self._require_room(rows)
+                self._require_room(item.rows)
                 filling = Filling(first, self.slots, self.room)
             filling.add(item)
             if len(filling.raw) == self.slots or (wanted() and filling.age() > WAIT_SECONDS):
@@ -147,19 +154,21 @@ class Feed:
     def _require_room(self, rows: int) -> None:
         if rows <= self.room:
             return
-        if self.joins is not None:
+        if self.joined is not None:
             raise StreamError(
                 f"{self.reader.stream.where}: expected batches of at most {self.room} rows, as the first ones "
                 f"have, got one of {rows}; in several processes give the largest first"
             )
         # By half at least: sizes that grow slowly compile seldom.
-        self.room = self._round_up(max(rows, self.room + self.room // 2))
+        self.room = self.round_up(max(rows, self.room + self.room // 2))
 
-    def _hand_out(self, filling: Filling) -> Generator[Chunk, None, None]:
-        """What is right of it, then the error of what is not."""
-        labels, error = self.reader.label(filling.raw)
-        if labels:
-            yield Chunk(self.place(filling.finish(labels)), [raw.rows for raw in filling.raw[: len(labels)]])
+    def _hand_out(self, filling: Filling | None, after: StreamError | None = None) -> Generator[Chunk, None, None]:
+        """What is right of it, then the error of what is not, or of what comes `after` it."""
+        labels, error = self.reader.label(filling.raw) if filling else ([], None)
+        error = error or after
+        if filling and labels:
+            rows = [raw.rows for raw in filling.raw[: len(labels)]]
+            yield Chunk(self.place(filling.finish(labels)), rows, error is not None)
         if error:
             raise error
 

@@ -41,12 +41,13 @@ class Reader:
         self._form: Any = None
         self.rounded: list[str] = []  # what is to be said of float64 in the first batch
         self.state: Any = None  # of the source, or of its iterator, at the end of the epoch that was read last
+        self.counts = False  # whether a row of the epoch has a weight
         self.digits = Digits()
 
     def epoch(self, number: int | None) -> Generator[Raw, None, None]:
         """The batches of an epoch; None stands for the only pass there is."""
         source = self.stream.source
-        batches, count, counts = None, 0, False
+        batches, count, self.counts = None, 0, False
         self.digits = Digits()
         try:
             while True:
@@ -62,7 +63,7 @@ class Reader:
                     ) from error
                 with _name_errors(name := f"{self.stream.where}, {_place(count, number)}"):
                     raw = self._check(batch, name)
-                    counts = counts or raw.weights is None or bool(np.any(raw.weights))
+                    self.counts = self.counts or raw.weights is None or bool(np.any(raw.weights))
                 yield raw
                 count += 1
         finally:
@@ -73,10 +74,6 @@ class Reader:
         expected = length(source)
         if count == 0 or (expected is not None and count < expected):
             raise StreamError(self._describe_end(count, expected, number))
-        if not counts:
-            of = "" if number is None else f" of epoch {number + 1}"
-            said = f"every weight{of} is 0, so no row counts; leave the weights out to count every row"
-            raise StreamError(f"{self.stream.where}: {said}")
 
     def label(self, batches: Sequence[Raw]) -> tuple[list[tuple[Any, np.ndarray]], StreamError | None]:
         """Targets and weights of each batch, and what is wrong with the first one that is not among them."""
@@ -116,6 +113,12 @@ class Reader:
         if callable(source):
             source = source(epoch=number or 0) if takes_epoch(source) else source()
         return iter(source)
+
+    def describe_uncounted(self, number: int | None) -> str:
+        """What is said where no row of an epoch counts."""
+        of = "" if number is None else f" of epoch {number + 1}"
+        said = f"every weight{of} is 0, so no row counts; leave the weights out to count every row"
+        return f"{self.stream.where}: {said}"
 
     def _describe_end(self, count: int, expected: int | None, number: int | None) -> str:
         of = "" if number is None else f" in epoch {number + 1}"

@@ -8,8 +8,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
+from fnn import checks
 from fnn.train import rows as rows_
+from fnn.train.processes import require_same
+from fnn.train.stream import is_stream
 from fnn.typing import PyTree
 
 AROUND = 2**16
@@ -26,23 +30,41 @@ class MappedFiles(NamedTuple):
     targets: Any
     weights: Any
 
-    def batches(self, rows: np.ndarray, size: int) -> Iterator[tuple[Any, ...]]:
-        """The rows in this order, so many at a time; what was read does not stay in memory."""
+    def batches(self, rows: np.ndarray, size: int, own: np.ndarray | None = None) -> Iterator[tuple[Any, ...]]:
+        """The rows in this order, so many at a time, of each batch those at the places `own`; what was read does not
+        stay in memory. Places that the last batch lacks hold rows that do not count."""
         read = 0
         for first in range(0, len(rows), size):
-            chosen = rows[first : first + size]
+            places = first + np.arange(min(size, len(rows) - first)) if own is None else first + own
+            chosen = rows[places % len(rows)]
             x = jax.tree.map(lambda leaf: np.asarray(leaf[chosen]), self.x)
             read += sum(max(leaf.nbytes, AROUND * len(chosen)) for leaf in jax.tree.leaves(x))
             if read > HELD_BYTES:
                 jax.tree.map(_let_go, self.x)
                 read = 0
-            yield x, self.targets[chosen], *(() if self.weights is None else (self.weights[chosen],))
+            weights = None if self.weights is None else self.weights[chosen]
+            if own is not None:
+                weights = np.where(places < len(rows), np.float32(1) if weights is None else weights, np.float32(0))
+            yield x, self.targets[chosen], *(() if weights is None else (weights,))
 
 
 def is_mapped(data: Any) -> bool:
     """Whether data are `(x, …)` with inputs in a memory map."""
     given = isinstance(data, (tuple, list)) and len(data) in (2, 3)
     return given and any(isinstance(leaf, np.memmap) for leaf in jax.tree.leaves(data[0]))
+
+
+def require_same_kinds(where: str, mesh: Mesh | None, **given: Any) -> None:
+    """An error in every process, before anything is read, where one of them gives data of another kind."""
+    if not all(map(checks.is_concrete, jax.tree.leaves(given, is_leaf=is_stream))):
+        return
+    require_same(where, mesh, {"settings": {n: _kind(data) for n, data in given.items()}, "arrays": {}, "programs": {}})
+
+
+def _kind(data: Any) -> str:
+    if data is None:
+        return "none"
+    return "a stream" if is_stream(data) else "memory maps" if is_mapped(data) else "arrays"
 
 
 def without_inputs(data: Any) -> tuple[Any, ...]:

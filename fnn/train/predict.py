@@ -16,9 +16,10 @@ from fnn.tasks.task import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.feeding import Feed
 from fnn.train.loop import EVALUATION_ROWS
+from fnn.train.memory_maps import require_same_kinds
 from fnn.train.outputs import outputs_of, scores_of
 from fnn.train.precision import compute_in, require_compute_dtype
-from fnn.train.processes import together
+from fnn.train.processes import peers
 from fnn.train.sharding import check_mesh, on_automatic_axes, replicate
 from fnn.train.stream import is_stream, stream_of
 from fnn.train.stream_outputs import Application, Scoring, collect
@@ -86,10 +87,11 @@ def predict(
     require_compute_dtype("predict", compute_dtype)
     decode = identity if task is None else task.decode
     check_mesh("predict", mesh)
+    require_same_kinds("predict", mesh, x=x)
     if is_stream(x):
-        _check_stream("predict", batch_size, mesh)
+        _check_stream("predict", batch_size)
         applied = Application("predict", compute_in(compute_dtype, model), decode, mesh)
-        with contextlib.closing(Feed(stream_of("predict", x, None, 1), mesh)) as feed:
+        with peers("predict", mesh), contextlib.closing(Feed(stream_of("predict", x, None, 1), mesh)) as feed:
             return collect(feed, applied, replicate(mesh, as_trained("predict", trained)))[0]
     x = rows_.check_inputs("predict", x)
     trained, x = replicate(mesh, (as_trained("predict", trained), x))
@@ -136,6 +138,7 @@ def evaluate(
     checks.integer("evaluate", "batch_size", batch_size)
     require_compute_dtype("evaluate", compute_dtype)
     task = as_task(task)
+    require_same_kinds("evaluate", mesh, data=data)
     if is_stream(data):
         return _evaluate_stream(compute_in(compute_dtype, model), trained, data, task, rows, batch_size, mesh)
     checked = rows_.check_data("evaluate", data, task)
@@ -150,9 +153,7 @@ def evaluate(
     return _as_floats(scores)
 
 
-def _check_stream(where: str, batch_size: int, mesh: Mesh | None) -> None:
-    if together(mesh):
-        raise ValueError(f"{where}: expected arrays where several processes compute together, got a stream")
+def _check_stream(where: str, batch_size: int) -> None:
     if batch_size != EVALUATION_ROWS:
         raise ValueError(f"{where}: a stream makes its own batches, got batch_size={batch_size}; leave it out")
 
@@ -160,12 +161,13 @@ def _check_stream(where: str, batch_size: int, mesh: Mesh | None) -> None:
 def _evaluate_stream(
     model: Layer, trained: Any, data: Data, task: Task, rows: Any, batch_size: int, mesh: Mesh | None
 ) -> dict[str, float]:
-    _check_stream("evaluate", batch_size, mesh)
+    _check_stream("evaluate", batch_size)
     if rows is not None:
         raise ValueError("evaluate: data is a stream, which has no row numbers; leave rows out")
     check_mesh("evaluate", mesh)
     stream = stream_of("evaluate", data, task, 1)
-    with contextlib.closing(Scoring(Application("evaluate", model, identity, mesh), task, stream)) as scoring:
+    applied = Application("evaluate", model, identity, mesh)
+    with peers("evaluate", mesh), contextlib.closing(Scoring(applied, task, stream)) as scoring:
         scores = scoring(replicate(mesh, as_trained("evaluate", trained)))
     assert scores is not None, "nothing interrupts it"
     return _as_floats(scores)

@@ -2,54 +2,129 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from fnn.train.processes import attempt, gather, raise_in_all
+from fnn.train.read_ahead import POLL_SECONDS
+from fnn.train.stream import StreamError
 from fnn.typing import PyTree
+
+if TYPE_CHECKING:
+    from fnn.train.feeding import Feed
+
+
+class Sizes(NamedTuple):
+    """What the first batches say of a super-batch: its room, the slots that memory allows, those wanted."""
+
+    room: int
+    most: int
+    wanted: int
+
+
+class Joined:
+    """One feed of each process as the feed of all: they agree on form and sizes before the first super-batch is filled,
+    so that all cut after the same batches."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+        self._sizes: Sizes | None = None
+        self._agreed = threading.Event()
+
+    def wait(self, stopped: Callable[[], bool]) -> Sizes:
+        """In the thread that reads: the sizes of all; any where nothing is wanted any more."""
+        while not self._agreed.wait(POLL_SECONDS):
+            if stopped():
+                break
+        return self._sizes or Sizes(1, 1, 1)
+
+    def next(self, feed: Feed, interrupted: Callable[[], bool]) -> tuple[Any, list[int]] | None:
+        """The next super-batch of all and the rows that this process has in it, None at the end of the epoch and where
+        one of them is interrupted."""
+        what = f"{feed.reader.stream.where}: the stream"
+        if self._sizes is None and not self._agree(feed, what, interrupted):
+            return None
+        chunk, failed = attempt(lambda: feed.next_own(interrupted))
+        rows = chunk.rows if chunk else []
+        fails = failed is not None or (chunk is not None and chunk.fails)
+        own = Part(chunk and chunk.data, len(rows), fails, interrupted(), feed.reader.counts)
+        found = join(self.mesh, own, feed.first, feed.slots)
+        feed.room, feed.stopped = max(feed.room, found.room), found.stops
+        if found.data is not None:
+            return found.data, (rows + [0] * found.batches)[: found.batches]
+        if found.fails and not found.stops:
+            raise_in_all(self.mesh, failed, what)
+        if not (found.counts or found.stops):
+            raise StreamError(feed.reader.describe_uncounted(feed.epoch))
+        return None
+
+    def _agree(self, feed: Feed, what: str, interrupted: Callable[[], bool]) -> bool:
+        sizes, failed = attempt(lambda: feed.next_own(interrupted))
+        raise_in_all(self.mesh, failed, what)
+        said = gather(self.mesh, [feed.reader.form and ", ".join(jax.tree.leaves(feed.reader.form)), sizes])
+        feed.stopped = any(sizes is None for _, sizes in said)
+        if feed.stopped:
+            return False
+        for number, (form, _) in enumerate(said):
+            if form != said[0][0]:
+                raise ValueError(
+                    f"{what}: expected batches of one form in all processes, got {said[0][0]} in process 0 and {form} "
+                    f"in process {number}: the dtypes and, but for the number of rows, the shapes are the same in all"
+                )
+        room, most, wanted = zip(*(sizes for _, sizes in said), strict=True)
+        self._sizes = Sizes(max(room), min(most), max(wanted))
+        self._agreed.set()
+        return True
 
 
 class Part(NamedTuple):
-    """What this process has of a super-batch: arrays (slots, room, …), None at its end; the batches in it, -1 where
-    its stream failed; the room and slots it computes with; whether it is to stop."""
+    """What this process has of a super-batch: arrays (slots, room, …), None at its end; the batches in it; whether its
+    stream fails after them; whether the process is to stop; whether a row of the epoch counted so far."""
 
     data: PyTree
     batches: int
-    room: int
-    slots: int
+    fails: bool
     stops: bool
+    counts: bool
 
 
 class Joint(NamedTuple):
-    """What all have: arrays over the mesh, None at the end of all; the first process that failed, -1 for none."""
+    """What all have: arrays over the mesh, None at the end of all, where one stops and where one failed."""
 
     data: PyTree
     batches: int
     room: int
-    slots: int
-    failed: int
+    fails: bool
+    stops: bool
+    counts: bool
 
 
-def join(mesh: Mesh, own: Part, first: PyTree) -> Joint:
-    """The parts side by side. One that has ended goes on with rows that do not count, those of its batch `first`."""
+def join(mesh: Mesh, own: Part, first: PyTree, slots: int) -> Joint:
+    """The parts side by side, as far as the first one that fails. One that has ended goes on with rows that do not
+    count, those of its batch `first`."""
     from jax.experimental.multihost_utils import process_allgather
 
-    found = np.asarray(process_allgather(np.asarray([own.batches, own.room, own.slots, own.stops], np.int32)))
-    counts, (_, room, slots, stops) = found[:, 0], found.max(axis=0).tolist()
-    count, failed = int(counts.max()), int(np.argmax(counts < 0)) if (counts < 0).any() else -1
-    if failed >= 0 or stops or count == 0:
-        return Joint(None, 0, room, slots, failed)
+    room = 0 if own.data is None else own.data[2].shape[1]
+    found = np.asarray(process_allgather(np.asarray([room, own.batches, *own[2:]], np.int32)))
+    batches, failing = found[:, 1], found[:, 2] > 0
+    count = int(batches[failing].min() if failing.any() else batches.max())
+    room, _, fails, stops, counts = found.max(axis=0).tolist()
+    if stops or count == 0:
+        return Joint(None, 0, room, bool(fails), bool(stops), bool(counts))
     sharding = NamedSharding(mesh, PartitionSpec(None, mesh.axis_names[0]))
     local = _fill_up(own, first, slots, room, count)
     data = jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), local)
-    return Joint(data, count, room, slots, -1)
+    return Joint(data, count, room, bool(fails), False, bool(counts))
 
 
 def _fill_up(own: Part, first: Any, slots: int, room: int, count: int) -> Any:
     """This process's arrays with as many slots and as much room as all of them have, real rows in `count` of them."""
-    if own.data is not None and own.data[2].shape == (slots, room) and own.batches == count:
+    if own.data is not None and own.data[2].shape == (slots, room) and own.batches >= count:
         return own.data
     rows = np.arange(room) % len(first[2])
     spare = jax.tree.map(lambda leaf: np.broadcast_to(leaf[rows], (slots, *leaf[rows].shape)).copy(), first)
@@ -61,3 +136,19 @@ def _fill_up(own: Part, first: Any, slots: int, room: int, count: int) -> Any:
 
         jax.tree.map(put, spare, own.data)
     return spare
+
+
+def gather_rows(rows: PyTree) -> PyTree:
+    """The rows of all processes, those of process 0 first, however many each has; on the host."""
+    from jax.experimental.multihost_utils import process_allgather
+
+    own = len(jax.tree.leaves(rows)[0])
+    counts = np.asarray(process_allgather(np.asarray(own)))
+
+    def one(leaf: np.ndarray) -> np.ndarray:
+        room = np.zeros((counts.max(), *leaf.shape[1:]), leaf.dtype)
+        room[:own] = leaf
+        parts = np.asarray(process_allgather(room))
+        return np.concatenate([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    return jax.tree.map(one, rows)

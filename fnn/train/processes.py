@@ -18,6 +18,7 @@ from fnn.train.identity import PROGRAMS, describe_data, describe_programs, descr
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Recipe, begin, keys_of
 from fnn.train.sharding import agree
+from fnn.train.stream import StreamError
 from fnn.train.trained import Trained
 from fnn.typing import Key
 
@@ -63,13 +64,14 @@ def require_same_run(
     key: Key,
     start: Trained | None,
     described: Callable[[Inputs], dict[str, str]] = describe_data,
+    beside: dict[str, Any] | None = None,
 ) -> None:
     """An error in every process, before the first step, where one of them is to train something else."""
     arrays = jax.tree.leaves((key, inputs))
     if not together(recipe.mesh) or not all(map(checks.is_concrete, arrays)):
         return
     like = jax.eval_shape(functools.partial(begin, recipe), keys_of(key), inputs, start).train_state
-    settings = describe_settings(recipe, inputs) | {"epochs": recipe.options.epochs}
+    settings = describe_settings(recipe, inputs) | {"epochs": recipe.options.epochs} | (beside or {})
     everything = {
         "settings": {name: str(value) for name, value in settings.items()},
         "arrays": {"key": digest_of(key), "start": digest_of(start)}
@@ -79,11 +81,54 @@ def require_same_run(
     require_same(where, recipe.mesh, everything)
 
 
+def gather(mesh: Mesh | None, own: Any) -> list[Any]:
+    """What every process says, in the order of their numbers, as JSON can hold it; of one that is alone its own."""
+    if not together(mesh):
+        return [own]
+    from jax.experimental.multihost_utils import process_allgather
+
+    mine = json.dumps(own).encode()
+    longest = -agree(-len(mine))
+    texts = process_allgather(np.frombuffer(mine.ljust(longest), np.uint8))
+    return [json.loads(bytes(text)) for text in np.asarray(texts)]
+
+
+def tell_all(mesh: Mesh | None, told: np.ndarray) -> np.ndarray:
+    """What process 0 gives, in all of them; the others give an array of its shape and dtype."""
+    if not together(mesh):
+        return told
+    from jax.experimental.multihost_utils import broadcast_one_to_all
+
+    return np.asarray(broadcast_one_to_all(told))
+
+
+_ERRORS = {kind.__name__: kind for kind in (StreamError, TypeError, ValueError)}
+
+
+def attempt(ask: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    """What it answers, or its error: all processes hear of that before one of them raises it."""
+    try:
+        return ask(), None
+    except Exception as error:
+        return None, error
+
+
+def raise_in_all(mesh: Mesh | None, error: Exception | None, what: str) -> None:
+    """The error in the process that has it; in the others one of its kind that says which process, and what `what`
+    of it said."""
+    said = gather(mesh, error and [type(error).__name__, str(error)])
+    if error is not None:
+        raise error
+    for number, other in enumerate(said):
+        if other is not None:
+            raise _ERRORS.get(other[0], RuntimeError)(f"{what} of process {number} failed: {other[1]}")
+
+
 def require_same(where: str, mesh: Mesh | None, described: dict[str, dict[str, Any]]) -> None:
     """An error in every process where one of them has other "settings", "arrays" or "programs"."""
     if not together(mesh):
         return
-    first, *others = _of_all_processes(described)
+    first, *others = gather(mesh, described)
     said = [
         f"process {number} has {'; '.join(found)}" for number, other in enumerate(others, 1)
         if (found := _differences(first, other))
@@ -91,17 +136,8 @@ def require_same(where: str, mesh: Mesh | None, described: dict[str, dict[str, A
     if said:
         raise ValueError(
             f"{where}: expected the same run in all {placement.hosts()} processes, but {', '.join(said)}. Each process "
-            "is given everything and computes its own part: write the same call in all of them"
+            "is given everything, of a stream its part, and computes its own part: write the same call in all of them"
         )
-
-
-def _of_all_processes(described: dict[str, Any]) -> list[dict[str, Any]]:
-    from jax.experimental.multihost_utils import process_allgather
-
-    mine = json.dumps(described).encode()
-    longest = -agree(-len(mine))
-    texts = process_allgather(np.frombuffer(mine.ljust(longest), np.uint8))
-    return [json.loads(bytes(text)) for text in np.asarray(texts)]
 
 
 def _differences(first: dict[str, Any], other: dict[str, Any]) -> list[str]:

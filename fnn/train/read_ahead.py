@@ -58,10 +58,10 @@ class Ahead:
         return False
 
     def next(self, interrupted: Callable[[], bool]) -> Any:
-        """The next item; None at the end, and where the user does not want to wait any longer."""
+        """The next item; None at the end and after it, and where the user does not want to wait any longer."""
         self._waits.set()
         try:
-            while not interrupted():
+            while not (interrupted() or self._ended.is_set()):
                 with contextlib.suppress(queue.Empty):
                     item = self._items.get(timeout=POLL_SECONDS)
                     break

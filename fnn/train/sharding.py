@@ -157,6 +157,32 @@ def whole(mesh: Mesh | None, tree: PyTree) -> PyTree:
     return tree if mesh is None else jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
 
 
+def split_rows(mesh: Mesh | None, tree: PyTree) -> PyTree:
+    """In a program: of arrays (slots, rows, …) the rows split over the mesh."""
+    if mesh is None:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec(None, mesh.axis_names[0])))
+
+
+def own_rows(tree: PyTree) -> PyTree:
+    """NumPy arrays of what was split so, the rows that this process holds."""
+
+    def one(leaf: Any) -> np.ndarray:
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+            return np.asarray(leaf)
+        parts = sorted(leaf.addressable_shards, key=lambda part: part.index[1].start or 0)
+        return np.concatenate([np.asarray(part.data) for part in parts], axis=1)
+
+    return jax.tree.map(one, tree)
+
+
+def own_places(mesh: Mesh, size: int) -> np.ndarray:
+    """The places in a batch of this size that this process computes."""
+    sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
+    parts = sharding.addressable_devices_indices_map((size,)).values()
+    return np.sort(np.concatenate([np.arange(size)[part] for part in parts]))
+
+
 def splitter(mesh: Mesh | None) -> Callable[[PyTree], PyTree]:
     """A function that splits the batch axis of every array over the mesh.
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from fnn import checks
 from fnn.kernels import placement
@@ -25,10 +26,10 @@ from fnn.train.feeding import Feed
 from fnn.train.identity import describe_data, digest_of
 from fnn.train.inputs import Inputs, check_run
 from fnn.train.loop import EVALUATION_ROWS, Carry, Keys, Recipe, evaluation_model, keys_of
-from fnn.train.memory_maps import MappedFiles, is_mapped, map_files, without_inputs
+from fnn.train.memory_maps import MappedFiles, is_mapped, map_files, require_same_kinds, without_inputs
 from fnn.train.options import Options
 from fnn.train.processes import together
-from fnn.train.sharding import check_mesh
+from fnn.train.sharding import check_mesh, own_places
 from fnn.train.stream import Stream, is_stream, length, stream_of
 from fnn.train.stream_outputs import Application, Scoring
 from fnn.train.stream_run import Reading
@@ -46,7 +47,7 @@ class Source(NamedTuple):
     - `describe(inputs)`: what is said of the data where runs are compared.
     - `score(trained, epoch, interrupted)`: scores of a validation that is read, None where the run is interrupted; it
       is None where the validation is among the inputs or there is none.
-    - `stands()` and `resume(interrupted, record)`: where the stream is at the end of an epoch, and how it comes there.
+    - `stands()` and `resume(interrupted, record)`: where what is read stands at an epoch's end, and how it comes there.
     - `close()`: nothing is read any further.
     """
 
@@ -57,18 +58,14 @@ class Source(NamedTuple):
     describe: Callable[[Inputs], dict[str, str]]
     score: Callable[[Trained, int, Callable[[], bool]], dict[str, Array] | None] | None
     close: Callable[[], None]
-    stands: Callable[[], Any] = lambda: None
+    stands: Callable[[], dict[str, Any]] = dict
     resume: Callable[[Callable[[], bool], Record], None] = lambda interrupted, record: None
 
 
 def source_of(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -> Source:
     """Arrays, a stream or memory maps, each with a validation of any kind."""
     held = None
-    if together(recipe.mesh) and (is_stream(validation) or is_mapped(validation) or is_mapped(data)):
-        raise ValueError(
-            "fit: several processes read streams to train on, and validate on arrays that each of them is given whole; "
-            "memory maps are of one process"
-        )
+    require_same_kinds("fit", recipe.mesh, data=data, validation=validation)
     if is_stream(validation):
         held = _scoring(recipe, stream_of("fit, validation", validation, recipe.task, recipe.options.epochs))
     elif is_mapped(validation):
@@ -77,19 +74,56 @@ def source_of(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -
     validation = validation if held is None else None
     try:
         of = _of_stream if is_stream(data) else _of_files if is_mapped(data) else _of_rows
-        return of(recipe, key, data, rows, validation, held)
+        source = of(recipe, key, data, rows, validation)
     except BaseException:
-        _closer(held)()
+        if held is not None:
+            held.close()
         raise
+    return source if held is None else _with_scoring(source, held)
 
 
-def _scoring(recipe: Recipe, stream: Stream) -> Scoring:
-    return Scoring(Application("fit, validation", evaluation_model(recipe), identity, recipe.mesh), recipe.task, stream)
+def _with_scoring(source: Source, held: Scoring) -> Source:
+    """The source with a validation that is read too."""
+
+    def close() -> None:
+        held.close()
+        source.close()
+
+    def resume(interrupted: Callable[[], bool], record: Record) -> None:
+        source.resume(interrupted, record)
+        held.resume(record)
+
+    return source._replace(
+        score=held, close=close, resume=resume, stands=lambda: source.stands() | held.stands(),
+        describe=lambda inputs: source.describe(inputs) | held.describe(),
+    )  # fmt: skip
+
+
+def _scoring(recipe: Recipe, stream: Stream, beside: str = "") -> Scoring:
+    applied = Application("fit, validation", evaluation_model(recipe), identity, recipe.mesh)
+    return Scoring(applied, recipe.task, stream, beside)
 
 
 def _scoring_files(recipe: Recipe, files: MappedFiles, rows: np.ndarray) -> Scoring:
-    source = functools.partial(files.batches, rows, EVALUATION_ROWS)
-    return _scoring(recipe, Stream("fit, validation", source, _without_encoding(recipe.task)))
+    mesh, size = recipe.mesh, EVALUATION_ROWS
+    size = size if mesh is None else -(-size // mesh.size) * mesh.size
+    own = _own_places(mesh, size)
+
+    def batches(epoch: int) -> Iterator[tuple[Any, ...]]:
+        return files.batches(rows, size, own)
+
+    stream = Stream("fit, validation", batches, _without_encoding(recipe.task))
+    return _scoring(recipe, stream, _describe_files(files, rows))
+
+
+def _own_places(mesh: Mesh | None, size: int) -> np.ndarray | None:
+    """The places of a batch that this process reads, None for all."""
+    return own_places(mesh, size) if mesh is not None and together(mesh) else None
+
+
+def _describe_files(files: MappedFiles, rows: np.ndarray) -> str:
+    seen = jax.tree.map(lambda leaf: np.asarray(leaf[_some(len(leaf))]), files.x)
+    return digest_of((seen, files.targets, files.weights, rows))
 
 
 def _without_encoding(task: Task) -> Task:
@@ -97,21 +131,13 @@ def _without_encoding(task: Task) -> Task:
     return task._replace(encode=identity)
 
 
-def _of_rows(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any, held: Scoring | None) -> Source:
+def _of_rows(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -> Source:
     if isinstance(data, (tuple, list)) and len(data) > 1:
         data = (rows_.lend(data[0]), *data[1:])  # all is over when `fit` returns
     inputs = check_run("fit", recipe.task, data, rows, validation, key)
     size, steps = sizes(recipe.options.batch_size, inputs.slots)
     check_mesh("fit", recipe.mesh, size)
-    return Source(inputs, steps, _epochs_of_rows, functools.partial(explain, "fit"), describe_data, held, _closer(held))
-
-
-def _closer(*parts: Any) -> Callable[[], None]:
-    def close() -> None:
-        for part in filter(None, parts):
-            part.close()
-
-    return close
+    return Source(inputs, steps, _epochs_of_rows, functools.partial(explain, "fit"), describe_data, None, lambda: None)
 
 
 def _epochs_of_rows(
@@ -147,22 +173,22 @@ def _bits(rows: int, key: Key, epoch: Array) -> Array:
     return jax.random.bits(in_one_pass(jax.random.fold_in(key, epoch)), (rows,), jnp.uint32)
 
 
-def _of_stream(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any, held: Scoring | None) -> Source:
+def _of_stream(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -> Source:
     _refuse_what_belongs_to_arrays(recipe.options, rows, validation)
     check_mesh("fit", recipe.mesh)
     if validation is not None:
         validation = rows_.check_data("fit, validation", validation, recipe.task)
-    return _read(recipe, stream_of("fit", data, recipe.task, recipe.options.epochs), length(data), validation, held)
+    return _read(recipe, stream_of("fit", data, recipe.task, recipe.options.epochs), length(data), validation)
 
 
-def _of_files(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any, held: Scoring | None) -> Source:
+def _of_files(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -> Source:
     """Memory maps: in the order that arrays have, so that the numbers are theirs."""
     inputs = check_run("fit", recipe.task, without_inputs(data), rows, validation, key)
     files, chosen = map_files(data, inputs.data), np.asarray(inputs.training_rows())
     chosen = chosen[chosen >= 0]
     size, steps = sizes(recipe.options.batch_size, len(chosen))
     check_mesh("fit", recipe.mesh, size)
-    validation = inputs.validation
+    validation, held = inputs.validation, None
     if inputs.validation_rows is not None:
         kept = np.asarray(inputs.validation_rows)
         weights = np.ones(len(files.targets), np.float32) if files.weights is None else files.weights
@@ -171,12 +197,11 @@ def _of_files(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any, h
 
     def batches(epoch: int) -> Iterator[tuple[Any, ...]]:
         rows = order(keys, Inputs(((), (), None), chosen, None, None), jnp.asarray(epoch)).rows  # type: ignore[arg-type]
-        return files.batches(np.asarray(rows), size)
+        return files.batches(np.asarray(rows), size, own)
 
-    stream = Stream("fit", batches, _without_encoding(recipe.task))
-    seen = jax.tree.map(lambda leaf: np.asarray(leaf[_some(len(leaf))]), files.x)
-    beside = f"{digest_of((seen, files.targets, files.weights, chosen))} in batches of {size}"
-    return _read(recipe, stream, steps, validation, held, beside)
+    stream, own = Stream("fit", batches, _without_encoding(recipe.task)), _own_places(recipe.mesh, size)
+    source = _read(recipe, stream, steps, validation, f"{_describe_files(files, chosen)} in batches of {size}")
+    return source if held is None else _with_scoring(source, held)
 
 
 def _some(rows: int) -> np.ndarray:
@@ -184,9 +209,7 @@ def _some(rows: int) -> np.ndarray:
     return np.linspace(0, rows - 1, min(rows, 64)).astype(int)
 
 
-def _read(
-    recipe: Recipe, stream: Stream, steps: int | None, validation: Any, held: Scoring | None, beside: str = ""
-) -> Source:
+def _read(recipe: Recipe, stream: Stream, steps: int | None, validation: Any, beside: str = "") -> Source:
     feed = Feed(stream, recipe.mesh)
     try:
         reading = Reading(stream, feed, beside)
@@ -195,7 +218,7 @@ def _read(
         raise
     return Source(
         Inputs(reading.example, None, validation, None), steps, reading.epochs, reading.explain, reading.describe,
-        held, _closer(held, feed), reading.stands, reading.resume,
+        None, feed.close, reading.stands, reading.resume,
     )  # fmt: skip
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -90,6 +92,14 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
         return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # of a builtin that says nothing
         return []
+
+
+def describe_list(source: Any) -> str:
+    """How many batches a list has, and which files, by their names alone: a directory may have moved."""
+    if isinstance(source, ArrayFiles):
+        names = "\n".join(Path(one).name for one in source.paths)
+        return f" in {len(source)} files {hashlib.blake2b(names.encode(), digest_size=8).hexdigest()}"
+    return f" in {len(source)} batches" if isinstance(source, list) else ""
 
 
 def takes_epoch(source: Any) -> bool:

@@ -14,12 +14,20 @@ from fnn import checks
 from fnn.layer import Layer
 from fnn.programs import compile as compiled
 from fnn.tasks import Task
+from fnn.train.checkpoint import Record
 from fnn.train.feeding import Feed
+from fnn.train.identity import digest_of
 from fnn.train.outputs import scores_from
-from fnn.train.sharding import splitter, whole
-from fnn.train.stream import Stream
+from fnn.train.process_batches import gather_rows
+from fnn.train.processes import gather
+from fnn.train.sharding import own_rows, replicate, split_rows, splitter
+from fnn.train.stream import Stream, describe_list, takes_epoch
+from fnn.train.stream_place import come_to, place_of
 from fnn.train.trained import Trained, check_trained
 from fnn.typing import Array, PyTree
+
+SEEN_ROWS = 64
+"""Rows of a stream's first batch by which its inputs are known again."""
 
 
 class Application(NamedTuple):
@@ -38,7 +46,8 @@ def collect(
     epoch: int | None = None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> tuple[PyTree, PyTree, Any]:
-    """Outputs, targets and weights of all rows, on the host, for one pass over a stream, as far as it came."""
+    """Outputs, targets and weights of the rows that this process reads, on the host, for one pass over a stream, as far
+    as it came."""
     feed.begin(epoch)
     outputs_of = compiled(_outputs_of_chunk, applied)
     parts: list[Any] = []
@@ -46,7 +55,7 @@ def collect(
         for said in feed.reader.rounded if not parts else ():
             checks.warn(f"{applied.where}: {said}", UserWarning)
         outputs = outputs_of(trained, chunk.data[0], jnp.asarray(len(chunk.rows)))
-        found = jax.device_get((outputs, *chunk.data[1:]))
+        found = own_rows((outputs, *chunk.data[1:]))
         parts += [jax.tree.map(lambda leaf: leaf[slot, :rows], found) for slot, rows in enumerate(chunk.rows)]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts) if parts else ((), (), None)
 
@@ -63,25 +72,61 @@ def _outputs_of_chunk(given: Application, trained: Trained, x: PyTree, count: Ar
     slots = jax.tree.leaves(x)[0].shape[0]
     room = jax.tree.map(lambda leaf: jnp.zeros((slots, *leaf.shape), leaf.dtype), jax.eval_shape(one, 0))
     written = lambda place, room: jax.tree.map(lambda all, new: all.at[place].set(new), room, one(place))  # noqa: E731
-    return whole(given.mesh, jax.lax.fori_loop(0, count, written, room))
+    return split_rows(given.mesh, jax.lax.fori_loop(0, count, written, room))
 
 
 class Scoring:
-    """Scores of a stream: its outputs are held, its inputs are not."""
+    """Scores of a stream: its outputs are held, its inputs are not. `beside` is what else is known of what it reads."""
 
-    def __init__(self, applied: Application, task: Task, stream: Stream) -> None:
-        self.feed, self.task, self.applied = Feed(stream, applied.mesh), task, applied
+    def __init__(self, applied: Application, task: Task, stream: Stream, beside: str = "") -> None:
+        self.feed, self.task, self.applied, self.beside = Feed(stream, applied.mesh), task, applied, beside
+        self.seen = ""  # of the last pass, in short
+        self.known: tuple[str, int] | None = None  # what was seen before the run was resumed, and the epochs until then
 
     def __call__(
         self, trained: Trained, epoch: int | None = None, interrupted: Callable[[], bool] = lambda: False
     ) -> dict[str, Array] | None:
         """None where the run is interrupted meanwhile."""
-        outputs, targets, weights = collect(self.feed, self.applied, trained, epoch, interrupted)
-        if interrupted():
+        found = collect(self.feed, self.applied, trained, epoch, interrupted)
+        if self.feed.stopped:
             return None
+        self._compare(found[1:])
+        mesh = self.feed.mesh
+        outputs, targets, weights = gather_rows(found) if self.feed.joined else found
         # Without weights a metric is asked without them: it then is what it is for arrays, to the last bit.
         weighted = len(self.feed.reader.form) == 3
-        return compiled(_scores, self.task)(outputs, targets, weights if weighted else None)
+        scores = compiled(_scores, self.task)(outputs, targets, weights if weighted else None)
+        if not self.feed.joined:
+            return scores
+        # Those of one process: others may round them otherwise, and then stop at another epoch.
+        told = gather(mesh, {name: float(score) for name, score in scores.items()})[0]
+        return replicate(mesh, {name: np.asarray(told[name], score.dtype) for name, score in scores.items()})
+
+    def _compare(self, labels: Any) -> None:
+        first = jax.tree.map(lambda leaf: leaf[:SEEN_ROWS], self.feed.first)
+        self.seen, known = digest_of((first, labels)), self.known
+        self.known = None
+        if known is not None and known[0] != self.seen and not takes_epoch(self.feed.reader.stream.source):
+            checks.warn(
+                f"{self.applied.where}: the stream gives other rows than before the run was resumed, or in another "
+                f"order, so the scores after epoch {known[1]} need not be those of an unbroken run; give what was "
+                "given then, as a function of the epoch, or with state_dict and load_state_dict",
+                UserWarning,
+            )
+
+    def stands(self) -> dict[str, Any]:
+        return {"validation": place_of(self.feed, self.seen)}
+
+    def resume(self, record: Record) -> None:
+        """Its state is given back to what has one; of any other the next pass is held against the last one."""
+        seen = come_to(self.feed, record.streams["validation"], len(record.table))
+        self.known = (seen, len(record.table)) if seen else None
+
+    def describe(self) -> dict[str, str]:
+        if self.beside:
+            return {"validation": self.beside}
+        parts = gather(self.feed.mesh, f"a stream{describe_list(self.feed.reader.stream.source)}")
+        return {"validation": " and ".join(dict.fromkeys(parts))}
 
     def close(self) -> None:
         self.feed.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,17 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.data.array_files import ArrayFiles
 from fnn.programs import compile as compiled
 from fnn.train.checkpoint import Record
 from fnn.train.divergence import replay_batch, require_possible
 from fnn.train.drive import Take
 from fnn.train.feeding import Chunk, Feed
-from fnn.train.identity import describe_data, digest_of
+from fnn.train.identity import describe_data
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Batch, Batches, Carry, Keys, Recipe, take_steps
-from fnn.train.stream import Stream, takes_epoch
-from fnn.train.stream_state import decode_state, encode_state
+from fnn.train.processes import gather
+from fnn.train.stream import Stream, describe_list
+from fnn.train.stream_place import come_to, place_of
 from fnn.train.trained import TrainState
 from fnn.typing import Array, Key, PyTree
 
@@ -67,37 +66,28 @@ class Reading:
 
         return epoch
 
-    def stands(self) -> Any:
-        # One process writes the checkpoint, and its stream's state is not that of the others' parts.
-        state = None if self.feed.joins is not None else encode_state(self.feed.reader.state)
-        return {"room": self.feed.room, "state": state}
+    def stands(self) -> dict[str, Any]:
+        return {"data": place_of(self.feed)}
 
     def resume(self, interrupted: Callable[[], bool], record: Record) -> None:
-        """An object that knows its state is given it back; any other is read as often as it was read before, and so
-        is every one of several processes."""
-        source, reader, done = self.stream.source, self.feed.reader, len(record.table)
-        self.feed.room = record.stream["room"]
-        if takes_epoch(source) or isinstance(source, list):
-            return
-        if record.stream["state"] is not None:
-            self.feed.close(wait=True)
-            return reader.restore(decode_state(record.stream["state"]), done)
-        stops = interrupted if self.feed.joins is None else lambda: False  # several processes stop between epochs
-        for epoch in range(done):
-            if epoch:
-                self.feed.begin(epoch)
-            while self.feed.next(stops) is not None:
-                pass
-            if stops():
-                return
-        why, write = "has no state of its own", "give it state_dict and load_state_dict, or make it"
-        if self.feed.joins is not None:
-            why, write = "is read by several processes, whose states no checkpoint holds", "make it"
-        checks.warn(
-            f"fit: the stream {why}, so {done} epochs of it were read again to go on with epoch {done + 1}; {write} a "
-            "function of the epoch",
-            UserWarning,
-        )
+        """What has no state of its own is read as often as it was read before."""
+        done = len(record.table)
+
+        def read_again() -> None:
+            for epoch in range(done):
+                if epoch:
+                    self.feed.begin(epoch)
+                while self.feed.next_own(interrupted) is not None:
+                    pass
+                if interrupted():
+                    return
+            checks.warn(
+                f"fit: the stream has no state of its own, so {done} epochs of it were read again to go on with epoch "
+                f"{done + 1}; give it state_dict and load_state_dict, or make it a function of the epoch",
+                UserWarning,
+            )
+
+        come_to(self.feed, record.streams["data"], done, read_again)
 
     def explain(self, recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, step: int) -> str:
         def batch() -> Batch:
@@ -109,18 +99,11 @@ class Reading:
         return replay_batch(recipe, key, batch, before, step)
 
     def describe(self, inputs: Inputs) -> dict[str, str]:
+        if self.beside:
+            return describe_data(inputs) | {"x, targets and weights": self.beside}
         form = ", ".join(jax.tree.leaves(self.feed.reader.form))
-        return describe_data(inputs) | {
-            "x, targets and weights": f"a stream of {form}{_describe_list(self.stream.source)} {self.beside}"
-        }
-
-
-def _describe_list(source: Any) -> str:
-    """How many batches a list has, and which files, by their names alone: a directory may have moved."""
-    if isinstance(source, ArrayFiles):
-        names = "\n".join(Path(one).name for one in source.paths)
-        return f" in {len(source)} files {digest_of(np.frombuffer(names.encode(), np.uint8))}"
-    return f" in {len(source)} batches" if isinstance(source, list) else ""
+        parts = gather(self.feed.mesh, f"a stream of {form}{describe_list(self.stream.source)}")
+        return describe_data(inputs) | {"x, targets and weights": " and ".join(dict.fromkeys(parts))}
 
 
 def _steps_of_chunk(

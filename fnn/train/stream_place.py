@@ -1,0 +1,55 @@
+"""Where a stream stands between two epochs of a run, in each process, and how a new run comes there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from fnn.train.feeding import Feed
+from fnn.train.processes import attempt, gather, raise_in_all
+from fnn.train.stream import takes_epoch
+from fnn.train.stream_state import decode_state, encode_state
+
+
+def place_of(feed: Feed, seen: str = "") -> dict[str, Any]:
+    """The room of a batch, and of every process the state of its stream and what it has `seen` of it last."""
+    state, error = attempt(lambda: encode_state(feed.reader.state))
+    raise_in_all(feed.mesh, error, f"{feed.reader.stream.where}: the stream")
+    parts = gather(feed.mesh, {"state": state, "seen": seen})
+    return {"room": feed.room * len(parts), "parts": parts}
+
+
+def come_to(
+    feed: Feed, place: dict[str, Any], epochs: int, read_again: Callable[[], None] = lambda: None
+) -> str | None:
+    """Be where the stream was after so many epochs: what knows its state is given it back, a list and a function of the
+    epoch stand there already, anything else is read again.
+
+    Returns:
+        What this process had seen of a stream without a state in the last pass, None where it is not known.
+    """
+    seen, error = attempt(lambda: _come_to(feed, place, epochs, read_again))
+    raise_in_all(feed.mesh, error, f"{feed.reader.stream.where}: the stream")
+    return seen
+
+
+def _come_to(feed: Feed, place: dict[str, Any], epochs: int, read_again: Callable[[], None]) -> str | None:
+    source, parts = feed.reader.stream.source, place["parts"]
+    feed.room = feed.round_up(-(-place["room"] // feed.processes))
+    own = parts[jax.process_index() if feed.joined else 0] if len(parts) == feed.processes else None
+    if takes_epoch(source) or isinstance(source, list):
+        pass
+    elif own is None:
+        raise ValueError(
+            f"{feed.reader.stream.where}: expected {len(parts)} processes, of whose streams the checkpoint knows where "
+            f"they stood, got {feed.processes}; start as many, or give a function of the epoch"
+        )
+    elif own["state"] is not None:
+        feed.close(wait=True)
+        feed.reader.restore(decode_state(own["state"]), epochs)
+        return None
+    else:
+        read_again()
+    return own and own["seen"]

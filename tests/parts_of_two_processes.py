@@ -1,0 +1,162 @@
+"""What each of two processes runs over its part of streams and memory maps; without a port, what one runs over all."""
+
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import fnn
+from fnn.train import feeding
+
+ROWS = 75
+X = np.random.default_rng(0).normal(size=(ROWS, 4)).astype(np.float32)
+Y = (X.sum(1) > 0).astype(np.int32)
+TASK = fnn.tasks.multiclass(2)
+MODEL = fnn.dense(2)
+CUTS = {None: slice(0, 8), 0: slice(0, 5), 1: slice(5, 8)}
+
+
+class Parts:
+    """Of batches of 8 rows this process's 5 or 3, so many batches; the second process's may end earlier."""
+
+    def __init__(self, own, first=0, last=64, ends=None):
+        self.own, self.first, self.last, self.ends = own, first, last, ends
+
+    def __iter__(self):
+        for first in range(self.first, self.last, 8):
+            cut = CUTS[self.own]
+            if self.ends is not None and first >= self.ends:
+                if self.own == 1:
+                    return
+                cut = slice(0, 5)
+            yield X[first : first + 8][cut], Y[first : first + 8][cut]
+
+
+class Ordered:
+    """A new order of this process's rows each time, by a generator that it knows the state of."""
+
+    def __init__(self, own, seed=0):
+        self.own, self.rng = own, np.random.default_rng([seed, own or 0])
+
+    def __iter__(self):
+        rows = self.rng.permutation(np.arange(self.own or 0, 40, 1 if self.own is None else 2))
+        for first in range(0, len(rows), 4):
+            yield X[rows[first : first + 4]], Y[rows[first : first + 4]]
+
+    def state_dict(self):
+        return {"rng": self.rng.bit_generator.state}
+
+    def load_state_dict(self, state):
+        self.rng.bit_generator.state = state["rng"]
+
+
+def fit(mesh, data, **options):
+    options = {"key": jax.random.key(0), "epochs": 2, "progress": False, "mesh": mesh} | options
+    return fnn.fit(MODEL, fnn.optim.adam(0.1), TASK, data, **options)
+
+
+def numbers(run):
+    trained, history = run
+    return {name: value for name, value in history.items() if isinstance(value, list)} | {
+        "kernel": np.asarray(trained.params["kernel"]).tolist()
+    }
+
+
+def files(folder):
+    np.save(folder / "x.npy", X)
+    return np.load(folder / "x.npy", mmap_mode="r"), Y
+
+
+def trained():
+    return fnn.Trained(*MODEL.init(jax.random.key(1), X[:1]))
+
+
+def results(mesh, own, folder):
+    """The same numbers whoever reads which part."""
+    weighed = [(x, y, np.full(len(x), own != 1, np.float32)) for x, y in Parts(own)]
+    if own is None:  # the second process's rows do not count
+        weighed = [(x, y, (np.arange(8) < 5).astype(np.float32)) for x, y in Parts(None)]
+    return {
+        "stream": numbers(fit(mesh, Parts(own), validation=Parts(own, 40))),
+        "ends": numbers(fit(mesh, Parts(own, ends=24), validation=Parts(own, ends=16))),
+        "weights": numbers(fit(mesh, weighed, validation=weighed)),
+        "maps": numbers(fit(mesh, files(folder), batch_size=8, validation=0.2)),
+        "few": numbers(fit(mesh, files(folder), batch_size=2, rows=list(range(5)), validation=files(folder))),
+        "evaluate": fnn.evaluate(MODEL, trained(), lambda: Parts(own, ends=24), TASK, mesh=mesh),
+        "arrays": fnn.evaluate(MODEL, trained(), (X, Y), TASK, mesh=mesh),
+    }
+
+
+def resumed(mesh, own, folder):
+    """A run in two pieces, and in one: each process has another directory, of which the first one's counts."""
+    given = lambda: {"data": Ordered(own), "validation": Ordered(own, 7)}  # noqa: E731
+    whole = numbers(fit(mesh, **given(), epochs=4))
+    fit(mesh, **given(), epochs=2, checkpoint=folder / f"run {own}")
+    again = numbers(fit(mesh, **given(), epochs=4, checkpoint=folder / f"run {own}"))
+    return {"whole": whole, "again": again, "files": len(list(folder.glob(f"run {own}/*.npz")))}
+
+
+def said(run, *given, **options):
+    try:
+        run(*given, **options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing"
+
+
+def fails(own, at):
+    for place, batch in enumerate(Parts(own)):
+        if own == 1 and place == at:
+            raise OSError("gone")
+        yield batch
+
+
+def kept(mesh, own, at):
+    """What a run keeps of a stream that fails in the second process."""
+    try:
+        fit(mesh, lambda: fails(own, at))
+    except fnn.StreamError as error:
+        return np.asarray(error.trained.params["kernel"]).tolist(), str(error)
+
+
+def errors(mesh, own, folder):
+    second = own == 1
+    checkpoint = folder / f"run {own}"
+    return {
+        "empty": said(fit, mesh, lambda: Parts(own, last=0) if second else Parts(own)),
+        "form": said(fit, mesh, lambda: [(x[:, : 3 + second], y) for x, y in Parts(own)]),
+        "kind": said(fit, mesh, (X, Y) if second else lambda: Parts(own)),
+        "checkpoint": said(fit, mesh, lambda: Parts(own), checkpoint=checkpoint if second else None),
+        "state": said(fit, mesh, Strange(own), checkpoint=folder / f"strange {own}"),
+        "other": said(fit, mesh, Ordered(own), key=jax.random.key(5), checkpoint=checkpoint),
+        "nothing counts": said(fit, mesh, lambda: [(x, y, 0 * x[:, 0]) for x, y in Parts(own)]),
+        "validation": said(fit, mesh, lambda: Parts(own), validation=lambda: fails(own, 2)),
+    }
+
+
+class Strange(Ordered):
+    def state_dict(self):
+        return {"rng": self.rng if self.own == 1 else 0}
+
+
+if __name__ == "__main__":
+    port, own, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    feeding.CHUNK_BYTES = 300  # a few batches, not the same number in both
+    warnings.simplefilter("error", UserWarning)
+    jax.distributed.initialize(f"127.0.0.1:{port}", 2, own, heartbeat_timeout_seconds=10)
+    mesh = fnn.devices.data_mesh()
+    (folder / str(own)).mkdir()
+    told = {
+        "results": results(mesh, own, folder / str(own)),
+        "predicted": fnn.predict(MODEL, trained(), lambda: Parts(own, ends=24), mesh=mesh).tolist(),
+        "resumed": resumed(mesh, own, folder),
+        "errors": errors(mesh, own, folder),
+        "kept": kept(mesh, own, 5),
+    }
+    (folder / f"{own}.json").write_text(json.dumps(told))
+    sys.stdout.flush()
+    os._exit(0)
