@@ -72,12 +72,15 @@ def fit(
             batches or of the names of files, each a batch that `numpy.savez(path, x=x, y=y)` wrote.
             They are arrays of NumPy, JAX or torch's on a CPU, of one dtype and, but for the number of rows, of
             one shape; a thread reads ahead, and all sizes are one program. A stream makes its own batches in its own
-            order: `batch_size`, `rows` and a fraction as `validation` are of arrays. In several processes each gives
-            its own part of every batch.
+            order: `batch_size`, `rows` and a fraction as `validation` are of arrays. An epoch is one pass: a stream
+            without an end never ends the first one, so cut it, `lambda: itertools.islice(endless, 1000)`. In several
+            processes each gives its own part of every batch, of the same form, in any number of rows; who has no
+            batches left computes on with rows that do not count. Of a memory map each reads its own rows of a batch.
         key: random key; the same key gives the same run.
         rows: row numbers to train on, all by default.
         validation: scored after every epoch: another data tuple, a stream, row numbers of `data`, or a fraction of the
-            rows such as 0.2, drawn by the key and of every class its share. Validation rows are not trained on.
+            rows such as 0.2, drawn by the key and of every class its share. Validation rows are not trained on. Of a
+            stream each of several processes gives its part, and the scores are those of all rows together.
         callbacks: functions of an `EpochEnd`, or `fnn.every(steps, function)`, which is called after every so many
             steps; one that returns True ends the run.
         progress: show a bar (needs tqdm); by default if tqdm is installed.
@@ -86,8 +89,11 @@ def fit(
             after every epoch; called again with the same arguments, or with
             more epochs, `fit` goes on after the last epoch saved and ends with the numbers of an unbroken run. Called
             with anything else it says what differs. A stream with `state_dict` and `load_state_dict`, or whose iterator
-            has `get_state` and `set_state`, is given its state back; a function of the epoch needs none; any other is
-            read again up to that place, with a warning.
+            has `get_state` and `set_state`, is given its state back, also one to validate on; a function of the epoch
+            needs none; any other is read again up to that place, with a warning, and one to validate on is held against
+            what it gave before, with a warning if it gives something else. Of several processes the first one writes
+            and reads the files, and tells the others; a process that computes alone, without a mesh of all, saves its
+            own run.
 
     Returns:
         `(trained, history)` as from `trainer`, the history as lists of floats with one entry per epoch that was run,

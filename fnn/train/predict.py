@@ -65,13 +65,16 @@ def predict(
         model: the layer that was trained.
         trained: its `Trained(params, state)`, or the `TrainState` of a callback: what its optimizer evaluates with.
         x: inputs, (rows, …); or a stream of inputs, or of batches `(x, targets)` whose targets are left, as for `fit`.
+            In several processes arrays are given whole to each, of a stream each gives its own part of every batch.
         task: decodes the outputs to classes or values; None gives the outputs themselves.
         batch_size: rows computed at once.
         compute_dtype: what parameters and inputs are cast to, as for `trainer`; outputs are float32 then.
         mesh: devices to split them over, as for `trainer`.
 
     Returns:
-        Predictions, (rows, …); of a stream on the host, NumPy's.
+        One prediction for each row that was given, (rows, …); of a stream on the host, NumPy's. So each of several
+        processes has those of all rows of arrays, and those of its own rows of a stream: all of them are
+        `jax.experimental.multihost_utils.process_allgather(predictions, tiled=True)` where all have as many.
 
     Raises:
         ValueError: on empty or non-finite inputs.
@@ -117,7 +120,8 @@ def evaluate(
     Args:
         model: the layer that was trained.
         trained: its `Trained(params, state)`, or the `TrainState` of a callback: what its optimizer evaluates with.
-        data: `(x, targets)` or `(x, targets, weights)`, or a stream of such batches, as for `fit`.
+        data: `(x, targets)` or `(x, targets, weights)`, or a stream of such batches, as for `fit`, of which each of
+            several processes gives its part.
         task: a task, or a bare loss function.
         rows: row numbers to score, all of them by default; a negative number is an empty slot.
         batch_size: rows computed at once.
@@ -126,7 +130,8 @@ def evaluate(
 
     Returns:
         A dict: "loss" and one entry per metric of the task, floats, or scalar arrays where it is traced. A metric that
-        is not defined on these rows is NaN, with a warning.
+        is not defined on these rows is NaN, with a warning. Several processes are given the same numbers, those of all
+        rows of all of them.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
