@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from fnn import checks
 from fnn.files import write_whole
 from fnn.train.callbacks import EpochEnd, StepEnd
 
@@ -122,12 +123,11 @@ class _Events(NamedTuple):
 
 
 def _events() -> _Events:
-    try:
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
-        from tensorboardX.summary import scalar
-    except ImportError as error:
-        raise ImportError('fnn.callbacks.tensorboard needs tensorboardX; run pip install "fnn[log]"') from error
+    checks.package("tensorboardX", "fnn.callbacks.tensorboard", "tensorboardX", "log")
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.summary import scalar
+
     # The writer itself, in the place of SummaryWriter's queue: what was told is in the file when the callback returns.
     return _Events(EventsWriter, Event, SessionLog, scalar)
 

@@ -79,8 +79,7 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
         ('batch',)
     """
     devices = jax.devices() if devices is None else list(devices)
-    if not devices:
-        raise ValueError("data_mesh: expected at least one device, got none")
+    checks.at_least_one("data_mesh", "device", len(devices))
     return Mesh(np.asarray(devices), ("batch",))
 
 

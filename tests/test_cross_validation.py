@@ -124,7 +124,7 @@ def test_table_mean_and_best():
     np.testing.assert_allclose(found.mean("accuracy"), scores.mean(axis=1))
     np.testing.assert_allclose(found.standard_error("accuracy"), scores.std(axis=1, ddof=1) / np.sqrt(3))
     assert found.best("accuracy") == found.settings[int(scores.mean(axis=1).argmax())]
-    with pytest.raises(ValueError, match="expected a metric among"):
+    with pytest.raises(ValueError, match="expected metric to be one of"):
         found.mean("f2")
 
 

@@ -58,7 +58,7 @@ def test_figures():
     assert axes.lines[0].get_ydata().tolist() == [4, 1]
     band = axes.collections[0].get_paths()[0].vertices
     assert band[:, 1].max() == 5  # the standard error of 3 and 5 is 1
-    with pytest.raises(ValueError, match="expected one of mse"):
+    with pytest.raises(ValueError, match="expected metric to be one of 'mse'"):
         fnn.plot.score_by_size(S.LearningCurve(np.array([5, 9]), {"mse": scores}, {"mse": scores / 2}), "loss")
     no = np.zeros((2, 2, 1), bool)
     settings = ({"rate": 1.0}, {"rate": 0.01})

@@ -374,7 +374,7 @@ def test_the_step_of_a_run_over_a_mesh_is_replayed(verb):
 
 
 def test_an_ensemble_of_which_every_member_diverged_says_in_which_layer():
-    with pytest.raises(ValueError, match=f"every member diverged; .*{ROW_5}"):
+    with pytest.raises(ValueError, match=rf"every member diverged\. .*{ROW_5}"):
         search("ensemble", members=2, epochs=3, bootstrap=False)
 
 

@@ -120,7 +120,7 @@ def test_seeds_and_snapshots():
 
 def test_misuse():
     x, y = data()
-    with pytest.raises(TypeError, match="snapshots: expected a function of the learning rate"):
+    with pytest.raises(TypeError, match="snapshots: expected optimizer to be a function of the learning rate"):
         S.snapshots(MODEL, fnn.optim.adam(0.1), TASK, (x, y), key=KEY, learning_rate=0.1, epochs=1)
     with pytest.raises(ValueError, match="members"):
         bagged(x, y, members=0)

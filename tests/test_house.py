@@ -209,3 +209,42 @@ def test_what_trains_is_short():
     """`fit`, `trainer` and the loop beneath both, signatures and imports included."""
     sources = [(ROOT / "fnn" / "train" / name).read_text() for name in ("fit.py", "trainer.py", "loop.py")]
     assert sum(map(lines_of_code, sources)) < 300
+
+
+WORDS_IN_COMMON = 4
+"""As many may two files say in a row, "expected targets of shape": what is the same beyond that is one function."""
+
+
+def texts(tree):
+    """What a source says to its reader in a row: its texts, docstrings aside, cut where a value is filled in."""
+    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    said |= {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in (node for node in ast.walk(tree) if id(node) not in said):
+        if isinstance(node, ast.JoinedStr):
+            filled = "".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
+            yield from filled.split("\0")
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def runs_of_words(tree):
+    for text in texts(tree):
+        words = [bare for word in text.split() if (bare := word.strip('.,;:"'))]
+        yield from (tuple(words[i : i + WORDS_IN_COMMON + 1]) for i in range(len(words) - WORDS_IN_COMMON))
+
+
+def test_an_error_is_worded_in_one_file():
+    """A family of errors is a function of `fnn.checks`, or of the room it belongs to; what stays is said once."""
+    files = {}
+    for path in sorted((ROOT / "fnn").rglob("*.py")):
+        for run in runs_of_words(ast.parse(path.read_text())):
+            files.setdefault(" ".join(run), set()).add(path.relative_to(ROOT / "fnn").as_posix())
+    assert {run: names for run, names in files.items() if len(names) > 1} == {}
+
+
+def test_a_text_is_found_around_its_values():
+    source = 'def f(n):\n    """A text of several words."""\n    raise E(f"{n}: one two three four five, got {n}")\n'
+    assert list(runs_of_words(ast.parse(source))) == [
+        ("one", "two", "three", "four", "five"),
+        ("two", "three", "four", "five", "got"),
+    ]

@@ -73,7 +73,7 @@ def test_misuse_is_said(options, error, text):
 
 
 def test_an_optimizer_already_built_is_refused():
-    with pytest.raises(TypeError, match=r"a function of the rate, got a transform; write fnn\.optim\.adam"):
+    with pytest.raises(TypeError, match=r"a function of the learning rate, got Transform; write fnn\.optim\.adam"):
         rate_range(fnn.dense(1), fnn.optim.adam(1e-3), TASK, DATA, key=KEY)
 
 

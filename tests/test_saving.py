@@ -1,11 +1,14 @@
 """Trained models in files: equal when read, refused when damaged, foreign or of another model."""
 
+import contextlib
 import copy
+import io
 import os
 import pickle
 import re
 import subprocess
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -336,6 +339,31 @@ def test_what_is_made_of_functions_is_not_pickled_but_copied_and_cloudpickled(va
     again = cloudpickle.loads(cloudpickle.dumps(value, protocol))
     assert type(again) is type(value)
     assert repr(again).partition(" at ")[0] == repr(value).partition(" at ")[0]
+
+
+class ByValue(pickle.Pickler):
+    """Writes any function as None: what matters is that it says what to write."""
+
+    def reducer_override(self, value):
+        return (type(None), ()) if isinstance(value, types.FunctionType) else NotImplemented
+
+
+class WithATable(pickle._Pickler):
+    dispatch = pickle._Pickler.dispatch | {types.FunctionType: lambda self, value: self.save(None)}
+
+
+class cloudpickle(pickle._Pickler):
+    """Writes functions no better than pickle does, whatever it is called."""
+
+
+@pytest.mark.parametrize("pickler", [ByValue, WithATable, cloudpickle])
+def test_a_pickler_takes_what_is_made_of_functions_if_it_writes_functions(pickler):
+    file = io.BytesIO()
+    writes = contextlib.nullcontext() if pickler is not cloudpickle else pytest.raises(TypeError, match="pickle: Task")
+    with writes:
+        writer = pickler(file)
+        writer.dump(fnn.tasks.regression())
+        assert pickle.loads(file.getvalue()).loss is None
 
 
 def test_another_process_reads_and_predicts_the_same(tmp_path):

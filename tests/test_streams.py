@@ -367,8 +367,8 @@ def test_a_stream_that_is_read_once_is_refused_for_several_epochs():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"batch_size": 16}, "makes its own batches, and batch_size=16"),
-        ({"batch_size": None}, "makes its own batches, and batch_size=None"),
+        ({"batch_size": 16}, "makes its own batches, got batch_size=16"),
+        ({"batch_size": None}, "makes its own batches, got batch_size=None"),
         ({"rows": [1, 2]}, "has no row numbers; leave rows out"),
         ({"validation": 0.2}, "no rows can be held out, got validation=float; give another stream, or arrays"),
         ({"validation": np.arange(4)}, "no rows can be held out"),

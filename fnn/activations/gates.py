@@ -158,10 +158,7 @@ def glu(x: ArrayLike, axis: int = -1) -> Array:
         Dauphin et al., Language modeling with gated convolutional networks, 2017.
     """
     x = as_floating("glu", x)
-    if x.shape[axis] % 2:
-        raise ValueError(f"glu: expected an even number along axis {axis}, got {checks.describe(x)}")
-    value, gate = jnp.split(x, 2, axis)
-    return _glu(value, gate)
+    return _glu(*checks.halves("glu", x, axis))
 
 
 _glu = with_slopes(

@@ -116,7 +116,5 @@ def swiglu(x: ArrayLike, axis: int = -1) -> Array:
         Shazeer, GLU Variants Improve Transformer, 2020.
     """
     x = as_floating("swiglu", x)
-    if x.shape[axis] % 2:
-        raise ValueError(f"swiglu: expected an even number along axis {axis}, got {checks.describe(x)}")
-    gate, value = jnp.split(x, 2, axis)
+    gate, value = checks.halves("swiglu", x, axis)
     return silu(gate) * value

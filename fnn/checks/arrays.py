@@ -8,8 +8,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from fnn.checks.words import describe, not_an_array
-from fnn.typing import ArrayLike
+from fnn.checks.words import describe, hint_of, not_an_array
+from fnn.typing import Array, ArrayLike
 
 
 def floating(where: str, name: str, x: ArrayLike) -> None:
@@ -25,13 +25,60 @@ def floating(where: str, name: str, x: ArrayLike) -> None:
         )
 
 
-def rank(where: str, name: str, x: Any, ranks: int | Collection[int], layout: str) -> None:
+def wrong_shape(where: str, name: str, layout: Any, x: Any, repair: str = "") -> ValueError:
+    """The error about an array, or a shape, that is not `layout`, which names the axes or says how long they are."""
+    came = describe(x) if not isinstance(x, tuple) or any(hasattr(part, "shape") for part in x) else x
+    return ValueError(f"{where}: expected {name} of shape {layout}, got {came}{hint_of(repair)}")
+
+
+def rank(where: str, name: str, x: Any, ranks: int | Collection[int], layout: str, repair: str = "") -> None:
     """Require `x.ndim` in `ranks`; `layout` names the axes, "(batch, features)"."""
     allowed = (ranks,) if isinstance(ranks, int) else ranks
     if not hasattr(x, "shape"):
         raise not_an_array(where, name, x)
     if len(x.shape) not in allowed:
-        raise ValueError(f"{where}: expected {name} of shape {layout}, got {describe(x)}")
+        raise wrong_shape(where, name, layout, x, repair)
+
+
+def least_rank(where: str, name: str, x: Any, least: int, layout: str, repair: str = "") -> None:
+    """Require `x.ndim` to be `least` or more."""
+    if len(x.shape) < least:
+        raise wrong_shape(where, name, layout, x, repair)
+
+
+def integers(where: str, name: str, x: Any, repair: str = "") -> None:
+    """Require an array of integers."""
+    if not jnp.issubdtype(jnp.result_type(x), jnp.integer):
+        raise TypeError(f"{where}: expected integer {name}, got {describe(x)}{hint_of(repair)}")
+
+
+def mask(where: str, x: ArrayLike) -> Array:
+    """Require booleans that say which entries count."""
+    x = jnp.asarray(x)
+    if x.dtype != bool:
+        raise TypeError(f"{where}: expected a boolean where, got {describe(x)}; write where != 0")
+    return x
+
+
+def divisible(where: str, name: str, number: int, groups: int, came: str = "", repair: str = "") -> None:
+    """Require a number of channels or features that falls into `groups` of one size."""
+    if number % groups:
+        raise ValueError(f"{where}: expected {name} divisible by groups={groups}, got {number}{came}{hint_of(repair)}")
+
+
+def halves(where: str, x: Array, axis: int) -> list[Array]:
+    """Both halves of `x` along an axis of an even length."""
+    if x.shape[axis] % 2:
+        raise ValueError(f"{where}: expected an even number along axis {axis}, got {describe(x)}")
+    return jnp.split(x, 2, axis)
+
+
+CHANNELS_LAST = "write jnp.moveaxis(x, 1, -1) if channels come first"
+
+
+def reshape(name: str, shape: Any) -> str:
+    """What to write where the numbers are there, and their axes are others."""
+    return f"write {name}.reshape({shape}) if they mean the same"
 
 
 def same_shape(where: str, first: str, a: Any, second: str, b: Any) -> None:
@@ -39,7 +86,7 @@ def same_shape(where: str, first: str, a: Any, second: str, b: Any) -> None:
     if jnp.shape(a) != jnp.shape(b):
         hint = ""
         if sorted(str(d) for d in jnp.shape(a) if d != 1) == sorted(str(d) for d in jnp.shape(b) if d != 1):
-            hint = f"; write {second}.reshape({first}.shape) if they mean the same"
+            hint = hint_of(reshape(second, f"{first}.shape"))
         raise ValueError(
             f"{where}: expected {first} and {second} of the same shape, got {jnp.shape(a)} and {jnp.shape(b)}{hint}"
         )

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.checks.rows import IN_FLOAT64, WITHOUT_IT
 from fnn.typing import Array
 
 
@@ -54,10 +55,7 @@ def _table(where: str, name: str, table: Any) -> Any:
     missing = np.asarray(table.isna())
     if missing.any():
         row, column = (int(i) for i in np.argwhere(missing)[0])
-        raise ValueError(
-            f"{where}: {name} has no value at row {row}, column {table.columns[column]!r}; "
-            "remove the row or fill the value in"
-        )
+        raise ValueError(f"{where}: {name} has no value at row {row}, column {table.columns[column]!r}; {WITHOUT_IT}")
     wide = any(k.lower() in ("float64", "int64", "uint64", "int32", "uint32") for k in kinds)
     return table.to_numpy(dtype=np.float64 if wide else np.float32)
 
@@ -102,12 +100,14 @@ def allocate(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return raw[begin : begin + size].view(dtype).reshape(shape)
 
 
-def own(host: np.ndarray) -> jax.Array:
-    """The numbers as a JAX array that no later write to `host` reaches.
+def own(host: jax.Array | np.ndarray) -> jax.Array:
+    """The numbers as a JAX array that no later write to `host` reaches; one of JAX's is that already.
 
     `jnp.asarray` and `jnp.array` lend aligned memory and copy it only when the device comes to it. Given memory that
     nobody else has and its dtype, JAX takes it as it is, and compiles nothing for a new shape.
     """
+    if isinstance(host, jax.Array):
+        return host
     copy = allocate(host.shape, host.dtype)
     copy[...] = host
     return jnp.asarray(copy, host.dtype)
@@ -145,7 +145,7 @@ def _require_fit(where: str, name: str, x: Any, host: np.ndarray, low: Any, high
         )
         raise ValueError(
             f"{where}: expected {name} that fit {target}, got {host[place]} at {place_of(x, place)}; {repair}, or "
-            'jax.config.update("jax_enable_x64", True)'
+            f"{IN_FLOAT64}"
         )
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.checks.words import describe, is_concrete, name_of, to_host
+from fnn.checks.words import describe, hint_of, is_concrete, name_of, to_host
 from fnn.typing import Array
 
 
@@ -76,10 +76,31 @@ def integer(where: str, name: str, value: Any, low: int | None = 1) -> int:
     return value
 
 
-def one_of(where: str, name: str, value: Any, options: Collection[Any]) -> None:
+def one_of(where: str, name: str, value: Any, options: Collection[Any], repair: str = "") -> None:
     """Require `value` to be one of `options`."""
     if value not in options:
-        raise ValueError(f"{where}: expected {name} to be one of {', '.join(map(repr, options))}, got {value!r}")
+        these = ", ".join(map(repr, options))
+        raise ValueError(f"{where}: expected {name} to be one of {these}, got {value!r}{hint_of(repair)}")
+
+
+def instance(where: str, name: str, value: Any, kind: Any, words: str, repair: str = "") -> None:
+    """Require a value of a type, "a layer"."""
+    if not isinstance(value, kind):
+        raise not_one(where, name, words, value, repair)
+
+
+def not_one(where: str, name: str, words: str, value: Any, repair: str = "") -> TypeError:
+    """The error about a value of another type."""
+    simple = isinstance(value, str | int | float)
+    came = repr(value) if simple else name_of(value) if callable(value) else describe(value)
+    return TypeError(f"{where}: expected {name} to be {words}, got {came}{hint_of(repair)}")
+
+
+def sequence(where: str, name: str, value: Any, of: str) -> tuple[Any, ...]:
+    """Require several values, "widths", also where one is given."""
+    if isinstance(value, str) or not np.iterable(value):
+        raise TypeError(f"{where}: expected {name} to be a sequence of {of}, got {value!r}; write ({value!r},)")
+    return tuple(value)
 
 
 def require_key(where: str, key: Array | None, why: str) -> Array:

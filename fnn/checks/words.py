@@ -47,6 +47,11 @@ def describe(x: Any) -> str:
     return type(x).__name__
 
 
+def hint_of(repair: str) -> str:
+    """What to write, behind what came; nothing where nothing is known."""
+    return f"; {repair}" if repair else ""
+
+
 def name_of(value: Any) -> str:
     """What to call something that was passed without being called, or called without being passed."""
     name = getattr(value, "__name__", type(value).__name__)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from fnn import checks
+
 NAMES = ("x", "y", "weights")
 """The arrays of a file, in the order in which a batch has them."""
 
@@ -38,7 +40,7 @@ class ArrayFiles:
         except OSError:
             raise
         except Exception as error:  # whatever a damaged archive makes of its reader
-            raise ValueError(f"{path} is damaged or no archive of numpy.savez: {str(error)[:200]}") from error
+            raise checks.not_readable("numpy.load", path, "archive of numpy.savez", error) from error
         wanted = NAMES[: 1 + self.targets]
         if not set(wanted) <= set(found) <= set(NAMES):
             raise ValueError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -142,7 +141,4 @@ def _open(where: str, path: Path) -> Iterator[Any]:
 
 
 def _pillow(module: str) -> Any:
-    try:
-        return importlib.import_module(f"PIL.{module}")
-    except ImportError as error:
-        raise ImportError('images need Pillow; run pip install "fnn[images]"') from error
+    return checks.package(f"PIL.{module}", "fnn.data.images", "Pillow", "images")

@@ -205,7 +205,7 @@ def images(
 def _classes(place: Path, given: Sequence[str] | None) -> tuple[str, ...]:
     """The names of its folders, or those given, which all of them are among."""
     if isinstance(given, str):
-        raise TypeError(f"images: expected classes to be a list of names, got {given!r}; write [{given!r}]")
+        raise checks.not_one("images", "classes", "a list of names", given, f"write [{given!r}]")
     folders = sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
     if not folders:
         raise ValueError(f"images: {place} has no folders; put the images of each class into a folder of its name")

@@ -17,7 +17,7 @@ __all__ = ["MinMaxStatistics", "Scaler", "StandardStatistics", "min_max_scaler",
 
 
 @checks.refuse_pickling(
-    "keep its statistics, which are made of arrays, and build the scaler by the same call where they are read, as "
+    f"keep its statistics, which are made of arrays, and build the scaler {checks.BY_THE_SAME_CALL}, as "
     "fnn.data.standard_scaler(); fnn.save(path, trained, scaler=(scaler, statistics)) keeps both"
 )
 class Scaler(NamedTuple):
@@ -65,8 +65,7 @@ def _numbers(where: str, x: Any) -> tuple[Any, Sequence[Any]]:
                 raise TypeError(f"{where}: expected numbers in column {name!r}, got {dtype}; encode it first")
         x = np.stack([np.asarray(x.iloc[:, i], float) for i in range(len(names))], axis=1)
     x = checks.as_numbers(where, "x", x)
-    if x.ndim < 1:
-        raise ValueError(f"{where}: expected x of shape (rows, features), got {checks.describe(x)}")
+    checks.least_rank(where, "x", x, 1, "(rows, features)")
     if isinstance(x, np.ndarray):
         exact = x.dtype.itemsize <= 2 or x.dtype == np.float32 or jnp.result_type(float) == np.float64
         x = jnp.asarray(x) if exact else x.astype(np.float64)
@@ -88,23 +87,18 @@ def _reject_not_finite(where: str, x: Any, names: Sequence[Any]) -> None:
 
 
 def _check_rows(where: str, rows: Any, total: int) -> Any:
-    """Row numbers below `total`, on the host where they can be looked at; negative ones are empty slots."""
+    """Numbers of rows; of a mask it is said that weights take it."""
     rows = checks.as_numbers(where, "rows", rows)
     if not jnp.issubdtype(rows.dtype, jnp.integer):
         raise TypeError(f"{where}: expected rows to be indices, got {rows.dtype}; write weights=rows for a mask")
-    host = checks.to_host(rows)
-    if isinstance(host, np.ndarray) and host.size and host.max() >= total:
-        raise ValueError(f"{where}: expected row numbers below {total}, got {host.max()}")
-    return host
+    return checks.row_numbers(where, rows, total)
 
 
 def _fit_arguments(where: str, x: Any, rows: Any, weights: Any) -> tuple[Any, Any, dict[str, Any]]:
     """The rows to learn from, in float32 at least, their weights, and the arguments of reductions over them."""
     x, names = _numbers(where, x)
-    if weights is not None and (np.ndim(weights) != 1 or len(weights) != len(x)):
-        raise ValueError(
-            f"{where}: expected weights of shape ({len(x)},), one per row of x, got {checks.describe(weights)}"
-        )
+    if weights is not None:
+        checks.one_weight_per_row(where, weights, len(x))
     w: Any = None if weights is None else checks.cast(where, "weights", weights, jnp.result_type(float))
     rows = None if rows is None else _check_rows(where, rows, len(x))
     host = isinstance(x, np.ndarray) and checks.is_concrete(w) and checks.is_concrete(rows)
@@ -113,8 +107,7 @@ def _fit_arguments(where: str, x: Any, rows: Any, weights: Any) -> tuple[Any, An
     w = np.asarray(w, np.float64) if host else w.astype(x.dtype)
     if rows is not None:
         x, w = x[rows], w[rows] * (rows >= 0).astype(w.dtype)
-    if x.shape[0] == 0:
-        raise ValueError(f"{where}: expected at least one row, got {checks.describe(x)}")
+    checks.at_least_one(where, "row", x.shape[0], checks.describe(x))
     if checks.is_concrete(w) and (not bool((w >= 0).all()) or not bool((w > 0).any())):
         raise ValueError(f"{where}: expected weights >= 0, and one above 0")
     w = w.reshape(-1, *[1] * (x.ndim - 1))

@@ -18,7 +18,7 @@ from fnn.optim.transform import Transform
 from fnn.optim.wrappers import global_norm
 from fnn.programs import compile as compiled
 from fnn.tasks import Task, as_task
-from fnn.train.replay import Objective, check_step, inexact, probe_loss
+from fnn.train.replay import Problem, check_step, inexact, probe_loss
 from fnn.train.step import require_functions, require_model_and_optimizer, train_step
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Arrays, DType, Key, LossFunction, PenaltyFunction, PyTree
@@ -144,7 +144,7 @@ def diagnose(
     if optimizer is not None and key is None:
         raise TypeError("diagnose: a step of the optimizer is one in training; give a key, key=jax.random.key(0)")
     state, batch = check_step("diagnose", trained, batch)
-    given = _Given(Objective(model, as_task(task), penalty, compute_dtype), optimizer)
+    given = _Given(Problem(model, as_task(task), penalty, compute_dtype), optimizer)
     return compiled(_diagnose, given)(state, batch, key)
 
 
@@ -152,7 +152,7 @@ _NO_OPTIMIZER = Transform(lambda params: (), lambda updates, state, params=None,
 
 
 class _Given(NamedTuple):
-    objective: Objective
+    objective: Problem
     optimizer: Transform | None
 
 

@@ -75,8 +75,7 @@ def summary(model: Layer, x: PyTree = None) -> Summary:
         >>> table.parameters, [row.output for row in table.rows]
         (9, ['float32[1,3]', 'float32[1,3]'])
     """
-    if not isinstance(model, Layer):
-        raise TypeError(f"summary: expected model to be a layer, got {checks.describe(model)}; write summary(model, x)")
+    checks.instance("summary", "model", model, Layer, "a layer", "write summary(model, x)")
     if x is None:
         raise TypeError(
             "summary: expected an input or its shape, batch axis first; write fnn.summary(model, (1, features))"

@@ -6,12 +6,11 @@ the fits of a grid search compile once. Ctrl-C keeps what is trained so far in t
 it.
 """
 
-try:
-    import sklearn  # noqa: F401
-except ImportError as error:
-    raise ImportError('fnn.estimators needs scikit-learn 1.6 or newer; run pip install "fnn[data]"') from error
+from fnn import checks
 
-from fnn.estimators.classifier import Classifier
-from fnn.estimators.regressor import Regressor
+checks.package("sklearn", "fnn.estimators", "scikit-learn 1.6 or newer", "data")
+
+from fnn.estimators.classifier import Classifier  # noqa: E402
+from fnn.estimators.regressor import Regressor  # noqa: E402
 
 __all__ = ["Classifier", "Regressor"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import inspect
 import numbers
 from typing import Any
@@ -21,6 +22,7 @@ from fnn.estimators.pickling import Carried
 from fnn.estimators.program import Description, Numbers, build, ceiling, infer, pad_rows, train
 from fnn.estimators.sparse import Entries, entries_of, of_entries
 from fnn.layer import Layer
+from fnn.optim.learning_rate import require_constructor
 from fnn.tasks import Task
 from fnn.train import stopping
 from fnn.train.divergence import warn_if_diverged
@@ -44,7 +46,7 @@ def _takes_a_rate(rule: Any) -> bool:
     return inspect.isfunction(rule) and next(iter(inspect.signature(rule).parameters), "") == "learning_rate"
 
 
-class Estimator(Checking, Curves, BaseEstimator):
+class Estimator(Checking, Curves, BaseEstimator, abc.ABC):
     """A network as a scikit-learn estimator; `Classifier` and `Regressor` say what targets are."""
 
     def __init__(
@@ -80,13 +82,13 @@ class Estimator(Checking, Curves, BaseEstimator):
         self.verbose = verbose
         self.compute_dtype = compute_dtype
 
+    @abc.abstractmethod
     def _task(self) -> Task:
         """The task of the fitted targets."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _width(self) -> int:
         """Outputs that the network needs."""
-        raise NotImplementedError
 
     @property
     def model_(self) -> Layer:
@@ -107,17 +109,13 @@ class Estimator(Checking, Curves, BaseEstimator):
     def _model(self) -> Layer:
         """The network for the number of outputs that the targets need."""
         if self.model is None:
-            hidden = self.hidden
-            if isinstance(hidden, (str, numbers.Number)) or not np.iterable(hidden):
-                raise TypeError(f"{self._name}: expected hidden to be a tuple of widths, got {hidden!r}")
-            return models.mlp(tuple(hidden), self._width(), activation=self._activation())
+            hidden = checks.sequence(self._name, "hidden", self.hidden, "widths")
+            return models.mlp(hidden, self._width(), activation=self._activation())
         if isinstance(self.model, Layer):
             return self.model
         if not callable(self.model) or getattr(self.model, "builds_a_layer", False):
-            raise TypeError(
-                f"{self._name}: expected model to be a layer or a function of the number of outputs that returns one, "
-                f"got {checks.describe(self.model)}"
-            )
+            words = "a layer or, of the number of outputs, a function that returns one"
+            raise checks.not_one(self._name, "model", words, self.model)
         return build(self.model, self._width())
 
     def _activation(self) -> Any:
@@ -136,14 +134,12 @@ class Estimator(Checking, Curves, BaseEstimator):
     def _description(self, rows: int, epochs: int, rule: EarlyStopping | None) -> Description:
         optimizer = self._optimizer()
         built = hasattr(optimizer, "update")
-        if not callable(optimizer) and not built:
-            raise TypeError(
-                f"{self._name}: expected optimizer to be a function of the learning rate, got {optimizer!r}"
-            )
+        if not built:
+            require_constructor(self._name, optimizer)
         if built and self.learning_rate is not None:
             raise ValueError(
-                f"{self._name}: optimizer is built already and has its own learning rate; give the function that makes "
-                f"it (optimizer=fnn.optim.adam) with learning_rate={self.learning_rate!r}, or leave learning_rate out"
+                f"{self._name}: optimizer is built already and has its own learning rate; give its constructor "
+                f"(optimizer=fnn.optim.adam) with learning_rate={self.learning_rate!r}, or leave learning_rate out"
             )
         checks.number_or_schedule(self._name, "learning_rate", self._rate())
         checks.in_range(self._name, "l2", self.l2, 0)
@@ -178,11 +174,7 @@ class Estimator(Checking, Curves, BaseEstimator):
     def _rule(self) -> EarlyStopping | None:
         if isinstance(self.early_stopping, EarlyStopping):
             return self.early_stopping
-        if not isinstance(self.early_stopping, (bool, np.bool_)):
-            raise TypeError(
-                f"{self._name}: expected early_stopping to be True, False or fnn.early_stopping(...), "
-                f"got {self.early_stopping!r}"
-            )
+        checks.instance(self._name, "early_stopping", self.early_stopping, bool | np.bool_, "True, False or a rule")
         return early_stopping() if self.early_stopping else None
 
     def _draw_seed(self) -> int:

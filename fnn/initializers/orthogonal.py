@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from fnn import checks
 from fnn.initializers.drawing import draw_flat, resolve_dtype
 from fnn.typing import Array, ArrayLike, DType, Initializer, Key
 
@@ -65,7 +66,7 @@ def orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType | Non
 
     def init(key: Key, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         if len(shape) < 2:
-            raise ValueError(f"orthogonal: expected a kernel of at least two axes, got shape {tuple(shape)}")
+            raise checks.wrong_shape("orthogonal", "a kernel", "(..., in, out)", tuple(shape))
         dtype = resolve_dtype(dtype)
         columns = shape[column_axis]
         rest = [size for axis, size in enumerate(shape) if axis != column_axis % len(shape)]

@@ -36,10 +36,8 @@ def _tuple(axes: Any) -> tuple[int, ...]:
 def _fans(shape: Sequence[int], in_axis: Any, out_axis: Any, batch_axis: Any) -> tuple[float, float]:
     """$n_{in}$ and $n_{out}$: connections into and out of one unit."""
     if any(not -len(shape) <= axis < len(shape) for axes in (in_axis, out_axis, batch_axis) for axis in _tuple(axes)):
-        raise ValueError(
-            f"variance_scaling: expected a kernel of at least two axes (in, out), got shape {tuple(shape)}; "
-            "write in_axis= and out_axis= if its inputs and outputs are elsewhere"
-        )
+        repair = "write in_axis= and out_axis= if its inputs and outputs are elsewhere"
+        raise checks.wrong_shape("variance_scaling", "a kernel", "(..., in, out)", tuple(shape), repair)
 
     def size(axes: Any) -> int:
         return math.prod(shape[axis] for axis in _tuple(axes))

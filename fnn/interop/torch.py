@@ -140,7 +140,7 @@ def _refuse_spectral_norm(key: str) -> None:
     """torch divides by a singular value of two vectors, fnn of one: their outputs are equal where both have settled."""
     if found := re.fullmatch(r"(?:(.*)\.)?(?:parametrizations\.weight\.0\._u|weight_u)", key):
         raise ValueError(
-            f"from_torch: {found[1] or 'the module'} has a spectral norm, whose vectors stand in no other library; "
+            f"from_torch: {found[1] or 'the module'} has a spectral norm, whose vectors fnn has no place for; "
             "write torch.nn.utils.parametrize.remove_parametrizations(module, 'weight'), of the older kind "
             "torch.nn.utils.remove_spectral_norm(module), and give fnn the layer without its norm"
         )

@@ -40,8 +40,7 @@ def spatial_axes(where: str, x: Any, *, integers: bool = False) -> tuple[int, ..
     """The axes of `x` between batch and channels; `integers` says that these are taken too."""
     if not (integers and jnp.issubdtype(getattr(x, "dtype", bool), jnp.integer)):
         checks.floating(where, "x", x)
-    if len(x.shape) < 3:
-        raise ValueError(f"{where}: expected x of shape (batch, *spatial, channels), got {checks.describe(x)}")
+    checks.least_rank(where, "x", x, 3, "(batch, *spatial, channels)")
     if 0 in x.shape[1:-1]:
         raise ValueError(f"{where}: expected no empty spatial axis, got {checks.describe(x)}")
     return tuple(range(1, len(x.shape) - 1))
@@ -119,8 +118,7 @@ def require_fit(where: str, windows: Windows, x: Array) -> Windows:
             raise ValueError(
                 f"{where}: expected a window no larger than the padded input, got a window of {windows.size} "
                 f"(dilation {windows.dilation}) on {checks.describe(x)} padded by {windows.padding}; pad more, or "
-                f"use a smaller window. Layout is (batch, *spatial, channels): "
-                f"write jnp.moveaxis(x, 1, -1) if channels come first"
+                f"use a smaller window. Layout is (batch, *spatial, channels): {checks.CHANNELS_LAST}"
             )
         if not less(reach - 1, n + lo + hi):
             raise ValueError(

@@ -81,7 +81,7 @@ register_namedtuple_serialization(Penalty, serialized_name="fnn.Penalty")
 
 
 @checks.refuse_pickling(
-    "keep what was trained by fnn.save(path, trained), build the model by the same call where it is read, and write "
+    f"keep what was trained by fnn.save(path, trained), build the model {checks.BY_THE_SAME_CALL}, and write "
     "fnn.load(path, like=(model, x)); or write one program that runs without fnn, fnn.export"
 )
 class Layer(NamedTuple):

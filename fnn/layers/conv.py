@@ -21,19 +21,11 @@ __all__ = ["conv", "conv_transpose"]
 
 def _channels(where: str, x: Any, groups: int) -> int:
     checks.floating(where, "x", x)
-    if len(x.shape) < 3:
-        raise ValueError(
-            f"{where}: expected x of shape (batch, *spatial, channels), got {checks.describe(x)}; "
-            f"write x[..., None] if it has one channel and none is there"
-        )
-    channels = x.shape[-1]
-    if channels % groups:
-        hint = "; write jnp.moveaxis(x, 1, -1) if channels come first" if x.shape[1] % groups == 0 else ""
-        raise ValueError(
-            f"{where}: expected channels, the last axis of x, divisible by groups={groups}, got {channels} in "
-            f"{checks.describe(x)}{hint}"
-        )
-    return channels
+    one_channel = "write x[..., None] if it has one channel and none is there"
+    checks.least_rank(where, "x", x, 3, "(batch, *spatial, channels)", one_channel)
+    repair = checks.CHANNELS_LAST if x.shape[1] % groups == 0 else ""
+    checks.divisible(where, "channels, the last axis,", x.shape[-1], groups, f" in {checks.describe(x)}", repair)
+    return x.shape[-1]
 
 
 def convolution_layer(
@@ -57,7 +49,7 @@ def convolution_layer(
         if checks.looks_channels_first(x.shape):
             checks.warn(
                 f"{where}: channels are the last axis, but come first in {checks.describe(x)} as it seems; "
-                "write jnp.moveaxis(x, 1, -1)",
+                f"{checks.CHANNELS_LAST}",
                 UserWarning,
             )
         size = per_axis(where, "kernel_size", kernel_size, len(x.shape) - 2)
@@ -77,9 +69,9 @@ def convolution_layer(
 
 def _features(where: str, features: int, groups: int) -> int:
     checks.integer(where, "groups", groups)
-    if checks.integer(where, "features", features) % groups:
-        raise ValueError(f"{where}: expected features divisible by groups={groups}, got {features}")
-    return int(features)
+    features = checks.integer(where, "features", features)
+    checks.divisible(where, "features", features, groups)
+    return features
 
 
 @constructor

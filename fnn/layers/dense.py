@@ -25,8 +25,7 @@ STANDARD_NORMAL = initializers.normal(1.0)
 def _features_of(where: str, x: Any) -> int:
     """How many features come in; `x` is checked to be (batch, ..., features)."""
     checks.floating(where, "x", x)
-    if len(x.shape) < 2:
-        raise ValueError(f"{where}: expected x of shape (batch, ..., features), got {checks.describe(x)}")
+    checks.least_rank(where, "x", x, 2, "(batch, ..., features)")
     if not is_static(x.shape[-1]):
         raise ValueError(
             f"{where}: expected a number of features, got {x.shape[-1]} in {checks.describe(x)}; for images of any "
@@ -129,8 +128,7 @@ def embedding(
     features = checks.integer("embedding", "features", features)
 
     def init(key: Key, x: Any) -> PyTree:
-        if not jnp.issubdtype(jnp.result_type(x), jnp.integer):
-            raise TypeError(f"embedding: expected integer x, got {checks.describe(x)}; write x.astype(jnp.int32)")
+        checks.integers("embedding", "x", x, "write x.astype(jnp.int32)")
         return {"embedding": embedding_init(key, (num_embeddings, features), dtype)}
 
     def look_up(table: Array, x: Array) -> Array:
@@ -177,8 +175,7 @@ def flatten() -> Layer:
     """
 
     def apply(params: PyTree, x: Array) -> Array:
-        if not x.shape:
-            raise ValueError(f"flatten: expected x of shape (batch, ...), got {checks.describe(x)}")
+        checks.least_rank("flatten", "x", x, 1, "(batch, ...)")
         return jnp.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
 
     return stateless(lambda key, x: (), apply)
@@ -209,8 +206,7 @@ def reshape(*shape: int) -> Layer:
         raise ValueError(f"reshape: expected at most one size of -1, got {shape}")
 
     def apply(params: PyTree, x: Array) -> Array:
-        if not x.shape:
-            raise ValueError(f"reshape: expected x of shape (batch, ...), got {checks.describe(x)}")
+        checks.least_rank("reshape", "x", x, 1, "(batch, ...)")
         size, known = math.prod(x.shape[1:]), math.prod(s for s in shape if s != -1)
         free = size // max(known, 1)
         new = tuple(free if s == -1 else s for s in shape)

@@ -103,10 +103,7 @@ def spatial_dropout(rate: ArrayLike) -> Layer:
     checks.in_range("spatial_dropout", "rate", rate, 0, 1)
 
     def draw(key: Key, x: Array) -> Array:
-        if x.ndim < 3:
-            raise ValueError(
-                f"spatial_dropout: expected x of shape (batch, positions ..., channels), got {checks.describe(x)}"
-            )
+        checks.least_rank("spatial_dropout", "x", x, 3, "(batch, *spatial, channels)")
         return kernels.dropout(key, x, rate, broadcast_dims=tuple(range(1, x.ndim - 1)))
 
     return _random_layer("spatial_dropout", draw, rate)
@@ -138,10 +135,7 @@ def variational_dropout(rate: ArrayLike) -> Layer:
     checks.in_range("variational_dropout", "rate", rate, 0, 1)
 
     def draw(key: Key, x: Array) -> Array:
-        if x.ndim < 3:
-            raise ValueError(
-                f"variational_dropout: expected x of shape (batch, time, features), got {checks.describe(x)}"
-            )
+        checks.least_rank("variational_dropout", "x", x, 3, "(batch, time, features)")
         return kernels.dropout(key, x, rate, broadcast_dims=(1,))
 
     return _random_layer("variational_dropout", draw, rate)

@@ -105,8 +105,7 @@ def stacked(*layers: Layer, dropout: ArrayLike | None = None, variational: bool 
     References:
         Zaremba et al., Recurrent Neural Network Regularization, 2014. Gal and Ghahramani, 2016, variational dropout.
     """
-    if not layers:
-        raise ValueError("stacked: expected at least one layer")
+    checks.at_least_one("stacked", "layer", len(layers))
     between = [] if dropout is None else [_on_values((variational_dropout if variational else dropout_layer)(dropout))]
     parts: list[Layer] = [as_layer(layers[0])]
     for layer in layers[1:]:
@@ -153,8 +152,7 @@ def time_distributed(layer: LayerLike) -> Layer:
     layer = as_layer(layer)
 
     def fold(x: Any) -> Any:
-        if len(x.shape) < 2:
-            raise ValueError(f"time_distributed: expected x of shape (batch, time, ...), got {checks.describe(x)}")
+        checks.least_rank("time_distributed", "x", x, 2, "(batch, time, ...)")
         shape = (x.shape[0] * x.shape[1], *x.shape[2:])
         return jax.ShapeDtypeStruct(shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else jnp.reshape(x, shape)
 

@@ -24,7 +24,7 @@ def _binary(
     if pos_weight is not None:
         factor = follow(name, "pos_weight", pos_weight, y)
         if factor.shape not in ((), y.shape[-1:]):
-            raise ValueError(f"{name}: expected pos_weight of shape () or {y.shape[-1:]}, got {factor.shape}")
+            raise checks.wrong_shape(name, "pos_weight", f"() or {y.shape[-1:]}", factor.shape)
         positive = of_rank(factor, y.ndim) * y
     return -times_log(positive, log_p) - times_log(1 - y, log_not_p)
 

@@ -30,9 +30,7 @@ def class_mask(name: str, where: ArrayLike | None, x: Array, axis: Axis) -> Arra
     """`where`, given per class (the shape of `x`) or per example (without `axis`), with the classes last."""
     if where is None:
         return None
-    where = jnp.asarray(where)
-    if where.dtype != bool:
-        raise TypeError(f"{name}: expected a boolean where, got {checks.describe(where)}; write where != 0")
+    where = checks.mask(name, where)
     shape = jax.eval_shape(lambda x: last(name, x, axis), x).shape
     if where.ndim == x.ndim:
         checks.same_shape(name, "predictions", x, "where", where)
@@ -75,7 +73,7 @@ def require_classes(name: str, labels: ArrayLike, classes: int, ignore_index: in
         wrong &= np.asarray(keep)
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"{name}: expected class numbers 0 … {classes - 1}, got {host[place]} at index {place}")
+        raise checks.no_class(name, "class numbers", classes, host[place], f"index {place}")
 
 
 def distribution(
@@ -130,10 +128,7 @@ def labels_and_mask(
             f"{name}: expected class numbers of shape {batch} or distributions of shape {shape}, "
             f"got labels of shape {labels.shape}{hint}"
         )
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(
-            f"{name}: expected integer class numbers, got {checks.describe(labels)}; write labels.astype(jnp.int32)"
-        )
+    checks.integers(name, "class numbers", labels, "write labels.astype(jnp.int32)")
     labels = full_width(labels)
     if ignore_index is not None:
         known = labels != ignore_index
@@ -208,7 +203,7 @@ def per_class(name: str, class_weights: ArrayLike | None, x: Array) -> Array:
         return jnp.ones(x.shape[-1], x.dtype)
     w = follow(name, "class_weights", class_weights, x)
     if w.shape != x.shape[-1:]:
-        raise ValueError(f"{name}: expected class_weights of shape {x.shape[-1:]}, got {w.shape}")
+        raise checks.wrong_shape(name, "class_weights", x.shape[-1:], w.shape)
     return w
 
 

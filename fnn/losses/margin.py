@@ -134,8 +134,7 @@ def _scores(
 ) -> tuple[Array, Array, Array | None]:
     """Scores, one-hot labels, and which examples count; masked scores are 0."""
     s = floats(name, "scores", scores)
-    if s.ndim == 0:
-        raise ValueError(f"{name}: expected scores of shape (..., classes), got ()")
+    checks.least_rank(name, "scores", s, 1, "(..., classes)")
     keep = full_mask(name, where, s.shape[:-1])
     if keep is not None:
         s = jnp.where(keep[..., None], s, 0)

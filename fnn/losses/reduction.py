@@ -38,19 +38,14 @@ def full_mask(name: str, where: ArrayLike | None, shape: tuple[int, ...]) -> Arr
     """`where` with one entry per element of `shape`; it may have the leading axes only."""
     if where is None:
         return None
-    where = jnp.asarray(where)
-    if where.dtype != bool:
-        raise TypeError(f"{name}: expected a boolean where, got {checks.describe(where)}; write where != 0")
-    return jnp.broadcast_to(along(name, "where", where, shape), shape)
+    return jnp.broadcast_to(along(name, "where", checks.mask(name, where), shape), shape)
 
 
 def along(name: str, argument: str, x: Array, shape: tuple[int, ...]) -> Array:
     """`x`, which has the leading axes of `shape`, with axes of length 1 appended for the others."""
     if x.shape != shape[: x.ndim]:
-        hint = ""
-        if math.prod(x.shape) == math.prod(shape):
-            hint = f"; write {argument}.reshape({shape}) if they mean the same"
-        raise ValueError(f"{name}: expected {argument} of shape {shape} or of its leading axes, got {x.shape}{hint}")
+        repair = checks.reshape(argument, shape) if math.prod(x.shape) == math.prod(shape) else ""
+        raise checks.wrong_shape(name, argument, f"{shape} or of its leading axes", x.shape, repair)
     return x.reshape(x.shape + (1,) * (len(shape) - x.ndim))
 
 

@@ -70,9 +70,7 @@ def ctc_loss(
     padded_frames = follow(name, "logit_paddings", logit_paddings, x) != 0
     padded_labels = follow(name, "label_paddings", label_paddings, x) != 0
     if labels.ndim != 2 or labels.shape[0] != x.shape[0] or not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(
-            f"{name}: expected integer labels of shape ({x.shape[0]}, length), got {checks.describe(labels)}"
-        )
+        raise checks.wrong_shape(name, "integer labels", f"({x.shape[0]}, length)", labels)
     checks.same_shape(name, "labels", labels, "label_paddings", padded_labels)
     checks.same_shape(name, "logits[..., 0]", x[..., 0], "logit_paddings", padded_frames)
     keep = full_mask(name, where, x.shape[:1])

@@ -80,7 +80,7 @@ def top_k_accuracy(scores: ArrayLike, targets: ArrayLike, *, k: int = 5, weights
     s = floats(name, "scores", scores)
     y = class_numbers(name, "targets", targets)
     if s.shape[:-1] != y.shape or not s.ndim:
-        raise ValueError(f"{name}: expected scores of shape {(*y.shape, 'classes')}, got {s.shape}")
+        raise checks.wrong_shape(name, "scores", (*y.shape, "classes"), s.shape)
     require_classes(name, targets, s.shape[-1], None, None)
     number = of_rank(jnp.arange(s.shape[-1], dtype=y.dtype), s.ndim)
     own = jnp.take_along_axis(s, y[..., None], -1, mode="fill")

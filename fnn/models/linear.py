@@ -19,8 +19,8 @@ def _columns(where: str, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
     y = checks.cast(where, "y", y, x.dtype, distinct=True)
     checks.rank(where, "x", x, 2, "(rows, features)")
     checks.rank(where, "y", y, (1, 2), "(rows,) or (rows, outputs)")
-    if x.shape[0] != y.shape[0] or x.shape[0] == 0:
-        raise ValueError(f"{where}: expected one target per row, got {x.shape[0]} rows and {y.shape[0]} targets")
+    checks.at_least_one(where, "row", x.shape[0], checks.describe(x))
+    checks.one_per_row(where, "target", x.shape[0], y.shape)
     return x, y.reshape(y.shape[0], -1)
 
 

@@ -51,8 +51,7 @@ def mlp(
     References:
         Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, 1986.
     """
-    if not isinstance(hidden, Sequence):
-        raise TypeError(f"mlp: expected hidden to be a sequence of widths, got {hidden!r}; write ({hidden},)")
+    hidden = checks.sequence("mlp", "hidden", hidden, "widths")
     layers: list[LayerLike] = [flatten()]
     for width in hidden:
         checks.integer("mlp", "hidden width", width)

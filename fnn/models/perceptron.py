@@ -57,8 +57,8 @@ def perceptron(
     x, signs = checks.cast("perceptron", "x", x, distinct=True), _signs(y)
     checks.floating("perceptron", "x", x)
     checks.rank("perceptron", "x", x, 2, "(rows, features)")
-    if x.shape[0] != signs.shape[0] or x.shape[0] == 0:
-        raise ValueError(f"perceptron: expected one label per row, got {x.shape[0]} rows and {signs.shape[0]} labels")
+    checks.at_least_one("perceptron", "row", x.shape[0], checks.describe(x))
+    checks.one_per_row("perceptron", "label", x.shape[0], signs.shape)
     checks.integer("perceptron", "epochs", epochs)
     found = _rosenblatt(x, signs.astype(x.dtype), jnp.asarray(learning_rate, x.dtype), key, epochs)
     if checks.is_concrete(found.converged) and found.converged.ndim == 0 and not found.converged:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fnn import checks
 from fnn.layer import Layer, constructor, serial
 from fnn.layers.dense import dense
 from fnn.layers.dropout import dropout as dropout_layer
@@ -26,8 +27,8 @@ def recurrent_layers(
     **options: Any,
 ) -> Layer:
     """Recurrent layers of these sizes; all but the last, or all, return every output."""
-    if not isinstance(features, Sequence) or not features:
-        raise TypeError(f"{where}: expected features to be a sequence of sizes, got {features!r}; write ({features},)")
+    features = checks.sequence(where, "features", features, "sizes")
+    checks.at_least_one(where, "recurrent layer", len(features))
     sequences = [True] * (len(features) - 1) + [not last]
     layers = [cell(size, return_sequences=s, **options) for size, s in zip(features, sequences, strict=True)]
     return stacked(*([both_ways(layer) for layer in layers] if bidirectional else layers), dropout=dropout)

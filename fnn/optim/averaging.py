@@ -42,8 +42,7 @@ def ewma(series: ArrayLike, decay: ArrayLike, *, init_from_first: bool = True, d
     if init_from_first and debias:
         raise ValueError("ewma: a start from the first value has no bias; write init_from_first=False, debias=True")
     series = jnp.asarray(series)
-    if series.ndim == 0:
-        raise ValueError("ewma: expected series of shape (time, …), got a scalar")
+    checks.least_rank("ewma", "series", series, 1, "(time, …)")
     y = series.astype(widest(series.dtype, jnp.float32))
     beta = jnp.asarray(decay, y.dtype)
     if not y.size:

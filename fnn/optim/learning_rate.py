@@ -15,6 +15,12 @@ from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule, Schedule
 __all__ = ["ScaleByScheduleState", "scale", "scale_by_learning_rate", "scale_by_schedule"]
 
 
+def require_constructor(where: str, given: Any) -> None:
+    """Require what makes a transform from a learning rate, which is not made yet."""
+    if hasattr(given, "update") or not callable(given):
+        raise checks.not_one(where, "optimizer", "a function of the learning rate", given, "write fnn.optim.adam")
+
+
 def scale(step_size: ArrayLike) -> Transform:
     r"""Multiply by a constant: $u = s\,g$.
 

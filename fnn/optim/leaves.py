@@ -210,5 +210,10 @@ def is_zero(value: Any) -> bool:
 def need_params(where: str, params: PyTree | None) -> PyTree:
     """Require the parameters where the rule depends on them."""
     if params is None:
-        raise ValueError(f"{where}: the update needs the parameters; write update(updates, state, params)")
+        raise not_given(where, "parameters", "updates, state, params")
     return params
+
+
+def not_given(where: str, what: str, arguments: str, absent: str = "") -> ValueError:
+    """The error about an update without what the rule depends on."""
+    return ValueError(f"{where}: the update needs the {what}{absent}; write update({arguments})")

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.leaves import full_like, inner_product, leafwise, need_params, real_dtype, times
+from fnn.optim.leaves import full_like, inner_product, leafwise, need_params, not_given, real_dtype, times
 from fnn.optim.transform import Transform, apply_updates, keep_accepted
 from fnn.optim.zoom import Point, Rule, report, search
 from fnn.typing import Array, ArrayLike, PyTree
@@ -49,12 +49,10 @@ def _check(rule: Rule, guess: str) -> None:
 
 
 def _need_loss(**given: Any) -> None:
-    missing = [name for name, value in given.items() if value is None]
-    if missing:
-        raise ValueError(
-            f"scale_by_zoom_linesearch: the update needs the loss, and {' and '.join(missing)} did not come; write "
-            "update(updates, state, params, value=loss, grad=gradient, value_fn=loss_fn)"
-        )
+    absent = [name for name, value in given.items() if value is None]
+    if absent:
+        arguments = "updates, state, params, value=loss, grad=gradient, value_fn=loss_fn"
+        raise not_given("scale_by_zoom_linesearch", "loss", arguments, f", and {' and '.join(absent)} did not come")
 
 
 def scale_by_zoom_linesearch(

@@ -46,8 +46,7 @@ class MuonDimensionNumbers(NamedTuple):
 
 def _as_matrices(x: Array, numbers: MuonDimensionNumbers) -> tuple[Array, Callable[[Array], Array]]:
     """`x` as (batch, inputs, outputs), and the way back; a plain matrix stays as it is."""
-    if x.ndim < 2:
-        raise ValueError(f"muon: expected a weight of at least two axes, got {checks.describe(x)}")
+    checks.least_rank("muon", "a weight", x, 2, "(in, out, ...)")
     inputs, outputs = (tuple(a % x.ndim for a in (axes if isinstance(axes, Sequence) else (axes,))) for axes in numbers)
     if set(inputs) & set(outputs):
         raise ValueError(f"muon: expected inputs and outputs on different axes, got {numbers} for {checks.describe(x)}")

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.leaves import counter, increment, leafwise, times
+from fnn.optim.leaves import counter, increment, leafwise, not_given, times
 from fnn.optim.transform import Transform, with_rate
 from fnn.typing import Array, ArrayLike, PyTree
 
@@ -107,7 +107,7 @@ def reduce_on_plateau(
         value: ArrayLike | None = None, **extra: Any,
     ) -> tuple[PyTree, ReduceLROnPlateauState]:  # fmt: skip
         if value is None:
-            raise ValueError("reduce_on_plateau: the update needs the metric; write update(…, value=loss)")
+            raise not_given("reduce_on_plateau", "metric", "…, value=loss")
         dtype = state.avg_value.dtype
         count = increment(state.count)
         total = state.count.astype(dtype) * state.avg_value + jnp.asarray(value).astype(dtype)

@@ -32,7 +32,7 @@ class _Transform(NamedTuple):
     update: Update
 
 
-@checks.refuse_pickling("keep its state, which is made of arrays, and build the rule by the same call where it is read")
+@checks.refuse_pickling(f"keep its state, a tree of arrays, build the rule {checks.BY_THE_SAME_CALL}")
 class Transform(_Transform):
     """A gradient transformation: `init(params) -> state`, `update(updates, state, params=None, **extra)`.
 
@@ -90,8 +90,7 @@ def require_transform(where: str, given: Any, name: str = "optimizer") -> None:
         repair = f"call it, {given.__name__}(1e-3)"
     else:
         repair = f"write fnn.optim.{given if isinstance(given, str) else 'adam'}(1e-3)"
-    came = repr(given) if isinstance(given, str | int | float) else checks.name_of(given)
-    raise TypeError(f"{where}: expected {name} to be a transform of gradients, got {came}; {repair}")
+    raise checks.not_one(where, name, "a transform of gradients", given, repair)
 
 
 def keep_accepted(update: Callable[..., Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:

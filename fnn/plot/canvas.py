@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fnn import checks
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -13,11 +15,8 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 def figure(width: float, height: float) -> Figure:
     """A figure of its own, in inches: no global state, no window."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('fnn.plot needs matplotlib; run pip install "fnn[plot]"') from error
-    return Figure(figsize=(width, height), layout="constrained")
+    drawing = checks.package("matplotlib.figure", "fnn.plot", "matplotlib", "plot")
+    return drawing.Figure(figsize=(width, height), layout="constrained")
 
 
 def style(place: int) -> dict[str, Any]:

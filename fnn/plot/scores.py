@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fnn import checks
 from fnn.plot.canvas import PALETTE, legend_above
 from fnn.plot.canvas import figure as blank
 from fnn.selection.result import mean_of, standard_error
@@ -40,7 +41,7 @@ def heat_map(values: Any, rows: tuple[str, Sequence[Any]], columns: tuple[str, S
     cells = np.asarray(values, float)
     expected = len(rows[1]), len(columns[1])
     if cells.shape != expected:
-        raise ValueError(f"heat_map: expected values of shape {expected}, as the names say, got {cells.shape}")
+        raise checks.wrong_shape("heat_map", "values", f"{expected}, as the names say", cells.shape)
     figure = blank(2.5 + 0.75 * expected[1], 1.8 + 0.45 * expected[0])
     axes = figure.subplots()
     drawn = axes.imshow(np.ma.masked_invalid(cells), aspect="auto", cmap="viridis")
@@ -116,8 +117,7 @@ def validation_curve(found: Any, setting: str, metric: str = "loss") -> Figure:
 
 def _bands(where: str, found: Any, metric: str, x: np.ndarray, order: np.ndarray, xlabel: str) -> Figure:
     """A line with a band for validation and one for training."""
-    if metric not in found.scores:
-        raise ValueError(f"{where}: expected one of {', '.join(found.scores)}, got {metric!r}")
+    checks.one_of(where, "metric", metric, found.scores)
     figure = blank(5, 3.5)
     axes = figure.subplots()
     # The colours of `learning_curves`.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fnn import checks
 from fnn.plot.canvas import PALETTE, legend_above, style
 from fnn.plot.canvas import figure as blank
 
@@ -39,8 +40,7 @@ def curves(
         >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
         ['LSTM', 'mean']
     """
-    if not series:
-        raise ValueError("curves: expected at least one curve, got none")
+    checks.at_least_one("curves", "curve", len(series))
     figure = blank(6.5, 4)
     axes = figure.subplots()
     for place, (name, values) in enumerate(series.items()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -73,10 +72,8 @@ def read(path: Path) -> tuple[NamedArrays, dict[str, Any]]:
             )
         size = int.from_bytes(file.read(8), "little")
         if size > HEADER_BYTES:
-            raise ValueError(
-                f"load: {path} is damaged or no safetensors file: its first 8 bytes announce a header of {size:,} "
-                f"bytes, and fnn.save writes at most {HEADER_BYTES:,}"
-            )
+            why = f"its first 8 bytes announce a header of {size:,} bytes, and fnn.save writes at most {HEADER_BYTES:,}"
+            raise checks.not_readable("load", path, "safetensors file", why)
         file.seek(0)
         content = file.read()
     try:
@@ -88,14 +85,12 @@ def read(path: Path) -> tuple[NamedArrays, dict[str, Any]]:
             for name, part in found
         }
     except Exception as error:  # whatever a damaged file makes of its reader
-        raise ValueError(f"load: {path} is damaged or no safetensors file: {str(error)[:200]}") from error
+        raise checks.not_readable("load", path, "safetensors file", error) from error
     if "fnn" not in said or "digest" not in said:
-        raise ValueError(
-            f"load: {path} was not written by fnn.save: it holds {len(arrays)} arrays and no description of fnn's; "
-            "read it by safetensors.numpy.load_file, and for weights of torch or flax see fnn.interop"
-        )
+        why = f"it holds {len(arrays)} arrays and no description of fnn's; read it by safetensors.numpy.load_file, and "
+        raise checks.not_written_by("load", path, "fnn.save", why + "for weights of torch or flax see fnn.interop")
     if _digest(said["fnn"], arrays) != said["digest"]:
-        raise ValueError(f"load: {path} is damaged: its content is not what was written; take another copy of the file")
+        raise checks.not_as_written("load", path)
     return arrays, json.loads(said["fnn"])
 
 
@@ -109,7 +104,4 @@ def _digest(text: str, arrays: NamedArrays) -> str:
 
 
 def _safetensors(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ImportError('fnn.save and fnn.load need safetensors; run pip install "fnn[save]"') from error
+    return checks.package(name, "fnn.save, as fnn.load,", "safetensors", "save")

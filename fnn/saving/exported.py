@@ -108,10 +108,8 @@ def export(
     if classes is not None:
         require_outputs("export", classes, model, trained, shapes)
     program = jax.export.export(jax.jit(forward), platforms=tuple(platforms))(shapes)
-    try:
-        content = bytes(program.serialize())
-    except ImportError as error:
-        raise ImportError('fnn.export needs flatbuffers; run pip install "fnn[export]"') from error
+    checks.package("flatbuffers", "fnn.export", "flatbuffers", "export")
+    content = bytes(program.serialize())
     about = {
         "fnn": __version__,
         "jax": jax.__version__,
@@ -143,10 +141,8 @@ def load_exported(path: str | Path) -> Exported:
         'float32[rows,2]'
     """
     content, about = _unseal(Path(path))
-    try:
-        program = jax.export.deserialize(bytearray(content))
-    except ImportError as error:
-        raise ImportError('fnn.load_exported needs flatbuffers; run pip install "fnn[export]"') from error
+    checks.package("flatbuffers", "fnn.load_exported", "flatbuffers", "export")
+    program = jax.export.deserialize(bytearray(content))
 
     def call(x: PyTree) -> PyTree:
         like = jax.tree.unflatten(program.in_tree, program.in_avals)[0][0]
@@ -225,5 +221,5 @@ def _unseal(path: Path) -> tuple[bytes, dict[str, Any]]:
     size = int.from_bytes(content[end : end + 8], "little")
     digest = content[end + 8 : end + 8 + _DIGEST]
     if size > end or hashlib.blake2b(content[:end], digest_size=_DIGEST).digest() != digest:
-        raise ValueError(f"load_exported: {path} is damaged: its content is not what was written; take another copy")
+        raise checks.not_as_written("load_exported", path)
     return content[: end - size], json.loads(content[end - size : end])

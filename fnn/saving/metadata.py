@@ -37,7 +37,7 @@ def classes_as_json(where: str, classes: Sequence[Any]) -> list[Any]:
     names = np.asarray(classes).tolist() if hasattr(classes, "dtype") else list(classes)
     wrong = [name for name in names if not isinstance(name, str | numbers.Number)]
     if wrong or isinstance(classes, str):
-        raise TypeError(f"{where}: expected classes to be a list of texts or numbers, got {(wrong or [classes])[0]!r}")
+        raise checks.not_one(where, "classes", "a list of texts or numbers", (wrong or [classes])[0])
     return json.loads(json.dumps(names))
 
 

@@ -19,7 +19,7 @@ from fnn.layer.naming import key_of, owner_of
 from fnn.saving import content
 from fnn.saving.metadata import classes_as_json, require_outputs, scaler_as_json, scaler_from_json
 from fnn.saving.run import read_trained
-from fnn.train.sharding import put
+from fnn.train.sharding import shard
 from fnn.train.trained import Trained, as_trained
 from fnn.versions import __version__
 
@@ -147,7 +147,7 @@ def load(path: str | Path, like: Any, *, which: str = "best") -> Trained:
 
     def put_leaf(place: Any, leaf: Any) -> jax.Array:
         array = jnp.asarray(saved[jax.tree_util.keystr(place)])
-        return put(array, leaf.sharding) if len(getattr(leaf.sharding, "device_set", ())) > 1 else array
+        return shard(array, leaf.sharding) if len(getattr(leaf.sharding, "device_set", ())) > 1 else array
 
     return jax.tree.map_with_path(put_leaf, expected.like)
 
@@ -192,7 +192,7 @@ class _Expected(NamedTuple):
 def _read(path: str | Path) -> tuple[content.NamedArrays, dict[str, Any]]:
     arrays, about = content.read(Path(path))
     if not isinstance(about, dict) or not set(about) >= _KEYS or not _names(about["paths"]) <= set(arrays):
-        raise ValueError(f"load: {path} was not written by fnn.save: its description is another one")
+        raise checks.not_written_by("load", path, "fnn.save", "its description is another one")
     if about["format"] != FORMAT:
         raise ValueError(f"load: {path} was written by fnn {about['fnn']}, which is newer; install that version")
     return arrays, about

@@ -21,7 +21,7 @@ from fnn.selection.result import metrics_of
 from fnn.selection.training import Case, Member, check_training, member_from
 from fnn.tasks import Task
 from fnn.train import rows as rows_
-from fnn.train.divergence import retrain
+from fnn.train.divergence import WHAT_HELPS, retrain
 from fnn.train.inputs import Inputs
 from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, evaluation_model, outcome_of
 from fnn.train.options import Options
@@ -169,9 +169,8 @@ def divergence_mask(where: str, case_of: Callable[[int], Case], diverged_at: np.
     if not lost.any():
         return lost
     first = int(np.argmax(lost))
-    advice = "try a smaller learning rate, fnn.optim.clip_by_global_norm or scaled inputs."
-    advice += retrain(*case_of(first), int(diverged_at[first]))
+    advice = f"{WHAT_HELPS}.{retrain(*case_of(first), int(diverged_at[first]))}"
     if lost.all():
-        raise ValueError(f"{where}: every member diverged; {advice}")
-    checks.warn(f"{where}: members {np.flatnonzero(lost).tolist()} diverged and are left out; {advice}")
+        raise ValueError(f"{where}: every member diverged. {advice}")
+    checks.warn(f"{where}: members {np.flatnonzero(lost).tolist()} diverged and are left out. {advice}")
     return lost

@@ -116,7 +116,9 @@ def _counts(sizes: Sequence[float], most: int) -> np.ndarray:
     """Whole numbers of rows, increasing, each once."""
     given = np.asarray(sizes)
     if given.ndim != 1 or not len(given) or not np.issubdtype(given.dtype, np.number):
-        raise ValueError(f"learning_curve: expected sizes to be a sequence of numbers, got {checks.describe(sizes)}")
+        raise ValueError(
+            f"learning_curve: expected numbers of rows, or shares of them, as sizes, got {checks.describe(sizes)}"
+        )
     shares = np.issubdtype(given.dtype, np.floating)
     if given.min() <= 0 or given.max() > (1 if shares else most):
         bounds = "shares in (0, 1]" if shares else f"numbers of rows from 1 to {most}"

@@ -24,7 +24,7 @@ from fnn.train.identity import digest_of
 from fnn.train.loop import Carry
 from fnn.train.processes import pace, peers, require_same
 from fnn.train.processes import together as together_over
-from fnn.train.sharding import agree, check_mesh, fetch, put, replicate
+from fnn.train.sharding import agree, check_mesh, fetch, replicate, shard
 from fnn.typing import PyTree
 
 MEMORY_SHARE = 0.25
@@ -211,7 +211,7 @@ def _run_chunk(
 
 def _over(mesh: Mesh | None, arguments: PyTree) -> PyTree:
     """One row of the arguments after another on the devices of the mesh."""
-    return arguments if mesh is None else put(arguments, NamedSharding(mesh, PartitionSpec(mesh.axis_names[0])))
+    return arguments if mesh is None else shard(arguments, NamedSharding(mesh, PartitionSpec(mesh.axis_names[0])))
 
 
 def _join(parts: tuple[Any, ...]) -> Any:

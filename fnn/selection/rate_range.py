@@ -11,6 +11,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.layer import Layer
+from fnn.optim.learning_rate import require_constructor
 from fnn.optim.transform import Transform
 from fnn.programs import compile as compiled
 from fnn.tasks import Task, as_task
@@ -112,9 +113,7 @@ def rate_range(
         checks.integer(where, name, count)
     if not 0 < low < high:
         raise ValueError(f"{where}: expected 0 < low < high, got low={low} and high={high}")
-    if isinstance(optimizer, Transform) or hasattr(optimizer, "update") or not callable(optimizer):
-        came = "a transform" if hasattr(optimizer, "update") else repr(optimizer)
-        raise TypeError(f"{where}: expected optimizer to be a function of the rate, got {came}; write fnn.optim.adam")
+    require_constructor(where, optimizer)
     require_model_and_optimizer(where, model, optimizer(low))
     require_functions(where, penalty, augment)
     if chunk is not None:

@@ -81,8 +81,7 @@ class CrossValidation(NamedTuple):
         return self.settings[int(np.nanargmax(np.where(whole | ~whole.any(), means, np.nan)))]
 
     def _scores(self, metric: str) -> np.ndarray:
-        if metric not in self.scores:
-            raise ValueError(f"expected a metric among {', '.join(map(repr, self.scores))}, got {metric!r}")
+        checks.one_of("scores", "metric", metric, self.scores)
         return self.scores[metric]
 
     def __str__(self) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from fnn import checks, programs
 from fnn.layer import Layer
+from fnn.optim.learning_rate import require_constructor
 from fnn.optim.transform import Transform
 from fnn.schedules import cosine_decay_schedule
 from fnn.selection.bagging import case, divergence_mask, member_of
@@ -77,10 +78,7 @@ def snapshots(
     References:
         Huang et al., Snapshot Ensembles: Train 1, get M for free, 2017.
     """
-    if isinstance(optimizer, Transform) or not callable(optimizer):
-        raise TypeError(
-            f"snapshots: expected a function of the learning rate such as fnn.optim.adam, got {optimizer!r}"
-        )
+    require_constructor("snapshots", optimizer)
     count = checks.integer("snapshots", "members", members)
     checks.in_range("snapshots", "learning_rate", learning_rate, 0, open="low")
     options = Options(epochs, batch_size, penalty, augment, None, shuffle, training_metrics, compute_dtype)

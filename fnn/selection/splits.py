@@ -85,8 +85,7 @@ def stratified_k_fold(targets: Labels, folds: int = 5, *, seed: int | None = Non
         [[0, 1, 4], [2, 3, 5]]
     """
     targets = np.asarray(targets)
-    if targets.ndim != 1:
-        raise ValueError(f"stratified_k_fold: expected classes of shape (rows,), got {targets.shape}")
+    checks.rank("stratified_k_fold", "classes", targets, 1, "(rows,)")
     _require_counts("stratified_k_fold", len(targets), folds)
     names, first, encoded, counts = np.unique(targets, return_index=True, return_inverse=True, return_counts=True)
     if counts.min() < folds:
@@ -181,7 +180,7 @@ def hold_out(rows: int, fraction: float = 0.2, *, seed: int | None = 0, stratify
         return folds_from([(order[: rows - count], order[rows - count :])], "hold_out")
     classes = np.asarray(stratify)
     if classes.shape != (rows,):
-        raise ValueError(f"hold_out: expected stratify of shape ({rows},), got {classes.shape}")
+        raise checks.wrong_shape("hold_out", "stratify", (rows,), classes.shape)
     # Rows sorted by class, every 1/fraction-th of them validates: each class has its share within one row.
     by_class = order[np.argsort(classes[order], kind="stable")]
     valid = by_class[np.floor((np.arange(count) + 0.5) * rows / count).astype(int)]
@@ -256,8 +255,7 @@ def repeated(folds: Sequence[Folds]) -> Folds:
         >>> fnn.selection.repeated([fnn.selection.k_fold(10, 5, seed=s) for s in range(3)]).train.shape
         (15, 8)
     """
-    if not folds:
-        raise ValueError("repeated: expected at least one split, got none")
+    checks.at_least_one("repeated", "split", len(folds))
     sides = []
     for side in zip(*folds, strict=True):
         sides.append(fill_up([line[line >= 0] for table in side for line in table]))

@@ -119,10 +119,8 @@ def sweep(
     """
     checks.one_of("sweep", "how", how, ("grid", "random", "halving", "hyperband"))
     checks.integer("sweep", "epochs", epochs)
-    if checks.integer("sweep", "factor", factor) < 2:
-        raise ValueError(f"sweep: expected factor to be at least 2, got {factor}")
-    if metric not in (names := ("loss", *as_task(task).metrics)):
-        raise ValueError(f"sweep: expected metric among {', '.join(map(repr, names))}, got {metric!r}")
+    checks.integer("sweep", "factor", factor, 2)
+    checks.one_of("sweep", "metric", metric, ("loss", *as_task(task).metrics))
     checks.one_of("sweep", "mode", mode, (None, "min", "max"))
     modes = modes_of(as_task(task)) | ({} if mode is None else {metric: mode})
     brackets = _brackets(how, trials, epochs, factor)
@@ -245,7 +243,7 @@ def _require_defined(metric: str, score: np.ndarray, loss: np.ndarray) -> None:
     undefined = np.isnan(score) & np.isfinite(loss)
     if undefined.any():
         raise ValueError(
-            f"sweep: {metric} is not defined on the rows that fold {np.argwhere(undefined)[0][1]} validates on, so it "
+            f"sweep: {metric} has no value on the rows that fold {np.argwhere(undefined)[0][1]} validates on, so it "
             'cannot decide who goes on; write another metric, such as metric="loss", or larger folds'
         )
 

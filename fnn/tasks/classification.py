@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from fnn import checks, losses, metrics
 from fnn.activations import sigmoid, softmax
 from fnn.losses.reduction import Reduction, weighted_mean
-from fnn.tasks.targets import classes_of, numbers, require_class_weights, require_width, whole_numbers
+from fnn.tasks.targets import classes_of, numbers, require_class_weights, require_columns, require_width, whole_numbers
 from fnn.tasks.task import Metric, Task, after, builds_a_task
 from fnn.typing import Array, ArrayLike
 
@@ -140,8 +140,7 @@ def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
 
     def encode(targets: ArrayLike) -> Array:
         array = numbers(name, targets)
-        if array.ndim != 2 or array.shape[1] != labels:
-            raise ValueError(f"{name}: expected targets of shape (batch, {labels}), got {array.shape}")
+        require_columns(name, array, labels)
         return whole_numbers(name, array, 2)
 
     def loss(outputs: Array, targets: Array) -> Array:

@@ -14,8 +14,8 @@ from fnn.typing import Array
 
 def require_width(name: str, outputs: Array, width: int) -> None:
     if outputs.ndim != 2 or outputs.shape[-1] != width:
-        raise ValueError(
-            f"{name}: expected outputs of shape (batch, {width}), got {outputs.shape}; end the model in dense({width})"
+        raise checks.wrong_shape(
+            name, "outputs", f"(batch, {width})", outputs.shape, f"end the model in dense({width})"
         )
 
 
@@ -52,8 +52,8 @@ def _flat(name: str, targets: Any) -> Any:
     if targets.ndim == 2 and targets.shape[-1] == 1:
         targets = targets[:, 0]
     if targets.ndim != 1:
-        hint = "; write targets.argmax(axis=1) for one-hot rows" if targets.ndim == 2 else ""
-        raise ValueError(f"{name}: expected targets of shape (batch,), got {targets.shape}{hint}")
+        repair = "write targets.argmax(axis=1) for one-hot rows" if targets.ndim == 2 else ""
+        raise checks.wrong_shape(name, "targets", "(batch,)", targets.shape, repair)
     return targets
 
 
@@ -70,10 +70,8 @@ def whole_numbers(name: str, targets: Any, classes: int) -> Array:
         wrong = (host != np.round(host)) | (host < 0) | (host >= classes) if host.dtype != bool else host > classes
         if wrong.any():
             place = tuple(np.argwhere(wrong)[0])
-            raise ValueError(
-                f"{name}: expected classes 0 … {classes - 1}, got {host[place]} at {checks.place_of(targets, place)}; "
-                "write labels, targets = numpy.unique(targets, return_inverse=True)"
-            )
+            repair = "write labels, targets = numpy.unique(targets, return_inverse=True)"
+            raise checks.no_class(name, "classes", classes, host[place], checks.place_of(targets, place), repair)
     # Without the dtype, JAX compiles a program of its own for every shape that comes.
     return jnp.asarray(targets if isinstance(targets, jax.Array) else host.astype(np.int32), jnp.int32)
 
@@ -83,12 +81,16 @@ def _are_classes(host: np.ndarray, classes: int) -> bool:
     return host.dtype.kind in "iu" and host.size > 0 and host.min() >= 0 and bool(host.max() < classes)
 
 
+def require_columns(name: str, targets: Any, width: int) -> None:
+    if targets.ndim != 2 or targets.shape[1] != width:
+        raise checks.wrong_shape(name, "targets", f"(batch, {width})", targets.shape)
+
+
 def values_of(name: str, targets: Any, width: int) -> Array:
     array = numbers(name, targets)
     if array.ndim == 1 and width == 1:
         array = array[:, None]
-    if array.ndim != 2 or array.shape[1] != width:
-        raise ValueError(f"{name}: expected targets of shape (batch, {width}), got {array.shape}")
+    require_columns(name, array, width)
     floating = jnp.issubdtype(array.dtype, jnp.floating)
     return checks.cast(name, "targets", array, array.dtype if floating else float, distinct=True)
 

@@ -32,7 +32,7 @@ Builder = TypeVar("Builder", bound=Callable[..., Any])
 Metric = Callable[..., Array]
 
 
-@checks.refuse_pickling("build the task by the same call where it is read, as fnn.tasks.multiclass(10)")
+@checks.refuse_pickling(f"build the task {checks.BY_THE_SAME_CALL}, as fnn.tasks.multiclass(10)")
 class Task(NamedTuple):
     """What a model is trained for.
 
@@ -214,7 +214,7 @@ def _refuse_broadcast(task: Task, targets: tuple[int, ...], values: tuple[int, .
     if values == crossed and math.prod(values) not in (math.prod(given), math.prod(targets)):
         raise ValueError(
             f"{task.name}: the loss of outputs {given} and targets {targets} has shape {values}: every example against "
-            f"every other; write targets.reshape({given}) if they mean the same"
+            f"every other; {checks.reshape('targets', given)}"
         )
 
 

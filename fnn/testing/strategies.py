@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from fnn import checks
 from fnn.typing import DType, Shape
 
 __all__ = ["arrays", "pytrees"]
@@ -15,11 +16,7 @@ SHAPES: tuple[Shape, ...] = ((), (1,), (3,), (2, 3), (0,), (2, 1, 2))
 
 
 def _hypothesis() -> Any:
-    try:
-        import hypothesis.strategies
-    except ImportError as error:
-        raise ImportError("fnn.testing.strategies needs hypothesis; pip install fnn[test]") from error
-    return hypothesis.strategies
+    return checks.package("hypothesis.strategies", "fnn.testing.strategies", "hypothesis", "test")
 
 
 def arrays(dtype: DType = "float32", shapes: tuple[Shape, ...] = SHAPES, size: float = 100.0) -> Any:

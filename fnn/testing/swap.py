@@ -12,7 +12,7 @@ import numpy as np
 
 __all__ = ["check_swap"]
 
-Call = Callable[[str, Callable[..., Any]], Any]
+Caller = Callable[[str, Callable[..., Any]], Any]
 
 
 def check_swap(
@@ -20,7 +20,7 @@ def check_swap(
     reference: Any,
     *,
     names: Iterable[str] | None = None,
-    call: Call | None = None,
+    call: Caller | None = None,
     differs: Mapping[str, str] | None = None,
     rtol: float = 1e-5,
     atol: float = 1e-6,
@@ -74,7 +74,7 @@ def shared_names(mine: Any, reference: Any) -> set[str]:
     return {name for name in found if callable(getattr(mine, name)) and not inspect.isclass(getattr(mine, name))}
 
 
-def _difference(name: str, mine: Any, reference: Any, call: Call | None, rtol: float, atol: float) -> str:
+def _difference(name: str, mine: Any, reference: Any, call: Caller | None, rtol: float, atol: float) -> str:
     fault = _signature_difference(inspect.signature(mine), inspect.signature(reference))
     if fault or call is None:
         return fault

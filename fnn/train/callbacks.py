@@ -82,10 +82,7 @@ def check_callbacks(where: str, callbacks: Any) -> None:
     """A list of functions, some of them under `every`."""
     several = isinstance(callbacks, (list, tuple)) and not isinstance(callbacks, Every)
     if not several or not all(callable(one) or isinstance(one, Every) for one in callbacks):
-        came = checks.name_of(callbacks) if callable(callbacks) else repr(callbacks)
-        raise TypeError(
-            f"{where}: expected callbacks to be a list of functions, got {came}; write callbacks=[function]"
-        )
+        raise checks.not_one(where, "callbacks", "a list of functions", callbacks, "write callbacks=[function]")
 
 
 def ends_the_run(callbacks: Sequence[Callable[[Any], Any]], told: EpochEnd | StepEnd) -> bool:

@@ -20,7 +20,7 @@ from fnn import checks
 from fnn.files import plain_archive, write_whole
 from fnn.train.identity import Identity, differences, warn_of_environment
 from fnn.train.processes import attempt, gather, raise_in_all, tell_all, together
-from fnn.train.sharding import put
+from fnn.train.sharding import shard
 from fnn.train.stopping import EarlyStopping
 from fnn.typing import Array, PyTree
 
@@ -207,7 +207,7 @@ def _unpack(packed: np.ndarray, like: PyTree) -> PyTree:
         end = begin + kind.size * kind.dtype.itemsize
         array, begin = jnp.asarray(packed[begin:end].view(kind.dtype).reshape(kind.shape)), end
         array = jax.random.wrap_key_data(array, impl=jax.random.key_impl(like)) if _is_key(like) else array
-        return put(array, like.sharding) if len(like.sharding.device_set) > 1 else array  # type: ignore[arg-type]
+        return shard(array, like.sharding) if len(like.sharding.device_set) > 1 else array  # type: ignore[arg-type]
 
     return jax.tree.map(leaf, like)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from fnn import checks
 from fnn.kernels import placement
 from fnn.layer import Layer
 from fnn.layer.parts import any_layer
@@ -25,10 +26,10 @@ def progress_bar(
     if progress is None and jax.process_index() > 0:
         progress = False  # one bar for all processes
     try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
+        tqdm = checks.package("tqdm.auto", "progress=True", "tqdm", "train").tqdm
+    except ImportError:
         if progress:
-            raise ImportError('progress=True needs tqdm; run pip install "fnn[train]"') from error
+            raise
         progress = False
     if progress is False:
         yield lambda steps, row: None

@@ -91,11 +91,13 @@ def retrain(recipe: Recipe, key: Key, inputs: Inputs, start: PyTree, number: int
     return replay(recipe, key, inputs, carry.train_state, number)
 
 
+WHAT_HELPS = "Try a smaller learning rate, fnn.optim.clip_by_global_norm or scaled inputs"
+
+
 def warn_if_diverged(where: str, epoch: int, step: int, said: str = "") -> None:
     """Say in which epoch and step, both from 0, the loss stopped being finite, and what helps; -1 is none."""
     if epoch >= 0:
         checks.warn(
             f"{where}: the loss was not finite in epoch {epoch + 1}, step {step + 1}; the parameters "
-            f"before that step are kept.{said} Try a smaller learning rate, fnn.optim.clip_by_global_norm or scaled "
-            "inputs",
+            f"before that step are kept.{said} {WHAT_HELPS}",
         )

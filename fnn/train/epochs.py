@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fnn.train import rows as rows_
 from fnn.train.inputs import Inputs
-from fnn.train.loop import Batch, Batches, Carry, Keys, Recipe, take_steps
+from fnn.train.loop import Batch, BatchSource, Carry, Keys, Recipe, take_steps
 from fnn.train.sharding import check_mesh
 from fnn.typing import Array, PyTree
 
@@ -44,12 +44,12 @@ def take_steps_of_epoch(
     return take_steps(recipe, carry, keys, batches_of(recipe, inputs, epoch, order), first, last)
 
 
-def batches_of(recipe: Recipe, inputs: Inputs, epoch: Array, order: Order) -> Batches:
+def batches_of(recipe: Recipe, inputs: Inputs, epoch: Array, order: Order) -> BatchSource:
     """Those of an epoch over arrays, by row numbers."""
     size, count = sizes(recipe.options.batch_size, inputs.slots)
     check_mesh("trainer", recipe.mesh, size)
     full = inputs.rows is None and inputs.data[2] is None and inputs.slots == count * size
-    return Batches(lambda place: batch_of(inputs.data, order, place, size), epoch.astype(jnp.int32) * count, full)
+    return BatchSource(lambda place: batch_of(inputs.data, order, place, size), epoch.astype(jnp.int32) * count, full)
 
 
 def batch_of(data: tuple[PyTree, PyTree, Array | None], order: Order, place: Array, size: int) -> Batch:

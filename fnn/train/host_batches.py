@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.layers.recurrent import Padded
 from fnn.train import rows as rows_
 from fnn.train.stream import Stream, StreamError, length, takes_epoch
 from fnn.train.stream_state import own_state
@@ -131,9 +130,8 @@ class Reader:
         first = self.form is None
         if self.stream.task is None:
             given: tuple[Any, ...] = (rows_.rows_as_array(batch[0] if _has_parts(batch) else batch),)
-        elif not isinstance(batch, (tuple, list)) or isinstance(batch, Padded) or len(batch) not in (2, 3):
-            raise TypeError(f"{name}: expected (x, targets) or (x, targets, weights), got {checks.describe(batch)}")
         else:
+            checks.parts_of_data(name, batch)
             given = (rows_.rows_as_array(batch[0]), *(None if part is None else _as_host(part) for part in batch[1:]))
         given = (_as_numbers(name, given[0]), *given[1:])
         self._require_form(given, name)
@@ -148,7 +146,7 @@ class Reader:
         if self.stream.task is not None:
             rows_.require_one_target_per_row(name, x, targets)
         if weights is not None:  # of each batch for itself: together they may be as many as the rows
-            rows_.require_one_weight_per_row(name, weights, rows)
+            checks.one_weight_per_row(name, weights, rows)
         return Raw(x, targets, weights, rows, name)
 
     def _label(self, batches: Sequence[Raw], name: str) -> list[tuple[Any, np.ndarray]]:
@@ -241,8 +239,7 @@ def _place(count: int, number: int | None) -> str:
 
 
 def _as_numbers(name: str, tree: PyTree) -> PyTree:
-    said = "encode text columns as numbers first"
-    return jax.tree.map(lambda leaf: np.asarray(checks.as_numbers(name, "x", leaf, said)), tree)
+    return jax.tree.map(lambda leaf: np.asarray(checks.as_numbers(name, "x", leaf, checks.AS_NUMBERS)), tree)
 
 
 def _as_host(leaf: Any) -> Any:

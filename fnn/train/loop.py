@@ -96,7 +96,7 @@ def keys_of(key: Key) -> Keys:
 Batch = tuple[PyTree, PyTree, Array]
 
 
-class Batches(NamedTuple):
+class BatchSource(NamedTuple):
     """Where batches come from: `at(place)`, the number that the batch at place 0 has in the whole run, and whether it
     is known that every row of all of them counts."""
 
@@ -139,7 +139,7 @@ def begin(recipe: Recipe, keys: Keys, inputs: Inputs, start: Trained | TrainStat
     return carry._replace(history={n: jnp.full(epochs, jnp.nan, s.dtype) for n, s in shapes.items()})
 
 
-def take_steps(recipe: Recipe, carry: Carry, keys: Keys, batches: Batches, first: Any, last: Any) -> Carry:
+def take_steps(recipe: Recipe, carry: Carry, keys: Keys, batches: BatchSource, first: Any, last: Any) -> Carry:
     """Those of the batches at places `first` to `last`."""
     step, split, metrics = step_of(recipe), splitter(recipe.mesh), _metrics(recipe)
 

@@ -52,9 +52,6 @@ def check_options(where: str, task: Task, options: Options) -> Options:
     require_functions(where, options.penalty, options.augment)
     require_compute_dtype(where, options.compute_dtype)
     rule = options.early_stopping
-    if rule is not None and not isinstance(rule, EarlyStopping):
-        raise TypeError(
-            f"{where}: expected early_stopping to be a rule, got {checks.describe(rule)}; write "
-            "fnn.early_stopping(patience=10)"
-        )
+    if rule is not None:
+        checks.instance(where, "early_stopping", rule, EarlyStopping, "a rule", "write fnn.early_stopping(patience=10)")
     return options._replace(early_stopping=stopping.resolve(rule, task))

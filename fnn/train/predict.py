@@ -21,7 +21,7 @@ from fnn.train.outputs import outputs_of, scores_of
 from fnn.train.precision import compute_in, require_compute_dtype
 from fnn.train.processes import peers
 from fnn.train.sharding import check_mesh, on_automatic_axes, replicate
-from fnn.train.stream import is_stream, stream_of
+from fnn.train.stream import is_stream, refuse_what_belongs_to_arrays, stream_of
 from fnn.train.stream_outputs import Application, Scoring, collect
 from fnn.train.trained import Trained, as_trained, check_trained
 from fnn.typing import Array, Data, DType, LossFunction, PyTree, Rows
@@ -92,7 +92,7 @@ def predict(
     check_mesh("predict", mesh)
     require_same_kinds("predict", mesh, x=x)
     if is_stream(x):
-        _check_stream("predict", batch_size)
+        refuse_what_belongs_to_arrays("predict", batch_size, EVALUATION_ROWS, None)
         applied = Application("predict", compute_in(compute_dtype, model), decode, mesh)
         with peers("predict", mesh), contextlib.closing(Feed(stream_of("predict", x, None, 1), mesh)) as feed:
             return collect(feed, applied, replicate(mesh, as_trained("predict", trained)))[0]
@@ -158,17 +158,10 @@ def evaluate(
     return _as_floats(scores)
 
 
-def _check_stream(where: str, batch_size: int) -> None:
-    if batch_size != EVALUATION_ROWS:
-        raise ValueError(f"{where}: a stream makes its own batches, got batch_size={batch_size}; leave it out")
-
-
 def _evaluate_stream(
     model: Layer, trained: Any, data: Data, task: Task, rows: Any, batch_size: int, mesh: Mesh | None
 ) -> dict[str, float]:
-    _check_stream("evaluate", batch_size)
-    if rows is not None:
-        raise ValueError("evaluate: data is a stream, which has no row numbers; leave rows out")
+    refuse_what_belongs_to_arrays("evaluate", batch_size, EVALUATION_ROWS, rows)
     check_mesh("evaluate", mesh)
     stream = stream_of("evaluate", data, task, 1)
     applied = Application("evaluate", model, identity, mesh)

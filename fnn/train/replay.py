@@ -55,8 +55,7 @@ def _replace_leaves(tree: PyTree, leaves: list[Array]) -> PyTree:
 def check_step(where: str, trained: Any, batch: Any) -> tuple[TrainState, tuple[Any, ...]]:
     """What a step is looked at with: its state, without the optimizer's if none is given, and its batch as arrays."""
     state = trained if isinstance(trained, TrainState) else TrainState(*as_trained(where, trained), None)
-    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
-        raise TypeError(f"{where}: expected batch (x, targets) or (x, targets, weights), got {checks.describe(batch)}")
+    checks.parts_of_data(where, batch, "batch ")
     x = jax.tree.map(lambda leaf: checks.cast(where, "x", leaf), rows_.rows_as_array(batch[0]))
     rest = [checks.cast(where, *named) for named in zip(("targets", "weights"), batch[1:], strict=False)]
     rows = rows_.count(x)
@@ -68,7 +67,7 @@ def check_step(where: str, trained: Any, batch: Any) -> tuple[TrainState, tuple[
     return state, (x, *rest)
 
 
-class Objective(NamedTuple):
+class Problem(NamedTuple):
     """What a loss is made of."""
 
     model: Layer
@@ -77,7 +76,7 @@ class Objective(NamedTuple):
     compute_dtype: DType | None
 
 
-def probe_loss(objective: Objective, trained: Trained, batch: tuple[Any, ...], key: Key | None) -> Probe:
+def probe_loss(objective: Problem, trained: Trained, batch: tuple[Any, ...], key: Key | None) -> Probe:
     """The objective of a step with a probe at every elementary layer; without a key the model is as at inference."""
     model, task, penalty, compute_dtype = objective
     x, targets, *weights = batch
@@ -161,7 +160,7 @@ def _check(tree: PyTree) -> _Check:
 
 
 class _Given(NamedTuple):
-    objective: Objective
+    objective: Problem
     optimizer: Transform
     augment: Augmentation | None
 
@@ -208,7 +207,7 @@ def explain_divergence(
     require_model_and_optimizer("explain_divergence", model, optimizer)
     require_functions("explain_divergence", penalty, augment)
     state, batch = check_step("explain_divergence", trained, batch)
-    given = _Given(Objective(model, as_task(task), penalty, compute_dtype), optimizer, augment)
+    given = _Given(Problem(model, as_task(task), penalty, compute_dtype), optimizer, augment)
     seen = jax.device_get(compiled(_replay, given)(state, batch, key))
     probed = probe_loss(given.objective, Trained(state.params, state.state), batch, key)
     for phase, layer, what, check, before in _in_order(model, state.state, probed, seen):

@@ -48,18 +48,12 @@ def rows_as_array(x: PyTree) -> PyTree:
 
 def check_inputs(where: str, x: PyTree) -> PyTree:
     """Inputs as JAX arrays: not empty, nothing non-finite, nothing rounded in silence."""
-    return jax.tree.map(own, host_inputs(where, x))
-
-
-def own(leaf: Any) -> Array:
-    """As a JAX array, a copy of what is NumPy's."""
-    return leaf if isinstance(leaf, jax.Array) else checks.own(leaf)
+    return jax.tree.map(checks.own, host_inputs(where, x))
 
 
 def host_inputs(where: str, x: PyTree, rounding: Callable[..., str | None] | None = None) -> PyTree:
     """`check_inputs` where they are, NumPy's on the host; `rounding` says what a cast to float32 does to them."""
-    if count(x) == 0:
-        raise ValueError(f"{where}: expected at least one row, got {checks.describe(x)}")
+    checks.at_least_one(where, "row", count(x), checks.describe(x))
     for part in jax.tree.leaves(x, is_leaf=lambda node: isinstance(node, Padded)):
         if isinstance(part, Padded):  # inside a compiled program no length can be looked at
             batch, time = np.shape(part.values)[:2]
@@ -68,13 +62,13 @@ def host_inputs(where: str, x: PyTree, rounding: Callable[..., str | None] | Non
 
 
 def _check_leaf(where: str, x: Any, rounding: Callable[..., str | None]) -> Any:
-    given = checks.as_numbers(where, "x", x, "encode text columns as numbers first")
+    given = checks.as_numbers(where, "x", x, checks.AS_NUMBERS)
     host = checks.to_host(given)
     if not isinstance(host, np.ndarray):
         return given
     if jnp.issubdtype(host.dtype, jnp.floating) and (place := _first_not_finite(host)) is not None:
         at = checks.place_of(x, place)
-        raise ValueError(f"{where}: x contains {host[place]} at {at}; remove the row or fill the value in")
+        raise ValueError(f"{where}: x contains {host[place]} at {at}; {checks.WITHOUT_IT}")
     if isinstance(given, jax.Array):
         return given
     narrow = checks.host_cast(where, "x", x, given)
@@ -89,7 +83,7 @@ def describe_rounding(x: Any, host: np.ndarray, dtype: Any) -> str:
         return checks.describe_lost_digits("x", x, host, dtype, found)
     return (
         "x is float64 and is computed in float32; write x.astype(numpy.float32), or "
-        'jax.config.update("jax_enable_x64", True) to compute in float64'
+        f"{checks.IN_FLOAT64} to compute in float64"
     )
 
 
@@ -121,13 +115,12 @@ def lend(x: PyTree) -> PyTree:
 
 def check_data(where: str, data: Any, task: Task) -> tuple[PyTree, Array, Array | None]:
     """`(x, targets)` or `(x, targets, weights)` as arrays of the same number of rows, targets encoded by the task."""
-    return jax.tree.map(own, host_data(where, data, task))
+    return jax.tree.map(checks.own, host_data(where, data, task))
 
 
 def host_data(where: str, data: Any, task: Task) -> tuple[PyTree, Any, Any]:
     """`check_data` where they are."""
-    if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
-        raise TypeError(f"{where}: expected data (x, targets) or (x, targets, weights), got {checks.describe(data)}")
+    checks.parts_of_data(where, data, "data ")
     if names := [part for part in data if isinstance(part, (str, os.PathLike))]:
         raise TypeError(
             f"{where}: expected arrays, got the name of a file, {str(names[0])!r}; fit, evaluate and predict read a "
@@ -142,20 +135,12 @@ def host_data(where: str, data: Any, task: Task) -> tuple[PyTree, Any, Any]:
 
 
 def require_one_target_per_row(where: str, x: PyTree, targets: Any) -> None:
-    if np.shape(targets)[:1] != (count(x),):
-        raise ValueError(
-            f"{where}: expected one target per row of x, got {count(x)} rows and {np.shape(targets)} targets"
-        )
-
-
-def require_one_weight_per_row(where: str, weights: Any, total: int) -> None:
-    if np.shape(weights) != (total,):
-        raise ValueError(f"{where}: expected weights of shape ({total},), got {np.shape(weights)}")
+    checks.one_per_row(where, "target", count(x), np.shape(targets))
 
 
 def check_weights(where: str, weights: Any, total: int, some: bool = True) -> Array:
     """One weight per row, each 0 or of a size that float32 multiplies without loss; `some` of them are not 0."""
-    require_one_weight_per_row(where, weights, total)
+    checks.one_weight_per_row(where, weights, total)
     if checks.is_concrete(weights):
         host = np.asarray(checks.to_host(weights))
         if host.dtype.kind in "OSUc":
@@ -172,7 +157,7 @@ def check_weights(where: str, weights: Any, total: int, some: bool = True) -> Ar
                 f"{host[row]} at row {row}; only their ratios count, so multiply all of them by one number"
             )
         if some and not wide.any():
-            raise ValueError(f"{where}: every weight is 0, so no row counts; leave the weights out to count every row")
+            raise ValueError(f"{where}: {checks.no_weight()}")
         weights = weights if isinstance(weights, jax.Array) else host
         if host.dtype.kind in "iub":
             weights = host.astype(np.float32)
@@ -182,23 +167,7 @@ def check_weights(where: str, weights: Any, total: int, some: bool = True) -> Ar
 
 def check_rows(where: str, rows: Any, total: int) -> Any:
     """Row numbers of a data set of `total` rows, NumPy's where they are known; a negative one is an empty slot."""
-    given = np.asarray(checks.to_host(rows)) if checks.is_concrete(rows) else rows
-    if given.ndim != 1 or not jnp.issubdtype(given.dtype, jnp.integer) or given.shape[0] == 0:
-        raise ValueError(
-            f"{where}: expected rows to be row numbers, an integer array of shape (n,), got {checks.describe(given)}; "
-            "write numpy.flatnonzero(mask) for a mask"
-        )
-    if isinstance(given, np.ndarray):
-        if given.max() >= total:
-            raise ValueError(f"{where}: expected row numbers below {total}, got {given.max()}")
-        if given.max() < 0:
-            raise ValueError(
-                f"{where}: expected at least one row, got {len(given)} negative numbers, which are empty slots; "
-                "write numpy.arange(total)[-n:] for the last n rows"
-            )
-        # Any negative number is an empty slot, also one that int32 cannot hold.
-        given = np.maximum(given.astype(np.int64), -1)
-    return given.astype(np.int32)
+    return checks.row_numbers(where, rows, total).astype(np.int32)
 
 
 def check_counted(where: str, weights: Any, rows: Any) -> None:

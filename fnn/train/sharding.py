@@ -117,7 +117,7 @@ def check_mesh(where: str, mesh: Mesh | None, batch_size: int = 0) -> None:
 
 def replicate(mesh: Mesh | None, tree: PyTree) -> PyTree:
     """The same arrays on every device of the mesh."""
-    return tree if mesh is None else put(tree, NamedSharding(mesh, PartitionSpec()))
+    return tree if mesh is None else shard(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def placer(mesh: Mesh | None) -> Callable[[PyTree], PyTree]:
@@ -127,7 +127,7 @@ def placer(mesh: Mesh | None) -> Callable[[PyTree], PyTree]:
     return functools.partial(jax.device_put, device=NamedSharding(mesh, PartitionSpec(None, mesh.axis_names[0])))
 
 
-def put(tree: PyTree, sharding: NamedSharding) -> PyTree:
+def shard(tree: PyTree, sharding: NamedSharding) -> PyTree:
     """The arrays, which every process holds whole, laid out over the devices of all processes."""
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)

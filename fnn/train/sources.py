@@ -30,7 +30,7 @@ from fnn.train.memory_maps import MappedFiles, is_mapped, map_files, require_sam
 from fnn.train.options import Options
 from fnn.train.processes import together
 from fnn.train.sharding import check_mesh, own_places
-from fnn.train.stream import Stream, is_stream, length, stream_of
+from fnn.train.stream import Stream, is_stream, length, refuse_what_belongs_to_arrays, stream_of
 from fnn.train.stream_outputs import Application, Scoring
 from fnn.train.stream_run import Reading
 from fnn.train.trained import Trained, TrainState
@@ -174,7 +174,7 @@ def _bits(rows: int, key: Key, epoch: Array) -> Array:
 
 
 def _of_stream(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -> Source:
-    _refuse_what_belongs_to_arrays(recipe.options, rows, validation)
+    _check_arguments(recipe.options, rows, validation)
     check_mesh("fit", recipe.mesh)
     if validation is not None:
         validation = rows_.check_data("fit, validation", validation, recipe.task)
@@ -222,16 +222,10 @@ def _read(recipe: Recipe, stream: Stream, steps: int | None, validation: Any, be
     )  # fmt: skip
 
 
-def _refuse_what_belongs_to_arrays(options: Options, rows: Any, validation: Any) -> None:
-    if options.batch_size != Options(1).batch_size:
-        raise ValueError(
-            f"fit: data is a stream, which makes its own batches, and batch_size={options.batch_size} is of arrays; "
-            "leave it out, and give it to what makes the stream"
-        )
-    if rows is not None:
-        raise ValueError("fit: data is a stream, which has no row numbers; leave rows out, and filter in the stream")
+def _check_arguments(options: Options, rows: Any, validation: Any) -> None:
+    refuse_what_belongs_to_arrays("fit", options.batch_size, Options(1).batch_size, rows)
     if validation is not None and (not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3)):
         raise ValueError(
-            f"fit: data is a stream, of which no rows can be held out, got validation={checks.describe(validation)}; "
+            f"fit: of a stream no rows can be held out, got validation={checks.describe(validation)}; "
             "give another stream, or arrays (x, targets)"
         )

@@ -77,9 +77,7 @@ def augment_batch(augment: Augmentation, key: Key, batch: Arrays) -> tuple[Any, 
 
 def require_model_and_optimizer(where: str, model: Any, optimizer: Any) -> None:
     """Require what is trained, and by what, to be of the right kinds."""
-    if not isinstance(model, Layer):
-        came = f"{checks.name_of(model)}; write fnn.as_layer(function)" if callable(model) else repr(model)
-        raise TypeError(f"{where}: expected model to be a layer, got {came}")
+    checks.instance(where, "model", model, Layer, "a layer", "write fnn.as_layer(function)" if callable(model) else "")
     require_transform(where, optimizer)
 
 

@@ -84,10 +84,7 @@ def observe(rule: EarlyStopping, best: Best, row: dict[str, Array], epoch: Array
     """Take the epoch's value into account; NaN is never an improvement."""
     if rule.monitor not in row:
         scores = sorted(row.keys() - {"learning_rate"}, key=lambda name: (name != "loss", name))
-        have = ", ".join(map(repr, scores))
-        raise ValueError(
-            f"early_stopping: expected monitor to be one of {have}, got {rule.monitor!r}; give validation data"
-        )
+        checks.one_of("early_stopping", "monitor", rule.monitor, scores, "give validation data")
     mode = require_mode("early_stopping", rule.monitor, {} if rule.mode is None else {rule.monitor: rule.mode})
     value = row[rule.monitor].astype(jnp.float32)
     better = value < best.value - rule.min_delta if mode == "min" else value > best.value + rule.min_delta

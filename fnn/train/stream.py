@@ -65,6 +65,19 @@ def _is_batch(one: Any) -> bool:
     return len(one) in (2, 3) and all(getattr(part, "shape", ()) for part in jax.tree.leaves(list(one)))
 
 
+def refuse_what_belongs_to_arrays(where: str, batch_size: Any, usual: Any, rows: Any) -> None:
+    """A stream has batches of its own, and no numbers of rows."""
+    if batch_size != usual:
+        raise ValueError(
+            f"{where}: a stream makes its own batches, got batch_size={batch_size}; leave it out, and give it to what "
+            "makes the stream"
+        )
+    if rows is not None:
+        raise ValueError(
+            f"{where}: data is a stream, which has no row numbers; leave rows out, and filter in the stream"
+        )
+
+
 def stream_of(where: str, data: Any, task: Task | None, passes: int) -> Stream:
     """The stream, which can be read as often as it has to be."""
     if hasattr(data, "__next__") and passes > 1:

@@ -17,7 +17,7 @@ from fnn.train.drive import Take
 from fnn.train.feeding import Chunk, Feed
 from fnn.train.identity import describe_data
 from fnn.train.inputs import Inputs
-from fnn.train.loop import Batch, Batches, Carry, Keys, Recipe, take_steps
+from fnn.train.loop import Batch, BatchSource, Carry, Keys, Recipe, take_steps
 from fnn.train.processes import gather
 from fnn.train.stream import Stream, describe_list
 from fnn.train.stream_place import come_to, place_of
@@ -110,7 +110,7 @@ def _steps_of_chunk(
     recipe: Recipe, carry: Carry, keys: Keys, data: PyTree, before: Array, first: Array, last: Array
 ) -> Carry:
     """Steps of a super-batch: ends and numbers are values, so all of them are one program."""
-    return take_steps(recipe, carry, keys, Batches(lambda place: _at(data, place), before), first, last)
+    return take_steps(recipe, carry, keys, BatchSource(lambda place: _at(data, place), before), first, last)
 
 
 def _at(data: PyTree, place: Array) -> Any:

@@ -11,18 +11,18 @@ import numpy as np
 from fnn import checks
 
 
-class Own(NamedTuple):
+class Accessors(NamedTuple):
     """The state that an object has of itself: `get()` and `set(state)`."""
 
     get: Callable[[], Any]
     set: Callable[[Any], Any]
 
 
-def own_state(thing: Any) -> Own | None:
+def own_state(thing: Any) -> Accessors | None:
     """By the names that torchdata and grain have for it."""
     for get, put in (("state_dict", "load_state_dict"), ("get_state", "set_state")):
         if callable(getattr(thing, get, None)) and callable(getattr(thing, put, None)):
-            return Own(getattr(thing, get), getattr(thing, put))
+            return Accessors(getattr(thing, get), getattr(thing, put))
     return None
 
 

@@ -26,14 +26,14 @@ def _soft(where: str, targets: Any, classes: int | None, dtype: DType) -> Array:
     if classes is None:
         raise TypeError(f"{where}: class numbers cannot be mixed, got {checks.describe(raw)}; write {where}(classes=…)")
     if targets.ndim != 1:
-        raise ValueError(f"{where}: expected class numbers of shape (batch,), got {checks.describe(raw)}")
+        raise checks.wrong_shape(where, "class numbers", "(batch,)", raw)
     outside = (targets < 0) | (targets >= classes)
     if checks.is_concrete(targets):
         known = np.asarray(targets)
         wrong = (known < 0) | (known >= classes)
         if wrong.any():
             row = int(np.argmax(wrong))
-            raise ValueError(f"{where}: expected class numbers 0 … {classes - 1}, got {known[row]} at row {row}")
+            raise checks.no_class(where, "class numbers", classes, known[row], f"row {row}")
     # A wrong number that cannot be seen now shows as a loss of NaN.
     return jnp.where(outside[:, None], jnp.nan, jax.nn.one_hot(targets, classes, dtype=dtype))
 

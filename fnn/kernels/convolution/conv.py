@@ -147,13 +147,12 @@ def _check(where: str, x: Any, kernel: Any, groups: int) -> int:
         raise TypeError(f"{where}: expected a kernel of dtype {x.dtype} as x, got {kernel.dtype}")
     channels = kernel.shape[-2] * groups
     if x.shape[-1] != channels:
-        hint = "; write jnp.moveaxis(x, 1, -1) to put the channels last" if x.shape[1] == channels else ""
+        hint = f"; {checks.CHANNELS_LAST}" if x.shape[1] == channels else ""
         raise ValueError(
             f"{where}: expected {channels} channels, the last axis of x ({kernel.shape[-2]} in the kernel times "
             f"groups={groups}), got {x.shape[-1]} in {checks.describe(x)}{hint}"
         )
-    if kernel.shape[-1] % groups:
-        raise ValueError(f"{where}: expected features divisible by groups={groups}, got {kernel.shape[-1]}")
+    checks.divisible(where, "features", kernel.shape[-1], groups)
     return x.ndim - 2
 
 

@@ -204,10 +204,8 @@ def group_norm(
     checks.floating("group_norm", "x", x)
     checks.integer("group_norm", "num_groups", num_groups)
     if x.ndim < 2 or x.shape[-1] % num_groups:
-        raise ValueError(
-            f"group_norm: expected x of shape (batch, ..., channels) with channels divisible by "
-            f"num_groups={num_groups}, got {checks.describe(x)}"
-        )
+        layout = f"(batch, ..., channels) with channels divisible by num_groups={num_groups}"
+        raise checks.wrong_shape("group_norm", "x", layout, x)
     wide = widen(x)
     gamma, beta = affine("group_norm", scale, bias, (x.ndim - 1,), wide)
     # A group is an axis of its own; scale and bias are per channel, so they come after.
@@ -235,10 +233,7 @@ def instance_norm(x: Array, scale: Array | None = None, bias: Array | None = Non
         [[[-1.0, 0.0], [1.0, 0.0]]]
     """
     checks.floating("instance_norm", "x", x)
-    if x.ndim < 3:
-        raise ValueError(
-            f"instance_norm: expected x of shape (batch, positions ..., channels), got {checks.describe(x)}"
-        )
+    checks.least_rank("instance_norm", "x", x, 3, "(batch, positions ..., channels)")
     wide = widen(x)
     gamma, beta = affine("instance_norm", scale, bias, (x.ndim - 1,), wide)
     return standardize(wide, gamma, beta, eps, None, tuple(range(1, x.ndim - 1)))[0].astype(x.dtype)

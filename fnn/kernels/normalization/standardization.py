@@ -28,9 +28,7 @@ def per_feature(where: str, name: str, parameter: Array, axes: tuple[int, ...], 
     """A parameter per feature, with its axes where they are in `x` and 1 elsewhere."""
     expected = tuple(x.shape[a] for a in axes)
     if jnp.shape(parameter) != expected:
-        raise ValueError(
-            f"{where}: expected {name} of shape {expected} for x {checks.describe(x)}, got {jnp.shape(parameter)}"
-        )
+        raise checks.wrong_shape(where, name, f"{expected} for x {checks.describe(x)}", jnp.shape(parameter))
     shape = [x.shape[a] if a in axes else 1 for a in range(x.ndim)]
     return jnp.asarray(parameter, x.dtype).reshape(shape)
 

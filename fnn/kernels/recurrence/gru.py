@@ -143,5 +143,5 @@ def _recurrent(kernel: Array, bias: Array | None, dtype: DType, reset: str) -> t
     hidden = kernel.shape[0]
     bias = jnp.zeros(hidden, dtype) if bias is None else bias
     if bias.shape != (hidden,):
-        raise ValueError(f"gru: expected recurrent_bias of shape {(hidden,)}, got {bias.shape}")
+        raise checks.wrong_shape("gru", "recurrent_bias", (hidden,), bias.shape)
     return kernel, jnp.concatenate([jnp.zeros(2 * hidden, bias.dtype), bias])

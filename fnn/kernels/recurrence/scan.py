@@ -97,7 +97,7 @@ def _layout(x: PyTree, time_major: bool) -> Layout:
     axes = "(time, batch, ...)" if time_major else "(batch, time, ...)"
     shapes = {jnp.shape(leaf)[:2] for leaf in jax.tree.leaves(x)}
     if len(shapes) != 1 or len(next(iter(shapes))) != 2:
-        raise ValueError(f"scan_cell: expected x of shape {axes}, got {checks.describe(jax.tree.leaves(x))}")
+        raise checks.wrong_shape("scan_cell", "x", axes, jax.tree.leaves(x))
     first, second = shapes.pop()
     batch, time = (second, first) if time_major else (first, second)
     return Layout(batch, time, 0, None, time_major)

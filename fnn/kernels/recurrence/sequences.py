@@ -32,16 +32,13 @@ def check_sequence(where: str, x: Any, time_major: bool) -> tuple[int, int]:
     """(batch, time) of floating-point `x`."""
     axes = "(time, batch, features)" if time_major else "(batch, time, features)"
     checks.floating(where, "x", x)
-    if len(x.shape) == 2:
-        raise ValueError(
-            f"{where}: expected x of shape {axes}, got {checks.describe(x)}; "
-            "write return_sequences=True in the recurrent layer before it, x[..., None] for one feature per step, "
-            "x[None] for a single sequence"
-        )
-    checks.rank(where, "x", x, 3, axes)
+    repair = (
+        "write return_sequences=True in the recurrent layer before it, x[..., None] for one feature per step, "
+        "x[None] for a single sequence"
+    )
+    checks.rank(where, "x", x, 3, axes, repair if len(x.shape) == 2 else "")
     batch, time = x.shape[:2][::-1] if time_major else x.shape[:2]
-    if time == 0:
-        raise ValueError(f"{where}: expected at least one time step, got {checks.describe(x)} as {axes}")
+    checks.at_least_one(where, "time step", time, f"{checks.describe(x)} as {axes}")
     return batch, time
 
 
@@ -120,8 +117,7 @@ def valid_steps(where: str, layout: Layout, lengths: ArrayLike | None, mask: Arr
 
 def check_lengths(where: str, lengths: Any, layout: Layout) -> None:
     """Integers in [0, time], one per sequence."""
-    if not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
-        raise TypeError(f"{where}: expected integer lengths, got {checks.describe(lengths)}")
+    checks.integers(where, "lengths", lengths)
     if jnp.shape(lengths) != (layout.batch,):
         hint = _transpose_hint(layout, jnp.shape(lengths)[0]) if jnp.ndim(lengths) == 1 else ""
         raise ValueError(

@@ -1,0 +1,67 @@
+"""Rows of data: how many there are, which of them are meant, and what stands in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.checks.arrays import wrong_shape
+from fnn.checks.words import describe, hint_of, is_concrete, to_host
+
+AS_NUMBERS = "encode text columns as numbers first"
+WITHOUT_IT = "remove the row or fill the value in"
+IN_FLOAT64 = 'jax.config.update("jax_enable_x64", True)'
+
+
+def parts_of_data(where: str, data: Any, name: str = "") -> None:
+    """Require what is trained on in two or three parts; a tuple that has names for its fields is one part."""
+    if not isinstance(data, (tuple, list)) or hasattr(data, "lengths") or len(data) not in (2, 3):
+        raise TypeError(f"{where}: expected {name}(x, targets) or (x, targets, weights), got {describe(data)}")
+
+
+def at_least_one(where: str, things: str, count: int, came: str = "none", repair: str = "") -> None:
+    """Require something to be there, "row"."""
+    if not count:
+        raise ValueError(f"{where}: expected at least one {things}, got {came}{hint_of(repair)}")
+
+
+def one_per_row(where: str, thing: str, rows: int, shape: tuple[int, ...]) -> None:
+    """Require one target, or label, for every row of x."""
+    if shape[:1] != (rows,):
+        raise ValueError(f"{where}: expected one {thing} per row of x, got {rows} rows and {shape} {thing}s")
+
+
+def one_weight_per_row(where: str, weights: Any, rows: int) -> None:
+    """Require one weight for every row of x."""
+    if np.shape(weights) != (rows,):
+        raise wrong_shape(where, "weights", (rows,), np.shape(weights))
+
+
+def row_numbers(where: str, rows: Any, total: int) -> Any:
+    """Numbers of rows below `total`, NumPy's where they are known; negative ones are empty slots."""
+    given = np.asarray(to_host(rows)) if is_concrete(rows) else rows
+    if given.ndim != 1 or not jnp.issubdtype(given.dtype, jnp.integer) or given.shape[0] == 0:
+        raise ValueError(
+            f"{where}: expected rows to be row numbers, an integer array of shape (n,), got {describe(given)}; "
+            "write numpy.flatnonzero(mask) for a mask"
+        )
+    if not isinstance(given, np.ndarray):
+        return given
+    if given.max() >= total:
+        raise ValueError(f"{where}: expected row numbers below {total}, got {given.max()}")
+    came = f"{len(given)} negative numbers, which are empty slots"
+    at_least_one(where, "row", given.max() >= 0, came, "write numpy.arange(total)[-n:] for the last n rows")
+    # Any negative number is an empty slot, also one that int32 cannot hold.
+    return np.maximum(given.astype(np.int64), -1)
+
+
+def no_class(where: str, name: str, classes: int, came: Any, place: str, repair: str = "") -> ValueError:
+    """The error about a class number that is negative or too large."""
+    return ValueError(f"{where}: expected {name} 0 … {classes - 1}, got {came} at {place}{hint_of(repair)}")
+
+
+def no_weight(of: str = "") -> str:
+    """What is said where every weight is 0."""
+    return f"every weight{of} is 0, so no row counts; leave the weights out to count every row"
