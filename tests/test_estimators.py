@@ -242,7 +242,7 @@ def test_divergence_warns_and_keeps_the_last_finite_parameters():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"hidden": 16}, "tuple of widths"),
+        ({"hidden": 16}, "sequence of widths"),
         ({"hidden": (0,)}, "0"),
         ({"activation": "rectify"}, "activation"),
         ({"optimizer": 3}, "function of the learning rate"),
@@ -255,7 +255,7 @@ def test_divergence_warns_and_keeps_the_last_finite_parameters():
         ({"l2": -1e-3}, "l2"),
         ({"early_stopping": 5}, "early_stopping"),
         ({"early_stopping": True, "validation_fraction": 1.0}, "validation_fraction"),
-        ({"model": "mlp"}, "layer or a function"),
+        ({"model": "mlp"}, "to be a layer or"),
         ({"model": fnn.dense}, "layer"),
         ({"model": lambda outputs: outputs}, "return a layer"),
         ({"model": fnn.dense(2)}, "3"),

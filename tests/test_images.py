@@ -438,5 +438,5 @@ def test_a_stream_that_is_left_ends_its_threads(folder):
 
 def test_without_pillow_it_says_what_to_install(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(ImportError, match=r'images need Pillow; run pip install "fnn\[images\]"'):
+    with pytest.raises(ImportError, match=r'fnn.data.images needs Pillow; run pip install "fnn\[images\]"'):
         fnn.data.images(folder[0])

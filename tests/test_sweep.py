@@ -112,7 +112,7 @@ def test_the_largest_score_wins_where_larger_is_better():
         ({"how": "random"}, "trials=50"),
         ({"how": "random", "trials": 10}, "10 trials of 9 combinations"),
         ({"how": "hyperband", "trials": 4}, "brackets need"),
-        ({"how": "halving", "factor": 1}, "at least 2"),
+        ({"how": "halving", "factor": 1}, "factor >= 2"),
         ({"how": "halving", "metric": "accuracy"}, "'mse'"),
         ({"how": "halving", "early_stopping": fnn.early_stopping()}, "leave out early_stopping"),
         ({"over": {"learning_rate": scipy.stats.uniform()}}, 'how="random"'),

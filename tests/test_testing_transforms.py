@@ -163,5 +163,5 @@ def test_strategies_reach_every_kind_of_tree():
 
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "hypothesis.strategies", None)
-    with pytest.raises(ImportError, match=r"pip install fnn\[test\]"):
+    with pytest.raises(ImportError, match=r'pip install "fnn\[test\]"'):
         strategies.arrays()

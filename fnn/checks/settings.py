@@ -96,9 +96,9 @@ def not_one(where: str, name: str, words: str, value: Any, repair: str = "") -> 
     return TypeError(f"{where}: expected {name} to be {words}, got {came}{hint_of(repair)}")
 
 
-def sequence(where: str, name: str, value: Any, of: str) -> tuple[Any, ...]:
-    """Require several values, "widths", also where one is given."""
-    if isinstance(value, str) or not np.iterable(value):
+def sequence(where: str, name: str, value: Any, of: str, *, some: bool = False) -> tuple[Any, ...]:
+    """Require several values, "widths", also where there is one; `some`: and where there is none."""
+    if isinstance(value, str) or not np.iterable(value) or (some and not tuple(value)):
         raise TypeError(f"{where}: expected {name} to be a sequence of {of}, got {value!r}; write ({value!r},)")
     return tuple(value)
 

@@ -27,8 +27,7 @@ def recurrent_layers(
     **options: Any,
 ) -> Layer:
     """Recurrent layers of these sizes; all but the last, or all, return every output."""
-    features = checks.sequence(where, "features", features, "sizes")
-    checks.at_least_one(where, "recurrent layer", len(features))
+    features = checks.sequence(where, "features", features, "sizes", some=True)
     sequences = [True] * (len(features) - 1) + [not last]
     layers = [cell(size, return_sequences=s, **options) for size, s in zip(features, sequences, strict=True)]
     return stacked(*([both_ways(layer) for layer in layers] if bidirectional else layers), dropout=dropout)

@@ -117,7 +117,7 @@ def _counts(sizes: Sequence[float], most: int) -> np.ndarray:
     given = np.asarray(sizes)
     if given.ndim != 1 or not len(given) or not np.issubdtype(given.dtype, np.number):
         raise ValueError(
-            f"learning_curve: expected numbers of rows, or shares of them, as sizes, got {checks.describe(sizes)}"
+            f"learning_curve: expected sizes as numbers of rows, or shares of them, got {checks.describe(sizes)}"
         )
     shares = np.issubdtype(given.dtype, np.floating)
     if given.min() <= 0 or given.max() > (1 if shares else most):
