@@ -116,8 +116,7 @@ class Reader:
     def describe_uncounted(self, number: int | None) -> str:
         """What is said where no row of an epoch counts."""
         of = "" if number is None else f" of epoch {number + 1}"
-        said = f"every weight{of} is 0, so no row counts; leave the weights out to count every row"
-        return f"{self.stream.where}: {said}"
+        return f"{self.stream.where}: {checks.no_weight(of)}"
 
     def _describe_end(self, count: int, expected: int | None, number: int | None) -> str:
         of = "" if number is None else f" in epoch {number + 1}"

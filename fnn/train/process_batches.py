@@ -74,7 +74,7 @@ class Joined:
             if form != said[0][0]:
                 raise ValueError(
                     f"{what}: expected batches of one form in all processes, got {said[0][0]} in process 0 and {form} "
-                    f"in process {number}: the dtypes and, but for the number of rows, the shapes are the same in all"
+                    f"in process {number}: dtypes and shapes are the same in all, only the numbers of rows may differ"
                 )
         room, most, wanted = zip(*(sizes for _, sizes in said), strict=True)
         self._sizes = Sizes(max(room), min(most), max(wanted))

@@ -110,7 +110,7 @@ class Scoring:
             checks.warn(
                 f"{self.applied.where}: the stream gives other rows than before the run was resumed, or in another "
                 f"order, so the scores after epoch {known[1]} need not be those of an unbroken run; give what was "
-                "given then, as a function of the epoch, or with state_dict and load_state_dict",
+                "given then, by the epoch as its argument, or with state_dict and load_state_dict",
                 UserWarning,
             )
 

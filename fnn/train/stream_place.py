@@ -44,7 +44,7 @@ def _come_to(feed: Feed, place: dict[str, Any], epochs: int, read_again: Callabl
     elif own is None:
         raise ValueError(
             f"{feed.reader.stream.where}: expected {len(parts)} processes, of whose streams the checkpoint knows where "
-            f"they stood, got {feed.processes}; start as many, or give a function of the epoch"
+            f"they stood, got {feed.processes}; start as many, or give one that takes the epoch"
         )
     elif own["state"] is not None:
         feed.close(wait=True)
