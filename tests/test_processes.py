@@ -114,7 +114,7 @@ SAID = {
     "form": "expected batches of one form in all processes, got float32[rows,3], int32[rows] in process 0 and "
     "float32[rows,4], int32[rows] in process 1",
     "kind": "process 1 has data=arrays where process 0 has a stream",
-    "checkpoint": "process 1 has checkpoint=given where process 0 has none",
+    "checkpoint": "process 1 has checkpoint=True where process 0 has False",
     "state": "the state of the stream holds Generator, which a checkpoint cannot",
     "other": "is of another run: metrics is",
     "nothing counts": "fit: every weight of epoch 1 is 0, so no row counts",

@@ -119,14 +119,9 @@ def fit(
     check_callbacks("fit", callbacks)
     # A copy: the loop gives its buffers away, and the caller's must live on.
     start = None if start is None else jax.tree.map(jnp.copy, as_trained("start", start))
-    with (
-        peers("fit", mesh),
-        contextlib.closing(source_of(recipe, key, data, rows, validation)) as source,
-        interruption() as interrupted,
-    ):
+    with contextlib.closing(source_of(recipe, key, data, rows, validation)) as source, interruption() as interrupted:
         suggest_cores(model, progress)
-        saves = {"checkpoint": "given" if checkpoint else "none"}
-        require_same_run("fit", recipe, source.inputs, key, start, source.describe, saves)
+        require_same_run("fit", recipe, source.inputs, key, start, source.describe, {"checkpoint": bool(checkpoint)})
         key, inputs, start = replicate(mesh, (key, source.inputs, start))
         # The host keeps the history: a run of more epochs is the same program.
         recipe = recipe._replace(options=recipe.options._replace(epochs=0))
@@ -147,7 +142,7 @@ def fit(
 
         store = store_of(checkpoint, recipe.options.early_stopping, identity, mesh)
         total = None if source.steps is None else epochs * source.steps
-        with progress_bar(progress, total) as show:
+        with peers("fit", mesh), progress_bar(progress, total) as show:
             run = Setup(
                 source.epochs(recipe, keys, inputs, interrupted), source.stands if checkpoint else lambda: None,
                 functools.partial(source.resume, interrupted), close, columns, finish, recipe.options.early_stopping,

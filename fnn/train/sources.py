@@ -28,7 +28,7 @@ from fnn.train.inputs import Inputs, check_run
 from fnn.train.loop import EVALUATION_ROWS, Carry, Keys, Recipe, evaluation_model, keys_of
 from fnn.train.memory_maps import MappedFiles, is_mapped, map_files, require_same_kinds, without_inputs
 from fnn.train.options import Options
-from fnn.train.processes import together
+from fnn.train.processes import peers, together
 from fnn.train.sharding import check_mesh, own_places
 from fnn.train.stream import Stream, is_stream, length, refuse_what_belongs_to_arrays, stream_of
 from fnn.train.stream_outputs import Application, Scoring
@@ -72,13 +72,9 @@ def source_of(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -
         checked = rows_.check_data("fit, validation", without_inputs(validation), recipe.task)
         held = _scoring_files(recipe, map_files(validation, checked), np.arange(len(checked[1])))
     validation = validation if held is None else None
-    try:
-        of = _of_stream if is_stream(data) else _of_files if is_mapped(data) else _of_rows
+    of = _of_stream if is_stream(data) else _of_files if is_mapped(data) else _of_rows
+    with peers("fit", recipe.mesh):
         source = of(recipe, key, data, rows, validation)
-    except BaseException:
-        if held is not None:
-            held.close()
-        raise
     return source if held is None else _with_scoring(source, held)
 
 
