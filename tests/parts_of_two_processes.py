@@ -100,6 +100,20 @@ def resumed(mesh, own, folder):
     return {"whole": whole, "again": again, "files": len(list(folder.glob(f"run {own}/*.npz")))}
 
 
+def listed(mesh, own, folder):
+    """The same of a list of files, which have other names in each process."""
+    files = []
+    for place, (x, y) in enumerate(Parts(own)):
+        files.append(str(folder / f"{own} {place}.npz"))
+        np.savez(files[-1], x=x, y=y)
+    whole = numbers(fit(mesh, files, validation=files[:2]))
+    fit(mesh, files, validation=files[:2], epochs=1, checkpoint=folder / f"listed {own}")
+    return {
+        "whole": whole,
+        "again": numbers(fit(mesh, files, validation=files[:2], checkpoint=folder / f"listed {own}")),
+    }
+
+
 def said(run, *given, **options):
     try:
         run(*given, **options)
@@ -154,6 +168,7 @@ if __name__ == "__main__":
         "results": results(mesh, own, folder / str(own)),
         "predicted": fnn.predict(MODEL, trained(), lambda: Parts(own, ends=24), mesh=mesh).tolist(),
         "resumed": resumed(mesh, own, folder),
+        "listed": listed(mesh, own, folder),
         "errors": errors(mesh, own, folder),
         "kept": kept(mesh, own, 5),
     }

@@ -109,6 +109,13 @@ def test_a_run_of_several_processes_goes_on_bit_for_bit_from_what_the_first_one_
         assert both[own]["resumed"]["files"] == (0 if own else 2)
 
 
+def test_a_run_of_lists_of_files_goes_on_where_each_process_has_its_own(both, tmp_path):
+    alone = parts.listed(None, None, tmp_path)["again"]
+    for own in (0, 1):
+        assert both[own]["listed"]["again"] == both[own]["listed"]["whole"]
+        np.testing.assert_allclose(both[own]["listed"]["again"]["validation_loss"], alone["validation_loss"], rtol=2e-4)
+
+
 SAID = {
     "empty": "the stream of process 1 failed: fit: expected batches in epoch 1, the stream gave none",
     "form": "expected batches of one form in all processes, got float32[rows,3], int32[rows] in process 0 and "
