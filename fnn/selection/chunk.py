@@ -60,18 +60,9 @@ def begin_chunk(given: ChunkProgram, arguments: PyTree, shared: PyTree, first: A
     return spread(arguments, shared, first)
 
 
-def advance_chunk(
-    given: ChunkProgram,
-    state: State,
-    arguments: PyTree,
-    shared: PyTree,
-    ends: tuple[Array, Array],
-    limit: Array,
-    steps: Array,
-) -> State:
-    """Up to `steps` steps more, epochs `ends`, the first `limit` groups: all of them values, one program for all."""
-    spread = _spread(given.mesh, functools.partial(_advance, given), (True, True, False, False, True, False))
-    return spread(state, arguments, shared, ends, limit, steps)
+def advance_chunk(given: ChunkProgram, *values: PyTree) -> State:
+    """`_advance` on every device: up to `steps` steps more, all of `values` arrays, one program for all of them."""
+    return _spread(given.mesh, functools.partial(_advance, given), (True, True, False, False, True, False))(*values)
 
 
 def _advance(
