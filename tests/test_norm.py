@@ -207,6 +207,43 @@ def test_value_and_gradient_are_right_from_1e_minus_30_to_1e30(name):
             np.testing.assert_allclose(ours, exact, atol=2e-5 * abs(exact).max(), err_msg=f"{abs(x).max()}, {eps}")
 
 
+# What each channel needs: its sums, one more read around its mean, or a unit of its own.
+CHANNELS = {"near 0": (0.5, 1), "far from 0": (1e3, 1), "constant": (7, 0), "huge": (0, 1e15), "tiny": (0, 1e-25)}
+
+
+@pytest.mark.parametrize("channels", [("near 0",), ("near 0", "far from 0", "constant"), tuple(CHANNELS)], ids=str)
+@pytest.mark.parametrize("mapped", [False, True])
+def test_statistics_of_a_channel_are_exact_and_do_not_hang_on_the_others(channels, mapped):
+    mean, spread = np.array([CHANNELS[name] for name in channels]).T
+    x = (mean + spread * draw(3, 500, len(channels))).astype(np.float32)
+    where = np.arange(500)[:, None] < 400
+    wide = x.astype(np.float64)[:, :400]
+
+    def norm(x):
+        return fnn.kernels.batch_norm(x, eps=1e-5, where=where)
+
+    y, moments = jax.vmap(norm)(x) if mapped else jax.tree.map(lambda *leaves: np.stack(leaves), *map(norm, x))
+    np.testing.assert_allclose((np.asarray(moments.mean) - wide.mean(1)) / (abs(mean) + spread), 0, atol=1e-6)
+    np.testing.assert_allclose(moments.variance, wide.var(1), rtol=2e-5, atol=1e-12)
+    deviation = np.sqrt(wide.var(1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(y[:, :400], (wide - wide.mean(1, keepdims=True)) / deviation, atol=2e-3)
+    beside = np.stack([x[0, :, 0], np.full(500, np.nan, np.float32)], -1)
+    np.testing.assert_allclose(norm(beside)[0][:, 0], y[0, :, 0], rtol=1e-5, atol=1e-5)
+    assert np.isnan(norm(beside)[0][:, 1]).all()
+
+
+@pytest.mark.parametrize("name", OVER)
+def test_members_choose_how_together(name):
+    def norm(x):
+        return OVER[name][0](x, eps=1e-5)
+
+    def choices(function, *shape):
+        return str(jax.make_jaxpr(function)(jnp.ones(shape))).count(" cond[")
+
+    # A condition of each member is not a condition: everything is computed for all, and the results selected.
+    assert choices(jax.vmap(jax.vmap(norm)), 2, 2, 3, 4, 6) == choices(norm, 3, 4, 6) > 1
+
+
 @pytest.mark.parametrize("name", OVER)
 def test_the_largest_numbers_do_not_overflow(name):
     function, axes, centered = OVER[name]

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from fnn import checks
 from fnn.kernels.normalization.standardization import (
@@ -15,7 +14,6 @@ from fnn.kernels.normalization.standardization import (
     average_over,
     axes_of,
     inverse_deviation,
-    magnitude,
     per_feature,
     standardize,
 )
@@ -169,12 +167,8 @@ def rms_norm(x: Array, scale: Array | None = None, *, axis: Axes = -1, eps: Arra
     """
     checks.floating("rms_norm", "x", x)
     axes, wide = axes_of("rms_norm", axis, x.ndim), widen(x)
-    gamma, _ = affine("rms_norm", scale, None, axes, wide)
-    eps = jnp.asarray(eps, wide.dtype)
-    per_unit = 1 / magnitude(wide, jnp.sqrt(eps), axes)  # in these units no square over- or underflows
-    wide = wide * per_unit
-    mean_square = jnp.mean(jnp.square(wide), axes, keepdims=True)
-    return (wide * lax.rsqrt(mean_square + eps * per_unit * per_unit) * gamma).astype(x.dtype)
+    gamma, beta = affine("rms_norm", scale, None, axes, wide)
+    return standardize(wide, gamma, beta, eps, None, axes, centered=False)[0].astype(x.dtype)
 
 
 @functools.partial(jax.jit, static_argnames=("num_groups",))

@@ -1,15 +1,34 @@
-"""What the norms share: centered and scaled arrays, with the gradient in closed form."""
+"""What the norms share: centered and scaled arrays, with the gradient in closed form.
+
+Batch norm, 64×28×28×64 in float32, milliseconds of 2 cores (AMD Zen 4, 2026), minima, jax 0.12.0 | 0.10.2. Textbook is
+the mean of squared distances from the mean, differentiated by JAX:
+
+|                          |   by need   | of any size |   textbook  |
+|--------------------------|------------:|------------:|------------:|
+| forward                  | 0.93 | 0.89 | 2.22 | 2.61 | 1.07 | 1.36 |
+| gradient                 | 2.85 | 2.46 | 4.27 | 3.97 | 3.86 | 3.40 |
+| forward in a scan        | 0.83 | 0.86 | 2.21 | 2.13 | 0.90 | 0.81 |
+| gradient in a scan       | 1.52 | 1.42 | 2.13 | 1.76 | 6.16 | 3.38 |
+| forward, vmap of 4       | 0.80 | 1.08 | 1.99 | 3.28 | 0.96 | 1.47 |
+| gradient, vmap of 4      | 2.84 | 3.47 | 4.29 | 4.51 | 3.81 | 4.00 |
+| forward, means 5 from 0  | 1.84 | 1.44 | 4.12 | 2.16 | 0.99 | 1.05 |
+| gradient, means 5 from 0 | 3.74 | 3.45 | 6.26 | 4.18 | 6.39 | 3.67 |
+
+A loop that runs once or never, in the place of the conditions, copies the batch: forward 3.0 | 3.9. Sums of the values
+and of their sizes in one pass, for a unit and no condition, 3.1 | 3.1, because XLA's fast sums are of arrays alone.
+"""
 
 from __future__ import annotations
 
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_batching import custom_vmap
 
 from fnn import checks
 from fnn.typing import Array, ArrayLike
@@ -71,16 +90,11 @@ def average_over(
     return average, count
 
 
-def moments(
-    x: Array, per_unit: Array, where: Array | None, axes: tuple[int, ...], axis_name: Any
-) -> tuple[Array, Array]:
+def moments(x: Array, per_unit: ArrayLike, center: Array, average: Callable[[Array], Array]) -> tuple[Array, Array]:
     r"""$E[u] = c + E[d]$ and $Var[u] = E[d^2] - E[d]^2$ of $u = x / $ unit, with $d = u - c$, for a rough mean $c$.
 
     A sum of large numbers rounds; those of $d$ do not, and are taken in one pass.
     """
-    average, _ = average_over(axes, axis_name, x, where)
-    # Of x, not of u, which would be written first; a constant factor keeps the sum of the largest from overflowing.
-    center = average(x * 2.0**-24) * 2.0**24 * per_unit
     d = x * per_unit - center
     offset = average(d)
     return center + offset, jnp.maximum(average(jnp.square(d)) - jnp.square(offset), 0)
@@ -99,6 +113,88 @@ def magnitude(
     return lax.reduce_precision(jnp.clip(largest, info.tiny, info.max / 4), info.nexp, 0)
 
 
+class Over(NamedTuple):
+    """What statistics are taken over, and which."""
+
+    axes: tuple[int, ...]
+    axis_name: Any
+    eps_inside_sqrt: bool
+    centered: bool
+    """Around the mean, or around 0: it stands for the mean then, and the mean of squares for the variance."""
+
+
+Statistics = tuple[Array, Array, Array]
+"""1 / unit, $E[u]$ and $Var[u]$ of $u = x / $ unit."""
+
+NEAR = 8.0
+"""So many variances may the square of a mean be where one is taken from the mean of squares: it costs three bits."""
+
+RANGE = 2.0**40
+"""Variances from 1 / RANGE to RANGE have powers that neither over- nor underflow, in the derivatives too."""
+
+
+def _by_any_size(x: Array, floor: Array, where: Array | None, over: Over) -> Statistics:
+    """In units of the largest value, around a rough mean: right for all that can be represented, in three reads."""
+    average, _ = average_over(over.axes, over.axis_name, x, where)
+    per_unit = 1 / magnitude(x, floor, over.axes, where, over.axis_name)  # XLA divides once where it sees two divisions
+    if not over.centered:
+        return per_unit, jnp.zeros_like(per_unit), average(jnp.square(x * per_unit))
+    # Of x, not of u, which would be written first; a constant factor keeps the sum of the largest from overflowing.
+    center = average(x * 2.0**-24) * 2.0**24 * per_unit
+    return per_unit, *moments(x, per_unit, center, average)
+
+
+def _by_need(x: Array, floor: Array, where: Array | None, over: Over) -> Statistics:
+    """From the sums of x and of its square, which are one read, where these hold; each statistic by what it needs.
+
+    Where the mean is far from 0, one more read around it; where squares over- or underflow, all of `_by_any_size`.
+    """
+    average, _ = average_over(over.axes, over.axis_name, x, where)
+    square = average(jnp.square(x))
+    mean = average(x) if over.centered else jnp.zeros_like(square)
+    variance = square - jnp.square(mean)
+    fits = (variance < RANGE) & ((variance > 1 / RANGE) | (floor > RANGE**-0.5))  # never for what is not a number
+    good = fits & (jnp.square(mean) <= NEAR * variance)
+    first = jnp.ones_like(mean), mean, variance
+
+    def where_needed(other: Statistics) -> Statistics:
+        per_unit, mean, variance = (jnp.where(good, *pair) for pair in zip(first, other, strict=True))
+        return per_unit, mean, variance
+
+    def around() -> Statistics:
+        return where_needed((first[0], *moments(x, 1.0, mean, average)))
+
+    def of_any_size() -> Statistics:
+        return where_needed(_by_any_size(x, floor, where, over))
+
+    if not over.centered:
+        return lax.cond(jnp.all(good), lambda: first, of_any_size)
+    return lax.cond(jnp.all(good), lambda: first, lambda: lax.cond(jnp.all(fits), around, of_any_size))
+
+
+def statistics(x: Array, floor: Array, where: Array | None, over: Over) -> Statistics:
+    """The statistics of x; no unit is below `floor`, and all three have the rank of x.
+
+    Members of a `vmap` are one more axis that is kept: a condition of each would compute every road for all.
+    """
+
+    def by_platform(x: Array, floor: Array, where: Array | None) -> Statistics:
+        cpu, default = (functools.partial(form, over=over) for form in (_by_need, _by_any_size))
+        return lax.platform_dependent(x, floor, where, cpu=cpu, default=default)
+
+    if over.axis_name is not None:
+        return by_platform(x, floor, where)
+    shared = custom_vmap(by_platform)
+
+    @shared.def_vmap
+    def of_members(members: int, mapped: Any, *arrays: Any) -> tuple[Statistics, tuple[bool, bool, bool]]:
+        x, floor, where = jax.tree.map(lambda a, here: a if here else a[None], arrays, tuple(mapped))
+        x = jnp.broadcast_to(x, (members, *x.shape[1:]))
+        return statistics(x, floor, where, over._replace(axes=tuple(a + 1 for a in over.axes))), (True, True, True)
+
+    return shared(x, floor, where)
+
+
 def standardize(
     x: Array,
     scale: Array,
@@ -108,51 +204,57 @@ def standardize(
     axes: tuple[int, ...],
     axis_name: Any = None,
     eps_inside_sqrt: bool = True,
+    centered: bool = True,
 ) -> tuple[Array, Array, Array]:
     r"""$\gamma\,(x - E[x]) / \sqrt{Var[x] + \varepsilon} + \beta$ over `axes`, and $E[x]$, $Var[x]$.
 
     In units of the largest value no square over- or underflows, in the value or in the derivative.
     """
     eps = jnp.asarray(eps, x.dtype)
-    unit = magnitude(x, jnp.sqrt(eps) if eps_inside_sqrt else eps, axes, where, axis_name)
-    per_unit = 1 / unit  # XLA divides once where it sees two divisions, by a square
+    floor = jnp.reshape(jnp.sqrt(eps) if eps_inside_sqrt else eps, (1,) * x.ndim)
+    seen = None if where is None else jnp.reshape(where, (1,) * (x.ndim - jnp.ndim(where)) + jnp.shape(where))
+    over = Over(axes, axis_name, eps_inside_sqrt, centered)
+    per_unit, mean, variance = statistics(*lax.stop_gradient((x, floor)), seen, over)
     scaled = eps * per_unit * per_unit if eps_inside_sqrt else eps * per_unit
     # What keeps equal values from being divided by 0 must not itself underflow.
     eps = jnp.where(eps > 0, jnp.maximum(scaled, jnp.finfo(x.dtype).tiny), scaled)
-    y, mean, variance = _standardize(x, per_unit, scale, bias, eps, where, axes, axis_name, eps_inside_sqrt)
+    y, mean, variance = _standardize(x, per_unit, mean, variance, scale, bias, eps, seen, over)
+    unit = 1 / per_unit
     return y, mean * unit, variance * unit * unit
 
 
 # Value and gradient take 0.5 to 0.75 of the time of autodiff through the same forward (128x28x28x32 and
 # 128x14x14x64, float32, two CPU cores): autodiff reads the batch for reductions that are zero or known.
-@functools.partial(jax.custom_jvp, nondiff_argnums=(6, 7, 8))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(8,))
 def _standardize(
     x: Array,
     per_unit: Array,
+    mean: Array,
+    variance: Array,
     scale: Array,
     bias: Array,
     eps: Array,
     where: Array | None,
-    axes: tuple[int, ...],
-    axis_name: Any,
-    eps_inside_sqrt: bool,
+    over: Over,
 ) -> tuple[Array, Array, Array]:
-    mean, variance = moments(x, per_unit, where, axes, axis_name)
-    return (x * per_unit - mean) * (inverse_deviation(variance, eps, eps_inside_sqrt) * scale) + bias, mean, variance
+    """The mean and variance come in as values, and go out as functions of x."""
+    return (
+        (x * per_unit - mean) * (inverse_deviation(variance, eps, over.eps_inside_sqrt) * scale) + bias,
+        mean,
+        variance,
+    )
 
 
 @_standardize.defjvp
-def _standardize_jvp(
-    axes: tuple[int, ...], axis_name: Any, eps_inside_sqrt: bool, primals: Any, tangents: Any
-) -> tuple[Any, Any]:
-    x, per_unit, scale, _, eps, where = primals
-    dx, _, dscale, dbias, deps, _ = tangents
-    y, mean, variance = _standardize(*primals, axes, axis_name, eps_inside_sqrt)
-    average, _ = average_over(axes, axis_name, x, where)
+def _standardize_jvp(over: Over, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    x, per_unit, _, _, scale, _, eps, where = primals
+    dx, _, _, _, dscale, dbias, deps, _ = tangents
+    y, mean, variance = _standardize(*primals, over)
+    average, _ = average_over(over.axes, over.axis_name, x, where)
     centered, dx = x * per_unit - mean, dx * per_unit
-    dmean, dvariance = average(dx), 2 * average(centered * dx)
+    dmean, dvariance = average(dx) if over.centered else jnp.zeros_like(mean), 2 * average(centered * dx)
     inverse, dinverse = jax.jvp(
-        lambda v, e: inverse_deviation(v, e, eps_inside_sqrt), (variance, eps), (dvariance, deps)
+        lambda v, e: inverse_deviation(v, e, over.eps_inside_sqrt), (variance, eps), (dvariance, deps)
     )
     slope = inverse * scale
     # Grouped so that the transpose needs two reductions, of dy and of dy * centered.

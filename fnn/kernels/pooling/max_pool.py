@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,20 +75,38 @@ def is_largest(x: Array, largest: Array) -> Array:
 @_window_maximum.defjvp
 def _window_maximum_jvp(windows: Windows, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
-    y, share = _maximum_and_share(x, windows)
     if tiles(windows):
-        parts, axes = blocks(x, windows.size)
-        here = is_largest(parts, jnp.expand_dims(y, axes)).astype(x.dtype)
-        return y, jnp.sum(here * jnp.expand_dims(share, axes) * blocks(dx, windows.size)[0], axes)
+        return _of_tiles(x, dx, windows)
+    y, share = _maximum_and_share(x, windows)
     pairs = zip(taps(x, windows), taps_by_phase(dx, windows), strict=True)
     return y, functools.reduce(jnp.add, [jnp.where(is_largest(tap, y), moved, 0) for tap, moved in pairs]) * share
+
+
+def _of_tiles(x: Array, dx: Array, windows: Windows) -> tuple[Array, Array]:
+    """The maximum of windows side by side, and its tangent.
+
+    Divided last, and the equal ones counted by slices: in a scan the gradient of 2×2 takes 0.5 to 0.9 of the time of
+    one multiplied by a share at each position, with both jax; alone and under `vmap` about the same.
+    """
+    y = _window_maximum(x, windows)
+    parts, axes = blocks(x, windows.size)
+    here = is_largest(parts, jnp.expand_dims(y, axes)).astype(x.dtype)
+
+    def at(position: tuple[int, ...]) -> Array:
+        index: list[Any] = [slice(None)] * here.ndim
+        for axis, place in zip(axes, position, strict=True):
+            index[axis] = place
+        return here[tuple(index)]
+
+    count = functools.reduce(jnp.add, map(at, itertools.product(*map(range, windows.size))))
+    return y, jnp.sum(here * blocks(dx, windows.size)[0], axes) / jnp.maximum(count, 1)
 
 
 def _maximum_and_share(x: Array, windows: Windows) -> tuple[Array, Array]:
     """The maximum of each window, and 1 over the number of positions equal to it.
 
-    Where windows overlap, on a CPU one example at a time: a loop writes its results, where XLA would compute them
-    anew for each position that needs them (3×3 by 2: gradient 67 ms).
+    On a CPU one example at a time: a loop writes its results, where XLA would compute them anew for each position
+    that needs them (3×3 by 2: gradient 67 ms).
     """
 
     def of(x: Array) -> tuple[Array, Array]:
@@ -98,6 +118,6 @@ def _maximum_and_share(x: Array, windows: Windows) -> tuple[Array, Array]:
         y, share = jax.lax.map(lambda one: of(one[None]), x)
         return y[:, 0], share[:, 0]
 
-    if tiles(windows) or less(x.shape[0], 2) or placement.devices("cpu") > 1:
+    if less(x.shape[0], 2) or placement.devices("cpu") > 1:
         return of(x)
     return jax.lax.platform_dependent(x, cpu=one_by_one, default=of)
