@@ -23,6 +23,9 @@ WITHOUT_JAX = {"torch", "sklearn"}
 PEAK_MEMORY = ("peak memory, MiB", "peak_mib", ",.0f")
 """A column: memory taken during a repetition beyond what was held before it."""
 
+CPU_TIME = ("CPU, ms", "cpu_ms", ".3g")
+"""A column: time of all cores together."""
+
 
 class Job(NamedTuple):
     """What a contender does once: `run` is timed, `report` is not."""
@@ -116,10 +119,10 @@ def timed(job: Job) -> dict[str, Any]:
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     before, _ = _resident()
-    faults, began = page_faults(), time.perf_counter()
+    faults, began, cpu = page_faults(), time.perf_counter(), time.process_time()
     outputs = wait(job.run())
-    seconds, faults = time.perf_counter() - began, page_faults() - faults
-    reported = {"peak_mib": max(_resident()[1] - before, 0)}
+    seconds, faults, cpu = time.perf_counter() - began, page_faults() - faults, time.process_time() - cpu
+    reported = {"peak_mib": max(_resident()[1] - before, 0), "cpu_ms": cpu * 1e3 / job.calls}
     reported |= {} if job.report is None else dict(job.report(outputs))
     if job.work:
         reported["giga_per_second"] = job.work * job.calls / seconds / 1e9

@@ -440,3 +440,23 @@ def test_without_pillow_it_says_what_to_install(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(ImportError, match=r'fnn.data.images needs Pillow; run pip install "fnn\[images\]"'):
         fnn.data.images(folder[0])
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_listing_decodes_no_png_but_one_with_something_behind_its_pixels(behind, tmp_path, monkeypatch):
+    from PIL import PngImagePlugin
+
+    exif, lies = PIL.Exif(), PIL.fromarray(picture(4, 6))
+    exif[0x0112] = 6  # a quarter turn
+    file = io.BytesIO()
+    lies.save(file, "png")
+    bytes_ = file.getvalue()
+    turned = chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    place = bytes_.index(b"IEND" if behind else b"IDAT") - 4
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.png").write_bytes(bytes_[:place] + turned + bytes_[place:])
+    put(tmp_path / "a" / "y.png", picture(6, 4))
+    decoded, load = [], PngImagePlugin.PngImageFile.load
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda image: decoded.append(image) or load(image))
+    assert fnn.data.images(tmp_path).shape == (6, 4, 3)
+    assert bool(decoded) == behind

@@ -183,6 +183,41 @@ def test_the_size_of_a_super_batch_changes_nothing_but_rounding(monkeypatch, byt
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), fit(batches), expected)
 
 
+def small_chunks(monkeypatch, batches_each):
+    """As many batches of X and Y in a super-batch."""
+    each = X[:SIZE].nbytes + Y[:SIZE].nbytes + WEIGHTS[:SIZE].nbytes
+    monkeypatch.setattr("fnn.train.feeding.CHUNK_BYTES", batches_each * each)
+
+
+def test_what_a_run_computes_with_is_not_written_over_while_the_next_is_read(monkeypatch):
+    small_chunks(monkeypatch, 1)
+    close(fit(cut(X, Y), epochs=3), fit((X, Y), epochs=3, batch_size=SIZE, shuffle=False))
+
+
+def test_the_memory_of_a_super_batch_is_filled_anew(monkeypatch):
+    small_chunks(monkeypatch, 1)
+    feed = Feed(Stream("fit", cut(X, Y), TASK))
+    seen = set()
+    for epoch in range(3):
+        feed.begin(epoch)
+        while (chunk := feed.next()) is not None:
+            seen.add(chunk.memory.ctypes.data)
+            feed.reuse(chunk)
+    assert len(seen) <= 4
+
+
+@pytest.mark.parametrize("batch", [0, 1, 2])
+def test_a_batch_that_diverges_is_explained_by_its_own_rows_while_later_ones_are_read(batch, monkeypatch):
+    small_chunks(monkeypatch, 1)
+    x = X.copy()
+    x[batch * SIZE] = 3e38  # its square is infinite
+    squares = fnn.serial(lambda x: x * x, fnn.dense(2))
+    with pytest.warns(RuntimeWarning, match=f"epoch 1, step {batch + 1};.*output: 3 of 24") as said:
+        history = fnn.fit(squares, OPTIMIZER, TASK, cut(x, Y), key=KEY, epochs=2, progress=False)[1]
+    assert history["diverged_at"] == batch
+    assert len(said) == 1
+
+
 def test_an_epoch_may_have_more_batches_than_the_first():
     def growing(epoch):
         yield from cut(X, Y)[: epoch + 1]
@@ -299,8 +334,11 @@ def fails_at(epoch, batch, error):
     return failing
 
 
+@pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize(("epoch", "batch"), [(0, 1), (1, 0), (1, 2)])
-def test_a_stream_that_fails_says_where_and_what_was_trained_is_kept(epoch, batch):
+def test_a_stream_that_fails_says_where_and_what_was_trained_is_kept(epoch, batch, apart, monkeypatch):
+    if apart:  # what fails is found while the batch before is being computed with
+        small_chunks(monkeypatch, 1)
     words = f"fit: the stream failed at batch {batch + 1} of epoch {epoch + 1} with OSError: no such shard"
     with pytest.raises(fnn.StreamError, match=re.escape(words)) as caught:
         fit(fails_at(epoch, batch, OSError("no such shard")))

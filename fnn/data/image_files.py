@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -77,8 +78,29 @@ def size_of(where: str, path: Path) -> tuple[int, int]:
     with _open(where, path) as image:
         width, height = image.size
         # Of a TIFF Pillow gives the size that it has upright.
-        lies = image.format != "TIFF" and image.getexif().get(ORIENTATION) in TRANSPOSED
+        lies = image.format != "TIFF" and _exif(image).get(ORIENTATION) in TRANSPOSED
         return (width, height) if lies else (height, width)
+
+
+def _exif(image: Any) -> Any:
+    """What stands in the file beside its pixels. For a PNG's, which may stand behind them, Pillow decodes the image: it
+    needs not where nothing does."""
+    head_alone = image.format == "PNG" and _ends_with_its_pixels(image.fp)
+    return _pillow("Image").Image.getexif(image) if head_alone else image.getexif()
+
+
+def _ends_with_its_pixels(file: BinaryIO) -> bool:
+    """Whether a PNG is whole by the lengths of its chunks, and none but the last follows the pixels."""
+    place, begun = file.tell(), False
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        kind = head[4:]
+        if begun and kind != b"IDAT":
+            break
+        begun = begun or kind == b"IDAT"
+        file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    file.seek(place)
+    return head[4:] == b"IEND"
 
 
 def pixels(where: str, path: Path, size: tuple[int, int] | None, channels: int) -> np.ndarray:

@@ -122,11 +122,12 @@ def _one_epoch(run: Setup, carry: Carry, record: Record) -> tuple[Carry, int, bo
         except StreamError as error:
             error.trained, error.history = _finish(run, carry, record)
             raise
-        if not taken or int(carry.diverged_at) >= 0:
+        diverged_at, means = jax.device_get((carry.diverged_at, carry.means))
+        if not taken or diverged_at >= 0:
             return carry, before + place + taken, True
         seconds, place = max(time.perf_counter() - began, 1e-6), place + taken
         with np.errstate(invalid="ignore"):  # nothing counted yet
-            so_far = _plain({name: mean.so_far() for name, mean in jax.device_get(carry.means).items()})
+            so_far = _plain({name: mean.so_far() for name, mean in means.items()})
         run.show(taken, so_far)
         if due := run.at_steps(before + place):
             told = StepEnd(epoch, before + place, so_far, _copy(carry.train_state))

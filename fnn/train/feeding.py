@@ -24,8 +24,8 @@ from fnn.train.stream import Stream, StreamError, length
 from fnn.typing import PyTree
 
 CHUNK_BYTES = 2**23
-"""Bytes of a super-batch; three of them are held, one in use, one ready, one being made. Four times as much was slower
-beside a small model (AMD Zen 4, jax 0.10.2: a list of batches 1.14 instead of 1.06 times the time of arrays)."""
+"""Bytes of a super-batch; five of them are held: two in use, one to be filled anew, one ready, one being made. Half as
+much was slower beside a small model (AMD Zen 4: 5 % on both jax 0.10.2 and 0.12)."""
 
 MOST_STEPS = 1024
 """Batches in a super-batch."""
@@ -33,17 +33,23 @@ MOST_STEPS = 1024
 BATCHES_LOOKED_AT = 16
 """Batches by which the room for all of them is measured, and seen whether the stream has more."""
 
+FIRST_SHARE = 8
+"""Of an epoch's first super-batch that much is enough where the run waits for it, of the next ones twice as much each:
+the run computes while the reading is still beginning."""
+
 WAIT_SECONDS = 0.2
 """Seconds after which an unfinished super-batch is handed to a run that waits for it."""
 
 
 class Chunk(NamedTuple):
     """Inputs, targets and weights of shape (slots, room, …); of the slots that are taken, how many rows each has, those
-    of this process; whether the stream fails after them."""
+    of this process; whether the stream fails after them; the host's memory of the inputs, which a CPU computes with as
+    it lies."""
 
     data: tuple[PyTree, PyTree, Any]
     rows: list[int]
     fails: bool = False
+    memory: PyTree = None
 
 
 class Feed:
@@ -67,6 +73,7 @@ class Feed:
         self.epoch: int | None = None
         self.stopped = False  # whether the run was interrupted when a super-batch was asked for
         self._ahead: Ahead | None = None
+        self._spare: list[PyTree] = []  # memory to fill anew: new pages cost as much as what is written to them
 
     def begin(self, epoch: int | None) -> None:
         """Start to read an epoch, in a thread of its own."""
@@ -92,6 +99,11 @@ class Feed:
         """What this process has read next, whatever others have; None at its end."""
         return None if self._ahead is None else self._ahead.next(interrupted)
 
+    def reuse(self, chunk: Chunk) -> None:
+        """Nobody computes with it any more: its memory may be filled anew."""
+        if chunk.memory is not None:
+            self._spare.append(chunk.memory)
+
     def close(self, wait: bool = False) -> None:
         """Read no further; with `wait` nobody reads any more on return."""
         if self._ahead is not None:
@@ -102,7 +114,7 @@ class Feed:
         self, epoch: int | None, wanted: Callable[[], bool], stopped: Callable[[], bool]
     ) -> Generator[Chunk | Sizes, None, None]:
         with contextlib.closing(_errors_as_items(self.reader.epoch(epoch), stopped)) as items:
-            head, ended = _head(items)
+            head, ended = _head(items, 1 if self.slots else BATCHES_LOOKED_AT)
             if stopped():
                 return
             if isinstance(head[0], StreamError):
@@ -133,7 +145,7 @@ class Feed:
     def _stack(
         self, items: Iterable[Raw | StreamError], first: HostBatch, wanted: Callable[[], bool]
     ) -> Generator[Chunk, None, None]:
-        filling: Filling | None = None
+        filling, share = None, FIRST_SHARE
         for item in items:
             if isinstance(item, StreamError):
                 yield from self._hand_out(filling, item)
@@ -143,11 +155,12 @@ class Feed:
                 filling = None
             if filling is None:
                 self._require_room(item.rows)
-                filling = Filling(first, self.slots, self.room)
+                filling = Filling(first, self._memory(first[0]), self.slots, self.room)
             filling.add(item)
-            if len(filling.raw) == self.slots or (wanted() and filling.age() > WAIT_SECONDS):
+            enough = share * len(filling.raw) >= self.slots or filling.age() > WAIT_SECONDS
+            if len(filling.raw) == self.slots or (enough and wanted()):
                 yield from self._hand_out(filling)
-                filling = None
+                filling, share = None, max(1, share // 2)
         if filling:
             yield from self._hand_out(filling)
 
@@ -162,13 +175,21 @@ class Feed:
         # By half at least: sizes that grow slowly compile seldom.
         self.room = self.round_up(max(rows, self.room + self.room // 2))
 
+    def _memory(self, first: PyTree) -> PyTree:
+        """For the inputs of a super-batch, of one that was computed with if it has this room."""
+        while self._spare:
+            memory = self._spare.pop()
+            if all(leaf.shape[:2] == (self.slots, self.room) for leaf in jax.tree.leaves(memory)):
+                return memory
+        return _allocate(first, self.slots, self.room)
+
     def _hand_out(self, filling: Filling | None, after: StreamError | None = None) -> Generator[Chunk, None, None]:
         """What is right of it, then the error of what is not, or of what comes `after` it."""
-        labels, error = self.reader.label(filling.raw) if filling else ([], None)
+        count, labels, error = self.reader.label(filling.raw) if filling else (0, None, None)
         error = error or after
         if filling and labels:
-            rows = [raw.rows for raw in filling.raw[: len(labels)]]
-            yield Chunk(self.place(filling.finish(labels)), rows, error is not None)
+            rows = [raw.rows for raw in filling.raw[:count]]
+            yield Chunk(self.place((filling.x, *filling.lay(rows, labels))), rows, error is not None, filling.x)
         if error:
             raise error
 
@@ -177,27 +198,50 @@ class Filling:
     """A super-batch that is being filled: inputs at once, since a stream may write the next batch over the last,
     targets and weights at its end, when they are checked together."""
 
-    def __init__(self, first: HostBatch, slots: int, room: int) -> None:
-        self.first, self.room, self.raw = first, room, list[Raw]()
-        self._arrays = jax.tree.map(lambda leaf: checks.allocate((slots, room, *leaf.shape[1:]), leaf.dtype), first)
+    def __init__(self, first: HostBatch, memory: PyTree, slots: int, room: int) -> None:
+        self.first, self.x, self.slots, self.room, self.raw = first, memory, slots, room, list[Raw]()
         self._began = time.monotonic()
 
     def age(self) -> float:
         return time.monotonic() - self._began
 
     def add(self, raw: Raw) -> None:
-        _write(self._arrays[0], len(self.raw), raw.x, self.first[0])
-        self.raw.append(_copy(raw._replace(x=())))
+        def write(memory: np.ndarray, leaf: np.ndarray, filler: np.ndarray) -> None:
+            memory[slot, : raw.rows] = leaf
+            if raw.rows < self.room:
+                memory[slot, raw.rows :] = filler[np.arange(self.room - raw.rows) % len(filler)]
 
-    def finish(self, labels: list[tuple[Any, np.ndarray]]) -> Any:
-        for slot, label in enumerate(labels):
-            _write(self._arrays[1:], slot, label, self.first[1:])
-            self._arrays[2][slot, len(label[1]) :] = 0
-        return self._arrays
+        slot = len(self.raw)
+        jax.tree.map(write, self.x, raw.x, self.first[0])
+        self.raw.append(_without_inputs(raw))
+
+    def lay(self, rows: list[int], labels: tuple[PyTree, np.ndarray]) -> tuple[PyTree, np.ndarray]:
+        """Targets and weights of one row after another, each in its slot."""
+        ends = np.asarray(rows)[:, None]
+        real = np.arange(self.room) < ends
+        spare = (np.arange(self.room) - ends)[~real] % len(self.first[2])
+
+        def spread(leaf: np.ndarray, filler: np.ndarray) -> np.ndarray:
+            (all,) = _allocate((leaf,), self.slots, self.room)
+            all[: len(rows)][real], all[: len(rows)][~real] = leaf, filler[spare]
+            return all
+
+        targets, weights = labels
+        return jax.tree.map(spread, targets, self.first[1]), spread(weights, np.zeros_like(self.first[2]))
+
+
+def _allocate(like: PyTree, slots: int, room: int) -> Any:
+    return jax.tree.map(lambda leaf: checks.allocate((slots, room, *leaf.shape[1:]), leaf.dtype), like)
+
+
+def _without_inputs(raw: Raw) -> Raw:
+    """Targets and weights in memory of their own."""
+    targets, weights = (part.copy() if isinstance(part, np.ndarray) else part for part in (raw.targets, raw.weights))
+    return Raw((), targets, weights, raw.rows, raw.place)
 
 
 def _copy(raw: Raw) -> Raw:
-    return jax.tree.map(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, raw)
+    return _without_inputs(raw)._replace(x=jax.tree.map(np.copy, raw.x))
 
 
 def _errors_as_items(
@@ -214,7 +258,7 @@ def _errors_as_items(
             yield error
 
 
-def _head(items: Iterator[Raw | StreamError]) -> tuple[deque[Any], bool]:
+def _head(items: Iterator[Raw | StreamError], most: int) -> tuple[deque[Any], bool]:
     """The first batches, as copies, since a stream may write the next one over the last; and whether they are all."""
     head: deque[Any] = deque()
     held = 0
@@ -224,7 +268,7 @@ def _head(items: Iterator[Raw | StreamError]) -> tuple[deque[Any], bool]:
             return head, True
         head.append(_copy(item))
         held += _bytes(item)
-        if len(head) == BATCHES_LOOKED_AT or held >= CHUNK_BYTES:
+        if len(head) == most or held >= CHUNK_BYTES:
             return head, False
     return head, True
 
@@ -236,13 +280,3 @@ def _drain(head: deque[Any]) -> Iterator[Any]:
 
 def _bytes(batch: HostBatch | Raw) -> int:
     return sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves(batch))
-
-
-def _write(chunk: Any, slot: int, batch: Any, first: Any) -> None:
-    def one(room: np.ndarray, leaf: np.ndarray, filler: np.ndarray) -> None:
-        rows = len(leaf)
-        room[slot, :rows] = leaf
-        if rows < room.shape[1]:
-            room[slot, rows:] = filler[np.arange(room.shape[1] - rows) % len(filler)]
-
-    jax.tree.map(one, chunk, batch, first)

@@ -74,29 +74,29 @@ class Reader:
         if count == 0 or (expected is not None and count < expected):
             raise StreamError(self._describe_end(count, expected, number))
 
-    def label(self, batches: Sequence[Raw]) -> tuple[list[tuple[Any, np.ndarray]], StreamError | None]:
-        """Targets and weights of each batch, and what is wrong with the first one that is not among them."""
+    def label(self, batches: Sequence[Raw]) -> tuple[int, Any, StreamError | None]:
+        """How many of the batches are right, their targets and weights in one piece, and what is wrong with the first
+        one that is not among them."""
         try:
-            return self._label(batches, batches[0].place), None
+            return len(batches), self._label(batches, batches[0].place), None
         except (TypeError, ValueError, RuntimeError) as together:
-            found: list[tuple[Any, np.ndarray]] = []
-            for batch in batches:  # look again for its place
+            for count, batch in enumerate(batches):  # look again for its place
                 try:
                     with _name_errors(batch.place):
-                        found += self._label([batch], batch.place)
+                        self._label([batch], batch.place)
                 except StreamError as error:
-                    return found, error
+                    return count, self._label(batches[:count], batches[0].place) if count else None, error
             # Each is right alone.
             wrong = StreamError(f"{batches[0].place} and the {len(batches) - 1} after it: {together}")
             wrong.__cause__ = together
-            return [], wrong
+            return 0, None, wrong
 
     def host_batch(self, raw: Raw) -> HostBatch:
         """The batch with its targets and weights."""
-        found, error = self.label([raw])
+        _, labels, error = self.label([raw])
         if error:
             raise error
-        return raw.x, *found[0]
+        return raw.x, *labels
 
     def restore(self, state: Any, epochs: int) -> None:
         """Stand where the state was taken, at the end of the last of so many epochs, without reading them again."""
@@ -128,11 +128,11 @@ class Reader:
     def _check(self, batch: Any, name: str) -> Raw:
         first = self.form is None
         if self.stream.task is None:
-            given: tuple[Any, ...] = (rows_.rows_as_array(batch[0] if _has_parts(batch) else batch),)
+            given: tuple[Any, ...] = (batch[0] if _has_parts(batch) else batch,)
         else:
             checks.parts_of_data(name, batch)
-            given = (rows_.rows_as_array(batch[0]), *(None if part is None else _as_host(part) for part in batch[1:]))
-        given = (_as_numbers(name, given[0]), *given[1:])
+            given = tuple(batch)
+        given = (_as_numbers(name, rows_.rows_as_array(given[0])), *map(_as_host, given[1:]))
         self._require_form(given, name)
 
         def rounding(*rounded: Any) -> None:
@@ -143,22 +143,18 @@ class Reader:
         targets, weights = (*given[1:], None, None)[:2]
         rows = rows_.count(x)
         if self.stream.task is not None:
-            rows_.require_one_target_per_row(name, x, targets)
+            rows_.require_one_target_per_row(name, rows, targets)
         if weights is not None:  # of each batch for itself: together they may be as many as the rows
             checks.one_weight_per_row(name, weights, rows)
         return Raw(x, targets, weights, rows, name)
 
-    def _label(self, batches: Sequence[Raw], name: str) -> list[tuple[Any, np.ndarray]]:
-        rows = [batch.rows for batch in batches]
-        ends = np.cumsum(rows)
-        weights = np.ones(ends[-1], np.float32)
+    def _label(self, batches: Sequence[Raw], name: str) -> tuple[Any, np.ndarray]:
         with _on_host():
             targets = self._encode([batch.targets for batch in batches])
-            if batches[0].weights is not None:
-                given = np.concatenate([np.asarray(batch.weights) for batch in batches])
-                weights = np.asarray(rows_.check_weights(name, given, len(given), some=False))
-        cut = [slice(end - count, end) for count, end in zip(rows, ends, strict=True)]
-        return [(jax.tree.map(lambda leaf, of=of: leaf[of], targets), weights[of]) for of in cut]
+            if batches[0].weights is None:
+                return targets, np.ones(sum(batch.rows for batch in batches), np.float32)
+            given = np.concatenate([np.asarray(batch.weights) for batch in batches])
+            return targets, np.asarray(rows_.check_weights(name, given, len(given), some=False))
 
     def _encode(self, targets: list[Any]) -> Any:
         task = self.stream.task
@@ -243,7 +239,7 @@ def _as_numbers(name: str, tree: PyTree) -> PyTree:
 
 def _as_host(leaf: Any) -> Any:
     """What its task has words for as it is; anything else as a NumPy array."""
-    return leaf if type(leaf) is np.ndarray or hasattr(leaf, "columns") else np.asarray(leaf)
+    return leaf if leaf is None or type(leaf) is np.ndarray or hasattr(leaf, "columns") else np.asarray(leaf)
 
 
 def _per_row(leaf: Any) -> str:

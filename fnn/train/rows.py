@@ -92,8 +92,8 @@ def _first_not_finite(host: np.ndarray) -> tuple[int, ...] | None:
     step = max(1, ENTRIES_AT_ONCE // max(1, math.prod(host.shape[1:])))
     for first in range(0, len(host), step):
         part = host[first : first + step]
-        with np.errstate(over="ignore", invalid="ignore"):
-            if part.dtype == np.float32 and np.isfinite(part.sum()):  # then every number is, and no mask is written
+        with np.errstate(invalid="ignore"):  # no mask is written where the ends are finite: NaN would be both of them
+            if part.dtype.char in "fd" and part.size and np.isfinite(part.max()) and np.isfinite(part.min()):
                 continue
         finite = np.isfinite(part)
         if not finite.all():
@@ -127,15 +127,15 @@ def host_data(where: str, data: Any, task: Task) -> tuple[PyTree, Any, Any]:
             "list of names alone"
         )
     x = host_inputs(where, rows_as_array(data[0]))
-    require_one_target_per_row(where, x, data[1])
+    require_one_target_per_row(where, count(x), data[1])
     targets = task.encode(data[1])
     if len(data) == 2 or data[2] is None:
         return x, targets, None
     return x, targets, check_weights(where, data[2], count(x))
 
 
-def require_one_target_per_row(where: str, x: PyTree, targets: Any) -> None:
-    checks.one_per_row(where, "target", count(x), np.shape(targets))
+def require_one_target_per_row(where: str, rows: int, targets: Any) -> None:
+    checks.one_per_row(where, "target", rows, np.shape(targets))
 
 
 def check_weights(where: str, weights: Any, total: int, some: bool = True) -> Array:

@@ -56,6 +56,7 @@ def collect(
             checks.warn(f"{applied.where}: {said}", UserWarning)
         outputs = outputs_of(trained, chunk.data[0], jnp.asarray(len(chunk.rows)))
         found = own_rows((outputs, *chunk.data[1:]))
+        feed.reuse(chunk)
         parts += [jax.tree.map(lambda leaf: leaf[slot, :rows], found) for slot, rows in enumerate(chunk.rows)]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts) if parts else ((), (), None)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +14,25 @@ from fnn import checks
 from fnn.programs import compile as compiled
 from fnn.train.checkpoint import Record
 from fnn.train.divergence import replay_batch, require_possible
-from fnn.train.drive import Take
+from fnn.train.drive import RESPONSE_SECONDS, Take
 from fnn.train.feeding import Chunk, Feed
 from fnn.train.identity import describe_data
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Batch, BatchSource, Carry, Keys, Recipe, take_steps
 from fnn.train.processes import gather
-from fnn.train.stream import Stream, describe_list
+from fnn.train.stream import Stream, StreamError, describe_list
 from fnn.train.stream_place import come_to, place_of
 from fnn.train.trained import TrainState
 from fnn.typing import Array, Key, PyTree
+
+
+class Given(NamedTuple):
+    """A super-batch, the step of the run that is its slot 0, and what its last program says: the carry's `diverged_at`,
+    which is there when that program has ended."""
+
+    chunk: Chunk
+    first: int
+    said: Any = None
 
 
 class Reading:
@@ -35,8 +45,9 @@ class Reading:
         assert chunk is not None, "an epoch without batches is an error"
         for said in feed.reader.rounded:
             checks.warn(f"fit: {said}", UserWarning)
-        self.chunk: Chunk | None = chunk
-        self.first = 0  # the step of the run that is the chunk's slot 0
+        self.last: Given | None = None  # which may be computed with still while the next one is
+        self.now: Given | None = Given(chunk, 0)
+        self.failed: StreamError | None = None
         self.example = jax.tree.map(lambda leaf: np.zeros((2, *leaf.shape[1:]), leaf.dtype), feed.first)
 
     def epochs(
@@ -47,24 +58,51 @@ class Reading:
         def epoch(number: int, before: int) -> Take:
             if number > 0:
                 self.feed.begin(number)
-                self.chunk = None
+                for one in filter(None, (self.last, self.now)):
+                    self.feed.reuse(one.chunk)
+                self.last = self.now = None
             done = 0
 
             def take(carry: Carry, place: int, most: int) -> tuple[Carry, int]:
                 nonlocal done
-                if self.chunk is None or done == len(self.chunk.rows):
-                    self.chunk, done = self.feed.next(interrupted), 0
-                    self.first = before + place
-                if self.chunk is None:
-                    return carry, 0
-                last = min(done + most, len(self.chunk.rows))
-                ends = (jnp.asarray(number, jnp.int32) for number in (self.first, done, last))
-                taken, done = last - done, last
-                return steps(carry, keys, self.chunk.data, *ends), taken
+                taken, late = 0, time.monotonic() + RESPONSE_SECONDS
+                while taken < most:
+                    now = self.now
+                    if now is None or done == len(now.chunk.rows):
+                        if taken and (self.feed.joined is not None or time.monotonic() > late):
+                            break
+                        now, done = self._go_on(before + place + taken, interrupted, bool(taken)), 0
+                        if now is None:
+                            break
+                    last = min(done + most - taken, len(now.chunk.rows))
+                    # NumPy's numbers: to make JAX's takes as long as a small step.
+                    carry, said = steps(carry, keys, now.chunk.data, *map(np.int32, (now.first, done, last)))
+                    self.now, taken, done = now._replace(said=said), taken + last - done, last
+                return carry, taken
 
             return take
 
         return epoch
+
+    def _go_on(self, step: int, interrupted: Callable[[], bool], taken: bool) -> Given | None:
+        """The next super-batch, while the program of this one may be running: none past a step that diverged. What
+        fails after steps were taken is said when they are over."""
+        if self.failed is not None:
+            raise self.failed
+        if self.last is not None:
+            if int(self.last.said) >= 0:
+                return None
+            self.feed.reuse(self.last.chunk)
+        self.last, self.now = self.now, None
+        try:
+            chunk = self.feed.next(interrupted)
+        except StreamError as error:
+            if not taken:
+                raise
+            self.failed = error
+            return None
+        self.now = None if chunk is None else Given(chunk, step)
+        return self.now
 
     def stands(self) -> dict[str, Any]:
         return {"data": place_of(self.feed)}
@@ -91,8 +129,9 @@ class Reading:
 
     def explain(self, recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, step: int) -> str:
         def batch() -> Batch:
-            assert self.chunk is not None
-            return _at(self.chunk.data, jnp.asarray(step - self.first))
+            at = self.now if self.last is None or (self.now and step >= self.now.first) else self.last
+            assert at is not None
+            return _at(at.chunk.data, jnp.asarray(step - at.first))
 
         if recipe.mesh is None:
             require_possible("fit", recipe.model, recipe.task, before.trained, *batch()[:2])
@@ -108,9 +147,11 @@ class Reading:
 
 def _steps_of_chunk(
     recipe: Recipe, carry: Carry, keys: Keys, data: PyTree, before: Array, first: Array, last: Array
-) -> Carry:
-    """Steps of a super-batch: ends and numbers are values, so all of them are one program."""
-    return take_steps(recipe, carry, keys, BatchSource(lambda place: _at(data, place), before), first, last)
+) -> tuple[Carry, Array]:
+    """Steps of a super-batch, and `diverged_at` in memory that is not given away: ends and numbers are values, so all
+    of them are one program."""
+    carry = take_steps(recipe, carry, keys, BatchSource(lambda place: _at(data, place), before), first, last)
+    return carry, carry.diverged_at + 0
 
 
 def _at(data: PyTree, place: Array) -> Any:
