@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,16 @@ class Failure(Exception):
     """A contender raised; the message is the last line of what it said."""
 
 
+def environment(given: Mapping[str, str]) -> dict[str, str]:
+    """What a contender's process is given.
+
+    Peers were compiled to bytecode when they were installed; fnn must be allowed to keep its own. A first call holds
+    its compilation: nothing that an earlier run compiled is read from JAX's persistent cache.
+    """
+    kept = {name: value for name, value in given.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+
+
 class Remote:
     """`Local`, at the other end of a pipe."""
 
@@ -32,8 +43,7 @@ class Remote:
         self.process = subprocess.Popen(
             [python, "-m", "benchmarks.worker", workload, contender, "quick" * quick],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said, text=True, cwd=ROOT,
-            # Peers were compiled to bytecode when they were installed; fnn must be allowed to keep its own.
-            env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+            env=environment(os.environ),
         )  # fmt: skip
 
     def _ask(self, *command: str) -> Any:

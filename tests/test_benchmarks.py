@@ -12,7 +12,7 @@ from benchmarks.__main__ import WORKLOADS, main
 from benchmarks.compilation import CompileClock
 from benchmarks.contender import Contender, Job, Workload, beside, load
 from benchmarks.harness import Options, participants, run, spread
-from benchmarks.worker import Failure, Remote
+from benchmarks.worker import Failure, Remote, environment
 
 # Contenders that import no peer, or one that the tests need anyway.
 OWN = (
@@ -158,6 +158,15 @@ def test_a_contender_in_a_process_of_its_own():
             remote.start("gemm")
     finally:
         remote.close()
+
+
+def test_a_contender_compiles_what_it_measures_whatever_cache_the_user_keeps():
+    """Rows of first calls and of compiling were once those of a warm cache, which the environment had named."""
+    given = {"JAX_COMPILATION_CACHE_DIR": "cache", "PYTHONDONTWRITEBYTECODE": "1", "HOME": "here"}
+    told = environment(given)
+    assert told["JAX_ENABLE_COMPILATION_CACHE"] == "false"
+    assert told["HOME"] == "here"
+    assert "PYTHONDONTWRITEBYTECODE" not in told
 
 
 def test_quartiles():
