@@ -33,7 +33,8 @@ The whole step written by hand, relative to this module (medians of 13 to 17 rou
     the same, [x, h] in one array and one product a step                            0.95 - 0.99 | 0.89 - 0.96
     the same, gates on an axis of their own, their derivatives in one pass                  0.96 | 1.06
     derivatives in one pass, gates side by side                                      0.93 - 0.97 | 1.12
-    tanh written where it is saved, in one core                                             1.01 | 1.19
+    the same, blocks of 5 and 20 steps, not 10                                        1.00, 1.01 | 1.15, 1.15
+    the same, tanh written where it is saved, in one core                                   1.01 | 1.19
     both gradients of weights by one product after the loop, dz over the gates              4.1  | 4.0 (copied)
     this module, only its forward pass saving where it stays                                1.00 | 0.99
     this module, saved where it stays and read from there                            0.94 - 0.99 | 0.94 - 0.97
