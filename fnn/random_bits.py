@@ -1,8 +1,9 @@
-"""Random bits of a key, the same as `jax.random.bits`, in one pass over memory.
+"""Random bits and keys of a key, the same as JAX's, in one pass over memory.
 
 On a CPU JAX goes through Threefry's twenty rounds in a loop of five, which reads and writes every word five times and
 compiles to ten kernels. Written out they are one: 3.2 million words took 5 ms and not 36 to 48 (two cores, AVX-512),
-their program half to a third of the time to compile. Where this JAX takes no generators, its own is used.
+their program half to a third of the time to compile. New keys of a key that is known compile nothing: they are computed
+with NumPy. Where this JAX takes no generators, its own is used.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn import checks
 from fnn.typing import Array, Key, Shape
 
-__all__ = ["in_one_pass"]
+__all__ = ["fold_in", "in_one_pass", "split"]
 
 THREEFRY = "threefry2x32"
 ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
@@ -32,13 +34,38 @@ def in_one_pass(key: Key) -> Key:
     References:
         Salmon, Moraes, Dror and Shaw, Parallel random numbers: as easy as 1, 2, 3, 2011.
     """
+    generator = _generator() if _is_known(key) else None
+    return key if generator is None else jax.random.wrap_key_data(jax.random.key_data(key), impl=generator)
+
+
+def split(key: Key, count: int = 2) -> Key:
+    """`jax.random.split(key, count)`; of a key that is known nothing is compiled."""
+    words = _words_at_hand(key)
+    return jax.random.split(key, count) if words is None else _derive(words, np.arange(count))
+
+
+def fold_in(key: Key, number: Any) -> Key:
+    """`jax.random.fold_in(key, number)`; of a key and a number that are known nothing is compiled."""
+    words = _words_at_hand(key) if isinstance(number, (int, np.integer)) else None
+    return jax.random.fold_in(key, number) if words is None else _derive(words, np.asarray([number]))[0]
+
+
+def _is_known(key: Key) -> bool:
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and jax.random.key_impl(key) == THREEFRY
     options: Any = jax.config
     # Where keys used twice are looked for, a key made of the words of another would hide its uses.
-    if not typed or not options.jax_threefry_partitionable or options.jax_debug_key_reuse:
-        return key
-    generator = _generator()
-    return key if generator is None else jax.random.wrap_key_data(jax.random.key_data(key), impl=generator)
+    return typed and options.jax_threefry_partitionable and not options.jax_debug_key_reuse
+
+
+def _words_at_hand(key: Key) -> Array | None:
+    """The words of one key that the host knows: inside `jit` also what is no argument becomes traced."""
+    words = jax.random.key_data(key) if _is_known(key) and not key.ndim and checks.is_concrete(key) else None
+    return words if checks.is_concrete(words) and words is not None and len(words.devices()) == 1 else None
+
+
+def _derive(words: Array, numbers: np.ndarray) -> Key:
+    derived = np.stack(_rounds(jax.device_get(words), numbers.astype(np.uint32)), -1)
+    return jax.random.wrap_key_data(jax.device_put(derived), impl=THREEFRY)
 
 
 @functools.cache
@@ -54,17 +81,18 @@ def _generator() -> Any:
         return None
 
 
-def _words(key: Array, counts: Array) -> Array:
-    """Threefry of the counts, both its words in one; the upper word of each count is 0."""
-    schedule = key[0], key[1], key[0] ^ key[1] ^ np.uint32(PARITY)
-    x, y = jnp.broadcast_to(schedule[0], counts.shape), counts + schedule[1]
+def _rounds(key: Any, counts: Any) -> tuple[Any, Any]:
+    """Threefry of the counts, which are the lower words: the upper ones are 0."""
+    first, second = key[:1], key[1:]  # arrays, and no numbers: of those NumPy says when they overflow
+    schedule = first, second, first ^ second ^ np.uint32(PARITY)
+    x, y = schedule[0], counts + schedule[1]
     for step in range(5):
         for distance in ROTATIONS[step % 2]:
             x = x + y
             y = x ^ (y << np.uint32(distance) | y >> np.uint32(32 - distance))
         x = x + schedule[(step + 1) % 3]
         y = y + schedule[(step + 2) % 3] + np.uint32(step + 1)
-    return x ^ y
+    return x, y
 
 
 def _plain(key: Array) -> Key:
@@ -87,6 +115,6 @@ def _random_bits(key: Array, width: int, shape: Shape) -> Array:
     dtype: Any = jnp.dtype(f"uint{width}")
     if width == 64 or not all(isinstance(size, int) for size in shape) or math.prod(shape) >= 2**32:
         return jax.random.bits(_plain(key), shape, dtype)
-    counts = jax.lax.iota(np.uint32, math.prod(shape)).reshape(shape)
+    x, y = _rounds(key, jax.lax.iota(np.uint32, math.prod(shape)))
     # Fused into what uses them the rounds are computed again for each use, and compile for twice as long.
-    return jax.lax.optimization_barrier(_words(key, counts)).astype(dtype)
+    return jax.lax.optimization_barrier(x ^ y).astype(dtype).reshape(shape)

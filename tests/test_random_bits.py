@@ -34,6 +34,41 @@ def test_draws_are_those_of_jax_also_of_many_keys(draw):
     np.testing.assert_array_equal(jax.jit(jax.vmap(lambda key: draw(in_one_pass(key))))(keys), alone)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_new_keys_are_those_of_jax_known_and_traced(count):
+    expected = jax.random.key_data(jax.random.split(KEY, count))
+    np.testing.assert_array_equal(jax.random.key_data(random_bits.split(KEY, count)), expected)
+    np.testing.assert_array_equal(
+        jax.jit(lambda key: jax.random.key_data(random_bits.split(key, count)))(KEY), expected
+    )
+
+
+@pytest.mark.parametrize("number", [0, 5, 2**32 - 1, np.int64(9), np.uint32(4), jnp.asarray(6)])
+def test_a_number_is_folded_in_as_jax_does(number):
+    expected = jax.random.key_data(jax.random.fold_in(KEY, number))
+    np.testing.assert_array_equal(jax.random.key_data(random_bits.fold_in(KEY, number)), expected)
+
+
+@pytest.mark.parametrize("key", [jax.random.key(0, impl="rbg"), jax.random.PRNGKey(4)], ids=["rbg", "raw"])
+def test_new_keys_of_other_generators_are_those_of_jax(key):
+    words = lambda key: key if key.dtype == jnp.uint32 else jax.random.key_data(key)  # noqa: E731
+    np.testing.assert_array_equal(words(random_bits.split(key, 3)), words(jax.random.split(key, 3)))
+    np.testing.assert_array_equal(words(random_bits.fold_in(key, 3)), words(jax.random.fold_in(key, 3)))
+
+
+def test_new_keys_of_a_known_key_compile_nothing(monkeypatch):
+    monkeypatch.delattr(jax.random, "split")
+    monkeypatch.delattr(jax.random, "fold_in")
+    assert random_bits.split(KEY, 3).shape == (3,)
+    assert random_bits.fold_in(KEY, 3).shape == ()
+
+
+@pytest.mark.parametrize("derive", [random_bits.split, lambda key: random_bits.fold_in(key, 1)])
+def test_many_keys_at_once_are_refused_as_by_jax(derive):
+    with pytest.raises(ValueError, match="single key"):
+        derive(jax.random.split(KEY))
+
+
 @pytest.mark.parametrize("key", [jax.random.key(0, impl="rbg"), jax.random.key_data(KEY)], ids=["rbg", "raw"])
 def test_other_keys_stay_as_they_are(key):
     assert in_one_pass(key) is key

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks
+from fnn import checks, random_bits
 from fnn.data.decoding import batches_of, decode
 from fnn.data.image_files import SUFFIXES, check_shape, size_of
 from fnn.kernels import placement
@@ -123,7 +123,7 @@ class ImageBatches:
         rows = (
             np.arange(len(images))
             if self.key is None
-            else random_order(jax.random.fold_in(self.key, epoch), len(images))
+            else random_order(random_bits.fold_in(self.key, epoch), len(images))
         )
         parts = np.split(rows, range(self.batch_size, len(rows), self.batch_size))
         paths = ([images.paths[row] for row in part] for part in parts)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnn import random_bits
 from fnn.random_bits import in_one_pass
 from fnn.typing import Array, DType, Key
 
@@ -27,7 +28,7 @@ def draw_flat(draw: Draw, key: Key, shape: Sequence[int], dtype: Any) -> Array:
 
 def _random_complex(key: Key, radius: Callable[[Array], Array], shape: Sequence[int], dtype: Any) -> Array:
     """Complex numbers of a random modulus, `radius` of a uniform one, in a random direction."""
-    key_radius, key_angle = jax.random.split(key)
+    key_radius, key_angle = random_bits.split(key)
     real = jnp.finfo(dtype).dtype
     angle = jnp.asarray(2 * math.pi, dtype) * jax.random.uniform(key_angle, shape, real).astype(dtype)
     return radius(jax.random.uniform(key_radius, shape, real)).astype(dtype) * jnp.exp(jnp.asarray(1j, dtype) * angle)

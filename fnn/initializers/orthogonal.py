@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from fnn import checks
+from fnn import checks, random_bits
 from fnn.initializers.drawing import draw_flat, resolve_dtype
 from fnn.typing import Array, ArrayLike, DType, Initializer, Key
 
@@ -136,7 +136,7 @@ def per_gate(initializer: Initializer, gates: int) -> Initializer:
         if shape[-1] % gates:
             raise ValueError(f"per_gate: expected a last axis of {gates} equal gates, got shape {tuple(shape)}")
         one = (*shape[:-1], shape[-1] // gates)
-        parts = [initializer(k, one, dtype) for k in jax.random.split(key, gates)]
+        parts = [initializer(k, one, dtype) for k in random_bits.split(key, gates)]
         return jnp.concatenate(parts, axis=-1)
 
     return init

@@ -12,12 +12,13 @@ from fnn.layer.arguments import MISSING, mirror, require_apply, require_init
 from fnn.layer.location import locate_errors
 from fnn.layer.parts import join_states, output_shape, states_of
 from fnn.layer.protocol import IDENTITY, Facts, Layer, LayerLike, as_layer
+from fnn.random_bits import split
 from fnn.typing import Array, Key, PyTree
 
 
 def _split(key: Key | None, count: int) -> Any:
-    """One key per layer. All come from one call, because each call is a tenth of a second to compile."""
-    return [None] * count if key is None else jax.random.split(key, count)
+    """One key per layer. All come from one call, because each call is a twentieth of a second to compile."""
+    return [None] * count if key is None else split(key, count)
 
 
 def serial(*layers: LayerLike) -> Layer:

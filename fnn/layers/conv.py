@@ -6,10 +6,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
-from fnn import checks, initializers
+from fnn import checks, initializers, random_bits
 from fnn.kernels import convolution
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.sliding_windows import Padding, PerAxis, per_axis
@@ -44,7 +43,7 @@ def convolution_layer(
     bias_init = initializers.zeros if bias_init is None else bias_init
 
     def init(key: Key, x: Any) -> PyTree:
-        kernel_key, bias_key = jax.random.split(key)
+        kernel_key, bias_key = random_bits.split(key)
         channels, dtype = _channels(where, x, groups or 1), jnp.result_type(x)
         if checks.looks_channels_first(x.shape):
             checks.warn(

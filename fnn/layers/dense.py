@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks, initializers
+from fnn import checks, initializers, random_bits
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
 from fnn.kernels.sizes import is_static
@@ -72,7 +71,7 @@ def dense(
         dtype = jnp.result_type(x)
         params = {"kernel": kernel_init(key, (_features_of("dense", x), features), dtype)}
         if use_bias:
-            params["bias"] = bias_init(jax.random.fold_in(key, 1), (features,), dtype)
+            params["bias"] = bias_init(random_bits.fold_in(key, 1), (features,), dtype)
         return params
 
     def apply(params: PyTree, x: Array) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn import checks
+from fnn import checks, random_bits
 from fnn.kernels import convolution
 from fnn.kernels.sliding_windows import Padding, PerAxis
 from fnn.layer import Facts, Layer, constructor, stateless
@@ -113,7 +113,7 @@ def separable_conv(
     pointwise = conv(features, 1, use_bias=use_bias, kernel_init=kernel_init, bias_init=bias_init)
 
     def init(key: Key, x: Any) -> PyTree:
-        first_key, second_key = jax.random.split(key)
+        first_key, second_key = random_bits.split(key)
         first, _ = depthwise.init(first_key, x)
         middle = jax.eval_shape(lambda p: depthwise.apply(p, (), jnp.zeros(x.shape, x.dtype))[0], first)
         return {"depthwise": first, "pointwise": pointwise.init(second_key, middle)[0]}

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn import checks
+from fnn import checks, random_bits
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.normalization.norms import layer_norm as normalize
 from fnn.kernels.recurrence.lstm import LSTMState
@@ -99,7 +99,7 @@ def lstm(
             params["peephole"] = jnp.zeros((3, features), dtype)
         if projection is not None:
             scale = jnp.asarray(features, dtype) ** -0.5
-            params["projection"] = scale * jax.random.normal(jax.random.fold_in(key, 1), (features, outputs), dtype)
+            params["projection"] = scale * jax.random.normal(random_bits.fold_in(key, 1), (features, outputs), dtype)
         return params | _norms(gates, features, dtype) if layer_norm else params
 
     def start(x: Any) -> LSTMState:

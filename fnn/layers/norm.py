@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn import checks, initializers, kernels
+from fnn import checks, initializers, kernels, random_bits
 from fnn.layer import Facts, Layer, constructor, stateless
 from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree, Shape
 
@@ -27,7 +27,7 @@ def affine_init(use_scale: bool, use_bias: bool, scale_init: Initializer, bias_i
         if use_scale:
             params["scale"] = scale_init(key, shape, dtype)
         if use_bias:
-            params["bias"] = bias_init(jax.random.fold_in(key, 1), shape, dtype)
+            params["bias"] = bias_init(random_bits.fold_in(key, 1), shape, dtype)
         return params or ()
 
     return init

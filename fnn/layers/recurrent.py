@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.export import register_namedtuple_serialization
 
-from fnn import checks, initializers
+from fnn import checks, initializers, random_bits
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.dropout import dropout
 from fnn.kernels.recurrence.scan import scan_cell
@@ -166,10 +166,10 @@ def _noisy_step(
     carry = jax.tree.map(lambda a: a.astype(dtype), carry)
     keep: Any = 1
     if key is not None and options.recurrent_dropout is not None:
-        keep = dropout(jax.random.fold_in(key, 0), jnp.ones_like(carry[0]), options.recurrent_dropout)
+        keep = dropout(random_bits.fold_in(key, 0), jnp.ones_like(carry[0]), options.recurrent_dropout)
     stay = None
     if key is not None and options.zoneout is not None:
-        rate, keys = jnp.asarray(options.zoneout), iter(jax.random.split(jax.random.fold_in(key, 1), len(carry)))
+        rate, keys = jnp.asarray(options.zoneout), iter(random_bits.split(random_bits.fold_in(key, 1), len(carry)))
         stay = jax.tree.map(lambda old: jax.random.bernoulli(next(keys), rate, (*x.shape[:2], old.shape[-1])), carry)
 
     def step(old: tuple[Array, ...], inputs: tuple[Array, PyTree]) -> tuple[tuple[Array, ...], Array]:
@@ -193,7 +193,7 @@ def weights(
     recurrent_init = initializers.orthogonal() if recurrent_init is None else recurrent_init
 
     def init(key: Key, x: Any) -> PyTree:
-        kernel_keys, recurrent_keys = (jax.random.split(k, gates) for k in jax.random.split(key))
+        kernel_keys, recurrent_keys = (random_bits.split(k, gates) for k in random_bits.split(key))
         dtype, inputs = jnp.result_type(x), x.shape[-1]
         # Drawn wide: there is no orthogonal factorization in 16 bits.
         kernels = [kernel_init(k, (inputs, hidden), wide_dtype(dtype)) for k in kernel_keys]

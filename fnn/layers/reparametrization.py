@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn import checks, kernels
+from fnn import checks, kernels, random_bits
 from fnn.layer import Facts, Layer, constructor
 from fnn.typing import ArrayLike, Key, PyTree
 
@@ -74,7 +74,7 @@ def drop_connect(layer: Layer, rate: ArrayLike, name: str = "kernel") -> Layer:
     ) -> tuple[Any, PyTree]:
         if train:
             checks.keeps_some("drop_connect", "rate", rate)
-            mask_key, key = jax.random.split(checks.require_key("drop_connect", key, "train=True"))
+            mask_key, key = random_bits.split(checks.require_key("drop_connect", key, "train=True"))
             params = params | {name: kernels.dropout(mask_key, params[name], rate)}
         return layer.apply(params, state, x, key=key, train=train)
 
@@ -163,7 +163,7 @@ def spectral_norm(layer: Layer, name: str = "kernel", *, steps: int = 1) -> Laye
         params, inner = layer.init(key, x)
         _require("spectral_norm", layer, params, name)
         w = params[name]
-        start = jax.random.normal(jax.random.fold_in(key, 1), w.shape[-1:], kernels.wide_dtype(w))
+        start = jax.random.normal(random_bits.fold_in(key, 1), w.shape[-1:], kernels.wide_dtype(w))
         return params, {"layer": inner, "u": kernels.spectral_norm(w, start, steps=15)[1]}
 
     def apply(

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn import checks
+from fnn import checks, random_bits
 from fnn.kernels.recurrence.lstm import LSTMState
 from fnn.kernels.recurrence.lstm import lstm as run_lstm
 from fnn.layer import Facts, Layer, as_layer, constructor
@@ -73,7 +73,7 @@ def encoder_decoder(
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
         if not _is_pair(x):
             raise ValueError("encoder_decoder: expected the pair (source, target) at init, to know the target's shape")
-        keys = jax.random.split(key, 5)
+        keys = random_bits.split(key, 5)
         source, encoder = _init_side("source", read, cell, keys[:2], x[0])
         target, decoder = _init_side("target", write, cell, keys[2:4], x[1])
         last = output.init(keys[4], jax.ShapeDtypeStruct((1, features), encoder["kernel"].dtype))[0]
@@ -87,7 +87,7 @@ def encoder_decoder(
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Array, PyTree]:
-        first, second = (None, None) if key is None else tuple(jax.random.split(key))
+        first, second = (None, None) if key is None else tuple(random_bits.split(key))
         inputs = x[0] if _is_pair(x) else x
         seen = read.apply(params["source"], (), inputs, key=first, train=train)[0]
         values, lengths = values_and_lengths(seen)
@@ -132,7 +132,7 @@ def _write_freely(
         following = y if feedback is None else feedback(y)
         return (carry, following.astype(shown.dtype)), y
 
-    keys = None if key is None else jax.random.split(key, steps)
+    keys = None if key is None else random_bits.split(key, steps)
     return jax.lax.scan(step, begin, keys, length=steps)[1].swapaxes(0, 1)
 
 

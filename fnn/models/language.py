@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from fnn import checks
+from fnn import checks, random_bits
 from fnn.layer import Layer, constructor, serial
 from fnn.layers.dense import dense, embedding
 from fnn.layers.lstm import lstm
@@ -107,7 +107,7 @@ def generate(
     state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
     heat = jnp.asarray(temperature, jnp.float32)
     top_k = None if top_k is None else checks.integer("generate", "top_k", top_k)
-    return _generate(model, params, state, prompt, jax.random.split(key, steps), heat, top_k)
+    return _generate(model, params, state, prompt, random_bits.split(key, steps), heat, top_k)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "top_k"))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks
+from fnn import checks, random_bits
 from fnn.typing import Array, ArrayLike, Key
 
 __all__ = ["PerceptronFit", "perceptron"]
@@ -89,7 +89,7 @@ def _rosenblatt(x: Array, signs: Array, rate: Array, key: Key | None, epochs: in
         number, w, mistakes = carry
         order = jnp.arange(x.shape[0])
         if key is not None:
-            order = jax.random.permutation(jax.random.fold_in(key, number), order)
+            order = jax.random.permutation(random_bits.fold_in(key, number), order)
         w, wrong = jax.lax.scan(example, w, order)
         return number + 1, w, mistakes.at[number].set(wrong.sum())
 

@@ -196,10 +196,43 @@ def choose(condition: Array, new: PyTree, old: PyTree) -> PyTree:
     return jax.tree.map(lambda n, o: jnp.where(condition, jnp.asarray(n, jnp.result_type(o)), jnp.asarray(o)), new, old)
 
 
+SMALL = 2**20
+"""Bytes of a tree up to which a CPU copies what is kept of it, rather than choosing number by number."""
+
+
+def either(first: Array, a: PyTree, b: PyTree) -> PyTree:
+    """`a` if so, else `b`: a copy needs no kernel, one for each leaf to choose is a sixth of compiling a small network.
+
+    Copied by one core, large trees take longer; on other devices a branch waits for the host.
+    """
+
+    def choose(first: Array, a: PyTree, b: PyTree) -> PyTree:
+        return jax.tree.map(lambda a, b: jnp.where(first, a, b), a, b)
+
+    def branch(first: Array, a: PyTree, b: PyTree) -> PyTree:
+        return jax.lax.cond(first, lambda a, b: a, lambda a, b: b, a, b)
+
+    if sum(leaf.nbytes for leaf in jax.tree.leaves(b)) > SMALL:
+        return choose(first, a, b)
+    return jax.lax.platform_dependent(first, a, b, cpu=branch, default=choose)
+
+
+FEW = 2**16
+"""Numbers in a tree up to which they are looked at in one vector, which compiles in a tenth of the time."""
+
+
 def all_finite(tree: PyTree) -> Array:
     """Whether no number of any leaf is inf or NaN."""
-    leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
-    return jnp.stack(leaves).all() if leaves else jnp.array(True)
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
+    if not leaves:
+        return jnp.array(True)
+    if sum(map(jnp.size, leaves)) > FEW:
+        return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+    parts = [part for leaf in leaves for part in ([leaf.real, leaf.imag] if jnp.iscomplexobj(leaf) else [leaf])]
+    dtype = widest(jnp.float32, *(jnp.result_type(part) for part in parts))
+    every = jnp.concatenate([jnp.ravel(part).astype(dtype) for part in parts])
+    # What is finite is 0 times 0, what is not is NaN; a sum compiles to one kernel, `all` to three.
+    return (0 * every).sum() == 0
 
 
 def is_zero(value: Any) -> bool:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from fnn import checks
+from fnn import checks, random_bits
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.selection import splits
@@ -99,7 +99,7 @@ def ensemble(
     total = rows_.count(checked[0])
     rows_.check_batch_size("ensemble", batch_size, total)
     bags = _bags(key, total, count) if bootstrap else None
-    arguments = {"key": jax.random.split(key, count)}
+    arguments = {"key": random_bits.split(key, count)}
     if bags is not None:
         arguments |= {"train": jnp.asarray(bags.train), "valid": jnp.asarray(bags.valid)}
     together = batched_is_faster(model, checked[0]) if together is None else together

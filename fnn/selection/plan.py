@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks
+from fnn import checks, random_bits
 from fnn.data.scaling import Scaler
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
@@ -97,7 +97,7 @@ def make_plan(
     split = folds_of(where, folds, checked, groups)
     rows_.check_batch_size(where, options.batch_size, split.train.shape[1])
     _warn_of_missing_classes(where, split, checked[1])
-    keys = jax.random.split(key, checks.integer(where, "seeds", seeds))
+    keys = random_bits.split(key, checks.integer(where, "seeds", seeds))
     shared = {"data": checked, "folds": jax.device_put(tuple(split)), "keys": keys}
     values = {name: jnp.asarray(value, float) for name, value in settings[0].items()}
     layer = _build(where, "a layer", model, Layer, values)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks
+from fnn import checks, random_bits
 from fnn.layer import Layer
 from fnn.optim.learning_rate import require_constructor
 from fnn.optim.transform import Transform
@@ -122,7 +122,7 @@ def rate_range(
     size = rows_.check_batch_size(where, batch_size, inputs.slots)
     tried = np.geomspace(low, high, rates)
     given = _Given(model, optimizer, task, penalty, augment, size, steps, chunk)
-    members = jnp.repeat(jnp.asarray(tried, jnp.float32), seeds), jnp.tile(jax.random.split(key, seeds), rates)
+    members = jnp.repeat(jnp.asarray(tried, jnp.float32), seeds), jnp.tile(random_bits.split(key, seeds), rates)
     losses = np.asarray(compiled(_try_rates, given)(members, inputs)).reshape(rates, seeds, steps)
     return _warn_at_ends(RateRange(tried, losses))
 
@@ -146,7 +146,7 @@ def _try_rates(given: _Given, members: tuple[Array, Key], inputs: Inputs) -> Arr
 
     def run(member: tuple[Array, Key]) -> Array:
         rate, key = member
-        begin, order, train = jax.random.split(key, 3)
+        begin, order, train = random_bits.split(key, 3)
         step = train_step(given.model, given.optimizer(rate), given.task, penalty=given.penalty, augment=given.augment)
         example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), x)
 
@@ -154,7 +154,7 @@ def _try_rates(given: _Given, members: tuple[Array, Key], inputs: Inputs) -> Arr
             (train_state, finite), (number, chosen) = carry, at
             weight = () if weights is None else (weights[chosen].astype(jnp.float32),)
             batch = (rows_.take(x, chosen), rows_.take(targets, chosen), *weight)
-            train_state, loss = step.update(train_state, jax.random.fold_in(train, number), batch)
+            train_state, loss = step.update(train_state, random_bits.fold_in(train, number), batch)
             finite = finite & jnp.isfinite(loss)
             return (train_state, finite), jnp.where(finite, loss, jnp.nan)
 
@@ -167,7 +167,7 @@ def _try_rates(given: _Given, members: tuple[Array, Key], inputs: Inputs) -> Arr
 
 def _batches(key: Key, count: int, size: int, steps: int) -> Array:
     """Row numbers (steps, size): one random order of all rows after another."""
-    orders = jax.random.split(key, -(-steps * size // count))
+    orders = random_bits.split(key, -(-steps * size // count))
     return jax.vmap(lambda key: jax.random.permutation(key, count))(orders).ravel()[: steps * size].reshape(steps, size)
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks, programs
+from fnn import checks, programs, random_bits
 from fnn.layer import Layer
 from fnn.optim.learning_rate import require_constructor
 from fnn.optim.transform import Transform
@@ -87,7 +87,7 @@ def snapshots(
     steps = epochs * -(-total // rows_.check_batch_size("snapshots", batch_size, total))
     rule = optimizer(cosine_decay_schedule(learning_rate, steps))
     recipe = Recipe(model, rule, task, options)
-    first, *keys = jax.random.split(key, count + 1)
+    first, *keys = random_bits.split(key, count + 1)
     begun, found = _cycles(recipe, checked, keys, programs.compile(_initial, model)(first, checked[0]))
     trained, history = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from fnn import checks
+from fnn import checks, random_bits
 from fnn.data.scaling import Scaler
 from fnn.layer import Layer
 from fnn.metrics.protocol import Mode
@@ -177,7 +177,7 @@ def _draw(over: Mapping[str, Any], how: str, trials: int | None, key: Key) -> Se
                 + (', with how="random"' if how == "grid" else "")
             )
         return grid("sweep", over)
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.fold_in(key, trials))))
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(random_bits.fold_in(key, trials))))
     if not drawn:
         every = grid("sweep", over)
         if trials > len(every) and how != "hyperband":

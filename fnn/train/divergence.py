@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn import checks
+from fnn import checks, random_bits
 from fnn.layer import Layer
 from fnn.tasks import Task
 from fnn.train.epochs import batches_of, order_of, sizes, take_steps_of_epoch
@@ -66,7 +66,7 @@ def replay_batch(recipe: Recipe, key: Key, batch: Callable[[], Batch], before: T
         return " Steps of several processes are not replayed: run it in one of them to hear in which layer."
     model, optimizer, task, options, _ = recipe
     # The batch of a mesh fits on one device.
-    step, before, key = jax.device_get((batch(), before, jax.random.fold_in(keys_of(key).train, number)))
+    step, before, key = jax.device_get((batch(), before, random_bits.fold_in(keys_of(key).train, number)))
     found = explain_divergence(
         model, optimizer, task, before, step, key=key, penalty=options.penalty, augment=options.augment,
         compute_dtype=options.compute_dtype,

@@ -127,7 +127,7 @@ def _one_epoch(run: Setup, carry: Carry, record: Record) -> tuple[Carry, int, bo
             return carry, before + place + taken, True
         seconds, place = max(time.perf_counter() - began, 1e-6), place + taken
         with np.errstate(invalid="ignore"):  # nothing counted yet
-            so_far = _plain({name: mean.so_far() for name, mean in means.items()})
+            so_far = _plain(means.so_far())
         run.show(taken, so_far)
         if due := run.at_steps(before + place):
             told = StepEnd(epoch, before + place, so_far, _copy(carry.train_state))

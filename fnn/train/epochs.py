@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
+from fnn import random_bits
 from fnn.train import rows as rows_
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Batch, BatchSource, Carry, Keys, Recipe, take_steps
@@ -26,7 +26,7 @@ def order_of(shuffle: bool, keys: Keys, inputs: Inputs, epoch: Array) -> Order:
     rows = inputs.training_rows()
     if not shuffle:
         return Order(rows[jnp.argsort(rows < 0, stable=True)], (rows >= 0).sum())
-    return Order(*rows_.shuffle(jax.random.fold_in(keys.shuffle, epoch), rows))
+    return Order(*rows_.shuffle(random_bits.fold_in(keys.shuffle, epoch), rows))
 
 
 def sizes(batch_size: int | None, slots: int) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks
+from fnn import checks, random_bits
 from fnn.tasks import Task
 from fnn.train import rows as rows_
 from fnn.typing import Array, Key, PyTree
@@ -104,7 +104,7 @@ def _split(where: str, key: Key | None, targets: Array, given: Any, rows: Any, f
     if len(chosen) < 2:
         raise ValueError(f"{where}: expected at least 2 rows to hold a fraction of them out, got {len(chosen)}")
     count = min(math.ceil(fraction * len(chosen)), len(chosen) - 1)
-    key = jax.random.fold_in(checks.require_key(where, key, "a fraction"), HOLD_OUT)
+    key = random_bits.fold_in(checks.require_key(where, key, "a fraction"), HOLD_OUT)
     order = jax.random.permutation(key, jnp.asarray(chosen, jnp.int32))
     if not jnp.issubdtype(targets.dtype, jnp.integer) or targets.size != len(targets):
         return jnp.sort(order[count:]), jnp.sort(order[:count])

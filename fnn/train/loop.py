@@ -15,12 +15,14 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from fnn import random_bits
 from fnn.layer import Layer
-from fnn.optim.leaves import all_finite
+from fnn.optim.leaves import all_finite, either
 from fnn.optim.transform import Transform, as_transform, is_skipped, learning_rate
 from fnn.tasks import Task
 from fnn.train import stopping
 from fnn.train.inputs import Inputs
+from fnn.train.means import Mean, Means
 from fnn.train.options import Options, check_options
 from fnn.train.outputs import scores_of
 from fnn.train.precision import compute_in
@@ -44,24 +46,6 @@ class Recipe(NamedTuple):
     mesh: Mesh | None = None
 
 
-class Mean(NamedTuple):
-    """A mean over an epoch as it goes: what was summed and what it weighs, `total` (2,), and what rounding would lose
-    of both, `lost`, so that millions of rows in float32 add up to all digits."""
-
-    total: Array
-    lost: Array
-
-    def plus(self, value: Array, weight: Array, counts: Array) -> Mean:
-        """With one value more where it counts."""
-        term = jnp.where(counts, jnp.stack([value * weight, weight]), 0) - self.lost
-        total = self.total + term
-        return Mean(total, (total - self.total) - term)
-
-    def so_far(self) -> Array:
-        """NaN where nothing counted."""
-        return self.total[0] / self.total[1]
-
-
 class Carry(NamedTuple):
     """Everything that changes in a run.
 
@@ -72,7 +56,7 @@ class Carry(NamedTuple):
     """
 
     train_state: TrainState
-    means: dict[str, Mean]
+    means: Means
     diverged_at: Array
     skipped: Array
     best: Best | None
@@ -90,7 +74,7 @@ class Keys(NamedTuple):
 
 
 def keys_of(key: Key) -> Keys:
-    return Keys(*jax.random.split(key, 3))
+    return Keys(*random_bits.split(key, 3))
 
 
 Batch = tuple[PyTree, PyTree, Array]
@@ -146,7 +130,7 @@ def take_steps(recipe: Recipe, carry: Carry, keys: Keys, batches: BatchSource, f
     def one(place: Array, carry: Carry) -> Carry:
         number = batches.before + jnp.asarray(place).astype(jnp.int32)
         batch = split(batches.at(place))
-        new = step.advance(carry.train_state, jax.random.fold_in(keys.train, number), batch, batches.full)
+        new = step.advance(carry.train_state, random_bits.fold_in(keys.train, number), batch, batches.full)
         return _accept(carry, _with_class_numbers(new, batch[1]), metrics, number)
 
     # With known ends this is a scan, so that a run can be differentiated in both modes.
@@ -168,7 +152,7 @@ def end_epoch(
 
 
 def _entries(recipe: Recipe, carry: Carry, inputs: Inputs, scores: dict[str, Array] | None = None) -> dict[str, Array]:
-    row = {n: jnp.where(carry.diverged_at >= 0, jnp.nan, mean.so_far()) for n, mean in carry.means.items()}
+    row = {n: jnp.where(carry.diverged_at >= 0, jnp.nan, mean) for n, mean in carry.means.so_far().items()}
     if recipe.options.training_metrics:
         rate = learning_rate(as_transform(recipe.optimizer), carry.train_state.opt_state)
         row |= {} if rate is None else {"learning_rate": rate}
@@ -191,9 +175,10 @@ def _metrics(recipe: Recipe) -> Mapping[str, Any]:
     return recipe.task.metrics if recipe.options.training_metrics else {}
 
 
-def _no_means(recipe: Recipe) -> dict[str, Mean]:
+def _no_means(recipe: Recipe) -> Means:
+    names = (*_metrics(recipe), "loss")
     # Zeros for each place: a buffer that stands in two of them cannot be given away.
-    return {name: Mean(jnp.zeros(2, jnp.float32), jnp.zeros(2, jnp.float32)) for name in (*_metrics(recipe), "loss")}
+    return Means(names, Mean(jnp.zeros((len(names), 2), jnp.float32), jnp.zeros((len(names), 2), jnp.float32)))
 
 
 def _accept(carry: Carry, step: Advance, metrics: Mapping[str, Any], number: Array) -> Carry:
@@ -208,13 +193,13 @@ def _accept(carry: Carry, step: Advance, metrics: Mapping[str, Any], number: Arr
     sound = (weight > 0) & (finite | left_out) & all_finite(new.params)
     good = real & running & sound
     state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new.state, old.state)
-    kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), new._replace(state=state), old)
+    kept = either(good, new._replace(state=state), old)
     scores = {name: metric(step.outputs, *step.batch[1:2], weights=step.batch[2]) for name, metric in metrics.items()}
     seen = {name: score.astype(jnp.float32) for name, score in (scores | {"loss": step.loss}).items()}
     counts = {name: good & finite & jnp.isfinite(score) for name, score in seen.items()}
     return carry._replace(
         train_state=kept,
-        means={name: mean.plus(seen[name], weight, counts[name]) for name, mean in carry.means.items()},
+        means=carry.means.plus(seen, weight, counts),
         diverged_at=jnp.where(real & running & ~sound, number, carry.diverged_at),
         skipped=carry.skipped + (good & left_out).astype(jnp.int32),
     )

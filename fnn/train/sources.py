@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from fnn import checks
+from fnn import checks, random_bits
 from fnn.kernels import placement
 from fnn.layer.protocol import identity
 from fnn.programs import compile as compiled
@@ -166,7 +166,7 @@ def _epochs_of_rows(
 
 
 def _bits(rows: int, key: Key, epoch: Array) -> Array:
-    return jax.random.bits(in_one_pass(jax.random.fold_in(key, epoch)), (rows,), jnp.uint32)
+    return jax.random.bits(in_one_pass(random_bits.fold_in(key, epoch)), (rows,), jnp.uint32)
 
 
 def _of_stream(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -> Source:

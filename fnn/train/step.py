@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn import checks
+from fnn import checks, random_bits
 from fnn.layer import Layer, Penalty
 from fnn.layer.parts import count_rows
 from fnn.optim.leaves import over
@@ -69,7 +69,7 @@ AUGMENT = 0x61756721
 def augment_batch(augment: Augmentation, key: Key, batch: Arrays) -> tuple[Any, ...]:
     """The batch with inputs and targets changed; its weights stay."""
     x, targets, *weights = batch
-    changed = augment(jax.random.fold_in(key, AUGMENT), x, targets)
+    changed = augment(random_bits.fold_in(key, AUGMENT), x, targets)
     if not isinstance(changed, tuple) or len(changed) != 2:
         raise TypeError(f"augment: expected it to return (x, targets), got {checks.describe(changed)}")
     return (*changed, *weights)

@@ -17,7 +17,7 @@ from fnn.train import stopping
 from fnn.train.divergence import explain, warn_if_diverged
 from fnn.train.epochs import sizes, take_steps_of_epoch
 from fnn.train.inputs import Inputs, check_run
-from fnn.train.loop import Carry, Recipe, begin, check_recipe, end_epoch, keys_of, outcome_of
+from fnn.train.loop import Carry, Keys, Recipe, begin, check_recipe, end_epoch, keys_of, outcome_of
 from fnn.train.options import Options
 from fnn.train.processes import require_same_run
 from fnn.train.sharding import automatic, lay_on, on_automatic_axes, replicate
@@ -113,8 +113,8 @@ def trainer(
         start = None if start is None else as_trained("start", start)
         require_same_run("trainer", recipe, inputs, key, start)
         compiled = programs.compile(_whole_run, recipe, otherwise=own)
-        key, inputs, start = replicate(mesh, (key, inputs, start))
-        (trained, history), last = compiled(key, inputs, start)
+        keys, inputs, start = replicate(mesh, (keys_of(key), inputs, start))
+        (trained, history), last = compiled(keys, inputs, start)
         trained, history = lay_on(theirs, (trained, history))
         if checks.is_concrete(history["diverged_at"]) and history["diverged_at"].ndim == 0:
             rule, step = recipe.options.early_stopping, int(history["diverged_at"])
@@ -129,10 +129,10 @@ def trainer(
 
 
 def _whole_run(
-    recipe: Recipe, key: Key, inputs: Inputs, start: Trained | None
+    recipe: Recipe, keys: Keys, inputs: Inputs, start: Trained | None
 ) -> tuple[tuple[Trained, dict[str, Array]], TrainState]:
     """What the run gives back, and where it stood at its end."""
-    options, keys = recipe.options, keys_of(key)
+    options = recipe.options
     steps = sizes(options.batch_size, inputs.slots)[1]
 
     def epoch(carry: Carry, number: Array) -> Carry:

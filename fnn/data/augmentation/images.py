@@ -7,7 +7,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from fnn import checks
+from fnn import checks, random_bits
 from fnn.data.augmentation.protocol import IMAGES, Augmentation, each_example, narrow
 from fnn.precision import wide_dtype
 from fnn.typing import Array, ArrayLike, Key
@@ -46,7 +46,7 @@ def random_flip(axis: int = 2, *, rate: ArrayLike = 0.5) -> Augmentation:
         x = jnp.asarray(x)
         if not -x.ndim < axis < x.ndim or axis == 0:
             raise ValueError(f"random_flip: expected axis to be one behind the batch's, got {axis} for {x.shape}")
-        chosen = jax.vmap(lambda own: jax.random.bernoulli(own, rate))(jax.random.split(key, x.shape[0]))
+        chosen = jax.vmap(lambda own: jax.random.bernoulli(own, rate))(random_bits.split(key, x.shape[0]))
         return jnp.where(chosen.reshape(-1, *[1] * (x.ndim - 1)), jnp.flip(x, axis), x), targets
 
     return augment
@@ -213,7 +213,7 @@ def gaussian_noise(deviation: ArrayLike) -> Augmentation:
 def inside_box(key: Key, shape: tuple[int, ...], sides: tuple[Array | int, Array | int]) -> Array:
     """The pixels of a box whose center is uniform over the image; what sticks out is cut off. (height, width, 1)."""
     inside = []
-    for place, size, side in zip(jax.random.split(key), shape[:2], sides, strict=True):
+    for place, size, side in zip(random_bits.split(key), shape[:2], sides, strict=True):
         first = jax.random.randint(place, (), 0, size, jnp.int32) - jnp.asarray(side, jnp.int32) // 2
         steps = jnp.arange(size, dtype=jnp.int32)
         inside.append((steps >= first) & (steps < first + side))

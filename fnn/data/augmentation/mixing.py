@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks
+from fnn import checks, random_bits
 from fnn.data.augmentation.images import inside_box
 from fnn.data.augmentation.protocol import IMAGES, Augmentation, narrow
 from fnn.kernels.mesh_axes import auto_axes, rows_of
@@ -42,7 +42,7 @@ def _shares(key: Key, alpha: ArrayLike, batch: int, dtype: DType) -> Array:
     r"""One $λ \sim Beta(α, α)$ per example; 1, nothing mixed, for α = 0."""
     alpha = jnp.asarray(alpha, dtype)
     some = jnp.where(alpha > 0, alpha, 1)
-    drawn = jax.vmap(lambda own: jax.random.beta(own, some, some, dtype=dtype))(jax.random.split(key, batch))
+    drawn = jax.vmap(lambda own: jax.random.beta(own, some, some, dtype=dtype))(random_bits.split(key, batch))
     return jnp.where(alpha > 0, drawn, 1)
 
 
@@ -90,7 +90,7 @@ def mixup(alpha: ArrayLike = 0.2, *, classes: int | None = None) -> Augmentation
         x = jnp.asarray(x)
         dtype = wide_dtype(x)
         targets = _soft("mixup", targets, classes, dtype)
-        for_share, for_partner = jax.random.split(key)
+        for_share, for_partner = random_bits.split(key)
         share = _shares(for_share, alpha, x.shape[0], dtype)
         partner = jax.random.permutation(for_partner, x.shape[0])
         return _mix(share, x, _take(x, partner)), _mix(share, targets, _take(targets, partner))
@@ -133,14 +133,14 @@ def cutmix(alpha: ArrayLike = 1.0, *, classes: int | None = None) -> Augmentatio
         checks.rank("cutmix", "x", x, 4, IMAGES)
         x = jnp.asarray(x)
         targets = _soft("cutmix", targets, classes, wide_dtype(x))
-        for_share, for_place, for_partner = jax.random.split(key, 3)
+        for_share, for_place, for_partner = random_bits.split(key, 3)
         side = jnp.sqrt(1 - _shares(for_share, alpha, x.shape[0], jnp.float32))
 
         def box(key: Key, side: Array) -> Array:
             height, width = ((side * size).astype(jnp.int32) for size in x.shape[1:3])
             return inside_box(key, x.shape[1:], (height, width))
 
-        pasted = jax.vmap(box)(jax.random.split(for_place, x.shape[0]), side)
+        pasted = jax.vmap(box)(random_bits.split(for_place, x.shape[0]), side)
         partner = jax.random.permutation(for_partner, x.shape[0])
         stays = 1 - pasted.mean(axis=(1, 2, 3), dtype=jnp.float32)
         return jnp.where(pasted, _take(x, partner), x), _mix(stays, targets, _take(targets, partner))

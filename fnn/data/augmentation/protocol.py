@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn import checks
+from fnn import checks, random_bits
 from fnn.kernels.mesh_axes import auto_axes, rows_of
 from fnn.typing import Array, Augmentation, DType, Key
 
@@ -27,7 +27,7 @@ def each_example(
             checks.rank(where, "x", x, ranks, layout)
         x = jnp.asarray(x)
         each = auto_axes(jax.vmap(change), rows_of(x))
-        return each(jax.random.split(key, x.shape[0]), x), targets
+        return each(random_bits.split(key, x.shape[0]), x), targets
 
     return augment
 
@@ -64,7 +64,7 @@ def compose(*augmentations: Augmentation) -> Augmentation:
             raise TypeError(f"compose: expected augment(key, x, targets) at place {place}, got {checks.describe(one)}")
 
     def augment(key: Key, x: Any, targets: Any) -> tuple[Any, Any]:
-        for one, own in zip(augmentations, jax.random.split(key, len(augmentations)), strict=True):
+        for one, own in zip(augmentations, random_bits.split(key, len(augmentations)), strict=True):
             x, targets = one(own, x, targets)
         return x, targets
 

@@ -1,0 +1,102 @@
+"""Whether every number of a tree is finite, by a sum where it is small; and what a run keeps of a step that is not."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+from fnn import programs
+from fnn.optim import leaves
+from fnn.optim.leaves import all_finite
+
+KEY = jax.random.key(0)
+
+
+def tree(dtype=jnp.float32):
+    largest = jnp.finfo(dtype).max
+    tiny = jnp.finfo(dtype).smallest_subnormal
+    return {
+        "kernel": jnp.full((3, 2), largest, dtype),
+        "bias": jnp.asarray([-0.0, tiny, -largest], dtype),
+        "scale": jnp.asarray(1, dtype),
+        "nothing": jnp.zeros((0, 2), dtype),
+        "count": jnp.asarray(3),
+    }
+
+
+@pytest.mark.parametrize("few", [leaves.FEW, 0], ids=["small", "large"])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16, jnp.bfloat16])
+def test_one_number_that_is_not_finite_is_seen_wherever_it_stands(monkeypatch, few, dtype):
+    monkeypatch.setattr(leaves, "FEW", few)
+    numbers = tree(dtype)
+    assert all_finite(numbers)
+    for place, at in (("kernel", (2, 1)), ("bias", 0), ("scale", ())):
+        for bad in (jnp.inf, -jnp.inf, jnp.nan):
+            assert not all_finite(numbers | {place: numbers[place].at[at].set(bad)})
+
+
+@pytest.mark.parametrize("bad", [complex(0, np.inf), complex(np.nan, 1), complex(-np.inf, np.nan)])
+def test_both_parts_of_complex_numbers_are_seen(bad):
+    assert all_finite([jnp.asarray([1 + 1j, 2])])
+    assert not all_finite([jnp.ones(2), jnp.asarray([1, bad])])
+
+
+def test_numbers_that_float32_cannot_hold_are_finite():
+    with jax.enable_x64(True):
+        assert all_finite([jnp.asarray([1e300, -1e300]), jnp.ones(2, jnp.float32)])
+        assert not all_finite([jnp.asarray([1e300, jnp.inf]), jnp.ones(2, jnp.float32)])
+
+
+def test_nothing_and_whole_numbers_are_finite():
+    assert all_finite(())
+    assert all_finite({"count": jnp.arange(3)})
+
+
+def test_each_member_is_asked_for_itself():
+    members = jnp.asarray([[1.0, 2.0], [jnp.nan, 1.0], [3.0, -jnp.inf]])
+    np.testing.assert_array_equal(jax.vmap(lambda one: all_finite([one, one[:1]]))(members), [True, False, False])
+
+
+def test_a_small_tree_is_looked_at_once():
+    lowered = jax.jit(all_finite).lower([jnp.ones((2, 3)), jnp.ones(4), jnp.ones(())]).as_text()
+    assert lowered.count("stablehlo.reduce") == 1
+
+
+def runs(few_bytes, monkeypatch, rates):
+    """Parameters and histories of runs whose gradients stay finite while their parameters may overflow."""
+    monkeypatch.setattr(leaves, "SMALL", few_bytes)
+    programs.clear()
+    x, y = jnp.linspace(-1, 1, 8).reshape(8, 1), jnp.linspace(-1, 1, 8)
+
+    def one(rate):
+        optimizer = fnn.optim.sgd(rate, momentum=0.5)
+        return fnn.trainer(fnn.dense(1), optimizer, fnn.tasks.regression(), epochs=3, batch_size=4)(KEY, (x, y))
+
+    try:
+        return jax.jit(one)(rates[0]), jax.jit(one)(rates[1]), jax.vmap(one)(jnp.asarray(rates))
+    finally:
+        programs.clear()
+
+
+def test_a_step_is_left_out_alike_by_a_branch_and_number_by_number(monkeypatch):
+    branch, chosen = (runs(few_bytes, monkeypatch, (0.1, 3e38)) for few_bytes in (2**20, 0))
+    for one, other in zip(branch, chosen, strict=True):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), one, other)
+    (_, sound), (trained, overflown), (_, both) = branch
+    assert sound["diverged_at"] == -1
+    assert overflown["diverged_at"] >= 0
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(trained))
+    np.testing.assert_array_equal(both["diverged_at"], [sound["diverged_at"], overflown["diverged_at"]])
+
+
+def test_a_run_that_branches_is_differentiated_in_both_modes():
+    x, y = jnp.linspace(-1, 1, 8).reshape(8, 1), jnp.linspace(-1, 1, 8)
+
+    def last(rate):
+        run = fnn.trainer(fnn.dense(1), fnn.optim.sgd(rate), fnn.tasks.regression(), epochs=2, batch_size=4)
+        return run(KEY, (x, y))[1]["loss"][-1]
+
+    forward, backward = jax.jacfwd(last)(0.1), jax.grad(last)(0.1)
+    np.testing.assert_allclose(forward, backward, rtol=1e-4)
+    np.testing.assert_allclose(forward, (last(0.101) - last(0.099)) / 0.002, rtol=1e-2)
