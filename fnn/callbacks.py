@@ -123,7 +123,7 @@ class _Events(NamedTuple):
 
 
 def _events() -> _Events:
-    checks.package("tensorboardX", "fnn.callbacks.tensorboard", "tensorboardX", "log")
+    checks.package("tensorboardX.event_file_writer", "fnn.callbacks.tensorboard", "tensorboardX", "log")
     from tensorboardX.event_file_writer import EventsWriter
     from tensorboardX.proto.event_pb2 import Event, SessionLog
     from tensorboardX.summary import scalar
