@@ -7,15 +7,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from fnn import checks
 from fnn.kernels.normalization.standardization import (
+    Over,
     affine,
     average_over,
     axes_of,
     inverse_deviation,
     per_feature,
     standardize,
+    statistics,
 )
 from fnn.precision import widen
 from fnn.typing import Array, ArrayLike
@@ -167,8 +170,14 @@ def rms_norm(x: Array, scale: Array | None = None, *, axis: Axes = -1, eps: Arra
     """
     checks.floating("rms_norm", "x", x)
     axes, wide = axes_of("rms_norm", axis, x.ndim), widen(x)
-    gamma, beta = affine("rms_norm", scale, None, axes, wide)
-    return standardize(wide, gamma, beta, eps, None, axes, centered=False)[0].astype(x.dtype)
+    gamma, _ = affine("rms_norm", scale, None, axes, wide)
+    eps = jnp.asarray(eps, wide.dtype)
+    floor = jnp.reshape(jnp.sqrt(eps), (1,) * x.ndim)
+    # In units in which no square over- or underflows. Alone, JAX's gradient takes half the time of a closed form.
+    per_unit, *_ = statistics(*lax.stop_gradient((wide, floor)), None, Over(axes, centered=False))
+    wide = wide * per_unit
+    mean_square = jnp.mean(jnp.square(wide), axes, keepdims=True)
+    return (wide * lax.rsqrt(mean_square + eps * per_unit * per_unit) * gamma).astype(x.dtype)
 
 
 @functools.partial(jax.jit, static_argnames=("num_groups",))

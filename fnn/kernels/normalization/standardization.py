@@ -117,9 +117,9 @@ class Over(NamedTuple):
     """What statistics are taken over, and which."""
 
     axes: tuple[int, ...]
-    axis_name: Any
-    eps_inside_sqrt: bool
-    centered: bool
+    axis_name: Any = None
+    eps_inside_sqrt: bool = True
+    centered: bool = True
     """Around the mean, or around 0: it stands for the mean then, and the mean of squares for the variance."""
 
 
@@ -204,7 +204,6 @@ def standardize(
     axes: tuple[int, ...],
     axis_name: Any = None,
     eps_inside_sqrt: bool = True,
-    centered: bool = True,
 ) -> tuple[Array, Array, Array]:
     r"""$\gamma\,(x - E[x]) / \sqrt{Var[x] + \varepsilon} + \beta$ over `axes`, and $E[x]$, $Var[x]$.
 
@@ -213,7 +212,7 @@ def standardize(
     eps = jnp.asarray(eps, x.dtype)
     floor = jnp.reshape(jnp.sqrt(eps) if eps_inside_sqrt else eps, (1,) * x.ndim)
     seen = None if where is None else jnp.reshape(where, (1,) * (x.ndim - jnp.ndim(where)) + jnp.shape(where))
-    over = Over(axes, axis_name, eps_inside_sqrt, centered)
+    over = Over(axes, axis_name, eps_inside_sqrt)
     per_unit, mean, variance = statistics(*lax.stop_gradient((x, floor)), seen, over)
     scaled = eps * per_unit * per_unit if eps_inside_sqrt else eps * per_unit
     # What keeps equal values from being divided by 0 must not itself underflow.
@@ -252,7 +251,7 @@ def _standardize_jvp(over: Over, primals: Any, tangents: Any) -> tuple[Any, Any]
     y, mean, variance = _standardize(*primals, over)
     average, _ = average_over(over.axes, over.axis_name, x, where)
     centered, dx = x * per_unit - mean, dx * per_unit
-    dmean, dvariance = average(dx) if over.centered else jnp.zeros_like(mean), 2 * average(centered * dx)
+    dmean, dvariance = average(dx), 2 * average(centered * dx)
     inverse, dinverse = jax.jvp(
         lambda v, e: inverse_deviation(v, e, over.eps_inside_sqrt), (variance, eps), (dvariance, deps)
     )
