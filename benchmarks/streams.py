@@ -95,7 +95,8 @@ def _keras(feed: Callable[[Any, Any], Any], *needs: str) -> Contender:
         steps, data = len(x) // BATCH, feed(x, y)
 
         def run() -> None:
-            endless = itertools.chain.from_iterable(map(data, itertools.count())) if callable(data) else data
+            # Keras knows a generator by its type, and reads one of them in all epochs.
+            endless = (batch for epoch in itertools.count() for batch in data(epoch)) if callable(data) else data
             model.fit(endless, epochs=EPOCHS[case], steps_per_epoch=steps, verbose=0)
 
         return Job(run, calls=EPOCHS[case] * steps)
