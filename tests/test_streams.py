@@ -218,6 +218,29 @@ def test_a_batch_that_diverges_is_explained_by_its_own_rows_while_later_ones_are
     assert len(said) == 1
 
 
+@pytest.mark.parametrize("task", [TASK, fnn.tasks.regression()], ids=["classes", "values"])
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_run_that_diverged_is_resumed_without_a_replay_of_another_batch(bad, task, tmp_path):
+    def stream(epoch):
+        x = X.copy()
+        x[SIZE] = 3e38 if epoch == bad else x[SIZE]  # its square is infinite
+        return iter(cut(x, Y))
+
+    def run(epochs):
+        model = fnn.serial(lambda x: x * x, fnn.dense(2 if task is TASK else 1))
+        with pytest.warns(RuntimeWarning, match=f"epoch {bad + 1}, step 2; ") as said:
+            _, history = fnn.fit(
+                model, OPTIMIZER, task, stream, key=KEY, epochs=epochs, progress=False, checkpoint=tmp_path
+            )
+        assert (history["diverged_at"], len(said)) == (3 * bad + 1, 1)
+        return str(said[0].message)
+
+    assert "output: 3 of 24" in run(3)
+    for epochs in (3, 4):
+        assert "that batch of the stream is not read again" in (said := run(epochs))
+        assert "eplayed" not in said
+
+
 def test_an_epoch_may_have_more_batches_than_the_first():
     def growing(epoch):
         yield from cut(X, Y)[: epoch + 1]

@@ -128,9 +128,16 @@ class Reading:
         come_to(self.feed, record.streams["data"], done, read_again)
 
     def explain(self, recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, step: int) -> str:
+        """Why a step that this run took diverged; of one before a resume the batch was not read again."""
+        used = (one for one in (self.last, self.now) if one is not None and one.said is not None)
+        at = next((one for one in used if one.first <= step < one.first + len(one.chunk.rows)), None)
+        if at is None:
+            return (
+                " The run had ended there before it was resumed, and that batch of the stream is not read again: "
+                "fnn.diagnostics.explain_divergence, given the parameters and the batch, says in which layer."
+            )
+
         def batch() -> Batch:
-            at = self.now if self.last is None or (self.now and step >= self.now.first) else self.last
-            assert at is not None
             return _at(at.chunk.data, jnp.asarray(step - at.first))
 
         if recipe.mesh is None:
