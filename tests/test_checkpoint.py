@@ -243,6 +243,40 @@ def test_the_table_has_one_row_per_epoch_or_the_file_is_damaged(directory):
         assert fit(directory)[1]["epochs"] == 3
 
 
+def of_one_stream(run):
+    run["stream"] = run.pop("streams")
+
+
+def of_single_means(run):
+    arrays = run["identity"]["arrays"]
+    run["identity"]["arrays"] = {name.replace("means.all", "means['loss']"): what for name, what in arrays.items()}
+
+
+VERSIONS = {
+    "another record": of_one_stream,
+    "less in the record": lambda run: run.pop("streams"),
+    "more in the record": lambda run: run.update(places=[]),
+    "other arrays": of_single_means,
+    "less of its identity": lambda run: run["identity"].pop("programs"),
+    "more of its identity": lambda run: run["identity"].update(clipping=1.0),
+}
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+def test_a_checkpoint_of_another_version_is_not_damaged_and_what_to_do_is_said(directory, name):
+    path = newest(directory)
+    with np.load(path) as parts:
+        arrays, run = parts["arrays"], json.loads(parts["run"].tobytes())
+    VERSIONS[name](run)
+    run["identity"]["environment"]["fnn"] = "0.0.7"
+    np.savez(path, arrays=arrays, run=np.frombuffer(json.dumps(run).encode(), np.uint8))
+    with pytest.raises(
+        ValueError, match=r"another version of fnn \(it says 0\.0\.7, this one is .*Go on with that ver"
+    ):
+        fit(directory, epochs=5)
+    assert jax.tree.leaves(fnn.load(directory, like=(net(), X), which="last"))
+
+
 SCRIPT = """
 import sys, jax, numpy as np, fnn
 x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)

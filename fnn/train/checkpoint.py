@@ -18,11 +18,12 @@ from jax.sharding import Mesh
 
 from fnn import checks
 from fnn.files import plain_archive, write_whole
-from fnn.train.identity import Identity, differences, warn_of_environment
+from fnn.train.identity import Identity, differences, holds_other_parts, warn_of_environment
 from fnn.train.processes import attempt, gather, raise_in_all, tell_all, together
 from fnn.train.sharding import shard
 from fnn.train.stopping import EarlyStopping
 from fnn.typing import Array, PyTree
+from fnn.versions import __version__
 
 __all__ = ["Checkpoints", "checkpoints"]
 
@@ -176,19 +177,25 @@ def _read(path: Path, own: Identity) -> tuple[np.ndarray, dict[str, Any]] | None
     try:
         with plain_archive(path) as parts:
             run, packed = json.loads(parts["run"].tobytes()), parts["arrays"]
-        saved, record = run["identity"], {name: run[name] for name in Record._fields}
-        if path.name != _file(len(record["table"])):
+        saved, version = run["identity"], run["identity"]["environment"]["fnn"]
+        if path.name != _file(len(run["table"])):
             return None
     except PermissionError:
         raise
     except Exception:  # Whatever a damaged archive makes of its reader.
         return None
+    if run.keys() != {"identity", *Record._fields} or holds_other_parts(saved, own):
+        raise ValueError(
+            f"fit: {path} was written by another version of fnn (it says {version}, this one is {__version__}), whose "
+            f"runs hold other things. Go on with that version, or give another directory: fnn.load({str(path.parent)!r}"
+            ", like=) still reads what was trained, and fit(start=) begins with it"
+        )
     if other := differences(saved, own):
         raise ValueError(
             f"fit: {path} is of another run: {'; '.join(other[:4])}. Give what was given then, or another directory"
         )
     warn_of_environment(saved, own)
-    return packed, record
+    return packed, {name: run[name] for name in Record._fields}
 
 
 def _pack(tree: PyTree) -> np.ndarray:

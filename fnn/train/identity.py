@@ -150,6 +150,16 @@ def _value(value: Any) -> Iterator[str | float]:
         yield re.sub(r"0x[0-9a-f]+", "", repr(value))
 
 
+def holds_other_parts(saved: Identity, now: Identity) -> bool:
+    """Whether another version of fnn has saved it: it says other things of a run, or a run of the same metrics carries
+    other arrays beside those of its model, its optimizer and its best epoch."""
+
+    def beside(identity: Identity) -> dict[str, str]:
+        return {name: what for name, what in identity["arrays"].items() if not name.startswith(("train_state", "best"))}
+
+    return saved.keys() != now.keys() or (saved["metrics"] == now["metrics"] and beside(saved) != beside(now))
+
+
 def differences(saved: Identity, now: Identity) -> list[str]:
     """What is not as it was saved, one sentence each; programs are compared where one environment traced them."""
     settings = [name for name in now if name not in ("environment", "arrays", "data", "programs")]
