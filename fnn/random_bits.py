@@ -46,7 +46,8 @@ def split(key: Key, count: int = 2) -> Key:
 
 def fold_in(key: Key, number: Any) -> Key:
     """`jax.random.fold_in(key, number)`; of a key and a number that are known nothing is compiled."""
-    words = _words_at_hand(key) if isinstance(number, (int, np.integer)) else None
+    # Numbers that 32 bits do not hold JAX itself refuses.
+    words = _words_at_hand(key) if isinstance(number, (int, np.integer)) and 0 <= number < 2**32 else None
     return jax.random.fold_in(key, number) if words is None else _derive(words, np.asarray([number]))[0]
 
 
@@ -65,7 +66,7 @@ def _words_at_hand(key: Key) -> Array | None:
 
 def _derive(words: Array, numbers: np.ndarray) -> Key:
     derived = np.stack(_rounds(jax.device_get(words), numbers.astype(np.uint32)), -1)
-    return jax.random.wrap_key_data(jax.device_put(derived), impl=THREEFRY)
+    return jax.random.wrap_key_data(jax.device_put(derived, words.sharding if words.committed else None), impl=THREEFRY)
 
 
 @functools.cache

@@ -58,9 +58,42 @@ def test_each_member_is_asked_for_itself():
     np.testing.assert_array_equal(jax.vmap(lambda one: all_finite([one, one[:1]]))(members), [True, False, False])
 
 
-def test_a_small_tree_is_looked_at_once():
+def test_each_leaf_of_a_small_tree_is_looked_at_by_one_sum():
     lowered = jax.jit(all_finite).lower([jnp.ones((2, 3)), jnp.ones(4), jnp.ones(())]).as_text()
-    assert lowered.count("stablehlo.reduce") == 1
+    assert lowered.count("stablehlo.reduce") == 4  # one each, and one of their sums
+
+
+@pytest.mark.parametrize("dtype", [jnp.float8_e4m3fn, jnp.float8_e5m2])
+def test_numbers_of_eight_bits_are_seen(dtype):
+    assert all_finite([jnp.ones(2, dtype), jnp.ones(2)])
+    assert not all_finite([jnp.asarray([1, jnp.nan], dtype), jnp.ones(2)])
+
+
+def test_where_nan_is_looked_for_none_is_made():
+    skipping = fnn.optim.apply_if_finite(fnn.optim.sgd(0.1), 3)
+    params = {"w": jnp.ones(2)}
+    with jax.debug_nans(True):
+        updates, _ = skipping.update({"w": jnp.asarray([jnp.inf, 1.0])}, skipping.init(params), params)
+    np.testing.assert_array_equal(updates["w"], 0)
+
+
+@pytest.mark.parametrize("limit", [leaves.SMALL, 0], ids=["small", "large"])
+def test_what_is_kept_has_the_dtype_and_shape_of_both(monkeypatch, limit):
+    monkeypatch.setattr(leaves, "SMALL", limit)
+    new, old = (jnp.ones((), jnp.float32), jnp.ones(1, jnp.float16)), (jnp.zeros(1), jnp.zeros(1))
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        kept = jax.jit(leaves.either)(jnp.asarray(True), new, old)
+    assert [(leaf.shape, leaf.dtype) for leaf in kept] == [((1,), jnp.float32)] * 2
+    np.testing.assert_array_equal(kept, 1)
+
+
+@pytest.mark.devices(2)
+def test_leaves_split_over_an_explicit_mesh_are_looked_at():
+    mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        leaf = jax.device_put(jnp.ones((3, 4)), jax.sharding.PartitionSpec(None, "d"))
+        assert jax.jit(all_finite)([leaf, jnp.ones(2)])
+        assert not all_finite([leaf * jnp.inf, jnp.ones(2)])
 
 
 def runs(few_bytes, monkeypatch, rates):

@@ -49,6 +49,26 @@ def test_a_number_is_folded_in_as_jax_does(number):
     np.testing.assert_array_equal(jax.random.key_data(random_bits.fold_in(KEY, number)), expected)
 
 
+@pytest.mark.parametrize("number", [-1, 2**32, np.int64(2**32 + 5)])
+def test_a_number_that_32_bits_do_not_hold_is_refused_as_by_jax(number):
+    def outcome(fold_in):
+        try:
+            return jax.random.key_data(fold_in(KEY, number)).tolist()
+        except Exception as error:
+            return type(error)
+
+    assert outcome(random_bits.fold_in) == outcome(jax.random.fold_in)
+
+
+@pytest.mark.devices(2)
+@pytest.mark.parametrize("derive", [random_bits.split, lambda key: random_bits.fold_in(key, 1)])
+def test_new_keys_stand_on_the_device_of_their_key(derive):
+    key = jax.device_put(KEY, jax.devices()[1])
+    assert derive(key).devices() == {jax.devices()[1]}
+    assert jax.random.key_data(derive(key)).committed
+    assert not jax.random.key_data(derive(KEY)).committed
+
+
 @pytest.mark.parametrize("key", [jax.random.key(0, impl="rbg"), jax.random.PRNGKey(4)], ids=["rbg", "raw"])
 def test_new_keys_of_other_generators_are_those_of_jax(key):
     words = lambda key: key if key.dtype == jnp.uint32 else jax.random.key_data(key)  # noqa: E731
