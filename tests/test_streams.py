@@ -17,6 +17,7 @@ from fnn.train.feeding import Feed
 from fnn.train.process_batches import Part, _fill_up
 from fnn.train.stream import Stream
 from fnn.train.stream_outputs import Application, Scoring
+from fnn.train.stream_place import come_to
 from fnn.train.stream_state import decode_state, encode_state
 
 KEY = jax.random.key(0)
@@ -735,6 +736,49 @@ def test_a_validation_stream_goes_on_where_it_stopped(tmp_path, name, recwarn):
     whole = fit((X, Y), epochs=4, batch_size=SIZE, validation=make())
     same(in_two_pieces(tmp_path, make(), make()), whole)
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("of", ["data", "validation"])
+def test_a_run_that_is_resumed_computes_the_super_batches_of_the_unbroken_one(tmp_path, of, monkeypatch):
+    def growing(epoch):
+        for size in (*[4] * (3 + epoch), 12, 4):
+            yield X[:size], Y[:size]
+
+    shapes, give = [], Feed.next
+
+    def seen(feed, *given):
+        chunk = give(feed, *given)
+        shapes.extend([chunk.data[2].shape] if chunk and feed.reader.stream.source is growing else [])
+        return chunk
+
+    def run(epochs, **options):
+        data = {"data": (X, Y), "validation": None} | {of: growing}
+        return fit(data.pop("data"), epochs=epochs, **data, **options)
+
+    monkeypatch.setattr("fnn.train.feeding.BATCHES_LOOKED_AT", 2)
+    monkeypatch.setattr("fnn.train.feeding.CHUNK_BYTES", 160)
+    monkeypatch.setattr(Feed, "next", seen)
+    whole = run(3)
+    last = shapes[-1]
+    run(1, checkpoint=tmp_path)
+    shapes.clear()
+    resumed = run(3, checkpoint=tmp_path)
+    shapes[:] = shapes[of == "data" :]  # its form is seen
+    assert {*shapes} == {last}
+    same(resumed, whole)
+
+
+def test_nobody_fills_a_super_batch_while_its_sizes_are_those_of_a_checkpoint(monkeypatch):
+    small_chunks(monkeypatch, 1)
+    feed = Feed(Stream("fit", lambda epoch: iter(20 * [(X, Y)]), TASK))
+    feed.begin(0)
+    feed.next()
+    come_to(feed, {"room": 2 * ROWS, "slots": 3, "parts": [{"state": None, "seen": ""}]}, 1)
+    assert feed.next() is None
+    feed.begin(1)
+    chunk = feed.next()
+    feed.close()
+    assert chunk.data[2].shape == (3, 2 * ROWS)
 
 
 OTHERS = {

@@ -114,20 +114,23 @@ class Feed:
         self, epoch: int | None, wanted: Callable[[], bool], stopped: Callable[[], bool]
     ) -> Generator[Chunk | Sizes, None, None]:
         with contextlib.closing(_errors_as_items(self.reader.epoch(epoch), stopped)) as items:
-            head, ended = _head(items, 1 if self.slots else BATCHES_LOOKED_AT)
+            begins = self.first is None
+            head, ended = _head(items, BATCHES_LOOKED_AT if begins else 1)
             if stopped():
                 return
             if isinstance(head[0], StreamError):
                 raise head[0]
             self.first = first = self.reader.host_batch(head[0])
-            if not self.slots:
+            if begins:
                 sizes = self._measure(
                     [batch.rows for batch in head if not isinstance(batch, StreamError)], first, ended
                 )
                 if self.joined is not None:
                     yield sizes
                     sizes = self.joined.wait(stopped)
-                self.room, self.slots = sizes.room, max(1, min(sizes.most, sizes.wanted, MOST_STEPS))
+                # A run that is resumed has the room and the slots that it had.
+                self.slots = self.slots or max(1, min(sizes.most, sizes.wanted, MOST_STEPS))
+                self.room = max(self.room, sizes.room) if self.joined else self.room or sizes.room
             yield from self._stack(itertools.chain(_drain(head), items), first, wanted)
             self.reader.digits.check()
             if self.joined is None and not self.reader.counts:
@@ -155,7 +158,7 @@ class Feed:
                 filling = None
             if filling is None:
                 self._require_room(item.rows)
-                filling = Filling(first, self._memory(first[0]), self.slots, self.room)
+                filling = Filling(first, self._memory(first[0]))
             filling.add(item)
             enough = share * len(filling.raw) >= self.slots or filling.age() > WAIT_SECONDS
             if len(filling.raw) == self.slots or (enough and wanted()):
@@ -198,8 +201,9 @@ class Filling:
     """A super-batch that is being filled: inputs at once, since a stream may write the next batch over the last,
     targets and weights at its end, when they are checked together."""
 
-    def __init__(self, first: HostBatch, memory: PyTree, slots: int, room: int) -> None:
-        self.first, self.x, self.slots, self.room, self.raw = first, memory, slots, room, list[Raw]()
+    def __init__(self, first: HostBatch, memory: PyTree) -> None:
+        self.first, self.x, self.raw = first, memory, list[Raw]()
+        self.slots, self.room = jax.tree.leaves(memory)[0].shape[:2]
         self._began = time.monotonic()
 
     def age(self) -> float:

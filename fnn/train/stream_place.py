@@ -14,11 +14,12 @@ from fnn.train.stream_state import decode_state, encode_state
 
 
 def place_of(feed: Feed, seen: str = "") -> dict[str, Any]:
-    """The room of a batch, and of every process the state of its stream and what it has `seen` of it last."""
+    """The room of a batch and the slots of a super-batch, and of every process the state of its stream and what it has
+    `seen` of it last."""
     state, error = attempt(lambda: encode_state(feed.reader.state))
     raise_in_all(feed.mesh, error, f"{feed.reader.stream.where}: the stream")
     parts = gather(feed.mesh, {"state": state, "seen": seen})
-    return {"room": feed.room * len(parts), "parts": parts}
+    return {"room": feed.room * len(parts), "slots": feed.slots, "parts": parts}
 
 
 def come_to(
@@ -37,7 +38,6 @@ def come_to(
 
 def _come_to(feed: Feed, place: dict[str, Any], epochs: int, read_again: Callable[[], None]) -> str | None:
     source, parts = feed.reader.stream.source, place["parts"]
-    feed.room = feed.round_up(-(-place["room"] // feed.processes))
     own = parts[jax.process_index() if feed.joined else 0] if len(parts) == feed.processes else None
     if takes_epoch(source) or isinstance(source, list):
         pass
@@ -49,7 +49,9 @@ def _come_to(feed: Feed, place: dict[str, Any], epochs: int, read_again: Callabl
     elif own["state"] is not None:
         feed.close(wait=True)
         feed.reader.restore(decode_state(own["state"]), epochs)
-        return None
     else:
         read_again()
-    return own and own["seen"]
+    feed.close(wait=True)  # its thread fills super-batches of these sizes
+    feed.room = feed.round_up(-(-place["room"] // feed.processes))
+    feed.slots = place.get("slots", feed.slots)
+    return own["seen"] if own and own["state"] is None else None
