@@ -383,6 +383,42 @@ def test_a_member_that_diverges_leaves_the_others_alone(wrong):
         assert jnp.isfinite(found.reshape(4, -1)).all(-1).tolist() == [True, False, True, True]
 
 
+# spatial, kernel size, channels, features, groups: every form that a convolution takes
+FORMS = {
+    "dense": ((8, 8), (3, 3), 8, 20, 1),
+    "first layer, 1 channel": ((8, 8), (3, 3), 1, 32, 1),
+    "first layer, 3 channels": ((8, 8), (3, 3), 3, 32, 1),
+    "few features": ((8, 8), (3, 3), 32, 3, 1),
+    "one place": ((8, 8), (1, 1), 3, 5, 1),
+    "grouped": ((8, 8), (3, 3), 16, 16, 2),
+    "depthwise": ((8, 8), (3, 3), 4, 8, 4),
+    "1-D": ((9,), (4,), 3, 20, 1),
+    "3-D": ((4, 6, 8), (3, 3, 3), 1, 32, 1),
+}
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_not_finite_reaches_the_outputs_that_see_it_and_no_other(form, wrong):
+    spatial, size, channels, features, groups = FORMS[form]
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(*size, channels // groups, features)).astype(np.float32)
+    widths, once = [((k - 1) // 2, k // 2) for k in size], (1,) * len(size)
+
+    def check(ours, reference, kernel_shape, channels):
+        x, one = rng.normal(size=(2, *spatial, channels)).astype(np.float32), np.zeros((2, *spatial, channels))
+        at = (0, *(n // 2 for n in spatial), 0)
+        x[at], one[at] = wrong, 1
+        reached = reference(one, np.ones(kernel_shape), once, widths, once, groups) != 0
+        np.testing.assert_array_equal(~np.isfinite(ours(x)), reached)
+
+    swapped = (*size, features // groups, channels)
+    back = jax.vjp(lambda x: conv(x, w, padding=widths, groups=groups), jnp.zeros((2, *spatial, channels)))[1]
+    check(lambda x: conv(x, w, padding=widths, groups=groups), references.conv, w.shape, channels)
+    check(lambda x: conv_transpose(x, w, padding=widths, groups=groups), references.conv_transpose, w.shape, channels)
+    check(lambda g: back(g)[0], references.conv_transpose, swapped, features)
+
+
 def test_parts_divide_the_batch_and_leave_sharded_ones_whole(monkeypatch):
     monkeypatch.setattr(placement, "cores", lambda: 2)
     monkeypatch.setattr(placement, "devices", lambda platform=None: 2)

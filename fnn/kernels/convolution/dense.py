@@ -22,17 +22,6 @@ def patches(x: Array, windows: Windows) -> Array:
     return jnp.concatenate(list(taps(pad(x, windows.padding), windows)), axis=-1)
 
 
-def convolve_pairs(x: Array, w: Array, windows: Windows) -> Array:
-    """3×3 at stride 1 on few channels: two outputs of a row are twice the features of one window, four places wide."""
-    channels, features = w.shape[-2:]
-    x = pad(x, windows.padding)
-    x = x[:, :, : x.shape[2] // 2 * 2].reshape(*x.shape[:2], -1, 2 * channels)
-    seen = patches(x, Windows((3, 2), (1, 1), ((0, 0), (0, 0)), (1, 1)))
-    both = jnp.stack([jnp.pad(w, ((0, 0), (place, 1 - place), (0, 0), (0, 0))) for place in (0, 1)], axis=-2)
-    y = seen @ both.reshape(-1, 2 * features)
-    return y.reshape(*y.shape[:2], -1, features)
-
-
 def widen_axis(a: Array, axis: int, length: int) -> Array:
     widths = [(0, 0)] * a.ndim
     widths[axis] = (0, length - a.shape[axis])

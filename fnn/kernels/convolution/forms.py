@@ -44,13 +44,6 @@ Wall-clock milliseconds of 2 cores with AVX-512 (AMD Zen 4, 2026), medians insid
 | 3×3, 32×32, 64→64, 32       |   15.6 | 27.0 |   13.6 | 25.4 |          17.9 | 21.1 |   14.8 | 25.5 |
 | 5×5, 28×28, 16→32, 64       |    8.0 | 14.3 |    7.5 | 13.3 |           9.0 | 11.0 |    7.4 | 13.2 |
 
-| forward of first layers     | two outputs a row |     XLA, 3 channels as 4 |
-|-----------------------------|------------------:|-------------------------:|
-| 3×3, 28×28, 1→32, 128       |         1.5 | 1.2 |                2.3 | 1.2 |
-| in a scan                   |         1.1 | 1.0 |                1.1 | 1.3 |
-| 3×3, 32×32, 3→64, 64        |         3.2 | 3.3 |                3.4 | 5.5 |
-| in a scan                   |         3.2 | 2.7 |                3.3 | 5.3 |
-
 Of 3×3, 7×7, 64→128 patches in one product and several maps beside or above one another took 1.0 to 1.4 times as long
 as XLA with 0.12, of 3-D, 3×3×3, 12×12×12, 16→32 patches, the planes and rows of a window as channels, the planes of a
 window or two to four outputs as features, and planes above one another 1.1 to 6 times as long as what is taken.
@@ -58,7 +51,8 @@ window or two to four outputs as features, and planes above one another 1.1 to 6
 One product per tap takes 1.4 to 3 times as long as rows of patches, 2 MiB of them as long as 1 and less than 4 or 8.
 
 Convolutions of groups stand side by side. Two groups in one, with zeros between them, are sometimes faster, but zero
-times infinity is not a number: a group that diverges (a member of many, say) would take its neighbour with it. 3×3,
+times infinity is not a number: a group that diverges (a member of many, say) would take its neighbour with it, and so
+would a place of a first layer with two outputs of a row from one window, 0.5 to 1.05 of the time of what is taken. 3×3,
 alone, jax 0.12.0 | 0.10.2; forward minima, because the minute was noisy, kernel gradients medians:
 
 | forward                           | side by side | two groups in one | one after another |
@@ -87,15 +81,7 @@ from jax import lax
 
 from fnn.kernels import placement
 from fnn.kernels.convolution import plain
-from fnn.kernels.convolution.dense import (
-    convolve_pairs,
-    in_parts,
-    over_batch,
-    over_rows,
-    patches,
-    widen_axis,
-    with_axis,
-)
+from fnn.kernels.convolution.dense import in_parts, over_batch, over_rows, patches, widen_axis, with_axis
 from fnn.kernels.convolution.depthwise import convolve_depthwise, kernel_gradient_depthwise
 from fnn.kernels.convolution.phases import interleave, phase_of, transpose_kernel
 from fnn.kernels.sizes import is_static, less
@@ -126,17 +112,9 @@ def _convolve_dense(x: Array, w: Array, windows: Windows) -> Array:
     # XLA exchanges input and kernel where the kernel is the larger of the two, and leaves its fast path.
     if few or less(math.prod(x.shape[1:-1]), positions(windows)):
         return patches(x, windows) @ w.reshape(-1, features)
-    if channels <= 3 and _has_pairs(windows, windows.counts(x.shape[1:-1])):
-        return convolve_pairs(x, w, windows)
     if channels in (2, 3):
         x, w = widen_axis(x, -1, 4), widen_axis(w, -2, 4)
     return in_parts(x, w, windows)
-
-
-def _has_pairs(windows: Windows, counts: Shape) -> bool:
-    """Whether outputs of a small window can be computed in pairs along their row."""
-    small = windows.size == (3, 3) and max(*windows.strides, *windows.dilation) == 1
-    return small and is_static(*counts) and counts[1] % 2 == 0
 
 
 def _kernel_gradient(x: Array, g: Array, windows: Windows, groups: int) -> Array:
