@@ -242,7 +242,9 @@ def test_divergence_warns_and_keeps_the_last_finite_parameters():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"hidden": 16}, "sequence of widths"),
+        ({"hidden": 16}, r"sequence of widths, got 16; write \(16,\)"),
+        ({"hidden": {8, 4}}, "sequence of widths, got {8, 4}; write a tuple"),
+        ({"hidden": iter((8, 4))}, "tuple of widths, got tuple_iterator"),
         ({"hidden": (0,)}, "0"),
         ({"activation": "rectify"}, "activation"),
         ({"optimizer": 3}, "function of the learning rate"),
@@ -253,9 +255,10 @@ def test_divergence_warns_and_keeps_the_last_finite_parameters():
         ({"epochs": 2.5}, "epochs"),
         ({"batch_size": 0}, "batch_size"),
         ({"l2": -1e-3}, "l2"),
-        ({"early_stopping": 5}, "early_stopping"),
+        ({"early_stopping": 5}, r"True, False or a rule, got 5; write fnn\.early_stopping"),
+        ({"early_stopping": None}, "a rule, got None; write"),
         ({"early_stopping": True, "validation_fraction": 1.0}, "validation_fraction"),
-        ({"model": "mlp"}, "to be a layer or"),
+        ({"model": "mlp"}, "to be a layer, or a function"),
         ({"model": fnn.dense}, "layer"),
         ({"model": lambda outputs: outputs}, "return a layer"),
         ({"model": fnn.dense(2)}, "3"),

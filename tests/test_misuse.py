@@ -31,7 +31,7 @@ CASES = {
     "text labels": (lambda: run(y=np.array(list("abcabc"))), "numpy.unique"),
     "fractional labels": (lambda: run(y=Y + 0.5), "got 0.5 at row 0"),
     "one class": (lambda: run(y=0 * Y), "every target is class 0"),
-    "rows differ": (lambda: run(y=Y[:5]), "one target per row of x, got 6 rows"),
+    "rows differ": (lambda: run(y=Y[:5]), r"one target per row of x, got 6 rows and targets of shape \(5,\)"),
     "targets two-dimensional": (lambda: run(y=np.ones((6, 3))), r"shape \(batch,\)"),
     "key missing": (
         lambda: fnn.fit(fnn.dense(3), fnn.optim.sgd(0.1), MULTICLASS, (X, Y), epochs=1),

@@ -114,10 +114,24 @@ def test_encoder_decoder_feeds_back_its_own_outputs():
     close(jax.jit(words.apply)(params, state, (source, shown))[0], y, 1e-5)
 
 
+BUILD = {"recurrent": lambda sizes: models.sequence_classifier(3, sizes), "mlp": lambda sizes: models.mlp(sizes, 3)}
+
+
+@pytest.mark.parametrize("build", BUILD.values(), ids=BUILD)
+def test_sizes_are_read_once_and_in_their_order(build):
+    x = jnp.ones((1, 2, 4))
+    expected = jax.eval_shape(build((8, 5)).init, KEY, x)
+    for sizes in (iter([8, 5]), map(int, "85"), {"a": 8, "b": 5}.values(), np.array([8, 5])):
+        assert jax.eval_shape(build(sizes).init, KEY, x) == expected
+    for sizes in ({8, 5}, frozenset({8}), {8: 1}):
+        with pytest.raises(TypeError, match=r"expected (hidden|features) to be a sequence.* got .*8.*; write a tuple"):
+            build(sizes)
+
+
 def test_misuse():
     with pytest.raises(TypeError, match=r"write \(64,\)"):
         models.language_model(5, 64)
-    with pytest.raises(TypeError, match="sequence of sizes"):
+    with pytest.raises(TypeError, match=r"sequence of one or more sizes, got \(\)"):
         models.forecaster(1, ())
     with pytest.raises(ValueError, match="the pair"):
         models.encoder_decoder(3, 1, steps=2).init(KEY, jnp.ones((1, 2, 1)))

@@ -81,9 +81,12 @@ def test_an_error_in_a_callback_says_whose_it_is():
     assert "broken" in error.value.__notes__[0]
 
 
-@pytest.mark.parametrize("callbacks", [print, fnn.every(1, print), [1], 3])
-def test_what_is_no_list_of_functions_is_refused(callbacks):
-    with pytest.raises(TypeError, match=r"expected callbacks to be a list of functions, got .*; write callbacks="):
+@pytest.mark.parametrize(
+    ("callbacks", "came"),
+    [(print, "the function print"), (fnn.every(1, print), "Every"), ([1], r"\[1\]"), (3, "3"), (None, "None")],
+)
+def test_what_is_no_list_of_functions_is_refused(callbacks, came):
+    with pytest.raises(TypeError, match=rf"callbacks to be a list of functions, got {came}; write callbacks="):
         fit(callbacks=callbacks)
 
 

@@ -160,6 +160,7 @@ def test_numbers_wider_than_jax_computes_with_are_not_cut(tmp_path, x64):
         ({"scaler": (fnn.data.Scaler(min, max, max), ())}, "a scaler of fnn.data"),
         ({"classes": "cat"}, "a list of texts or numbers"),
         ({"classes": [None]}, "got None"),
+        ({"classes": [(1, 2)]}, r"got \(1, 2\)"),
     ],
 )
 def test_what_cannot_be_written_is_named_and_the_old_file_stays(options, message, tmp_path):
@@ -300,6 +301,19 @@ def test_of_a_run_that_keeps_its_best_epoch_that_one_is_read(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, fnn.load(tmp_path, like=(model, x), which="last").params, kept[3])
 
 
+@pytest.mark.parametrize(
+    ("module", "said", "call"),
+    [
+        ("safetensors.numpy", "fnn.save needs safetensors", lambda path: fnn.save(path, fnn.Trained((), ()))),
+        ("safetensors", "fnn.load needs safetensors", lambda path: fnn.load(path, like=fnn.Trained((), ()))),
+    ],
+)
+def test_who_needs_the_package_is_said(module, said, call, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf'^{said}; run pip install "fnn\[save\]"$'):
+        call(tmp_path / "m")
+
+
 @pytest.mark.parametrize("about", [[], {}, {"paths": []}, {"paths": {"other": ""}}])
 def test_a_description_of_something_else_is_refused(about, tmp_path):
     fields = ("format", "fnn", "jax", "description", "paths", "scaler", "classes")
@@ -342,7 +356,10 @@ def test_what_is_made_of_functions_is_not_pickled_but_copied_and_cloudpickled(va
 
 
 class ByValue(pickle.Pickler):
-    """Writes any function as None: what matters is that it says what to write."""
+    """Writes any function as None: what matters is that it begins in Python, as cloudpickle's."""
+
+    def dump(self, value):
+        return super().dump(value)
 
     def reducer_override(self, value):
         return (type(None), ()) if isinstance(value, types.FunctionType) else NotImplemented
@@ -364,6 +381,26 @@ def test_a_pickler_takes_what_is_made_of_functions_if_it_writes_functions(pickle
         writer = pickler(file)
         writer.dump(fnn.tasks.regression())
         assert pickle.loads(file.getvalue()).loss is None
+
+
+@pytest.mark.parametrize("argument", [False, True], ids=["local", "first argument"])
+def test_a_pickler_that_only_stands_by_is_not_taken_for_the_one_at_work(argument):
+    def write(given, value):
+        held = given or ByValue(io.BytesIO())
+        return pickle.dumps(value), held
+
+    with pytest.raises(TypeError, match=r"pickle: Layer dense.*fnn\.save"):
+        write(ByValue(io.BytesIO()) if argument else None, fnn.dense(2))
+
+
+class Nested:
+    def __reduce__(self):
+        return bytes, (pickle.dumps(fnn.dense(2)),)
+
+
+def test_a_pickle_inside_another_pickler_s_is_its_own():
+    with pytest.raises(TypeError, match=r"pickle: Layer dense.*fnn\.save"):
+        ByValue(io.BytesIO()).dump(Nested())
 
 
 def test_another_process_reads_and_predicts_the_same(tmp_path):

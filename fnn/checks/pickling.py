@@ -43,21 +43,24 @@ def _require_by_value(what: str, instead: str) -> None:
 
 
 def _writes_functions(frame: FrameType | None) -> bool:
-    """Whether the pickler at work can: `__reduce_ex__` is not told which one asks, so it is sought among the callers.
+    """Whether the pickler at work can: `__reduce_ex__` is not told which one asks, so the method that called it tells.
 
-    Python's own picklers write the name under which a function is imported; one written in C has no frame.
+    A method of Python calls it where functions are written: `save` of dill's, and cloudpickle's `dump`, by way of C.
+    One of C alone has no frame: `pickle.dumps` writes the name under which a function is imported.
     """
-    while frame is not None:
-        for value in frame.f_locals.values():
-            if issubclass(type(value), pickle._Pickler | pickle.Pickler):
-                return _writes(value, lambda: None)
-        frame = frame.f_back
-    return False
+    if frame is None or not frame.f_code.co_argcount:
+        return False
+    name, first = frame.f_code.co_name, frame.f_locals.get(frame.f_code.co_varnames[0])
+    methods = (vars(kind).get(name) for kind in type(first).__mro__)
+    is_its_own = any(getattr(method, "__code__", None) is frame.f_code for method in methods)
+    is_pickler = issubclass(type(first), pickle._Pickler | pickle.Pickler)
+    return is_its_own and is_pickler and _writes(first, lambda: None)
 
 
 def _writes(pickler: Any, function: Callable[[], None]) -> bool:
     """By `reducer_override`, as cloudpickle's do, or by an entry of its own in the dispatch table, as dill's do."""
     if (reduce := getattr(pickler, "reducer_override", None)) is not None:
         return reduce(function) is not NotImplemented
-    usual = pickle._Pickler.dispatch[FunctionType]
-    return getattr(pickler, "dispatch", {}).get(FunctionType, usual) is not usual
+    # Not the entry of Python's own table, which is dill's where dill is imported.
+    by_name = pickle._Pickler.save_global  # type: ignore[attr-defined]
+    return getattr(pickler, "dispatch", {}).get(FunctionType, by_name) is not by_name

@@ -30,7 +30,7 @@ def at_least_one(where: str, things: str, count: int, came: str = "none", repair
 def one_per_row(where: str, thing: str, rows: int, shape: tuple[int, ...]) -> None:
     """Require one target, or label, for every row of x."""
     if shape[:1] != (rows,):
-        raise ValueError(f"{where}: expected one {thing} per row of x, got {rows} rows and {shape} {thing}s")
+        raise ValueError(f"{where}: expected one {thing} per row of x, got {rows} rows and {thing}s of shape {shape}")
 
 
 def one_weight_per_row(where: str, weights: Any, rows: int) -> None:
@@ -42,7 +42,9 @@ def one_weight_per_row(where: str, weights: Any, rows: int) -> None:
 def row_numbers(where: str, rows: Any, total: int) -> Any:
     """Numbers of rows below `total`, NumPy's where they are known; negative ones are empty slots."""
     given = np.asarray(to_host(rows)) if is_concrete(rows) else rows
-    if given.ndim != 1 or not jnp.issubdtype(given.dtype, jnp.integer) or given.shape[0] == 0:
+    if given.ndim == 1:
+        at_least_one(where, "row number", given.shape[0])
+    if given.ndim != 1 or not jnp.issubdtype(given.dtype, jnp.integer):
         raise ValueError(
             f"{where}: expected rows to be row numbers, an integer array of shape (n,), got {describe(given)}; "
             "write numpy.flatnonzero(mask) for a mask"

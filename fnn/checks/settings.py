@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import numbers
+from collections.abc import Collection, Mapping, Set
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.checks.words import describe, hint_of, is_concrete, name_of, to_host
+from fnn.checks.words import describe, describe_given, hint_of, is_concrete, name_of, to_host
 from fnn.typing import Array
 
 
@@ -91,16 +92,22 @@ def instance(where: str, name: str, value: Any, kind: Any, words: str, repair: s
 
 def not_one(where: str, name: str, words: str, value: Any, repair: str = "") -> TypeError:
     """The error about a value of another type."""
-    simple = isinstance(value, str | int | float)
-    came = repr(value) if simple else name_of(value) if callable(value) else describe(value)
-    return TypeError(f"{where}: expected {name} to be {words}, got {came}{hint_of(repair)}")
+    return TypeError(f"{where}: expected {name} to be {words}, got {describe_given(value)}{hint_of(repair)}")
 
 
 def sequence(where: str, name: str, value: Any, of: str, *, some: bool = False) -> tuple[Any, ...]:
-    """Require several values, "widths", also where there is one; `some`: and where there is none."""
-    if isinstance(value, str) or not np.iterable(value) or (some and not tuple(value)):
-        raise TypeError(f"{where}: expected {name} to be a sequence of {of}, got {value!r}; write ({value!r},)")
-    return tuple(value)
+    """Require several values in an order, "widths", also where there is one; `some`: and where there is none."""
+    repair = ""
+    if isinstance(value, numbers.Number):
+        repair = f"write ({value!r},)"
+    elif isinstance(value, Set | Mapping):
+        repair = "write a tuple, which has an order"
+    if repair or isinstance(value, str | bytes) or not np.iterable(value):
+        raise not_one(where, name, f"a sequence of {of}", value, repair)
+    found = tuple(value)
+    if some and not found:
+        raise not_one(where, name, f"a sequence of one or more {of}", found, "write (32,) for one")
+    return found
 
 
 def require_key(where: str, key: Array | None, why: str) -> Array:

@@ -47,6 +47,18 @@ def describe(x: Any) -> str:
     return type(x).__name__
 
 
+def describe_given(value: Any) -> str:
+    """A short plain value as it is written, a function by its name, anything else by its kind."""
+    if callable(value):
+        return name_of(value)
+    short = type(value) in (list, tuple, dict, set, frozenset) and len(value) <= 20
+    if value is None or short or isinstance(value, str | bytes | numbers.Number):
+        text = repr(value)
+        if not short or (len(text) <= 60 and "\n" not in text and " at 0x" not in text):
+            return text
+    return describe(value)
+
+
 def hint_of(repair: str) -> str:
     """What to write, behind what came; nothing where nothing is known."""
     return f"; {repair}" if repair else ""

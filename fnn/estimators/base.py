@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import inspect
 import numbers
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -109,12 +110,14 @@ class Estimator(Checking, Curves, BaseEstimator, abc.ABC):
     def _model(self) -> Layer:
         """The network for the number of outputs that the targets need."""
         if self.model is None:
+            if isinstance(self.hidden, Iterator):  # read once, and an estimator is fitted several times
+                raise checks.not_one(self._name, "hidden", "a tuple of widths", self.hidden, "write tuple(...)")
             hidden = checks.sequence(self._name, "hidden", self.hidden, "widths")
             return models.mlp(hidden, self._width(), activation=self._activation())
         if isinstance(self.model, Layer):
             return self.model
         if not callable(self.model) or getattr(self.model, "builds_a_layer", False):
-            words = "a layer or, of the number of outputs, a function that returns one"
+            words = "a layer, or a function that takes the number of outputs and returns one"
             raise checks.not_one(self._name, "model", words, self.model)
         return build(self.model, self._width())
 
@@ -174,7 +177,8 @@ class Estimator(Checking, Curves, BaseEstimator, abc.ABC):
     def _rule(self) -> EarlyStopping | None:
         if isinstance(self.early_stopping, EarlyStopping):
             return self.early_stopping
-        checks.instance(self._name, "early_stopping", self.early_stopping, bool | np.bool_, "True, False or a rule")
+        words, repair = "True, False or a rule", "write fnn.early_stopping(patience=10)"
+        checks.instance(self._name, "early_stopping", self.early_stopping, bool | np.bool_, words, repair)
         return early_stopping() if self.early_stopping else None
 
     def _draw_seed(self) -> int:

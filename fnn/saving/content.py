@@ -40,7 +40,8 @@ def storable(name: str, leaf: Any) -> np.ndarray:
 def write(path: str | Path, arrays: NamedArrays, about: dict[str, Any]) -> None:
     """One safetensors file; of several processes the first writes it."""
     text = json.dumps(about)
-    content = _safetensors("safetensors.numpy").save(arrays, metadata={"fnn": text, "digest": _digest(text, arrays)})
+    save = checks.package("safetensors.numpy", "fnn.save", "safetensors", "save").save
+    content = save(arrays, metadata={"fnn": text, "digest": _digest(text, arrays)})
     if jax.process_index() == 0:
         write_whole(path, lambda file: file.writelines(_sort_metadata(content)))
 
@@ -57,7 +58,7 @@ def _sort_metadata(content: bytes) -> tuple[bytes, memoryview]:
 
 def read(path: Path) -> tuple[NamedArrays, dict[str, Any]]:
     """The arrays and the description of a file that is as it was written."""
-    deserialize = _safetensors("safetensors").deserialize
+    deserialize = checks.package("safetensors", "fnn.load", "safetensors", "save").deserialize
     if path.is_dir():
         raise IsADirectoryError(
             f"load: {path} is a directory; fnn.load(directory, like=) reads the checkpoints of a run"
@@ -101,7 +102,3 @@ def _digest(text: str, arrays: NamedArrays) -> str:
         found.update(f"\0{name}\0{arrays[name].dtype}\0{arrays[name].shape}\0".encode())
         found.update(np.ascontiguousarray(arrays[name]).view(np.uint8).data if arrays[name].size else b"")
     return found.hexdigest()
-
-
-def _safetensors(name: str) -> Any:
-    return checks.package(name, "fnn.save, as fnn.load,", "safetensors", "save")

@@ -51,7 +51,7 @@ class CrossValidation(NamedTuple):
 
     def mean(self, metric: str) -> np.ndarray:
         """Mean score per setting over folds and seeds, runs that diverged or were not reached left out."""
-        return mean_score(self._scores(metric))
+        return mean_score(self._scores("mean", metric))
 
     def standard_error(self, metric: str) -> np.ndarray:
         """Standard error of that mean: the spread over folds of the mean over seeds, by the square root of folds.
@@ -60,7 +60,7 @@ class CrossValidation(NamedTuple):
         """
         if metric in self.pooled:
             return np.full(len(self.settings), np.nan)
-        return standard_error(mean_of(self._scores(metric), axis=2))
+        return standard_error(mean_of(self._scores("standard_error", metric), axis=2))
 
     def best(self, metric: str, mode: Mode | None = None) -> dict[str, Any]:
         """The setting with the best mean score.
@@ -71,7 +71,7 @@ class CrossValidation(NamedTuple):
             metric: a name among the scores.
             mode: "min" or "max"; by default as the metric states it, "min" for the loss.
         """
-        means = self.mean(metric)
+        means = mean_score(self._scores("best", metric))
         mode = require_mode("best", metric, self.modes) if mode is None else mode
         checks.one_of("best", "mode", mode, ("max", "min"))
         means = means if mode == "max" else -means
@@ -80,8 +80,8 @@ class CrossValidation(NamedTuple):
         whole = self.kept & ~self.diverged.any(axis=(1, 2)) & np.isfinite(means)
         return self.settings[int(np.nanargmax(np.where(whole | ~whole.any(), means, np.nan)))]
 
-    def _scores(self, metric: str) -> np.ndarray:
-        checks.one_of("scores", "metric", metric, self.scores)
+    def _scores(self, where: str, metric: str) -> np.ndarray:
+        checks.one_of(where, "metric", metric, self.scores)
         return self.scores[metric]
 
     def __str__(self) -> str:
