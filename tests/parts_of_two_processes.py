@@ -117,7 +117,7 @@ def listed(mesh, own, folder):
 def said(run, *given, **options):
     try:
         run(*given, **options)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, UserWarning, SystemExit) as error:
         return f"{type(error).__name__}: {error}"
     return "nothing"
 
@@ -127,6 +127,19 @@ def fails(own, at):
         if own == 1 and place == at:
             raise OSError("gone")
         yield batch
+
+
+def exits(own):
+    yield from Parts(own, last=16)
+    if own == 1:
+        sys.exit(3)
+
+
+def moved(mesh, own, folder):
+    """A validation that gives other rows in the second process once the run is resumed, where a warning is an error."""
+    parts, options = list(Parts(own)), {"checkpoint": folder / f"moved {own}"}
+    fit(mesh, Ordered(own), validation=parts, epochs=1, **options)
+    return said(fit, mesh, Ordered(own), validation=[(x + own, y) for x, y in parts], **options)
 
 
 def kept(mesh, own, at):
@@ -149,6 +162,8 @@ def errors(mesh, own, folder):
         "other": said(fit, mesh, Ordered(own), key=jax.random.key(5), checkpoint=checkpoint),
         "nothing counts": said(fit, mesh, lambda: [(x, y, 0 * x[:, 0]) for x, y in Parts(own)]),
         "validation": said(fit, mesh, lambda: Parts(own), validation=lambda: fails(own, 2)),
+        "exit": said(fit, mesh, lambda: exits(own)),
+        "warning": moved(mesh, own, folder),
     }
 
 

@@ -125,6 +125,8 @@ SAID = {
     "state": "the state of the stream holds Generator, which a checkpoint cannot",
     "other": "is of another run: metrics is",
     "nothing counts": "fit: every weight of epoch 1 is 0, so no row counts",
+    "exit": "the stream of process 1 failed: SystemExit: 3",
+    "warning": "fit, validation: the stream gives other rows than before the run was resumed",
     "validation": "fit, validation: the stream failed at batch 3 of epoch 1 with OSError: gone",
 }
 

@@ -797,6 +797,19 @@ def test_a_validation_stream_that_gives_other_rows_after_a_resume_is_said_once(t
     assert len(said) == 1
 
 
+@pytest.mark.parametrize("name", ["evaluate", "no checkpoint", *RESUMED])
+def test_what_a_validation_gave_is_looked_at_where_a_resumed_run_needs_it_alone(tmp_path, name, monkeypatch):
+    looks = []
+    monkeypatch.setattr("fnn.train.stream_outputs.digest_of", lambda seen: looks.append(seen) or "seen")
+    if name == "evaluate":
+        fnn.evaluate(MODEL, trained(), cut(X, Y), TASK)
+    else:
+        checkpoint = None if name == "no checkpoint" else tmp_path
+        given = RESUMED.get(name, lambda: cut(X, Y))()
+        fit((X, Y), epochs=2, batch_size=SIZE, validation=given, checkpoint=checkpoint)
+    assert len(looks) == 2 * (name == "list")
+
+
 def test_a_validation_list_of_another_length_and_another_memory_map_are_refused(tmp_path, files):
     for name, before, after in (
         ("list", cut(X, Y), cut(X, Y, size=5)),

@@ -105,15 +105,15 @@ def tell_all(mesh: Mesh | None, told: np.ndarray) -> np.ndarray:
 _ERRORS = {kind.__name__: kind for kind in (StreamError, TypeError, ValueError)}
 
 
-def attempt(ask: Callable[[], Any]) -> tuple[Any, Exception | None]:
-    """What it answers, or its error: all processes hear of that before one of them raises it."""
+def attempt(ask: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """What it answers, or its error, `SystemExit` too: all processes hear of that before one of them raises it."""
     try:
         return ask(), None
-    except Exception as error:
+    except BaseException as error:
         return None, error
 
 
-def raise_in_all(mesh: Mesh | None, error: Exception | None, what: str) -> None:
+def raise_in_all(mesh: Mesh | None, error: BaseException | None, what: str) -> None:
     """The error in the process that has it; in the others one of its kind that says which process, and what `what`
     of it said."""
     said = gather(mesh, error and [type(error).__name__, str(error)])
@@ -121,7 +121,9 @@ def raise_in_all(mesh: Mesh | None, error: Exception | None, what: str) -> None:
         raise error
     for number, other in enumerate(said):
         if other is not None:
-            raise _ERRORS.get(other[0], RuntimeError)(f"{what} of process {number} failed: {other[1]}")
+            kind, text = other
+            text = text if kind in _ERRORS else f"{kind}: {text}"
+            raise _ERRORS.get(kind, RuntimeError)(f"{what} of process {number} failed: {text}")
 
 
 def require_same(where: str, mesh: Mesh | None, described: dict[str, dict[str, Any]]) -> None:

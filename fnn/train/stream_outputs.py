@@ -19,7 +19,7 @@ from fnn.train.feeding import Feed
 from fnn.train.identity import digest_of
 from fnn.train.outputs import scores_from
 from fnn.train.process_batches import gather_rows
-from fnn.train.processes import gather
+from fnn.train.processes import attempt, gather, raise_in_all
 from fnn.train.sharding import own_rows, replicate, split_rows, splitter
 from fnn.train.stream import Stream, describe_list, takes_epoch
 from fnn.train.stream_place import come_to, place_of
@@ -81,18 +81,20 @@ class Scoring:
 
     def __init__(self, applied: Application, task: Task, stream: Stream, beside: str = "") -> None:
         self.feed, self.task, self.applied, self.beside = Feed(stream, applied.mesh), task, applied, beside
-        self.seen = ""  # of the last pass, in short
+        self.seen: PyTree = None  # first rows, targets and weights of the last pass, where a new run is held against it
         self.known: tuple[str, int] | None = None  # what was seen before the run was resumed, and the epochs until then
 
     def __call__(
         self, trained: Trained, epoch: int | None = None, interrupted: Callable[[], bool] = lambda: False
     ) -> dict[str, Array] | None:
         """None where the run is interrupted meanwhile."""
+        self.seen = None
         found = collect(self.feed, self.applied, trained, epoch, interrupted)
         if self.feed.stopped:
             return None
-        self._compare(found[1:])
         mesh = self.feed.mesh
+        _, error = attempt(lambda: self._compare(found[1:]))
+        raise_in_all(mesh, error, f"{self.applied.where}: the stream")
         outputs, targets, weights = gather_rows(found) if self.feed.joined else found
         # Without weights a metric is asked without them: it then is what it is for arrays, to the last bit.
         weighted = len(self.feed.reader.form) == 3
@@ -104,10 +106,12 @@ class Scoring:
         return replicate(mesh, {name: np.asarray(told[name], score.dtype) for name, score in scores.items()})
 
     def _compare(self, labels: Any) -> None:
-        first = jax.tree.map(lambda leaf: leaf[:SEEN_ROWS], self.feed.first)
-        self.seen, known = digest_of((first, labels)), self.known
+        reader, known = self.feed.reader, self.known
         self.known = None
-        if known is not None and known[0] != self.seen and not takes_epoch(self.feed.reader.stream.source):
+        if takes_epoch(reader.stream.source) or reader.state is not None:
+            return
+        self.seen = jax.tree.map(lambda leaf: leaf[:SEEN_ROWS], self.feed.first), labels
+        if known is not None and known[0] != digest_of(self.seen):
             checks.warn(
                 f"{self.applied.where}: the stream gives other rows than before the run was resumed, or in another "
                 f"order, so the scores after epoch {known[1]} need not be those of an unbroken run; give what was "
@@ -116,7 +120,7 @@ class Scoring:
             )
 
     def stands(self) -> dict[str, Any]:
-        return {"validation": place_of(self.feed, self.seen)}
+        return {"validation": place_of(self.feed, "" if self.seen is None else digest_of(self.seen))}
 
     def resume(self, record: Record) -> None:
         """Its state is given back to what has one; of any other the next pass is held against the last one."""

@@ -29,7 +29,7 @@ def come_to(
     epoch stand there already, anything else is read again.
 
     Returns:
-        What this process had seen of a stream without a state in the last pass, None where it is not known.
+        What this process had seen of a stream without a state in the last pass, None or empty where it is not known.
     """
     seen, error = attempt(lambda: _come_to(feed, place, epochs, read_again))
     raise_in_all(feed.mesh, error, f"{feed.reader.stream.where}: the stream")
@@ -54,4 +54,4 @@ def _come_to(feed: Feed, place: dict[str, Any], epochs: int, read_again: Callabl
     feed.close(wait=True)  # its thread fills super-batches of these sizes
     feed.room = feed.round_up(-(-place["room"] // feed.processes))
     feed.slots = place.get("slots", feed.slots)
-    return own["seen"] if own and own["state"] is None else None
+    return own and own["seen"]
