@@ -58,6 +58,7 @@ CASES = {
         "one value per example",
     ),
     "constructor not called": (lambda: fnn.serial(fnn.dense), r"write dense\(...\)"),
+    "a class as the model": (lambda: run(model=dict), "model to be a layer, got the class dict"),
     "not a layer": (lambda: fnn.serial(3), "a layer or a function of arrays, got int 3"),
     "task not called": (lambda: run(task=fnn.tasks.regression), "expected a task"),
     "rows out of range": (lambda: run(rows=np.array([0, 6])), "below 6, got 6"),

@@ -1,5 +1,6 @@
 """What people ask of a run beside the loss: training metrics, callbacks at steps, plain numbers, precision."""
 
+import functools
 import inspect
 import json
 
@@ -83,7 +84,14 @@ def test_an_error_in_a_callback_says_whose_it_is():
 
 @pytest.mark.parametrize(
     ("callbacks", "came"),
-    [(print, "the function print"), (fnn.every(1, print), "Every"), ([1], r"\[1\]"), (3, "3"), (None, "None")],
+    [
+        (print, "the function print"),
+        (functools.partial(print), "partial"),
+        (fnn.every(1, print), "Every"),
+        ([1], r"\[1\]"),
+        (3, "3"),
+        (None, "None"),
+    ],
 )
 def test_what_is_no_list_of_functions_is_refused(callbacks, came):
     with pytest.raises(TypeError, match=rf"callbacks to be a list of functions, got {came}; write callbacks="):

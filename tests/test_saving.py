@@ -159,7 +159,7 @@ def test_numbers_wider_than_jax_computes_with_are_not_cut(tmp_path, x64):
         ({"scaler": fnn.data.standard_scaler()}, r"a scaler without its statistics"),
         ({"scaler": (fnn.data.Scaler(min, max, max), ())}, "a scaler of fnn.data"),
         ({"classes": "cat"}, "a list of texts or numbers"),
-        ({"classes": [None]}, "got None"),
+        ({"classes": [None]}, "expected each of classes to be a text or a number, got None"),
         ({"classes": [(1, 2)]}, r"got \(1, 2\)"),
     ],
 )
@@ -381,6 +381,12 @@ def test_a_pickler_takes_what_is_made_of_functions_if_it_writes_functions(pickle
         writer = pickler(file)
         writer.dump(fnn.tasks.regression())
         assert pickle.loads(file.getvalue()).loss is None
+
+
+def test_a_table_differs_from_python_s_also_where_that_has_an_entry_of_another_pickler(monkeypatch):
+    """Importing dill gives it one."""
+    monkeypatch.setitem(pickle._Pickler.dispatch, types.FunctionType, WithATable.dispatch[types.FunctionType])
+    test_a_pickler_takes_what_is_made_of_functions_if_it_writes_functions(WithATable)
 
 
 @pytest.mark.parametrize("argument", [False, True], ids=["local", "first argument"])

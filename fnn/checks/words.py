@@ -66,8 +66,10 @@ def hint_of(repair: str) -> str:
 
 def name_of(value: Any) -> str:
     """What to call something that was passed without being called, or called without being passed."""
-    name = getattr(value, "__name__", type(value).__name__)
-    return f"the function {name}" if callable(value) and not isinstance(value, type) else f"{type(value).__name__}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    name = getattr(value, "__name__", "") if callable(value) else ""
+    return f"the function {name}" if name else type(value).__name__
 
 
 def not_an_array(where: str, name: str, x: Any) -> TypeError:

@@ -35,9 +35,10 @@ def require_outputs(where: str, classes: Sequence[Any], model: Layer, trained: T
 def classes_as_json(where: str, classes: Sequence[Any]) -> list[Any]:
     """Class names as JSON can hold them."""
     names = np.asarray(classes).tolist() if hasattr(classes, "dtype") else list(classes)
-    wrong = [name for name in names if not isinstance(name, str | numbers.Number)]
-    if wrong or isinstance(classes, str):
-        raise checks.not_one(where, "classes", "a list of texts or numbers", (wrong or [classes])[0])
+    if isinstance(classes, str):
+        raise checks.not_one(where, "classes", "a list of texts or numbers", classes)
+    for name in names:
+        checks.instance(where, "each of classes", name, str | numbers.Number, "a text or a number")
     return json.loads(json.dumps(names))
 
 
