@@ -139,16 +139,37 @@ def test_dtype_is_kept_and_extremes_survive(dtype):
     assert np.isnan(max_pool(x.at[0, 0, 0].set(jnp.nan), 2)[0, 0, 0])
 
 
-@pytest.mark.parametrize(
-    "pool",
-    [
-        lambda x: max_pool(x, 2),
-        lambda x: max_pool(x, 2, stride=1),
-        lambda x: adaptive_max_pool(x, 2),
-        lambda x: global_max_pool(x),
-    ],
-    ids=["side by side", "overlapping", "adaptive", "global"],
-)
+MAXIMA = {
+    "side by side": lambda x: max_pool(x, 2),
+    "overlapping": lambda x: max_pool(x, 2, stride=1),
+    "adaptive": lambda x: adaptive_max_pool(x, 2),
+    "global": lambda x: global_max_pool(x),
+}
+over_maxima = pytest.mark.parametrize("pool", MAXIMA.values(), ids=MAXIMA)
+
+
+@over_maxima
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_tangents_of_equal_maxima_are_averaged_without_an_overflow(pool, dtype):
+    x, large = jnp.ones((1, 4, 2), dtype), jnp.full((1, 4, 2), 0.75 * float(jnp.finfo(dtype).max), dtype)
+    y, tangent = jax.jit(lambda x, dx: jax.jvp(pool, (x,), (dx,)))(x, large)
+    np.testing.assert_array_equal(tangent, jnp.full_like(y, large[0, 0, 0]))
+
+
+@over_maxima
+def test_a_gradient_that_is_infinite_reaches_its_maximum_alone(pool):
+    x = jnp.array([1.0, 2.0, 4.0, 3.0]).reshape(1, 4, 1)
+    gradient = jax.grad(lambda x: jnp.sum(pool(x) * jnp.inf))(x).ravel()
+    assert jnp.isfinite(gradient).tolist() == [True, pool(x).size == 1, False, True]
+
+
+@pytest.mark.parametrize("stride", [1, 300])
+def test_three_hundred_equal_maxima_are_counted_in_bfloat16(stride):
+    gradient = jax.grad(lambda x: jnp.sum(max_pool(x, 300, stride=stride)))(jnp.ones((1, 300, 1), jnp.bfloat16))
+    np.testing.assert_array_equal(gradient, jnp.full_like(gradient, 1 / 300))
+
+
+@over_maxima
 def test_a_nan_that_comes_out_takes_the_gradient(pool):
     x = jnp.array([5.0, jnp.nan, 1.0, 2.0]).reshape(1, 4, 1)
     gradient = jax.jit(jax.grad(lambda x: jnp.sum(pool(x))))(x).ravel()

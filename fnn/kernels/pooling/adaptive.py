@@ -116,6 +116,6 @@ def _maximum(x: Array, axes: tuple[int, ...]) -> Array:
 def _maximum_jvp(axes: tuple[int, ...], primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
     y = _maximum(x, axes)
-    largest = is_largest(x, jnp.expand_dims(y, axes)).astype(x.dtype)
-    share = largest / jnp.maximum(jnp.sum(largest, axes, keepdims=True), 1)
-    return y, jnp.sum(share * dx, axes)
+    here = is_largest(x, jnp.expand_dims(y, axes))
+    count = jnp.sum(widen(here.astype(x.dtype)), axes, keepdims=True)
+    return y, jnp.sum(jnp.where(here, dx * (1 / jnp.maximum(count, 1)).astype(x.dtype), 0), axes)
