@@ -258,7 +258,7 @@ def test_divergence_warns_and_keeps_the_last_finite_parameters():
         ({"early_stopping": 5}, r"True, False or a rule, got 5; write fnn\.early_stopping"),
         ({"early_stopping": None}, "a rule, got None; write"),
         ({"early_stopping": True, "validation_fraction": 1.0}, "validation_fraction"),
-        ({"model": "mlp"}, "to be a layer, or a function"),
+        ({"model": "mlp"}, "to be a layer, or a callable"),
         ({"model": fnn.dense}, "layer"),
         ({"model": lambda outputs: outputs}, "return a layer"),
         ({"model": fnn.dense(2)}, "3"),

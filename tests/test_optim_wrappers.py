@@ -281,7 +281,7 @@ def test_coupled_and_decoupled_decay_agree_for_sgd_and_differ_for_adam():
         (
             lambda: grouping.masked(optim.sgd(1.0), {"x": True}).init({"a": 1.0}),
             ValueError,
-            "or in a prefix of it:",
+            "or with a prefix of it:",
         ),
         (lambda: grouping.partition({"a": optim.sgd(1.0)}, "b").init(jnp.ones(1)), ValueError, "labels .*'b'"),
         (lambda: accumulation.multi_steps(optim.sgd(1.0), 0), ValueError, "every_k_schedule >= 1"),

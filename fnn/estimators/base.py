@@ -117,7 +117,7 @@ class Estimator(Checking, Curves, BaseEstimator, abc.ABC):
         if isinstance(self.model, Layer):
             return self.model
         if not callable(self.model) or getattr(self.model, "builds_a_layer", False):
-            words = "a layer, or a function that takes the number of outputs and returns one"
+            words = "a layer, or a callable that takes the number of outputs and returns one"
             raise checks.not_one(self._name, "model", words, self.model)
         return build(self.model, self._width())
 

@@ -105,7 +105,7 @@ def _keep(where: str, mask: PyTree, tree: PyTree) -> PyTree:
         raise TypeError(f"{where}: the mask decides the structure of the state; expected Python booleans") from None
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"{where}: expected a mask in the structure of the parameters, or in a prefix of it: {error}"
+            f"{where}: expected a mask with the structure of the parameters, or with a prefix of it: {error}"
         ) from error
 
 

@@ -32,7 +32,7 @@ class _Transform(NamedTuple):
     update: Update
 
 
-@checks.refuse_pickling(f"keep its state, a tree of arrays, and build the rule {checks.BY_THE_SAME_CALL}")
+@checks.refuse_pickling(f"keep its state, which pickle can write, and build the rule {checks.BY_THE_SAME_CALL}")
 class Transform(_Transform):
     """A gradient transformation: `init(params) -> state`, `update(updates, state, params=None, **extra)`.
 
