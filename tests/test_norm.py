@@ -232,6 +232,31 @@ def test_statistics_of_a_channel_are_exact_and_do_not_hang_on_the_others(channel
     assert np.isnan(norm(beside)[0][:, 1]).all()
 
 
+@pytest.mark.parametrize("mean_in_deviations", [0.9, 2, 2.9, 1e3, 1e4])
+@pytest.mark.parametrize("size", [1, 1e12, 1e14])
+def test_a_mean_far_from_0_costs_neither_statistics_nor_gradient(mean_in_deviations, size):
+    x = ((mean_in_deviations + draw(1024, 16)) * size).astype(np.float32)
+    g = draw(1024, 16, seed=1).astype(np.float32)
+    (_, moments), back = jax.vjp(lambda x: fnn.kernels.batch_norm(x, eps=1e-5), x)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(moments.mean, wide.mean(0), rtol=3e-7)
+    np.testing.assert_allclose(moments.variance, wide.var(0), rtol=6e-7)
+    _, expected = norm_and_gradient(x, g, 0, 1e-5, True, True)
+    ours = back((g, jax.tree.map(jnp.zeros_like, moments)))[0]
+    np.testing.assert_allclose(ours, expected, atol=(1e-6 + 2e-7 * mean_in_deviations) * abs(expected).max())
+
+
+@pytest.mark.parametrize("mean_in_deviations", [3e3, 1e4])
+def test_a_variance_that_rounding_made_small_is_not_taken_for_one(mean_in_deviations):
+    x = ((mean_in_deviations + draw(256, 1)) * 1e14).astype(
+        np.float32
+    )  # the mean of squares, less that of x, is below 0
+    g = draw(256, 1, seed=1).astype(np.float32)
+    ours = jax.grad(lambda x: jnp.sum(fnn.kernels.batch_norm(x)[0] * g))(x)
+    _, expected = norm_and_gradient(x, g, 0, 1e-5, True, True)
+    np.testing.assert_allclose(ours, expected, atol=1e-3 * abs(expected).max())
+
+
 @pytest.mark.parametrize("name", OVER)
 def test_members_choose_how_together(name):
     def norm(x):
@@ -462,6 +487,27 @@ def test_eps_may_be_traced():
     for make in (fnn.batch_norm, fnn.layer_norm, fnn.rms_norm, functools.partial(fnn.group_norm, 2)):
         found = jax.vmap(functools.partial(output, make=make))(jnp.array([0.1, 1.0]))
         np.testing.assert_allclose(found[1], output(1.0, make), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("layer_norm", (3, 4, 1)),
+        ("rms_norm", (3, 1, 1)),
+        ("instance_norm", (3, 1, 6)),
+        ("group_norm", (1,)),
+        ("batch_norm", (6,)),
+        ("batch_norm, eps outside", (6,)),
+    ],
+)
+def test_eps_may_be_an_array_that_broadcasts(name, shape):
+    function, axes, centered = OVER[name]
+    x, g = draw(3, 4, 6).astype(np.float32), draw(3, 4, 6, seed=1).astype(np.float32)
+    eps = np.linspace(0.1, 1, np.prod(shape), dtype=np.float32).reshape(shape)
+    y, back = jax.vjp(lambda x: function(x, eps=eps), x)
+    expected = norm_and_gradient(x, g, axes, eps, centered, "outside" not in name)
+    for ours, exact in zip((y, back(g)[0]), expected, strict=True):
+        np.testing.assert_allclose(ours, exact, atol=1e-5)
 
 
 def test_scale_and_bias_can_be_left_out():

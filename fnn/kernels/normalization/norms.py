@@ -19,6 +19,7 @@ from fnn.kernels.normalization.standardization import (
     per_feature,
     standardize,
     statistics,
+    with_axes_of,
 )
 from fnn.precision import widen
 from fnn.typing import Array, ArrayLike
@@ -171,8 +172,8 @@ def rms_norm(x: Array, scale: Array | None = None, *, axis: Axes = -1, eps: Arra
     checks.floating("rms_norm", "x", x)
     axes, wide = axes_of("rms_norm", axis, x.ndim), widen(x)
     gamma, _ = affine("rms_norm", scale, None, axes, wide)
-    eps = jnp.asarray(eps, wide.dtype)
-    floor = jnp.reshape(jnp.sqrt(eps), (1,) * x.ndim)
+    eps = with_axes_of(wide, eps)
+    floor = jnp.max(jnp.sqrt(eps), axes, keepdims=True)
     # In units in which no square over- or underflows. Alone, JAX's gradient takes half the time of a closed form.
     per_unit, *_ = statistics(*lax.stop_gradient((wide, floor)), None, Over(axes, centered=False))
     wide = wide * per_unit

@@ -61,6 +61,11 @@ def affine(where: str, scale: Array | None, bias: Array | None, axes: tuple[int,
     )
 
 
+def with_axes_of(x: Array, eps: ArrayLike) -> Array:
+    """What broadcasts to x, in its rank and dtype."""
+    return jnp.reshape(jnp.asarray(eps, x.dtype), (1,) * (x.ndim - jnp.ndim(eps)) + jnp.shape(eps))
+
+
 def inverse_deviation(variance: Array, eps: ArrayLike, eps_inside_sqrt: bool) -> Array:
     """One over the standard deviation; its slope is finite at variance 0."""
     eps = jnp.asarray(eps, variance.dtype)
@@ -126,11 +131,14 @@ class Over(NamedTuple):
 Statistics = tuple[Array, Array, Array]
 """1 / unit, $E[u]$ and $Var[u]$ of $u = x / $ unit."""
 
-NEAR = 8.0
-"""So many variances may the square of a mean be where one is taken from the mean of squares: it costs three bits."""
+NEAR = 1.0
+"""So many variances may the square of a mean be where one is taken from the mean of squares: it costs a bit."""
 
 RANGE = 2.0**40
 """Variances from 1 / RANGE to RANGE have powers that neither over- nor underflow, in the derivatives too."""
+
+NOISE = 2.0**-16
+"""A variance below so many of the mean of squares that it was taken from may be their rounding."""
 
 
 def _by_any_size(x: Array, floor: Array, where: Array | None, over: Over) -> Statistics:
@@ -153,7 +161,8 @@ def _by_need(x: Array, floor: Array, where: Array | None, over: Over) -> Statist
     square = average(jnp.square(x))
     mean = average(x) if over.centered else jnp.zeros_like(square)
     variance = square - jnp.square(mean)
-    fits = (variance < RANGE) & ((variance > 1 / RANGE) | (floor > RANGE**-0.5))  # never for what is not a number
+    # By the squares, since a variance near 0 may be what rounding left of them; never for what is not a number.
+    fits = (square < RANGE) & ((variance > jnp.maximum(1 / RANGE, NOISE * square)) | (floor > RANGE**-0.5))
     good = fits & (jnp.square(mean) <= NEAR * variance)
     first = jnp.ones_like(mean), mean, variance
 
@@ -209,8 +218,9 @@ def standardize(
 
     In units of the largest value no square over- or underflows, in the value or in the derivative.
     """
-    eps = jnp.asarray(eps, x.dtype)
-    floor = jnp.reshape(jnp.sqrt(eps) if eps_inside_sqrt else eps, (1,) * x.ndim)
+    eps = with_axes_of(x, eps)
+    # One for each statistic, though eps may have one for each value.
+    floor = jnp.max(jnp.sqrt(eps) if eps_inside_sqrt else eps, axes, keepdims=True)
     seen = None if where is None else jnp.reshape(where, (1,) * (x.ndim - jnp.ndim(where)) + jnp.shape(where))
     over = Over(axes, axis_name, eps_inside_sqrt)
     per_unit, mean, variance = statistics(*lax.stop_gradient((x, floor)), seen, over)
