@@ -36,7 +36,7 @@ def shared(layer: Layer, body: Callable[[Layer], Layer]) -> Layer:
     """
     layer = as_layer(layer)
     place = _place_of(layer)
-    inside = body(place)
+    inside, init = body(place), _init_of(layer, body)
 
     def with_params(params: PyTree) -> Layer:
         def apply(
@@ -45,6 +45,25 @@ def shared(layer: Layer, body: Callable[[Layer], Layer]) -> Layer:
             return layer.apply(params, (), x, key=key, train=train)
 
         return _placeholder(layer, _init_empty, apply)
+
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        return body(with_params(params["shared"])).apply(params["body"], state, x, key=key, train=train)
+
+    facts = Facts(ends_in=inside.facts.ends_in)
+    if not _stands_in(inside, place):  # hidden in a layer that does not show its parts: nothing can be rebuilt
+        return Layer(init, apply, f"shared({layer.name})", (layer, inside), facts=facts)
+
+    def rebuild(new: tuple[Layer, ...]) -> Layer:
+        return shared(new[0], lambda use: _with(new[1], place, use))
+
+    facts = facts._replace(places=((("shared",), None), (("body",), ())))
+    return Layer(init, apply, f"shared({layer.name})", (layer, inside), rebuild, facts)
+
+
+def _init_of(layer: Layer, body: Callable[[Layer], Layer]) -> Callable[..., tuple[PyTree, PyTree]]:
+    """Initializes the body around a layer that is initialized where it is used first."""
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
         found: list[PyTree] = []
@@ -65,20 +84,7 @@ def shared(layer: Layer, body: Callable[[Layer], Layer]) -> Layer:
             raise ValueError("shared: body(use) never uses the shared layer")
         return {"shared": found[0], "body": params}, state
 
-    def apply(
-        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Any, PyTree]:
-        return body(with_params(params["shared"])).apply(params["body"], state, x, key=key, train=train)
-
-    facts = Facts(ends_in=inside.facts.ends_in)
-    if not _stands_in(inside, place):  # hidden in a layer that does not show its parts: nothing can be rebuilt
-        return Layer(init, apply, f"shared({layer.name})", (layer, inside), facts=facts)
-
-    def rebuild(new: tuple[Layer, ...]) -> Layer:
-        return shared(new[0], lambda use: _with(new[1], place, use))
-
-    facts = facts._replace(places=((("shared",), None), (("body",), ())))
-    return Layer(init, apply, f"shared({layer.name})", (layer, inside), rebuild, facts)
+    return init
 
 
 def _placeholder(layer: Layer, init: Callable[..., Any], apply: Callable[..., Any]) -> Layer:
