@@ -102,7 +102,7 @@ def tell_all(mesh: Mesh | None, told: np.ndarray) -> np.ndarray:
     return np.asarray(broadcast_one_to_all(told))
 
 
-_ERRORS = {kind.__name__: kind for kind in (StreamError, TypeError, ValueError)}
+_KINDS = StreamError, TypeError, ValueError
 
 
 def attempt(ask: Callable[[], Any]) -> tuple[Any, BaseException | None]:
@@ -116,14 +116,15 @@ def attempt(ask: Callable[[], Any]) -> tuple[Any, BaseException | None]:
 def raise_in_all(mesh: Mesh | None, error: BaseException | None, what: str) -> None:
     """The error in the process that has it; in the others one of its kind that says which process, and what `what`
     of it said."""
-    said = gather(mesh, error and [type(error).__name__, str(error)])
+    kind = next((number for number, kind in enumerate(_KINDS) if isinstance(error, kind)), len(_KINDS))
+    text = str(error) if kind < len(_KINDS) else f"{type(error).__name__}: {error}"
+    said = gather(mesh, error and [kind, text])
     if error is not None:
         raise error
     for number, other in enumerate(said):
         if other is not None:
             kind, text = other
-            text = text if kind in _ERRORS else f"{kind}: {text}"
-            raise _ERRORS.get(kind, RuntimeError)(f"{what} of process {number} failed: {text}")
+            raise (*_KINDS, RuntimeError)[kind](f"{what} of process {number} failed: {text}")
 
 
 def require_same(where: str, mesh: Mesh | None, described: dict[str, dict[str, Any]]) -> None:
