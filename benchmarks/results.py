@@ -39,7 +39,7 @@ def _merged(name: str, old: dict[str, Any] | None, new: dict[str, Any], measured
         # What took part again replaces itself; a contender left out this time (--only) keeps its rows.
         taken = {(row["case"], row["contender"]) for row in rows}
         rows += [row for row in old["rows"] if (row["case"], row["contender"]) not in taken]
-        absent = old["absent"] | absent
+        absent = {label: why for label, why in (old["absent"] | absent).items() if label not in {c for _, c in taken}}
     workload = load(name)
     places = {case: place for place, case in enumerate(workload.cases)}
     labels = {label: place for place, label in enumerate(workload.contenders)}

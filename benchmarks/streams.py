@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,7 +56,9 @@ def _generator(x: Any, y: Any) -> Callable[[int], Iterator[tuple[Any, Any]]]:
 def _memory_map(x: Any, y: Any) -> tuple[Any, Any]:
     import numpy as np
 
-    path = Path(tempfile.mkdtemp(prefix="fnn-streams-")) / "x.npy"
+    folder = Path(tempfile.mkdtemp(prefix="fnn-streams-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = folder / "x.npy"
     np.save(path, x)
     return np.load(path, mmap_mode="r"), y
 

@@ -61,7 +61,7 @@ def _is_known(key: Key) -> bool:
 def _words_at_hand(key: Key) -> Array | None:
     """The words of one key that the host knows: inside `jit` also what is no argument becomes traced."""
     words = jax.random.key_data(key) if _is_known(key) and not key.ndim and checks.is_concrete(key) else None
-    return words if checks.is_concrete(words) and words is not None and len(words.devices()) == 1 else None
+    return words if words is not None and checks.is_concrete(words) and len(words.devices()) == 1 else None
 
 
 def _derive(words: Array, numbers: np.ndarray) -> Key:

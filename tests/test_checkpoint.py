@@ -16,6 +16,7 @@ import pytest
 
 import fnn
 from fnn.train.identity import program
+from fnn.train.loop import Carry
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -260,6 +261,10 @@ VERSIONS = {
     "less of its identity": lambda run: run["identity"].pop("programs"),
     "more of its identity": lambda run: run["identity"].update(clipping=1.0),
 }
+
+
+def test_what_of_a_carry_is_the_model_s_and_the_optimizer_s_is_known_by_its_fields():
+    assert {"train_state", "best"} <= set(Carry._fields)  # as `identity.holds_other_parts` asks
 
 
 @pytest.mark.parametrize("name", VERSIONS)

@@ -216,3 +216,9 @@ def test_lengths_longer_than_time_are_refused_before_they_are_compiled(call):
     x = fnn.Padded(np.ones((4, 3, 2), np.float32), np.array([3, 9, 1, 0]))
     with pytest.raises(ValueError, match=r"lengths from 0 to 3, .*got 9 for sequence 1; write numpy.clip"):
         call(x, np.ones((4, 1), np.float32), fnn.serial(fnn.lstm(2), fnn.dense(1)))
+
+
+def test_a_long_text_is_cut_in_an_error():
+    with pytest.raises(TypeError) as error:
+        fnn.fit("a" * 1000, fnn.optim.sgd(0.1), fnn.tasks.regression(), None, key=jax.random.key(0), epochs=1)
+    assert len(str(error.value)) < 400

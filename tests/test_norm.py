@@ -248,9 +248,8 @@ def test_a_mean_far_from_0_costs_neither_statistics_nor_gradient(mean_in_deviati
 
 @pytest.mark.parametrize("mean_in_deviations", [3e3, 1e4])
 def test_a_variance_that_rounding_made_small_is_not_taken_for_one(mean_in_deviations):
-    x = ((mean_in_deviations + draw(256, 1)) * 1e14).astype(
-        np.float32
-    )  # the mean of squares, less that of x, is below 0
+    # The mean of squares, less that of x, is below 0.
+    x = ((mean_in_deviations + draw(256, 1)) * 1e14).astype(np.float32)
     g = draw(256, 1, seed=1).astype(np.float32)
     ours = jax.grad(lambda x: jnp.sum(fnn.kernels.batch_norm(x)[0] * g))(x)
     _, expected = norm_and_gradient(x, g, 0, 1e-5, True, True)

@@ -1,5 +1,6 @@
 """Data read batch by batch: the numbers of arrays, one compilation, errors that name the batch."""
 
+import collections
 import contextlib
 import functools
 import json
@@ -693,6 +694,31 @@ def test_a_run_of_another_memory_map_is_refused(files, tmp_path, change):
     x = np.load(tmp_path / "other.npy", mmap_mode="r") if change == "inputs" else files[0]
     with pytest.raises(ValueError, match="is of another run: other x, targets and weights"):
         fit((x, Y), checkpoint=tmp_path / "run", epochs=2, batch_size=4 if change == "inputs" else 8)
+
+
+@pytest.mark.parametrize("fields", ["x targets", "x lengths"])
+def test_a_batch_is_told_from_padded_sequences_by_its_type_not_by_the_names_of_its_fields(fields):
+    batch = collections.namedtuple("Batch", fields)(np.ones((4, 2), np.float32), np.ones((4, 1), np.float32))
+    model, task = fnn.dense(1), fnn.tasks.regression()
+    trained = fnn.Trained(*model.init(KEY, batch[0]))
+    scores = [fnn.evaluate(model, trained, data, task) for data in (batch, [batch])]
+    assert scores[0]["loss"] == pytest.approx(scores[1]["loss"])
+
+
+@pytest.mark.parametrize("wrap", [lambda given: given, lambda given: [given]], ids=["arrays", "stream"])
+@pytest.mark.parametrize("verb", ["fit", "validation", "evaluate", "trainer"])
+def test_padded_sequences_alone_are_no_data(verb, wrap):
+    padded = fnn.Padded(np.ones((4, 5, 3), np.float32), np.array([5, 2, 1, 4]))
+    model, sgd, task, both = fnn.lstm(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), (padded, np.ones((4, 1)))
+    options = dict(key=KEY, epochs=1, progress=False)
+    calls = {
+        "fit": lambda: fnn.fit(model, sgd, task, wrap(padded), **options),
+        "validation": lambda: fnn.fit(model, sgd, task, both, validation=wrap(padded), **options),
+        "evaluate": lambda: fnn.evaluate(model, fnn.Trained(*model.init(KEY, padded)), wrap(padded), task),
+        "trainer": lambda: fnn.trainer(model, sgd, task, epochs=1)(KEY, wrap(padded)),
+    }
+    with pytest.raises((TypeError, fnn.StreamError), match=r"expected .*\(x, targets\) or \(x, targets, weights\)"):
+        calls[verb]()
 
 
 def test_a_stream_of_sequences_of_their_own_lengths_is_predicted_as_arrays_are():

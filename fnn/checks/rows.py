@@ -15,9 +15,9 @@ WITHOUT_IT = "remove the row or fill the value in"
 IN_FLOAT64 = 'jax.config.update("jax_enable_x64", True)'
 
 
-def parts_of_data(where: str, data: Any, name: str = "") -> None:
-    """Require what is trained on in two or three parts; a tuple that has names for its fields is one part."""
-    if not isinstance(data, (tuple, list)) or hasattr(data, "lengths") or len(data) not in (2, 3):
+def parts_of_data(where: str, data: Any, name: str, one: type) -> None:
+    """Require what is trained on in two or three parts; a tuple of the type `one` is one part."""
+    if not isinstance(data, (tuple, list)) or isinstance(data, one) or len(data) not in (2, 3):
         raise TypeError(f"{where}: expected {name}(x, targets) or (x, targets, weights), got {describe(data)}")
 
 

@@ -47,13 +47,18 @@ def describe(x: Any) -> str:
     return type(x).__name__
 
 
+MOST_LETTERS = 200
+
+
 def describe_given(value: Any) -> str:
-    """A short plain value as it is written, a function by its name, anything else by its kind."""
+    """A short plain value as it is written, a function by its name, anything else by its kind; a long text is cut."""
     if callable(value):
         return name_of(value)
     short = type(value) in (list, tuple, dict, set, frozenset) and len(value) <= 20
     if value is None or short or isinstance(value, str | bytes | numbers.Number):
         text = repr(value)
+        if isinstance(value, str | bytes) and len(text) > MOST_LETTERS:
+            return f"{text[:MOST_LETTERS]}…"
         if not short or (len(text) <= 60 and "\n" not in text and " at 0x" not in text):
             return text
     return describe(value)

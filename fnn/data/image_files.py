@@ -83,8 +83,8 @@ def size_of(where: str, path: Path) -> tuple[int, int]:
 
 
 def _exif(image: Any) -> Any:
-    """What stands in the file beside its pixels. For a PNG's, which may stand behind them, Pillow decodes the image: it
-    needs not where nothing does."""
+    """What stands in the file beside its pixels. For a PNG's, which may stand behind them, Pillow decodes the
+    image, which is not needed where nothing does."""
     head_alone = image.format == "PNG" and _ends_with_its_pixels(image.fp)
     return _pillow("Image").Image.getexif(image) if head_alone else image.getexif()
 

@@ -158,7 +158,8 @@ def images(
     Args:
         directory: with `cat/1.jpg`, `cat/2.png`, `dog/1.jpg`, …
         size: height and width, or one number for both, that every image is scaled to cover and cut to. None: they have
-            one size already, for which the head of every file is read.
+            one size already, for which the head of every file is read; a PNG with something behind its pixels is
+            decoded.
         channels: 3 for colour, 1 for gray, 4 for colour and opacity.
         classes: the names, in the order of their numbers, where a directory (of test images) may lack some: those that
             a network was trained with.

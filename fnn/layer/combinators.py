@@ -17,7 +17,7 @@ from fnn.typing import Array, Key, PyTree
 
 
 def _split(key: Key | None, count: int) -> Any:
-    """One key per layer. All come from one call, because each call is a twentieth of a second to compile."""
+    """One key per layer. All come from one call, because each of a traced key is a twentieth of a second to compile."""
     return [None] * count if key is None else split(key, count)
 
 

@@ -206,18 +206,18 @@ def either(first: Array, a: PyTree, b: PyTree) -> PyTree:
     Copied by one core, large trees take longer; on other devices a branch waits for the host.
     """
 
-    def choose(first: Array, a: PyTree, b: PyTree) -> PyTree:
+    def by_number(first: Array, a: PyTree, b: PyTree) -> PyTree:
         return jax.tree.map(lambda a, b: jnp.where(first, a, b), a, b)
 
     def branch(first: Array, a: PyTree, b: PyTree) -> PyTree:
         # Both of the dtypes and shapes that `where` gives.
-        like = jax.eval_shape(choose, first, a, b)
+        like = jax.eval_shape(by_number, first, a, b)
         a, b = (jax.tree.map(lambda to, leaf: _as(leaf, to), like, tree) for tree in (a, b))
         return jax.lax.cond(first, lambda a, b: a, lambda a, b: b, a, b)
 
     if sum(leaf.nbytes for leaf in jax.tree.leaves(b)) > SMALL:
-        return choose(first, a, b)
-    return jax.lax.platform_dependent(first, a, b, cpu=branch, default=choose)
+        return by_number(first, a, b)
+    return jax.lax.platform_dependent(first, a, b, cpu=branch, default=by_number)
 
 
 def _as(leaf: Array, to: jax.ShapeDtypeStruct) -> Array:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.layers.recurrent import Padded
 from fnn.train import rows as rows_
 from fnn.train.stream import Stream, StreamError, length, takes_epoch
 from fnn.train.stream_state import own_state
@@ -130,7 +131,7 @@ class Reader:
         if self.stream.task is None:
             given: tuple[Any, ...] = (batch[0] if _has_parts(batch) else batch,)
         else:
-            checks.parts_of_data(name, batch)
+            checks.parts_of_data(name, batch, "", Padded)
             given = tuple(batch)
         given = (_as_numbers(name, rows_.rows_as_array(given[0])), *map(_as_host, given[1:]))
         self._require_form(given, name)

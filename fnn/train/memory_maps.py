@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from fnn import checks
+from fnn.layers.recurrent import Padded
 from fnn.train import rows as rows_
 from fnn.train.processes import require_same
 from fnn.train.stream import is_stream
@@ -50,7 +51,7 @@ class MappedFiles(NamedTuple):
 
 def is_mapped(data: Any) -> bool:
     """Whether data are `(x, …)` with inputs in a memory map."""
-    given = isinstance(data, (tuple, list)) and len(data) in (2, 3)
+    given = isinstance(data, (tuple, list)) and not isinstance(data, Padded) and len(data) in (2, 3)
     return given and any(isinstance(leaf, np.memmap) for leaf in jax.tree.leaves(data[0]))
 
 

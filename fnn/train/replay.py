@@ -12,6 +12,7 @@ from fnn import checks
 from fnn.layer import Layer
 from fnn.layer.parts import count_rows
 from fnn.layer.watching import Call, elementary, watch
+from fnn.layers.recurrent import Padded
 from fnn.optim.transform import Transform
 from fnn.programs import compile as compiled
 from fnn.tasks.task import Task, as_task, mean_loss
@@ -55,7 +56,7 @@ def _replace_leaves(tree: PyTree, leaves: list[Array]) -> PyTree:
 def check_step(where: str, trained: Any, batch: Any) -> tuple[TrainState, tuple[Any, ...]]:
     """What a step is looked at with: its state, without the optimizer's if none is given, and its batch as arrays."""
     state = trained if isinstance(trained, TrainState) else TrainState(*as_trained(where, trained), None)
-    checks.parts_of_data(where, batch, "batch ")
+    checks.parts_of_data(where, batch, "batch ", Padded)
     x = jax.tree.map(lambda leaf: checks.cast(where, "x", leaf), rows_.rows_as_array(batch[0]))
     rest = [checks.cast(where, *named) for named in zip(("targets", "weights"), batch[1:], strict=False)]
     rows = rows_.count(x)

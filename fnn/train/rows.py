@@ -118,9 +118,14 @@ def check_data(where: str, data: Any, task: Task) -> tuple[PyTree, Array, Array 
     return jax.tree.map(checks.own, host_data(where, data, task))
 
 
+def require_parts(where: str, data: Any) -> None:
+    """Data in parts, before anything takes them apart: padded sequences are inputs alone, not inputs and targets."""
+    checks.parts_of_data(where, data, "data ", Padded)
+
+
 def host_data(where: str, data: Any, task: Task) -> tuple[PyTree, Any, Any]:
     """`check_data` where they are."""
-    checks.parts_of_data(where, data, "data ")
+    require_parts(where, data)
     if names := [part for part in data if isinstance(part, (str, os.PathLike))]:
         raise TypeError(
             f"{where}: expected arrays, got the name of a file, {str(names[0])!r}; fit, evaluate and predict read a "

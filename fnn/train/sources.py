@@ -128,8 +128,8 @@ def _without_encoding(task: Task) -> Task:
 
 
 def _of_rows(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -> Source:
-    if isinstance(data, (tuple, list)) and len(data) > 1:
-        data = (rows_.lend(data[0]), *data[1:])  # all is over when `fit` returns
+    rows_.require_parts("fit", data)
+    data = (rows_.lend(data[0]), *data[1:])  # all is over when `fit` returns
     inputs = check_run("fit", recipe.task, data, rows, validation, key)
     size, steps = sizes(recipe.options.batch_size, inputs.slots)
     check_mesh("fit", recipe.mesh, size)

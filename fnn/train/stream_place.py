@@ -53,5 +53,5 @@ def _come_to(feed: Feed, place: dict[str, Any], epochs: int, read_again: Callabl
         read_again()
     feed.close(wait=True)  # its thread fills super-batches of these sizes
     feed.room = feed.round_up(-(-place["room"] // feed.processes))
-    feed.slots = place.get("slots", feed.slots)
+    feed.slots = place["slots"]
     return own and own["seen"]
