@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
@@ -86,7 +86,13 @@ def tensorboard(directory: str | Path) -> Callable[[Told], None]:
         >>> log = fnn.callbacks.tensorboard(tempfile.mkdtemp())
         >>> log(fnn.EpochEnd(0, {"loss": 0.5, "validation_loss": 0.7}, None))
     """
-    events, last = _events(), None
+    checks.package("tensorboardX.event_file_writer", "fnn.callbacks.tensorboard", "tensorboardX", "log")
+    # The writer itself, in the place of SummaryWriter's queue: what was told is in the file when the callback returns.
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.summary import scalar
+
+    last: int | None = None
     writer: Any = None
     close: Callable[[], Any] | None = None
 
@@ -99,37 +105,18 @@ def tensorboard(directory: str | Path) -> Callable[[Told], None]:
                     close()
                 Path(directory).mkdir(parents=True, exist_ok=True)
                 # Two files of one second would have one name.
-                writer = events.writer(str(Path(directory) / "events"), f".{time.time_ns()}")
+                writer = EventsWriter(str(Path(directory) / "events"), f".{time.time_ns()}")
                 close = weakref.finalize(write, writer.close)
-                start = events.log(status=events.log.START)  # points of later steps, of a run that died, are hidden
-                writer.write_event(events.event(wall_time=wall, step=now, session_log=start))
+                start = SessionLog(status=SessionLog.START)  # points of later steps, of a run that died, are hidden
+                writer.write_event(Event(wall_time=wall, step=now, session_log=start))
             for name, value in told.row.items():
                 metric = name.removeprefix("validation_")
-                point = events.scalar(f"{metric}/{'training' if metric == name else 'validation'}", value)
-                writer.write_event(events.event(wall_time=wall, step=now, summary=point))
+                point = scalar(f"{metric}/{'training' if metric == name else 'validation'}", value)
+                writer.write_event(Event(wall_time=wall, step=now, summary=point))
             writer.flush()
         last = now
 
     return write
-
-
-class _Events(NamedTuple):
-    """What event files are written with."""
-
-    writer: Any
-    event: Any
-    log: Any
-    scalar: Any
-
-
-def _events() -> _Events:
-    checks.package("tensorboardX.event_file_writer", "fnn.callbacks.tensorboard", "tensorboardX", "log")
-    from tensorboardX.event_file_writer import EventsWriter
-    from tensorboardX.proto.event_pb2 import Event, SessionLog
-    from tensorboardX.summary import scalar
-
-    # The writer itself, in the place of SummaryWriter's queue: what was told is in the file when the callback returns.
-    return _Events(EventsWriter, Event, SessionLog, scalar)
 
 
 def _place(told: Told) -> dict[str, Any]:

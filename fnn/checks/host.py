@@ -50,7 +50,7 @@ def _table(where: str, name: str, table: Any) -> Any:
             f"{where}: expected numeric {name}, got categories in column {column!r}; write pandas.get_dummies({name})"
         )
     numeric = [k.lower().startswith(("int", "uint", "float", "bool")) for k in kinds]
-    if not all(numeric) or (len({np.asarray(table[:0]).dtype}) and np.asarray(table[:0]).dtype != object):
+    if not all(numeric) or np.asarray(table[:0]).dtype != object:
         return table
     missing = np.asarray(table.isna())
     if missing.any():
@@ -88,8 +88,7 @@ def cast(where: str, name: str, x: Any, dtype: Any = None, *, distinct: bool = F
     given = as_numbers(where, name, x)
     if isinstance(given, jax.Array):
         return given if dtype is None else given.astype(dtype)
-    host = host_cast(where, name, x, given, dtype, distinct=distinct)
-    return own(host)
+    return own(host_cast(where, name, x, given, dtype, distinct=distinct))
 
 
 def allocate(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -126,8 +125,8 @@ def host_cast(
         largest = float(jnp.finfo(target).max)
         if not (jnp.issubdtype(host.dtype, jnp.floating) and float(jnp.finfo(host.dtype).max) <= largest):
             _require_fit(where, name, x, host, -largest, largest, target)
-        if distinct:
-            _require_distinct(where, name, x, host, target)
+        if distinct and host.ndim and (found := find_lost_digits(host, target)):
+            raise LostDigits(f"{where}: {describe_lost_digits(name, x, host, target, found)}")
     return host.astype(target)
 
 
@@ -171,11 +170,6 @@ def is_coarse(low: np.ndarray, high: np.ndarray, target: Any) -> np.ndarray:
     low, high = low.astype(np.float64), high.astype(np.float64)
     size, spread = np.maximum(np.abs(low), np.abs(high)), high - low
     return (size * float(jnp.finfo(target).eps) > 1e-4 * spread) & (spread > 1e-12 * size)
-
-
-def _require_distinct(where: str, name: str, x: Any, host: np.ndarray, target: Any) -> None:
-    if host.ndim and (found := find_lost_digits(host, target)):
-        raise LostDigits(f"{where}: {describe_lost_digits(name, x, host, target, found)}")
 
 
 def describe_lost_digits(name: str, x: Any, host: np.ndarray, target: Any, found: tuple[int, int, int]) -> str:

@@ -22,7 +22,11 @@ def refuse_pickling(instead: str) -> Callable[[Kind], Kind]:
     """
 
     def reduce(self: Any, protocol: Any) -> Any:
-        _require_by_value(describe(self), instead)
+        if not _writes_functions(sys._getframe(1)):
+            raise TypeError(
+                f"pickle: {describe(self)} is made of functions, which pickle cannot write; {instead}; cloudpickle, "
+                "which joblib uses between processes, writes functions"
+            )
         return type(self), tuple(self)
 
     def decorate(kind: Kind) -> Kind:
@@ -32,14 +36,6 @@ def refuse_pickling(instead: str) -> Callable[[Kind], Kind]:
         return kind
 
     return decorate
-
-
-def _require_by_value(what: str, instead: str) -> None:
-    if not _writes_functions(sys._getframe(2)):
-        raise TypeError(
-            f"pickle: {what} is made of functions, which pickle cannot write; {instead}; cloudpickle, which joblib "
-            "uses between processes, writes functions"
-        )
 
 
 def _writes_functions(frame: FrameType | None) -> bool:

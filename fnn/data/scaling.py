@@ -117,21 +117,20 @@ def _fit_arguments(where: str, x: Any, rows: Any, weights: Any) -> tuple[Any, An
     return x, w, {"axis": 0, "where": w > 0}
 
 
-def _prepare(where: str, statistics: Any, x: Any) -> tuple[Any, Any]:
-    """The values in the dtype of the statistics, checked, and the dtype of the result."""
+def _prepare(where: str, statistics: Any, x: Any) -> tuple[Any, Any, Any]:
+    """The statistics with the number of axes of x, so that they meet it without promotion; the values in their dtype,
+    checked; and the dtype of the result."""
     x, names = _numbers(where, x)
     if x.shape[-statistics[0].ndim :] != statistics[0].shape and statistics[0].ndim:
         raise ValueError(f"{where}: expected {statistics[0].shape} features as in fit, got x of shape {x.shape}")
     _reject_not_finite(where, x, names)
     dtype = jnp.dtype(jax.dtypes.canonicalize_dtype(x.dtype))
     if all(isinstance(part, np.ndarray) for part in statistics) and checks.is_concrete(x):
-        return np.asarray(x, np.float64), dtype
-    return jnp.asarray(x).astype(jax.dtypes.canonicalize_dtype(statistics[0].dtype)), dtype
-
-
-def _per_feature(statistics: Any, x: Any) -> Any:
-    """The statistics with the number of axes of x, so that they meet it without promotion."""
-    return type(statistics)(*(part.reshape((1,) * (x.ndim - part.ndim) + part.shape) for part in statistics))
+        x = np.asarray(x, np.float64)
+    else:
+        x = jnp.asarray(x).astype(jax.dtypes.canonicalize_dtype(statistics[0].dtype))
+    aligned = (part.reshape((1,) * (x.ndim - part.ndim) + part.shape) for part in statistics)
+    return type(statistics)(*aligned), x, dtype
 
 
 def _nonzero(x: Any) -> Any:
@@ -177,16 +176,14 @@ def min_max_scaler(feature_range: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)) -> S
         return MinMaxStatistics(kept.min(initial=jnp.inf, **reduced), kept.max(initial=-jnp.inf, **reduced))
 
     def transform(statistics: MinMaxStatistics, x: ArrayLike) -> Array:
-        x, dtype = _prepare("min_max_scaler", statistics, x)
-        statistics = _per_feature(statistics, x)
+        statistics, x, dtype = _prepare("min_max_scaler", statistics, x)
         a, b = _constant(low, x), _constant(high, x)
         part = (x - statistics.minimum) / _nonzero(statistics.maximum - statistics.minimum)
         # Not a + (b - a) * part, which misses b by rounding.
         return jnp.asarray((a * (1 - part) + b * part).astype(dtype))
 
     def inverse_transform(statistics: MinMaxStatistics, x: ArrayLike) -> Array:
-        x, dtype = _prepare("min_max_scaler", statistics, x)
-        statistics = _per_feature(statistics, x)
+        statistics, x, dtype = _prepare("min_max_scaler", statistics, x)
         a, b = _constant(low, x), _constant(high, x)
         part = (x - a) / (b - a)
         return _original(statistics.minimum * (1 - part) + statistics.maximum * part, dtype)
@@ -221,13 +218,11 @@ def standard_scaler() -> Scaler:
         return StandardStatistics(mean, np.sqrt(variance) if isinstance(kept, np.ndarray) else jnp.sqrt(variance))
 
     def transform(statistics: StandardStatistics, x: ArrayLike) -> Array:
-        x, dtype = _prepare("standard_scaler", statistics, x)
-        statistics = _per_feature(statistics, x)
+        statistics, x, dtype = _prepare("standard_scaler", statistics, x)
         return jnp.asarray(((x - statistics.mean) / _nonzero(statistics.deviation)).astype(dtype))
 
     def inverse_transform(statistics: StandardStatistics, x: ArrayLike) -> Array:
-        x, dtype = _prepare("standard_scaler", statistics, x)
-        statistics = _per_feature(statistics, x)
+        statistics, x, dtype = _prepare("standard_scaler", statistics, x)
         return _original(x * statistics.deviation + statistics.mean, dtype)
 
     return Scaler(fit, transform, inverse_transform, ("standard", ()))

@@ -1,21 +1,11 @@
 """Figures of what a run produced; each function returns a matplotlib figure: `figure.savefig("curves.png")`."""
+# ruff: noqa: F403
 
-from fnn.plot.images import filters, image_grid, misclassified
-from fnn.plot.rates import rate_range
-from fnn.plot.scores import heat_map, score_by_size, validation_curve
-from fnn.plot.series import curves, forecast
-from fnn.plot.training import confusion_matrix, learning_curves
+from fnn.plot import images, rates, scores, series, training
+from fnn.plot.images import *
+from fnn.plot.rates import *
+from fnn.plot.scores import *
+from fnn.plot.series import *
+from fnn.plot.training import *
 
-__all__ = [
-    "confusion_matrix",
-    "curves",
-    "filters",
-    "forecast",
-    "heat_map",
-    "image_grid",
-    "learning_curves",
-    "misclassified",
-    "rate_range",
-    "score_by_size",
-    "validation_curve",
-]
+__all__ = [*images.__all__, *rates.__all__, *scores.__all__, *series.__all__, *training.__all__]

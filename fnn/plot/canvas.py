@@ -19,6 +19,15 @@ def figure(width: float, height: float) -> Figure:
     return drawing.Figure(figsize=(width, height), layout="constrained")
 
 
+def panel(width: float, height: float, **labels: str) -> tuple[Figure, Any]:
+    """A figure of one panel: its axes are named by the `labels`, `xlabel` and `ylabel`, and carry a grid."""
+    sheet = figure(width, height)
+    axes = sheet.subplots()
+    axes.set(**labels)
+    axes.grid(alpha=0.3)
+    return sheet, axes
+
+
 def style(place: int) -> dict[str, Any]:
     """Colour and dashes of one line of several: the colours come again with other dashes."""
     return {"color": PALETTE[place % len(PALETTE)], "linestyle": ("-", "--", ":", "-.")[place // len(PALETTE) % 4]}

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fnn.plot.canvas import PALETTE, legend_above
-from fnn.plot.canvas import figure as blank
+from fnn.plot.canvas import PALETTE, legend_above, panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,8 +34,7 @@ def rate_range(found: Any) -> Figure:
     shown = {
         f"after {count} steps": _mean_loss(found.losses, count) for count in dict.fromkeys((-(-steps // 5), steps))
     }
-    figure = blank(6.0, 3.8)
-    axes = figure.subplots()
+    figure, axes = panel(6.0, 3.8, xlabel="learning rate", ylabel="training loss")
     for (label, losses), color in zip(shown.items(), (PALETTE[5], PALETTE[0]), strict=False):
         mean, spread = losses.mean(axis=1), losses.std(axis=1)
         axes.plot(found.rates, mean, color=color, label=label, marker="o", markersize=3)
@@ -44,7 +42,7 @@ def rate_range(found: Any) -> Figure:
     axes.axvspan(*found.spread, color=PALETTE[4], alpha=0.2, linewidth=0, label="best of single seeds")
     axes.axvline(found.suggestion, color=PALETTE[1], linestyle="--", label=f"suggestion, {found.suggestion:.2g}")
     finite = np.concatenate([each[np.isfinite(each)] for each in shown.values()])
-    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss")
+    axes.set_xscale("log")
     if finite.size and (finite > 0).all():
         axes.set_yscale("log")
     # Beyond a few times the first loss nothing is to be seen, and a band about a mean may reach below 0.
@@ -52,7 +50,6 @@ def rate_range(found: Any) -> Figure:
     if finite.size:
         axes.set_ylim(0.8 * finite.min() if finite.min() > 0 else None, max(2 * first, finite.min() * 2))
     legend_above(axes)
-    axes.grid(alpha=0.3)
     return figure
 
 

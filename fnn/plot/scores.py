@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fnn import checks
-from fnn.plot.canvas import PALETTE, legend_above
+from fnn.plot.canvas import PALETTE, legend_above, panel
 from fnn.plot.canvas import figure as blank
 from fnn.selection.result import mean_of, standard_error
 
@@ -118,8 +118,7 @@ def validation_curve(found: Any, setting: str, metric: str = "loss") -> Figure:
 def _bands(where: str, found: Any, metric: str, x: np.ndarray, order: np.ndarray, xlabel: str) -> Figure:
     """A line with a band for validation and one for training."""
     checks.one_of(where, "metric", metric, found.scores)
-    figure = blank(5, 3.5)
-    axes = figure.subplots()
+    figure, axes = panel(5, 3.5, xlabel=xlabel, ylabel=metric)
     # The colours of `learning_curves`.
     for name, scores, color in (
         ("validation", found.scores, PALETTE[1]),
@@ -129,7 +128,5 @@ def _bands(where: str, found: Any, metric: str, x: np.ndarray, order: np.ndarray
         mean, error = mean_of(folds, axis=1), np.nan_to_num(standard_error(folds))
         axes.plot(x, mean, marker="o", color=color, label=f"{name}, mean ± one standard error")
         axes.fill_between(x, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
-    axes.set(xlabel=xlabel, ylabel=metric)
     legend_above(axes)
-    axes.grid(alpha=0.3)
     return figure

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fnn import checks
-from fnn.plot.canvas import PALETTE, legend_above, style
-from fnn.plot.canvas import figure as blank
+from fnn.plot.canvas import PALETTE, legend_above, panel, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,17 +40,14 @@ def curves(
         ['LSTM', 'mean']
     """
     checks.at_least_one("curves", "curve", len(series))
-    figure = blank(6.5, 4)
-    axes = figure.subplots()
+    figure, axes = panel(6.5, 4, xlabel=xlabel, ylabel=ylabel)
     for place, (name, values) in enumerate(series.items()):
         if np.shape(values) != np.shape(x):
             raise ValueError(f"curves: expected {np.size(x)} points in {name!r}, as in x, got shape {np.shape(values)}")
         axes.plot(x, values, label=name, **style(place))
     if level is not None:
         axes.axhline(level[0], color="0.5", linestyle=(0, (1, 2)), label=level[1])
-    axes.set(xlabel=xlabel, ylabel=ylabel)
     legend_above(axes)
-    axes.grid(alpha=0.3)
     return figure
 
 
@@ -90,14 +86,11 @@ def forecast(
     shapes = {name: np.shape(values) for name, values in dict(truth=truth, median=median, low=low, high=high).items()}
     if len(set(shapes.values())) > 1 or len(shapes["truth"]) != 1:
         raise ValueError(f"forecast: expected arrays of one length (steps,), got {shapes}")
-    figure = blank(9, 3.5)
-    axes = figure.subplots()
+    figure, axes = panel(9, 3.5, xlabel=xlabel, ylabel=ylabel)
     steps = np.arange(len(truth))
     axes.fill_between(steps, low, high, color=PALETTE[5], alpha=0.4, linewidth=0, label=interval)
     axes.plot(steps, median, color=PALETTE[0], linewidth=1, label="forecast")
     # On top: what came is what the forecast is looked at for.
     axes.plot(np.arange(-len(before), len(truth)), [*before, *truth], color="black", linewidth=1, label="what came")
-    axes.set(xlabel=xlabel, ylabel=ylabel)
     legend_above(axes)
-    axes.grid(alpha=0.3)
     return figure

@@ -25,6 +25,7 @@ from fnn.train.loop import Carry
 from fnn.train.processes import pace, peers, require_same
 from fnn.train.processes import together as together_over
 from fnn.train.sharding import agree, check_mesh, fetch, replicate, shard
+from fnn.train.trained import shapes_of
 from fnn.typing import PyTree
 
 MEMORY_SHARE = 0.25
@@ -78,8 +79,7 @@ def batched_is_faster(model: Layer, x: PyTree) -> bool:
         return not any_layer(model, lambda facts: facts.convolves)
     if any_layer(model, lambda facts: facts.convolves or facts.recurs):
         return False
-    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), x)
-    params, _ = jax.eval_shape(model.init, jax.random.key(0), one)
+    params, _ = jax.eval_shape(model.init, jax.random.key(0), shapes_of(x, 1))
     return sum(leaf.size for leaf in jax.tree.leaves(params)) <= SMALL_MEMBER
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,21 +14,16 @@ from fnn.selection.training import Member
 from fnn.typing import PyTree
 
 
-class _Question(NamedTuple):
-    build: Callable[[Any], Member]
-    description: Any
-    shapes: PyTree
-
-
 def bytes_per_member(build: Callable[[Any], Member], description: Any, arguments: PyTree, shared: PyTree) -> int:
     """What one member holds at once: the arrays of the widest loop body of its program, which is traced once."""
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], jnp.result_type(leaf)), arguments)
     all_read = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.result_type(leaf)), shared)
-    return programs.remember(_count, _Question(build, description, (one, all_read)))
+    return programs.remember(_count, (build, description, (one, all_read)))
 
 
-def _count(given: _Question) -> int:
-    member = given.build(given.description)
+def _count(given: tuple[Callable[[Any], Member], Any, PyTree]) -> int:
+    build, description, shapes = given
+    member = build(description)
 
     def whole(one: PyTree, shared: PyTree) -> PyTree:
         place = jnp.zeros((), jnp.int32)
@@ -36,7 +31,7 @@ def _count(given: _Question) -> int:
         running = member.advance(one, shared, running, place, place, place + member.steps(one, shared))
         return member.finish(one, shared, member.close(one, shared, running, place))
 
-    return 2 * _live_bytes(jax.make_jaxpr(whole)(*given.shapes).jaxpr)
+    return 2 * _live_bytes(jax.make_jaxpr(whole)(*shapes).jaxpr)
 
 
 def _live_bytes(jaxpr: Any) -> int:

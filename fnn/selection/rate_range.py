@@ -18,6 +18,7 @@ from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.inputs import Inputs, check_run
 from fnn.train.step import require_functions, require_model_and_optimizer, train_step
+from fnn.train.trained import shapes_of
 from fnn.typing import Array, Arrays, Augmentation, Key, LossFunction, PenaltyFunction
 
 __all__ = ["RateRange", "rate_range"]
@@ -148,7 +149,6 @@ def _try_rates(given: _Given, members: tuple[Array, Key], inputs: Inputs) -> Arr
         rate, key = member
         begin, order, train = random_bits.split(key, 3)
         step = train_step(given.model, given.optimizer(rate), given.task, penalty=given.penalty, augment=given.augment)
-        example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), x)
 
         def one(carry: tuple[Any, Array], at: tuple[Array, Array]) -> tuple[tuple[Any, Array], Array]:
             (train_state, finite), (number, chosen) = carry, at
@@ -159,7 +159,7 @@ def _try_rates(given: _Given, members: tuple[Array, Key], inputs: Inputs) -> Arr
             return (train_state, finite), jnp.where(finite, loss, jnp.nan)
 
         rows = _batches(order, inputs.slots, given.size, given.steps)
-        start = (step.init(begin, example), jnp.array(True))
+        start = (step.init(begin, shapes_of(x, 1)), jnp.array(True))
         return jax.lax.scan(one, start, (jnp.arange(given.steps), rows))[1]
 
     return jax.vmap(run)(members) if given.chunk is None else jax.lax.map(run, members, batch_size=given.chunk)

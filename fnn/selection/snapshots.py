@@ -24,7 +24,7 @@ from fnn.train.console import interruption
 from fnn.train.loop import Recipe
 from fnn.train.options import Options
 from fnn.train.sharding import on_automatic_axes
-from fnn.train.trained import Trained
+from fnn.train.trained import Trained, shapes_of
 from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, PenaltyFunction, PyTree
 
 __all__ = ["snapshots"]
@@ -126,5 +126,4 @@ def _cycles(
 
 
 def _initial(model: Layer, key: Key, x: PyTree) -> Trained:
-    example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), x)
-    return Trained(*model.init(key, example))
+    return Trained(*model.init(key, shapes_of(x, 1)))

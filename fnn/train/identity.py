@@ -22,7 +22,7 @@ from fnn.train.epochs import sizes
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Carry, Recipe, evaluation_model, step_of
 from fnn.train.step import augment_batch
-from fnn.train.trained import Trained, TrainState
+from fnn.train.trained import Trained, TrainState, shapes_of
 from fnn.typing import Array, Key, PyTree
 from fnn.versions import __version__
 
@@ -83,7 +83,7 @@ def describe_programs(recipe: Recipe, train_state: TrainState, key: Key, inputs:
         return [metric(outputs, targets, weights=weights) for metric in task.metrics.values()]
 
     size = sizes(options.batch_size, inputs.slots)[0]
-    x, targets = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), inputs.data[:2])
+    x, targets = shapes_of(inputs.data[:2], size)
     batch = x, targets, jax.ShapeDtypeStruct((size,), jnp.float32)
     outputs = jax.eval_shape(apply, train_state.params, train_state.state, key, x)
     return {
