@@ -175,10 +175,22 @@ def rms_norm(x: Array, scale: Array | None = None, *, axis: Axes = -1, eps: Arra
     eps = with_axes_of(wide, eps)
     floor = jnp.max(jnp.sqrt(eps), axes, keepdims=True)
     # In units in which no square over- or underflows. Alone, JAX's gradient takes half the time of a closed form.
-    per_unit, *_ = statistics(*lax.stop_gradient((wide, floor)), None, Over(axes, centered=False))
+    per_unit, _, known = statistics(*lax.stop_gradient((wide, floor)), None, Over(axes, centered=False))
     wide = wide * per_unit
-    mean_square = jnp.mean(jnp.square(wide), axes, keepdims=True)
+    mean_square = _mean_square(wide, known, axes)
     return (wide * lax.rsqrt(mean_square + eps * per_unit * per_unit) * gamma).astype(x.dtype)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _mean_square(x: Array, known: Array, axes: tuple[int, ...]) -> Array:
+    """The mean of squares, which is known, as a function of x. To read x again would take a third of the time."""
+    return known
+
+
+@_mean_square.defjvp
+def _mean_square_jvp(axes: tuple[int, ...], primals: Any, tangents: Any) -> tuple[Array, Array]:
+    (x, known), (dx, _) = primals, tangents
+    return _mean_square(x, known, axes), 2 * jnp.mean(x * dx, axes, keepdims=True)
 
 
 @functools.partial(jax.jit, static_argnames=("num_groups",))
