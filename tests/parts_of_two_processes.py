@@ -88,6 +88,8 @@ def results(mesh, own, folder):
         "few": numbers(fit(mesh, files(folder), batch_size=2, rows=list(range(5)), validation=files(folder))),
         "evaluate": fnn.evaluate(MODEL, trained(), lambda: Parts(own, ends=24), TASK, mesh=mesh),
         "arrays": fnn.evaluate(MODEL, trained(), (X, Y), TASK, mesh=mesh),
+        "map evaluated": fnn.evaluate(MODEL, trained(), files(folder), TASK, [3, -1, *range(9, 30)], mesh=mesh),
+        "map predicted": fnn.predict(MODEL, trained(), files(folder)[0], mesh=mesh, batch_size=16).tolist(),
     }
 
 

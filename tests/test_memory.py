@@ -61,16 +61,29 @@ def test_fit_holds_aligned_data_once(warm, peak):
     assert peak() < 0.75 * X.nbytes  # most of it is the compiler's: a copy would be more
 
 
-def test_fit_reads_a_memory_map_by_parts(tmp_path, peak):
+def fit_maps(data):
+    fnn.fit(
+        fnn.dense(1), fnn.optim.sgd(1e-4), TASK, data, key=KEY, epochs=1, batch_size=512, validation=0.1,
+        progress=False,
+    )  # fmt: skip
+
+
+def evaluate_maps(data):
+    fnn.evaluate(fnn.dense(1), fnn.Trained(*fnn.dense(1).init(KEY, data[0][:2])), data, TASK)
+
+
+def predict_maps(data):
+    fnn.predict(fnn.dense(1), fnn.Trained(*fnn.dense(1).init(KEY, data[0][:2])), data[0])
+
+
+@pytest.mark.parametrize("read", [fit_maps, evaluate_maps, predict_maps])
+def test_a_memory_map_is_read_by_parts(tmp_path, peak, read):
     file = np.lib.format.open_memmap(tmp_path / "x.npy", mode="w+", dtype=np.float32, shape=(100_000, 2000))
     size = file.nbytes  # of zeros, which take no place on the disk
     del file
     x = np.load(tmp_path / "x.npy", mmap_mode="r")
     data = x, np.ones(len(x), np.float32)
-    fnn.fit(
-        fnn.dense(1), fnn.optim.sgd(1e-4), TASK, data, key=KEY, epochs=1, batch_size=512, validation=0.1,
-        progress=False,
-    )  # fmt: skip
+    read(data)
     assert peak() < 0.5 * size  # super-batches and what the compiler takes
 
 

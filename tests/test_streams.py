@@ -198,7 +198,7 @@ def test_what_a_run_computes_with_is_not_written_over_while_the_next_is_read(mon
 
 def test_the_memory_of_a_super_batch_is_filled_anew(monkeypatch):
     small_chunks(monkeypatch, 1)
-    feed = Feed(Stream("fit", cut(X, Y), TASK))
+    feed = Feed(Stream("fit", cut(X, Y), TASK.encode))
     seen = set()
     for epoch in range(3):
         feed.begin(epoch)
@@ -559,7 +559,7 @@ def test_who_waits_for_a_feed_to_close_knows_that_nothing_is_read_any_more():
                 held.wait(60)
             yield X[:2], Y[:2]
 
-    feed = Feed(Stream("fit", many, TASK))
+    feed = Feed(Stream("fit", many, TASK.encode))
     feed.begin(0)
     while len(read) <= 40:
         time.sleep(0.001)
@@ -666,6 +666,84 @@ def test_memory_maps_give_the_bits_of_arrays_in_memory(files, options):
     compare(found, fit((X, Y, *weights), **options))
 
 
+class Asked(np.memmap):
+    """A memory map that says how many rows it was asked for at once."""
+
+    def __getitem__(self, place):
+        found = super().__getitem__(place)
+        if np.ndim(found) == self.ndim:
+            self.asked.append(len(found))
+        return found
+
+
+def asked_of(file):
+    file = file.view(Asked)
+    file.asked = []
+    return file
+
+
+def area(outputs, targets, weights=None):
+    return fnn.metrics.roc_auc(outputs.reshape(-1), (targets.reshape(-1) > 0).astype(jnp.int32), weights=weights)
+
+
+RANKED = fnn.tasks.regression()
+RANKED = RANKED._replace(metrics={**RANKED.metrics, "auc": area})
+ALL = np.arange(ROWS)
+
+
+@pytest.mark.parametrize("rows", [None, ALL[::-2], np.r_[3, -1, ALL, 3, -1]], ids=["all", "some", "slots"])
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_a_memory_map_is_evaluated_by_the_rows_of_a_batch_with_the_numbers_of_arrays(files, rows, weights):
+    file, y = asked_of(files[0]), X[:, 0] + Y
+    model, task = fnn.dense(1), RANKED
+    own = fnn.Trained(*model.init(KEY, X[:2]))
+    data = [y] if weights is None else [y, weights]
+    options = {"rows": rows, "batch_size": 8}
+    found = fnn.evaluate(model, own, (file, *data), task, **options)
+    counted = ROWS if rows is None else int((rows >= 0).sum())
+    assert file.asked == [8] * (counted // 8) + [counted % 8] * (counted % 8 > 0)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-6),
+        found, fnn.evaluate(model, own, (X, *data), task, **options),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("task", [None, TASK])
+def test_a_memory_map_is_predicted_by_the_rows_of_a_batch_with_the_bits_of_arrays(files, task):
+    file = asked_of(files[0])
+    found = fnn.predict(MODEL, trained(), file, task, batch_size=8)
+    assert file.asked == [8, 8, 6]
+    np.testing.assert_array_equal(found, fnn.predict(MODEL, trained(), X, task, batch_size=8))
+
+
+def test_trees_of_memory_maps_are_read_by_the_rows_of_a_batch(files):
+    model = fnn.serial(lambda x: x["a"] + x["b"], MODEL)
+    mapped = {"a": asked_of(files[0]), "b": asked_of(files[0])}
+    own, arrays = fnn.Trained(*model.init(KEY, {"a": X, "b": X})), {"a": X, "b": X}
+    np.testing.assert_array_equal(
+        fnn.predict(model, own, mapped, batch_size=8), fnn.predict(model, own, arrays, batch_size=8)
+    )
+    found, expected = (fnn.evaluate(model, own, (x, Y), TASK, batch_size=8) for x in (mapped, arrays))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), found, expected)
+    assert all(max(file.asked) == 8 and sum(file.asked) == 2 * ROWS for file in mapped.values())
+
+
+def test_what_is_wrong_with_a_memory_map_is_said(files):
+    with pytest.raises(ValueError, match=f"evaluate: expected one target per row of x, got {ROWS} rows"):
+        fnn.evaluate(MODEL, trained(), (files[0], Y[1:]), TASK)
+    with pytest.raises(ValueError, match=f"evaluate: expected row numbers below {ROWS}"):
+        fnn.evaluate(MODEL, trained(), (files[0], Y), TASK, [ROWS])
+    with pytest.raises(ValueError, match="predict: expected at least one row"):
+        fnn.predict(MODEL, trained(), files[0][:0])
+
+
+def test_a_memory_map_inside_of_a_program_is_an_array(files):
+    score = lambda own: fnn.evaluate(MODEL, own, (files[0], Y), TASK)["loss"]  # noqa: E731
+    np.testing.assert_allclose(jax.jit(score)(trained()), score(trained()), rtol=1e-6)
+    found = jax.jit(lambda own: fnn.predict(MODEL, own, files[0]))(trained())
+    np.testing.assert_allclose(found, fnn.predict(MODEL, trained(), files[0]), rtol=1e-6)
+
+
 @pytest.mark.thorough
 def test_a_run_of_memory_maps_goes_on(files, tmp_path):
     data, options = (files[0], Y), {"batch_size": SIZE, "validation": 0.3}
@@ -737,7 +815,7 @@ def test_numbers_in_the_other_byte_order_are_the_same_numbers():
 
 
 def test_a_validation_that_is_interrupted_has_no_scores():
-    stream, applied = Stream("here", batches, TASK), Application("here", MODEL, lambda y: y, None)
+    stream, applied = Stream("here", batches, TASK.encode), Application("here", MODEL, lambda y: y, None)
     with contextlib.closing(Scoring(applied, TASK, stream)) as one:
         assert one(trained(), 0, lambda: True) is None
 
@@ -796,7 +874,7 @@ def test_a_run_that_is_resumed_computes_the_super_batches_of_the_unbroken_one(tm
 
 def test_nobody_fills_a_super_batch_while_its_sizes_are_those_of_a_checkpoint(monkeypatch):
     small_chunks(monkeypatch, 1)
-    feed = Feed(Stream("fit", lambda epoch: iter(20 * [(X, Y)]), TASK))
+    feed = Feed(Stream("fit", lambda epoch: iter(20 * [(X, Y)]), TASK.encode))
     feed.begin(0)
     feed.next()
     come_to(feed, {"room": 2 * ROWS, "slots": 3, "parts": [{"state": None, "seen": ""}]}, 1)

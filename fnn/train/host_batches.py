@@ -128,7 +128,7 @@ class Reader:
 
     def _check(self, batch: Any, name: str) -> Raw:
         first = self.form is None
-        if self.stream.task is None:
+        if self.stream.encode is None:
             given: tuple[Any, ...] = (batch[0] if _has_parts(batch) else batch,)
         else:
             checks.parts_of_data(name, batch, "", Padded)
@@ -143,7 +143,7 @@ class Reader:
         x = rows_.host_inputs(name, given[0], rounding)
         targets, weights = (*given[1:], None, None)[:2]
         rows = rows_.count(x)
-        if self.stream.task is not None:
+        if self.stream.encode is not None:
             rows_.require_one_target_per_row(name, rows, targets)
         if weights is not None:  # of each batch for itself: together they may be as many as the rows
             checks.one_weight_per_row(name, weights, rows)
@@ -158,18 +158,18 @@ class Reader:
             return targets, np.asarray(rows_.check_weights(name, given, len(given), some=False))
 
     def _encode(self, targets: list[Any]) -> Any:
-        task = self.stream.task
-        if task is None:
+        encode = self.stream.encode
+        if encode is None:
             return ()
         if not all(isinstance(part, np.ndarray) for part in targets):  # tables, of which a task has its own words
-            parts = [jax.tree.map(np.asarray, task.encode(part)) for part in targets]
+            parts = [jax.tree.map(np.asarray, encode(part)) for part in targets]
             return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
         raw = targets[0] if len(targets) == 1 else np.concatenate(targets)
         try:
-            encoded = task.encode(raw)
+            encoded = encode(raw)
         except checks.LostDigits as error:  # whether they are of the whole epoch, its end will tell
             self.digits.lost = self.digits.lost or error
-            encoded = task.encode(raw.astype(jnp.result_type(float)))
+            encoded = encode(raw.astype(jnp.result_type(float)))
         self.digits.see(raw)
         return jax.tree.map(np.asarray, encoded)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -11,10 +11,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from fnn import checks
+from fnn.layer.protocol import identity
 from fnn.layers.recurrent import Padded
 from fnn.train import rows as rows_
-from fnn.train.processes import require_same
-from fnn.train.stream import is_stream
+from fnn.train.identity import digest_of
+from fnn.train.processes import require_same, together
+from fnn.train.sharding import own_places
+from fnn.train.stream import Stream, is_stream
 from fnn.typing import PyTree
 
 AROUND = 2**16
@@ -30,6 +33,25 @@ class MappedFiles(NamedTuple):
     x: PyTree
     targets: Any
     weights: Any
+
+    def stream(self, where: str, order: Callable[[int], np.ndarray], size: int, mesh: Mesh | None) -> Stream:
+        """The rows in the order of an epoch, so many at a time, of which each of several processes reads those of its
+        own places; targets are encoded already."""
+        own = own_places(mesh, size) if mesh is not None and together(mesh) else None
+
+        def batches(epoch: int) -> Iterator[tuple[Any, ...]]:
+            return self.batches(order(epoch), size, own)
+
+        return Stream(where, batches, identity)
+
+    def with_weights(self) -> MappedFiles:
+        """A weight for every row, as rows that are chosen have in arrays."""
+        return self if self.weights is not None else self._replace(weights=np.ones(len(self.targets), np.float32))
+
+    def describe(self, rows: np.ndarray) -> str:
+        """What is said of these rows where runs are compared: all of the inputs would be another pass over them."""
+        seen = jax.tree.map(lambda leaf: np.asarray(leaf[_some(len(leaf))]), self.x)
+        return digest_of((seen, self.targets, self.weights, rows))
 
     def batches(self, rows: np.ndarray, size: int, own: np.ndarray | None = None) -> Iterator[tuple[Any, ...]]:
         """The rows in this order, so many at a time, of each batch those at the places `own`; what was read does not
@@ -52,7 +74,12 @@ class MappedFiles(NamedTuple):
 def is_mapped(data: Any) -> bool:
     """Whether data are `(x, …)` with inputs in a memory map."""
     given = isinstance(data, (tuple, list)) and not isinstance(data, Padded) and len(data) in (2, 3)
-    return given and any(isinstance(leaf, np.memmap) for leaf in jax.tree.leaves(data[0]))
+    return given and holds_maps(data[0])
+
+
+def holds_maps(x: Any) -> bool:
+    """Whether some of the inputs are in a memory map."""
+    return any(isinstance(leaf, np.memmap) for leaf in jax.tree.leaves(x))
 
 
 def require_same_kinds(where: str, mesh: Mesh | None, **given: Any) -> None:
@@ -76,6 +103,10 @@ def without_inputs(data: Any) -> tuple[Any, ...]:
 def map_files(data: Any, checked: tuple[Any, Any, Any]) -> MappedFiles:
     """Inputs as they were given, targets and weights as they were checked."""
     return MappedFiles(data[0], *jax.tree.map(np.asarray, checked[1:]))
+
+
+def _some(rows: int) -> np.ndarray:
+    return np.linspace(0, rows - 1, min(rows, 64)).astype(int)
 
 
 def _let_go(leaf: np.ndarray) -> None:

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from fnn.layer import Layer
 from fnn.tasks.task import Task, mean_loss
 from fnn.train import rows as rows_
-from fnn.train.sharding import splitter, whole
+from fnn.train.sharding import round_up, splitter, whole
 from fnn.train.trained import Trained
 from fnn.typing import Array, PyTree
 
@@ -19,9 +19,7 @@ def outputs_of(
 ) -> PyTree:
     """The model's outputs for the given rows (all of them for None), `batch_size` at a time, split over the mesh."""
     total = rows_.count(x) if rows is None else rows.shape[0]
-    batch_size, split = min(batch_size, total), splitter(mesh)
-    if mesh is not None:
-        batch_size = -(-batch_size // mesh.size) * mesh.size
+    batch_size, split = round_up(mesh, min(batch_size, total)), splitter(mesh)
     batches = -(-total // batch_size)
 
     def one(place: Array) -> PyTree:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from fnn import checks, programs
@@ -16,12 +17,13 @@ from fnn.tasks.task import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.feeding import Feed
 from fnn.train.loop import EVALUATION_ROWS
-from fnn.train.memory_maps import require_same_kinds
+from fnn.train.memory_maps import MappedFiles, holds_maps, is_mapped, map_files, require_same_kinds, without_inputs
 from fnn.train.outputs import outputs_of, scores_of
 from fnn.train.precision import compute_in, require_compute_dtype
+from fnn.train.process_batches import gather_rows
 from fnn.train.processes import peers
-from fnn.train.sharding import check_mesh, on_automatic_axes, replicate
-from fnn.train.stream import is_stream, refuse_what_belongs_to_arrays, stream_of
+from fnn.train.sharding import check_mesh, on_automatic_axes, replicate, round_up
+from fnn.train.stream import Stream, is_stream, refuse_what_belongs_to_arrays, stream_of
 from fnn.train.stream_outputs import Application, Scoring, collect
 from fnn.train.trained import Trained, as_trained, check_trained
 from fnn.typing import Array, Data, DType, LossFunction, PyTree, Rows
@@ -64,20 +66,22 @@ def predict(
     Args:
         model: the layer that was trained.
         trained: its `Trained(params, state)`, or the `TrainState` of a callback: what its optimizer evaluates with.
-        x: inputs, (rows, …); or a stream of inputs, or of batches `(x, targets)` whose targets are left, as for `fit`.
-            In several processes arrays are given whole to each, of a stream each gives its own part of every batch.
+        x: inputs, (rows, …), where a memory map is read by the rows of a batch; or a stream of inputs, or of batches
+            `(x, targets)` whose targets are left, as for `fit`. In several processes arrays and memory maps are given
+            whole to each, of which it computes its part, of a stream each gives its own part of every batch.
         task: decodes the outputs to classes or values; None gives the outputs themselves.
         batch_size: rows computed at once.
         compute_dtype: what parameters and inputs are cast to, as for `trainer`; outputs are float32 then.
         mesh: devices to split them over, as for `trainer`.
 
     Returns:
-        One prediction for each row that was given, (rows, …); of a stream on the host, NumPy's. So each of several
-        processes has those of all rows of arrays, and those of its own rows of a stream: all of them are
+        One prediction for each row that was given, (rows, …); of a stream and of a memory map on the host, NumPy's.
+        Each of several processes has those of all rows of arrays and maps, and those of its own of a stream: all are
         `jax.experimental.multihost_utils.process_allgather(predictions, tiled=True)` where all have as many.
 
     Raises:
         ValueError: on empty or non-finite inputs.
+        StreamError: on a bad batch of a stream or of a memory map, naming it.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -90,15 +94,45 @@ def predict(
     require_compute_dtype("predict", compute_dtype)
     decode = identity if task is None else task.decode
     check_mesh("predict", mesh)
-    require_same_kinds("predict", mesh, x=x)
+    require_same_kinds("predict", mesh, x=x if is_stream(x) else (x, None))
     if is_stream(x):
         refuse_what_belongs_to_arrays("predict", batch_size, EVALUATION_ROWS, None)
+    if (stream := _inputs_as_stream(x, trained, batch_size, mesh)) is not None:
         applied = Application("predict", compute_in(compute_dtype, model), decode, mesh)
-        with peers("predict", mesh), contextlib.closing(Feed(stream_of("predict", x, None, 1), mesh)) as feed:
-            return collect(feed, applied, replicate(mesh, as_trained("predict", trained)))[0]
+        with peers("predict", mesh), contextlib.closing(Feed(stream, mesh)) as feed:
+            found = collect(feed, applied, replicate(mesh, as_trained("predict", trained)))
+            return _in_order(*gather_rows(found)) if feed.joined and not is_stream(x) else found[0]
     x = rows_.check_inputs("predict", x)
     trained, x = replicate(mesh, (as_trained("predict", trained), x))
     return programs.compile(_predict, _Predicting(model, decode, batch_size, compute_dtype, mesh))(trained, x)
+
+
+def _inputs_as_stream(x: Any, trained: Any, batch_size: int, mesh: Mesh | None) -> Stream | None:
+    """What is read batch by batch; None for arrays in memory. The targets of a memory map are the numbers of its
+    rows."""
+    if is_stream(x):
+        return stream_of("predict", x, None, 1)
+    if not holds_maps(x) or not _all_concrete(x, trained):
+        return None
+    checks.at_least_one("predict", "row", rows_.count(x), checks.describe(x))
+    rows = np.arange(rows_.count(x), dtype=np.int32)
+    return MappedFiles(x, rows, None).stream("predict", lambda epoch: rows, _size(batch_size, rows, mesh), mesh)
+
+
+def _in_order(outputs: PyTree, rows: np.ndarray, weights: np.ndarray) -> PyTree:
+    """What the processes computed of the rows with these numbers; those that do not count fill up the last batch."""
+    counted = np.flatnonzero(weights)
+    order = counted[np.argsort(rows[counted])]
+    return jax.tree.map(lambda leaf: leaf[order], outputs)
+
+
+def _size(batch_size: int, rows: Any, mesh: Mesh | None) -> int:
+    return round_up(mesh, min(batch_size, len(rows)))
+
+
+def _all_concrete(*given: Any) -> bool:
+    """Whether it can be computed piece after piece, outside of any program."""
+    return all(map(checks.is_concrete, jax.tree.leaves(given)))
 
 
 @on_automatic_axes
@@ -120,8 +154,9 @@ def evaluate(
     Args:
         model: the layer that was trained.
         trained: its `Trained(params, state)`, or the `TrainState` of a callback: what its optimizer evaluates with.
-        data: `(x, targets)` or `(x, targets, weights)`, or a stream of such batches, as for `fit`, of which each of
-            several processes gives its part.
+        data: `(x, targets)` or `(x, targets, weights)`, where a memory map `x` is read by the rows of a batch, or a
+            stream of such batches, as for `fit`, of which each of several processes gives its part. Of streams and
+            memory maps the outputs of all rows are held, the inputs are not.
         task: a task, or a bare loss function.
         rows: row numbers to score, all of them by default; a negative number is an empty slot.
         batch_size: rows computed at once.
@@ -132,6 +167,10 @@ def evaluate(
         A dict: "loss" and one entry per metric of the task, floats, or scalar arrays where it is traced. A metric that
         is not defined on these rows is NaN, with a warning. Several processes are given the same numbers, those of all
         rows of all of them.
+
+    Raises:
+        ValueError, TypeError: on data that cannot be scored.
+        StreamError: on a bad batch of a stream or of a memory map, naming it.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -144,13 +183,19 @@ def evaluate(
     require_compute_dtype("evaluate", compute_dtype)
     task = as_task(task)
     require_same_kinds("evaluate", mesh, data=data)
+    check_mesh("evaluate", mesh)
     if is_stream(data):
-        return _evaluate_stream(compute_in(compute_dtype, model), trained, data, task, rows, batch_size, mesh)
-    checked = rows_.check_data("evaluate", data, task)
+        refuse_what_belongs_to_arrays("evaluate", batch_size, EVALUATION_ROWS, rows)
+        stream = stream_of("evaluate", data, task, 1)
+        return _evaluate_stream(compute_in(compute_dtype, model), trained, stream, task, mesh)
+    in_files = is_mapped(data) and _all_concrete(data, trained, rows)
+    checked = rows_.check_data("evaluate", without_inputs(data) if in_files else data, task)
     if rows is not None:
         rows = rows_.check_rows("evaluate", rows, rows_.count(checked[0]))
         rows_.check_counted("evaluate, rows", checked[2], rows)
-    check_mesh("evaluate", mesh)
+    if in_files:
+        stream = _files_as_stream(map_files(data, checked), rows, batch_size, mesh)
+        return _evaluate_stream(compute_in(compute_dtype, model), trained, stream, task, mesh)
     trained, checked, rows = replicate(mesh, (as_trained("evaluate", trained), checked, rows))
     scores = programs.compile(_scores, _Scoring(model, task, batch_size, compute_dtype, mesh))(trained, checked, rows)
     if not all(checks.is_concrete(score) and score.ndim == 0 for score in scores.values()):
@@ -158,12 +203,15 @@ def evaluate(
     return _as_floats(scores)
 
 
-def _evaluate_stream(
-    model: Layer, trained: Any, data: Data, task: Task, rows: Any, batch_size: int, mesh: Mesh | None
-) -> dict[str, float]:
-    refuse_what_belongs_to_arrays("evaluate", batch_size, EVALUATION_ROWS, rows)
-    check_mesh("evaluate", mesh)
-    stream = stream_of("evaluate", data, task, 1)
+def _files_as_stream(files: MappedFiles, rows: Any, batch_size: int, mesh: Mesh | None) -> Stream:
+    """The rows in their order, empty slots left out."""
+    if rows is not None:
+        files = files.with_weights()
+    chosen = np.arange(len(files.targets)) if rows is None else rows[rows >= 0]
+    return files.stream("evaluate", lambda epoch: chosen, _size(batch_size, chosen, mesh), mesh)
+
+
+def _evaluate_stream(model: Layer, trained: Any, stream: Stream, task: Task, mesh: Mesh | None) -> dict[str, float]:
     applied = Application("evaluate", model, identity, mesh)
     with peers("evaluate", mesh), contextlib.closing(Scoring(applied, task, stream)) as scoring:
         scores = scoring(replicate(mesh, as_trained("evaluate", trained)))

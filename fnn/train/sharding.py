@@ -183,6 +183,11 @@ def own_places(mesh: Mesh, size: int) -> np.ndarray:
     return np.sort(np.concatenate([np.arange(size)[part] for part in parts]))
 
 
+def round_up(mesh: Mesh | None, size: int) -> int:
+    """A batch size that the devices of the mesh divide, not below the one given."""
+    return size if mesh is None else -(-size // mesh.size) * mesh.size
+
+
 def splitter(mesh: Mesh | None) -> Callable[[PyTree], PyTree]:
     """A function that splits the batch axis of every array over the mesh.
 

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from fnn import checks, random_bits
 from fnn.kernels import placement
 from fnn.layer.protocol import identity
 from fnn.programs import compile as compiled
 from fnn.random_bits import in_one_pass
-from fnn.tasks import Task
 from fnn.train import rows as rows_
 from fnn.train.checkpoint import Record
 from fnn.train.divergence import explain
 from fnn.train.drive import Take
 from fnn.train.epochs import Order, order_of, sizes, take_steps_of_epoch
 from fnn.train.feeding import Feed
-from fnn.train.identity import describe_data, digest_of
+from fnn.train.identity import describe_data
 from fnn.train.inputs import Inputs, check_run
 from fnn.train.loop import EVALUATION_ROWS, Carry, Keys, Recipe, evaluation_model, keys_of
 from fnn.train.memory_maps import MappedFiles, is_mapped, map_files, require_same_kinds, without_inputs
 from fnn.train.options import Options
-from fnn.train.processes import peers, together
-from fnn.train.sharding import check_mesh, own_places
+from fnn.train.processes import peers
+from fnn.train.sharding import check_mesh, round_up
 from fnn.train.stream import Stream, is_stream, length, refuse_what_belongs_to_arrays, stream_of
 from fnn.train.stream_outputs import Application, Scoring
 from fnn.train.stream_run import Reading
@@ -101,30 +99,9 @@ def _scoring(recipe: Recipe, stream: Stream, beside: str = "") -> Scoring:
 
 
 def _scoring_files(recipe: Recipe, files: MappedFiles, rows: np.ndarray) -> Scoring:
-    mesh, size = recipe.mesh, EVALUATION_ROWS
-    size = size if mesh is None else -(-size // mesh.size) * mesh.size
-    own = _own_places(mesh, size)
-
-    def batches(epoch: int) -> Iterator[tuple[Any, ...]]:
-        return files.batches(rows, size, own)
-
-    stream = Stream("fit, validation", batches, _without_encoding(recipe.task))
-    return _scoring(recipe, stream, _describe_files(files, rows))
-
-
-def _own_places(mesh: Mesh | None, size: int) -> np.ndarray | None:
-    """The places of a batch that this process reads, None for all."""
-    return own_places(mesh, size) if mesh is not None and together(mesh) else None
-
-
-def _describe_files(files: MappedFiles, rows: np.ndarray) -> str:
-    seen = jax.tree.map(lambda leaf: np.asarray(leaf[_some(len(leaf))]), files.x)
-    return digest_of((seen, files.targets, files.weights, rows))
-
-
-def _without_encoding(task: Task) -> Task:
-    """Of targets that are encoded already."""
-    return task._replace(encode=identity)
+    size = round_up(recipe.mesh, EVALUATION_ROWS)
+    stream = files.stream("fit, validation", lambda epoch: rows, size, recipe.mesh)
+    return _scoring(recipe, stream, files.describe(rows))
 
 
 def _of_rows(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -> Source:
@@ -187,22 +164,16 @@ def _of_files(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -
     validation, held = inputs.validation, None
     if inputs.validation_rows is not None:
         kept = np.asarray(inputs.validation_rows)
-        weights = np.ones(len(files.targets), np.float32) if files.weights is None else files.weights
-        held, validation = _scoring_files(recipe, files._replace(weights=weights), kept[kept >= 0]), None
+        held, validation = _scoring_files(recipe, files.with_weights(), kept[kept >= 0]), None
     order, keys = compiled(order_of, recipe.options.shuffle), keys_of(key)
 
-    def batches(epoch: int) -> Iterator[tuple[Any, ...]]:
-        rows = order(keys, Inputs(((), (), None), chosen, None, None), jnp.asarray(epoch)).rows  # type: ignore[arg-type]
-        return files.batches(np.asarray(rows), size, own)
+    def rows_of(epoch: int) -> np.ndarray:
+        inputs = Inputs(((), (), None), chosen, None, None)  # type: ignore[arg-type]
+        return np.asarray(order(keys, inputs, jnp.asarray(epoch)).rows)
 
-    stream, own = Stream("fit", batches, _without_encoding(recipe.task)), _own_places(recipe.mesh, size)
-    source = _read(recipe, stream, steps, validation, f"{_describe_files(files, chosen)} in batches of {size}")
+    stream = files.stream("fit", rows_of, size, recipe.mesh)
+    source = _read(recipe, stream, steps, validation, f"{files.describe(chosen)} in batches of {size}")
     return source if held is None else _with_scoring(source, held)
-
-
-def _some(rows: int) -> np.ndarray:
-    """Rows by which a file is known again: all of them would be another pass over it."""
-    return np.linspace(0, rows - 1, min(rows, 64)).astype(int)
 
 
 def _read(recipe: Recipe, stream: Stream, steps: int | None, validation: Any, beside: str = "") -> Source:

@@ -45,7 +45,7 @@ class Stream(NamedTuple):
 
     where: str
     source: Any
-    task: Task | None
+    encode: Callable[[Any], Any] | None
 
 
 def is_stream(data: Any) -> bool:
@@ -91,7 +91,7 @@ def stream_of(where: str, data: Any, task: Task | None, passes: int) -> Stream:
             f"{where}: expected a function of nothing or of the epoch that gives batches, but {checks.name_of(data)} "
             f"takes {', '.join(sorted(wanted))}; write functools.partial, or lambda epoch: …"
         )
-    return Stream(where, ArrayFiles(tuple(data), task is not None) if are_files(data) else data, task)
+    return Stream(where, ArrayFiles(tuple(data), task is not None) if are_files(data) else data, task and task.encode)
 
 
 def _names_to_give(function: Callable[..., Any]) -> set[str]:
