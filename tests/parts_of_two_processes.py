@@ -54,6 +54,12 @@ class Ordered:
         self.rng.bit_generator.state = state["rng"]
 
 
+def growing(own, epoch=0):
+    """Batches that outgrow the first ones, in the second process alone."""
+    for first, last in ((0, 8), (8, 16), (16, 24), (24, 32), (32, 40), (40, 59), (59, 75))[epoch:]:
+        yield tuple(all[first:last][{None: slice(None), 0: slice(0, 5), 1: slice(5, None)}[own]] for all in (X, Y))
+
+
 def fit(mesh, data, **options):
     options = {"key": jax.random.key(0), "epochs": 2, "progress": False, "mesh": mesh} | options
     return fnn.fit(MODEL, fnn.optim.adam(0.1), TASK, data, **options)
@@ -85,6 +91,11 @@ def results(mesh, own, folder):
         "ends": numbers(fit(mesh, Parts(own, ends=24), validation=Parts(own, ends=16))),
         "weights": numbers(fit(mesh, weighed, validation=weighed)),
         "maps": numbers(fit(mesh, files(folder), batch_size=8, validation=0.2)),
+        "grows": numbers(fit(mesh, lambda: growing(own), validation=lambda: growing(own))),
+        "none": numbers(fit(mesh, Parts(own, ends=0), validation=list(Parts(own, ends=0)))),
+        "none at first": numbers(fit(mesh, lambda epoch: Parts(own, ends=24 * epoch))),
+        "none at last": numbers(fit(mesh, lambda epoch: Parts(own, ends=24 - 24 * epoch))),
+        "none evaluated": fnn.evaluate(MODEL, trained(), list(Parts(own, ends=0)), TASK, mesh=mesh),
         "few": numbers(fit(mesh, files(folder), batch_size=2, rows=list(range(5)), validation=files(folder))),
         "evaluate": fnn.evaluate(MODEL, trained(), lambda: Parts(own, ends=24), TASK, mesh=mesh),
         "arrays": fnn.evaluate(MODEL, trained(), (X, Y), TASK, mesh=mesh),
@@ -96,9 +107,12 @@ def results(mesh, own, folder):
 def resumed(mesh, own, folder):
     """A run in two pieces, and in one: each process has another directory, of which the first one's counts."""
     given = lambda: {"data": Ordered(own), "validation": Ordered(own, 7)}  # noqa: E731
-    whole = numbers(fit(mesh, **given(), epochs=4))
+    grown = lambda epoch: growing(own, epoch)  # noqa: E731
+    whole = [numbers(fit(mesh, **given(), epochs=4)), numbers(fit(mesh, grown, epochs=4))]
     fit(mesh, **given(), epochs=2, checkpoint=folder / f"run {own}")
-    again = numbers(fit(mesh, **given(), epochs=4, checkpoint=folder / f"run {own}"))
+    fit(mesh, grown, epochs=2, checkpoint=folder / f"grown {own}")
+    again = [numbers(fit(mesh, **given(), epochs=4, checkpoint=folder / f"run {own}"))]
+    again.append(numbers(fit(mesh, grown, epochs=4, checkpoint=folder / f"grown {own}")))
     return {"whole": whole, "again": again, "files": len(list(folder.glob(f"run {own}/*.npz")))}
 
 
@@ -156,7 +170,9 @@ def errors(mesh, own, folder):
     second = own == 1
     checkpoint = folder / f"run {own}"
     return {
-        "empty": said(fit, mesh, lambda: Parts(own, last=0) if second else Parts(own)),
+        "empty": said(fit, mesh, lambda: Parts(own, last=0)),
+        "empty later": said(fit, mesh, lambda epoch: Parts(own, last=0) if epoch else Parts(own, ends=24)),
+        "len": said(fit, mesh, Short(own) if second else list(Parts(own))),
         "form": said(fit, mesh, lambda: [(x[:, : 3 + second], y) for x, y in Parts(own)]),
         "kind": said(fit, mesh, (X, Y) if second else lambda: Parts(own)),
         "checkpoint": said(fit, mesh, lambda: Parts(own), checkpoint=checkpoint if second else None),
@@ -167,6 +183,16 @@ def errors(mesh, own, folder):
         "exit": said(fit, mesh, lambda: exits(own)),
         "warning": moved(mesh, own, folder),
     }
+
+
+class Short(Parts):
+    """Gives nothing of what it says it has."""
+
+    def __iter__(self):
+        return iter(())
+
+    def __len__(self):
+        return 8
 
 
 class Strange(Ordered):
@@ -183,6 +209,7 @@ if __name__ == "__main__":
     (folder / str(own)).mkdir()
     told = {
         "results": results(mesh, own, folder / str(own)),
+        "predicted of none": np.shape(fnn.predict(MODEL, trained(), list(Parts(own, ends=0)), mesh=mesh)),
         "predicted": fnn.predict(MODEL, trained(), lambda: Parts(own, ends=24), mesh=mesh).tolist(),
         "resumed": resumed(mesh, own, folder),
         "listed": listed(mesh, own, folder),

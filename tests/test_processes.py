@@ -101,6 +101,7 @@ def test_each_process_is_given_the_predictions_of_its_own_rows(both):
         np.testing.assert_allclose(
             both[own]["predicted"], parts.fnn.predict(parts.MODEL, parts.trained(), given), rtol=1e-5, atol=1e-6
         )
+        assert both[own]["predicted of none"] == ([0, 2] if own else [40, 2])
 
 
 def test_a_run_of_several_processes_goes_on_bit_for_bit_from_what_the_first_one_saved(both):
@@ -117,7 +118,9 @@ def test_a_run_of_lists_of_files_goes_on_where_each_process_has_its_own(both, tm
 
 
 SAID = {
-    "empty": "the stream of process 1 failed: fit: expected batches in epoch 1, the stream gave none",
+    "empty": "fit: expected batches in epoch 1, the stream gave none",
+    "empty later": "fit: expected batches in epoch 2, the stream gave none",
+    "len": "the stream of process 1 failed: fit: expected batches in epoch 1, the stream gave none",
     "form": "expected batches of one form in all processes, got float32[rows,3], int32[rows] in process 0 and "
     "float32[rows,4], int32[rows] in process 1",
     "kind": "process 1 has data=arrays where process 0 has a stream",

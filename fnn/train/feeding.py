@@ -62,8 +62,8 @@ class Feed:
     """
 
     def __init__(self, stream: Stream, mesh: Mesh | None = None) -> None:
-        self.mesh, self.reader = mesh, Reader(stream)
         self.joined = Joined(mesh) if mesh is not None and together(mesh) else None
+        self.mesh, self.reader = mesh, Reader(stream, self.joined is not None)
         self.processes = placement.hosts() if self.joined else 1
         self.multiple = 1 if mesh is None else mesh.size // self.processes
         # Called in the thread that reads: what comes next is on the device ahead of its use.
@@ -79,6 +79,8 @@ class Feed:
         """Start to read an epoch, in a thread of its own."""
         self.close(wait=True)
         self.epoch = epoch
+        if self.joined is not None:
+            self.joined.taken = 0
 
         def make(wanted: Callable[[], bool], ended: Callable[[], bool]) -> Generator[Chunk | Sizes, None, None]:
             # Several processes cut where their batches end, not when one of them waits.
@@ -118,26 +120,27 @@ class Feed:
             head, ended = _head(items, BATCHES_LOOKED_AT if begins else 1)
             if stopped():
                 return
-            if isinstance(head[0], StreamError):
+            if head and isinstance(head[0], StreamError):
                 raise head[0]
-            self.first = first = self.reader.host_batch(head[0])
+            if head:
+                self.first = self.reader.host_batch(head[0])
             if begins:
-                sizes = self._measure(
-                    [batch.rows for batch in head if not isinstance(batch, StreamError)], first, ended
-                )
+                sizes = self._measure([batch.rows for batch in head if not isinstance(batch, StreamError)], ended)
                 if self.joined is not None:
                     yield sizes
                     sizes = self.joined.wait(stopped)
                 # A run that is resumed has the room and the slots that it had.
                 self.slots = self.slots or max(1, min(sizes.most, sizes.wanted, MOST_STEPS))
                 self.room = max(self.room, sizes.room) if self.joined else self.room or sizes.room
-            yield from self._stack(itertools.chain(_drain(head), items), first, wanted)
+            yield from self._stack(itertools.chain(_drain(head), items), wanted)
             self.reader.digits.check()
             if self.joined is None and not self.reader.counts:
                 raise StreamError(self.reader.describe_uncounted(epoch))
 
-    def _measure(self, sizes: list[int], batch: HostBatch, ended: bool) -> Sizes:
-        room, row = self.round_up(max(sizes)), _bytes(batch) // len(batch[2])
+    def _measure(self, sizes: list[int], ended: bool) -> Sizes:
+        if not sizes:  # of several processes
+            return Sizes(0, MOST_STEPS, 0)
+        room, row = self.round_up(max(sizes)), _bytes(self.first) // len(self.first[2])
         known = length(self.reader.stream.source) or MOST_STEPS
         return Sizes(room, CHUNK_BYTES // max(row * room, 1), len(sizes) if ended else known)
 
@@ -145,19 +148,16 @@ class Feed:
         """Room for so many rows, which the devices of this process divide."""
         return -(-rows // self.multiple) * self.multiple
 
-    def _stack(
-        self, items: Iterable[Raw | StreamError], first: HostBatch, wanted: Callable[[], bool]
-    ) -> Generator[Chunk, None, None]:
-        filling, share = None, FIRST_SHARE
+    def _stack(self, items: Iterable[Raw | StreamError], wanted: Callable[[], bool]) -> Generator[Chunk, None, None]:
+        filling, share, first = None, FIRST_SHARE, self.first
         for item in items:
             if isinstance(item, StreamError):
                 yield from self._hand_out(filling, item)
                 return
-            if filling and item.rows > filling.room:
-                yield from self._hand_out(filling)
-                filling = None
+            if item.rows > self.room:  # by half at least: sizes that grow slowly compile seldom
+                self.room = self.round_up(max(item.rows, self.room + self.room // 2))
+                filling = filling and filling.move(self._memory(first[0]))
             if filling is None:
-                self._require_room(item.rows)
                 filling = Filling(first, self._memory(first[0]))
             filling.add(item)
             enough = share * len(filling.raw) >= self.slots or filling.age() > WAIT_SECONDS
@@ -166,17 +166,6 @@ class Feed:
                 filling, share = None, max(1, share // 2)
         if filling:
             yield from self._hand_out(filling)
-
-    def _require_room(self, rows: int) -> None:
-        if rows <= self.room:
-            return
-        if self.joined is not None:
-            raise StreamError(
-                f"{self.reader.stream.where}: expected batches of at most {self.room} rows, as the first ones "
-                f"have, got one of {rows}; in several processes give the largest first"
-            )
-        # By half at least: sizes that grow slowly compile seldom.
-        self.room = self.round_up(max(rows, self.room + self.room // 2))
 
     def _memory(self, first: PyTree) -> PyTree:
         """For the inputs of a super-batch, of one that was computed with if it has this room."""
@@ -218,6 +207,14 @@ class Filling:
         slot = len(self.raw)
         jax.tree.map(write, self.x, raw.x, self.first[0])
         self.raw.append(_without_inputs(raw))
+
+    def move(self, memory: PyTree) -> Filling:
+        """The same with more room."""
+        moved = Filling(self.first, memory)
+        moved._began = self._began
+        for slot, raw in enumerate(self.raw):
+            moved.add(raw._replace(x=jax.tree.map(lambda leaf: leaf[slot, : raw.rows], self.x)))
+        return moved
 
     def lay(self, rows: list[int], labels: tuple[PyTree, np.ndarray]) -> tuple[PyTree, np.ndarray]:
         """Targets and weights of one row after another, each in its slot."""

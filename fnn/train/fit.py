@@ -75,7 +75,7 @@ def fit(
             order: `batch_size`, `rows` and a fraction as `validation` are of arrays. An epoch is one pass: a stream
             without an end never ends the first one, so cut it, `lambda: itertools.islice(endless, 1000)`. In several
             processes each gives its own part of every batch, of the same form, in any number of rows; one that has
-            none left computes on with rows that do not count. Of a memory map each reads its own rows of a batch.
+            none, or none left, computes on with rows that do not count. Of a memory map each reads its own rows.
         key: random key; the same key gives the same run.
         rows: row numbers to train on, all by default.
         validation: scored after every epoch: another data tuple, a stream, row numbers of `data`, or a fraction of the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import pickle
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -33,10 +34,16 @@ class Raw(NamedTuple):
 
 
 class Reader:
-    """Reads a stream, epoch after epoch, and holds every batch against the first one of all."""
+    """Reads a stream, epoch after epoch, and holds every batch against the first one of all.
 
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
+    Args:
+        stream: where batches come from.
+        is_part: it is one of several processes' parts, which may be without a batch.
+    """
+
+    def __init__(self, stream: Stream, is_part: bool = False) -> None:
+        self.stream, self.is_part = stream, is_part
+        self.row = b""  # first one of a part, as it came, for processes that have none
         self.form: Any = None  # of every batch, in words
         self._form: Any = None
         self.rounded: list[str] = []  # what is to be said of float64 in the first batch
@@ -72,8 +79,8 @@ class Reader:
         if own := own_state(source) or own_state(batches):
             self.state = own.get()
         expected = length(source)
-        if count == 0 or (expected is not None and count < expected):
-            raise StreamError(self._describe_end(count, expected, number))
+        if count < (expected or 0) or not (count or self.is_part):
+            raise StreamError(self.describe_end(number, count, expected))
 
     def label(self, batches: Sequence[Raw]) -> tuple[int, Any, StreamError | None]:
         """How many of the batches are right, their targets and weights in one piece, and what is wrong with the first
@@ -119,7 +126,12 @@ class Reader:
         of = "" if number is None else f" of epoch {number + 1}"
         return f"{self.stream.where}: {checks.no_weight(of)}"
 
-    def _describe_end(self, count: int, expected: int | None, number: int | None) -> str:
+    def borrow(self, row: bytes) -> HostBatch:
+        """Take a row of another process as the first batch, where this one has none."""
+        return self.host_batch(self._check(pickle.loads(row), f"{self.stream.where}, a row of another process"))
+
+    def describe_end(self, number: int | None, count: int = 0, expected: int | None = None) -> str:
+        """What is said of an epoch that has fewer batches than it should."""
         of = "" if number is None else f" in epoch {number + 1}"
         if count:
             return f"{self.stream.where}: the stream ended after {count} of the {expected} batches of its len{of}"
@@ -147,6 +159,8 @@ class Reader:
             rows_.require_one_target_per_row(name, rows, targets)
         if weights is not None:  # of each batch for itself: together they may be as many as the rows
             checks.one_weight_per_row(name, weights, rows)
+        if first and self.is_part:
+            self.row = pickle.dumps(jax.tree.map(lambda leaf: leaf[:1], given))
         return Raw(x, targets, weights, rows, name)
 
     def _label(self, batches: Sequence[Raw], name: str) -> tuple[Any, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,6 +34,8 @@ class Joined:
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
+        self.room = 0  # that all have, the most that one of them needed so far
+        self.taken = 0  # batches of the epoch
         self._sizes: Sizes | None = None
         self._agreed = threading.Event()
 
@@ -53,14 +56,17 @@ class Joined:
         rows = chunk.rows if chunk else []
         fails = failed is not None or (chunk is not None and chunk.fails)
         own = Part(chunk and chunk.data, len(rows), fails, interrupted(), feed.reader.counts)
-        found = join(self.mesh, own, feed.first, feed.slots)
-        feed.room, feed.stopped = max(feed.room, found.room), found.stops
+        found = join(self.mesh, own, feed.first, feed.slots, self.room)
+        self.room, self.taken, feed.stopped = found.room, self.taken + found.batches, found.stops
         if found.data is not None:
             return found.data, (rows + [0] * found.batches)[: found.batches]
         if found.fails and not found.stops:
             raise_in_all(self.mesh, failed, what)
         if not (found.counts or found.stops):
-            raise StreamError(feed.reader.describe_uncounted(feed.epoch))
+            reader = feed.reader
+            raise StreamError((reader.describe_uncounted if self.taken else reader.describe_end)(feed.epoch))
+        if not found.stops:  # nobody reads any more
+            feed.room = self.room
         return None
 
     def _agree(self, feed: Feed, what: str, interrupted: Callable[[], bool]) -> bool:
@@ -70,16 +76,30 @@ class Joined:
         feed.stopped = any(sizes is None for _, sizes in said)
         if feed.stopped:
             return False
-        for number, (form, _) in enumerate(said):
-            if form != said[0][0]:
+        having = [number for number, (form, _) in enumerate(said) if form is not None]
+        if not having:
+            raise StreamError(feed.reader.describe_end(feed.epoch))
+        first = said[having[0]][0]
+        for number in having:
+            if said[number][0] != first:
                 raise ValueError(
-                    f"{what}: expected batches of one form in all processes, got {said[0][0]} in process 0 and {form} "
-                    f"in process {number}: dtypes and shapes are the same in all, only the numbers of rows may differ"
+                    f"{what}: expected batches of one form in all processes, got {first} in process {having[0]} "
+                    f"and {said[number][0]} in process {number}: dtypes and shapes are the same in all, only the "
+                    "numbers of rows may differ"
                 )
+        if len(having) < len(said):
+            self._lend(feed, having[0], what)
         room, most, wanted = zip(*(sizes for _, sizes in said), strict=True)
         self._sizes = Sizes(max(room), min(most), max(wanted))
         self._agreed.set()
         return True
+
+    def _lend(self, feed: Feed, lender: int, what: str) -> None:
+        """A row of this process to those that have none: rows that do not count are made of it."""
+        row = gather(self.mesh, base64.b64encode(feed.reader.row).decode() if jax.process_index() == lender else "")
+        first, failed = attempt(lambda: feed.first or feed.reader.borrow(base64.b64decode(row[lender])))
+        raise_in_all(self.mesh, failed, what)
+        feed.first = first
 
 
 class Part(NamedTuple):
@@ -104,12 +124,12 @@ class Joint(NamedTuple):
     counts: bool
 
 
-def join(mesh: Mesh, own: Part, first: PyTree, slots: int) -> Joint:
-    """The parts side by side, as far as the first one that fails. One that has ended goes on with rows that do not
-    count, those of its batch `first`."""
+def join(mesh: Mesh, own: Part, first: PyTree, slots: int, room: int) -> Joint:
+    """The parts side by side, as far as the first one that fails, with the room that they had or more. One that has
+    ended goes on with rows that do not count, those of its batch `first`."""
     from jax.experimental.multihost_utils import process_allgather
 
-    room = 0 if own.data is None else own.data[2].shape[1]
+    room = max(room, 0 if own.data is None else own.data[2].shape[1])
     found = np.asarray(process_allgather(np.asarray([room, own.batches, *own[2:]], np.int32)))
     batches, failing = found[:, 1], found[:, 2] > 0
     count = int(batches[failing].min() if failing.any() else batches.max())

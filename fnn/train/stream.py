@@ -12,6 +12,7 @@ import jax
 
 from fnn import checks
 from fnn.data.array_files import ArrayFiles, are_files
+from fnn.kernels import placement
 from fnn.tasks import Task
 
 __all__ = ["StreamError"]
@@ -51,7 +52,8 @@ class Stream(NamedTuple):
 def is_stream(data: Any) -> bool:
     """Whether data are read batch by batch: a list of batches or files, a function, or what can be iterated."""
     if isinstance(data, list):
-        return bool(data) and (are_files(data) or all(map(_is_batch, data)))
+        # A part of several may be without a batch.
+        return (bool(data) or placement.hosts() > 1) and (are_files(data) or all(map(_is_batch, data)))
     if hasattr(data, "__next__"):
         return True
     if isinstance(data, (str, bytes, range)) or hasattr(data, "shape") or hasattr(data, "__array__"):
