@@ -8,55 +8,17 @@ output the task knows: sigmoid for two classes, softmax for several, identity fo
 
 `prelu(x, alpha)` and `rrelu(x, key)` are the pure functions; `fnn.prelu()` and `fnn.rrelu()` are the layers.
 """
+# ruff: noqa: F403
 
-from fnn.activations.gates import gelu, glu, hard_silu, hard_swish, mish, silu, swish
-from fnn.activations.rectifiers import celu, elu, leaky_relu, prelu, relu, relu6, rrelu, selu  # noqa: F401
-from fnn.activations.sigmoids import (
-    hard_sigmoid,
-    hard_tanh,
-    log_sigmoid,
-    sigmoid,
-    soft_sign,
-    softplus,
-    softsign,
-    squareplus,
-    tanh,
+from fnn.activations.gates import *
+from fnn.activations.rectifiers import *
+from fnn.activations.sigmoids import *
+from fnn.activations.softmax import *
+from fnn.activations.steps import *
+from fnn.activations.thresholds import *
+
+__all__ = sorted(
+    name
+    for name, value in globals().items()
+    if getattr(value, "__module__", "").startswith(f"{__name__}.") and name not in ("prelu", "rrelu")
 )
-from fnn.activations.softmax import log_softmax, softmax
-from fnn.activations.steps import binary_step, identity, sign
-from fnn.activations.thresholds import hard_shrink, hardmax, soft_shrink, swiglu, thresholded_relu
-
-__all__ = [
-    "binary_step",
-    "celu",
-    "elu",
-    "gelu",
-    "glu",
-    "hard_shrink",
-    "hard_sigmoid",
-    "hard_silu",
-    "hard_swish",
-    "hard_tanh",
-    "hardmax",
-    "identity",
-    "leaky_relu",
-    "log_sigmoid",
-    "log_softmax",
-    "mish",
-    "relu",
-    "relu6",
-    "selu",
-    "sigmoid",
-    "sign",
-    "silu",
-    "soft_shrink",
-    "soft_sign",
-    "softmax",
-    "softplus",
-    "softsign",
-    "squareplus",
-    "swiglu",
-    "swish",
-    "tanh",
-    "thresholded_relu",
-]

@@ -1,24 +1,12 @@
 """The layer protocol and the combinators. A layer is two pure functions; a model is a layer."""
+# ruff: noqa: F403
 
-from fnn.layer.combinators import concatenate, parallel, residual, serial
-from fnn.layer.freezing import Frozen, frozen
-from fnn.layer.parts import map_layers
-from fnn.layer.protocol import Facts, Layer, Penalty, as_layer, constructor, stateless
-from fnn.layer.sharing import shared
+from fnn.layer.combinators import *
+from fnn.layer.freezing import *
+from fnn.layer.parts import *
+from fnn.layer.protocol import *
+from fnn.layer.sharing import *
 
-__all__ = [
-    "Facts",
-    "Frozen",
-    "Layer",
-    "Penalty",
-    "as_layer",
-    "concatenate",
-    "constructor",
-    "frozen",
-    "map_layers",
-    "parallel",
-    "residual",
-    "serial",
-    "shared",
-    "stateless",
-]
+__all__ = sorted(
+    name for name, value in globals().items() if getattr(value, "__module__", "").startswith(f"{__name__}.")
+)

@@ -30,19 +30,6 @@ the one-hot row does, where `optax.softmax_cross_entropy_with_integer_labels` gi
 """
 # ruff: noqa: F403
 
-from fnn.losses import (
-    binary,
-    classification,
-    distribution,
-    divergence,
-    embedding,
-    labels,
-    margin,
-    regression,
-    robust,
-    segmentation,
-    sequence,
-)
 from fnn.losses.binary import *
 from fnn.losses.classification import *
 from fnn.losses.distribution import *
@@ -56,15 +43,5 @@ from fnn.losses.segmentation import *
 from fnn.losses.sequence import *
 
 __all__ = sorted(
-    binary.__all__
-    + classification.__all__
-    + distribution.__all__
-    + divergence.__all__
-    + embedding.__all__
-    + labels.__all__
-    + margin.__all__
-    + regression.__all__
-    + robust.__all__
-    + segmentation.__all__
-    + sequence.__all__
+    name for name, value in globals().items() if getattr(value, "__module__", "").startswith(f"{__name__}.")
 )

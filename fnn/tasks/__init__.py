@@ -12,19 +12,12 @@
 A model ends in a plain `dense`: the task applies the output activation itself, in a form that is exact for large
 logits. A model that ends in its own softmax or sigmoid is refused with a message that says what to remove.
 """
+# ruff: noqa: F403
 
-from fnn.tasks.classification import binary, multiclass, multilabel
-from fnn.tasks.regression import distribution, quantile, regression
-from fnn.tasks.task import Task, as_task, check_pairing
+from fnn.tasks.classification import *
+from fnn.tasks.regression import *
+from fnn.tasks.task import *
 
-__all__ = [
-    "Task",
-    "as_task",
-    "binary",
-    "check_pairing",
-    "distribution",
-    "multiclass",
-    "multilabel",
-    "quantile",
-    "regression",
-]
+__all__ = sorted(
+    name for name, value in globals().items() if getattr(value, "__module__", "").startswith(f"{__name__}.")
+)

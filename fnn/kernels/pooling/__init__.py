@@ -1,16 +1,11 @@
 """Pooling: windows of one size, and windows that share the input into a number of outputs."""
+# ruff: noqa: F403
 
-from fnn.kernels.pooling.adaptive import adaptive_avg_pool, adaptive_max_pool, global_avg_pool, global_max_pool
-from fnn.kernels.pooling.avg_pool import avg_pool
-from fnn.kernels.pooling.lp_pool import lp_pool
-from fnn.kernels.pooling.max_pool import max_pool
+from fnn.kernels.pooling.adaptive import *
+from fnn.kernels.pooling.avg_pool import *
+from fnn.kernels.pooling.lp_pool import *
+from fnn.kernels.pooling.max_pool import *
 
-__all__ = [
-    "adaptive_avg_pool",
-    "adaptive_max_pool",
-    "avg_pool",
-    "global_avg_pool",
-    "global_max_pool",
-    "lp_pool",
-    "max_pool",
-]
+__all__ = sorted(
+    name for name, value in globals().items() if getattr(value, "__module__", "").startswith(f"{__name__}.")
+)
