@@ -89,10 +89,9 @@ def auto_axes(kernel: Callable[..., PyTree], out: PyTree = WHOLE) -> Callable[..
         inside = mesh.update_axis_types(dict.fromkeys(names, AxisType.Auto))
         with use_abstract_mesh(inside):
             results = kernel(*reshard(args, NamedSharding(inside, PartitionSpec())))
-        return reshard(results, jax.tree.map(lambda spec: NamedSharding(mesh, spec), out, is_leaf=_is_spec))
+        specs = jax.tree.map(
+            lambda spec: NamedSharding(mesh, spec), out, is_leaf=lambda x: isinstance(x, PartitionSpec)
+        )
+        return reshard(results, specs)
 
     return automatic
-
-
-def _is_spec(x: Any) -> bool:
-    return isinstance(x, PartitionSpec)

@@ -29,6 +29,11 @@ class Windows(NamedTuple):
     padding: Pads
     dilation: tuple[int, ...]
 
+    @property
+    def unpadded(self) -> Windows:
+        """The same windows on what is padded already."""
+        return self._replace(padding=((0, 0),) * len(self.size))
+
     def counts(self, spatial: Sequence[int]) -> tuple[int, ...]:
         """How many windows fit on each axis."""
         axes = zip(spatial, self.size, self.strides, self.padding, self.dilation, strict=True)
@@ -149,8 +154,7 @@ def taps(x: Array, windows: Windows) -> Iterator[Array]:
 
     `x` is already padded. The positions run in row-major order.
     """
-    spatial = x.shape[1:-1]
-    counts = windows._replace(padding=((0, 0),) * len(spatial)).counts(spatial)
+    counts = windows.unpadded.counts(x.shape[1:-1])
     for position in itertools.product(*map(range, windows.size)):
         starts = [p * d for p, d in zip(position, windows.dilation, strict=True)]
         limits = [a + (n - 1) * s + 1 for a, n, s in zip(starts, counts, windows.strides, strict=True)]
@@ -163,7 +167,7 @@ def taps_by_phase(x: Array, windows: Windows) -> Iterator[Array]:
     With stride s, position t of window o is element o + ⌊t d / s⌋ of phase t d mod s.
     """
     rank = len(windows.size)
-    counts = windows._replace(padding=((0, 0),) * rank).counts(x.shape[1:-1])
+    counts = windows.unpadded.counts(x.shape[1:-1])
     strides = windows.strides
     lengths = [n + (k - 1) * d // s for n, k, d, s in zip(counts, windows.size, windows.dilation, strides, strict=True)]
     fill = tuple((0, length * s - n) for length, s, n in zip(lengths, strides, x.shape[1:-1], strict=True))

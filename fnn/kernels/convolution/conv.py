@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn import checks
+from fnn.kernels.convolution.phases import transpose_kernel
 from fnn.kernels.convolution.products import products
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
 from fnn.kernels.sizes import is_static, less
@@ -68,7 +69,8 @@ def conv(
 
 @functools.partial(jax.jit, static_argnames=("windows", "groups", "flip"))
 def _conv(x: Array, kernel: Array, windows: Windows, groups: int, flip: bool) -> Array:
-    return products().convolve(x, _flip(kernel) if flip else kernel, windows, groups)
+    kernel = jnp.flip(kernel, range(kernel.ndim - 2)) if flip else kernel
+    return products().convolve(x, kernel, windows, groups)
 
 
 def conv_transpose(
@@ -121,13 +123,7 @@ def conv_transpose(
 @functools.partial(jax.jit, static_argnames=("windows", "groups", "spatial"))
 def _conv_transpose(x: Array, kernel: Array, windows: Windows, groups: int, spatial: Shape) -> Array:
     # conv's kernel from the output back to x has (features / groups, channels) last.
-    kernel = kernel.reshape(*kernel.shape[:-1], groups, -1)
-    kernel = jnp.moveaxis(kernel, (-3, -2, -1), (-1, -2, -3)).reshape(*windows.size, kernel.shape[-1], -1)
-    return products().input_gradient(x, kernel, windows, groups, spatial)
-
-
-def _flip(kernel: Array) -> Array:
-    return jnp.flip(kernel, range(kernel.ndim - 2))
+    return products().input_gradient(x, transpose_kernel(kernel, groups), windows, groups, spatial)
 
 
 def _check(where: str, x: Any, kernel: Any, groups: int) -> int:

@@ -52,8 +52,7 @@ def in_parts(x: Array, w: Array, windows: Windows) -> Array:
         less(n, out) for out, n in zip(counts, x.shape[1:-1], strict=True)
     ):
         # The fast path cuts nothing off and gives no more than it gets; the barrier keeps the padding out of it.
-        x = lax.optimization_barrier(pad(x, windows.padding))
-        windows = windows._replace(padding=((0, 0),) * len(counts))
+        x, windows = lax.optimization_barrier(pad(x, windows.padding)), windows.unpadded
     if placement.threads_convolutions():
         return plain.convolve(x, w, windows)
     each = math.prod(w.shape[:-1])

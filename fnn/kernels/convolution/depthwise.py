@@ -43,7 +43,7 @@ def convolve_depthwise(x: Array, w: Array, windows: Windows) -> Array:
     features = w.shape[-1]
     kernels = w.reshape(-1, features)
     x = pad(_per_feature(x, features), windows.padding)
-    shape = (x.shape[0], *windows._replace(padding=((0, 0),) * (x.ndim - 2)).counts(x.shape[1:-1]), features)
+    shape = (x.shape[0], *windows.unpadded.counts(x.shape[1:-1]), features)
     if _on_one_axis(x, windows):
         x, windows = x.reshape(*x.shape[:-2], -1, 1), _side_by_side_windows(windows, features)
         kernels = jnp.tile(kernels, (1, shape[-2]))[..., None]

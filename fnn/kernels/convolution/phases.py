@@ -32,8 +32,8 @@ def phase_of(
 def transpose_kernel(w: Array, groups: int) -> Array:
     """(…, C/groups, F) -> (…, F/groups, C)."""
     w = w.reshape(*w.shape[:-1], groups, -1)  # (…, C/groups, groups, F/groups)
-    w = jnp.moveaxis(w, -1, -3)  # (…, F/groups, C/groups, groups)
-    return jnp.moveaxis(w, -1, -2).reshape(*w.shape[:-2], -1)
+    w = jnp.moveaxis(w, (-3, -2, -1), (-1, -2, -3))  # (…, F/groups, groups, C/groups)
+    return w.reshape(*w.shape[:-2], -1)
 
 
 def interleave(phases: list[Array], strides: tuple[int, ...], spatial: Shape) -> Array:

@@ -31,7 +31,7 @@ def _fit_to_windows(x: Array, windows: Windows) -> tuple[Array, Windows]:
     counts = windows.counts(x.shape[1:-1])
     axes = zip(x.shape[1:-1], counts, *windows, strict=True)
     seen = tuple((lo, (c - 1) * s + d * (k - 1) + 1 - n - lo) for n, c, k, s, (lo, _), d in axes)
-    return pad(x, seen), windows._replace(padding=((0, 0),) * len(counts))
+    return pad(x, seen), windows.unpadded
 
 
 def input_gradient(g: Array, w: Array, windows: Windows, groups: int, spatial: Shape) -> Array:

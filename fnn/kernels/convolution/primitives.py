@@ -143,16 +143,6 @@ def _from_channels(a: Array, members: int, groups: int) -> Array:
     return jnp.moveaxis(a, -2, 0).reshape(members, *a.shape[:-3], -1)
 
 
-def _in_groups(a: Array, axis: int) -> Array:
-    """(…, c) with members on `axis` -> (…, members · c): each member a set of groups of its own."""
-    a = jnp.moveaxis(a, axis, -2)
-    return a.reshape(*a.shape[:-2], -1)
-
-
-def _from_groups(a: Array, members: int) -> Array:
-    return jnp.moveaxis(a.reshape(*a.shape[:-1], members, -1), -2, 0)
-
-
 def _batch_convolve(operands: Any, axes: Any, *, windows: Windows, groups: int) -> tuple[Array, int]:
     (x, w), (i, j) = operands, axes
     if j is None:
@@ -160,8 +150,8 @@ def _batch_convolve(operands: Any, axes: Any, *, windows: Windows, groups: int) 
     members = w.shape[j]
     if i is None:
         return _from_channels(convolve(x, _in_channels(w, j, groups), windows, groups), members, groups), 0
-    y = convolve(_in_groups(x, i), _in_groups(w, j), windows, groups * members)
-    return _from_groups(y, members), 0
+    y = convolve(forms.join_groups(x, i), forms.join_groups(w, j), windows, groups * members)
+    return forms.split_groups(y, members), 0
 
 
 def _batch_input_gradient(
@@ -173,8 +163,8 @@ def _batch_input_gradient(
     members = w.shape[j]
     if i is None:
         g, i = jnp.broadcast_to(g, (members, *g.shape)), 0
-    x = input_gradient(_in_groups(g, i), _in_groups(w, j), windows, groups * members, spatial)
-    return _from_groups(x, members), 0
+    x = input_gradient(forms.join_groups(g, i), forms.join_groups(w, j), windows, groups * members, spatial)
+    return forms.split_groups(x, members), 0
 
 
 def _batch_kernel_gradient(operands: Any, axes: Any, *, windows: Windows, groups: int) -> tuple[Array, int]:
@@ -185,8 +175,8 @@ def _batch_kernel_gradient(operands: Any, axes: Any, *, windows: Windows, groups
     members = x.shape[i]
     if j is None:
         g, j = jnp.broadcast_to(g, (members, *g.shape)), 0
-    w = kernel_gradient(_in_groups(x, i), _in_groups(g, j), windows, groups * members)
-    return _from_groups(w, members), 0
+    w = kernel_gradient(forms.join_groups(x, i), forms.join_groups(g, j), windows, groups * members)
+    return forms.split_groups(w, members), 0
 
 
 batching.primitive_batchers[convolve_p] = _batch_convolve

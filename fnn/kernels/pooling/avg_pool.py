@@ -10,15 +10,7 @@ import jax.numpy as jnp
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
 from fnn.kernels.pooling.windows import blocks, counts_inside, pool_windows, tiles
 from fnn.kernels.sizes import is_static
-from fnn.kernels.sliding_windows import (
-    Padding,
-    PerAxis,
-    Windows,
-    along,
-    pad,
-    positions,
-    taps,
-)
+from fnn.kernels.sliding_windows import Padding, PerAxis, Windows, along, pad, positions, taps
 from fnn.precision import widen
 from fnn.typing import Array
 

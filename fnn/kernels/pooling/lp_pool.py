@@ -11,13 +11,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
 from fnn.kernels.pooling.windows import pool_windows
-from fnn.kernels.sliding_windows import (
-    Padding,
-    PerAxis,
-    Windows,
-    pad,
-    taps,
-)
+from fnn.kernels.sliding_windows import Padding, PerAxis, Windows, pad, taps
 from fnn.precision import widen
 from fnn.typing import Array
 
@@ -59,7 +53,7 @@ def lp_pool(
 
 @functools.partial(jax.jit, static_argnames=("windows", "p"))
 def _lp_pool(x: Array, windows: Windows, p: float) -> Array:
-    seen = list(taps(pad(widen(x), windows.padding), windows._replace(padding=((0, 0),) * (x.ndim - 2))))
+    seen = list(taps(pad(widen(x), windows.padding), windows))
     # The norm is homogeneous: dividing a window by its largest value can neither overflow nor lose small ones.
     scale = jax.lax.stop_gradient(functools.reduce(jnp.maximum, map(jnp.abs, seen)))
     scale = jnp.where((scale > 0) & jnp.isfinite(scale), scale, 1)

@@ -11,14 +11,7 @@ from fnn.kernels import placement
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
 from fnn.kernels.pooling.windows import blocks, pool_windows, tiles
 from fnn.kernels.sizes import less
-from fnn.kernels.sliding_windows import (
-    Padding,
-    PerAxis,
-    Windows,
-    pad,
-    taps,
-    taps_by_phase,
-)
+from fnn.kernels.sliding_windows import Padding, PerAxis, Windows, pad, taps, taps_by_phase
 from fnn.precision import widen
 from fnn.typing import Array
 
@@ -51,10 +44,9 @@ def max_pool(
 
 @functools.partial(jax.jit, static_argnames=("windows",))
 def _max_pool(x: Array, windows: Windows) -> Array:
-    inside = windows._replace(padding=((0, 0),) * (x.ndim - 2))
     if jnp.issubdtype(x.dtype, jnp.integer):
-        return functools.reduce(jnp.maximum, taps(pad(x, windows.padding, jnp.iinfo(x.dtype).min), inside))
-    return _window_maximum(pad(x, windows.padding, -jnp.inf), inside)
+        return functools.reduce(jnp.maximum, taps(pad(x, windows.padding, jnp.iinfo(x.dtype).min), windows))
+    return _window_maximum(pad(x, windows.padding, -jnp.inf), windows)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))

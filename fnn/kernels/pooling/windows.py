@@ -7,15 +7,7 @@ from typing import Any
 import numpy as np
 
 from fnn.kernels.sizes import is_static, less
-from fnn.kernels.sliding_windows import (
-    Padding,
-    PerAxis,
-    Windows,
-    pads,
-    per_axis,
-    require_fit,
-    spatial_axes,
-)
+from fnn.kernels.sliding_windows import Padding, PerAxis, Windows, pads, per_axis, require_fit, spatial_axes
 from fnn.typing import Array, Shape
 
 

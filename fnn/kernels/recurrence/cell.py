@@ -48,7 +48,8 @@ def run_cell(
 ) -> tuple[Array, Carry]:
     """Outputs and final state; `recurrent` is what the core takes beside kernel and bias, if not `recurrent_kernel`."""
     layout = sequences.layout(kind.name, x, kernel, recurrent_kernel, bias, gates=kind.gates, time_major=how.time_major)
-    carry = sequences.initial(kind.name, layout, initial_state, kind.state)
+    hidden, dtype = recurrent_kernel.shape[0], jnp.result_type(x)
+    carry = sequences.initial(kind.name, layout, hidden, dtype, initial_state, kind.state)
     unroll, remat = sequences.check_loop(kind.name, layout.time, how.unroll, how.remat)
     valid = sequences.valid_steps(kind.name, layout, how.lengths, how.mask)
     bias = jnp.zeros(kernel.shape[-1], kernel.dtype) if bias is None else bias

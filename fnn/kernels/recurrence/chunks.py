@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -37,6 +39,22 @@ def join_parts(parts: list[Array], reverse: bool) -> Array:
         part.reshape(part.shape[0] * part.shape[1], *part.shape[2:]) for part in (parts[::-1] if reverse else parts)
     ]
     return flat[0] if len(flat) == 1 else jnp.concatenate(flat)
+
+
+def scan_in_chunks(
+    run: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
+    carry: PyTree,
+    inputs: PyTree,
+    time: int,
+    size: int,
+    reverse: bool,
+) -> tuple[PyTree, PyTree]:
+    """`carry, outputs = run(carry, chunk)` over time-major inputs, `size` steps at a time."""
+    parts = []
+    for part in chunk_parts(time, min(size, max(time, 1)), reverse):
+        carry, ys = jax.lax.scan(run, carry, in_chunks(inputs, *part), reverse=reverse)
+        parts.append(ys)
+    return carry, jax.tree.map(lambda *outputs: join_parts(list(outputs), reverse), *parts)
 
 
 def merge_rows(tree: PyTree) -> PyTree:

@@ -64,7 +64,7 @@ from jax.sharding import PartitionSpec
 from fnn.kernels import placement
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.mesh_axes import alike, auto_axes, split_of
-from fnn.kernels.recurrence.chunks import chunk_parts, chunk_size, in_chunks, join_parts, merge_rows
+from fnn.kernels.recurrence.chunks import chunk_parts, chunk_size, in_chunks, join_parts, merge_rows, scan_in_chunks
 from fnn.kernels.recurrence.products import product, product_of_tangent, product_of_transpose
 from fnn.precision import wide_dtype
 from fnn.typing import Array, DType, PyTree
@@ -85,6 +85,11 @@ class Core(NamedTuple):
     step: Callable[[PyTree, Array, Carry], tuple[Carry, PyTree]]
     enter: Callable[[Array, PyTree, PyTree, Carry], PyTree]
     tangent: Callable[[PyTree, PyTree, Carry, Carry, PyTree, Carry], Carry]
+
+
+def enter_by_product(projected: Array, recurrent: PyTree, saved: PyTree, before: Carry) -> Array:
+    """`enter` of a cell that adds one product with its output to the projected input."""
+    return projected + product_of_tangent(before[0], recurrent[0])
 
 
 class Scan(NamedTuple):
@@ -286,8 +291,5 @@ def _segments(
         outputs, carry = run(inputs[0], weights, carry, inputs[1])
         return carry, outputs
 
-    outputs = []
-    for part in chunk_parts(x.shape[0], min(size, x.shape[0]), reverse):
-        carry, ys = lax.scan(segment, carry, in_chunks((x, valid), *part), reverse=reverse)
-        outputs.append(ys)
-    return (None if outputs[0] is None else join_parts(outputs, reverse)), carry
+    carry, outputs = scan_in_chunks(segment, carry, (x, valid), x.shape[0], size, reverse)
+    return outputs, carry

@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 
 from fnn import checks
 from fnn.kernels.recurrence.cell import How, Kind, run_cell
-from fnn.kernels.recurrence.core import Carry, Core
-from fnn.kernels.recurrence.products import product, product_of_tangent, product_of_transpose
+from fnn.kernels.recurrence.core import Carry, Core, enter_by_product
+from fnn.kernels.recurrence.products import product, product_of_transpose
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["rnn"]
 
 
-def _enter(projected: Array, recurrent: PyTree, saved: PyTree, before: Carry) -> Array:
-    return projected + product_of_tangent(before[0], recurrent[0])
+def _core(activation: Callable[[Array], Array], chain: Callable[[Array, Array], Array]) -> Core:
+    """The cell of an activation, and `chain(h, dz)`, the tangent behind it."""
+
+    def step(recurrent: PyTree, projected: Array, carry: Carry) -> tuple[Carry, PyTree]:
+        return (activation(projected + product(carry[0], recurrent[0])),), ()
+
+    def tangent(recurrent: PyTree, saved: PyTree, before: Carry, after: Carry, entering: PyTree, carry: Carry) -> Carry:
+        return (chain(after[0], entering + product_of_transpose(carry[0], recurrent[0])),)
+
+    return Core(step, enter_by_product, tangent)
 
 
-def _step_tanh(recurrent: PyTree, projected: Array, carry: Carry) -> tuple[Carry, PyTree]:
-    return (jnp.tanh(projected + product(carry[0], recurrent[0])),), ()
-
-
-def _tangent_tanh(
-    recurrent: PyTree, saved: PyTree, before: Carry, after: Carry, entering: PyTree, carry: Carry
-) -> Carry:
-    return ((1 - after[0] * after[0]) * (entering + product_of_transpose(carry[0], recurrent[0])),)
-
-
-def _step_relu(recurrent: PyTree, projected: Array, carry: Carry) -> tuple[Carry, PyTree]:
-    return (jnp.maximum(projected + product(carry[0], recurrent[0]), 0),), ()
-
-
-def _tangent_relu(
-    recurrent: PyTree, saved: PyTree, before: Carry, after: Carry, entering: PyTree, carry: Carry
-) -> Carry:
-    return (jnp.where(after[0] > 0, entering + product_of_transpose(carry[0], recurrent[0]), 0),)
-
-
-_CORES = {"tanh": Core(_step_tanh, _enter, _tangent_tanh), "relu": Core(_step_relu, _enter, _tangent_relu)}
+_CORES = {
+    "tanh": _core(jnp.tanh, lambda h, dz: (1 - h * h) * dz),
+    "relu": _core(lambda z: jnp.maximum(z, 0), lambda h, dz: jnp.where(h > 0, dz, 0)),
+}
 
 
 def rnn(

@@ -10,8 +10,8 @@ from jax import lax
 from jax.export import register_namedtuple_serialization
 
 from fnn.kernels.recurrence.cell import How, Kind, run_cell
-from fnn.kernels.recurrence.core import Carry, Core
-from fnn.kernels.recurrence.products import product, product_of_tangent, product_of_transpose
+from fnn.kernels.recurrence.core import Carry, Core, enter_by_product
+from fnn.kernels.recurrence.products import product, product_of_transpose
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["LSTMState", "lstm"]
@@ -50,10 +50,6 @@ def _step(recurrent: PyTree, projected: Array, carry: Carry) -> tuple[Carry, PyT
     return (o * jnp.tanh(c), c), shared
 
 
-def _enter(projected: Array, recurrent: PyTree, saved: PyTree, before: Carry) -> Array:
-    return projected + product_of_tangent(before[0], recurrent[0])
-
-
 def _tangent(recurrent: PyTree, saved: PyTree, before: Carry, after: Carry, entering: PyTree, carry: Carry) -> Carry:
     (i, f, g, o), c, tanh_c = _gates(saved), before[1], jnp.tanh(after[1])
     dh, dc = carry
@@ -62,7 +58,7 @@ def _tangent(recurrent: PyTree, saved: PyTree, before: Carry, after: Carry, ente
     return tanh_c * o * (1 - o) * do + o * (1 - tanh_c * tanh_c) * dc, dc
 
 
-_KIND = Kind("lstm", Core(_step, _enter, _tangent), gates=4, state=LSTMState._fields, in_cudnn=True)
+_KIND = Kind("lstm", Core(_step, enter_by_product, _tangent), gates=4, state=LSTMState._fields, in_cudnn=True)
 
 
 def lstm(

@@ -13,6 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec, reshard
 
 from fnn import checks
 from fnn.kernels.mesh_axes import alike, explicit_mesh, split_of
+from fnn.kernels.recurrence.chunks import scan_in_chunks
 from fnn.kernels.recurrence.sequences import Layout, check_loop, valid_steps
 from fnn.typing import ArrayLike, PyTree
 
@@ -69,10 +70,11 @@ def scan_cell(
         return _where(valid, new, carry), _where(valid, y, jax.tree.map(jnp.zeros_like, y))
 
     carry = _as_after_a_step(valid_step, carry, (x, valid))
-    run = functools.partial(lax.scan, valid_step, reverse=reverse, unroll=unroll)
-    carry, outputs = (
-        run(carry, (x, valid)) if remat is None else _segments(run, carry, (x, valid), layout.time, remat, reverse)
-    )
+    run: Callable[..., tuple[PyTree, PyTree]] = functools.partial(lax.scan, valid_step, reverse=reverse, unroll=unroll)
+    if remat is not None:
+        segment = jax.checkpoint(run, prevent_cse=False)
+        run = functools.partial(scan_in_chunks, segment, time=layout.time, size=remat, reverse=reverse)
+    carry, outputs = run(carry, (x, valid))
     return (outputs if time_major else jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), outputs)), carry
 
 
@@ -100,25 +102,8 @@ def _layout(x: PyTree, time_major: bool) -> Layout:
         raise checks.wrong_shape("scan_cell", "x", axes, jax.tree.leaves(x))
     first, second = shapes.pop()
     batch, time = (second, first) if time_major else (first, second)
-    return Layout(batch, time, 0, None, time_major)
+    return Layout(batch, time, time_major)
 
 
 def _where(valid: Any, new: PyTree, old: PyTree) -> PyTree:
     return jax.tree.map(lambda n, o: jnp.where(valid.reshape(-1, *[1] * (n.ndim - 1)), n, o), new, old)
-
-
-def _segments(
-    run: Callable[..., tuple[PyTree, PyTree]], carry: PyTree, inputs: PyTree, time: int, size: int, reverse: bool
-) -> tuple[PyTree, PyTree]:
-    """Whole segments of `size` steps under `jax.checkpoint`, and what is left over at the end of time."""
-    segment = jax.checkpoint(run, prevent_cse=False)
-    count = time // size
-    head = jax.tree.map(lambda a: a[: count * size].reshape(count, size, *a.shape[1:]), inputs)
-    tail = jax.tree.map(lambda a: a[count * size :], inputs)
-    if reverse:
-        carry, last = segment(carry, tail)
-    carry, first = lax.scan(segment, carry, head, reverse=reverse)
-    if not reverse:
-        carry, last = segment(carry, tail)
-    joined = jax.tree.map(lambda a, b: jnp.concatenate([a.reshape(count * size, *b.shape[1:]), b]), first, last)
-    return carry, joined

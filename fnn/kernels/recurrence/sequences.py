@@ -19,18 +19,16 @@ class Layout(NamedTuple):
 
     batch: int
     time: int
-    hidden: int
-    dtype: DType | None
-    time_major: bool
-
-    @property
-    def axes(self) -> str:
-        return "(time, batch, features)" if self.time_major else "(batch, time, features)"
+    time_major: bool = False
 
 
-def check_sequence(where: str, x: Any, time_major: bool) -> tuple[int, int]:
-    """(batch, time) of floating-point `x`."""
-    axes = "(time, batch, features)" if time_major else "(batch, time, features)"
+def _axes(time_major: bool) -> str:
+    return "(time, batch, features)" if time_major else "(batch, time, features)"
+
+
+def check_sequence(where: str, x: Any, time_major: bool = False) -> Layout:
+    """The sizes of floating-point `x`."""
+    axes = _axes(time_major)
     checks.floating(where, "x", x)
     repair = (
         "write return_sequences=True in the recurrent layer before it, x[..., None] for one feature per step, "
@@ -39,14 +37,14 @@ def check_sequence(where: str, x: Any, time_major: bool) -> tuple[int, int]:
     checks.rank(where, "x", x, 3, axes, repair if len(x.shape) == 2 else "")
     batch, time = x.shape[:2][::-1] if time_major else x.shape[:2]
     checks.at_least_one(where, "time step", time, f"{checks.describe(x)} as {axes}")
-    return batch, time
+    return Layout(batch, time, time_major)
 
 
 def layout(
     where: str, x: Any, kernel: Any, recurrent_kernel: Any, bias: Any, *, gates: int, time_major: bool
 ) -> Layout:
     """The sizes, after checking that the weights fit the input and each other."""
-    batch, time = check_sequence(where, x, time_major)
+    sizes = check_sequence(where, x, time_major)
     hidden = recurrent_kernel.shape[0]
     width = gates * hidden
     columns = f"{gates}*hidden" if gates > 1 else "hidden"
@@ -60,7 +58,7 @@ def layout(
                 f"{where}: expected {name} of shape {words} = {shape} for x {checks.describe(x)}, "
                 f"got {checks.describe(array)}"
             )
-    return Layout(batch, time, hidden, jnp.result_type(x), time_major)
+    return sizes
 
 
 def _transpose_hint(layout: Layout, batch: int) -> str:
@@ -70,26 +68,29 @@ def _transpose_hint(layout: Layout, batch: int) -> str:
     first, second = ("batch", "time") if layout.time_major else ("time", "batch")
     now = "time_major=False" if layout.time_major else "time_major=True"
     return (
-        f"; axis 0 of x seems to be {first} and axis 1 {second}, but x is read as {layout.axes}: "
+        f"; axis 0 of x seems to be {first} and axis 1 {second}, but x is read as {_axes(layout.time_major)}: "
         f"write {now} or x.swapaxes(0, 1)"
     )
 
 
-def initial(where: str, layout: Layout, state: Any, names: tuple[str, ...]) -> tuple[Array, ...]:
+def initial(
+    where: str, layout: Layout, hidden: int, dtype: DType, state: Any, names: tuple[str, ...]
+) -> tuple[Array, ...]:
     """The initial state as one array per name, zero where none is given."""
+    shape = (layout.batch, hidden)
     if state is None:
-        return tuple(jnp.zeros((layout.batch, layout.hidden), layout.dtype) for _ in names)
+        return tuple(jnp.zeros(shape, dtype) for _ in names)
     parts = (state,) if len(names) == 1 else tuple(state)
     if len(parts) != len(names):
         raise ValueError(f"{where}: expected initial_state ({', '.join(names)}), got {len(parts)} arrays")
     for name, part in zip(names, parts, strict=True):
-        if jnp.shape(part) != (layout.batch, layout.hidden):
+        if jnp.shape(part) != shape:
             hint = _transpose_hint(layout, jnp.shape(part)[0]) if jnp.ndim(part) == 2 else ""
             raise ValueError(
-                f"{where}: expected {name} of the initial state of shape (batch, hidden) = "
-                f"{(layout.batch, layout.hidden)}, got {jnp.shape(part)}{hint}"
+                f"{where}: expected {name} of the initial state of shape (batch, hidden) = {shape}, "
+                f"got {jnp.shape(part)}{hint}"
             )
-    return tuple(jnp.asarray(part).astype(layout.dtype) for part in parts)
+    return tuple(jnp.asarray(part).astype(dtype) for part in parts)
 
 
 def check_loop(where: str, time: int, unroll: int, remat: int | None) -> tuple[int, int | None]:
@@ -155,7 +156,7 @@ def reverse_sequences(x: Array, lengths: ArrayLike | None = None) -> Array:
     if lengths is None:
         return jnp.flip(x, axis=1)
     batch, time = x.shape[:2]
-    check_lengths("reverse_sequences", lengths, Layout(batch, time, 0, x.dtype, False))
+    check_lengths("reverse_sequences", lengths, Layout(batch, time))
     steps, lengths = jnp.arange(time)[None], jnp.asarray(lengths)[:, None]
     source = jnp.where(steps < lengths, lengths - 1 - steps, steps)
     return jnp.take_along_axis(x, source.reshape(batch, time, *[1] * (x.ndim - 2)), axis=1)
