@@ -15,6 +15,8 @@ from fnn.layer.protocol import IDENTITY, Facts, Layer, LayerLike, as_layer
 from fnn.random_bits import split
 from fnn.typing import Array, Key, PyTree
 
+__all__ = ["concatenate", "parallel", "residual", "serial"]
+
 
 def _split(key: Key | None, count: int) -> Any:
     """One key per layer. All come from one call, because each of a traced key is a twentieth of a second to compile."""

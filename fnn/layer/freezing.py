@@ -10,6 +10,8 @@ from fnn.layer.arguments import MISSING, require_apply, require_init
 from fnn.layer.protocol import Facts, Layer, LayerLike, as_layer
 from fnn.typing import Key, PyTree
 
+__all__ = ["Frozen", "frozen"]
+
 
 class Frozen(NamedTuple):
     """Parameters and state of a frozen layer, both of them state of the model that it stands in.

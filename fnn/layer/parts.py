@@ -11,6 +11,8 @@ import jax
 from fnn.layer.protocol import Facts, Layer
 from fnn.typing import PyTree
 
+__all__ = ["map_layers"]
+
 
 def map_layers(function: Callable[[Layer], Layer], model: Layer) -> Layer:
     """The same model with `function(layer)` in the place of every elementary layer.

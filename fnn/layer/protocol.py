@@ -13,6 +13,8 @@ from fnn import activations, checks
 from fnn.layer.arguments import MISSING, mirror, require_apply, require_init
 from fnn.typing import Key, PyTree
 
+__all__ = ["Facts", "Layer", "Penalty", "as_layer", "constructor", "stateless"]
+
 P = ParamSpec("P")
 
 

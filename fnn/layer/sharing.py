@@ -10,6 +10,8 @@ import jax
 from fnn.layer.protocol import Facts, Layer, as_layer
 from fnn.typing import Key, PyTree
 
+__all__ = ["shared"]
+
 
 def shared(layer: Layer, body: Callable[[Layer], Layer]) -> Layer:
     """One set of parameters used in several places (tied layers).
@@ -39,17 +41,13 @@ def shared(layer: Layer, body: Callable[[Layer], Layer]) -> Layer:
     inside, init = body(place), _init_of(layer, body)
 
     def with_params(params: PyTree) -> Layer:
-        def apply(
-            _: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
-        ) -> tuple[Any, PyTree]:
-            return layer.apply(params, (), x, key=key, train=train)
+        def apply(_: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
+            return layer.apply(params, (), x, **options)
 
         return _placeholder(layer, _init_empty, apply)
 
-    def apply(
-        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Any, PyTree]:
-        return body(with_params(params["shared"])).apply(params["body"], state, x, key=key, train=train)
+    def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
+        return body(with_params(params["shared"])).apply(params["body"], state, x, **options)
 
     facts = Facts(ends_in=inside.facts.ends_in)
     if not _stands_in(inside, place):  # hidden in a layer that does not show its parts: nothing can be rebuilt

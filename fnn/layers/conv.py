@@ -39,6 +39,9 @@ def convolution_layer(
     facts: Facts,
 ) -> Layer:
     """A layer with the parameters of a convolution, the rest said to its kernel; `groups` None: one per channel."""
+    if not callable(features):
+        features = checks.integer(where, "features", features)
+        checks.divisible(where, "features", features, checks.integer(where, "groups", groups))
     kernel_init = initializers.lecun_normal() if kernel_init is None else kernel_init
     bias_init = initializers.zeros if bias_init is None else bias_init
 
@@ -64,13 +67,6 @@ def convolution_layer(
         return y + of_rank(params["bias"].astype(y.dtype), y.ndim) if use_bias else y
 
     return stateless(init, apply, facts=facts._replace(convolves=True, linear=()))
-
-
-def _features(where: str, features: int, groups: int) -> int:
-    checks.integer(where, "groups", groups)
-    features = checks.integer(where, "features", features)
-    checks.divisible(where, "features", features, groups)
-    return features
 
 
 @constructor
@@ -126,7 +122,6 @@ def conv(
     References:
         LeCun et al., Gradient-based learning applied to document recognition, 1998.
     """
-    features = _features("conv", features, groups)
     kernel = functools.partial(
         convolution.conv, stride=stride, padding=padding, dilation=dilation, input_dilation=input_dilation, flip=flip
     )
@@ -185,7 +180,6 @@ def conv_transpose(
         Dumoulin and Visin, A guide to convolution arithmetic for deep learning, 2016.
     """
     where = "conv_transpose"
-    features = _features(where, features, groups)
     kernel = functools.partial(convolution.conv_transpose, stride=stride, padding=padding, dilation=dilation)
     return convolution_layer(
         where, features, kernel_size, groups, use_bias, kernel_init, bias_init, kernel, Facts(transposed=True)

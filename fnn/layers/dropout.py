@@ -13,14 +13,7 @@ from fnn.layer import Facts, Layer, constructor
 from fnn.layer.parts import any_layer
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
-__all__ = [
-    "alpha_dropout",
-    "dropout",
-    "gaussian_noise",
-    "mc_dropout",
-    "spatial_dropout",
-    "variational_dropout",
-]
+__all__ = ["alpha_dropout", "dropout", "gaussian_noise", "mc_dropout", "spatial_dropout", "variational_dropout"]
 
 
 def _random_layer(name: str, draw: Callable[[Key, Array], Array], rate: ArrayLike = 0) -> Layer:

@@ -69,7 +69,8 @@ def _fold(layer: LayerAndArrays, norm: LayerAndArrays) -> tuple[LayerAndArrays, 
     keys = linear.facts.linear or ()
     inside = at(params, keys)
     scale, shift = _affine(inside["kernel"], *norm)
-    new: dict[str, Any] = {"kernel": _times(inside["kernel"], scale)}
+    kernel = inside["kernel"].astype(scale.dtype) * of_rank(scale, inside["kernel"].ndim)
+    new: dict[str, Any] = {"kernel": kernel.astype(inside["kernel"].dtype)}
     if "bias" in inside:
         new["bias"] = (inside["bias"].astype(shift.dtype) * scale + shift).astype(inside["bias"].dtype)
         rest: LayerAndArrays = (IDENTITY, (), ())
@@ -83,10 +84,6 @@ def _affine(kernel: Array, norm: Layer, params: PyTree, state: PyTree) -> tuple[
     zero = jnp.zeros((1, kernel.shape[-1]), wide_dtype(kernel))
     shift, scale = jax.jvp(lambda x: norm.apply(params, state, x)[0], (zero,), (jnp.ones_like(zero),))
     return scale[0], shift[0]
-
-
-def _times(kernel: Array, scale: Array) -> Array:
-    return (kernel.astype(scale.dtype) * of_rank(scale, kernel.ndim)).astype(kernel.dtype)
 
 
 _BIAS = stateless(

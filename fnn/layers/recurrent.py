@@ -86,7 +86,7 @@ def with_lengths_of(x: Any, values: Any) -> Any:
 
 def zero_padding(where: str, values: Array, lengths: Any) -> Array:
     """Values, 0 in the padding: NaN there, times a gradient of 0, would be NaN in the gradient of a kernel."""
-    valid = valid_steps(where, Layout(values.shape[0], values.shape[1], 0, values.dtype, False), lengths, None)
+    valid = valid_steps(where, Layout(values.shape[0], values.shape[1]), lengths, None)
     return values if valid is None else jnp.where(lax.expand_dims(valid, range(2, values.ndim)), values, 0)
 
 
@@ -98,14 +98,14 @@ def recurrent(name: str, cell: Cell, options: RecurrentOptions) -> Layer:
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
         values, _ = values_and_lengths(x)
-        check_sequence(name, values, time_major=False)
+        check_sequence(name, values)
         return cell.init(key, values), {"carry": cell.start(values)} if options.stateful else ()
 
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
         values, lengths = values_and_lengths(x)
-        check_sequence(name, values, time_major=False)
+        check_sequence(name, values)
         checks.same_features(name, params["kernel"].shape[:1], values.shape[-1:], values)
         carry = _last_state(name, state, values) if options.stateful else cell.start(values)
         outputs, carry = _run(name, cell, options, params, jnp.asarray(values), carry, lengths, key, train)

@@ -16,7 +16,7 @@ from fnn.layer.protocol import LayerLike
 from fnn.layers.dropout import dropout as dropout_layer
 from fnn.layers.dropout import variational_dropout
 from fnn.layers.recurrent import values_and_lengths, with_lengths_of, zero_padding
-from fnn.typing import Array, ArrayLike, Key, PyTree
+from fnn.typing import ArrayLike, Key, PyTree
 
 __all__ = ["bidirectional", "stacked", "time_distributed"]
 
@@ -69,16 +69,11 @@ def _backwards(layer: Layer) -> Layer:
         values, lengths = values_and_lengths(x)
         return with_lengths_of(x, reverse_sequences(values, lengths))
 
-    def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
-        return layer.init(key, x)
-
-    def apply(
-        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Any, PyTree]:
-        y, state = layer.apply(params, state, reverse(x), key=key, train=train)
+    def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
+        y, state = layer.apply(params, state, reverse(x), **options)
         return (reverse(y) if jnp.ndim(values_and_lengths(y)[0]) == 3 else y), state
 
-    return layer._replace(init=init, apply=apply)
+    return layer._replace(apply=apply)
 
 
 def stacked(*layers: Layer, dropout: ArrayLike | None = None, variational: bool = False) -> Layer:
@@ -119,10 +114,8 @@ def _on_values(layer: Layer) -> Layer:
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
         return layer.init(key, values_and_lengths(x)[0])
 
-    def apply(
-        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Any, PyTree]:
-        values, state = layer.apply(params, state, values_and_lengths(x)[0], key=key, train=train)
+    def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
+        values, state = layer.apply(params, state, values_and_lengths(x)[0], **options)
         return with_lengths_of(x, values), state
 
     return layer._replace(init=init, apply=apply)
@@ -159,28 +152,22 @@ def time_distributed(layer: LayerLike) -> Layer:
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
         return layer.init(key, fold(values_and_lengths(x)[0]))
 
-    def apply(
-        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Any, PyTree]:
+    def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
         values, lengths = values_and_lengths(x)
         if lengths is not None:
             values = zero_padding("time_distributed", jnp.asarray(values), lengths)
-        y, state = layer.apply(params, state, fold(values), key=key, train=train)
-        return with_lengths_of(x, _unfold(y, values)), state
+        y, state = layer.apply(params, state, fold(values), **options)
+        return with_lengths_of(x, jax.tree.map(lambda a: a.reshape(*values.shape[:2], *a.shape[1:]), y)), state
 
     def over_rows(where: Any) -> Layer:
         def apply_over_rows(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
             steps = values_and_lengths(x)[0].shape[1]
             return time_distributed(count_rows(layer, jnp.repeat(where, steps))).apply(params, state, x, **options)
 
-        return Layer(init, apply_over_rows, name, (layer,), lambda new: time_distributed(new[0]), facts)
+        return whole._replace(apply=apply_over_rows)
 
     facts = Facts(ends_in=layer.facts.ends_in, linear=layer.facts.linear, places=(((), ()),))
     name = f"time_distributed({layer.name})"
     whole = Layer(init, apply, name, (layer,), lambda new: time_distributed(new[0]), facts)
     counts = any_layer(layer, lambda inner: inner.over_rows is not None)
     return whole._replace(facts=facts._replace(over_rows=over_rows)) if counts else whole
-
-
-def _unfold(y: PyTree, x: Array) -> PyTree:
-    return jax.tree.map(lambda leaf: jnp.reshape(leaf, (*x.shape[:2], *leaf.shape[1:])), y)

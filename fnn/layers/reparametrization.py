@@ -15,14 +15,16 @@ from fnn.typing import ArrayLike, Key, PyTree
 __all__ = ["drop_connect", "spectral_norm", "weight_norm"]
 
 
-def _require(where: str, layer: Layer, params: PyTree, name: str) -> None:
-    """Require the parameter `name` in those of `layer`."""
+def _init_with(where: str, layer: Layer, key: Key, x: Any, name: str) -> tuple[PyTree, PyTree]:
+    """The arrays of `layer`, with the parameter `name` among them."""
+    params, state = layer.init(key, x)
     if not isinstance(params, dict) or name not in params:
         found = ", ".join(map(repr, params)) if isinstance(params, dict) else type(params).__name__
         raise ValueError(
             f"{where}: expected a layer with a parameter {name!r}, got {layer.name} with {found or 'none'}; "
             f"wrap the layer that has it"
         )
+    return params, state
 
 
 def _around(
@@ -65,9 +67,7 @@ def drop_connect(layer: Layer, rate: ArrayLike, name: str = "kernel") -> Layer:
     checks.in_range("drop_connect", "rate", rate, 0, 1)
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
-        params, state = layer.init(key, x)
-        _require("drop_connect", layer, params, name)
-        return params, state
+        return _init_with("drop_connect", layer, key, x, name)
 
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
@@ -113,18 +113,15 @@ def weight_norm(layer: Layer, name: str = "kernel") -> Layer:
     length = f"{name}_scale"
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
-        params, state = layer.init(key, x)
-        _require("weight_norm", layer, params, name)
+        params, state = _init_with("weight_norm", layer, key, x, name)
         v = params[name]
         wide = kernels.widen(v).reshape(-1, v.shape[-1])
         return params | {length: jnp.linalg.norm(wide, axis=0).astype(v.dtype)}, state
 
-    def apply(
-        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Any, PyTree]:
+    def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
         inner = {k: v for k, v in params.items() if k != length}
         inner[name] = kernels.weight_norm(params[name], params[length])
-        return layer.apply(inner, state, x, key=key, train=train)
+        return layer.apply(inner, state, x, **options)
 
     return _around(layer, init, apply, lambda new: weight_norm(new, name))
 
@@ -160,8 +157,7 @@ def spectral_norm(layer: Layer, name: str = "kernel", *, steps: int = 1) -> Laye
     steps = checks.integer("spectral_norm", "steps", steps)
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
-        params, inner = layer.init(key, x)
-        _require("spectral_norm", layer, params, name)
+        params, inner = _init_with("spectral_norm", layer, key, x, name)
         w = params[name]
         start = jax.random.normal(random_bits.fold_in(key, 1), w.shape[-1:], kernels.wide_dtype(w))
         return params, {"layer": inner, "u": kernels.spectral_norm(w, start, steps=15)[1]}

@@ -57,7 +57,7 @@ def host_inputs(where: str, x: PyTree, rounding: Callable[..., str | None] | Non
     for part in jax.tree.leaves(x, is_leaf=lambda node: isinstance(node, Padded)):
         if isinstance(part, Padded):  # inside a compiled program no length can be looked at
             batch, time = np.shape(part.values)[:2]
-            check_lengths(where, part.lengths, Layout(batch, time, 0, jnp.result_type(part.values), False))
+            check_lengths(where, part.lengths, Layout(batch, time))
     return jax.tree.map(lambda leaf: _check_leaf(where, leaf, rounding or describe_rounding), x)
 
 
