@@ -11,11 +11,7 @@ from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
 
-__all__ = [
-    "ScaleByBeliefState",
-    "adabelief",
-    "scale_by_belief",
-]
+__all__ = ["ScaleByBeliefState", "adabelief", "scale_by_belief"]
 
 
 class ScaleByBeliefState(NamedTuple):

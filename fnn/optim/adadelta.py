@@ -12,11 +12,7 @@ from fnn.optim.transform import Transform, chain
 from fnn.optim.wrappers import add_decayed_weights
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
 
-__all__ = [
-    "ScaleByAdaDeltaState",
-    "adadelta",
-    "scale_by_adadelta",
-]
+__all__ = ["ScaleByAdaDeltaState", "adadelta", "scale_by_adadelta"]
 
 
 class ScaleByAdaDeltaState(NamedTuple):

@@ -13,11 +13,7 @@ from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
 
-__all__ = [
-    "ScaleByRssState",
-    "adagrad",
-    "scale_by_rss",
-]
+__all__ = ["ScaleByRssState", "adagrad", "scale_by_rss"]
 
 
 class ScaleByRssState(NamedTuple):

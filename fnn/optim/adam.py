@@ -14,14 +14,7 @@ from fnn.optim.transform import Transform, chain
 from fnn.optim.wrappers import add_decayed_weights
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
 
-__all__ = [
-    "ScaleByAdamState",
-    "adam",
-    "adamw",
-    "nadam",
-    "nadamw",
-    "scale_by_adam",
-]
+__all__ = ["ScaleByAdamState", "adam", "adamw", "nadam", "nadamw", "scale_by_adam"]
 
 
 class ScaleByAdamState(NamedTuple):
@@ -148,14 +141,7 @@ def adam(
         Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015.
     """
     scaled = scale_by_adam(
-        b1,
-        b2,
-        eps,
-        eps_root,
-        mu_dtype,
-        nesterov=nesterov,
-        bias_correction=bias_correction,
-        eps_hat=eps_hat,
+        b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov, bias_correction=bias_correction, eps_hat=eps_hat
     )
     return chain(scaled, scale_by_learning_rate(learning_rate))
 

@@ -14,11 +14,7 @@ from fnn.optim.transform import Transform, chain
 from fnn.optim.wrappers import add_decayed_weights
 from fnn.typing import Array, ArrayLike, ScalarOrSchedule
 
-__all__ = [
-    "adamax",
-    "adamaxw",
-    "scale_by_adamax",
-]
+__all__ = ["adamax", "adamaxw", "scale_by_adamax"]
 
 
 def _adamax(

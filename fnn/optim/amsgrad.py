@@ -14,11 +14,7 @@ from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
 
-__all__ = [
-    "ScaleByAmsgradState",
-    "amsgrad",
-    "scale_by_amsgrad",
-]
+__all__ = ["ScaleByAmsgradState", "amsgrad", "scale_by_amsgrad"]
 
 
 class ScaleByAmsgradState(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -107,16 +108,11 @@ def ema_params(inner: Transform, decay: ArrayLike, *, debias: bool = False) -> T
         Polyak and Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992.
     """
     checks.in_range("ema_params", "decay", decay, 0, 1)
-    accepted = keep_accepted(inner.update)
 
     def init(params: PyTree) -> EmaParamsState:
         return EmaParamsState(inner.init(params), _wide(params), counter())
 
-    def update(
-        updates: PyTree, state: EmaParamsState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, EmaParamsState]:
-        params = need_params("ema_params", params)
-        updates, inner_state = inner.update(updates, state.inner_state, params, **accepted(extra))
+    def follow(inner_state: PyTree, state: EmaParamsState, params: PyTree) -> EmaParamsState:
         count = increment(state.count)
 
         def average(old: Array, new: Array) -> Array:
@@ -127,8 +123,21 @@ def ema_params(inner: Transform, decay: ArrayLike, *, debias: bool = False) -> T
                 beta = jnp.where(count == 1, 0, 1 - jnp.where(decay == 1, 1 / count.astype(beta.dtype), share))
             return beta.astype(old.dtype) * old + (1 - beta).astype(old.dtype) * new.astype(old.dtype)
 
-        ema = jax.tree.map(average, state.ema, apply_updates(params, updates))
-        return updates, EmaParamsState(inner_state, ema, count)
+        return EmaParamsState(inner_state, jax.tree.map(average, state.ema, params), count)
+
+    return _beside("ema_params", inner, init, follow)
+
+
+def _beside(
+    where: str, inner: Transform, init: Callable[[PyTree], Any], follow: Callable[[PyTree, Any, PyTree], Any]
+) -> Transform:
+    """The rule `inner`, and in its state what `follow(inner state, state before, new parameters)` keeps of these."""
+    accepted = keep_accepted(inner.update)
+
+    def update(updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, Any]:
+        params = need_params(where, params)
+        updates, inner_state = inner.update(updates, state.inner_state, params, **accepted(extra))
+        return updates, follow(inner_state, state, apply_updates(params, updates))
 
     return with_rate(Transform(init, update), rate_inside(inner))
 
@@ -174,16 +183,11 @@ def swa_params(inner: Transform, start_step: ArrayLike = 0, every: ArrayLike = 1
     """
     checks.in_range("swa_params", "start_step", start_step, 0)
     checks.in_range("swa_params", "every", every, 1)
-    accepted = keep_accepted(inner.update)
 
     def init(params: PyTree) -> SwaParamsState:
         return SwaParamsState(inner.init(params), counter(), counter(), _wide(params))
 
-    def update(
-        updates: PyTree, state: SwaParamsState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, SwaParamsState]:
-        params = need_params("swa_params", params)
-        updates, inner_state = inner.update(updates, state.inner_state, params, **accepted(extra))
+    def follow(inner_state: PyTree, state: SwaParamsState, params: PyTree) -> SwaParamsState:
         count = increment(state.count)
         due = (count > start_step) & ((count - start_step) % every == 0)
         averaged = jnp.where(due, increment(state.averaged), state.averaged)
@@ -193,7 +197,6 @@ def swa_params(inner: Transform, start_step: ArrayLike = 0, every: ArrayLike = 1
             moved = old + (new - old) / jnp.maximum(averaged, 1).astype(old.dtype)
             return jnp.where(averaged == 0, new, jnp.where(due, moved, old))
 
-        mean = jax.tree.map(average, state.mean, apply_updates(params, updates))
-        return updates, SwaParamsState(inner_state, count, averaged, mean)
+        return SwaParamsState(inner_state, count, averaged, jax.tree.map(average, state.mean, params))
 
-    return with_rate(Transform(init, update), rate_inside(inner))
+    return _beside("swa_params", inner, init, follow)

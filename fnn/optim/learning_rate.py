@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.leaves import counter, increment, leafwise, times
-from fnn.optim.rules import stateless
+from fnn.optim.leaves import leafwise, times
+from fnn.optim.rules import scheduled, stateless
 from fnn.optim.transform import Transform, identity, with_rate
-from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule, Schedule
+from fnn.typing import Array, ArrayLike, ScalarOrSchedule, Schedule
 
 __all__ = ["ScaleByScheduleState", "scale", "scale_by_learning_rate", "scale_by_schedule"]
 
@@ -56,15 +56,7 @@ def scale_by_schedule(step_size_fn: Schedule) -> Transform:
         [0.5]
     """
     checks.schedule("scale_by_schedule", "step_size_fn", step_size_fn)
-    step = leafwise(times)
-
-    def update(
-        updates: PyTree, state: ScaleByScheduleState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, ScaleByScheduleState]:
-        (updates,) = step(updates, factor=step_size_fn(state.count))
-        return updates, ScaleByScheduleState(increment(state.count))
-
-    return Transform(lambda params: ScaleByScheduleState(counter()), update)
+    return scheduled(ScaleByScheduleState, leafwise(times), lambda count: {"factor": step_size_fn(count)})
 
 
 def scale_by_learning_rate(learning_rate: ScalarOrSchedule | None = None, *, flip_sign: bool = True) -> Transform:

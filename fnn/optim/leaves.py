@@ -196,6 +196,11 @@ def choose(condition: Array, new: PyTree, old: PyTree) -> PyTree:
     return jax.tree.map(lambda n, o: jnp.where(condition, jnp.asarray(n, jnp.result_type(o)), jnp.asarray(o)), new, old)
 
 
+def nodes(state: PyTree, says: Callable[[Any], bool]) -> list[Any]:
+    """What stands in a state and says something, without what is inside it."""
+    return [node for node in jax.tree.leaves(state, is_leaf=says) if says(node)]
+
+
 SMALL = 2**20
 """Bytes of a tree up to which a CPU copies what is kept of it, rather than choosing number by number."""
 

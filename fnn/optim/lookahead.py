@@ -12,11 +12,7 @@ from fnn.optim.leaves import choose, counter, leafwise, need_params
 from fnn.optim.transform import Transform, apply_updates, keep_accepted
 from fnn.typing import Array, ArrayLike, PyTree
 
-__all__ = [
-    "LookaheadParams",
-    "LookaheadState",
-    "lookahead",
-]
+__all__ = ["LookaheadParams", "LookaheadState", "lookahead"]
 
 
 class LookaheadState(NamedTuple):

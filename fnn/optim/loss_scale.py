@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.leaves import all_finite
+from fnn.optim.leaves import all_finite, nodes
 from fnn.optim.transform import Transform, keep_accepted, rate_inside, require_transform, with_rate
 from fnn.typing import Array, PyTree
 
@@ -86,6 +86,5 @@ def scale_loss(
 
 def loss_scale(state: PyTree) -> Array | None:
     """What the loss is to be multiplied by, as the optimizer's state or one inside it says; None if none does."""
-    says = lambda node: hasattr(node, "loss_scale")  # noqa: E731
-    found = [node.loss_scale() for node in jax.tree.leaves(state, is_leaf=says) if says(node)]
-    return found[0] if found else None
+    found = nodes(state, lambda node: hasattr(node, "loss_scale"))
+    return found[0].loss_scale() if found else None

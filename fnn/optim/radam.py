@@ -13,10 +13,7 @@ from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain
 from fnn.typing import Array, ArrayLike, ScalarOrSchedule
 
-__all__ = [
-    "radam",
-    "scale_by_radam",
-]
+__all__ = ["radam", "scale_by_radam"]
 
 
 def _radam(

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.losses.reduction import absolute
 from fnn.optim.grouping import Mask, masked, resolve_mask, weights_only
-from fnn.optim.leaves import counter, increment, leafwise, need_params, widest
-from fnn.optim.rules import stateless
+from fnn.optim.leaves import leafwise, widest
+from fnn.optim.rules import scheduled, stateless
 from fnn.optim.transform import Transform
 from fnn.typing import Array, ArrayLike, PenaltyFunction, PyTree, ScalarOrSchedule
 
@@ -183,18 +183,13 @@ def proximal_l1(learning_rate: ScalarOrSchedule, strength: ArrayLike, mask: Mask
     """
     checks.number_or_schedule("proximal_l1", "learning_rate", learning_rate)
     checks.in_range("proximal_l1", "strength", strength, 0)
-    step = leafwise(_soft_threshold)
 
-    def update(
-        updates: PyTree, state: ProximalL1State, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, ProximalL1State]:
-        params = need_params("proximal_l1", params)
-        rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
+    def values(count: Array) -> dict[str, Array]:
+        rate = learning_rate(count) if callable(learning_rate) else learning_rate
         wide = jnp.result_type(float)
-        threshold = jnp.asarray(rate, wide) * jnp.asarray(strength, wide)
-        return step(updates, params, threshold=threshold)[0], ProximalL1State(increment(state.count))
+        return {"threshold": jnp.asarray(rate, wide) * jnp.asarray(strength, wide)}
 
-    return masked(Transform(lambda params: ProximalL1State(counter()), update), mask)
+    return masked(scheduled(ProximalL1State, leafwise(_soft_threshold), values, needs_params="proximal_l1"), mask)
 
 
 def _project(u: Array, p: Array, bound: Any) -> tuple[Array]:

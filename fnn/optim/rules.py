@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fnn.optim.leaves import increment, need_params
+from fnn.optim.leaves import counter, increment, need_params
 from fnn.optim.transform import EmptyState, Transform
 from fnn.typing import Array, PyTree
 
@@ -18,10 +18,28 @@ def stateless(step: Step, needs_params: str | None = None) -> Transform:
     def update(
         updates: PyTree, state: EmptyState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, EmptyState]:
-        trees = (updates,) if needs_params is None else (updates, need_params(needs_params, params))
-        return step(*trees)[0], state
+        return step(*_trees(updates, needs_params, params))[0], state
 
     return Transform(lambda params: EmptyState(), update)
+
+
+def scheduled(
+    counted: Callable[[Array], Any],
+    step: Step,
+    values: Callable[[Array], dict[str, Any]],
+    needs_params: str | None = None,
+) -> Transform:
+    """A rule whose state is how many steps were made; `step`, as of `stateless`, is told `values` of them."""
+
+    def update(updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, Any]:
+        updates, *_ = step(*_trees(updates, needs_params, params), **values(state.count))
+        return updates, counted(increment(state.count))
+
+    return Transform(lambda params: counted(counter()), update)
+
+
+def _trees(updates: PyTree, needs_params: str | None, params: PyTree | None) -> tuple[PyTree, ...]:
+    return (updates,) if needs_params is None else (updates, need_params(needs_params, params))
 
 
 def stateful(

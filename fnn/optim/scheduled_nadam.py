@@ -11,10 +11,7 @@ from fnn.optim.leaves import correction, increment, leafwise, square
 from fnn.optim.transform import Transform
 from fnn.typing import Array, ArrayLike, PyTree
 
-__all__ = [
-    "ScaleByScheduledNadamState",
-    "scale_by_scheduled_nadam",
-]
+__all__ = ["ScaleByScheduledNadamState", "scale_by_scheduled_nadam"]
 
 
 class ScaleByScheduledNadamState(NamedTuple):

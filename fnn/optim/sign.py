@@ -16,14 +16,7 @@ from fnn.optim.transform import Transform, chain
 from fnn.optim.wrappers import add_decayed_weights
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
 
-__all__ = [
-    "ScaleByLionState",
-    "lion",
-    "scale_by_lion",
-    "scale_by_sign",
-    "sign_sgd",
-    "signum",
-]
+__all__ = ["ScaleByLionState", "lion", "scale_by_lion", "scale_by_sign", "sign_sgd", "signum"]
 
 
 def scale_by_sign() -> Transform:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.leaves import leafwise, over, widest
+from fnn.optim.leaves import leafwise, nodes, over, widest
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["EmptyState", "Transform", "apply_updates", "chain", "eval_params", "identity"]
@@ -176,10 +176,9 @@ def learning_rate(optimizer: Transform, state: PyTree) -> Array | None:
     """The learning rate of the last step, as the optimizer states it, or optax's `inject_hyperparams` in its state."""
     if (rate := getattr(optimizer.update, "states_rate", None)) is not None:
         return jnp.asarray(rate(state), jnp.float32)
-    holds = lambda node: isinstance(getattr(node, "hyperparams", None), Mapping)  # noqa: E731
-    found = [node.hyperparams for node in jax.tree.leaves(state, is_leaf=holds) if holds(node)]
-    rates = [jnp.asarray(one["learning_rate"], jnp.float32) for one in found if "learning_rate" in one]
-    return rates[0] if rates else None
+    found = nodes(state, lambda node: isinstance(getattr(node, "hyperparams", None), Mapping))
+    rates = [node.hyperparams["learning_rate"] for node in found if "learning_rate" in node.hyperparams]
+    return jnp.asarray(rates[0], jnp.float32) if rates else None
 
 
 def eval_params(state: PyTree, params: PyTree) -> PyTree:
@@ -209,14 +208,14 @@ def eval_params(state: PyTree, params: PyTree) -> PyTree:
     def points(node: Any) -> bool:
         return hasattr(node, "eval_params") or isinstance(node, _optax("ScheduleFreeState", module="optax.contrib"))
 
-    for node in filter(points, jax.tree.leaves(state, is_leaf=points)):
+    for node in nodes(state, points):
         found = node.eval_params(params) if hasattr(node, "eval_params") else schedule_free_average(node, params)
         params = over(lambda new, p: new.astype(jnp.result_type(p)), found, params)
     return params
 
 
 def _holds(state: PyTree, kinds: tuple[Any, ...]) -> bool:
-    return any(isinstance(node, kinds) for node in jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, kinds)))
+    return bool(nodes(state, lambda node: isinstance(node, kinds)))
 
 
 def loss_arguments(state: PyTree, value: Array, grad: PyTree, value_fn: Callable[[PyTree], Array]) -> dict[str, Any]:
@@ -248,9 +247,9 @@ def _nodes_that_skip(state: PyTree) -> list[Any]:
     def says(node: Any) -> bool:
         return hasattr(node, "skipped") or isinstance(node, _optax("ApplyIfFiniteState", "MultiStepsState"))
 
-    nodes = filter(says, jax.tree.leaves(state, is_leaf=says))
+    found = nodes(state, says)
     return [
-        each for node in nodes for each in (node, *_nodes_that_skip(tuple(node) if isinstance(node, tuple) else ()))
+        each for node in found for each in (node, *_nodes_that_skip(tuple(node) if isinstance(node, tuple) else ()))
     ]
 
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.grouping import Mask, masked
-from fnn.optim.leaves import all_finite, choose, counter, increment, leafwise, need_params, widest
-from fnn.optim.rules import stateless
+from fnn.optim.leaves import all_finite, choose, counter, increment, leafwise, widest
+from fnn.optim.rules import scheduled, stateless
 from fnn.optim.transform import Transform, keep_accepted, rate_inside, with_rate
-from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule, Schedule
+from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
 
 __all__ = [
     "ApplyIfFiniteState",
@@ -23,10 +23,6 @@ __all__ = [
     "clip_by_global_norm",
     "global_norm",
 ]
-
-
-def _clip(g: Array, bound: Any) -> tuple[Array]:
-    return (jnp.clip(g, -bound, bound),)
 
 
 def clip(max_delta: ArrayLike) -> Transform:
@@ -42,7 +38,7 @@ def clip(max_delta: ArrayLike) -> Transform:
         [-1.0, 0.5]
     """
     checks.in_range("clip", "max_delta", max_delta, 0)
-    return stateless(leafwise(_clip, bound=max_delta))
+    return stateless(leafwise(lambda g, *, bound: (jnp.clip(g, -bound, bound),), bound=max_delta))
 
 
 def global_norm(updates: PyTree) -> Array:
@@ -127,23 +123,12 @@ def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: Mask | None 
         Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019.
     """
     if callable(weight_decay):
-        rule = _decay_on_schedule(weight_decay)
+        rule = scheduled(
+            WeightDecaySchedule, leafwise(_decay), lambda count: {"decay": weight_decay(count)}, "add_decayed_weights"
+        )
     else:
         rule = stateless(leafwise(_decay, decay=weight_decay), needs_params="add_decayed_weights")
     return rule if mask is None else masked(rule, mask)
-
-
-def _decay_on_schedule(weight_decay: Schedule) -> Transform:
-    step = leafwise(_decay)
-
-    def update(
-        updates: PyTree, state: WeightDecaySchedule, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, WeightDecaySchedule]:
-        params = need_params("add_decayed_weights", params)
-        updates = step(updates, params, decay=weight_decay(state.count))[0]
-        return updates, WeightDecaySchedule(increment(state.count))
-
-    return Transform(lambda params: WeightDecaySchedule(counter()), update)
 
 
 class ApplyIfFiniteState(NamedTuple):

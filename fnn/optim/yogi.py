@@ -13,10 +13,7 @@ from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
 
-__all__ = [
-    "scale_by_yogi",
-    "yogi",
-]
+__all__ = ["scale_by_yogi", "yogi"]
 
 
 def _yogi(
