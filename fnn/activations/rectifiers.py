@@ -104,9 +104,7 @@ def prelu(x: ArrayLike, alpha: ArrayLike) -> Array:
         raise ValueError(
             f"prelu: expected alpha to be a scalar or one value per channel of {x.shape}, got {alpha.shape}"
         )
-    alpha = (
-        jax.lax.expand_dims(alpha.astype(x.dtype), range(x.ndim - alpha.ndim)) if alpha.ndim else alpha.astype(x.dtype)
-    )
+    alpha = jax.lax.expand_dims(alpha.astype(x.dtype), range(x.ndim - alpha.ndim))
     return jnp.where(x > 0, x, alpha * x)
 
 

@@ -10,12 +10,7 @@ import jax.numpy as jnp
 from fnn.initializers.drawing import resolve_dtype
 from fnn.typing import Array, ArrayLike, DType, Initializer, Key
 
-__all__ = [
-    "constant",
-    "identity",
-    "ones",
-    "zeros",
-]
+__all__ = ["constant", "identity", "ones", "zeros"]
 
 
 def zeros(key: Key | None, shape: Sequence[int], dtype: DType | None = None, out_sharding: Any = None) -> Array:
@@ -38,11 +33,7 @@ def zeros(key: Key | None, shape: Sequence[int], dtype: DType | None = None, out
 def ones(key: Key | None, shape: Sequence[int], dtype: DType | None = None, out_sharding: Any = None) -> Array:
     """$w = 1$.
 
-    Args:
-        key: unused.
-        shape: shape of the array.
-        dtype: dtype of the array; None is the default precision.
-        out_sharding: of the array, on a mesh with explicit axes.
+    Args: those of `zeros`.
 
     Example:
         >>> import fnn

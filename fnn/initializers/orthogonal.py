@@ -12,11 +12,7 @@ from fnn import checks, random_bits
 from fnn.initializers.drawing import draw_flat, resolve_dtype
 from fnn.typing import Array, ArrayLike, DType, Initializer, Key
 
-__all__ = [
-    "delta_orthogonal",
-    "orthogonal",
-    "per_gate",
-]
+__all__ = ["delta_orthogonal", "orthogonal", "per_gate"]
 
 
 @jax.custom_batching.custom_vmap

@@ -7,14 +7,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from fnn.initializers.drawing import draw_flat, resolve_dtype
+from fnn.initializers.drawing import Draw, draw_flat, resolve_dtype
 from fnn.typing import Array, ArrayLike, DType, Initializer, Key
 
-__all__ = [
-    "normal",
-    "truncated_normal",
-    "uniform",
-]
+__all__ = ["normal", "truncated_normal", "uniform"]
 
 
 def uniform(scale: ArrayLike = 1e-2, dtype: DType | None = None) -> Initializer:
@@ -30,12 +26,7 @@ def uniform(scale: ArrayLike = 1e-2, dtype: DType | None = None) -> Initializer:
         >>> bool((w >= 0).all() & (w < 5).all())
         True
     """
-
-    def init(key: Key, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
-        dtype = resolve_dtype(dtype)
-        return draw_flat(jax.random.uniform, key, shape, dtype) * jnp.asarray(scale, dtype)
-
-    return init
+    return _times(scale, jax.random.uniform, dtype)
 
 
 def normal(stddev: ArrayLike = 1e-2, dtype: DType | None = None) -> Initializer:
@@ -50,12 +41,7 @@ def normal(stddev: ArrayLike = 1e-2, dtype: DType | None = None) -> Initializer:
         >>> bool(abs(fnn.initializers.normal(2.0)(jax.random.key(0), (10_000,)).std() - 2) < 0.05)
         True
     """
-
-    def init(key: Key, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
-        dtype = resolve_dtype(dtype)
-        return draw_flat(jax.random.normal, key, shape, dtype) * jnp.asarray(stddev, dtype)
-
-    return init
+    return _times(stddev, jax.random.normal, dtype)
 
 
 def truncated_normal(
@@ -73,10 +59,12 @@ def truncated_normal(
         >>> bool(abs(fnn.initializers.truncated_normal(1.0)(jax.random.key(0), (1000,))).max() <= 2)
         True
     """
+    return _times(stddev, lambda k, s, d: jax.random.truncated_normal(k, lower, upper, s, d), dtype)
 
+
+def _times(scale: ArrayLike, draw: Draw, dtype: DType | None) -> Initializer:
     def init(key: Key, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         dtype = resolve_dtype(dtype)
-        values = draw_flat(lambda k, s, d: jax.random.truncated_normal(k, lower, upper, s, d), key, shape, dtype)
-        return values * jnp.asarray(stddev, dtype)
+        return draw_flat(draw, key, shape, dtype) * jnp.asarray(scale, dtype)
 
     return init

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -29,17 +29,20 @@ __all__ = [
 ]
 
 
-def _tuple(axes: Any) -> tuple[int, ...]:
+Axes: TypeAlias = int | Sequence[int]
+
+
+def _tuple(axes: Axes) -> tuple[int, ...]:
     return (axes,) if isinstance(axes, int) else tuple(axes)
 
 
-def _fans(shape: Sequence[int], in_axis: Any, out_axis: Any, batch_axis: Any) -> tuple[float, float]:
+def _fans(shape: Sequence[int], in_axis: Axes, out_axis: Axes, batch_axis: Axes) -> tuple[float, float]:
     """$n_{in}$ and $n_{out}$: connections into and out of one unit."""
     if any(not -len(shape) <= axis < len(shape) for axes in (in_axis, out_axis, batch_axis) for axis in _tuple(axes)):
         repair = "write in_axis= and out_axis= if its inputs and outputs are elsewhere"
         raise checks.wrong_shape("variance_scaling", "a kernel", "(..., in, out)", tuple(shape), repair)
 
-    def size(axes: Any) -> int:
+    def size(axes: Axes) -> int:
         return math.prod(shape[axis] for axis in _tuple(axes))
 
     n_in, n_out = size(in_axis), size(out_axis)
@@ -51,9 +54,9 @@ def variance_scaling(
     scale: ArrayLike,
     mode: str,
     distribution: str,
-    in_axis: int | Sequence[int] = -2,
-    out_axis: int | Sequence[int] = -1,
-    batch_axis: int | Sequence[int] = (),
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
     dtype: DType | None = None,
 ) -> Initializer:
     r"""Zero mean and variance $s/n$, $n$ the fan-in, fan-out, their mean, or $\sqrt{n_{in} n_{out}}$.
@@ -105,10 +108,7 @@ def variance_scaling(
 
 
 def glorot_uniform(
-    in_axis: int | Sequence[int] = -2,
-    out_axis: int | Sequence[int] = -1,
-    batch_axis: int | Sequence[int] = (),
-    dtype: DType | None = None,
+    in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: DType | None = None
 ) -> Initializer:
     r"""$w \sim U(±\sqrt{6/(n_{in} + n_{out})})$, for tanh and sigmoid. Also called Xavier.
 
@@ -128,10 +128,7 @@ def glorot_uniform(
 
 
 def glorot_normal(
-    in_axis: int | Sequence[int] = -2,
-    out_axis: int | Sequence[int] = -1,
-    batch_axis: int | Sequence[int] = (),
-    dtype: DType | None = None,
+    in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: DType | None = None
 ) -> Initializer:
     r"""Truncated normal of variance $2/(n_{in} + n_{out})$. Also called Xavier.
 
@@ -150,10 +147,7 @@ def glorot_normal(
 
 
 def lecun_uniform(
-    in_axis: int | Sequence[int] = -2,
-    out_axis: int | Sequence[int] = -1,
-    batch_axis: int | Sequence[int] = (),
-    dtype: DType | None = None,
+    in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: DType | None = None
 ) -> Initializer:
     r"""$w \sim U(±\sqrt{3/n_{in}})$.
 
@@ -172,10 +166,7 @@ def lecun_uniform(
 
 
 def lecun_normal(
-    in_axis: int | Sequence[int] = -2,
-    out_axis: int | Sequence[int] = -1,
-    batch_axis: int | Sequence[int] = (),
-    dtype: DType | None = None,
+    in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: DType | None = None
 ) -> Initializer:
     r"""Truncated normal of variance $1/n_{in}$.
 
@@ -194,10 +185,7 @@ def lecun_normal(
 
 
 def he_uniform(
-    in_axis: int | Sequence[int] = -2,
-    out_axis: int | Sequence[int] = -1,
-    batch_axis: int | Sequence[int] = (),
-    dtype: DType | None = None,
+    in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: DType | None = None
 ) -> Initializer:
     r"""$w \sim U(±\sqrt{6/n_{in}})$, for relu. Also called Kaiming.
 
@@ -216,10 +204,7 @@ def he_uniform(
 
 
 def he_normal(
-    in_axis: int | Sequence[int] = -2,
-    out_axis: int | Sequence[int] = -1,
-    batch_axis: int | Sequence[int] = (),
-    dtype: DType | None = None,
+    in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: DType | None = None
 ) -> Initializer:
     r"""Truncated normal of variance $2/n_{in}$, for relu. Also called Kaiming.
 

@@ -235,8 +235,7 @@ def student_t_negative_log_likelihood(
     nu = follow(name, "degrees_of_freedom", degrees_of_freedom, mu)
     if nu.ndim:
         checks.same_shape(name, "location", mu, "degrees_of_freedom", nu)
-    gammaln = _log_gamma
-    constant = gammaln(nu / 2) - gammaln((nu + 1) / 2) + 0.5 * jnp.log(math.pi * nu)
+    constant = _log_gamma(nu / 2) - _log_gamma((nu + 1) / 2) + 0.5 * jnp.log(math.pi * nu)
     losses = constant + log_s + (nu + 1) / 2 * _log1p_square(divide_by_scale(y - mu, log_s) / jnp.sqrt(nu))
     return reduce(name, losses, location, reduction, weights, mask)
 

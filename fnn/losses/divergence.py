@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.losses.labels import class_mask, entropy_term, last, log_of_probability, probabilities, times_log
-from fnn.losses.reduction import Axis, Reduction, elements, floats, follow, full_mask, reduce
+from fnn.losses.labels import entropy_term, log_of_probability, pair_of_classes, probabilities, times_log
+from fnn.losses.reduction import Axis, Reduction, floats, follow, full_mask, reduce
 from fnn.losses.scale import divide_by_scale
 from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
@@ -19,18 +19,6 @@ __all__ = [
     "kl_divergence_from_probabilities",
     "kl_divergence_with_log_targets",
 ]
-
-
-def _pair(
-    name: str, first: str, predictions: ArrayLike, second: str, targets: ArrayLike, axis: Axis, where: ArrayLike | None
-) -> tuple[Array, Array, Array, Array | None]:
-    """Both with the classes last, the classes to include, and which examples count; the rest is 0."""
-    p, t, _ = elements(name, predictions, targets, None, first=first, second=second)
-    mask = class_mask(name, where, p, axis)
-    p, t = last(name, p, axis), last(name, t, axis)
-    if mask is None:
-        return p, t, jnp.ones((), bool), None
-    return jnp.where(mask, p, 0), jnp.where(mask, t, 0), mask, mask.any(-1)
 
 
 @takes("log_probabilities")
@@ -72,7 +60,7 @@ def kl_divergence(
     name = "kl_divergence"
     checks.floating(name, "targets", targets)
     probabilities(name, "targets", targets, where, "for log-probabilities write kl_divergence_with_log_targets")
-    log_q, p, _, keep = _pair(name, "log_predictions", log_predictions, "targets", targets, axis, where)
+    log_q, p, _, keep = pair_of_classes(name, "log_predictions", log_predictions, "targets", targets, axis, where)
     losses = (entropy_term(p) - times_log(p, log_q)).sum(-1)
     return reduce(name, losses, log_predictions, reduction, weights, keep)
 
@@ -109,7 +97,7 @@ def kl_divergence_with_log_targets(
     """
     name = "kl_divergence_with_log_targets"
     checks.floating(name, "log_targets", log_targets)
-    log_q, log_p, inside, keep = _pair(
+    log_q, log_p, inside, keep = pair_of_classes(
         name, "log_predictions", log_predictions, "log_targets", log_targets, axis, where
     )
     inside = inside & (log_p > -jnp.inf)
@@ -153,7 +141,7 @@ def kl_divergence_from_probabilities(
     name = "kl_divergence_from_probabilities"
     probabilities(name, "predictions", predictions, where, "for log-probabilities write kl_divergence")
     probabilities(name, "targets", targets, where, "for log-probabilities write kl_divergence_with_log_targets")
-    q, p, _, keep = _pair(name, "predictions", predictions, "targets", targets, axis, where)
+    q, p, _, keep = pair_of_classes(name, "predictions", predictions, "targets", targets, axis, where)
     losses = (entropy_term(p) - times_log(p, log_of_probability(q, predictions))).sum(-1)
     return reduce(name, losses, predictions, reduction, weights, keep)
 
@@ -191,7 +179,7 @@ def generalized_kl_divergence(
     """
     name = "generalized_kl_divergence"
     checks.floating(name, "targets", targets)
-    log_q, p, inside, keep = _pair(name, "log_predictions", log_predictions, "targets", targets, axis, where)
+    log_q, p, inside, keep = pair_of_classes(name, "log_predictions", log_predictions, "targets", targets, axis, where)
     terms = entropy_term(p) - times_log(p, log_q) + jnp.exp(log_q) - p
     losses = jnp.where(inside, terms, 0).sum(-1)
     return reduce(name, losses, log_predictions, reduction, weights, keep)
@@ -209,17 +197,7 @@ def js_divergence(
 ) -> Array:
     r"""Jensen–Shannon divergence, symmetric and at most $\log 2$: $\frac12 D(p‖m) + \frac12 D(q‖m)$, $m = \frac{p+q}2$.
 
-    Args:
-        predictions: $q$, (..., classes).
-        targets: $p$, of the same shape.
-        axis, where: as in `kl_divergence`.
-        weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per example (...), or a scalar if reduced.
-
-    Raises:
-        ValueError: if shapes differ, or one of them is not in [0, 1].
+    Args, Returns, Raises: those of `kl_divergence_from_probabilities`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -232,7 +210,7 @@ def js_divergence(
     name = "js_divergence"
     probabilities(name, "predictions", predictions, where, "for logits apply softmax first")
     probabilities(name, "targets", targets, where, "for logits apply softmax first")
-    q, p, _, keep = _pair(name, "predictions", predictions, "targets", targets, axis, where)
+    q, p, _, keep = pair_of_classes(name, "predictions", predictions, "targets", targets, axis, where)
     terms = (entropy_term(p) + entropy_term(q)) / 2 - entropy_term((p + q) / 2)
     return reduce(name, terms.sum(-1), predictions, reduction, weights, keep)
 

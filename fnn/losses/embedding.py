@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.losses.labels import class_mask, last
+from fnn.losses.labels import pair_of_classes
 from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, follow, full_mask, negligible, reduce
 from fnn.typing import Array, ArrayLike
 
@@ -95,14 +95,9 @@ def _cosine(
     name: str, predictions: ArrayLike, targets: ArrayLike, epsilon: ArrayLike, axis: Axis, where: ArrayLike | None
 ) -> tuple[Array, Array | None]:
     checks.in_range(name, "epsilon", epsilon, 0)
-    p, t, _ = elements(name, predictions, targets, None)
-    mask = class_mask(name, where, p, axis)
-    p, t = last(name, p, axis), last(name, t, axis)
-    if mask is not None:
-        p, t = jnp.where(mask, p, 0), jnp.where(mask, t, 0)
+    p, t, _, keep = pair_of_classes(name, "predictions", predictions, "targets", targets, axis, where)
     epsilon = jnp.asarray(epsilon, p.dtype)
-    similarity = (_unit(p, epsilon) * _unit(t, epsilon)).sum(-1)
-    return similarity, None if mask is None else mask.any(-1)
+    return (_unit(p, epsilon) * _unit(t, epsilon)).sum(-1), keep
 
 
 def _vectors(

@@ -10,7 +10,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
-from fnn.losses.reduction import Axis, Reduction, along, follow, negligible, readable, reduce, visible
+from fnn.losses.reduction import Axis, Reduction, along, elements, follow, negligible, readable, reduce, visible
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["smooth_labels"]
@@ -36,6 +36,18 @@ def class_mask(name: str, where: ArrayLike | None, x: Array, axis: Axis) -> Arra
         checks.same_shape(name, "predictions", x, "where", where)
         return last(name, where, axis)
     return jnp.broadcast_to(along(name, "where", where, shape[:-1])[..., None], shape)
+
+
+def pair_of_classes(
+    name: str, first: str, predictions: ArrayLike, second: str, targets: ArrayLike, axis: Axis, where: ArrayLike | None
+) -> tuple[Array, Array, Array, Array | None]:
+    """Both with the classes last, the classes to include, and which examples count; the rest is 0."""
+    p, t, _ = elements(name, predictions, targets, None, first=first, second=second)
+    mask = class_mask(name, where, p, axis)
+    p, t = last(name, p, axis), last(name, t, axis)
+    if mask is None:
+        return p, t, jnp.ones((), bool), None
+    return jnp.where(mask, p, 0), jnp.where(mask, t, 0), mask, mask.any(-1)
 
 
 def log_of_probability(p: Array, predictions: ArrayLike) -> Array:

@@ -12,13 +12,7 @@ from fnn.losses.labels import distribution
 from fnn.losses.reduction import Reduction, elements, floats, full_mask, reduce, visible
 from fnn.typing import Array, ArrayLike
 
-__all__ = [
-    "hinge_loss",
-    "multiclass_hinge_loss",
-    "multiclass_perceptron_loss",
-    "perceptron_loss",
-    "squared_hinge_loss",
-]
+__all__ = ["hinge_loss", "multiclass_hinge_loss", "multiclass_perceptron_loss", "perceptron_loss", "squared_hinge_loss"]
 
 
 def _agreement(
@@ -75,16 +69,7 @@ def squared_hinge_loss(
 ) -> Array:
     r"""Squared hinge loss of two classes: $\max(0, 1 - yŷ)^2$.
 
-    Args:
-        predictor_outputs: scores (...).
-        targets: -1 or 1, of the same shape.
-        where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per score, or a scalar if reduced.
-
-    Raises:
-        ValueError: if shapes differ, or a target is not -1 or 1.
+    Args, Returns, Raises: those of `hinge_loss`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -106,16 +91,7 @@ def perceptron_loss(
 ) -> Array:
     r"""Perceptron loss of two classes: $\max(0, -yŷ)$.
 
-    Args:
-        predictor_outputs: scores (...).
-        targets: -1 or 1, of the same shape.
-        where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per score, or a scalar if reduced.
-
-    Raises:
-        ValueError: if shapes differ, or a target is not -1 or 1.
+    Args, Returns, Raises: those of `hinge_loss`.
 
     Example:
         >>> import jax.numpy as jnp, fnn

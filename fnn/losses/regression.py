@@ -7,14 +7,7 @@ import jax.numpy as jnp
 from fnn.losses.reduction import Reduction, absolute, elements, reduce
 from fnn.typing import Array, ArrayLike
 
-__all__ = [
-    "absolute_error",
-    "half_mse",
-    "l2_loss",
-    "mae",
-    "mse",
-    "squared_error",
-]
+__all__ = ["absolute_error", "half_mse", "l2_loss", "mae", "mse", "squared_error"]
 
 
 def residual(
@@ -65,16 +58,7 @@ def l2_loss(
 ) -> Array:
     r"""Half the squared error of every element: $\frac12 (ŷ - y)^2$.
 
-    Args:
-        predictions: (...).
-        targets: of the same shape; None is zero.
-        where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per element, or a scalar if reduced.
-
-    Raises:
-        ValueError: if shapes differ.
+    Args, Returns, Raises: those of `squared_error`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -98,16 +82,7 @@ def absolute_error(
 ) -> Array:
     r"""Absolute error of every element: $|ŷ - y|$, with derivative 0 at 0.
 
-    Args:
-        predictions: (...).
-        targets: of the same shape; None is zero.
-        where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per element, or a scalar if reduced.
-
-    Raises:
-        ValueError: if shapes differ.
+    Args, Returns, Raises: those of `squared_error`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -204,17 +179,7 @@ def mae(
 ) -> Array:
     r"""Mean absolute error of every example: $\frac1n \sum_{i=1}^n |ŷ_i - y_i|$, with derivative 0 at 0.
 
-    Args:
-        predictions: (batch, ...); the mean is over every axis but the first.
-        targets: of the same shape.
-        where: (batch,) or the shape of `predictions`; the mean is over what it includes.
-        weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per example (batch,), or a scalar if reduced.
-
-    Raises:
-        ValueError: if shapes differ.
+    Args, Returns, Raises: those of `mse`.
 
     Example:
         >>> import jax.numpy as jnp, fnn

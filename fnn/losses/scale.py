@@ -11,17 +11,13 @@ from fnn.losses.reduction import follow, negligible, visible
 from fnn.typing import Array, ArrayLike
 
 
-def _positive(name: str, argument: str, x: ArrayLike, where: ArrayLike | None) -> None:
-    if (visible(x, where if jnp.ndim(x) else None) <= 0).any():
-        raise ValueError(f"{name}: expected positive {argument}; write log_{argument}= for an unbounded output")
-
-
 def log_scale_of(
     name: str, argument: str, scale: ArrayLike | None, log_scale: ArrayLike | None, like: Array, mask: Array | None
 ) -> Array:
     """The logarithm of the scale in the shape of the predictions, from whichever of the two was given."""
     if scale is not None and log_scale is None:
-        _positive(name, argument, scale, mask)
+        if (visible(scale, mask if jnp.ndim(scale) else None) <= 0).any():
+            raise ValueError(f"{name}: expected positive {argument}; write log_{argument}= for an unbounded output")
         value = follow(name, argument, scale, like)
     elif log_scale is not None and scale is None:
         argument = f"log_{argument}"

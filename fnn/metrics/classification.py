@@ -12,11 +12,7 @@ from fnn.losses.reduction import floats
 from fnn.metrics.protocol import class_numbers, equal, mean, metric
 from fnn.typing import Array, ArrayLike
 
-__all__ = [
-    "accuracy",
-    "perplexity",
-    "top_k_accuracy",
-]
+__all__ = ["accuracy", "perplexity", "top_k_accuracy"]
 
 
 @metric("max")

@@ -15,12 +15,7 @@ from fnn.losses.reduction import quotient, weighted_mean
 from fnn.metrics.protocol import broadcast_weights, class_numbers, metric
 from fnn.typing import Array, ArrayLike
 
-__all__ = [
-    "confusion_matrix",
-    "f1",
-    "precision",
-    "recall",
-]
+__all__ = ["confusion_matrix", "f1", "precision", "recall"]
 
 Average: TypeAlias = Literal["binary", "macro", "micro", "weighted"] | None
 

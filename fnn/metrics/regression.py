@@ -10,12 +10,7 @@ from fnn.losses.reduction import elements, weigh, weighted_mean
 from fnn.metrics.protocol import broadcast_weights, metric
 from fnn.typing import Array, ArrayLike
 
-__all__ = [
-    "mean_absolute_error",
-    "mean_squared_error",
-    "r2_score",
-    "root_mean_squared_error",
-]
+__all__ = ["mean_absolute_error", "mean_squared_error", "r2_score", "root_mean_squared_error"]
 
 
 def _columns(name: str, predictions: ArrayLike, targets: ArrayLike, weights: ArrayLike | None) -> tuple[Array, ...]:

@@ -103,9 +103,7 @@ def piecewise_constant_schedule(
         >>> float(fnn.schedules.piecewise_constant_schedule(1.0, {100: 0.5, 200: 0.25})(200))
         0.125
     """
-    pieces = sorted((boundaries_and_scales or {}).items())
-    for boundary, scale in pieces:
-        checks.in_range("piecewise_constant_schedule", f"the non-negative scale at {boundary}", scale, 0)
+    pieces = _pieces("piecewise_constant_schedule", boundaries_and_scales)
 
     def schedule(count: ArrayLike) -> Array:
         value = real(init_value)
@@ -114,6 +112,13 @@ def piecewise_constant_schedule(
         return value
 
     return schedule
+
+
+def _pieces(where: str, scales: Mapping[int, ArrayLike] | None) -> list[tuple[int, ArrayLike]]:
+    """Boundaries and their scales in order."""
+    for boundary, scale in (scales or {}).items():
+        checks.in_range(where, f"the non-negative scale at {boundary}", scale, 0)
+    return sorted((scales or {}).items())
 
 
 def _linear(start: Array, end: Array, part: Array) -> Array:
@@ -147,9 +152,7 @@ def piecewise_interpolate_schedule(
         (0.75, 0.25)
     """
     checks.one_of("piecewise_interpolate_schedule", "interpolate_type", interpolate_type, _SHAPES)
-    pieces = sorted((boundaries_and_scales or {}).items())
-    for boundary, scale in pieces:
-        checks.in_range("piecewise_interpolate_schedule", f"the non-negative scale at {boundary}", scale, 0)
+    pieces = _pieces("piecewise_interpolate_schedule", boundaries_and_scales)
     shape = _SHAPES[interpolate_type]
 
     def schedule(count: ArrayLike) -> Array:

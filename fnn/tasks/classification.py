@@ -11,11 +11,7 @@ from fnn.tasks.targets import classes_of, numbers, require_class_weights, requir
 from fnn.tasks.task import Metric, Task, after, builds_a_task
 from fnn.typing import Array, ArrayLike
 
-__all__ = [
-    "binary",
-    "multiclass",
-    "multilabel",
-]
+__all__ = ["binary", "multiclass", "multilabel"]
 
 
 @builds_a_task
@@ -60,15 +56,7 @@ def binary(*, threshold: float = 0.5) -> Task:
     }
     measures: dict[str, Metric] = {k: after(decode, metric) for k, metric in of_classes.items()}
     measures["roc_auc"] = after(logit, metrics.roc_auc)
-    return Task(
-        loss,
-        decode,
-        lambda t: classes_of(name, t, 2),
-        measures,
-        probabilities,
-        name,
-        "logits",
-    )
+    return Task(loss, decode, lambda t: classes_of(name, t, 2), measures, probabilities, name, "logits")
 
 
 @builds_a_task
@@ -107,15 +95,7 @@ def multiclass(classes: int, *, label_smoothing: float = 0.0, class_weights: Arr
         return jnp.argmax(outputs, axis=-1).astype(jnp.int32)
 
     measures = {"accuracy": after(decode, metrics.accuracy)}
-    return Task(
-        loss,
-        decode,
-        lambda t: classes_of(name, t, classes),
-        measures,
-        softmax,
-        name,
-        "logits",
-    )
+    return Task(loss, decode, lambda t: classes_of(name, t, classes), measures, softmax, name, "logits")
 
 
 @builds_a_task

@@ -14,11 +14,7 @@ from fnn.tasks.targets import require_width, values_of
 from fnn.tasks.task import Metric, Task, after, builds_a_task, mean_rest
 from fnn.typing import Array
 
-__all__ = [
-    "distribution",
-    "quantile",
-    "regression",
-]
+__all__ = ["distribution", "quantile", "regression"]
 
 
 @builds_a_task
@@ -51,7 +47,6 @@ def regression(outputs: int = 1, *, loss: Callable[[Array, Array], Array] = loss
         "mae": metrics.mean_absolute_error,
         "r2": metrics.r2_score,
     }
-    measures = {k: after(identity, metric) for k, metric in measures.items()}
     return Task(per_example, identity, lambda t: values_of(name, t, outputs), measures, None, name)
 
 
@@ -91,12 +86,18 @@ def quantile(levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Task:
         inside = (q[:, :1] <= targets) & (targets <= q[:, -1:])
         return weighted_mean(inside[:, 0].astype(outputs.dtype), weights)
 
+    measures: dict[str, Metric] = {"pinball": _mean_of(loss), "coverage": coverage}
+    return Task(loss, decode, lambda t: values_of(name, t, 1), measures, None, name)
+
+
+def _mean_of(loss: Callable[[Array, Array], Array]) -> Metric:
+    """The mean of a task's own loss, as a metric."""
+
     @metrics.metric("min")
-    def pinball(outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
+    def mean(outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
         return weighted_mean(loss(outputs, targets), weights)
 
-    measures: dict[str, Metric] = {"pinball": pinball, "coverage": coverage}
-    return Task(loss, decode, lambda t: values_of(name, t, 1), measures, None, name)
+    return mean
 
 
 def _pinball(outputs: Array, targets: Array, levels: Any) -> Array:
@@ -136,12 +137,8 @@ def distribution(family: str = "gaussian", outputs: int = 1) -> Task:
     def decode(prediction: Array) -> Array:
         return prediction[:, :outputs]
 
-    @metrics.metric("min")
-    def negative_log_likelihood(prediction: Array, targets: Array, *, weights: Array | None = None) -> Array:
-        return weighted_mean(loss(prediction, targets), weights)
-
     measures: dict[str, Metric] = {
-        "negative_log_likelihood": negative_log_likelihood,
+        "negative_log_likelihood": _mean_of(loss),
         "rmse": after(decode, metrics.root_mean_squared_error),
     }
     return Task(loss, decode, lambda t: values_of(name, t, outputs), measures, None, name)

@@ -21,11 +21,7 @@ from fnn.precision import widen
 from fnn.tasks.targets import as_they_are
 from fnn.typing import Array, ArrayLike
 
-__all__ = [
-    "Task",
-    "as_task",
-    "check_pairing",
-]
+__all__ = ["Task", "as_task", "check_pairing"]
 
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
