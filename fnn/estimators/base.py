@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import inspect
 import numbers
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from fnn import activations, checks, models, optim
 from fnn.estimators.checking import Checking, float_type
 from fnn.estimators.curves import Curves
 from fnn.estimators.pickling import Carried
-from fnn.estimators.program import Description, Numbers, build, ceiling, infer, pad_rows, train
+from fnn.estimators.program import Description, Numbers, build, ceiling, pad_rows, train
 from fnn.estimators.sparse import Entries, entries_of, of_entries
 from fnn.layer import Layer
 from fnn.optim.learning_rate import require_constructor
@@ -31,6 +32,7 @@ from fnn.train.inputs import Inputs
 from fnn.train.loop import EVALUATION_ROWS
 from fnn.train.options import Options
 from fnn.train.precision import require_compute_dtype
+from fnn.train.predict import predict
 from fnn.train.stopping import EarlyStopping, early_stopping, warn_if_never_scored
 
 STEP = 32
@@ -47,41 +49,24 @@ def _takes_a_rate(rule: Any) -> bool:
     return inspect.isfunction(rule) and next(iter(inspect.signature(rule).parameters), "") == "learning_rate"
 
 
+@dataclasses.dataclass(eq=False, repr=False, kw_only=True)
 class Estimator(Checking, Curves, BaseEstimator, abc.ABC):
     """A network as a scikit-learn estimator; `Classifier` and `Regressor` say what targets are."""
 
-    def __init__(
-        self,
-        *,
-        model: Any = None,
-        hidden: Any = (100,),
-        activation: Any = "relu",
-        optimizer: Any = None,
-        learning_rate: Any = None,
-        epochs: int = 200,
-        batch_size: int | None = 32,
-        l2: float = 0.0,
-        early_stopping: Any = False,
-        validation_fraction: float = 0.1,
-        random_state: Any = None,
-        warm_start: bool = False,
-        verbose: bool = False,
-        compute_dtype: Any = None,
-    ) -> None:
-        self.model = model
-        self.hidden = hidden
-        self.activation = activation
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.l2 = l2
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.random_state = random_state
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.compute_dtype = compute_dtype
+    model: Any = None
+    hidden: Any = (100,)
+    activation: Any = "relu"
+    optimizer: Any = None
+    learning_rate: Any = None
+    epochs: int = 200
+    batch_size: int | None = 32
+    l2: float = 0.0
+    early_stopping: Any = False
+    validation_fraction: float = 0.1
+    random_state: Any = None
+    warm_start: bool = False
+    verbose: bool = False
+    compute_dtype: Any = None
 
     @abc.abstractmethod
     def _task(self) -> Task:
@@ -250,7 +235,7 @@ class Estimator(Checking, Curves, BaseEstimator, abc.ABC):
         x = self._validate(x, dtype=float_type(), allow_nd=True, reset=False)
         # At least 64 rows: one row alone would be rounded otherwise than the same row among others.
         room = max(64, 2 ** (len(x) - 1).bit_length()) if len(x) < EVALUATION_ROWS else ceiling(len(x), EVALUATION_ROWS)
-        outputs = infer(self._model(), self.compute_dtype, self.trained_, pad_rows(x, room))
+        outputs = predict(self._model(), self.trained_, pad_rows(x, room), compute_dtype=self.compute_dtype)
         # scikit-learn's scorers and meta-estimators compute in float64.
         return np.asarray(outputs)[: len(x)].astype(np.float64)
 

@@ -82,7 +82,5 @@ class Checking:
             return np.ones(x.shape[0], float_type())
         with config_context(array_api_dispatch=False):
             weights = _check_sample_weight(sample_weight, x, dtype=float_type(), ensure_non_negative=True)
-        if not (weights > 0).any():
-            raise ValueError(f"{self._name}: every sample weight is 0; there is nothing to learn from")
         check_weights(self._name, weights, x.shape[0])
         return weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ from fnn.tasks import Task
 __all__ = ["Classifier"]
 
 
+@dataclasses.dataclass(eq=False, repr=False, kw_only=True)
 class Classifier(Score, ClassifierMixin, Estimator):
     r"""A network that tells classes apart, with scikit-learn's interface; every `fit` is one compiled run.
 
@@ -73,32 +75,7 @@ class Classifier(Score, ClassifierMixin, Estimator):
         Buitinck et al., API design for machine learning software: experiences from the scikit-learn project, 2013.
     """
 
-    def __init__(
-        self,
-        *,
-        model: Any = None,
-        hidden: Any = (100,),
-        activation: Any = "relu",
-        optimizer: Any = None,
-        learning_rate: Any = None,
-        epochs: int = 200,
-        batch_size: int | None = 32,
-        l2: float = 0.0,
-        class_weight: Any = None,
-        early_stopping: Any = False,
-        validation_fraction: float = 0.1,
-        random_state: Any = None,
-        warm_start: bool = False,
-        verbose: bool = False,
-        compute_dtype: Any = None,
-    ) -> None:
-        super().__init__(
-            model=model, hidden=hidden, activation=activation, optimizer=optimizer, learning_rate=learning_rate,
-            epochs=epochs, batch_size=batch_size, l2=l2, early_stopping=early_stopping,
-            validation_fraction=validation_fraction, random_state=random_state,
-            warm_start=warm_start, verbose=verbose, compute_dtype=compute_dtype,
-        )  # fmt: skip
-        self.class_weight = class_weight
+    class_weight: Any = None
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Classifier:
         """Train a new network.
@@ -111,9 +88,7 @@ class Classifier(Score, ClassifierMixin, Estimator):
         x, y = self._check(X, y, reset=not self._goes_on())
         weights = self._weights(sample_weight, x)
         if not self._goes_on():
-            self._multilabel = type_of_target(y).startswith("multilabel")
-            self.classes_ = np.arange(y.shape[1]) if self._multilabel else np.unique(y)
-            self._pair = self._has_two_outputs(x)
+            self._learn_classes(x, y, y)
         targets = self._encode(y)
         self._require_two_classes(targets[weights > 0])
         stratify = None if self._multilabel else targets
@@ -134,9 +109,7 @@ class Classifier(Score, ClassifierMixin, Estimator):
                 raise ValueError(
                     "Classifier: expected classes=, every class there is, in the first call of partial_fit"
                 )
-            self._multilabel = type_of_target(y).startswith("multilabel")
-            self.classes_ = np.arange(y.shape[1]) if self._multilabel else np.unique(classes)
-            self._pair = self._has_two_outputs(x)
+            self._learn_classes(x, y, classes)
         elif classes is not None and not self._multilabel and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"Classifier: expected classes {self.classes_} as before, got {np.unique(classes)}")
         if isinstance(self.class_weight, str):
@@ -194,6 +167,11 @@ class Classifier(Score, ClassifierMixin, Estimator):
                 "write sklearn.multioutput.MultiOutputClassifier(Classifier())"
             )
         return x, y
+
+    def _learn_classes(self, x: Any, y: np.ndarray, classes: Any) -> None:
+        self._multilabel = type_of_target(y).startswith("multilabel")
+        self.classes_ = np.arange(y.shape[1]) if self._multilabel else np.unique(classes)
+        self._pair = self._has_two_outputs(x)
 
     def _encode(self, y: np.ndarray) -> np.ndarray:
         """Class numbers, in the order of `classes_`."""

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks, optim, programs
+from fnn import checks, optim
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.selection.members import run_alone
@@ -17,12 +17,10 @@ from fnn.selection.training import Case, Member, member_from
 from fnn.tasks import Task
 from fnn.train.divergence import replay
 from fnn.train.inputs import Inputs
-from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, outcome_of
+from fnn.train.loop import Carry, Recipe, outcome_of
 from fnn.train.options import Options
-from fnn.train.outputs import outputs_of
-from fnn.train.precision import compute_in
-from fnn.train.trained import Trained, TrainState, check_trained
-from fnn.typing import Array, ArrayLike, DType, Key, PyTree
+from fnn.train.trained import Trained, TrainState
+from fnn.typing import Key, PyTree
 
 
 class Description(NamedTuple):
@@ -108,17 +106,6 @@ def _recipe(description: Description, numbers: Numbers) -> Recipe:
         optimizer = optimizer(description.schedule or numbers.learning_rate)
     options = description.options._replace(penalty=optim.l2(numbers.l2) if description.penalized else None)
     return Recipe(description.model, optimizer, description.task, options)
-
-
-def infer(model: Layer, compute_dtype: DType | None, trained: Trained, x: ArrayLike) -> Array:
-    """The outputs for rows whose number was rounded up."""
-    return programs.compile(_infer, (model, compute_dtype))(trained, x)
-
-
-def _infer(given: tuple[Layer, DType | None], trained: Trained, x: Array) -> Array:
-    model, compute_dtype = given
-    check_trained("predict", model, trained, x)
-    return outputs_of(compute_in(compute_dtype, model), trained, x, None, EVALUATION_ROWS)
 
 
 def pad_rows(array: Any, rows: int, fill: float = 0) -> np.ndarray:
