@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -14,12 +13,14 @@ from fnn.diagnostics.advice import advice_on
 from fnn.diagnostics.text import table
 from fnn.layer import Layer
 from fnn.layer.watching import Call, elementary
-from fnn.optim.transform import Transform
+from fnn.optim.transform import Transform, identity
 from fnn.optim.wrappers import global_norm
 from fnn.programs import compile as compiled
 from fnn.tasks import Task, as_task
-from fnn.train.replay import Problem, check_step, inexact, probe_loss
-from fnn.train.step import require_functions, require_model_and_optimizer, train_step
+from fnn.train.loop import Recipe
+from fnn.train.options import Options
+from fnn.train.replay import check_step, inexact, params_after, probe_loss
+from fnn.train.step import require_functions, require_model_and_optimizer
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Arrays, DType, Key, LossFunction, PenaltyFunction, PyTree
 
@@ -29,9 +30,7 @@ FLAT = 0.02
 """A slope below this is saturation: of sigmoid where |x| > 3.9, of tanh where |x| > 2.6."""
 
 
-@functools.partial(jax.tree_util.register_dataclass, meta_fields=("layers",), data_fields=(
-    "mean", "spread", "zeros", "saturated", "dead", "gradient", "weight", "weight_gradient", "update",
-))  # fmt: skip
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
     """What `diagnose` saw: one entry per layer in each array; prints as a table and what to try.
@@ -48,7 +47,7 @@ class Diagnosis:
     NaN stands where a layer has no such thing.
     """
 
-    layers: tuple[str, ...]
+    layers: tuple[str, ...] = dataclasses.field(metadata={"static": True})
     mean: Array
     spread: Array
     zeros: Array
@@ -78,7 +77,7 @@ class Diagnosis:
         return "\n".join([table(("layer", *(_HEAD.get(c, c) for c in _COLUMNS)), body, left=1), *self.advice])
 
 
-_COLUMNS = ("mean", "spread", "zeros", "saturated", "dead", "gradient", "weight", "weight_gradient", "update")
+_COLUMNS = tuple(field.name for field in dataclasses.fields(Diagnosis) if field.name != "layers")
 _HEAD = {"weight_gradient": "its gradient", "update": "step/weight"}
 _SHARES = ("zeros", "saturated", "dead")
 
@@ -139,26 +138,22 @@ def diagnose(
         >>> seen.layers[1], round(float(seen.dead[1]), 2), seen.advice[0][:31]
         ('1, relu', 0.33, '1, relu: 33% of units are dead,')
     """
-    require_model_and_optimizer("diagnose", model, optimizer or _NO_OPTIMIZER)
+    rule = identity() if optimizer is None else optimizer
+    require_model_and_optimizer("diagnose", model, rule)
     require_functions("diagnose", penalty, None)
     if optimizer is not None and key is None:
         raise TypeError("diagnose: a step of the optimizer is one in training; give a key, key=jax.random.key(0)")
     state, batch = check_step("diagnose", trained, batch)
-    given = _Given(Problem(model, as_task(task), penalty, compute_dtype), optimizer)
-    return compiled(_diagnose, given)(state, batch, key)
+    recipe = Recipe(model, rule, as_task(task), Options(1, penalty=penalty, compute_dtype=compute_dtype))
+    return compiled(_diagnose, (recipe, optimizer is not None))(state, batch, key)
 
 
-_NO_OPTIMIZER = Transform(lambda params: (), lambda updates, state, params=None, **extra: (updates, state))
-
-
-class _Given(NamedTuple):
-    objective: Problem
-    optimizer: Transform | None
-
-
-def _diagnose(given: _Given, train_state: TrainState, batch: tuple[Any, ...], key: Key | None) -> Diagnosis:
+def _diagnose(
+    given: tuple[Recipe, bool], train_state: TrainState, batch: tuple[Any, ...], key: Key | None
+) -> Diagnosis:
+    recipe, has_optimizer = given
     trained = Trained(train_state.params, train_state.state)
-    probed = probe_loss(given.objective, trained, batch, key)
+    probed = probe_loss(recipe, trained, batch, key)
 
     def loss(params: PyTree, probes: Any) -> tuple[Array, list[_Outputs]]:
         return probed.loss(params, probes, _outputs)
@@ -166,30 +161,20 @@ def _diagnose(given: _Given, train_state: TrainState, batch: tuple[Any, ...], ke
     (_, seen), (by_params, by_outputs) = jax.value_and_grad(loss, (0, 1), has_aux=True)(trained.params, probed.probes)
 
     def norms(tree: PyTree) -> Array:
-        by_path = {path: _norm(own) for path, _layer, own in elementary(given.objective.model, tree, trained.state)}
+        by_path = {path: _norm(own) for path, _layer, own in elementary(recipe.model, tree, trained.state)}
         return jnp.stack([by_path[path] for path in probed.paths])
 
     weight = norms(trained.params)
     update = jnp.full_like(weight, jnp.nan)
-    if given.optimizer is not None and key is not None:
-        update = norms(_change(given, train_state, batch, key)) / jnp.where(weight > 0, weight, jnp.nan)
+    if has_optimizer and key is not None:
+        change = jax.tree.map(jnp.subtract, params_after(recipe, train_state, batch, key), trained.params)
+        update = norms(change) / jnp.where(weight > 0, weight, jnp.nan)
     outputs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seen)
     gradient = jnp.stack([_norm(each) for each in by_outputs])
     return Diagnosis(
         probed.names, **outputs._asdict(), gradient=gradient, weight=weight, weight_gradient=norms(by_params),
         update=update,
     )  # fmt: skip
-
-
-def _change(given: _Given, train_state: TrainState, batch: tuple[Any, ...], key: Key) -> PyTree:
-    """What one step of the optimizer adds to the parameters."""
-    model, task, penalty, compute_dtype = given.objective
-    step = train_step(model, given.optimizer or _NO_OPTIMIZER, task, penalty=penalty, compute_dtype=compute_dtype)
-    if train_state.opt_state is None:
-        fresh = step.init(key, batch[0], Trained(train_state.params, train_state.state))
-        train_state = train_state._replace(opt_state=fresh.opt_state)
-    new = step.update(train_state, key, batch)[0].params
-    return jax.tree.map(lambda new, old: new - old, new, train_state.params)
 
 
 def _norm(tree: PyTree) -> Array:

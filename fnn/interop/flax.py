@@ -13,7 +13,7 @@ import numpy as np
 from fnn import checks
 from fnn.interop import matching
 from fnn.interop.comparing import compare
-from fnn.interop.matching import Library, Module, Slot, back, fill
+from fnn.interop.matching import Library, Module, Slot, back, read
 from fnn.interop.modules import module_layer
 from fnn.interop.recurrent import is_cell, recurrent_from_flax
 from fnn.layer import Layer
@@ -54,9 +54,7 @@ def from_flax(variables: Any, model: Layer, x: Any, *, module: Any = None) -> Tr
         >>> fnn.interop.from_flax({"params": dense}, fnn.dense(3), (1, 4)).params["kernel"].shape
         (4, 3)
     """
-    found = fill("from_flax", _FLAX, _modules(variables, module, x), model, x)
-    like, _ = matching.shapes_of(model, x)
-    trained = jax.tree.map(lambda a, b: checks.cast("from_flax", "weights", np.asarray(a), b.dtype), found, like)
+    trained = read("from_flax", _FLAX, _modules(variables, module, x), model, x)
     if _is_nnx(variables) or module is not None:
         layer = module_layer(variables if module is None else module)
         params, state = layer.init(jax.random.key(0), x) if module is None else _variables(variables)
@@ -158,11 +156,11 @@ def _warn_of_order(modules: Iterable[Module]) -> None:
 
 def _group(leaves: list[_Leaf], eps: Mapping[Path, float | None]) -> dict[Path, Module]:
     """Leaves by the module they stand in; those of a recurrent cell's gates by the cell."""
-    inside: dict[Path, dict[str, set[Any]]] = {}
+    inside: dict[Path, set[str]] = {}
     for path, *_ in leaves:
         if len(path) > 1:
-            inside.setdefault(path[:-2], {}).setdefault("names", set()).add(path[-2])
-    cells = {path for path, names in inside.items() if is_cell(map(str, names["names"]))}
+            inside.setdefault(path[:-2], set()).add(str(path[-2]))
+    cells = {path for path, names in inside.items() if is_cell(names)}
     found: dict[Path, tuple[dict[str, np.ndarray], dict[str, Path]]] = {}
     for path, key, array in leaves:
         own = path[:-2] if path[:-2] in cells and len(path) > 1 else path[:-1]

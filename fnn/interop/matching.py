@@ -98,6 +98,12 @@ def shapes_of(model: Layer, x: Any) -> tuple[Trained, Any]:
     return Trained(*jax.eval_shape(model.init, jax.random.key(0), x)), x
 
 
+def read(where: str, library: Library, modules: list[Module], model: Layer, x: Any) -> Trained:
+    """`fill`, each array in the dtype of the model's."""
+    found, (like, _) = fill(where, library, modules, model, x), shapes_of(model, x)
+    return jax.tree.map(lambda a, b: checks.cast(where, "weights", np.asarray(a), b.dtype), found, like)
+
+
 def fill(where: str, library: Library, modules: list[Module], model: Layer, x: Any) -> Trained:
     """The model's arrays with what the modules hold, each cast to nothing: of the dtype that came.
 

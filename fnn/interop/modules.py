@@ -101,7 +101,8 @@ def _nnx(nnx: Any, module: Any) -> Layer:
 
 
 def _equinox(equinox: Any, module: Any) -> Layer:
-    if any(isinstance(n, equinox.nn.StateIndex) for n in jax.tree.leaves(module, is_leaf=_is_index(equinox))):
+    is_index = lambda node: isinstance(node, equinox.nn.StateIndex)  # noqa: E731
+    if any(map(is_index, jax.tree.leaves(module, is_leaf=is_index))):
         raise TypeError(
             f"{type(module).__name__} of equinox keeps a state, which belongs to a call with equinox's State; use "
             "fnn.batch_norm() in its place"
@@ -123,7 +124,3 @@ def _equinox(equinox: Any, module: Any) -> Layer:
         return jax.vmap(lambda one, key: called(one, key=key))(x, jax.random.split(key, x.shape[0])), state
 
     return Layer(init, apply)
-
-
-def _is_index(equinox: Any) -> Any:
-    return lambda node: isinstance(node, equinox.nn.StateIndex)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from fnn.typing import Array, PyTree
 __all__ = ["recurrent_from_flax", "recurrent_from_torch", "recurrent_to_flax", "recurrent_to_torch"]
 
 # Gates in fnn's and torch's order, by the letters flax names them with.
-_FLAX_GATES = {"lstm": "ifgo", "gru": "rzn"}
+_FLAX_GATES: dict[str, Sequence[str]] = {"lstm": "ifgo", "gru": "rzn", "rnn": ("",)}
 _GATES = {4: "lstm", 3: "gru", 1: "rnn"}
 
 
@@ -166,12 +166,9 @@ def recurrent_from_flax(params: Mapping[str, Any]) -> dict[str, Array]:
         ['bias', 'kernel', 'recurrent_kernel']
     """
     found = {_gate(name): entry for name, entry in params.items()}
-    if set(found) == {"i", "h"}:
-        return _from_flax_pair(found["i"], found["h"])
     for gates in _FLAX_GATES.values():
-        if set(found) == {side + gate for side in "ih" for gate in gates}:
-            inputs, hidden = ([found[side + gate] for gate in gates] for side in "ih")
-            return _from_flax_pair(_join(inputs), _join(hidden))
+        if set(found) == _names(gates):
+            return _from_flax_pair(*(_join([found[side + gate] for gate in gates]) for side in "ih"))
     raise ValueError(
         "recurrent_from_flax: expected the parameters of an LSTMCell, GRUCell or SimpleCell, "
         f"got the names {', '.join(sorted(params)) or 'none'}"
@@ -182,31 +179,30 @@ def _gate(name: str) -> str:
     return name.rstrip("_").replace("dense_", "")
 
 
+def _names(gates: Sequence[str]) -> set[str]:
+    return {side + gate for side in "ih" for gate in gates}
+
+
 def is_cell(names: Iterable[str]) -> bool:
     """Whether these are the names of the gates in one of flax's cells."""
-    found = set(map(_gate, names))
-    return found in ({"i", "h"}, *({side + gate for side in "ih" for gate in gates} for gates in _FLAX_GATES.values()))
+    return set(map(_gate, names)) in map(_names, _FLAX_GATES.values())
 
 
-def _bias(entry: Mapping[str, Any]) -> Array:
-    kernel = jnp.asarray(entry["kernel"])
-    return jnp.asarray(entry["bias"]) if "bias" in entry else jnp.zeros(kernel.shape[1], kernel.dtype)
-
-
-def _from_flax_pair(inputs: Mapping[str, Any], hidden: Mapping[str, Any]) -> dict[str, Array]:
-    kernel, recurrent = jnp.asarray(inputs["kernel"]), jnp.asarray(hidden["kernel"])
-    params = {"kernel": kernel, "recurrent_kernel": recurrent}
-    if _GATES.get(kernel.shape[1] // recurrent.shape[0]) == "gru":
-        size, second = recurrent.shape[0], _bias(hidden)
+def _from_flax_pair(inputs: dict[str, Array], hidden: dict[str, Array]) -> dict[str, Array]:
+    params = {"kernel": inputs["kernel"], "recurrent_kernel": hidden["kernel"]}
+    size, second = hidden["kernel"].shape[0], hidden["bias"]
+    if _GATES.get(inputs["kernel"].shape[1] // size) == "gru":
         outside = second.at[2 * size :].set(0)
-        return params | {"bias": _bias(inputs) + outside, "recurrent_bias": second[2 * size :]}
-    return params | {"bias": _bias(inputs) + _bias(hidden)}
+        return params | {"bias": inputs["bias"] + outside, "recurrent_bias": second[2 * size :]}
+    return params | {"bias": inputs["bias"] + second}
 
 
 def _join(entries: list[Any]) -> dict[str, Array]:
     """One kernel and bias from those of each gate."""
     kernels = [jnp.asarray(entry["kernel"]) for entry in entries]
-    return {"kernel": jnp.concatenate(kernels, axis=1), "bias": jnp.concatenate([_bias(entry) for entry in entries])}
+    pairs = zip(entries, kernels, strict=True)
+    biases = [jnp.asarray(entry.get("bias", jnp.zeros(kernel.shape[1], kernel.dtype))) for entry, kernel in pairs]
+    return {"kernel": jnp.concatenate(kernels, axis=1), "bias": jnp.concatenate(biases)}
 
 
 def recurrent_to_flax(params: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
@@ -228,16 +224,13 @@ def recurrent_to_flax(params: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
         ['hf', 'hg', 'hi', 'ho', 'if', 'ig', 'ii', 'io']
     """
     kind = _kind("recurrent_to_flax", params, {"recurrent_bias"})
-    if kind == "rnn":
-        inputs = {"kernel": params["kernel"], "bias": params["bias"]}
-        return {"i": inputs, "h": {"kernel": params["recurrent_kernel"]}}
     gates = _FLAX_GATES[kind]
     columns = {name: jnp.split(params[name], len(gates), axis=-1) for name in ("kernel", "recurrent_kernel", "bias")}
     cell: dict[str, dict[str, Array]] = {}
     for place, gate in enumerate(gates):
         cell["i" + gate] = {"kernel": columns["kernel"][place]}
         cell["h" + gate] = {"kernel": columns["recurrent_kernel"][place]}
-        # flax adds the LSTM's bias to the recurrent product, the GRU's to the input's.
+        # flax adds the LSTM's bias to the recurrent product, that of the others to the input's.
         cell[("h" if kind == "lstm" else "i") + gate]["bias"] = columns["bias"][place]
     if kind == "gru":
         cell["hn"]["bias"] = params["recurrent_bias"]

@@ -7,13 +7,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from fnn import checks
 from fnn.interop import matching
 from fnn.interop.comparing import compare
-from fnn.interop.matching import Library, Module, Slot, back, fill
+from fnn.interop.matching import Library, Module, Slot, back, read
 from fnn.interop.recurrent import as_numpy, one_from_torch
 from fnn.layer import Layer
 from fnn.layer.parts import any_layer
@@ -53,9 +52,7 @@ def from_torch(state_dict: Any, model: Layer, x: Any) -> Trained:
         >>> trained.params[0]["kernel"].shape
         (2, 2, 3, 4)
     """
-    found = fill("from_torch", _TORCH, _modules(state_dict), model, x)
-    like, _ = matching.shapes_of(model, x)
-    trained = jax.tree.map(lambda a, b: checks.cast("from_torch", "weights", np.asarray(a), b.dtype), found, like)
+    trained = read("from_torch", _TORCH, _modules(state_dict), model, x)
     if hasattr(state_dict, "eval"):
         images = any_layer(model, lambda facts: facts.convolves)
         compare("from_torch", model, trained, x, lambda x: _outputs(state_dict, x, images))

@@ -17,14 +17,10 @@ from fnn.optim.transform import Transform
 from fnn.programs import compile as compiled
 from fnn.tasks.task import Task, as_task, mean_loss
 from fnn.train import rows as rows_
+from fnn.train.loop import Recipe, check_recipe, evaluation_model, step_of
+from fnn.train.options import Options
 from fnn.train.precision import compute_in
-from fnn.train.step import (
-    augment_batch,
-    require_functions,
-    require_model_and_optimizer,
-    state_penalties,
-    train_step,
-)
+from fnn.train.step import augment_batch, penalties
 from fnn.train.trained import Trained, TrainState, as_trained
 from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, PenaltyFunction, PyTree
 
@@ -68,26 +64,19 @@ def check_step(where: str, trained: Any, batch: Any) -> tuple[TrainState, tuple[
     return state, (x, *rest)
 
 
-class Problem(NamedTuple):
-    """What a loss is made of."""
-
-    model: Layer
-    task: Task
-    penalty: PenaltyFunction | None
-    compute_dtype: DType | None
-
-
-def probe_loss(objective: Problem, trained: Trained, batch: tuple[Any, ...], key: Key | None) -> Probe:
+def probe_loss(recipe: Recipe, trained: Trained, batch: tuple[Any, ...], key: Key | None) -> Probe:
     """The objective of a step with a probe at every elementary layer; without a key the model is as at inference."""
-    model, task, penalty, compute_dtype = objective
+    model, _, task, options, _ = recipe
     x, targets, *weights = batch
 
     def run(params: PyTree, see: Callable[[Call], Any]) -> Array:
         seen = watch(model, params, trained.state, see)
-        whole = compute_in(compute_dtype, count_rows(seen, weights[0] != 0) if weights and key is not None else seen)
-        outputs, state = whole.apply(params, trained.state, x, key=key, train=key is not None)
+        counted = count_rows(seen, weights[0] != 0) if weights and key is not None else seen
+        outputs, state = compute_in(options.compute_dtype, counted).apply(
+            params, trained.state, x, key=key, train=key is not None
+        )
         value = mean_loss(task, outputs, targets, weights[0] if weights else None)[0]
-        for term in state_penalties(state) + ([] if penalty is None else [jnp.asarray(penalty(params))]):
+        for term in penalties(options.penalty, params, state):
             value = value + term.astype(value.dtype)
         return value
 
@@ -160,12 +149,6 @@ def _check(tree: PyTree) -> _Check:
     return _Check(jnp.stack([zero, *bad]).sum(), jnp.asarray(sum(leaf.size for leaf in leaves), int), largest)
 
 
-class _Given(NamedTuple):
-    objective: Problem
-    optimizer: Transform
-    augment: Augmentation | None
-
-
 def explain_divergence(
     model: Layer,
     optimizer: Transform,
@@ -205,12 +188,11 @@ def explain_divergence(
         ...     model, fnn.optim.sgd(0.1), fnn.losses.mse, (params, state), (x, x), key=jax.random.key(1)))
         forward, layer 1, exp: output: 1 of 4 entries not finite; the largest value before was 100
     """
-    require_model_and_optimizer("explain_divergence", model, optimizer)
-    require_functions("explain_divergence", penalty, augment)
+    options = Options(1, penalty=penalty, augment=augment, compute_dtype=compute_dtype)
+    recipe = check_recipe("explain_divergence", Recipe(model, optimizer, as_task(task), options))
     state, batch = check_step("explain_divergence", trained, batch)
-    given = _Given(Problem(model, as_task(task), penalty, compute_dtype), optimizer, augment)
-    seen = jax.device_get(compiled(_replay, given)(state, batch, key))
-    probed = probe_loss(given.objective, Trained(state.params, state.state), batch, key)
+    seen = jax.device_get(compiled(_replay, recipe)(state, batch, key))
+    probed = probe_loss(recipe, Trained(state.params, state.state), batch, key)
     for phase, layer, what, check, before in _in_order(model, state.state, probed, seen):
         if check.count:
             return Divergence(phase, layer, what, int(check.count), int(check.size), float(before))
@@ -249,12 +231,21 @@ def _by_leaf(own: PyTree) -> dict[str, _Check]:
     return {jax.tree_util.keystr(path, simple=True, separator="/") or "parameters": check for path, check in leaves}
 
 
-def _replay(given: _Given, train_state: TrainState, batch: tuple[Any, ...], key: Key) -> dict[str, Any]:
+def params_after(recipe: Recipe, train_state: TrainState, batch: tuple[Any, ...], key: Key) -> PyTree:
+    """The parameters after a step, the first one where nothing is known of the optimizer's state."""
+    step = step_of(recipe)
+    if train_state.opt_state is None:
+        trained = Trained(train_state.params, train_state.state)
+        train_state = train_state._replace(opt_state=step.init(key, batch[0], trained).opt_state)
+    return step.update(train_state, key, batch)[0].params
+
+
+def _replay(recipe: Recipe, train_state: TrainState, batch: tuple[Any, ...], key: Key) -> dict[str, Any]:
     """The checks of everything that a step computes, in its order."""
-    model, task, penalty, compute_dtype = given.objective
+    options = recipe.options
     trained = Trained(train_state.params, train_state.state)
-    seen = batch if given.augment is None else augment_batch(given.augment, key, batch)
-    probed = probe_loss(given.objective, trained, seen, key)
+    seen = batch if options.augment is None else augment_batch(options.augment, key, batch)
+    probed = probe_loss(recipe, trained, seen, key)
 
     def loss(params: PyTree, probes: Any) -> tuple[Array, list[_Check]]:
         return probed.loss(params, probes, lambda call: (_check((call.x, call.params)), _check(call.y)))
@@ -262,10 +253,8 @@ def _replay(given: _Given, train_state: TrainState, batch: tuple[Any, ...], key:
     (value, forward), (by_params, by_outputs) = jax.value_and_grad(loss, (0, 1), has_aux=True)(
         trained.params, probed.probes
     )
-    whole = compute_in(compute_dtype, model)  # what the dtype may do to gradients, the run itself has said
-    step = train_step(whole, given.optimizer, task, penalty=penalty, augment=given.augment)
-    if train_state.opt_state is None:
-        train_state = train_state._replace(opt_state=step.init(key, batch[0], trained).opt_state)
+    # What the dtype may do to gradients, the run itself has said.
+    silent = recipe._replace(model=evaluation_model(recipe), options=options._replace(compute_dtype=None))
     return {
         "input": _check(seen),
         "parameters": jax.tree.map(_check, trained.params),
@@ -273,5 +262,5 @@ def _replay(given: _Given, train_state: TrainState, batch: tuple[Any, ...], key:
         "loss": _check(value),
         "backward": [_check(each) for each in by_outputs],
         "gradient": jax.tree.map(_check, by_params),
-        "update": jax.tree.map(_check, step.update(train_state, key, batch)[0].params),
+        "update": jax.tree.map(_check, params_after(silent, train_state, batch, key)),
     }

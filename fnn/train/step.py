@@ -51,10 +51,11 @@ class TrainStep(NamedTuple):
     advance: Callable[..., Advance]
 
 
-def state_penalties(state: PyTree) -> list[Array]:
-    """What layers ask to be added to the loss."""
+def penalties(penalty: PenaltyFunction | None, params: PyTree, state: PyTree) -> list[Array]:
+    """What is added to the loss: what layers ask for, and the penalty on the parameters."""
     nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Penalty))
-    return [node.value for node in nodes if isinstance(node, Penalty)]
+    asked = [node.value for node in nodes if isinstance(node, Penalty)]
+    return asked + ([] if penalty is None else [jnp.asarray(penalty(params))])
 
 
 def _ascent(gradient: Array) -> Array:
@@ -99,8 +100,7 @@ def _objective_of(model: Layer, task: Task, penalty: PenaltyFunction | None) -> 
         counted_model = model if given is None or full else count_rows(model, given != 0)
         outputs, state = counted_model.apply(params, state, x, key=key, train=True)
         value, counted = mean_loss(task, outputs, targets, given)
-        extra = state_penalties(state) + ([] if penalty is None else [jnp.asarray(penalty(params))])
-        for term in extra:
+        for term in penalties(penalty, params, state):
             if jnp.iscomplexobj(term):
                 raise TypeError(f"penalty: expected a real number, got {checks.describe(term)}; write abs(w) ** 2")
             value = value + term.astype(value.dtype)
