@@ -6,11 +6,11 @@ import math
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from fnn import checks
 from fnn.diagnostics.text import of_bytes, table
 from fnn.layer import Layer
+from fnn.layer.arguments import example, mirror
 from fnn.layer.watching import Call, watch
 from fnn.typing import PyTree
 
@@ -80,8 +80,6 @@ def summary(model: Layer, x: PyTree = None) -> Summary:
         raise TypeError(
             "summary: expected an input or its shape, batch axis first; write fnn.summary(model, (1, features))"
         )
-    if isinstance(x, list | tuple) and x and all(isinstance(size, int) for size in x):
-        x = jax.ShapeDtypeStruct(tuple(x), jnp.float32)
     rows: list[LayerRow] = []
     met: set[tuple[int, ...]] = set()
 
@@ -93,19 +91,15 @@ def summary(model: Layer, x: PyTree = None) -> Summary:
         rows.append(row._replace(parameters=0, bytes=0) if again else row)
         return call.y
 
-    shapes = jax.tree.map(_shape, x)
+    shapes = example(x)
     # The model is built as it is, so that building it adds no rows.
     params, state = jax.eval_shape(lambda: model.init(jax.random.key(0), shapes))
     jax.eval_shape(lambda p, s, v: watch(model, p, s, see).apply(p, s, v)[0], params, state, shapes)
     return Summary(tuple(rows))
 
 
-def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
-
-
 def _row(call: Call) -> LayerRow:
-    like = jax.tree.map(_shape, (call.params, call.state, call.x))
+    like = mirror((call.params, call.state, call.x))
     cost = jax.jit(lambda p, s, v: call.layer.apply(p, s, v)[0]).lower(*like).cost_analysis() or {}
     leaves = jax.tree.leaves(like[0])
     outputs = call.y if not isinstance(call.y, tuple) else list(call.y)
@@ -116,7 +110,7 @@ def _row(call: Call) -> LayerRow:
         _bytes(leaves),
         int(cost.get("flops", 0)),
         " ".join(sorted({leaf.dtype.name for leaf in leaves})),
-        _bytes([_shape(leaf) for leaf in jax.tree.leaves(call.y)]),
+        _bytes(jax.tree.leaves(mirror(call.y))),
     )
 
 

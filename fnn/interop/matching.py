@@ -143,7 +143,7 @@ def _is_nested(params: PyTree) -> bool:
 
 
 def _slots(model: Layer, like: Trained, x: Any) -> list[Slot]:
-    order = iter(orders(model, *like, x))
+    order = orders(model, *like, x)
     slots: list[Slot] = []
 
     def visit(layer: Layer, params: PyTree, state: PyTree, numbers: tuple[Any, ...]) -> None:
@@ -154,7 +154,7 @@ def _slots(model: Layer, like: Trained, x: Any) -> list[Slot]:
             return
         if layer.rebuild is not None and not layer.parts:
             return
-        own = next(order)
+        own = order.get(numbers, FeatureOrder())
         if _is_nested(params):
             slots.extend(Slot((*numbers, name), layer, value, (), own) for name, value in params.items())
         elif jax.tree.leaves(params) or (isinstance(state, dict) and "mean" in state):

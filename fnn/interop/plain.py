@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
 from fnn.kernels.convolution.products import plain_form
+from fnn.layer.arguments import mirror
 from fnn.typing import PyTree
 
 __all__ = ["plain"]
@@ -41,8 +41,7 @@ def plain(function: Callable[..., PyTree], *like: PyTree) -> Callable[..., PyTre
         >>> "fnn" in str(jax.make_jaxpr(forward)(x)), forward(x).shape
         (False, (1, 5, 5, 4))
     """
-    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), like)
-    closed, outputs = jax.make_jaxpr(function, return_shape=True)(*shapes)
+    closed, outputs = jax.make_jaxpr(function, return_shape=True)(*mirror(like))
 
     def run(*given: PyTree) -> PyTree:
         results = _run(closed.jaxpr, closed.consts, jax.tree.leaves(given))

@@ -17,6 +17,7 @@ from fnn import checks
 from fnn.data.scaling import Scaler
 from fnn.files import write_whole
 from fnn.layer import Layer
+from fnn.layer.arguments import mirror
 from fnn.layer.protocol import identity
 from fnn.saving.metadata import classes_as_json, require_outputs, scaler_as_json
 from fnn.tasks import Task
@@ -158,7 +159,7 @@ def load_exported(path: str | Path) -> Exported:
 def _any_rows(x: PyTree) -> PyTree:
     """Shapes in which the first axis, unless one is symbolic already, is any number of rows."""
     (rows,) = jax.export.symbolic_shape("rows")
-    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), x)
+    shapes = mirror(x)
     sizes = [size for a in jax.tree.leaves(shapes) for size in a.shape]
     if not all(isinstance(size, int) for size in sizes):
         return shapes

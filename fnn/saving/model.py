@@ -20,7 +20,7 @@ from fnn.saving import content
 from fnn.saving.metadata import classes_as_json, require_outputs, scaler_as_json, scaler_from_json
 from fnn.saving.run import read_trained
 from fnn.train.sharding import shard
-from fnn.train.trained import Trained, as_trained
+from fnn.train.trained import Trained, as_trained, fits_shape
 from fnn.versions import __version__
 
 __all__ = ["Metadata", "load", "read_metadata", "save"]
@@ -239,9 +239,7 @@ def _differences(expected: _Expected, saved: content.NamedArrays, names: dict[st
 def _complaint(leaf: Any, other: Any, came: np.ndarray | None) -> str | None:
     if came is None:
         return f"is {checks.describe(leaf)}, not in the file"
-    sizes = zip(leaf.shape, other.shape, came.shape, strict=False)
-    # A size that follows the batch (the state of a stateful layer) is what it was.
-    fits = len(leaf.shape) == came.ndim and all(n == size or size != varied for size, varied, n in sizes)
+    fits = fits_shape(came.shape, leaf.shape, other.shape)  # the state of a stateful layer follows the batch
     wide = came.dtype != jax.dtypes.canonicalize_dtype(came.dtype)
     if fits and leaf.dtype == came.dtype and not wide:
         return None

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import programs
+from fnn.layer.arguments import mirror
 from fnn.selection.training import Member
 from fnn.typing import PyTree
 
@@ -17,8 +18,7 @@ from fnn.typing import PyTree
 def bytes_per_member(build: Callable[[Any], Member], description: Any, arguments: PyTree, shared: PyTree) -> int:
     """What one member holds at once: the arrays of the widest loop body of its program, which is traced once."""
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], jnp.result_type(leaf)), arguments)
-    all_read = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.result_type(leaf)), shared)
-    return programs.remember(_count, (build, description, (one, all_read)))
+    return programs.remember(_count, (build, description, (one, mirror(shared))))
 
 
 def _count(given: tuple[Callable[[Any], Member], Any, PyTree]) -> int:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.layer import Layer, as_layer
+from fnn.layer.arguments import mirror
 from fnn.layer.protocol import LayerLike
 from fnn.testing.gradients import check_gradients, is_float
 from fnn.typing import Key, PyTree
@@ -17,10 +18,6 @@ from fnn.typing import Key, PyTree
 __all__ = ["check_layer"]
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
-
-
-def _shapes(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
 
 
 def _cast(tree: PyTree, dtype: Any) -> PyTree:
@@ -33,7 +30,7 @@ def _require(what: str, condition: bool) -> None:
 
 
 def _require_same_shapes(what: str, got: PyTree, expected: PyTree) -> None:
-    got, expected = _shapes(got), _shapes(expected)
+    got, expected = mirror(got), mirror(expected)
     if got != expected:
         raise AssertionError(f"{what}: {got} instead of {expected}")
 
@@ -95,7 +92,7 @@ def check_layer(layer: LayerLike, x: Any, *, key: Key | None = None, order: int 
 def _check_init(layer: Layer, key: Key, x: Any) -> tuple[PyTree, PyTree]:
     first = layer.init(key, x)
     _require_equal("init twice with one key", layer.init(key, x), first, exact=True)
-    _require_equal("init from shape and dtype alone", layer.init(key, _shapes(x)), first, exact=True)
+    _require_equal("init from shape and dtype alone", layer.init(key, mirror(x)), first, exact=True)
     return first
 
 

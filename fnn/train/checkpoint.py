@@ -44,13 +44,6 @@ class Record(NamedTuple):
         return self.ends[-1] if self.ends else 0
 
 
-class Snapshot(NamedTuple):
-    """What a checkpoint holds: the arrays of a run and what it had done."""
-
-    arrays: PyTree
-    record: Record
-
-
 class Checkpoints(NamedTuple):
     """Where a run is saved, how often, and what is kept of it: see `checkpoints`."""
 
@@ -84,10 +77,11 @@ def checkpoints(directory: str | Path, *, keep: int = 2, every: int = 1, best: b
 
 
 class Store(NamedTuple):
-    """`save(arrays, record, last=False)`, which writes what is due; `restore(like) -> Snapshot`, None if nothing is."""
+    """`save(arrays, record, last=False)`, which writes what is due; `restore(like) -> (arrays, record)`, None where
+    nothing is."""
 
     save: Callable[..., None]
-    restore: Callable[[PyTree], Snapshot | None]
+    restore: Callable[[PyTree], tuple[PyTree, Record] | None]
 
 
 def store_of(
@@ -117,14 +111,14 @@ def store_of(
             run = json.dumps({"identity": own, **record._asdict()}).encode()
             _write(asked, (epochs, best), parts | {"run": np.frombuffer(run, np.uint8)})
 
-    def restore(like: PyTree) -> Snapshot | None:
+    def restore(like: PyTree) -> tuple[PyTree, Record] | None:
         found, error = attempt(lambda: _find(asked.directory, own)) if writes else (None, None)
         raise_in_all(mesh, error, "fit: the checkpoint")
         record = gather(mesh, found and found[1])[0]
         if record is None:
             return None
         packed = found[0] if found else np.zeros(_count_bytes(like), np.uint8)
-        return Snapshot(_unpack(tell_all(mesh, packed), like), Record(**record))
+        return _unpack(tell_all(mesh, packed), like), Record(**record)
 
     return Store(save, restore)
 

@@ -89,15 +89,13 @@ def drive(run: Setup, carry: Carry, epochs: int, store: Store) -> tuple[Trained,
 
 
 def _resume(store: Store, carry: Carry, epochs: int) -> tuple[Carry, Record]:
-    found = store.restore(carry)
-    if found is None:
-        return carry, Record([], [])
-    if len(found.record.table) > epochs:
+    carry, record = store.restore(carry) or (carry, Record([], []))
+    if len(record.table) > epochs:
         raise ValueError(
-            f"fit: expected epochs >= {len(found.record.table)}, those the checkpoint was trained for, got {epochs}; "
+            f"fit: expected epochs >= {len(record.table)}, those the checkpoint was trained for, got {epochs}; "
             "give as many, or another directory"
         )
-    return found.arrays, found.record
+    return carry, record
 
 
 def _plain(scores: dict[str, Array]) -> dict[str, float]:

@@ -99,13 +99,17 @@ def _complaint(expected: Any, varying: Any, came: Any) -> str | None:
     if came is None:
         return f"is missing: expected {checks.describe(expected)}, got none"
     shape = jnp.shape(came)
-    fits = len(shape) == len(expected.shape) and all(
-        n == size or size != other for n, size, other in zip(shape, expected.shape, varying.shape, strict=True)
-    )
+    fits = fits_shape(shape, expected.shape, varying.shape)
     dtype = getattr(came, "dtype", None) or jnp.result_type(came)
     if fits and _kind(dtype) == _kind(expected.dtype):
         return None
     return f"is {checks.describe(expected)}, got {checks.describe(jax.ShapeDtypeStruct(shape, dtype))}"
+
+
+def fits_shape(shape: tuple[int, ...], expected: tuple[int, ...], varying: tuple[int, ...]) -> bool:
+    """Whether it is the expected one, but for sizes that follow the batch: those in which the `varying` one differs."""
+    sizes = zip(shape, expected, varying, strict=False)
+    return len(shape) == len(expected) and all(n == size or size != other for n, size, other in sizes)
 
 
 def _kind(dtype: Any) -> Any:
