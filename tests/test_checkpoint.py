@@ -250,7 +250,7 @@ def of_one_stream(run):
 
 def of_single_means(run):
     arrays = run["identity"]["arrays"]
-    run["identity"]["arrays"] = {name.replace("means.all", "means['loss']"): what for name, what in arrays.items()}
+    run["identity"]["arrays"] = {name.replace("means", "means['loss']"): what for name, what in arrays.items()}
 
 
 VERSIONS = {

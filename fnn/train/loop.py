@@ -22,7 +22,7 @@ from fnn.optim.transform import Transform, as_transform, is_skipped, learning_ra
 from fnn.tasks import Task
 from fnn.train import stopping
 from fnn.train.inputs import Inputs
-from fnn.train.means import Mean, Means
+from fnn.train.means import Means
 from fnn.train.options import Options, check_options
 from fnn.train.outputs import scores_of
 from fnn.train.precision import compute_in
@@ -178,7 +178,7 @@ def _metrics(recipe: Recipe) -> Mapping[str, Any]:
 def _no_means(recipe: Recipe) -> Means:
     names = (*_metrics(recipe), "loss")
     # Zeros for each place: a buffer that stands in two of them cannot be given away.
-    return Means(names, Mean(jnp.zeros((len(names), 2), jnp.float32), jnp.zeros((len(names), 2), jnp.float32)))
+    return Means(names, jnp.zeros((len(names), 2), jnp.float32), jnp.zeros((len(names), 2), jnp.float32))
 
 
 def _accept(carry: Carry, step: Advance, metrics: Mapping[str, Any], number: Array) -> Carry:
