@@ -1,7 +1,9 @@
 """What each of two processes runs over its part of streams and memory maps; without a port, what one runs over all."""
 
+import itertools
 import json
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -133,7 +135,7 @@ def listed(mesh, own, folder):
 def said(run, *given, **options):
     try:
         run(*given, **options)
-    except (TypeError, ValueError, RuntimeError, UserWarning, SystemExit) as error:
+    except (Exception, SystemExit) as error:
         return f"{type(error).__name__}: {error}"
     return "nothing"
 
@@ -182,7 +184,102 @@ def errors(mesh, own, folder):
         "validation": said(fit, mesh, lambda: Parts(own), validation=lambda: fails(own, 2)),
         "exit": said(fit, mesh, lambda: exits(own)),
         "warning": moved(mesh, own, folder),
+        "unwritable": said(unwritable, mesh, own, folder),
+        "unwritable at last": said(unwritable, mesh, own, folder / "last", every=5),
+        **alone(mesh, own),
     }
+
+
+def evaluate(mesh, data, own_trained=None, **options):
+    return fnn.evaluate(MODEL, own_trained or trained(), data, TASK, mesh=mesh, **options)
+
+
+def predict(mesh, x):
+    return fnn.predict(MODEL, trained(), x, mesh=mesh)
+
+
+def train(mesh, x, **options):
+    run = fnn.trainer(MODEL, fnn.optim.sgd(0.1), TASK, **{"epochs": 1} | options, mesh=mesh)
+    return run(jax.random.key(0), (x, Y))
+
+
+def unwritable(mesh, own, folder, **options):
+    """A run of which a checkpoint cannot be written, where a warning is an error."""
+    place = folder / f"unwritable {own}"
+
+    def occupy(end):
+        (place / "epoch-000002.npz").mkdir(parents=True, exist_ok=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        return fit(mesh, (X, Y), callbacks=[occupy], checkpoint=fnn.checkpoints(place, **options))
+
+
+def alone(mesh, own):
+    """What the second process alone does wrong, outside of any stream."""
+    second = own == 1
+
+    def fails(end):
+        if second:
+            raise KeyError("gone")
+
+    bad, other = np.where(second, np.nan, X), fnn.Trained(*fnn.dense(3).init(jax.random.key(1), X[:1]))
+    return {
+        "option": said(fit, mesh, (X, Y), epochs=0 if second else 2),
+        "word": said(fit, mesh, (X, Y), **{"epoch": 2} if second else {}),
+        "data": said(fit, mesh, (bad, Y)),
+        "stream and rows": said(fit, mesh, list(Parts(own)), rows=[1] if second else None),
+        "callback": said(fit, mesh, (X, Y), callbacks=[fails]),
+        "callback of a stream": said(fit, mesh, Parts(own), callbacks=[fails], validation=Parts(own)),
+        "at a step": said(fit, mesh, (X, Y), callbacks=[fnn.every(2, fails)]),
+        "exit in a callback": said(fit, mesh, (X, Y), callbacks=[lambda end: second and sys.exit(3)]),
+        "evaluate in a callback": said(
+            fit, mesh, (X, Y), callbacks=[lambda end: evaluate(mesh, (X, Y), rows=[75 if second else 1])]
+        ),
+        "evaluate": said(evaluate, mesh, (bad, Y)),
+        "evaluate, trained": said(evaluate, mesh, (X, Y), other if second else None),
+        "evaluate, trained, stream": said(evaluate, mesh, Parts(own), other if second else None),
+        "predict": said(predict, mesh, bad),
+        "trainer": said(train, mesh, bad),
+        "trainer, option": said(train, mesh, X, epochs=0 if second else 1),
+        "nothing": said(evaluate, mesh, (X, Y)),
+    }
+
+
+def pressing(own, at):
+    """Ctrl-C in the second process, in the middle of an epoch without an end."""
+
+    def stream(epoch):
+        for place, batch in enumerate(Parts(own) if epoch < at else itertools.cycle(Parts(own))):
+            if own == 1 and epoch == at and place == 20:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield batch
+
+    return stream
+
+
+def interrupted(mesh, own):
+    """After how many epochs."""
+    return {
+        "training": fit(mesh, pressing(own, 1), epochs=3)[1]["epochs"],
+        "validation": fit(mesh, Parts(own), validation=pressing(own, 1), epochs=3)[1]["epochs"],
+    }
+
+
+def sources(own):
+    """What two processes begin and one goes on with."""
+    return {
+        "function": lambda epoch: Parts(own, 8 * epoch),
+        "list": list(Parts(own)),
+        "state": Ordered(own),
+        "no state": Parts(own),
+    }
+
+
+def begun(mesh, own, folder):
+    for name, data in sources(own).items():
+        fit(mesh, data, epochs=1, checkpoint=folder / f"{name} {own}")
+    return str(folder)
 
 
 class Short(Parts):
@@ -215,6 +312,8 @@ if __name__ == "__main__":
         "listed": listed(mesh, own, folder),
         "errors": errors(mesh, own, folder),
         "kept": kept(mesh, own, 5),
+        "interrupted": interrupted(mesh, own),
+        "begun": begun(mesh, own, folder),
     }
     (folder / f"{own}.json").write_text(json.dumps(told))
     sys.stdout.flush()

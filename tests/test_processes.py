@@ -131,13 +131,32 @@ SAID = {
     "exit": "the stream of process 1 failed: SystemExit: 3",
     "warning": "fit, validation: the stream gives other rows than before the run was resumed",
     "validation": "fit, validation: the stream failed at batch 3 of epoch 1 with OSError: gone",
+    "unwritable": "epoch-000002.npz could not be written",
+    "unwritable at last": "epoch-000002.npz could not be written",
+    "option": "ValueError: fit of process 1 failed: fit: expected epochs",
+    "word": "TypeError: fit of process 1 failed: fit() got an unexpected keyword argument 'epoch'",
+    "data": "ValueError: fit of process 1 failed: fit: x contains nan at row 0",
+    "stream and rows": "ValueError: fit of process 1 failed: fit: data is a stream, which has no row numbers",
+    "callback": "RuntimeError: fit of process 1 failed: KeyError: 'gone'",
+    "callback of a stream": "RuntimeError: fit of process 1 failed: KeyError: 'gone'",
+    "at a step": "RuntimeError: fit of process 1 failed: KeyError: 'gone'",
+    "exit in a callback": "RuntimeError: fit of process 1 failed: SystemExit: 3",
+    "evaluate in a callback": "evaluate of process 1 failed: evaluate: expected row numbers below 75, got 75",
+    "evaluate": "ValueError: evaluate of process 1 failed: evaluate: x contains nan at row 0",
+    "evaluate, trained": "ValueError: evaluate of process 1 failed: evaluate: dense",
+    "evaluate, trained, stream": "ValueError: evaluate of process 1 failed: evaluate: dense",
+    "predict": "ValueError: predict of process 1 failed: predict: x contains nan at row 0",
+    "trainer": "ValueError: trainer of process 1 failed: trainer: x contains nan at row 0",
+    "trainer, option": "ValueError: trainer of process 1 failed: trainer: expected epochs",
+    "nothing": "nothing",
 }
 
 
 @pytest.mark.parametrize("name", SAID)
 def test_what_is_wrong_in_one_process_is_an_error_in_both(both, name):
     for own in (0, 1):
-        assert SAID[name].removeprefix("the stream of process 1 failed: " if own else "") in both[own]["errors"][name]
+        words = SAID[name].split(" of process 1 failed: ")[-1] if own else SAID[name]
+        assert words in both[own]["errors"][name]
 
 
 def test_a_stream_that_fails_in_one_process_leaves_both_with_what_all_trained_on_before(both):
@@ -145,3 +164,28 @@ def test_a_stream_that_fails_in_one_process_leaves_both_with_what_all_trained_on
     assert "process 1 failed: fit: the stream failed at batch 6 of epoch 1 with OSError: gone" in both[0]["kept"][1]
     assert both[0]["kept"][0] == both[1]["kept"][0]
     np.testing.assert_allclose(both[0]["kept"][0], alone, rtol=2e-4, atol=1e-6)
+
+
+def test_ctrl_c_in_one_process_ends_the_training_and_the_validation_of_both(both):
+    assert [told["interrupted"] for told in both] == 2 * [{"training": 1, "validation": 1}]
+
+
+def begun_by_two(both, name):
+    return {"data": parts.sources(None)[name], "checkpoint": Path(both[0]["begun"], f"{name} 0")}
+
+
+@pytest.mark.parametrize("name", ["function", "list"])
+def test_a_run_of_two_processes_goes_on_in_one(both, name):
+    options = begun_by_two(both, name)
+    with pytest.warns(RuntimeWarning, match="in another environment: devices 1 of kind cpu, was 2 of kind cpu"):
+        found = parts.fit(None, **options)
+    whole = parts.fit(None, options["data"])
+    close = lambda one, other: np.testing.assert_allclose(one, other, rtol=2e-4, atol=1e-6)  # noqa: E731
+    jax.tree.map(close, parts.numbers(found), parts.numbers(whole))
+
+
+@pytest.mark.parametrize("name", ["state", "no state"])
+@pytest.mark.filterwarnings("ignore:fit. the checkpoint was written in another environment")
+def test_a_run_of_two_processes_is_refused_in_one_where_streams_have_a_place_of_their_own(both, name):
+    with pytest.raises(ValueError, match="fit: expected 2 processes, of whose streams the checkpoint knows where they"):
+        parts.fit(None, **begun_by_two(both, name))

@@ -85,6 +85,7 @@ def drive(run: Setup, carry: Carry, epochs: int, store: Store) -> tuple[Trained,
             break
     if table:
         store.save(carry, record, last=True)
+    run.pace(1)  # process 0 has written it
     return _finish(run, carry, record)
 
 

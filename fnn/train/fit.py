@@ -23,7 +23,7 @@ from fnn.train.drive import Setup, drive
 from fnn.train.identity import Identity, identity_of
 from fnn.train.loop import Carry, Recipe, begin, check_recipe, end_epoch, keys_of, outcome_of
 from fnn.train.options import Options
-from fnn.train.processes import pace, peers, require_same_run
+from fnn.train.processes import heard_by_all, pace, require_same_run
 from fnn.train.sharding import on_automatic_axes, replicate
 from fnn.train.sources import source_of
 from fnn.train.stopping import EarlyStopping
@@ -34,6 +34,7 @@ __all__ = ["fit"]
 
 
 @on_automatic_axes
+@heard_by_all("fit")
 def fit(
     model: Layer,
     optimizer: Transform,
@@ -82,7 +83,7 @@ def fit(
             rows such as 0.2, drawn by the key and of every class its share. Validation rows are not trained on. Of a
             stream each of several processes gives its part, and the scores are those of all rows together.
         callbacks: functions of an `EpochEnd`, or `fnn.every(steps, function)`, which is called after every so many
-            steps; one that returns True ends the run.
+            steps; one that returns True ends the run. What it raises in one of several processes is raised in all.
         progress: show a bar (needs tqdm); by default if tqdm is installed.
         start: a `Trained` to go on from.
         checkpoint: a directory, or `fnn.checkpoints(directory, keep=2, every=1, best=False)`. The run is saved there
@@ -142,7 +143,7 @@ def fit(
 
         store = store_of(checkpoint, recipe.options.early_stopping, identity, mesh)
         total = None if source.steps is None else epochs * source.steps
-        with peers("fit", mesh), progress_bar(progress, total) as show:
+        with progress_bar(progress, total) as show:
             run = Setup(
                 source.epochs(recipe, keys, inputs, interrupted), source.stands if checkpoint else lambda: None,
                 functools.partial(source.resume, interrupted), close, columns, finish, recipe.options.early_stopping,

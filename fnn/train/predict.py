@@ -21,7 +21,7 @@ from fnn.train.memory_maps import MappedFiles, holds_maps, is_mapped, map_files,
 from fnn.train.outputs import outputs_of, scores_of
 from fnn.train.precision import compute_in, require_compute_dtype
 from fnn.train.process_batches import gather_rows
-from fnn.train.processes import peers
+from fnn.train.processes import heard_by_all, pace, together
 from fnn.train.sharding import check_mesh, on_automatic_axes, replicate, round_up
 from fnn.train.stream import Stream, is_stream, refuse_what_belongs_to_arrays, stream_of
 from fnn.train.stream_outputs import Application, Scoring, collect
@@ -48,6 +48,7 @@ def _predict(given: _Predicting, trained: Trained, x: PyTree) -> PyTree:
 
 
 @on_automatic_axes
+@heard_by_all("predict")
 def predict(
     model: Layer,
     trained: Trained,
@@ -99,11 +100,12 @@ def predict(
         refuse_what_belongs_to_arrays("predict", batch_size, EVALUATION_ROWS, None)
     if (stream := _inputs_as_stream(x, trained, batch_size, mesh)) is not None:
         applied = Application("predict", compute_in(compute_dtype, model), decode, mesh)
-        with peers("predict", mesh), contextlib.closing(Feed(stream, mesh)) as feed:
+        with contextlib.closing(Feed(stream, mesh)) as feed:
             found = collect(feed, applied, replicate(mesh, as_trained("predict", trained)))
             return _in_order(*gather_rows(found)) if feed.joined and not is_stream(x) else found[0]
-    x = rows_.check_inputs("predict", x)
-    trained, x = replicate(mesh, (as_trained("predict", trained), x))
+    x, trained = rows_.check_inputs("predict", x), as_trained("predict", trained)
+    _wait_for_all("predict", model, trained, x, mesh)
+    trained, x = replicate(mesh, (trained, x))
     return programs.compile(_predict, _Predicting(model, decode, batch_size, compute_dtype, mesh))(trained, x)
 
 
@@ -130,12 +132,20 @@ def _size(batch_size: int, rows: Any, mesh: Mesh | None) -> int:
     return round_up(mesh, min(batch_size, len(rows)))
 
 
+def _wait_for_all(where: str, model: Layer, trained: Trained, x: PyTree, mesh: Mesh | None) -> None:
+    """All processes are ready for the program, in which they could only wait for one that is not."""
+    if together(mesh) and _all_concrete(trained, x):
+        check_trained(where, model, trained, x)
+        pace(mesh, 1)
+
+
 def _all_concrete(*given: Any) -> bool:
     """Whether it can be computed piece after piece, outside of any program."""
     return all(map(checks.is_concrete, jax.tree.leaves(given)))
 
 
 @on_automatic_axes
+@heard_by_all("evaluate")
 def evaluate(
     model: Layer,
     trained: Trained,
@@ -196,7 +206,9 @@ def evaluate(
     if in_files:
         stream = _files_as_stream(map_files(data, checked), rows, batch_size, mesh)
         return _evaluate_stream(compute_in(compute_dtype, model), trained, stream, task, mesh)
-    trained, checked, rows = replicate(mesh, (as_trained("evaluate", trained), checked, rows))
+    trained = as_trained("evaluate", trained)
+    _wait_for_all("evaluate", model, trained, checked[0], mesh)
+    trained, checked, rows = replicate(mesh, (trained, checked, rows))
     scores = programs.compile(_scores, _Scoring(model, task, batch_size, compute_dtype, mesh))(trained, checked, rows)
     if not all(checks.is_concrete(score) and score.ndim == 0 for score in scores.values()):
         return scores
@@ -213,7 +225,7 @@ def _files_as_stream(files: MappedFiles, rows: Any, batch_size: int, mesh: Mesh 
 
 def _evaluate_stream(model: Layer, trained: Any, stream: Stream, task: Task, mesh: Mesh | None) -> dict[str, float]:
     applied = Application("evaluate", model, identity, mesh)
-    with peers("evaluate", mesh), contextlib.closing(Scoring(applied, task, stream)) as scoring:
+    with contextlib.closing(Scoring(applied, task, stream)) as scoring:
         scores = scoring(replicate(mesh, as_trained("evaluate", trained)))
     assert scores is not None, "nothing interrupts it"
     return _as_floats(scores)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fnn.train.processes import attempt, gather, raise_in_all
+from fnn.train.processes import attempt, gather, meet, raise_in_all
 from fnn.train.read_ahead import POLL_SECONDS
 from fnn.train.stream import StreamError
 from fnn.typing import PyTree
@@ -127,10 +127,8 @@ class Joint(NamedTuple):
 def join(mesh: Mesh, own: Part, first: PyTree, slots: int, room: int) -> Joint:
     """The parts side by side, as far as the first one that fails, with the room that they had or more. One that has
     ended goes on with rows that do not count, those of its batch `first`."""
-    from jax.experimental.multihost_utils import process_allgather
-
     room = max(room, 0 if own.data is None else own.data[2].shape[1])
-    found = np.asarray(process_allgather(np.asarray([room, own.batches, *own[2:]], np.int32)))
+    found = meet(0, room, own.batches, *own[2:])[:, 1:]
     batches, failing = found[:, 1], found[:, 2] > 0
     count = int(batches[failing].min() if failing.any() else batches.max())
     room, _, fails, stops, counts = found.max(axis=0).tolist()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
@@ -17,10 +17,13 @@ from fnn.kernels import placement
 from fnn.train.identity import PROGRAMS, describe_data, describe_programs, describe_settings, digest_of
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Recipe, begin, keys_of
-from fnn.train.sharding import agree
+from fnn.train.sharding import agree, exchange
 from fnn.train.stream import StreamError
 from fnn.train.trained import Trained
 from fnn.typing import Key
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _WORDS = {"x, targets and weights": "data"}
 
@@ -28,12 +31,7 @@ _WORDS = {"x, targets and weights": "data"}
 def together(mesh: Mesh | None) -> bool:
     """Whether all processes, more than one, hold devices of the mesh."""
     hosts = placement.hosts()
-    return mesh is not None and hosts > 1 and len({d.process_index for d in mesh.devices.flat}) == hosts
-
-
-def pace(mesh: Mesh | None, steps: int) -> int:
-    """The smallest number of steps that a process wants to take next; 0 where one of them wants to stop."""
-    return agree(steps) if together(mesh) else steps
+    return isinstance(mesh, Mesh) and hosts > 1 and len({d.process_index for d in mesh.devices.flat}) == hosts
 
 
 LOST = ("Gloo", "closed by peer", "heartbeat", "NCCL")
@@ -42,11 +40,16 @@ LOST = ("Gloo", "closed by peer", "heartbeat", "NCCL")
 
 @contextmanager
 def peers(where: str, mesh: Mesh | None) -> Iterator[None]:
-    """An error that names the process where one has died: what XLA says names a connection."""
+    """What one process alone raises is raised in all, at the next word that they exchange; where one has died, the
+    error names it: what XLA says names a connection."""
     try:
         yield
-    except Exception as error:
-        if not together(mesh) or not any(word in str(error) for word in LOST):
+    except (Exception, SystemExit) as error:
+        if not together(mesh) or hasattr(error, _TOLD):
+            raise
+        if not any(word in str(error) for word in LOST):
+            with suppress(Exception):  # nobody may be there any more
+                raise_in_all(mesh, error, where)
             raise
         others = [n for n in range(placement.hosts()) if n != jax.process_index()]
         lost = f"process {others[0]}" if len(others) == 1 else f"one of the processes {', '.join(map(str, others))}"
@@ -55,6 +58,20 @@ def peers(where: str, mesh: Mesh | None) -> Iterator[None]:
             f"{jax.process_index()} cannot go on alone. Start all of them again; fit(..., checkpoint=directory) then "
             "goes on after the last epoch saved"
         ) from error
+
+
+def heard_by_all(where: str, mesh: Mesh | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A verb whose errors all processes of this mesh hear of, or of its argument `mesh`; those of its arguments too."""
+
+    def wrap(run: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(run)
+        def enter(*args: P.args, **options: P.kwargs) -> R:
+            with peers(where, options.get("mesh", mesh)):  # type: ignore[arg-type]
+                return run(*args, **options)
+
+        return enter
+
+    return wrap
 
 
 def require_same_run(
@@ -83,14 +100,53 @@ def require_same_run(
 
 def gather(mesh: Mesh | None, own: Any) -> list[Any]:
     """What every process says, in the order of their numbers, as JSON can hold it; of one that is alone its own."""
-    if not together(mesh):
-        return [own]
+    return _say(own) if together(mesh) else [own]
+
+
+def pace(mesh: Mesh | None, steps: int) -> int:
+    """The smallest number of steps that a process wants to take next; 0 where one of them wants to stop."""
+    return int(meet(steps)[:, 0].min()) if together(mesh) else steps
+
+
+def meet(*numbers: int) -> np.ndarray:
+    """Numbers of every process, a row for each, the first one not below 0: such a one is how much another process has
+    to say, which is why it cannot go on."""
+    found = exchange(*numbers)
+    if (least := int(found[:, 0].min())) < 0:
+        _hear(_spell(None, None), -least, None)
+    return found
+
+
+_KINDS = StreamError, TypeError, ValueError
+_TOLD = "_told_to_all_processes"
+
+
+def _say(own: Any, error: BaseException | None = None, what: str = "") -> list[Any]:
+    """What every process says; the error of one of them is raised in all."""
+    failed = None
+    if error is not None:
+        kind = next((number for number, kind in enumerate(_KINDS) if isinstance(error, kind)), len(_KINDS))
+        text = str(error) if kind < len(_KINDS) else f"{type(error).__name__}: {error}"
+        failed = [kind, f"{what} of process {jax.process_index()} failed: {text}"]
+    mine = _spell(own, failed)
+    return _hear(mine, -agree(-len(mine)), error)
+
+
+def _spell(own: Any, failed: Any) -> bytes:
+    return json.dumps([own, failed]).encode()
+
+
+def _hear(mine: bytes, longest: int, error: BaseException | None) -> list[Any]:
     from jax.experimental.multihost_utils import process_allgather
 
-    mine = json.dumps(own).encode()
-    longest = -agree(-len(mine))
     texts = process_allgather(np.frombuffer(mine.ljust(longest), np.uint8))
-    return [json.loads(bytes(text)) for text in np.asarray(texts)]
+    said = [json.loads(bytes(text)) for text in np.asarray(texts)]
+    failed = next((failed for _, failed in said if failed), None)
+    if failed is None:
+        return [own for own, _ in said]
+    raised = (*_KINDS, RuntimeError)[failed[0]](failed[1]) if error is None else error
+    setattr(raised, _TOLD, True)
+    raise raised
 
 
 def tell_all(mesh: Mesh | None, told: np.ndarray) -> np.ndarray:
@@ -100,9 +156,6 @@ def tell_all(mesh: Mesh | None, told: np.ndarray) -> np.ndarray:
     from jax.experimental.multihost_utils import broadcast_one_to_all
 
     return np.asarray(broadcast_one_to_all(told))
-
-
-_KINDS = StreamError, TypeError, ValueError
 
 
 def attempt(ask: Callable[[], Any]) -> tuple[Any, BaseException | None]:
@@ -116,15 +169,10 @@ def attempt(ask: Callable[[], Any]) -> tuple[Any, BaseException | None]:
 def raise_in_all(mesh: Mesh | None, error: BaseException | None, what: str) -> None:
     """The error in the process that has it; in the others one of its kind that says which process, and what `what`
     of it said."""
-    kind = next((number for number, kind in enumerate(_KINDS) if isinstance(error, kind)), len(_KINDS))
-    text = str(error) if kind < len(_KINDS) else f"{type(error).__name__}: {error}"
-    said = gather(mesh, error and [kind, text])
-    if error is not None:
+    if together(mesh):
+        _say(None, error, what)
+    elif error is not None:
         raise error
-    for number, other in enumerate(said):
-        if other is not None:
-            kind, text = other
-            raise (*_KINDS, RuntimeError)[kind](f"{what} of process {number} failed: {text}")
 
 
 def require_same(where: str, mesh: Mesh | None, described: dict[str, dict[str, Any]]) -> None:

@@ -26,7 +26,6 @@ from fnn.train.inputs import Inputs, check_run
 from fnn.train.loop import EVALUATION_ROWS, Carry, Keys, Recipe, evaluation_model, keys_of
 from fnn.train.memory_maps import MappedFiles, is_mapped, map_files, require_same_kinds, without_inputs
 from fnn.train.options import Options
-from fnn.train.processes import peers
 from fnn.train.sharding import check_mesh, round_up
 from fnn.train.stream import Stream, is_stream, length, refuse_what_belongs_to_arrays, stream_of
 from fnn.train.stream_outputs import Application, Scoring
@@ -71,8 +70,7 @@ def source_of(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -
         held = _scoring_files(recipe, map_files(validation, checked), np.arange(len(checked[1])))
     validation = validation if held is None else None
     of = _of_stream if is_stream(data) else _of_files if is_mapped(data) else _of_rows
-    with peers("fit", recipe.mesh):
-        source = of(recipe, key, data, rows, validation)
+    source = of(recipe, key, data, rows, validation)
     return source if held is None else _with_scoring(source, held)
 
 

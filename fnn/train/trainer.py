@@ -19,7 +19,7 @@ from fnn.train.epochs import sizes, take_steps_of_epoch
 from fnn.train.inputs import Inputs, check_run
 from fnn.train.loop import Carry, Keys, Recipe, begin, check_recipe, end_epoch, keys_of, outcome_of
 from fnn.train.options import Options
-from fnn.train.processes import require_same_run
+from fnn.train.processes import heard_by_all, require_same_run
 from fnn.train.sharding import automatic, lay_on, on_automatic_axes, replicate
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained, TrainState, as_trained
@@ -28,6 +28,7 @@ from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, Pe
 __all__ = ["trainer"]
 
 
+@heard_by_all("trainer")
 def trainer(
     model: Layer,
     optimizer: Transform,
@@ -104,6 +105,7 @@ def trainer(
     own = jax.jit(functools.partial(_whole_run, recipe))
 
     @on_automatic_axes
+    @heard_by_all("trainer", mesh)
     def run(
         key: Key, data: Arrays, rows: Rows | None = None, *, validation: Validation | None = None,
         start: Trained | None = None,
