@@ -13,6 +13,9 @@ import math
 from typing import Any
 
 import jax
+
+# Here and not where it is used: JAX 0.12 forgets all that it has traced when `jax.extend` is imported.
+import jax.extend.random
 import jax.numpy as jnp
 import numpy as np
 
@@ -73,12 +76,10 @@ def _derive(words: Array, numbers: np.ndarray) -> Key:
 def _generator() -> Any:
     """Threefry with its bits in one pass, for `jax.random`; None where there is no such thing."""
     try:
-        from jax.extend.random import define_prng_impl
-
-        return define_prng_impl(
+        return jax.extend.random.define_prng_impl(
             key_shape=(2,), seed=_seed, split=_split, random_bits=_random_bits, fold_in=_fold_in, name=f"fnn_{THREEFRY}"
         )
-    except (ImportError, TypeError):
+    except (AttributeError, TypeError):
         return None
 
 
@@ -86,14 +87,24 @@ def _rounds(key: Any, counts: Any) -> tuple[Any, Any]:
     """Threefry of the counts, which are the lower words: the upper ones are 0."""
     first, second = key[:1], key[1:]  # arrays, and no numbers: of those NumPy says when they overflow
     schedule = first, second, first ^ second ^ np.uint32(PARITY)
-    x, y = schedule[0], counts + schedule[1]
+    mix = _mix if isinstance(counts, np.ndarray) else _mix_traced
+    x, y = counts * np.uint32(0) + schedule[0], counts + schedule[1]
     for step in range(5):
-        for distance in ROTATIONS[step % 2]:
-            x = x + y
-            y = x ^ (y << np.uint32(distance) | y >> np.uint32(32 - distance))
+        x, y = mix(x, y, *(np.uint32(distance) for distance in ROTATIONS[step % 2]))
         x = x + schedule[(step + 1) % 3]
         y = y + schedule[(step + 2) % 3] + np.uint32(step + 1)
     return x, y
+
+
+def _mix(x: Any, y: Any, *distances: Any) -> tuple[Any, Any]:
+    for distance in distances:
+        x = x + y
+        y = x ^ (y << distance | y >> np.uint32(32) - distance)
+    return x, y
+
+
+_mix_traced = jax.jit(_mix)
+"""Four rounds, traced and written into a program once for all calls of a shape; XLA writes them out."""
 
 
 def _plain(key: Array) -> Key:

@@ -10,25 +10,59 @@ import fnn
 SCRIPT = """
 import sys, jax, jax.monitoring, numpy as np, fnn
 jax.numpy.zeros(3) + 1  # something was compiled before
-place = fnn.devices.cache_programs(sys.argv[1])
+fnn.devices.cache_programs(sys.argv[1])
 told = []
 jax.monitoring.register_event_listener(lambda event, **_: told.append(event))
+jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: told.append(event))
+before = 0
+
+def compiled(verb):
+    global before
+    now = told.count("/jax/core/compile/backend_compile_duration")
+    print(verb, now - before)
+    before = now
+
 x = np.linspace(-1, 1, 16, dtype=np.float32)[:, None]
-fnn.fit(fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), (x, x[:, 0]), key=jax.random.key(0), epochs=2)
-print(*(told.count(f"/jax/compilation_cache/cache_{what}") for what in ("hits", "misses")))
+y = np.arange(16) % 2
+model = fnn.serial(fnn.dense(2), fnn.batch_norm(), fnn.relu, fnn.dropout(0.3), fnn.dense(2))
+task = fnn.tasks.multiclass(2)
+run = fnn.trainer(model, fnn.optim.adam(1e-2), task, epochs=2, batch_size=4)
+key, keys = jax.random.key(0), jax.random.split(jax.random.key(1), 3)
+compiled("keys")
+trained, _ = run(key, (x, y), np.arange(12))
+compiled("run")
+run(key, (x, y), np.arange(12))
+compiled("again")
+fnn.evaluate(model, trained, (x, y), task, np.arange(12, 16))
+compiled("evaluate")
+jax.vmap(lambda key: run(key, (x, y), np.arange(12)))(keys)
+compiled("many")
+jax.vmap(lambda key: run(key, (x, y), np.arange(12)))(keys)
+compiled("many-again")
+fnn.fit(fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), (x, x[:, 0]), key=key, epochs=2)
+compiled("fit")
+for what in ("hits", "misses"):
+    print(what, told.count(f"/jax/compilation_cache/cache_{what}"))
 """
 
 
-def test_the_second_process_reads_what_the_first_compiled(tmp_path):
-    for process in ("first", "second"):
-        run = subprocess.run(
-            [sys.executable, "-W", "error", "-c", SCRIPT, tmp_path / "programs"], capture_output=True, text=True
-        )
-        assert run.returncode == 0, run.stderr[-2000:]
-        hits, misses = map(int, run.stdout.split()[-2:])
-        if process == "first":
-            assert misses > 0
-    assert (hits > 0, misses) == (True, 0)
+def counts_of_a_process(programs):
+    """How many programs each verb of a new process compiled or read, and how many were found on disk."""
+    run = subprocess.run([sys.executable, "-W", "error", "-c", SCRIPT, programs], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+    return {name: int(count) for name, count in (line.split() for line in run.stdout.splitlines())}
+
+
+def test_the_second_process_reads_what_the_first_compiled_and_no_process_compiles_anything_twice(tmp_path):
+    first, second = (counts_of_a_process(tmp_path / "programs") for _ in range(2))
+    assert first["misses"] > 0
+    assert second["misses"] == 0
+    assert second["hits"] == first["hits"] + first["misses"]
+    for counts in (first, second):
+        assert counts["run"] == 1
+        assert counts["evaluate"] == 1
+        assert counts["many"] <= 2  # the runs, and one number for all of them
+        assert (counts["again"], counts["many-again"]) == (0, 0)
 
 
 @pytest.fixture

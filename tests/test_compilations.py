@@ -324,3 +324,23 @@ def test_what_jax_keeps_of_a_dropped_program_is_small():
     fnn.programs.clear()
     gc.collect()
     assert identities() == before
+
+
+@pytest.mark.parametrize("rule", [None, fnn.early_stopping("loss", patience=2)], ids=["scan", "while"])
+def test_runs_at_once_batch_each_step_once(rule):
+    seen = []
+
+    @jax.custom_batching.custom_vmap
+    def batched(x):
+        return x
+
+    @batched.def_vmap
+    def _(size, is_batched, x):
+        seen.append(size)
+        return x, is_batched[0]
+
+    model = fnn.serial(fnn.dense(1), lambda x: x + jax.lax.stop_gradient(batched(jax.lax.stop_gradient(x))))
+    run = fnn.trainer(model, fnn.optim.adam(0.1), fnn.tasks.regression(), epochs=2, batch_size=4, early_stopping=rule)
+    x = jnp.linspace(-1, 1, 8)[:, None]
+    jax.eval_shape(jax.vmap(lambda key: run(key, (x, x))), jax.random.split(jax.random.key(0), 3))
+    assert seen == [3]

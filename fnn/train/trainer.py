@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from fnn import checks, programs
+from fnn import checks, programs, random_bits
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.tasks import Task, as_task
@@ -115,8 +115,9 @@ def trainer(
         start = None if start is None else as_trained("start", start)
         require_same_run("trainer", recipe, inputs, key, start)
         compiled = programs.compile(_whole_run, recipe, otherwise=own)
-        keys, inputs, start = replicate(mesh, (keys_of(key), inputs, start))
-        (trained, history), last = compiled(keys, inputs, start)
+        # Split by the host where it knows the key, else within the program, which is all that is compiled.
+        keys = random_bits.split(key, len(Keys._fields)) if checks.is_concrete(key) else key
+        (trained, history), last = compiled(*replicate(mesh, (keys, inputs, start)))
         trained, history = lay_on(theirs, (trained, history))
         if checks.is_concrete(history["diverged_at"]) and history["diverged_at"].ndim == 0:
             rule, step = recipe.options.early_stopping, int(history["diverged_at"])
@@ -131,9 +132,10 @@ def trainer(
 
 
 def _whole_run(
-    recipe: Recipe, keys: Keys, inputs: Inputs, start: Trained | None
+    recipe: Recipe, key: Key, inputs: Inputs, start: Trained | None
 ) -> tuple[tuple[Trained, dict[str, Array]], TrainState]:
-    """What the run gives back, and where it stood at its end."""
+    """What the run gives back, and where it stood at its end; of one key, or of the three that come of it."""
+    keys = keys_of(key) if jax.random.key_data(key).ndim == 1 else Keys(*key)
     options = recipe.options
     steps = sizes(options.batch_size, inputs.slots)[1]
 
@@ -143,7 +145,21 @@ def _whole_run(
 
     carry = begin(recipe, keys, inputs, start)
     if options.early_stopping is None:
+        carry = _each_its_own(keys, carry, "epochs", "over")
         carry = jax.lax.scan(lambda carry, number: (epoch(carry, number), None), carry, jnp.arange(options.epochs))[0]
     else:
+        carry = _each_its_own(keys, carry)
         carry = jax.lax.while_loop(lambda c: (c.epochs < options.epochs) & ~c.over, lambda c: epoch(c, c.epochs), carry)
     return outcome_of(recipe, carry), carry.train_state
+
+
+def _each_its_own(keys: Keys, carry: Carry, *shared: str) -> Carry:
+    """The same numbers, as ones that depend on the key, but for those that stay the same in all runs.
+
+    Of many runs under `vmap` the first steps make them differ. JAX finds that out by batching the body of each loop
+    again for the numbers that turned out to; where they differ from the start it batches every body once.
+    """
+    either = jax.random.key_data(keys.train).ravel()[0] == 0
+    own = carry._replace(**dict.fromkeys(shared))
+    own = jax.tree.map(lambda leaf: jax.lax.select(either, leaf, leaf), own)
+    return own._replace(**{name: getattr(carry, name) for name in shared})
