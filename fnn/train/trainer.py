@@ -145,7 +145,8 @@ def _whole_run(
 
     carry = begin(recipe, keys, inputs, start)
     if options.early_stopping is None:
-        carry = _each_its_own(keys, carry, "epochs", "over")
+        # Every run counts the same epochs, so that all write to one place of the history.
+        carry = _each_its_own(keys, carry)._replace(epochs=carry.epochs, over=carry.over)
         carry = jax.lax.scan(lambda carry, number: (epoch(carry, number), None), carry, jnp.arange(options.epochs))[0]
     else:
         carry = _each_its_own(keys, carry)
@@ -153,13 +154,11 @@ def _whole_run(
     return outcome_of(recipe, carry), carry.train_state
 
 
-def _each_its_own(keys: Keys, carry: Carry, *shared: str) -> Carry:
-    """The same numbers, as ones that depend on the key, but for those that stay the same in all runs.
+def _each_its_own(keys: Keys, carry: Carry) -> Carry:
+    """The same numbers, as ones that depend on the key.
 
     Of many runs under `vmap` the first steps make them differ. JAX finds that out by batching the body of each loop
     again for the numbers that turned out to; where they differ from the start it batches every body once.
     """
     either = jax.random.key_data(keys.train).ravel()[0] == 0
-    own = carry._replace(**dict.fromkeys(shared))
-    own = jax.tree.map(lambda leaf: jax.lax.select(either, leaf, leaf), own)
-    return own._replace(**{name: getattr(carry, name) for name in shared})
+    return jax.tree.map(lambda leaf: jax.lax.select(either, leaf, leaf), carry)
