@@ -89,9 +89,10 @@ def auto_axes(kernel: Callable[..., PyTree], out: PyTree = WHOLE) -> Callable[..
         inside = mesh.update_axis_types(dict.fromkeys(names, AxisType.Auto))
         with use_abstract_mesh(inside):
             results = kernel(*reshard(args, NamedSharding(inside, PartitionSpec())))
-        specs = jax.tree.map(
-            lambda spec: NamedSharding(mesh, spec), out, is_leaf=lambda x: isinstance(x, PartitionSpec)
-        )
-        return reshard(results, specs)
+        return reshard(results, jax.tree.map(lambda spec: NamedSharding(mesh, spec), out, is_leaf=_is_spec))
 
     return automatic
+
+
+def _is_spec(x: Any) -> bool:
+    return isinstance(x, PartitionSpec)

@@ -151,17 +151,11 @@ def conv_transpose(
     Parameters: `kernel` $w$ (*kernel_size, channels / groups, features) and `bias` $b$ (features,).
 
     Args:
-        features: number of output channels.
-        kernel_size: positions in the window, an int for every spatial axis or one per axis.
+        features, kernel_size, dilation, groups, use_bias, kernel_init, bias_init: as for `conv`.
         stride: $s$: the output is about $s$ times as large.
         padding: "SAME" ($n s$ outputs), "VALID" ($(n - 1) s + d (k - 1) + 1$ outputs), or how many of these an int,
             or an int or pair (low, high) per spatial axis, cuts off; negative numbers add zeros (torch's
             `output_padding` q with padding p is `(p, p - q)`).
-        dilation: $d$, distance between the positions of the window.
-        groups: into how many independent parts channels and features are cut.
-        use_bias: whether $b$ is added.
-        kernel_init: `initializers.lecun_normal()` unless given.
-        bias_init: `initializers.zeros` unless given.
 
     Returns:
         A layer from (batch, *spatial, channels) to (batch, *larger, features).

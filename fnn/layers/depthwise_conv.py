@@ -36,9 +36,8 @@ def depthwise_conv(
     Parameters: `kernel` (*kernel_size, 1, channels · multiplier) and `bias` (channels · multiplier,).
 
     Args:
-        kernel_size: positions in the window, an int for every spatial axis or one per axis.
         multiplier: features per channel.
-        stride, padding, dilation, use_bias, flip, kernel_init, bias_init: as for `conv`.
+        kernel_size, stride, padding, dilation, use_bias, flip, kernel_init, bias_init: as for `conv`.
 
     Returns:
         A layer from (batch, *spatial, channels) to (batch, *outputs, channels · multiplier).
@@ -82,12 +81,10 @@ def separable_conv(
     Parameters: `depthwise` {`kernel`} and `pointwise` {`kernel`, `bias`}.
 
     Args:
-        features: number of output channels.
-        kernel_size: positions in the window, an int for every spatial axis or one per axis.
+        features, kernel_size, kernel_init, bias_init: as for `conv`.
         multiplier: features per channel between the two.
         stride, padding, dilation: of the depthwise convolution, as for `conv`.
         use_bias: whether the pointwise convolution adds a bias.
-        kernel_init, bias_init: as for `conv`.
 
     Returns:
         A layer from (batch, *spatial, channels) to (batch, *outputs, features).

@@ -18,6 +18,7 @@ __all__ = ["alpha_dropout", "dropout", "gaussian_noise", "mc_dropout", "spatial_
 
 def _random_layer(name: str, draw: Callable[[Key, Array], Array], rate: ArrayLike = 0) -> Layer:
     """A layer without parameters: `draw(key, x)` in training, the identity at inference."""
+    checks.in_range(name, "rate", rate, 0, 1)
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
         checks.floating(name, "x", x)
@@ -63,7 +64,6 @@ def dropout(rate: ArrayLike, *, broadcast_dims: tuple[int, ...] = ()) -> Layer:
     References:
         Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014.
     """
-    checks.in_range("dropout", "rate", rate, 0, 1)
     dims = tuple(broadcast_dims)
     return _random_layer("dropout", lambda key, x: kernels.dropout(key, x, rate, broadcast_dims=dims), rate)
 
@@ -93,7 +93,6 @@ def spatial_dropout(rate: ArrayLike) -> Layer:
     References:
         Tompson et al., Efficient Object Localization Using Convolutional Networks, 2015.
     """
-    checks.in_range("spatial_dropout", "rate", rate, 0, 1)
 
     def draw(key: Key, x: Array) -> Array:
         checks.least_rank("spatial_dropout", "x", x, 3, "(batch, *spatial, channels)")
@@ -125,7 +124,6 @@ def variational_dropout(rate: ArrayLike) -> Layer:
     References:
         Gal and Ghahramani, A Theoretically Grounded Application of Dropout in Recurrent Neural Networks, 2016.
     """
-    checks.in_range("variational_dropout", "rate", rate, 0, 1)
 
     def draw(key: Key, x: Array) -> Array:
         checks.least_rank("variational_dropout", "x", x, 3, "(batch, time, features)")
@@ -160,7 +158,6 @@ def alpha_dropout(rate: ArrayLike) -> Layer:
     References:
         Klambauer et al., Self-Normalizing Neural Networks, 2017.
     """
-    checks.in_range("alpha_dropout", "rate", rate, 0, 1)
     return _random_layer("alpha_dropout", lambda key, x: kernels.alpha_dropout(key, x, rate), rate)
 
 

@@ -64,9 +64,6 @@ def rnn(
     def init(key: Key, x: Any) -> PyTree:
         return draw(key, x) | {"bias": jnp.zeros(features, jnp.result_type(x))}
 
-    def start(x: Any) -> tuple[Array]:
-        return (jnp.zeros((x.shape[0], features), jnp.result_type(x)),)
-
     def core(params: PyTree, x: Array, carry: PyTree, **options: Any) -> tuple[Array, PyTree]:
         given = (params["kernel"], params["recurrent_kernel"], params["bias"])
         outputs, final = run_core(x, *given, carry[0], activation=activation, **options)
@@ -77,4 +74,4 @@ def rnn(
         return (jnp.tanh(z) if activation == "tanh" else jnp.maximum(z, 0),)
 
     options = RecurrentOptions(return_sequences, reverse, stateful, recurrent_dropout, zoneout, unroll, remat)
-    return recurrent("rnn", Cell(init, start, core, project_inputs, step), options)
+    return recurrent("rnn", Cell(init, (features,), core, project_inputs, step), options)

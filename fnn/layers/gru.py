@@ -70,16 +70,13 @@ def gru(
         extra = {"recurrent_bias": jnp.zeros(features, dtype)} if reset == "after" else {}
         return draw(key, x) | {"bias": jnp.zeros(3 * features, dtype)} | extra
 
-    def start(x: Any) -> tuple[Array]:
-        return (jnp.zeros((x.shape[0], features), jnp.result_type(x)),)
-
     def core(params: PyTree, x: Array, carry: PyTree, **options: Any) -> tuple[Array, PyTree]:
         given = (params["kernel"], params["recurrent_kernel"], params["bias"], params.get("recurrent_bias"))
         outputs, final = run_core(x, *given, carry[0], reset=reset, **options)
         return outputs, (final,)
 
     options = RecurrentOptions(return_sequences, reverse, stateful, recurrent_dropout, zoneout, unroll, remat)
-    return recurrent("gru", Cell(init, start, core, project_inputs, _step), options)
+    return recurrent("gru", Cell(init, (features,), core, project_inputs, _step), options)
 
 
 def _step(params: PyTree, projected: Array, carry: tuple[Array, ...], h: Array) -> tuple[Array]:

@@ -102,16 +102,13 @@ def lstm(
             params["projection"] = scale * jax.random.normal(random_bits.fold_in(key, 1), (features, outputs), dtype)
         return params | _norms(gates, features, dtype) if layer_norm else params
 
-    def start(x: Any) -> LSTMState:
-        # Two arrays, not one twice: a buffer that stands in two places cannot be given away.
-        return LSTMState(*(jnp.zeros((x.shape[0], size), jnp.result_type(x)) for size in (outputs, features)))
-
     def core(params: PyTree, x: Array, carry: PyTree, **options: Any) -> tuple[Array, PyTree]:
         return run_core(x, params["kernel"], params["recurrent_kernel"], params["bias"], carry, **options)
 
     plain = not (peephole or coupled or layer_norm) and projection is None
     options = RecurrentOptions(return_sequences, reverse, stateful, recurrent_dropout, zoneout, unroll, remat)
-    return recurrent("lstm", Cell(init, start, core if plain else None, _project, _step), options)
+    cell = Cell(init, (outputs, features), core if plain else None, _project, _step, LSTMState._make)
+    return recurrent("lstm", cell, options)
 
 
 def _norms(gates: int, features: int, dtype: DType) -> PyTree:

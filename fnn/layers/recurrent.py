@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -61,17 +61,19 @@ class Cell(NamedTuple):
     """A recurrent layer's mathematics.
 
     - `init(key, x) -> params`.
-    - `start(x) -> carry`: the state before the first step, a tuple whose first entry is the output.
+    - `sizes`: features of each part of the carry, which is zero before the first step; the first part is the output.
     - `core(params, x, carry, **options) -> (outputs, carry)`: the fast core, or None for a cell it does not cover.
     - `project(params, x)`: the part of a step that needs no state, for all steps at once.
     - `step(params, projected, carry, h) -> carry`: one step; `h` is the last output after recurrent dropout.
+    - `carry(parts)`: the tuple of its own that these are.
     """
 
     init: Callable[[Key, Any], PyTree]
-    start: Callable[[Any], tuple[Array, ...]]
+    sizes: tuple[int, ...]
     core: Callable[..., tuple[Array, tuple[Array, ...]]] | None
     project: Callable[[PyTree, Array], Array]
     step: Callable[[PyTree, Array, tuple[Array, ...], Array], tuple[Array, ...]]
+    carry: Callable[[Iterable[Array]], tuple[Array, ...]] = tuple
 
 
 def values_and_lengths(x: Any) -> tuple[Any, Any]:
@@ -96,10 +98,14 @@ def recurrent(name: str, cell: Cell, options: RecurrentOptions) -> Layer:
         if getattr(options, rate) is not None:
             checks.in_range(name, rate, getattr(options, rate), 0, 1)
 
+    def start(x: Any) -> tuple[Array, ...]:
+        # Arrays of their own: a buffer that stands in two places cannot be given away.
+        return cell.carry(jnp.zeros((x.shape[0], size), jnp.result_type(x)) for size in cell.sizes)
+
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
         values, _ = values_and_lengths(x)
         check_sequence(name, values)
-        return cell.init(key, values), {"carry": cell.start(values)} if options.stateful else ()
+        return cell.init(key, values), {"carry": start(values)} if options.stateful else ()
 
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
@@ -107,7 +113,7 @@ def recurrent(name: str, cell: Cell, options: RecurrentOptions) -> Layer:
         values, lengths = values_and_lengths(x)
         check_sequence(name, values)
         checks.same_features(name, params["kernel"].shape[:1], values.shape[-1:], values)
-        carry = _last_state(name, state, values) if options.stateful else cell.start(values)
+        carry = _last_state(name, state, values) if options.stateful else start(values)
         outputs, carry = _run(name, cell, options, params, jnp.asarray(values), carry, lengths, key, train)
         if options.return_sequences:
             outputs = with_lengths_of(x, outputs)

@@ -183,14 +183,7 @@ def multiclass_perceptron_loss(
 ) -> Array:
     r"""Perceptron loss of several classes: $\max_j s_j - s_y$.
 
-    Args:
-        scores: (..., classes).
-        labels: class numbers (...) or one-hot (..., classes).
-        where: examples to include, (...).
-        weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per example (...), or a scalar if reduced.
+    Args, Returns: those of `multiclass_hinge_loss`, without the form.
 
     Raises:
         ValueError, TypeError: on labels, as `softmax_cross_entropy`.

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from fnn.optim.transform import EmptyState, Transform, keep_accepted
+from fnn.optim.rules import stateless
+from fnn.optim.transform import Transform, keep_accepted
 from fnn.typing import PyTree
 
 __all__ = [
@@ -227,10 +228,7 @@ def set_to_zero() -> Transform:
         >>> rule.update(jnp.ones(2), rule.init(jnp.ones(2)))[0].tolist()
         [0.0, 0.0]
     """
-    return Transform(
-        lambda params: EmptyState(),
-        lambda updates, state, params=None, **extra: (jax.tree.map(jnp.zeros_like, updates), state),
-    )
+    return stateless(lambda updates: (jax.tree.map(jnp.zeros_like, updates),))
 
 
 def freeze(mask: Mask) -> Transform:

@@ -83,9 +83,7 @@ def lookahead(
     def init(params: Any) -> LookaheadState:
         if _is_pair(params):
             return LookaheadState(fast_optimizer.init(params.fast), counter())
-        # In buffers of their own, so that both can be donated.
-        slow = jax.tree.map(lambda p: jnp.array(p, copy=True), params)
-        return LookaheadState(fast_optimizer.init(params), counter(), slow)
+        return LookaheadState(fast_optimizer.init(params), counter(), LookaheadParams.init_synced(params).slow)
 
     def update(updates: PyTree, state: LookaheadState, params: Any = None, **extra: Any) -> tuple[Any, LookaheadState]:
         params = need_params("lookahead", params)
