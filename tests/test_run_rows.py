@@ -187,7 +187,7 @@ def test_what_cannot_be_validated_on_is_said(train, validation, rows, message):
             {"validation": [0, 1]},
             "validation rows: the weight of every one of them is 0, that of row 0",
         ),
-        (np.array(["1"] * ROWS), {}, "expected real weights"),
+        (np.array(["1"] * ROWS), {}, "expected numeric weights"),
     ],
 )
 def test_weights_by_which_nothing_is_learned_are_an_error(train, weights, options, message):

@@ -32,7 +32,6 @@ from fnn.checks.host import (
     host_cast,
     is_coarse,
     own,
-    place_of,
 )
 from fnn.checks.pickling import BY_THE_SAME_CALL, refuse_pickling
 from fnn.checks.rows import (
@@ -40,11 +39,14 @@ from fnn.checks.rows import (
     IN_FLOAT64,
     WITHOUT_IT,
     at_least_one,
+    every_value,
     no_class,
     no_weight,
+    one_array,
     one_per_row,
     one_weight_per_row,
     parts_of_data,
+    place_of,
     row_numbers,
 )
 from fnn.checks.settings import (

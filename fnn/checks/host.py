@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.checks.rows import IN_FLOAT64, WITHOUT_IT
+from fnn.checks.rows import IN_FLOAT64, no_value, one_array, place_of
 from fnn.typing import Array
 
 
@@ -20,6 +19,7 @@ def as_numbers(where: str, name: str, x: Any, repair: str = "encode it as a numb
 
     Raises:
         TypeError: for text, dates and objects, naming the first entry that is no number.
+        ValueError: for an entry without a value, and for rows of several lengths.
     """
     if isinstance(x, jax.Array):
         return x
@@ -29,10 +29,10 @@ def as_numbers(where: str, name: str, x: Any, repair: str = "encode it as a numb
         x = _table(where, name, x)
     if isinstance(x, (list, tuple)) and any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(x)):
         return jnp.asarray(x)
-    host = np.asarray(x)
+    host = one_array(where, name, x)
     if not host.dtype.isnative:
         host = host.astype(host.dtype.newbyteorder("="))
-    if host.dtype == bool or jnp.issubdtype(host.dtype, np.number):
+    if host.dtype == bool or (jnp.issubdtype(host.dtype, np.number) and host.dtype.char not in "gG"):
         return host
     entries = zip(np.ndindex(host.shape), host.ravel().tolist(), strict=True)
     place, entry = next(((i, e) for i, e in entries if not isinstance(e, numbers.Number)), (None, None))
@@ -55,18 +55,9 @@ def _table(where: str, name: str, table: Any) -> Any:
     missing = np.asarray(table.isna())
     if missing.any():
         row, column = (int(i) for i in np.argwhere(missing)[0])
-        raise ValueError(f"{where}: {name} has no value at row {row}, column {table.columns[column]!r}; {WITHOUT_IT}")
+        raise no_value(where, name, table, (row, column))
     wide = any(k.lower() in ("float64", "int64", "uint64", "int32", "uint32") for k in kinds)
     return table.to_numpy(dtype=np.float64 if wide else np.float32)
-
-
-def place_of(x: Any, index: Sequence[Any]) -> str:
-    """`row 3, column 'age'`: an entry of a table, in the words of whoever gave it."""
-    if len(index) > 2:
-        return f"index ({', '.join(map(str, index))})"
-    names = getattr(x, "columns", None)
-    column = [] if len(index) < 2 else [f"column {index[1] if names is None else repr(names[index[1]])}"]
-    return ", ".join([f"row {index[0]}", *column] if len(index) else ["its only entry"])
 
 
 def cast(where: str, name: str, x: Any, dtype: Any = None, *, distinct: bool = False) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,6 +14,36 @@ from fnn.checks.words import describe, hint_of, is_concrete, to_host
 AS_NUMBERS = "encode text columns as numbers first"
 WITHOUT_IT = "remove the row or fill the value in"
 IN_FLOAT64 = 'jax.config.update("jax_enable_x64", True)'
+
+
+def place_of(x: Any, index: Sequence[Any]) -> str:
+    """`row 3, column 'age'`: an entry of a table, in the words of whoever gave it."""
+    if len(index) > 2:
+        return f"index ({', '.join(map(str, index))})"
+    names = getattr(x, "columns", None)
+    column = [] if len(index) < 2 else [f"column {index[1] if names is None else repr(names[index[1]])}"]
+    return ", ".join([f"row {index[0]}", *column] if len(index) else ["its only entry"])
+
+
+def no_value(where: str, name: str, x: Any, index: Sequence[Any]) -> ValueError:
+    """The error about an entry that is missing or masked."""
+    return ValueError(f"{where}: no value in {name} at {place_of(x, index)}; {WITHOUT_IT}")
+
+
+def one_array(where: str, name: str, x: Any) -> np.ndarray:
+    """What was given as NumPy's array; rows of several lengths are none, and no mask is taken off."""
+    try:
+        host = np.asarray(x)
+    except ValueError as error:
+        raise ValueError(f"{where}: expected {name} to be one array, got {describe(x)}: {error}") from None
+    every_value(where, name, x)
+    return host
+
+
+def every_value(where: str, name: str, x: Any) -> None:
+    """Require a value in every entry: NumPy takes a mask off in silence."""
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise no_value(where, name, x, np.argwhere(np.ma.getmaskarray(x))[0].tolist())
 
 
 def parts_of_data(where: str, data: Any, name: str, one: type) -> None:
@@ -41,7 +72,7 @@ def one_weight_per_row(where: str, weights: Any, rows: int) -> None:
 
 def row_numbers(where: str, rows: Any, total: int) -> Any:
     """Numbers of rows below `total`, NumPy's where they are known; negative ones are empty slots."""
-    given = np.asarray(to_host(rows)) if is_concrete(rows) else rows
+    given = one_array(where, "rows", to_host(rows)) if is_concrete(rows) else rows
     if given.ndim == 1:
         at_least_one(where, "row number", given.shape[0])
     if given.ndim != 1 or not jnp.issubdtype(given.dtype, jnp.integer):

@@ -123,4 +123,6 @@ def random_key(where: str, key: Any) -> Array:
         jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or (key.dtype == jnp.uint32 and key.shape[-1:] == (2,))
     ):
         raise TypeError(f"{where}: expected a random key, got {describe(key)}; write jax.random.key(0)")
+    if key.ndim != (0 if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else 1):
+        raise ValueError(f"{where}: expected one random key, got {describe(key)}; write jax.vmap for several")
     return key

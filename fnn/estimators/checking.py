@@ -66,6 +66,8 @@ class Checking:
 
     def _validate(self, *arrays: Any, **options: Any) -> Any:
         """`validate_data` as NumPy arrays, also where scikit-learn is told to leave those of other libraries."""
+        for name, array in zip("Xy", arrays, strict=False):
+            checks.every_value(self._name, name, array)
         with config_context(array_api_dispatch=False):
             return validate_data(self, *arrays, **options)
 
@@ -80,6 +82,7 @@ class Checking:
     def _weights(self, sample_weight: Any, x: Any) -> np.ndarray:
         if sample_weight is None:
             return np.ones(x.shape[0], float_type())
+        checks.every_value(self._name, "sample_weight", sample_weight)
         with config_context(array_api_dispatch=False):
             weights = _check_sample_weight(sample_weight, x, dtype=float_type(), ensure_non_negative=True)
         check_weights(self._name, weights, x.shape[0])

@@ -68,8 +68,8 @@ def dense(
     features = checks.integer("dense", "features", features)
 
     def init(key: Key, x: Any) -> PyTree:
-        dtype = jnp.result_type(x)
-        params = {"kernel": kernel_init(key, (_features_of("dense", x), features), dtype)}
+        inputs, dtype = _features_of("dense", x), jnp.result_type(x)
+        params = {"kernel": kernel_init(key, (inputs, features), dtype)}
         if use_bias:
             params["bias"] = bias_init(random_bits.fold_in(key, 1), (features,), dtype)
         return params

@@ -145,7 +145,8 @@ class Reader:
         else:
             checks.parts_of_data(name, batch, "", Padded)
             given = tuple(batch)
-        given = (_as_numbers(name, rows_.rows_as_array(given[0])), *map(_as_host, given[1:]))
+        rest = zip(("targets", "weights"), given[1:], strict=False)
+        given = (_as_numbers(name, rows_.rows_as_array(name, given[0])), *(_as_host(name, *part) for part in rest))
         self._require_form(given, name)
 
         def rounding(*rounded: Any) -> None:
@@ -252,9 +253,10 @@ def _as_numbers(name: str, tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: np.asarray(checks.as_numbers(name, "x", leaf, checks.AS_NUMBERS)), tree)
 
 
-def _as_host(leaf: Any) -> Any:
+def _as_host(where: str, name: str, leaf: Any) -> Any:
     """What its task has words for as it is; anything else as a NumPy array."""
-    return leaf if leaf is None or type(leaf) is np.ndarray or hasattr(leaf, "columns") else np.asarray(leaf)
+    as_it_is = leaf is None or type(leaf) is np.ndarray or hasattr(leaf, "columns")
+    return leaf if as_it_is else checks.one_array(where, name, leaf)
 
 
 def _per_row(leaf: Any) -> str:

@@ -53,7 +53,7 @@ def check_step(where: str, trained: Any, batch: Any) -> tuple[TrainState, tuple[
     """What a step is looked at with: its state, without the optimizer's if none is given, and its batch as arrays."""
     state = trained if isinstance(trained, TrainState) else TrainState(*as_trained(where, trained), None)
     checks.parts_of_data(where, batch, "batch ", Padded)
-    x = jax.tree.map(lambda leaf: checks.cast(where, "x", leaf), rows_.rows_as_array(batch[0]))
+    x = jax.tree.map(lambda leaf: checks.cast(where, "x", leaf), rows_.rows_as_array(where, batch[0]))
     rest = [checks.cast(where, *named) for named in zip(("targets", "weights"), batch[1:], strict=False)]
     rows = rows_.count(x)
     if rows == 0 or any(array.shape[:1] != (rows,) for array in rest):

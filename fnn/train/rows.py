@@ -31,18 +31,19 @@ SMALLEST_WEIGHT = 1e-20
 """Of a row that counts: the product with any usual loss, and the sum over a batch, are still normal float32 numbers."""
 
 
-def count(x: PyTree) -> int:
+def count(x: PyTree, where: str = "") -> int:
     """Number of rows of an array, or of every array of a pytree."""
     sizes = {np.shape(leaf)[0] if np.ndim(leaf) else None for leaf in jax.tree.leaves(x)}
     if len(sizes) != 1 or None in sizes:
-        raise ValueError(f"expected arrays with the same number of rows, got {checks.describe(jax.tree.leaves(x))}")
+        begin = f"{where}: " if where else ""
+        raise ValueError(f"{begin}expected one array of rows, or several of as many rows, got {checks.describe(x)}")
     return int(sizes.pop())  # type: ignore[arg-type]
 
 
-def rows_as_array(x: PyTree) -> PyTree:
+def rows_as_array(where: str, x: PyTree) -> PyTree:
     """Rows written as lists of numbers as one array; a list of arrays stays a tree of several inputs."""
     if isinstance(x, list) and x and all(isinstance(leaf, int | float) for leaf in jax.tree.leaves(x)):
-        return np.asarray(x, np.float32)
+        return checks.host_cast(where, "x", x, checks.as_numbers(where, "x", x), np.float32)
     return x
 
 
@@ -53,7 +54,8 @@ def check_inputs(where: str, x: PyTree) -> PyTree:
 
 def host_inputs(where: str, x: PyTree, rounding: Callable[..., str | None] | None = None) -> PyTree:
     """`check_inputs` where they are, NumPy's on the host; `rounding` says what a cast to float32 does to them."""
-    checks.at_least_one(where, "row", count(x), checks.describe(x))
+    x = rows_as_array(where, x)
+    checks.at_least_one(where, "row", count(x, where), checks.describe(x))
     for part in jax.tree.leaves(x, is_leaf=lambda node: isinstance(node, Padded)):
         if isinstance(part, Padded):  # inside a compiled program no length can be looked at
             batch, time = np.shape(part.values)[:2]
@@ -131,7 +133,7 @@ def host_data(where: str, data: Any, task: Task) -> tuple[PyTree, Any, Any]:
             f"{where}: expected arrays, got the name of a file, {str(names[0])!r}; fit, evaluate and predict read a "
             "list of names alone"
         )
-    x = host_inputs(where, rows_as_array(data[0]))
+    x = host_inputs(where, data[0])
     require_one_target_per_row(where, count(x), data[1])
     targets = task.encode(data[1])
     if len(data) == 2 or data[2] is None:
@@ -140,15 +142,16 @@ def host_data(where: str, data: Any, task: Task) -> tuple[PyTree, Any, Any]:
 
 
 def require_one_target_per_row(where: str, rows: int, targets: Any) -> None:
-    checks.one_per_row(where, "target", rows, np.shape(targets))
+    array = targets if hasattr(targets, "shape") else checks.one_array(where, "targets", targets)
+    checks.one_per_row(where, "target", rows, np.shape(array))
 
 
 def check_weights(where: str, weights: Any, total: int, some: bool = True) -> Array:
     """One weight per row, each 0 or of a size that float32 multiplies without loss; `some` of them are not 0."""
     checks.one_weight_per_row(where, weights, total)
     if checks.is_concrete(weights):
-        host = np.asarray(checks.to_host(weights))
-        if host.dtype.kind in "OSUc":
+        host = np.asarray(checks.to_host(checks.as_numbers(where, "weights", weights)))
+        if host.dtype.kind == "c":
             raise TypeError(f"{where}: expected real weights, got {host.dtype}")
         wide = host.astype(np.float64)
         if not (wide >= 0).all():

@@ -1,0 +1,98 @@
+"""Data that are not what they seem: masked, ragged, in trees, of other numbers."""
+
+import jax
+import numpy as np
+import pytest
+
+import fnn
+
+
+def masked(array, *place):
+    mask = np.zeros(np.shape(array), bool)
+    mask[place] = True
+    return np.ma.masked_array(array, mask)
+
+
+X, LABELS = np.arange(24, dtype=np.float32).reshape(12, 2) / 24, np.arange(12) % 3
+NETWORK, CLASSES = fnn.dense(3), fnn.tasks.multiclass(3)
+BRIEF = dict(key=jax.random.key(0), epochs=1, progress=False)
+
+
+def fit_network(*data, **options):
+    return fnn.fit(NETWORK, fnn.optim.sgd(0.1), CLASSES, data[0] if len(data) == 1 else data, **BRIEF, **options)
+
+
+def trained_network():
+    return fnn.Trained(*NETWORK.init(jax.random.key(0), X))
+
+
+VALUES_MISSING = {
+    "x": lambda: fit_network(masked(X, 3, 1), LABELS),
+    "targets": lambda: fit_network(X, masked(LABELS, 3)),
+    "weights": lambda: fit_network(X, LABELS, masked(np.ones(12), 3)),
+    "rows": lambda: fit_network(X, LABELS, rows=masked(np.arange(5), 3)),
+    "x, validation": lambda: fit_network(X, LABELS, validation=(masked(X, 3, 1), LABELS)),
+    "x, of a stream": lambda: fit_network([(masked(X, 3, 1), LABELS)]),
+    "targets, of a stream": lambda: fit_network([(X, masked(LABELS, 3))]),
+    "weights, of a stream": lambda: fit_network([(X, LABELS, masked(np.ones(12), 3))]),
+    "x, predict": lambda: fnn.predict(NETWORK, trained_network(), masked(X, 3, 1)),
+    "x, evaluate": lambda: fnn.evaluate(NETWORK, trained_network(), (masked(X, 3, 1), LABELS), CLASSES),
+    "x, scaler": lambda: fnn.data.standard_scaler().fit(masked(X, 3, 1)),
+    "predictions": lambda: fnn.metrics.accuracy(masked(np.ones((12, 3)), 3, 1), LABELS),
+    "X": lambda: fnn.estimators.Classifier(epochs=1).fit(masked(X, 3, 1), LABELS),
+    "y": lambda: fnn.estimators.Regressor(epochs=1).fit(X, masked(np.ones(12), 3)),
+    "sample_weight": lambda: fnn.estimators.Classifier(epochs=1).fit(X, LABELS, masked(np.ones(12), 3)),
+}
+
+
+@pytest.mark.parametrize("name", VALUES_MISSING)
+def test_a_masked_value_is_missing_and_never_taken_for_what_lies_under_the_mask(name):
+    with pytest.raises((ValueError, fnn.StreamError), match=rf"no value in {name.partition(',')[0]} at row 3"):
+        VALUES_MISSING[name]()
+
+
+def test_a_mask_that_hides_nothing_is_no_obstacle():
+    plain, unmasked = (fit_network(x, LABELS)[1]["loss"] for x in (X, np.ma.masked_array(X, False)))
+    assert plain == unmasked
+
+
+RAGGED = [[1.0, 2.0], [3.0]]
+
+
+@pytest.mark.parametrize("given", [(RAGGED, [0, 1]), (X, RAGGED)], ids=["x", "targets"])
+def test_rows_of_several_lengths_are_named(given):
+    with pytest.raises(ValueError, match=r"fit: expected (x|targets) to be one array, got list of 2"):
+        fit_network(*given)
+
+
+@pytest.mark.parametrize("given", [None, "name", np.float32(1)], ids=["nothing", "text", "number"])
+@pytest.mark.parametrize("verb", ["fit", "predict"])
+def test_what_has_no_rows_is_named_with_who_was_asked(verb, given):
+    with pytest.raises((TypeError, ValueError), match=f"^{verb}: expected (one array of rows|arrays)"):
+        fit_network(given, LABELS) if verb == "fit" else fnn.predict(NETWORK, trained_network(), given)
+
+
+def test_rows_as_lists_are_rows_to_predict_too_and_fit_float32():
+    found, expected = (fnn.predict(NETWORK, trained_network(), x) for x in (X.tolist(), X))
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match=r"expected x that fit float32, got 1e\+300 at row 1, column 0"):
+        fit_network([[1.0, 2.0], [1e300, 3.0]], [0, 1])
+
+
+@pytest.mark.parametrize("layer", [fnn.dense(3), fnn.embedding(5, 3), fnn.conv(3, 3), fnn.lstm(3)], ids=str)
+@pytest.mark.parametrize("given", [{"a": X}, [X, X]], ids=["dict", "list"])
+def test_a_tree_where_a_layer_takes_one_array_is_named(layer, given):
+    with pytest.raises(TypeError, match=r"expected x to be an array, got (dict|list)"):
+        layer.init(jax.random.key(0), given)
+
+
+@pytest.mark.parametrize("keys", [jax.random.split(jax.random.key(0), 2), np.zeros((3, 2), np.uint32)])
+def test_several_keys_are_not_one(keys):
+    with pytest.raises(ValueError, match=r"fit: expected one random key, got .*; write jax.vmap"):
+        fnn.fit(NETWORK, fnn.optim.sgd(0.1), CLASSES, (X, LABELS), key=keys, epochs=1)
+
+
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="numbers of 64 bits")
+def test_longer_numbers_than_jax_has_are_named():
+    with pytest.raises(TypeError, match=r"fit: expected numeric x, got .*; write x.astype\(float\)"):
+        fit_network(X.astype(np.longdouble), LABELS)
