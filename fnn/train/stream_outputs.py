@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from fnn.programs import compile as compiled
 from fnn.tasks import Task
 from fnn.train.checkpoint import Record
 from fnn.train.feeding import Feed
+from fnn.train.host_batches import HostBatch
 from fnn.train.identity import digest_of
 from fnn.train.outputs import scores_from
 from fnn.train.process_batches import gather_rows
@@ -81,7 +83,9 @@ class Scoring:
 
     def __init__(self, applied: Application, task: Task, stream: Stream, beside: str = "") -> None:
         self.feed, self.task, self.applied, self.beside = Feed(stream, applied.mesh), task, applied, beside
-        self.seen: PyTree = None  # first rows, targets and weights of the last pass, where a new run is held against it
+        # First rows of the last pass, and where no pass gives others all targets and weights: a new run is held against
+        # them.
+        self.seen: PyTree = None
         self.known: tuple[str, int] | None = None  # what was seen before the run was resumed, and the epochs until then
 
     def __call__(
@@ -108,24 +112,40 @@ class Scoring:
     def _compare(self, labels: Any) -> None:
         reader, known = self.feed.reader, self.known
         self.known = None
-        if takes_epoch(reader.stream.source) or reader.state is not None:
+        if self.beside or reader.state is not None:
             return
-        self.seen = jax.tree.map(lambda leaf: leaf[:SEEN_ROWS], self.feed.first), labels
-        if known is not None and known[0] != digest_of(self.seen):
+        self.seen = _first_rows(self.feed.first), () if takes_epoch(reader.stream.source) else labels
+        if known is not None:
+            self._hold_against(*known)
+
+    def _hold_against(self, known: str, epochs: int) -> None:
+        if known != digest_of(self.seen):
             checks.warn(
                 f"{self.applied.where}: the stream gives other rows than before the run was resumed, or in another "
-                f"order, so the scores after epoch {known[1]} need not be those of an unbroken run; give what was "
+                f"order, so the scores after epoch {epochs} need not be those of an unbroken run; give what was "
                 "given then, by the epoch as its argument, or with state_dict and load_state_dict",
                 UserWarning,
             )
+
+    def _look_again(self, known: str, epochs: int) -> None:
+        """At the first batch of the last pass, of what gives others in the next one."""
+        with contextlib.closing(self.feed.reader.epoch(epochs - 1)) as batches:
+            for batch in batches:
+                self.seen = _first_rows(self.feed.reader.host_batch(batch)), ()
+                self._hold_against(known, epochs)
+                return
 
     def stands(self) -> dict[str, Any]:
         return {"validation": place_of(self.feed, "" if self.seen is None else digest_of(self.seen))}
 
     def resume(self, record: Record) -> None:
-        """Its state is given back to what has one; of any other the next pass is held against the last one."""
-        seen = come_to(self.feed, record.streams["validation"], len(record.table))
-        self.known = (seen, len(record.table)) if seen else None
+        """Its state is given back to what has one; of a function of the epoch the last pass's first batch is looked at
+        again; of any other the next pass is held against the last one."""
+        seen, epochs = come_to(self.feed, record.streams["validation"], len(record.table)), len(record.table)
+        again = bool(seen) and takes_epoch(self.feed.reader.stream.source)
+        self.known = (seen, epochs) if seen and not again else None
+        _, error = attempt(lambda: self._look_again(seen or "", epochs) if again else None)
+        raise_in_all(self.feed.mesh, error, f"{self.applied.where}: the stream")
 
     def describe(self) -> dict[str, str]:
         if self.beside:
@@ -135,6 +155,10 @@ class Scoring:
 
     def close(self) -> None:
         self.feed.close()
+
+
+def _first_rows(batch: HostBatch) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[:SEEN_ROWS], batch)
 
 
 def _scores(task: Task, outputs: PyTree, targets: PyTree, weights: Any) -> dict[str, Array]:
