@@ -21,7 +21,7 @@ from fnn import activations, checks, models, optim
 from fnn.estimators.checking import Checking, float_type
 from fnn.estimators.curves import Curves
 from fnn.estimators.pickling import Carried
-from fnn.estimators.program import Description, Numbers, build, ceiling, pad_rows, train
+from fnn.estimators.program import Description, Numbers, ceiling, pad_rows, train
 from fnn.estimators.sparse import Entries, entries_of, of_entries
 from fnn.layer import Layer
 from fnn.optim.learning_rate import require_constructor
@@ -104,7 +104,10 @@ class Estimator(Checking, Curves, BaseEstimator, abc.ABC):
         if not callable(self.model) or getattr(self.model, "builds_a_layer", False):
             words = "a layer, or a callable that takes the number of outputs and returns one"
             raise checks.not_one(self._name, "model", words, self.model)
-        return build(self.model, self._width())
+        layer = self.model(self._width())
+        if not isinstance(layer, Layer):
+            raise TypeError(f"expected model(outputs) to return a layer, got {checks.describe(layer)}")
+        return layer
 
     def _activation(self) -> Any:
         if not isinstance(self.activation, str):
@@ -230,20 +233,16 @@ class Estimator(Checking, Curves, BaseEstimator, abc.ABC):
     def _outputs(self, x: Any) -> np.ndarray:
         """The network's outputs for any number of rows."""
         check_is_fitted(self)
-        if issparse(x):
-            return self._outputs_of_sparse(x)
+        if issparse(x):  # made dense some rows at a time
+            x = self._validate(x, dtype=float_type(), accept_sparse="csr", reset=False)
+            parts = [self._outputs(x[first : first + ROWS].toarray()) for first in range(0, x.shape[0], ROWS)]
+            return np.concatenate(parts)
         x = self._validate(x, dtype=float_type(), allow_nd=True, reset=False)
         # At least 64 rows: one row alone would be rounded otherwise than the same row among others.
         room = max(64, 2 ** (len(x) - 1).bit_length()) if len(x) < EVALUATION_ROWS else ceiling(len(x), EVALUATION_ROWS)
         outputs = predict(self._model(), self.trained_, pad_rows(x, room), compute_dtype=self.compute_dtype)
         # scikit-learn's scorers and meta-estimators compute in float64.
         return np.asarray(outputs)[: len(x)].astype(np.float64)
-
-    def _outputs_of_sparse(self, x: Any) -> np.ndarray:
-        """Made dense some rows at a time."""
-        x = self._validate(x, dtype=float_type(), accept_sparse="csr", reset=False)
-        parts = [self._outputs(x[first : first + ROWS].toarray()) for first in range(0, x.shape[0], ROWS)]
-        return np.concatenate(parts)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

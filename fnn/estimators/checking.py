@@ -64,6 +64,11 @@ class Checking:
             checks.warn(f"{self._name}: {checks.describe_lost_digits('X', named, x, narrow.dtype, found)}", UserWarning)
         return narrow
 
+    def _validate_both(self, x: Any, y: Any, **options: Any) -> tuple[Any, Any]:
+        """Columns, narrow, and targets."""
+        x, y = self._validate(x, y, dtype=FLOATS, accept_sparse="csr", multi_output=True, allow_nd=True, **options)
+        return self._narrow(x), y
+
     def _validate(self, *arrays: Any, **options: Any) -> Any:
         """`validate_data` as NumPy arrays, also where scikit-learn is told to leave those of other libraries."""
         for name, array in zip("Xy", arrays, strict=False):

@@ -15,7 +15,7 @@ from sklearn.utils.validation import column_or_1d
 
 from fnn import tasks
 from fnn.estimators.base import Estimator
-from fnn.estimators.checking import FLOATS, Score
+from fnn.estimators.checking import Score
 from fnn.layer.parts import output_shape
 from fnn.layer.protocol import Layer
 from fnn.tasks import Task
@@ -155,8 +155,7 @@ class Classifier(Score, ClassifierMixin, Estimator):
         return z - np.logaddexp.reduce(z, axis=1, keepdims=True)
 
     def _check(self, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
-        x, y = self._validate(X, y, dtype=FLOATS, accept_sparse="csr", multi_output=True, allow_nd=True, reset=reset)
-        x = self._narrow(x)
+        x, y = self._validate_both(X, y, reset=reset)
         y = y.toarray() if issparse(y) else y
         check_classification_targets(y)
         if y.ndim == 2 and y.shape[1] == 1:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks, optim
+from fnn import optim
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.selection.members import run_alone
@@ -17,7 +17,7 @@ from fnn.selection.training import Case, Member, member_from
 from fnn.tasks import Task
 from fnn.train.divergence import replay
 from fnn.train.inputs import Inputs
-from fnn.train.loop import Carry, Recipe, outcome_of
+from fnn.train.loop import Recipe, outcome_of
 from fnn.train.options import Options
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Key, PyTree
@@ -55,14 +55,6 @@ class Outcome(NamedTuple):
     finished: bool
 
 
-def build(model: Any, outputs: int) -> Layer:
-    """The layer itself, or what the function makes for this number of outputs."""
-    layer = model if isinstance(model, Layer) else model(outputs)
-    if not isinstance(layer, Layer):
-        raise TypeError(f"expected model(outputs) to return a layer, got {checks.describe(layer)}")
-    return layer
-
-
 def train(
     description: Description,
     numbers: Numbers,
@@ -94,10 +86,7 @@ def _member(description: Description) -> Member:
         numbers: Numbers = shared["numbers"]
         return Case(_recipe(description, numbers), numbers.key, shared["inputs"], shared.get("start"))
 
-    def finish(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> tuple[()]:
-        return ()
-
-    return member_from(case_of, finish)
+    return member_from(case_of, lambda case, one, shared, carry: ())
 
 
 def _recipe(description: Description, numbers: Numbers) -> Recipe:

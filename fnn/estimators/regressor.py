@@ -9,7 +9,7 @@ from sklearn.base import RegressorMixin
 
 from fnn import checks, tasks
 from fnn.estimators.base import Estimator
-from fnn.estimators.checking import FLOATS, Score, float_type
+from fnn.estimators.checking import Score, float_type
 from fnn.tasks import Task
 
 __all__ = ["Regressor"]
@@ -86,10 +86,7 @@ class Regressor(Score, RegressorMixin, Estimator):
         return self._answer(X, outputs[:, 0] if self._flat else outputs)
 
     def _check(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Any, ...]:
-        x, y = self._validate(
-            X, y, dtype=FLOATS, accept_sparse="csr", y_numeric=True, multi_output=True, allow_nd=True, reset=reset
-        )
-        x = self._narrow(x)
+        x, y = self._validate_both(X, y, y_numeric=True, reset=reset)
         if y.dtype.kind not in "biuf":
             raise ValueError(f"Regressor: expected y of numbers, got {y.dtype}; write y.astype(float), or a Classifier")
         targets = np.asarray(y).reshape(x.shape[0], -1)

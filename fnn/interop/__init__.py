@@ -1,25 +1,11 @@
 """Weights from and to other libraries."""
+# ruff: noqa: F401, F403
 
-from fnn.interop.flax import from_flax, to_flax
-from fnn.interop.modules import module_layer
+from fnn.interop import flax, modules, recurrent, torch
+from fnn.interop.flax import *
+from fnn.interop.modules import *
 from fnn.interop.plain import plain
-from fnn.interop.recurrent import (
-    recurrent_from_flax,
-    recurrent_from_torch,
-    recurrent_to_flax,
-    recurrent_to_torch,
-)
-from fnn.interop.torch import from_torch, to_torch
+from fnn.interop.recurrent import *
+from fnn.interop.torch import *
 
-__all__ = [
-    "from_flax",
-    "from_torch",
-    "module_layer",
-    "plain",
-    "recurrent_from_flax",
-    "recurrent_from_torch",
-    "recurrent_to_flax",
-    "recurrent_to_torch",
-    "to_flax",
-    "to_torch",
-]
+__all__ = sorted([*flax.__all__, *modules.__all__, "plain", *recurrent.__all__, *torch.__all__])

@@ -241,32 +241,28 @@ def back(
     The modules hold numbers of entries, 0 for what stays 0: where they come to stand in the model says where each of
     its entries goes.
     """
-    sizes = np.cumsum([0, *(array.size for module in modules for array in module.arrays.values())])
-    begins, numbered = iter(sizes + 1), []
+    count, numbers = 1, dict[Any, np.ndarray]()
     for module in modules:
-        arrays = {
-            name: np.arange(begin, begin + array.size).reshape(array.shape)
-            for (name, array), begin in zip(module.arrays.items(), begins, strict=False)
-        }
-        numbered.append(module._replace(arrays=_drop_second_bias(module, arrays)))
+        for name, array in module.arrays.items():
+            numbers[module.keys[name]] = np.arange(count, count + array.size).reshape(array.shape)
+            count += array.size
+    numbered = []
+    for module in modules:
+        own = {name: numbers[module.keys[name]] for name in module.arrays}
+        numbered.append(module._replace(arrays=_drop_second_bias(module, own)))
     places = fill(where, library, numbered, model, x)
     structures: list[Any] = [jax.tree.structure(places), jax.tree.structure(trained)]
     if structures[0] != structures[1]:
         raise ValueError(f"{where}: expected Trained(params, state) of this model, got another structure")
     dtype = np.result_type(*(np.asarray(leaf).dtype for leaf in jax.tree.leaves(trained) or [np.float32(0)]))
-    entries = np.zeros(int(sizes[-1]) + 1, dtype)
+    entries = np.zeros(count, dtype)
     for place, leaf in zip(jax.tree.leaves(places), jax.tree.leaves(trained), strict=True):
         if np.shape(place) != np.shape(leaf):
             raise ValueError(f"{where}: expected {np.shape(place)}, got {checks.describe(leaf)}; give this model's")
         if np.issubdtype(np.asarray(place).dtype, np.integer):
             entries[np.asarray(place)] = np.asarray(leaf).astype(dtype)
     entries[0] = 0
-    begins = iter(sizes + 1)
-    return {
-        module.keys[name]: entries[begin : begin + array.size].reshape(array.shape)
-        for module in modules
-        for (name, array), begin in zip(module.arrays.items(), begins, strict=False)
-    }
+    return {key: entries[own] for key, own in numbers.items()}
 
 
 def _drop_second_bias(module: Module, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fnn import checks
 
 if TYPE_CHECKING:
@@ -26,6 +28,14 @@ def panel(width: float, height: float, **labels: str) -> tuple[Figure, Any]:
     axes.set(**labels)
     axes.grid(alpha=0.3)
     return sheet, axes
+
+
+def write_cells(axes: Any, values: np.ndarray, form: str, is_dark: np.ndarray) -> None:
+    """Every finite number in its cell, white where the ground is dark."""
+    for place, value in np.ndenumerate(values):
+        if np.isfinite(value):
+            shade = "white" if is_dark[place] else "black"
+            axes.text(*place[::-1], format(value, form), ha="center", va="center", color=shade, fontsize=8)
 
 
 def style(place: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fnn import checks
-from fnn.plot.canvas import PALETTE, legend_above, panel
+from fnn.plot.canvas import PALETTE, legend_above, panel, write_cells
 from fnn.plot.canvas import figure as blank
 from fnn.selection.result import mean_of, standard_error
 
@@ -47,10 +47,7 @@ def heat_map(values: Any, rows: tuple[str, Sequence[Any]], columns: tuple[str, S
     drawn = axes.imshow(np.ma.masked_invalid(cells), aspect="auto", cmap="viridis")
     figure.colorbar(drawn, label=score)
     dark = np.nanmean(cells) if np.isfinite(cells).any() else 0
-    for (row, column), value in np.ndenumerate(cells):
-        if np.isfinite(value):
-            shade = "white" if value < dark else "black"
-            axes.text(column, row, f"{value:.3f}", ha="center", va="center", color=shade, fontsize=8)
+    write_cells(axes, cells, ".3f", cells < dark)
     axes.set(xlabel=columns[0], ylabel=rows[0])
     axes.set_xticks(range(expected[1]), [str(name) for name in columns[1]])
     axes.set_yticks(range(expected[0]), [str(name) for name in rows[1]])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fnn.plot.canvas import PALETTE, legend_above
+from fnn.plot.canvas import PALETTE, legend_above, write_cells
 from fnn.plot.canvas import figure as blank
 
 if TYPE_CHECKING:
@@ -83,9 +83,7 @@ def confusion_matrix(matrix: Any, labels: Sequence[str] | None = None) -> Figure
     # Shares of the true class: a rare class is as visible as a frequent one.
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
-        shade = "white" if shares[row, column] > 0.6 else "black"
-        axes.text(column, row, f"{count:g}", ha="center", va="center", color=shade, fontsize=8)
+    write_cells(axes, counts, "g", shares > 0.6)
     axes.set(xlabel="predicted class", ylabel="true class")
     slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     if max(map(len, names), default=0) <= 4:

@@ -191,16 +191,12 @@ class _Expected(NamedTuple):
 
 def _read(path: str | Path) -> tuple[content.NamedArrays, dict[str, Any]]:
     arrays, about = content.read(Path(path))
-    if not isinstance(about, dict) or not set(about) >= _KEYS or not _names(about["paths"]) <= set(arrays):
+    described = isinstance(about, dict) and set(about) >= _KEYS and isinstance(about["paths"], dict)
+    if not described or not set(about["paths"]) <= set(arrays):
         raise checks.not_written_by("load", path, "fnn.save", "its description is another one")
     if about["format"] != FORMAT:
         raise ValueError(f"load: {path} was written by fnn {about['fnn']}, which is newer; install that version")
     return arrays, about
-
-
-def _names(paths: Any) -> set[Any]:
-    """The names of the model's arrays; of what is no table of them, a name that no file has."""
-    return set(paths) if isinstance(paths, dict) else {None}
 
 
 def _read_like(like: Any) -> _Expected:

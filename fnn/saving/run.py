@@ -6,7 +6,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,20 +32,14 @@ def read_trained(directory: Path, which: str) -> NamedArrays:
         raise ValueError(
             f"load: {directory} holds {what}; give the directory that fit was given as checkpoint, or a file"
         )
-    if which == "best" and newest.arrays.get("best.epoch", -1) >= 0:
-        return _under("best.trained", newest.arrays)
-    chosen = _first_whole(_by_score(paths, newest.table)) if which == "best" else newest
-    return _under("train_state", (chosen or newest).arrays)
+    arrays, table = newest
+    if which == "best" and arrays.get("best.epoch", -1) >= 0:
+        return _under("best.trained", arrays)
+    chosen = _first_whole(_by_score(paths, table)) if which == "best" else newest
+    return _under("train_state", (chosen or newest)[0])
 
 
-class _Saved(NamedTuple):
-    """All arrays of a run by name, its parameters as the optimizer evaluates with them, and its history."""
-
-    arrays: NamedArrays
-    table: list[dict[str, float]]
-
-
-def _first_whole(paths: list[Path]) -> _Saved | None:
+def _first_whole(paths: list[Path]) -> tuple[NamedArrays, list[dict[str, float]]] | None:
     for path in paths:
         found = _read(path)
         if found is not None:
@@ -62,7 +56,8 @@ def _by_score(paths: list[Path], table: list[dict[str, float]]) -> list[Path]:
     return sorted(finite, key=lambda path: losses[path.stem])
 
 
-def _read(path: Path) -> _Saved | None:
+def _read(path: Path) -> tuple[NamedArrays, list[dict[str, float]]] | None:
+    """All arrays of a run by name, its parameters as the optimizer evaluates with them, and its history."""
     try:
         with plain_archive(path) as parts:
             run = json.loads(parts["run"].tobytes())
@@ -71,7 +66,7 @@ def _read(path: Path) -> _Saved | None:
             if "evaluated" in parts:
                 params = {name: text for name, text in said.items() if name.startswith("train_state.params")}
                 found |= _unpack(parts["evaluated"], params)
-            return _Saved(found, run["table"])
+            return found, run["table"]
     except PermissionError:
         raise
     except Exception:  # whatever a damaged archive makes of its reader

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from fnn import checks, random_bits
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.selection import splits
-from fnn.selection.ensemble import Ensemble, logits
+from fnn.selection.ensemble import Ensemble, logits, probabilities
 from fnn.selection.folds import mean_by_row
 from fnn.selection.members import batched_is_faster, run_members
 from fnn.selection.result import metrics_of
@@ -123,9 +124,6 @@ def ensemble(
 def member_of(recipe: Recipe) -> Member:
     """A training from a key of its own, on the rows `train` and from the parameters `start` where those are given."""
 
-    def case_of(one: PyTree, shared: PyTree, prepared: PyTree) -> Case:
-        return case(recipe, one, shared)
-
     def finish(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> PyTree:
         trained, history = outcome_of(case.recipe, carry)
         held = (
@@ -135,10 +133,10 @@ def member_of(recipe: Recipe) -> Member:
         )
         return trained, history, held
 
-    return member_from(case_of, finish)
+    return member_from(functools.partial(case, recipe), finish)
 
 
-def case(recipe: Recipe, one: PyTree, shared: PyTree) -> Case:
+def case(recipe: Recipe, one: PyTree, shared: PyTree, prepared: PyTree = ()) -> Case:
     """What one member trains."""
     return Case(recipe, one["key"], Inputs(shared, one.get("train"), None, None), one.get("start"))
 
@@ -152,7 +150,7 @@ def _bags(key: Key, rows: int, members: int) -> splits.Folds:
 def _out_of_bag(task: Task, data: tuple[Any, Array, Any], outputs: np.ndarray, valid: np.ndarray) -> dict[str, Any]:
     """Estimates from the members that did not see a row, and their scores."""
     targets = data[1]
-    each = np.asarray(outputs if task.probabilities is None else jax.vmap(task.probabilities)(jnp.asarray(outputs)))
+    each = np.asarray(probabilities(task, jnp.asarray(outputs)))
     estimate, seen = mean_by_row(each, valid, len(targets))
     scores: dict[str, float] = {}
     if seen.any():

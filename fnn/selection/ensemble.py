@@ -48,8 +48,7 @@ class Ensemble(NamedTuple):
 
     def members(self, x: PyTree, *, batch_size: int = EVALUATION_ROWS) -> Array:
         """Every member's probabilities, or values where the task has none, (members, rows, …)."""
-        outputs = self.outputs(x, batch_size=batch_size)
-        return outputs if self.task.probabilities is None else jax.vmap(self.task.probabilities)(outputs)
+        return probabilities(self.task, self.outputs(x, batch_size=batch_size))
 
     def mean(self, x: PyTree, *, batch_size: int = EVALUATION_ROWS) -> Array:
         """Averaged probabilities, or values: $\\frac1M\\sum_m p_m(x)$."""
@@ -67,7 +66,7 @@ class Ensemble(NamedTuple):
         outputs = self.outputs(x, batch_size=batch_size)
         if self.task.probabilities is None or self.task.decode(outputs[0]).ndim != 1:
             raise ValueError(f"uncertainty: {self.task.name} does not give probabilities of one class; write spread(x)")
-        each = jax.vmap(self.task.probabilities)(outputs)
+        each = probabilities(self.task, outputs)
         total = _entropy(each.mean(axis=0))
         return total, jnp.maximum(total - _entropy(each).mean(axis=0), 0)
 
@@ -102,9 +101,13 @@ def _entropy(p: Array) -> Array:
 
 def _pool(task: Task, outputs: Array) -> Array:
     """Outputs that decode to what the members' averaged probabilities (or values) say."""
-    if task.probabilities is None:
-        return outputs.mean(axis=0)
-    return logits(jax.vmap(task.probabilities)(outputs).mean(axis=0), outputs.shape[1:])
+    mean = probabilities(task, outputs).mean(axis=0)
+    return mean if task.probabilities is None else logits(mean, outputs.shape[1:])
+
+
+def probabilities(task: Task, outputs: Array) -> Array:
+    """Of every member, or its values where the task has none."""
+    return outputs if task.probabilities is None else jax.vmap(task.probabilities)(outputs)
 
 
 def logits(p: Array, shape: tuple[int, ...]) -> Array:

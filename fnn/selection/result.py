@@ -129,7 +129,7 @@ def _warn_of_divergence(plan: Plan, diverged_at: np.ndarray) -> None:
         more = "; a search of that setting alone says in which layer"
     checks.warn(
         f"{plan.where}: {diverged.sum()} of {diverged.size} runs diverged and count as NaN, first the one of "
-        f"{plan.settings[setting] or 'the only setting'}, fold {fold}, seed {seed}; see .diverged{more}",
+        f"{plan.settings[setting] or 'the only setting'}, fold {fold}, seed {seed}; see .diverged{more}"
     )
 
 

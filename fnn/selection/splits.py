@@ -256,10 +256,8 @@ def repeated(folds: Sequence[Folds]) -> Folds:
         (15, 8)
     """
     checks.at_least_one("repeated", "split", len(folds))
-    sides = []
-    for side in zip(*folds, strict=True):
-        sides.append(fill_up([line[line >= 0] for table in side for line in table]))
-    return Folds(*sides)
+    sides = ([line[line >= 0] for table in side for line in table] for side in zip(*folds, strict=True))
+    return Folds(*map(fill_up, sides))
 
 
 def using(

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.layer.arguments import mirror
 from fnn.optim.transform import Transform, apply_updates
 from fnn.typing import Array, DType, PyTree
 
@@ -190,7 +191,7 @@ def _check_protocol(mine: Transform | Build, params: PyTree, gradient: PyTree, r
     state = rule.init(params)
     for initialize in (rule.init, jax.jit(rule.init)):
         _require_own_buffers(initialize(params))
-    predicted, real = (_shapes(s) for s in (jax.eval_shape(rule.init, params), state))
+    predicted, real = mirror(jax.eval_shape(rule.init, params)), mirror(state)
     if predicted != real:
         raise AssertionError(f"init: jax.eval_shape gives {predicted} instead of {real}")
     eager, jitted = rule.update(gradient, state, params), jax.jit(step)
@@ -204,10 +205,6 @@ def _check_protocol(mine: Transform | Build, params: PyTree, gradient: PyTree, r
     empty: dict[str, Any] = {"nothing": ()}
     if rule.update(empty, rule.init(empty), empty)[0] != empty:
         raise AssertionError("update: a tree without leaves does not pass unchanged")
-
-
-def _shapes(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
 
 
 def _require_own_buffers(state: PyTree) -> None:

@@ -99,5 +99,5 @@ def warn_if_diverged(where: str, epoch: int, step: int, said: str = "") -> None:
     if epoch >= 0:
         checks.warn(
             f"{where}: the loss was not finite in epoch {epoch + 1}, step {step + 1}; the parameters "
-            f"before that step are kept.{said} {WHAT_HELPS}",
+            f"before that step are kept.{said} {WHAT_HELPS}"
         )

@@ -61,9 +61,9 @@ def transfer(key: Key, model: Layer, x: PyTree, trained: Trained) -> Transfer:
         >>> bool((found.start.state[0].params["kernel"] == trained.params[0]["kernel"]).all())
         True
     """
-    old = {_place(path, tree): leaf for path, leaf, tree in _leaves(as_trained("transfer", trained))}
+    old = {place: leaf for _, place, leaf in _places(as_trained("transfer", trained))}
     begun = Trained(*model.init(key, example(x)))
-    places = [(path, _place(path, tree), leaf) for path, leaf, tree in _leaves(begun)]
+    places = _places(begun)
     fresh, arrays = [], []
     for path, place, leaf in places:
         was = old.get(place)
@@ -83,8 +83,8 @@ def transfer(key: Key, model: Layer, x: PyTree, trained: Trained) -> Transfer:
     return Transfer(jax.tree.unflatten(jax.tree.structure(begun), arrays), tuple(fresh), left)
 
 
-def _leaves(trained: Trained) -> list[tuple[Path, Any, PyTree]]:
-    return [(path, leaf, trained) for path, leaf in jax.tree.leaves_with_path(trained)]
+def _places(trained: Trained) -> list[tuple[Path, tuple[str, ...], Any]]:
+    return [(path, _place(path, trained), leaf) for path, leaf in jax.tree.leaves_with_path(trained)]
 
 
 def _place(path: Path, tree: PyTree) -> tuple[str, ...]:
