@@ -1,5 +1,7 @@
 """Every public name explains itself: one line, a runnable example; every family is reachable from the façade."""
 
+import ast
+import importlib
 import inspect
 import subprocess
 import sys
@@ -49,6 +51,20 @@ def test_every_family_names_what_it_exports():
         assert len(exported) == len(set(exported)), f"{name} names something twice"
         assert not [entry for entry in exported if entry.startswith("_")], name
         assert not [entry for entry in exported if not hasattr(module, entry)], name
+
+
+PURE = {"prelu", "rrelu"}  # of these names `fnn` has the layers
+
+
+@pytest.mark.parametrize("room", ["activations", "layer", "layers", "kernels.pooling"])
+def test_a_room_whose_names_another_room_has_lists_in_words_what_its_files_export(room):
+    """Of a list that is computed type checkers know nothing: to them `fnn.dense` could be anything."""
+    folder = Path(fnn.__file__).parent.joinpath(*room.split("."))
+    body = ast.parse((folder / "__init__.py").read_text()).body
+    (listed,) = [ast.literal_eval(node.value) for node in body if isinstance(node, ast.Assign)]
+    files = [importlib.import_module(f"fnn.{room}.{path.stem}") for path in folder.glob("[a-z]*.py")]
+    exported = {name for file in files for name in getattr(file, "__all__", ())}
+    assert set(listed) == exported - (PURE if room == "activations" else set())
 
 
 def test_import_is_light():

@@ -8,7 +8,7 @@ output the task knows: sigmoid for two classes, softmax for several, identity fo
 
 `prelu(x, alpha)` and `rrelu(x, key)` are the pure functions; `fnn.prelu()` and `fnn.rrelu()` are the layers.
 """
-# ruff: noqa: F403
+# ruff: noqa: F403, F405
 
 from fnn.activations.gates import *
 from fnn.activations.rectifiers import *
@@ -17,8 +17,10 @@ from fnn.activations.softmax import *
 from fnn.activations.steps import *
 from fnn.activations.thresholds import *
 
-__all__ = sorted(
-    name
-    for name, value in globals().items()
-    if getattr(value, "__module__", "").startswith(f"{__name__}.") and name not in ("prelu", "rrelu")
-)
+# Written out, because type checkers take the names of `fnn` from here and follow no list that is computed.
+__all__ = [
+    "binary_step", "celu", "elu", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh",
+    "hardmax", "identity", "leaky_relu", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid",
+    "sign", "silu", "soft_shrink", "soft_sign", "softmax", "softplus", "softsign", "squareplus", "swiglu", "swish",
+    "tanh", "thresholded_relu",
+]  # fmt: skip

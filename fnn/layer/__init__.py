@@ -1,5 +1,5 @@
 """The layer protocol and the combinators. A layer is two pure functions; a model is a layer."""
-# ruff: noqa: F403
+# ruff: noqa: F403, F405
 
 from fnn.layer.combinators import *
 from fnn.layer.freezing import *
@@ -7,6 +7,8 @@ from fnn.layer.parts import *
 from fnn.layer.protocol import *
 from fnn.layer.sharing import *
 
-__all__ = sorted(
-    name for name, value in globals().items() if getattr(value, "__module__", "").startswith(f"{__name__}.")
-)
+# Written out, because type checkers take the names of `fnn` from here and follow no list that is computed.
+__all__ = [
+    "Facts", "Frozen", "Layer", "Penalty", "as_layer", "concatenate", "constructor", "frozen", "map_layers", "parallel",
+    "residual", "serial", "shared", "stateless",
+]  # fmt: skip

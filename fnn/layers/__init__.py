@@ -1,5 +1,5 @@
 """Kernels configured as layers."""
-# ruff: noqa: F403
+# ruff: noqa: F403, F405
 
 from fnn.layers.activation import *
 from fnn.layers.batch_norm import *
@@ -17,6 +17,12 @@ from fnn.layers.recurrent import *
 from fnn.layers.recurrent_combinators import *
 from fnn.layers.reparametrization import *
 
-__all__ = sorted(
-    name for name, value in globals().items() if getattr(value, "__module__", "").startswith(f"{__name__}.")
-)
+# Written out, because type checkers take the names of `fnn` from here and follow no list that is computed.
+__all__ = [
+    "Padded", "activity_penalty", "adaptive_avg_pool", "adaptive_max_pool", "alpha_dropout", "avg_pool", "batch_norm",
+    "bidirectional", "conv", "conv_transpose", "dense", "depthwise_conv", "drop_connect", "dropout", "embedding",
+    "flatten", "fold_batch_norm", "gaussian_noise", "global_avg_pool", "global_max_pool", "group_norm", "gru",
+    "instance_norm", "layer_norm", "lp_pool", "lstm", "max_pool", "mc_dropout", "prelu", "reshape", "rms_norm", "rnn",
+    "rrelu", "separable_conv", "spatial_dropout", "spectral_norm", "stacked", "time_distributed", "variational_dropout",
+    "weight_norm",
+]  # fmt: skip

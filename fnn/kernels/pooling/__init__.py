@@ -1,11 +1,11 @@
 """Pooling: windows of one size, and windows that share the input into a number of outputs."""
-# ruff: noqa: F403
+# ruff: noqa: F403, F405
 
 from fnn.kernels.pooling.adaptive import *
 from fnn.kernels.pooling.avg_pool import *
 from fnn.kernels.pooling.lp_pool import *
 from fnn.kernels.pooling.max_pool import *
 
-__all__ = sorted(
-    name for name, value in globals().items() if getattr(value, "__module__", "").startswith(f"{__name__}.")
-)
+__all__ = [
+    "adaptive_avg_pool", "adaptive_max_pool", "avg_pool", "global_avg_pool", "global_max_pool", "lp_pool", "max_pool",
+]  # fmt: skip
