@@ -222,3 +222,23 @@ def test_a_long_text_is_cut_in_an_error():
     with pytest.raises(TypeError) as error:
         fnn.fit("a" * 1000, fnn.optim.sgd(0.1), fnn.tasks.regression(), None, key=jax.random.key(0), epochs=1)
     assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), "a", [], None, {}], ids=str)
+@pytest.mark.parametrize(
+    "rule",
+    [
+        lambda v: fnn.optim.adamw(1e-3, weight_decay=v),
+        lambda v: fnn.optim.adadelta(1.0, weight_decay=v),
+        lambda v: fnn.optim.lion(1e-3, weight_decay=v),
+        lambda v: fnn.optim.adam(1e-3, eps=v),
+        lambda v: fnn.schedules.linear_onecycle_schedule(10, 1.0, pct_start=v),
+        lambda v: fnn.schedules.cosine_onecycle_schedule(10, 1.0, pct_start=v),
+    ],
+    ids=["adamw", "adadelta", "lion", "eps", "linear cycle", "cosine cycle"],
+)
+def test_a_setting_that_is_no_number_or_out_of_its_range_is_named_when_it_is_given(rule, value):
+    with pytest.raises(
+        (TypeError, ValueError), match=r"expected (weight_decay|eps|pct_start) (to be a number|in [\[(]0)"
+    ):
+        rule(value)

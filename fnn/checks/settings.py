@@ -26,7 +26,10 @@ def in_range(
     if not is_concrete(value):
         return
     value = to_host(value)
-    if not np.issubdtype(np.asarray(value).dtype, np.number) and not isinstance(value, bool | np.bool_):
+    if isinstance(value, bool | np.bool_):
+        value = int(value)
+    known = np.asarray(value if isinstance(value, numbers.Number | np.ndarray | np.generic) else "")
+    if not jnp.issubdtype(known.dtype, np.number):
         raise TypeError(f"{where}: expected {name} to be a number, got {value!r}")
     below = low is not None and np.any(value <= low if open in ("low", "both") else value < low)
     above = high is not None and np.any(value >= high if open in ("high", "both") else value > high)

@@ -122,6 +122,7 @@ def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: Mask | None 
     References:
         Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019.
     """
+    checks.number_or_schedule("add_decayed_weights", "weight_decay", weight_decay)
     if callable(weight_decay):
         rule = scheduled(
             WeightDecaySchedule, leafwise(_decay), lambda count: {"decay": weight_decay(count)}, "add_decayed_weights"

@@ -195,6 +195,8 @@ def linear_onecycle_schedule(
         Smith and Topin, Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates, 2017.
     """
     steps = checks.integer("linear_onecycle_schedule", "transition_steps", transition_steps)
+    checks.in_range("linear_onecycle_schedule", "pct_start", pct_start, 0, 1)
+    checks.in_range("linear_onecycle_schedule", "pct_final", pct_final, pct_start, 1)
     up, down = int(checks.to_host(pct_start) * steps), int(checks.to_host(pct_final) * steps)
     ends = {up: div_factor, down: 1 / div_factor, steps: 1 / final_div_factor}
     return piecewise_interpolate_schedule("linear", peak_value / div_factor, ends)
@@ -225,5 +227,6 @@ def cosine_onecycle_schedule(
         Smith and Topin, Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates, 2017.
     """
     steps = checks.integer("cosine_onecycle_schedule", "transition_steps", transition_steps)
+    checks.in_range("cosine_onecycle_schedule", "pct_start", pct_start, 0, 1)
     ends = {int(checks.to_host(pct_start) * steps): div_factor, steps: 1 / (div_factor * final_div_factor)}
     return piecewise_interpolate_schedule("cosine", peak_value / div_factor, ends)
