@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.typing import Array, Key, Shape
+from fnn.typing import Array, Key, PyTree, Shape
 
-__all__ = ["fold_in", "in_one_pass", "split"]
+__all__ = ["depend_on", "fold_in", "in_one_pass", "split", "split_mapped"]
 
 THREEFRY = "threefry2x32"
 ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
@@ -47,11 +47,40 @@ def split(key: Key, count: int = 2) -> Key:
     return jax.random.split(key, count) if words is None else _derive(words, np.arange(count))
 
 
+def split_mapped(key: Key, count: int) -> Key:
+    """`split` of a key that a caller's `vmap` may trace: of many keys that are known nothing is compiled either."""
+    return split(key, count) if checks.is_concrete(key) else _splitter(count)(key)
+
+
+@functools.cache
+def _splitter(count: int) -> Any:
+    splitter = jax.custom_batching.custom_vmap(functools.partial(jax.random.split, num=count))
+
+    @splitter.def_vmap
+    def of_many(_: int, __: Any, keys: Key) -> tuple[Key, bool]:
+        words = _words_at_hand(keys, 1)
+        if words is None:
+            return jax.vmap(functools.partial(jax.random.split, num=count))(keys), True
+        return _derive(words, np.arange(count)), True
+
+    return splitter
+
+
 def fold_in(key: Key, number: Any) -> Key:
     """`jax.random.fold_in(key, number)`; of a key and a number that are known nothing is compiled."""
     # Numbers that 32 bits do not hold JAX itself refuses.
     words = _words_at_hand(key) if isinstance(number, (int, np.integer)) and 0 <= number < 2**32 else None
     return jax.random.fold_in(key, number) if words is None else _derive(words, np.asarray([number]))[0]
+
+
+def depend_on(key: Key, tree: PyTree) -> PyTree:
+    """The same numbers, as ones that depend on the key: what a loop carries that is different for every key.
+
+    Of many runs under `vmap` the first steps make them differ. JAX finds that out by batching the body of each loop
+    again for the numbers that turned out to; where they differ from the start it batches every body once.
+    """
+    either = jax.random.key_data(key).ravel()[0] == 0
+    return jax.tree.map(lambda leaf: jax.lax.select(either, leaf, leaf), tree)
 
 
 def _is_known(key: Key) -> bool:
@@ -61,9 +90,9 @@ def _is_known(key: Key) -> bool:
     return typed and options.jax_threefry_partitionable and not options.jax_debug_key_reuse
 
 
-def _words_at_hand(key: Key) -> Array | None:
-    """The words of one key that the host knows: inside `jit` also what is no argument becomes traced."""
-    words = jax.random.key_data(key) if _is_known(key) and not key.ndim and checks.is_concrete(key) else None
+def _words_at_hand(key: Key, rank: int = 0) -> Array | None:
+    """The words of one key, or of many, that the host knows: inside `jit` also what is no argument becomes traced."""
+    words = jax.random.key_data(key) if _is_known(key) and key.ndim == rank and checks.is_concrete(key) else None
     return words if words is not None and checks.is_concrete(words) and len(words.devices()) == 1 else None
 
 
@@ -84,27 +113,26 @@ def _generator() -> Any:
 
 
 def _rounds(key: Any, counts: Any) -> tuple[Any, Any]:
-    """Threefry of the counts, which are the lower words: the upper ones are 0."""
-    first, second = key[:1], key[1:]  # arrays, and no numbers: of those NumPy says when they overflow
+    """Threefry of the counts, which are the lower words, the upper ones are 0; of one key, or by NumPy of many."""
+    first, second = key[..., :1], key[..., 1:]  # arrays, and no numbers: of those NumPy says when they overflow
     schedule = first, second, first ^ second ^ np.uint32(PARITY)
-    mix = _mix if isinstance(counts, np.ndarray) else _mix_traced
+    four = _four_rounds if isinstance(counts, np.ndarray) else _four_rounds_once
     x, y = counts * np.uint32(0) + schedule[0], counts + schedule[1]
     for step in range(5):
-        x, y = mix(x, y, *(np.uint32(distance) for distance in ROTATIONS[step % 2]))
-        x = x + schedule[(step + 1) % 3]
-        y = y + schedule[(step + 2) % 3] + np.uint32(step + 1)
+        added = schedule[(step + 1) % 3], schedule[(step + 2) % 3] + np.uint32(step + 1)
+        x, y = four(x, y, added, tuple(map(np.uint32, ROTATIONS[step % 2])))
     return x, y
 
 
-def _mix(x: Any, y: Any, *distances: Any) -> tuple[Any, Any]:
+def _four_rounds(x: Any, y: Any, added: tuple[Any, Any], distances: tuple[Any, ...]) -> tuple[Any, Any]:
     for distance in distances:
         x = x + y
         y = x ^ (y << distance | y >> np.uint32(32) - distance)
-    return x, y
+    return x + added[0], y + added[1]
 
 
-_mix_traced = jax.jit(_mix)
-"""Four rounds, traced and written into a program once for all calls of a shape; XLA writes them out."""
+# Traced and written into a program once for all calls of a shape; XLA writes them out.
+_four_rounds_once, _rounds_once = jax.jit(_four_rounds), jax.jit(_rounds)
 
 
 def _plain(key: Array) -> Key:
@@ -127,6 +155,6 @@ def _random_bits(key: Array, width: int, shape: Shape) -> Array:
     dtype: Any = jnp.dtype(f"uint{width}")
     if width == 64 or not all(isinstance(size, int) for size in shape) or math.prod(shape) >= 2**32:
         return jax.random.bits(_plain(key), shape, dtype)
-    x, y = _rounds(key, jax.lax.iota(np.uint32, math.prod(shape)))
+    x, y = _rounds_once(key, jax.lax.iota(np.uint32, math.prod(shape)))
     # Fused into what uses them the rounds are computed again for each use, and compile for twice as long.
     return jax.lax.optimization_barrier(x ^ y).astype(dtype).reshape(shape)

@@ -83,6 +83,31 @@ def test_new_keys_of_a_known_key_compile_nothing(monkeypatch):
     assert random_bits.fold_in(KEY, 3).shape == ()
 
 
+@pytest.mark.parametrize("keys", [jax.random.split(KEY, 4), jax.random.split(jax.random.PRNGKey(5), 4)])
+def test_new_keys_of_many_that_vmap_maps_over_are_those_of_jax(keys):
+    words = lambda key: key if key.dtype == jnp.uint32 else jax.random.key_data(key)  # noqa: E731
+    expected = words(jax.vmap(lambda key: jax.random.split(key, 3))(keys))
+    mapped = jax.vmap(lambda key: random_bits.split_mapped(key, 3))
+    np.testing.assert_array_equal(words(mapped(keys)), expected)
+    np.testing.assert_array_equal(words(jax.jit(mapped)(keys)), expected)
+    twice = jax.vmap(mapped)(keys.reshape(2, 2, *keys.shape[1:]))
+    np.testing.assert_array_equal(words(twice).reshape(expected.shape), expected)
+
+
+def test_new_keys_of_many_known_keys_that_vmap_maps_over_compile_nothing():
+    keys, told = jax.random.split(KEY, 5), []  # a number of its own, so that JAX knows no program for it yet
+
+    def listen(event, *_, **__):
+        told.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        assert jax.vmap(lambda key: random_bits.split_mapped(key, 6))(keys).shape == (5, 6)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert not [event for event in told if "backend_compile" in event]
+
+
 @pytest.mark.parametrize("derive", [random_bits.split, lambda key: random_bits.fold_in(key, 1)])
 def test_many_keys_at_once_are_refused_as_by_jax(derive):
     with pytest.raises(ValueError, match="single key"):

@@ -212,22 +212,25 @@ def either(first: Array, a: PyTree, b: PyTree) -> PyTree:
     """
 
     def by_number(first: Array, a: PyTree, b: PyTree) -> PyTree:
-        return jax.tree.map(lambda a, b: jnp.where(first, a, b), a, b)
+        return jax.tree.map(functools.partial(jax.lax.select, first), a, b)
 
     def branch(first: Array, a: PyTree, b: PyTree) -> PyTree:
-        # Both of the dtypes and shapes that `where` gives.
-        like = jax.eval_shape(by_number, first, a, b)
-        a, b = (jax.tree.map(lambda to, leaf: _as(leaf, to), like, tree) for tree in (a, b))
         return jax.lax.cond(first, lambda a, b: a, lambda a, b: b, a, b)
 
+    a, b = (jax.tree.map(lambda *pair, side=side: _alike(*pair)[side], a, b) for side in (0, 1))
     if sum(leaf.nbytes for leaf in jax.tree.leaves(b)) > SMALL:
         return by_number(first, a, b)
     return jax.lax.platform_dependent(first, a, b, cpu=branch, default=by_number)
 
 
-def _as(leaf: Array, to: jax.ShapeDtypeStruct) -> Array:
-    leaf = leaf if leaf.dtype == to.dtype else leaf.astype(to.dtype)
-    return leaf if leaf.shape == to.shape else jnp.broadcast_to(leaf, to.shape)
+def _alike(a: Any, b: Any) -> tuple[Array, Array]:
+    """Both in the dtype and shape that `where` gives them."""
+    a, b = jnp.asarray(a), jnp.asarray(b)
+    if (a.dtype, a.shape) == (b.dtype, b.shape):
+        return a, b
+    like = jax.eval_shape(functools.partial(jnp.where, True), a, b)
+    shape, dtype = like.shape, like.dtype
+    return jnp.broadcast_to(a, shape).astype(dtype), jnp.broadcast_to(b, shape).astype(dtype)
 
 
 FEW = 2**16

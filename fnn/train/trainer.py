@@ -17,7 +17,7 @@ from fnn.train import stopping
 from fnn.train.divergence import explain, warn_if_diverged
 from fnn.train.epochs import sizes, take_steps_of_epoch
 from fnn.train.inputs import Inputs, check_run
-from fnn.train.loop import Carry, Keys, Recipe, begin, check_recipe, end_epoch, keys_of, outcome_of
+from fnn.train.loop import Carry, Keys, Recipe, begin, check_recipe, end_epoch, outcome_of
 from fnn.train.options import Options
 from fnn.train.processes import heard_by_all, require_same_run
 from fnn.train.sharding import automatic, lay_on, on_automatic_axes, replicate
@@ -115,8 +115,7 @@ def trainer(
         start = None if start is None else as_trained("start", start)
         require_same_run("trainer", recipe, inputs, key, start)
         compiled = programs.compile(_whole_run, recipe, otherwise=own)
-        # Split by the host where it knows the key, else within the program, which is all that is compiled.
-        keys = random_bits.split(key, len(Keys._fields)) if checks.is_concrete(key) else key
+        keys = random_bits.split_mapped(key, len(Keys._fields))
         (trained, history), last = compiled(*replicate(mesh, (keys, inputs, start)))
         trained, history = lay_on(theirs, (trained, history))
         if checks.is_concrete(history["diverged_at"]) and history["diverged_at"].ndim == 0:
@@ -132,33 +131,22 @@ def trainer(
 
 
 def _whole_run(
-    recipe: Recipe, key: Key, inputs: Inputs, start: Trained | None
+    recipe: Recipe, keys_of_run: Key, inputs: Inputs, start: Trained | None
 ) -> tuple[tuple[Trained, dict[str, Array]], TrainState]:
-    """What the run gives back, and where it stood at its end; of one key, or of the three that come of it."""
-    keys = keys_of(key) if jax.random.key_data(key).ndim == 1 else Keys(*key)
-    options = recipe.options
+    """What the run gives back, and where it stood at its end."""
+    keys, options = Keys(*keys_of_run), recipe.options
     steps = sizes(options.batch_size, inputs.slots)[1]
 
     def epoch(carry: Carry, number: Array) -> Carry:
         carry = take_steps_of_epoch(recipe, carry, keys, inputs, number, None, 0, steps)
         return end_epoch(recipe, carry, inputs, number)[0]
 
-    carry = begin(recipe, keys, inputs, start)
+    fresh = begin(recipe, keys, inputs, start)
+    carry = random_bits.depend_on(keys.train, fresh)
     if options.early_stopping is None:
         # Every run counts the same epochs, so that all write to one place of the history.
-        carry = _each_its_own(keys, carry)._replace(epochs=carry.epochs, over=carry.over)
+        carry = carry._replace(epochs=fresh.epochs, over=fresh.over)
         carry = jax.lax.scan(lambda carry, number: (epoch(carry, number), None), carry, jnp.arange(options.epochs))[0]
     else:
-        carry = _each_its_own(keys, carry)
         carry = jax.lax.while_loop(lambda c: (c.epochs < options.epochs) & ~c.over, lambda c: epoch(c, c.epochs), carry)
     return outcome_of(recipe, carry), carry.train_state
-
-
-def _each_its_own(keys: Keys, carry: Carry) -> Carry:
-    """The same numbers, as ones that depend on the key.
-
-    Of many runs under `vmap` the first steps make them differ. JAX finds that out by batching the body of each loop
-    again for the numbers that turned out to; where they differ from the start it batches every body once.
-    """
-    either = jax.random.key_data(keys.train).ravel()[0] == 0
-    return jax.tree.map(lambda leaf: jax.lax.select(either, leaf, leaf), carry)
