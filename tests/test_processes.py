@@ -79,13 +79,22 @@ def test_what_one_process_does_otherwise_is_said_by_both_and_what_one_stops_ends
         assert words in said[0][name], name
 
 
+def found_by_both(of, folder):
+    run, told = told_by_both("parts_of_two_processes.py", folder, of)
+    assert [process.returncode for process in run] == [0, 0], told
+    return [json.loads((folder / f"{own}.json").read_text()) for own in (0, 1)]
+
+
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     """What each of two processes found over its parts of streams and memory maps."""
-    folder = tmp_path_factory.mktemp("parts")
-    run, told = told_by_both("parts_of_two_processes.py", folder)
-    assert [process.returncode for process in run] == [0, 0], told
-    return [json.loads((folder / f"{own}.json").read_text()) for own in (0, 1)]
+    return found_by_both("runs", tmp_path_factory.mktemp("parts"))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """What each of them found of runs that are saved."""
+    return found_by_both("checkpoints", tmp_path_factory.mktemp("saved"))
 
 
 def test_parts_of_streams_and_maps_are_trained_on_and_scored_as_all_of_them_in_one_process(both, tmp_path):
@@ -104,17 +113,21 @@ def test_each_process_is_given_the_predictions_of_its_own_rows(both):
         assert both[own]["predicted of none"] == ([0, 2] if own else [40, 2])
 
 
-def test_a_run_of_several_processes_goes_on_bit_for_bit_from_what_the_first_one_saved(both):
+@pytest.mark.thorough
+def test_a_run_of_several_processes_goes_on_bit_for_bit_from_what_the_first_one_saved(saved):
     for own in (0, 1):
-        assert both[own]["resumed"]["again"] == both[own]["resumed"]["whole"]
-        assert both[own]["resumed"]["files"] == (0 if own else 2)
+        assert saved[own]["resumed"]["again"] == saved[own]["resumed"]["whole"]
+        assert saved[own]["resumed"]["files"] == (0 if own else 2)
 
 
-def test_a_run_of_lists_of_files_goes_on_where_each_process_has_its_own(both, tmp_path):
+@pytest.mark.thorough
+def test_a_run_of_lists_of_files_goes_on_where_each_process_has_its_own(saved, tmp_path):
     alone = parts.listed(None, None, tmp_path)["again"]
     for own in (0, 1):
-        assert both[own]["listed"]["again"] == both[own]["listed"]["whole"]
-        np.testing.assert_allclose(both[own]["listed"]["again"]["validation_loss"], alone["validation_loss"], rtol=2e-4)
+        assert saved[own]["listed"]["again"] == saved[own]["listed"]["whole"]
+        np.testing.assert_allclose(
+            saved[own]["listed"]["again"]["validation_loss"], alone["validation_loss"], rtol=2e-4
+        )
 
 
 SAID = {
@@ -124,15 +137,9 @@ SAID = {
     "form": "expected batches of one form in all processes, got float32[rows,3], int32[rows] in process 0 and "
     "float32[rows,4], int32[rows] in process 1",
     "kind": "process 1 has data=arrays where process 0 has a stream",
-    "checkpoint": "process 1 has checkpoint=True where process 0 has False",
-    "state": "the state of the stream holds Generator, which a checkpoint cannot",
-    "other": "is of another run: metrics is",
     "nothing counts": "fit: every weight of epoch 1 is 0, so no row counts",
     "exit": "the stream of process 1 failed: SystemExit: 3",
-    "warning": "fit, validation: the stream gives other rows than before the run was resumed",
     "validation": "fit, validation: the stream failed at batch 3 of epoch 1 with OSError: gone",
-    "unwritable": "epoch-000002.npz could not be written",
-    "unwritable at last": "epoch-000002.npz could not be written",
     "option": "ValueError: fit of process 1 failed: fit: expected epochs",
     "word": "TypeError: fit of process 1 failed: fit() got an unexpected keyword argument 'epoch'",
     "data": "ValueError: fit of process 1 failed: fit: x contains nan at row 0",
@@ -151,12 +158,31 @@ SAID = {
     "nothing": "nothing",
 }
 
+SAID_OF_CHECKPOINTS = {
+    "checkpoint": "process 1 has checkpoint=True where process 0 has False",
+    "state": "the state of the stream holds Generator, which a checkpoint cannot",
+    "other": "is of another run: metrics is",
+    "warning": "fit, validation: the stream gives other rows than before the run was resumed",
+    "unwritable": "epoch-000002.npz could not be written",
+    "unwritable at last": "epoch-000002.npz could not be written",
+}
+
+
+def require_said(found, words, name):
+    for own in (0, 1):
+        said = words[name].split(" of process 1 failed: ")[-1] if own else words[name]
+        assert said in found[own]["errors"][name]
+
 
 @pytest.mark.parametrize("name", SAID)
 def test_what_is_wrong_in_one_process_is_an_error_in_both(both, name):
-    for own in (0, 1):
-        words = SAID[name].split(" of process 1 failed: ")[-1] if own else SAID[name]
-        assert words in both[own]["errors"][name]
+    require_said(both, SAID, name)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", SAID_OF_CHECKPOINTS)
+def test_what_is_wrong_with_a_checkpoint_in_one_process_is_an_error_in_both(saved, name):
+    require_said(saved, SAID_OF_CHECKPOINTS, name)
 
 
 def test_a_stream_that_fails_in_one_process_leaves_both_with_what_all_trained_on_before(both):
@@ -170,13 +196,14 @@ def test_ctrl_c_in_one_process_ends_the_training_and_the_validation_of_both(both
     assert [told["interrupted"] for told in both] == 2 * [{"training": 1, "validation": 1}]
 
 
-def begun_by_two(both, name):
-    return {"data": parts.sources(None)[name], "checkpoint": Path(both[0]["begun"], f"{name} 0")}
+def begun_by_two(saved, name):
+    return {"data": parts.sources(None)[name], "checkpoint": Path(saved[0]["begun"], f"{name} 0")}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["function", "list"])
-def test_a_run_of_two_processes_goes_on_in_one(both, name):
-    options = begun_by_two(both, name)
+def test_a_run_of_two_processes_goes_on_in_one(saved, name):
+    options = begun_by_two(saved, name)
     with pytest.warns(RuntimeWarning, match="in another environment: devices 1 of kind cpu, was 2 of kind cpu"):
         found = parts.fit(None, **options)
     whole = parts.fit(None, options["data"])
@@ -184,8 +211,9 @@ def test_a_run_of_two_processes_goes_on_in_one(both, name):
     jax.tree.map(close, parts.numbers(found), parts.numbers(whole))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["state", "no state"])
 @pytest.mark.filterwarnings("ignore:fit. the checkpoint was written in another environment")
-def test_a_run_of_two_processes_is_refused_in_one_where_streams_have_a_place_of_their_own(both, name):
+def test_a_run_of_two_processes_is_refused_in_one_where_streams_have_a_place_of_their_own(saved, name):
     with pytest.raises(ValueError, match="fit: expected 2 processes, of whose streams the checkpoint knows where they"):
-        parts.fit(None, **begun_by_two(both, name))
+        parts.fit(None, **begun_by_two(saved, name))

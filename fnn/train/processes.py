@@ -117,6 +117,9 @@ def meet(*numbers: int) -> np.ndarray:
     return found
 
 
+TEXT_BYTES = 2**10
+"""Of which the length of a text is a multiple: each length is a program."""
+
 _KINDS = StreamError, TypeError, ValueError
 _TOLD = "_told_to_all_processes"
 
@@ -139,7 +142,8 @@ def _spell(own: Any, failed: Any) -> bytes:
 def _hear(mine: bytes, longest: int, error: BaseException | None) -> list[Any]:
     from jax.experimental.multihost_utils import process_allgather
 
-    texts = process_allgather(np.frombuffer(mine.ljust(longest), np.uint8))
+    room = -(-longest // TEXT_BYTES) * TEXT_BYTES
+    texts = process_allgather(np.frombuffer(mine.ljust(room), np.uint8))
     said = [json.loads(bytes(text)) for text in np.asarray(texts)]
     failed = next((failed for _, failed in said if failed), None)
     if failed is None:
