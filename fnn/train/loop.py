@@ -7,7 +7,6 @@ many runs at once; nothing else trains.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -119,7 +118,7 @@ def begin(recipe: Recipe, keys: Keys, inputs: Inputs, start: Trained | TrainStat
     best = None if rule is None else stopping.start(rule, start.trained)
     carry = Carry(start, _no_means(recipe), zero - 1, zero, best, {}, zero + 0, jnp.zeros((), bool))
     epochs = recipe.options.epochs
-    shapes = jax.eval_shape(functools.partial(_entries, recipe), carry, inputs) if epochs else {}
+    shapes = jax.eval_shape(lambda *given: _entries(recipe, *given), carry, inputs) if epochs else {}
     return carry._replace(history={n: jnp.full(epochs, jnp.nan, s.dtype) for n, s in shapes.items()})
 
 
@@ -147,8 +146,7 @@ def end_epoch(
         best = stopping.observe(rule, best, row, epoch, carry.train_state.trained)
         over = (carry.diverged_at >= 0) | stopping.is_exhausted(rule, best)
     history = {name: values.at[carry.epochs].set(row[name]) for name, values in carry.history.items()}
-    means, epochs = _no_means(recipe), carry.epochs + 1
-    return carry._replace(means=means, best=best, history=history, epochs=epochs, over=over), row
+    return carry._replace(means=_no_means(recipe), best=best, history=history, epochs=carry.epochs + 1, over=over), row
 
 
 def _entries(recipe: Recipe, carry: Carry, inputs: Inputs, scores: dict[str, Array] | None = None) -> dict[str, Array]:
@@ -208,8 +206,7 @@ def _accept(carry: Carry, step: Advance, metrics: Mapping[str, Any], number: Arr
 def _with_class_numbers(step: Advance, given: Any) -> Advance:
     """Metrics of class numbers that an augmentation mixed are those of the class that has most of the mixture."""
     x, targets, weights = step.batch
-    if not (isinstance(given, jax.Array) and isinstance(targets, jax.Array)):
-        return step
-    if not jnp.issubdtype(given.dtype, jnp.integer) or targets.ndim != given.ndim + 1:
+    are_arrays = isinstance(given, jax.Array) and isinstance(targets, jax.Array)
+    if not are_arrays or not jnp.issubdtype(given.dtype, jnp.integer) or targets.ndim != given.ndim + 1:
         return step
     return step._replace(batch=(x, jnp.argmax(targets, -1).astype(given.dtype), weights))
