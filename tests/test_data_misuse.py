@@ -13,6 +13,7 @@ def masked(array, *place):
     return np.ma.masked_array(array, mask)
 
 
+KEY = jax.random.key(0)
 X, LABELS = np.arange(24, dtype=np.float32).reshape(12, 2) / 24, np.arange(12) % 3
 NETWORK, CLASSES = fnn.dense(3), fnn.tasks.multiclass(3)
 BRIEF = dict(key=jax.random.key(0), epochs=1, progress=False)
@@ -96,3 +97,26 @@ def test_several_keys_are_not_one(keys):
 def test_longer_numbers_than_jax_has_are_named():
     with pytest.raises(TypeError, match=r"fit: expected numeric x, got .*; write x.astype\(float\)"):
         fit_network(X.astype(np.longdouble), LABELS)
+
+
+BY_INITIALIZER = {
+    "dense": lambda given: fnn.dense(3, kernel_init=given),
+    "bias": lambda given: fnn.dense(3, bias_init=given),
+    "conv": lambda given: fnn.conv(3, 3, kernel_init=given),
+    "embedding": lambda given: fnn.embedding(4, 3, embedding_init=given),
+    "lstm": lambda given: fnn.lstm(3, recurrent_init=given),
+    "norm": lambda given: fnn.layer_norm(scale_init=given),
+}
+
+
+@pytest.mark.parametrize("given", [0.0, "he", np.ones((4, 3), np.float32)], ids=["number", "text", "array"])
+@pytest.mark.parametrize("name", BY_INITIALIZER)
+def test_numbers_in_the_place_of_an_initializer_are_named_where_the_layer_is_made(name, given):
+    with pytest.raises(TypeError, match=r"expected \w+_init to be a function \(key, shape, dtype\), got .*constant"):
+        BY_INITIALIZER[name](given)
+
+
+def test_known_vectors_are_an_initializer_by_constant():
+    vectors = np.arange(12, dtype=np.float32).reshape(4, 3)
+    params, _ = fnn.embedding(4, 3, embedding_init=fnn.initializers.constant(vectors)).init(KEY, np.arange(2))
+    np.testing.assert_array_equal(params["embedding"], vectors)

@@ -58,7 +58,8 @@ def schedule(where: str, name: str, value: Any) -> None:
 def function(where: str, name: str, value: Any, signature: str, instead: str) -> None:
     """Require a function, or None for none; `instead` is what to write."""
     if value is not None and not callable(value):
-        raise TypeError(f"{where}: expected {name} to be a function {signature}, got {value!r}; write {instead}")
+        came = describe_given(value)
+        raise TypeError(f"{where}: expected {name} to be a function {signature}, got {came}; write {instead}")
 
 
 def keeps_some(where: str, name: str, rate: Any) -> None:

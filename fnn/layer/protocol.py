@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias
 
@@ -141,8 +142,13 @@ def constructor(build: Callable[P, Layer]) -> Callable[P, Layer]:
         double(times=3)
     """
 
+    drawn = [name for name, p in inspect.signature(build).parameters.items() if "Initializer" in str(p.annotation)]
+
     @functools.wraps(build)
     def construct(*args: P.args, **kwargs: P.kwargs) -> Layer:
+        for name in drawn:
+            instead = "fnn.initializers.constant(…), of a number or an array"
+            checks.function(build.__name__, name, kwargs.get(name), "(key, shape, dtype)", instead)
         given = [_argument_text(v) for v in args] + [f"{k}={_argument_text(v)}" for k, v in kwargs.items()]
         return build(*args, **kwargs)._replace(name=f"{build.__name__}({', '.join(given)})")
 

@@ -64,7 +64,7 @@ def dropout(rate: ArrayLike, *, broadcast_dims: tuple[int, ...] = ()) -> Layer:
     References:
         Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014.
     """
-    dims = tuple(broadcast_dims)
+    dims = checks.sequence("dropout", "broadcast_dims", broadcast_dims, "axes")
     return _random_layer("dropout", lambda key, x: kernels.dropout(key, x, rate, broadcast_dims=dims), rate)
 
 
