@@ -34,44 +34,17 @@ from fnn.train import *
 if TYPE_CHECKING:
     from fnn import callbacks, data, devices, diagnostics, estimators, interop, plot, saving, selection, testing
 
+_ROOMS = (
+    "activations", "initializers", "kernels", "losses", "metrics", "models", "optim", "programs", "schedules", "tasks",
+)  # fmt: skip
 # Rooms that a training script may never enter are opened on first use: `import fnn` stays light.
 _LAZY = (
-    "callbacks",
-    "data",
-    "devices",
-    "diagnostics",
-    "estimators",
-    "interop",
-    "plot",
-    "saving",
-    "selection",
-    "testing",
-)
+    "callbacks", "data", "devices", "diagnostics", "estimators", "interop", "plot", "saving", "selection", "testing",
+)  # fmt: skip
 _SAVING = ("Exported", "Metadata", "export", "load", "load_exported", "read_metadata", "save")
 _LAZY_NAMES = {"guide": "choices", "summary": "diagnostics", **dict.fromkeys(_SAVING, "saving")}
 
-__all__ = sorted(
-    {
-        *activations.__all__,
-        *layer.__all__,
-        *layers.__all__,
-        *train.__all__,
-        *(
-            "activations",
-            "initializers",
-            "kernels",
-            "losses",
-            "metrics",
-            "models",
-            "optim",
-            "programs",
-            "schedules",
-            "tasks",
-        ),
-        *_LAZY,
-        *_LAZY_NAMES,
-    }
-)
+__all__ = sorted({*activations.__all__, *layer.__all__, *layers.__all__, *train.__all__, *_ROOMS, *_LAZY, *_LAZY_NAMES})
 
 
 # Modules of these packages are layers too; what knows how is opened when the first one comes.

@@ -11,24 +11,9 @@ from fnn.train.trained import Trained, TrainState
 from fnn.train.trainer import trainer
 from fnn.train.transfer import Transfer, transfer
 
+# Written out, because type checkers take the names of `fnn` from here and follow no list that is computed.
 __all__ = [
-    "Checkpoints",
-    "EarlyStopping",
-    "EpochEnd",
-    "Every",
-    "StepEnd",
-    "StreamError",
-    "TrainState",
-    "TrainStep",
-    "Trained",
-    "Transfer",
-    "checkpoints",
-    "early_stopping",
-    "evaluate",
-    "every",
-    "fit",
-    "predict",
-    "train_step",
-    "trainer",
+    "Checkpoints", "EarlyStopping", "EpochEnd", "Every", "StepEnd", "StreamError", "TrainState", "TrainStep", "Trained",
+    "Transfer", "checkpoints", "early_stopping", "evaluate", "every", "fit", "predict", "train_step", "trainer",
     "transfer",
-]
+]  # fmt: skip
