@@ -737,6 +737,24 @@ def test_what_is_wrong_with_a_memory_map_is_said(files):
         fnn.predict(MODEL, trained(), files[0][:0])
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda data: fnn.predict(MODEL, trained(), data[0], batch_size=8),
+        lambda data: fnn.evaluate(MODEL, trained(), data, TASK, ALL[::-1], batch_size=8),
+        lambda data: fit(data, batch_size=SIZE),
+        lambda data: fit((X, Y), batch_size=SIZE, validation=data),
+    ],
+    ids=["predict", "evaluate", "fit", "validation"],
+)
+def test_what_is_not_finite_in_a_memory_map_is_named_by_its_row_there(tmp_path, read):
+    x = X.copy()
+    x[13, 1] = np.nan
+    np.save(tmp_path / "x.npy", x)
+    with pytest.raises(fnn.StreamError, match=r"batch \d.*: x contains nan at .*\. It is row 13 of the memory map"):
+        read((np.load(tmp_path / "x.npy", mmap_mode="r"), Y))
+
+
 def test_a_memory_map_inside_of_a_program_is_an_array(files):
     score = lambda own: fnn.evaluate(MODEL, own, (files[0], Y), TASK)["loss"]  # noqa: E731
     np.testing.assert_allclose(jax.jit(score)(trained()), score(trained()), rtol=1e-6)

@@ -153,7 +153,12 @@ class Reader:
             if first:
                 self.rounded.append(rows_.describe_rounding(*rounded))
 
-        x = rows_.host_inputs(name, given[0], rounding)
+        try:
+            x = rows_.host_inputs(name, given[0], rounding)
+        except rows_.NotFinite as error:
+            if self.stream.number is None:
+                raise
+            raise ValueError(f"{error}. It is row {self.stream.number(error.row)} of the memory map") from error
         targets, weights = (*given[1:], None, None)[:2]
         rows = rows_.count(x)
         if self.stream.encode is not None:

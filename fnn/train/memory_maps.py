@@ -38,11 +38,15 @@ class MappedFiles(NamedTuple):
         """The rows in the order of an epoch, so many at a time, of which each of several processes reads those of its
         own places; targets are encoded already."""
         own = own_places(mesh, size) if mesh is not None and together(mesh) else None
+        last = np.arange(0)  # rows of the batch read last
 
         def batches(epoch: int) -> Iterator[tuple[Any, ...]]:
-            return self.batches(order(epoch), size, own)
+            nonlocal last
+            for rows, batch in self.batches(order(epoch), size, own):
+                last = rows
+                yield batch
 
-        return Stream(where, batches, identity)
+        return Stream(where, batches, identity, lambda row: int(last[row]))
 
     def with_weights(self) -> MappedFiles:
         """A weight for every row, as rows that are chosen have in arrays."""
@@ -53,9 +57,12 @@ class MappedFiles(NamedTuple):
         seen = jax.tree.map(lambda leaf: np.asarray(leaf[_some(len(leaf))]), self.x)
         return digest_of((seen, self.targets, self.weights, rows))
 
-    def batches(self, rows: np.ndarray, size: int, own: np.ndarray | None = None) -> Iterator[tuple[Any, ...]]:
-        """The rows in this order, so many at a time, of each batch those at the places `own`; what was read does not
-        stay in memory. Places that the last batch lacks hold rows that do not count."""
+    def batches(
+        self, rows: np.ndarray, size: int, own: np.ndarray | None = None
+    ) -> Iterator[tuple[np.ndarray, tuple[Any, ...]]]:
+        """The rows in this order, so many at a time, of each batch those at the places `own`, their numbers and
+        themselves; what was read does not stay in memory. Places that the last batch lacks hold rows that do not
+        count."""
         read = 0
         for first in range(0, len(rows), size):
             places = first + np.arange(min(size, len(rows) - first)) if own is None else first + own
@@ -68,7 +75,7 @@ class MappedFiles(NamedTuple):
             weights = None if self.weights is None else self.weights[chosen]
             if own is not None:
                 weights = np.where(places < len(rows), np.float32(1) if weights is None else weights, np.float32(0))
-            yield x, self.targets[chosen], *(() if weights is None else (weights,))
+            yield chosen, (x, self.targets[chosen], *(() if weights is None else (weights,)))
 
 
 def is_mapped(data: Any) -> bool:
@@ -95,9 +102,9 @@ def _kind(data: Any) -> str:
     return "a stream" if is_stream(data) else "memory maps" if is_mapped(data) else "arrays"
 
 
-def without_inputs(data: Any) -> tuple[Any, ...]:
+def without_inputs(where: str, data: Any) -> tuple[Any, ...]:
     """The data with one small number per row in place of the inputs: what looks at rows and targets alone takes it."""
-    return np.zeros(rows_.count(data[0]), np.int8), *data[1:]
+    return np.zeros(rows_.count(data[0], where), np.int8), *data[1:]
 
 
 def map_files(data: Any, checked: tuple[Any, Any, Any]) -> MappedFiles:

@@ -116,8 +116,9 @@ def _inputs_as_stream(x: Any, trained: Any, batch_size: int, mesh: Mesh | None) 
         return stream_of("predict", x, None, 1)
     if not holds_maps(x) or not _all_concrete(x, trained):
         return None
-    checks.at_least_one("predict", "row", rows_.count(x), checks.describe(x))
-    rows = np.arange(rows_.count(x), dtype=np.int32)
+    total = rows_.count(x, "predict")
+    checks.at_least_one("predict", "row", total, checks.describe(x))
+    rows = np.arange(total, dtype=np.int32)
     return MappedFiles(x, rows, None).stream("predict", lambda epoch: rows, _size(batch_size, rows, mesh), mesh)
 
 
@@ -199,7 +200,7 @@ def evaluate(
         stream = stream_of("evaluate", data, task, 1)
         return _evaluate_stream(compute_in(compute_dtype, model), trained, stream, task, mesh)
     in_files = is_mapped(data) and _all_concrete(data, trained, rows)
-    checked = rows_.check_data("evaluate", without_inputs(data) if in_files else data, task)
+    checked = rows_.check_data("evaluate", without_inputs("evaluate", data) if in_files else data, task)
     if rows is not None:
         rows = rows_.check_rows("evaluate", rows, rows_.count(checked[0]))
         rows_.check_counted("evaluate, rows", checked[2], rows)

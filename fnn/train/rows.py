@@ -31,6 +31,14 @@ SMALLEST_WEIGHT = 1e-20
 """Of a row that counts: the product with any usual loss, and the sum over a batch, are still normal float32 numbers."""
 
 
+class NotFinite(ValueError):
+    """Inputs that are not finite, in this row first."""
+
+    def __init__(self, said: str, row: int) -> None:
+        super().__init__(said)
+        self.row = row
+
+
 def count(x: PyTree, where: str = "") -> int:
     """Number of rows of an array, or of every array of a pytree."""
     sizes = {np.shape(leaf)[0] if np.ndim(leaf) else None for leaf in jax.tree.leaves(x)}
@@ -70,7 +78,7 @@ def _check_leaf(where: str, x: Any, rounding: Callable[..., str | None]) -> Any:
         return given
     if jnp.issubdtype(host.dtype, jnp.floating) and (place := _first_not_finite(host)) is not None:
         at = checks.place_of(x, place)
-        raise ValueError(f"{where}: x contains {host[place]} at {at}; {checks.WITHOUT_IT}")
+        raise NotFinite(f"{where}: x contains {host[place]} at {at}; {checks.WITHOUT_IT}", place[0])
     if isinstance(given, jax.Array):
         return given
     narrow = checks.host_cast(where, "x", x, given)

@@ -66,7 +66,7 @@ def source_of(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -
     if is_stream(validation):
         held = _scoring(recipe, stream_of("fit, validation", validation, recipe.task, recipe.options.epochs))
     elif is_mapped(validation):
-        checked = rows_.check_data("fit, validation", without_inputs(validation), recipe.task)
+        checked = rows_.check_data("fit, validation", without_inputs("fit, validation", validation), recipe.task)
         held = _scoring_files(recipe, map_files(validation, checked), np.arange(len(checked[1])))
     validation = validation if held is None else None
     of = _of_stream if is_stream(data) else _of_files if is_mapped(data) else _of_rows
@@ -154,7 +154,7 @@ def _of_stream(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) 
 
 def _of_files(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -> Source:
     """Memory maps: in the order that arrays have, so that the numbers are theirs."""
-    inputs = check_run("fit", recipe.task, without_inputs(data), rows, validation, key)
+    inputs = check_run("fit", recipe.task, without_inputs("fit", data), rows, validation, key)
     files, chosen = map_files(data, inputs.data), np.asarray(inputs.training_rows())
     chosen = chosen[chosen >= 0]
     size, steps = sizes(recipe.options.batch_size, len(chosen))

@@ -42,11 +42,13 @@ class StreamError(RuntimeError):
 
 
 class Stream(NamedTuple):
-    """Where batches come from, in whose name errors speak, and what encodes the targets; None where there are none."""
+    """Where batches come from, in whose name errors speak, and what encodes the targets, None where there are none; of
+    memory maps the number that a row of the batch read last has there."""
 
     where: str
     source: Any
     encode: Callable[[Any], Any] | None
+    number: Callable[[int], int] | None = None
 
 
 def is_stream(data: Any) -> bool:
