@@ -1,11 +1,13 @@
 """Weights from and to other libraries."""
-# ruff: noqa: F401, F403
+# ruff: noqa: F403, F405
 
-from fnn.interop import flax, modules, recurrent, torch
 from fnn.interop.flax import *
 from fnn.interop.modules import *
 from fnn.interop.plain import plain
 from fnn.interop.recurrent import *
 from fnn.interop.torch import *
 
-__all__ = sorted([*flax.__all__, *modules.__all__, "plain", *recurrent.__all__, *torch.__all__])
+__all__ = [
+    "from_flax", "from_torch", "module_layer", "plain", "recurrent_from_flax", "recurrent_from_torch",
+    "recurrent_to_flax", "recurrent_to_torch", "to_flax", "to_torch",
+]  # fmt: skip

@@ -1,7 +1,6 @@
 """Choosing between models: splits, cross-validation, sweeps, ensembles, learning curves; each one compiled program."""
-# ruff: noqa: F401, F403
+# ruff: noqa: F403, F405
 
-from fnn.selection import splits
 from fnn.selection.bagging import ensemble
 from fnn.selection.cross_validation import cross_validate
 from fnn.selection.curves import LearningCurve, learning_curve
@@ -12,5 +11,8 @@ from fnn.selection.snapshots import snapshots
 from fnn.selection.splits import *
 from fnn.selection.sweep import sweep
 
-_VERBS = ("cross_validate", "ensemble", "learning_curve", "rate_range", "snapshots", "sweep")
-__all__ = sorted(["CrossValidation", "Ensemble", "LearningCurve", "RateRange", *_VERBS, *splits.__all__])
+__all__ = [
+    "CrossValidation", "Ensemble", "Folds", "LearningCurve", "RateRange", "bootstrap", "cross_validate", "ensemble",
+    "group_k_fold", "hold_out", "k_fold", "learning_curve", "leave_one_out", "leave_p_out", "rate_range", "repeated",
+    "snapshots", "stratified_k_fold", "sweep", "time_series", "using",
+]  # fmt: skip

@@ -4,12 +4,14 @@ An augmentation is a pure function of a whole batch, `augment(key, x, targets) -
 last, (batch, height, width, channels); time series are (batch, time, features). What is drawn for an example depends
 on the key and its place in the batch alone, so the numbers do not depend on how many devices share the work.
 """
-# ruff: noqa: F403
+# ruff: noqa: F403, F405
 
-from fnn.data.augmentation import images, mixing, protocol, series
 from fnn.data.augmentation.images import *
 from fnn.data.augmentation.mixing import *
 from fnn.data.augmentation.protocol import *
 from fnn.data.augmentation.series import *
 
-__all__ = [*images.__all__, *mixing.__all__, *protocol.__all__, *series.__all__]
+__all__ = [
+    "compose", "cutmix", "cutout", "gaussian_noise", "jitter", "mixup", "random_crop", "random_flip", "random_rotation",
+    "random_shift", "random_window",
+]  # fmt: skip
