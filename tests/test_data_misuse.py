@@ -120,3 +120,33 @@ def test_known_vectors_are_an_initializer_by_constant():
     vectors = np.arange(12, dtype=np.float32).reshape(4, 3)
     params, _ = fnn.embedding(4, 3, embedding_init=fnn.initializers.constant(vectors)).init(KEY, np.arange(2))
     np.testing.assert_array_equal(params["embedding"], vectors)
+
+
+def test_lengths_of_a_table_are_lengths():
+    pandas = pytest.importorskip("pandas")
+    x, layer = np.ones((2, 3, 1), np.float32), fnn.rnn(2)
+    trained = layer.init(KEY, x)
+    found, expected = (layer.apply(*trained, fnn.Padded(x, n))[0] for n in (pandas.Series([1, 3]), np.array([1, 3])))
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("layer", [fnn.conv, fnn.conv_transpose, fnn.separable_conv])
+def test_a_function_is_no_number_of_features(layer):
+    with pytest.raises(TypeError, match="expected features to be a Python int"):
+        layer(len, 3).init(KEY, np.ones((1, 5, 5, 2), np.float32))
+
+
+def test_a_cycle_is_made_inside_a_program_with_a_known_turning_point():
+    start = jax.numpy.array(0.3)
+    rates = [
+        jax.jit(lambda step, c=c: fnn.schedules.linear_onecycle_schedule(100, 1.0, c)(step))(5) for c in (start, 0.3)
+    ]
+    assert rates[0] == pytest.approx(rates[1])
+
+
+def test_a_layer_of_ones_own_may_take_initializers_in_other_forms():
+    @fnn.constructor
+    def own(features: int, inits: "dict[str, Initializer]" = {}, first: "Initializer | str" = "zeros"):  # noqa: F821, B006
+        return fnn.dense(features)
+
+    assert str(own(3, inits={"a": fnn.initializers.zeros}, first="ones")).startswith("own(3, inits=")

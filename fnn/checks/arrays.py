@@ -14,7 +14,8 @@ from fnn.typing import Array, ArrayLike
 
 def floating(where: str, name: str, x: ArrayLike) -> None:
     """Require a real floating-point array."""
-    _an_array(where, name, x)
+    if not (hasattr(x, "dtype") or isinstance(x, numbers.Number)) or hasattr(x, "numpy") or hasattr(x, "to_numpy"):
+        raise not_an_array(where, name, x)
     dtype = jnp.result_type(x)
     if not jnp.issubdtype(dtype, jnp.floating):
         scaled = " / 255" if dtype == jnp.uint8 else ""
@@ -22,11 +23,6 @@ def floating(where: str, name: str, x: ArrayLike) -> None:
             f"{where}: expected {name} to be floating-point, got {describe(x)}; "
             f"write {name}.astype(jnp.float32){scaled}"
         )
-
-
-def _an_array(where: str, name: str, x: Any) -> None:
-    if not (hasattr(x, "dtype") or isinstance(x, numbers.Number)) or hasattr(x, "numpy") or hasattr(x, "to_numpy"):
-        raise not_an_array(where, name, x)
 
 
 def wrong_shape(where: str, name: str, layout: Any, x: Any, repair: str = "") -> ValueError:
@@ -52,7 +48,8 @@ def least_rank(where: str, name: str, x: Any, least: int, layout: str, repair: s
 
 def integers(where: str, name: str, x: Any, repair: str = "") -> None:
     """Require an array of integers."""
-    _an_array(where, name, x)
+    if not (hasattr(x, "dtype") or isinstance(x, numbers.Number)):
+        raise not_an_array(where, name, x)
     if not jnp.issubdtype(jnp.result_type(x), jnp.integer):
         raise TypeError(f"{where}: expected integer {name}, got {describe(x)}{hint_of(repair)}")
 

@@ -23,9 +23,9 @@ def in_range(
             f"{where}: expected {name} to be a number, got {name_of(value)}; a schedule stands only where "
             "a learning rate or a weight decay is asked for"
         )
-    if not is_concrete(value):
+    if not all(map(is_concrete, (value, low, high))):
         return
-    value = to_host(value)
+    value, low, high = map(to_host, (value, low, high))
     if isinstance(value, bool | np.bool_):
         value = int(value)
     known = np.asarray(value if isinstance(value, numbers.Number | np.ndarray | np.generic) else "")

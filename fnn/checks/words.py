@@ -87,9 +87,9 @@ def not_an_array(where: str, name: str, x: Any) -> TypeError:
         repair = f"write {name}.toarray()"
     elif hasattr(x, "to_numpy"):
         repair = f'write {name}.to_numpy(dtype="float32")'
-    elif isinstance(x, tuple):
+    elif isinstance(x, tuple) and any(hasattr(part, "shape") for part in x):
         repair = "write fnn.Padded(x, lengths) for sequences of several lengths"
-    elif isinstance(x, list):
+    elif isinstance(x, list | tuple):
         repair = f"write jax.numpy.asarray({name})"
     else:
         repair = f"give {name} as an array of jax.numpy or numpy"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias
 
@@ -133,6 +132,8 @@ def _argument_text(value: Any) -> str:
 def constructor(build: Callable[P, Layer]) -> Callable[P, Layer]:
     """Decorate a function that returns a `Layer` so that the layer is named by the call that built it.
 
+    An argument annotated `Initializer` is required to be a function.
+
     Example:
         >>> import fnn
         >>> @fnn.constructor
@@ -142,12 +143,13 @@ def constructor(build: Callable[P, Layer]) -> Callable[P, Layer]:
         double(times=3)
     """
 
-    drawn = [name for name, p in inspect.signature(build).parameters.items() if "Initializer" in str(p.annotation)]
+    texts = {name: str(text) for name, text in build.__annotations__.items() if name != "return"}
+    drawn = [name for name, text in texts.items() if text in ("Initializer", "Initializer | None")]
 
     @functools.wraps(build)
     def construct(*args: P.args, **kwargs: P.kwargs) -> Layer:
         for name in drawn:
-            instead = "fnn.initializers.constant(…), of a number or an array"
+            instead = "fnn.initializers.zeros, or constant(…) of a number or an array"
             checks.function(build.__name__, name, kwargs.get(name), "(key, shape, dtype)", instead)
         given = [_argument_text(v) for v in args] + [f"{k}={_argument_text(v)}" for k, v in kwargs.items()]
         return build(*args, **kwargs)._replace(name=f"{build.__name__}({', '.join(given)})")

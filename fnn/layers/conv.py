@@ -39,7 +39,7 @@ def convolution_layer(
     facts: Facts,
 ) -> Layer:
     """A layer with the parameters of a convolution, the rest said to its kernel; `groups` None: one per channel."""
-    if not callable(features):
+    if groups is not None or not callable(features):
         features = checks.integer(where, "features", features)
         checks.divisible(where, "features", features, checks.integer(where, "groups", groups))
     kernel_init = initializers.lecun_normal() if kernel_init is None else kernel_init
