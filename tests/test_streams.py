@@ -2,8 +2,10 @@
 
 import collections
 import contextlib
+import copy
 import functools
 import json
+import pickle
 import re
 import threading
 import time
@@ -16,6 +18,7 @@ import pytest
 import fnn
 from fnn.train.feeding import Feed
 from fnn.train.process_batches import Part, _fill_up
+from fnn.train.rows import NotFinite
 from fnn.train.stream import Stream
 from fnn.train.stream_outputs import Application, Scoring
 from fnn.train.stream_place import come_to
@@ -756,10 +759,35 @@ def test_what_is_not_finite_in_a_memory_map_is_named_by_its_row_there(tmp_path, 
 
 
 def test_a_memory_map_inside_of_a_program_is_an_array(files):
-    score = lambda own: fnn.evaluate(MODEL, own, (files[0], Y), TASK)["loss"]  # noqa: E731
+    score, own = lambda own: fnn.evaluate(MODEL, own, (files[0], Y), TASK)["loss"], trained()
     np.testing.assert_allclose(jax.jit(score)(trained()), score(trained()), rtol=1e-6)
     found = jax.jit(lambda own: fnn.predict(MODEL, own, files[0]))(trained())
     np.testing.assert_allclose(found, fnn.predict(MODEL, trained(), files[0]), rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(lambda: score(own))(), score(own), rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(lambda: fnn.predict(MODEL, own, files[0]))(), found, rtol=1e-6)
+
+
+def test_a_metric_of_several_numbers_is_an_array_of_a_memory_map_too(files):
+    hits = lambda outputs, targets, weights=None: (outputs.argmax(-1) == targets)[:3]  # noqa: E731
+    task = TASK._replace(metrics={"hits": hits})
+    found, expected = (fnn.evaluate(MODEL, trained(), (x, Y), task) for x in (files[0], X))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), found, expected)
+
+
+def test_targets_that_a_task_encodes_to_a_tree_are_scored_of_a_memory_map_too(files):
+    loss = lambda outputs, targets: (outputs[:, 0] - targets["a"]) ** 2 + (outputs[:, 1] - targets["b"]) ** 2  # noqa: E731
+    task = fnn.tasks.Task(loss, lambda outputs: outputs, lambda y: {"a": jnp.asarray(y), "b": -jnp.asarray(y)}, {})
+    for rows in (None, ALL[::-2]):
+        found, expected = (
+            fnn.evaluate(MODEL, trained(), (x, Y * 1.0), task, rows, batch_size=8) for x in (files[0], X)
+        )
+        np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-6)
+
+
+def test_the_error_of_what_is_not_finite_travels_between_processes():
+    error = NotFinite("x contains nan", 3)
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert (str(other), other.row) == ("x contains nan", 3)
 
 
 @pytest.mark.thorough

@@ -63,4 +63,4 @@ from fnn.checks.settings import (
     schedule,
     sequence,
 )
-from fnn.checks.words import describe, is_concrete, name_of, not_an_array, to_host, warn
+from fnn.checks.words import are_known, describe, is_concrete, name_of, not_an_array, to_host, warn

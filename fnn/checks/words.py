@@ -29,6 +29,11 @@ def is_concrete(value: Any) -> bool:
     return not isinstance(value, jax.core.Tracer)
 
 
+def are_known(*given: Any) -> bool:
+    """Whether all can be computed with piece after piece: nothing is traced, and no program is that surrounds them."""
+    return all(map(is_concrete, jax.tree.leaves(given))) and is_concrete(jax.device_put(np.zeros(())))
+
+
 def to_host(value: Any) -> Any:
     """A JAX array as a NumPy array: inside `jit` even a comparison of a concrete JAX array is traced."""
     return np.asarray(value) if isinstance(value, jax.Array) and is_concrete(value) else value

@@ -183,7 +183,7 @@ def sums_and_counts(task: Task, outputs: Any, targets: Any) -> tuple[Array, Arra
             f"{task.name}: expected the loss to return one value per example, shape ({batch}, …), got {values.shape}; "
             'write reduction="none"'
         )
-    _refuse_broadcast(task, jnp.shape(targets), values.shape, outputs)
+    _refuse_broadcast(task, jnp.shape(targets) if jax.tree_util.all_leaves([targets]) else (), values.shape, outputs)
     if jnp.iscomplexobj(values):
         raise TypeError(f"{task.name}: expected real losses, got {checks.describe(values)}; write abs(error) ** 2")
     shape, values = values.shape, widen(values.reshape(batch, -1))

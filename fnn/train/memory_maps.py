@@ -11,7 +11,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from fnn import checks
-from fnn.layer.protocol import identity
 from fnn.layers.recurrent import Padded
 from fnn.train import rows as rows_
 from fnn.train.identity import digest_of
@@ -36,7 +35,7 @@ class MappedFiles(NamedTuple):
 
     def stream(self, where: str, order: Callable[[int], np.ndarray], size: int, mesh: Mesh | None) -> Stream:
         """The rows in the order of an epoch, so many at a time, of which each of several processes reads those of its
-        own places; targets are encoded already."""
+        own places; targets are encoded already, and read by the numbers of their rows."""
         own = own_places(mesh, size) if mesh is not None and together(mesh) else None
         last = np.arange(0)  # rows of the batch read last
 
@@ -46,11 +45,15 @@ class MappedFiles(NamedTuple):
                 last = rows
                 yield batch
 
-        return Stream(where, batches, identity, lambda row: int(last[row]))
+        return Stream(
+            where, batches, lambda rows: jax.tree.map(lambda leaf: leaf[rows], self.targets), lambda row: int(last[row])
+        )
 
     def with_weights(self) -> MappedFiles:
         """A weight for every row, as rows that are chosen have in arrays."""
-        return self if self.weights is not None else self._replace(weights=np.ones(len(self.targets), np.float32))
+        if self.weights is not None:
+            return self
+        return self._replace(weights=np.ones(rows_.count(self.targets), np.float32))
 
     def describe(self, rows: np.ndarray) -> str:
         """What is said of these rows where runs are compared: all of the inputs would be another pass over them."""
@@ -61,8 +64,8 @@ class MappedFiles(NamedTuple):
         self, rows: np.ndarray, size: int, own: np.ndarray | None = None
     ) -> Iterator[tuple[np.ndarray, tuple[Any, ...]]]:
         """The rows in this order, so many at a time, of each batch those at the places `own`, their numbers and
-        themselves; what was read does not stay in memory. Places that the last batch lacks hold rows that do not
-        count."""
+        themselves, with numbers in place of targets; what was read does not stay in memory. Places that the last batch
+        lacks hold rows that do not count."""
         read = 0
         for first in range(0, len(rows), size):
             places = first + np.arange(min(size, len(rows) - first)) if own is None else first + own
@@ -75,7 +78,7 @@ class MappedFiles(NamedTuple):
             weights = None if self.weights is None else self.weights[chosen]
             if own is not None:
                 weights = np.where(places < len(rows), np.float32(1) if weights is None else weights, np.float32(0))
-            yield chosen, (x, self.targets[chosen], *(() if weights is None else (weights,)))
+            yield chosen, (x, chosen, *(() if weights is None else (weights,)))
 
 
 def is_mapped(data: Any) -> bool:
@@ -91,7 +94,8 @@ def holds_maps(x: Any) -> bool:
 
 def require_same_kinds(where: str, mesh: Mesh | None, **given: Any) -> None:
     """An error in every process, before anything is read, where one of them gives data of another kind."""
-    if not all(map(checks.is_concrete, jax.tree.leaves(given, is_leaf=is_stream))):
+    given_whole = all(map(checks.is_concrete, jax.tree.leaves(given, is_leaf=is_stream)))
+    if not together(mesh) or not given_whole or not checks.are_known():
         return
     require_same(where, mesh, {"settings": {n: _kind(data) for n, data in given.items()}, "arrays": {}, "programs": {}})
 

@@ -114,7 +114,7 @@ def _inputs_as_stream(x: Any, trained: Any, batch_size: int, mesh: Mesh | None) 
     rows."""
     if is_stream(x):
         return stream_of("predict", x, None, 1)
-    if not holds_maps(x) or not _all_concrete(x, trained):
+    if not holds_maps(x) or not checks.are_known(x, trained):
         return None
     total = rows_.count(x, "predict")
     checks.at_least_one("predict", "row", total, checks.describe(x))
@@ -135,14 +135,9 @@ def _size(batch_size: int, rows: Any, mesh: Mesh | None) -> int:
 
 def _wait_for_all(where: str, model: Layer, trained: Trained, x: PyTree, mesh: Mesh | None) -> None:
     """All processes are ready for the program, in which they could only wait for one that is not."""
-    if together(mesh) and _all_concrete(trained, x):
+    if together(mesh) and checks.are_known(trained, x):
         check_trained(where, model, trained, x)
         pace(mesh, 1)
-
-
-def _all_concrete(*given: Any) -> bool:
-    """Whether it can be computed piece after piece, outside of any program."""
-    return all(map(checks.is_concrete, jax.tree.leaves(given)))
 
 
 @on_automatic_axes
@@ -199,7 +194,7 @@ def evaluate(
         refuse_what_belongs_to_arrays("evaluate", batch_size, EVALUATION_ROWS, rows)
         stream = stream_of("evaluate", data, task, 1)
         return _evaluate_stream(compute_in(compute_dtype, model), trained, stream, task, mesh)
-    in_files = is_mapped(data) and _all_concrete(data, trained, rows)
+    in_files = is_mapped(data) and checks.are_known(data, trained, rows)
     checked = rows_.check_data("evaluate", without_inputs("evaluate", data) if in_files else data, task)
     if rows is not None:
         rows = rows_.check_rows("evaluate", rows, rows_.count(checked[0]))
@@ -211,8 +206,6 @@ def evaluate(
     _wait_for_all("evaluate", model, trained, checked[0], mesh)
     trained, checked, rows = replicate(mesh, (trained, checked, rows))
     scores = programs.compile(_scores, _Scoring(model, task, batch_size, compute_dtype, mesh))(trained, checked, rows)
-    if not all(checks.is_concrete(score) and score.ndim == 0 for score in scores.values()):
-        return scores
     return _as_floats(scores)
 
 
@@ -220,11 +213,11 @@ def _files_as_stream(files: MappedFiles, rows: Any, batch_size: int, mesh: Mesh 
     """The rows in their order, empty slots left out."""
     if rows is not None:
         files = files.with_weights()
-    chosen = np.arange(len(files.targets)) if rows is None else rows[rows >= 0]
+    chosen = np.arange(rows_.count(files.targets)) if rows is None else rows[rows >= 0]
     return files.stream("evaluate", lambda epoch: chosen, _size(batch_size, chosen, mesh), mesh)
 
 
-def _evaluate_stream(model: Layer, trained: Any, stream: Stream, task: Task, mesh: Mesh | None) -> dict[str, float]:
+def _evaluate_stream(model: Layer, trained: Any, stream: Stream, task: Task, mesh: Mesh | None) -> Any:
     applied = Application("evaluate", model, identity, mesh)
     with contextlib.closing(Scoring(applied, task, stream)) as scoring:
         scores = scoring(replicate(mesh, as_trained("evaluate", trained)))
@@ -232,7 +225,10 @@ def _evaluate_stream(model: Layer, trained: Any, stream: Stream, task: Task, mes
     return _as_floats(scores)
 
 
-def _as_floats(scores: dict[str, Array]) -> dict[str, float]:
+def _as_floats(scores: dict[str, Array]) -> dict[str, float] | dict[str, Array]:
+    """As they are where they are traced, and where a metric of the caller's is no scalar."""
+    if not all(checks.is_concrete(score) and score.ndim == 0 for score in scores.values()):
+        return scores
     plain = {name: float(score) for name, score in jax.device_get(scores).items()}
     _warn_of_undefined(plain)
     return plain

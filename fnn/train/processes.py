@@ -85,7 +85,7 @@ def require_same_run(
 ) -> None:
     """An error in every process, before the first step, where one of them is to train something else."""
     arrays = jax.tree.leaves((key, inputs))
-    if not together(recipe.mesh) or not all(map(checks.is_concrete, arrays)):
+    if not together(recipe.mesh) or not checks.are_known(arrays):
         return
     like = jax.eval_shape(functools.partial(begin, recipe), keys_of(key), inputs, start).train_state
     settings = describe_settings(recipe, inputs) | {"epochs": recipe.options.epochs} | (beside or {})

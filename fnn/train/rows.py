@@ -34,7 +34,7 @@ SMALLEST_WEIGHT = 1e-20
 class NotFinite(ValueError):
     """Inputs that are not finite, in this row first."""
 
-    def __init__(self, said: str, row: int) -> None:
+    def __init__(self, said: str, row: int = 0) -> None:
         super().__init__(said)
         self.row = row
 

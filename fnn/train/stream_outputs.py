@@ -106,7 +106,7 @@ class Scoring:
         if not self.feed.joined:
             return scores
         # Those of one process: others may round them otherwise, and then stop at another epoch.
-        told = gather(mesh, {name: float(score) for name, score in scores.items()})[0]
+        told = gather(mesh, {name: np.asarray(score, float).tolist() for name, score in scores.items()})[0]
         return replicate(mesh, {name: np.asarray(told[name], score.dtype) for name, score in scores.items()})
 
     def _compare(self, labels: Any) -> None:
