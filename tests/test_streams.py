@@ -18,7 +18,6 @@ import pytest
 import fnn
 from fnn.train.feeding import Feed
 from fnn.train.process_batches import Part, _fill_up
-from fnn.train.rows import NotFinite
 from fnn.train.stream import Stream
 from fnn.train.stream_outputs import Application, Scoring
 from fnn.train.stream_place import come_to
@@ -785,9 +784,10 @@ def test_targets_that_a_task_encodes_to_a_tree_are_scored_of_a_memory_map_too(fi
 
 
 def test_the_error_of_what_is_not_finite_travels_between_processes():
-    error = NotFinite("x contains nan", 3)
-    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
-        assert (str(other), other.row) == ("x contains nan", 3)
+    with pytest.raises(ValueError, match="x contains nan at row 3") as caught:
+        fnn.predict(MODEL, trained(), np.where(np.arange(len(X))[:, None] == 3, np.nan, X))
+    for other in (pickle.loads(pickle.dumps(caught.value)), copy.copy(caught.value)):
+        assert (type(other), str(other), other.row) == (ValueError, str(caught.value), 3)
 
 
 @pytest.mark.thorough

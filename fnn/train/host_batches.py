@@ -155,8 +155,8 @@ class Reader:
 
         try:
             x = rows_.host_inputs(name, given[0], rounding)
-        except rows_.NotFinite as error:
-            if self.stream.number is None:
+        except ValueError as error:
+            if self.stream.number is None or not hasattr(error, "row"):
                 raise
             raise ValueError(f"{error}. It is row {self.stream.number(error.row)} of the memory map") from error
         targets, weights = (*given[1:], None, None)[:2]

@@ -31,14 +31,6 @@ SMALLEST_WEIGHT = 1e-20
 """Of a row that counts: the product with any usual loss, and the sum over a batch, are still normal float32 numbers."""
 
 
-class NotFinite(ValueError):
-    """Inputs that are not finite, in this row first."""
-
-    def __init__(self, said: str, row: int = 0) -> None:
-        super().__init__(said)
-        self.row = row
-
-
 def count(x: PyTree, where: str = "") -> int:
     """Number of rows of an array, or of every array of a pytree."""
     sizes = {np.shape(leaf)[0] if np.ndim(leaf) else None for leaf in jax.tree.leaves(x)}
@@ -78,7 +70,9 @@ def _check_leaf(where: str, x: Any, rounding: Callable[..., str | None]) -> Any:
         return given
     if jnp.issubdtype(host.dtype, jnp.floating) and (place := _first_not_finite(host)) is not None:
         at = checks.place_of(x, place)
-        raise NotFinite(f"{where}: x contains {host[place]} at {at}; {checks.WITHOUT_IT}", place[0])
+        error = ValueError(f"{where}: x contains {host[place]} at {at}; {checks.WITHOUT_IT}")
+        error.row = place[0]  # type: ignore[attr-defined] # for whoever knows which row of all this one is
+        raise error
     if isinstance(given, jax.Array):
         return given
     narrow = checks.host_cast(where, "x", x, given)
