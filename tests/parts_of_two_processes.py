@@ -7,18 +7,20 @@ import signal
 import sys
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 import fnn
-from fnn.train import feeding
+from fnn.train import feeding, processes
 
 ROWS = 75
 X = np.random.default_rng(0).normal(size=(ROWS, 4)).astype(np.float32)
 Y = (X.sum(1) > 0).astype(np.int32)
 TASK = fnn.tasks.multiclass(2)
 MODEL = fnn.dense(2)
+UNDEFINED = TASK._replace(metrics={"none": lambda outputs, targets, weights=None: outputs.sum() * np.nan})
 CUTS = {None: slice(0, 8), 0: slice(0, 5), 1: slice(5, 8)}
 
 
@@ -90,6 +92,7 @@ def results(mesh, own, folder):
         weighed = [(x, y, (np.arange(8) < 5).astype(np.float32)) for x, y in Parts(None)]
     return {
         "stream": numbers(fit(mesh, Parts(own), validation=Parts(own, 40))),
+        "local class": of_a_local_class(mesh, own),
         "ends": numbers(fit(mesh, Parts(own, ends=24), validation=Parts(own, ends=16))),
         "weights": numbers(fit(mesh, weighed, validation=weighed)),
         "maps": numbers(fit(mesh, files(folder), batch_size=8, validation=0.2)),
@@ -195,8 +198,8 @@ def errors_of_checkpoints(mesh, own, folder):
     }
 
 
-def evaluate(mesh, data, own_trained=None, **options):
-    return fnn.evaluate(MODEL, own_trained or trained(), data, TASK, mesh=mesh, **options)
+def evaluate(mesh, data, own_trained=None, task=TASK, **options):
+    return fnn.evaluate(MODEL, own_trained or trained(), data, task, mesh=mesh, **options)
 
 
 def predict(mesh, x):
@@ -204,8 +207,11 @@ def predict(mesh, x):
 
 
 def train(mesh, x, **options):
-    run = fnn.trainer(MODEL, fnn.optim.sgd(0.1), TASK, **{"epochs": 1} | options, mesh=mesh)
-    return run(jax.random.key(0), (x, Y))
+    return make(mesh, **options)(jax.random.key(0), (x, Y))
+
+
+def make(mesh, **options):
+    return fnn.trainer(MODEL, fnn.optim.sgd(0.1), TASK, **{"epochs": 1} | options, mesh=mesh)
 
 
 def unwritable(mesh, own, folder, **options):
@@ -246,9 +252,43 @@ def alone(mesh, own):
         "evaluate, trained, stream": said(evaluate, mesh, Parts(own), other if second else None),
         "predict": said(predict, mesh, bad),
         "trainer": said(train, mesh, bad),
-        "trainer, option": said(train, mesh, X, epochs=0 if second else 1),
+        "words of a connection": said(fit, mesh, (X, Y), callbacks=[lambda end: second and hears_no_heartbeat()]),
+        "verbs": said(fit, mesh, (X, Y)) if second else said(evaluate, mesh, (X, Y)),
+        "calls": said(processes.meet, 1) if second else said(processes.gather, mesh, 1),
+        "warning at the end of fit": strictly(second, fit, mesh, (X, Y), penalty=diverge),
+        "warning at the end of evaluate": strictly(second, evaluate, mesh, (X[:1], Y[:1]), task=UNDEFINED),
+        "warning at the end of a run": strictly(second, train, mesh, X, penalty=diverge),
         "nothing": said(evaluate, mesh, (X, Y)),
     }
+
+
+def hears_no_heartbeat():
+    raise ValueError("the sensor has no heartbeat")
+
+
+def diverge(params):
+    return params["kernel"].sum() * np.nan
+
+
+def strictly(second, run, *given, **options):
+    """What is a warning in the first process is an error in the second."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error" if second else "ignore", RuntimeWarning)
+        return said(run, *given, **options)
+
+
+def of_a_local_class(mesh, own):
+    """Inputs that no other process is lent, as none is without a batch."""
+
+    class Pair(NamedTuple):
+        a: np.ndarray
+        b: np.ndarray
+
+    model = fnn.serial(lambda x: x.a + x.b, MODEL)
+    return fnn.fit(
+        model, fnn.optim.adam(0.1), TASK, [(Pair(x, x), y) for x, y in Parts(own)], key=jax.random.key(0), epochs=1,
+        progress=False, mesh=mesh,
+    )[1]["loss"]  # fmt: skip
 
 
 def pressing(own, at):
@@ -322,6 +362,7 @@ if __name__ == "__main__":
             "predicted of none": np.shape(fnn.predict(MODEL, trained(), list(Parts(own, ends=0)), mesh=mesh)),
             "predicted": fnn.predict(MODEL, trained(), lambda: Parts(own, ends=24), mesh=mesh).tolist(),
             "errors": errors(mesh, own, folder),
+            "made": said(make, mesh, epochs=0) if own == 1 else "nothing",
             "kept": kept(mesh, own, 5),
             "interrupted": interrupted(mesh, own),
         }

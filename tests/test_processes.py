@@ -154,7 +154,12 @@ SAID = {
     "evaluate, trained, stream": "ValueError: evaluate of process 1 failed: evaluate: dense",
     "predict": "ValueError: predict of process 1 failed: predict: x contains nan at row 0",
     "trainer": "ValueError: trainer of process 1 failed: trainer: x contains nan at row 0",
-    "trainer, option": "ValueError: trainer of process 1 failed: trainer: expected epochs",
+    "words of a connection": "ValueError: fit of process 1 failed: the sensor has no heartbeat",
+    "verbs": "process 1 has validation=none where process 0 has no such argument",
+    "calls": "ValueError: the processes do not make the same calls",
+    "warning at the end of fit": "RuntimeWarning: fit",
+    "warning at the end of evaluate": "RuntimeWarning: evaluate: none is not defined on these rows",
+    "warning at the end of a run": "RuntimeWarning: trainer",
     "nothing": "nothing",
 }
 
@@ -183,6 +188,11 @@ def test_what_is_wrong_in_one_process_is_an_error_in_both(both, name):
 @pytest.mark.parametrize("name", SAID_OF_CHECKPOINTS)
 def test_what_is_wrong_with_a_checkpoint_in_one_process_is_an_error_in_both(saved, name):
     require_said(saved, SAID_OF_CHECKPOINTS, name)
+
+
+def test_each_process_makes_its_trainer_for_itself(both):
+    assert both[0]["made"] == "nothing"
+    assert "trainer: expected epochs" in both[1]["made"]
 
 
 def test_a_stream_that_fails_in_one_process_leaves_both_with_what_all_trained_on_before(both):

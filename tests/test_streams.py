@@ -783,6 +783,14 @@ def test_targets_that_a_task_encodes_to_a_tree_are_scored_of_a_memory_map_too(fi
         np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-6)
 
 
+def test_wrong_lengths_beside_a_memory_map_are_named_by_their_row_there(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((ROWS, 4, 2), np.float32))
+    lengths = np.where(ALL == 13, 5, 4)
+    x = fnn.Padded(np.load(tmp_path / "x.npy", mmap_mode="r"), lengths)
+    with pytest.raises(ValueError, match=r"fit: expected lengths from 0 to 4, .* got 5 for sequence 13"):
+        fnn.fit(fnn.lstm(2), OPTIMIZER, TASK, (x, Y), key=KEY, epochs=1, batch_size=SIZE, shuffle=False, progress=False)
+
+
 def test_the_error_of_what_is_not_finite_travels_between_processes():
     with pytest.raises(ValueError, match="x contains nan at row 3") as caught:
         fnn.predict(MODEL, trained(), np.where(np.arange(len(X))[:, None] == 3, np.nan, X))

@@ -151,4 +151,5 @@ def _finish(run: Setup, carry: Carry, record: Record) -> tuple[Trained, dict[str
     }
     if run.rule is not None and counts["diverged_at"] < 0:
         stopping.warn_if_never_scored("fit", run.rule, history)
+    run.pace(1)  # nothing raises after it: a warning may, where it is an error
     return trained, history | counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 import pickle
 from collections.abc import Generator, Iterator, Sequence
@@ -43,7 +44,7 @@ class Reader:
 
     def __init__(self, stream: Stream, is_part: bool = False) -> None:
         self.stream, self.is_part = stream, is_part
-        self.row = b""  # first one of a part, as it came, for processes that have none
+        self.row: Any = None  # first one of a part, as it came, for processes that have none
         self.form: Any = None  # of every batch, in words
         self._form: Any = None
         self.rounded: list[str] = []  # what is to be said of float64 in the first batch
@@ -166,7 +167,7 @@ class Reader:
         if weights is not None:  # of each batch for itself: together they may be as many as the rows
             checks.one_weight_per_row(name, weights, rows)
         if first and self.is_part:
-            self.row = pickle.dumps(jax.tree.map(lambda leaf: leaf[:1], given))
+            self.row = jax.tree.map(lambda leaf: copy.deepcopy(leaf[:1]), given)
         return Raw(x, targets, weights, rows, name)
 
     def _label(self, batches: Sequence[Raw], name: str) -> tuple[Any, np.ndarray]:

@@ -36,6 +36,7 @@ class MappedFiles(NamedTuple):
     def stream(self, where: str, order: Callable[[int], np.ndarray], size: int, mesh: Mesh | None) -> Stream:
         """The rows in the order of an epoch, so many at a time, of which each of several processes reads those of its
         own places; targets are encoded already, and read by the numbers of their rows."""
+        rows_.check_padded(where, self.x)  # lengths lie in memory: a batch would name their places in itself
         own = own_places(mesh, size) if mesh is not None and together(mesh) else None
         last = np.arange(0)  # rows of the batch read last
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import pickle
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -96,8 +97,11 @@ class Joined:
 
     def _lend(self, feed: Feed, lender: int, what: str) -> None:
         """A row of this process to those that have none: rows that do not count are made of it."""
-        row = gather(self.mesh, base64.b64encode(feed.reader.row).decode() if jax.process_index() == lender else "")
-        first, failed = attempt(lambda: feed.first or feed.reader.borrow(base64.b64decode(row[lender])))
+        lends = jax.process_index() == lender
+        row, failed = attempt(lambda: base64.b64encode(pickle.dumps(feed.reader.row)).decode() if lends else "")
+        raise_in_all(self.mesh, failed, what)
+        lent = gather(self.mesh, row)[lender]
+        first, failed = attempt(lambda: feed.first or feed.reader.borrow(base64.b64decode(lent)))
         raise_in_all(self.mesh, failed, what)
         feed.first = first
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, ParamSpec, TypeVar
@@ -47,7 +48,7 @@ def peers(where: str, mesh: Mesh | None) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if not together(mesh) or hasattr(error, _TOLD):
             raise
-        if not any(word in str(error) for word in LOST):
+        if not _is_of_a_connection(error):
             with suppress(Exception):  # nobody may be there any more
                 raise_in_all(mesh, error, where)
             raise
@@ -58,6 +59,15 @@ def peers(where: str, mesh: Mesh | None) -> Iterator[None]:
             f"{jax.process_index()} cannot go on alone. Start all of them again; fit(..., checkpoint=directory) then "
             "goes on after the last epoch saved"
         ) from error
+
+
+def _is_of_a_connection(error: BaseException) -> bool:
+    """Whether XLA says it, whose errors are of a type of their own or begin with a word of its own: a callback may
+    speak of a heartbeat too."""
+    by_xla = isinstance(error, jax.errors.JaxRuntimeError) or (
+        isinstance(error, ValueError) and re.match("[A-Z_]+: ", str(error)) is not None
+    )
+    return by_xla and any(word in str(error) for word in LOST)
 
 
 def heard_by_all(where: str, mesh: Mesh | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -113,12 +123,14 @@ def meet(*numbers: int) -> np.ndarray:
     to say, which is why it cannot go on."""
     found = exchange(*numbers)
     if (least := int(found[:, 0].min())) < 0:
-        _hear(_spell(None, None), -least, None)
+        _hear(_spell(None, None, meets=True), -least, None)
     return found
 
 
 TEXT_BYTES = 2**10
 """Of which the length of a text is a multiple: each length is a program."""
+
+OTHER_CALLS = "the processes do not make the same calls: write the same ones, in the same order, in all of them"
 
 _KINDS = StreamError, TypeError, ValueError
 _TOLD = "_told_to_all_processes"
@@ -135,8 +147,9 @@ def _say(own: Any, error: BaseException | None = None, what: str = "") -> list[A
     return _hear(mine, -agree(-len(mine)), error)
 
 
-def _spell(own: Any, failed: Any) -> bytes:
-    return json.dumps([own, failed]).encode()
+def _spell(own: Any, failed: Any, meets: bool = False) -> bytes:
+    """What it says, what failed, and whether it has only numbers to say: a process that asks for more is elsewhere."""
+    return json.dumps([own, failed, meets]).encode()
 
 
 def _hear(mine: bytes, longest: int, error: BaseException | None) -> list[Any]:
@@ -145,9 +158,10 @@ def _hear(mine: bytes, longest: int, error: BaseException | None) -> list[Any]:
     room = -(-longest // TEXT_BYTES) * TEXT_BYTES
     texts = process_allgather(np.frombuffer(mine.ljust(room), np.uint8))
     said = [json.loads(bytes(text)) for text in np.asarray(texts)]
-    failed = next((failed for _, failed in said if failed), None)
-    if failed is None:
-        return [own for own, _ in said]
+    failed = next((failed for _, failed, _ in said if failed), None)
+    if failed is None and not any(meets for *_, meets in said):
+        return [own for own, *_ in said]
+    failed = failed or [_KINDS.index(ValueError), OTHER_CALLS]
     raised = (*_KINDS, RuntimeError)[failed[0]](failed[1]) if error is None else error
     setattr(raised, _TOLD, True)
     raise raised
@@ -195,13 +209,17 @@ def require_same(where: str, mesh: Mesh | None, described: dict[str, dict[str, A
         )
 
 
+NOT_ASKED = "no such argument"
+"""Where another verb is called."""
+
+
 def _differences(first: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """What the other process has, in words."""
     settings, there = other["settings"], first["settings"]
     said = [
-        f"{name}={settings[name]} where process 0 has {there[name]}"
-        for name in settings
-        if _differ(settings, there, name)
+        f"{name}={settings.get(name, NOT_ASKED)} where process 0 has {there.get(name, NOT_ASKED)}"
+        for name in there | settings
+        if settings.get(name, NOT_ASKED) != there.get(name, NOT_ASKED)
     ]
     said += [_other(name) for name in other["arrays"] if _differ(other["arrays"], first["arrays"], name)]
     # Shapes of other data, or another batch size, make other programs by themselves.

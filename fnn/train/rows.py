@@ -56,11 +56,16 @@ def host_inputs(where: str, x: PyTree, rounding: Callable[..., str | None] | Non
     """`check_inputs` where they are, NumPy's on the host; `rounding` says what a cast to float32 does to them."""
     x = rows_as_array(where, x)
     checks.at_least_one(where, "row", count(x, where), checks.describe(x))
+    check_padded(where, x)
+    return jax.tree.map(lambda leaf: _check_leaf(where, leaf, rounding or describe_rounding), x)
+
+
+def check_padded(where: str, x: PyTree) -> None:
+    """The lengths of all sequences: inside a compiled program none can be looked at."""
     for part in jax.tree.leaves(x, is_leaf=lambda node: isinstance(node, Padded)):
-        if isinstance(part, Padded):  # inside a compiled program no length can be looked at
+        if isinstance(part, Padded):
             batch, time = np.shape(part.values)[:2]
             check_lengths(where, part.lengths, Layout(batch, time))
-    return jax.tree.map(lambda leaf: _check_leaf(where, leaf, rounding or describe_rounding), x)
 
 
 def _check_leaf(where: str, x: Any, rounding: Callable[..., str | None]) -> Any:

@@ -19,7 +19,7 @@ from fnn.train.epochs import sizes, take_steps_of_epoch
 from fnn.train.inputs import Inputs, check_run
 from fnn.train.loop import Carry, Keys, Recipe, begin, check_recipe, end_epoch, outcome_of
 from fnn.train.options import Options
-from fnn.train.processes import heard_by_all, require_same_run
+from fnn.train.processes import heard_by_all, pace, require_same_run
 from fnn.train.sharding import automatic, lay_on, on_automatic_axes, replicate
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained, TrainState, as_trained
@@ -28,7 +28,6 @@ from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, Pe
 __all__ = ["trainer"]
 
 
-@heard_by_all("trainer")
 def trainer(
     model: Layer,
     optimizer: Transform,
@@ -125,6 +124,7 @@ def trainer(
                 warn_if_diverged("trainer", *divmod(step, sizes(batch_size, inputs.slots)[1]), said)
             elif rule is not None:
                 stopping.warn_if_never_scored("trainer", rule, history)
+            pace(mesh, 1)
         return trained, history
 
     return run
