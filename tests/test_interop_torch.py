@@ -261,3 +261,13 @@ def test_several_outputs_are_not_compared():
 def test_what_is_no_state_dict_is_named():
     with pytest.raises(TypeError, match="expected a module or its state_dict"):
         from_torch([np.ones(3)], fnn.dense(3), (1, 4))
+
+
+def test_weights_on_their_way_back_are_arrays_also_where_they_are_one_number():
+    module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    model = fnn.serial(fnn.dense(2), fnn.batch_norm())
+    trained = fnn.Trained(*model.init(jax.random.key(0), np.ones((4, 3), np.float32)))
+    weights = fnn.interop.to_torch(trained, model, (4, 3), module)
+    assert "1.num_batches_tracked" in weights
+    assert {type(array) for array in weights.values()} == {np.ndarray}
+    module.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})

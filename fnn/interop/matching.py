@@ -262,7 +262,8 @@ def back(
         if np.issubdtype(np.asarray(place).dtype, np.integer):
             entries[np.asarray(place)] = np.asarray(leaf).astype(dtype)
     entries[0] = 0
-    return {key: entries[own] for key, own in numbers.items()}
+    # Of a single number NumPy gives no array.
+    return {key: np.asarray(entries[own]) for key, own in numbers.items()}
 
 
 def _drop_second_bias(module: Module, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
