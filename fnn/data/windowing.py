@@ -39,7 +39,7 @@ def windows(series: Any, length: int, *, horizon: int = 1, stride: int = 1) -> t
     """
     for name, value in (("length", length), ("horizon", horizon), ("stride", stride)):
         checks.integer("windows", name, value)
-    values = np.asarray(series)
+    values = checks.one_array("windows", "series", series)
     if values.ndim not in (1, 2):
         raise ValueError(f"windows: expected a series (time,) or (time, features), got {checks.describe(values)}")
     if len(values) < length + horizon:

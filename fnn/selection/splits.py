@@ -84,7 +84,7 @@ def stratified_k_fold(targets: Labels, folds: int = 5, *, seed: int | None = Non
         >>> fnn.selection.stratified_k_fold([0, 0, 0, 0, 1, 1], 2).valid.tolist()
         [[0, 1, 4], [2, 3, 5]]
     """
-    targets = np.asarray(targets)
+    targets = checks.one_array("stratified_k_fold", "classes", targets)
     checks.rank("stratified_k_fold", "classes", targets, 1, "(rows,)")
     _require_counts("stratified_k_fold", len(targets), folds)
     names, first, encoded, counts = np.unique(targets, return_index=True, return_inverse=True, return_counts=True)
@@ -117,7 +117,8 @@ def group_k_fold(groups: Labels, folds: int = 5) -> Folds:
         >>> fnn.selection.group_k_fold(["a", "a", "b", "c"], 2).valid.tolist()
         [[0, 1], [2, 3]]
     """
-    names, encoded, counts = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    groups = checks.one_array("group_k_fold", "groups", groups)
+    names, encoded, counts = np.unique(groups, return_inverse=True, return_counts=True)
     checks.integer("group_k_fold", "folds", folds, 2)
     if folds > len(names):
         raise ValueError(f"group_k_fold: expected at most {len(names)} folds, the number of groups, got {folds}")
@@ -178,7 +179,7 @@ def hold_out(rows: int, fraction: float = 0.2, *, seed: int | None = 0, stratify
     count = min(int(np.ceil(fraction * rows)), rows - 1)
     if stratify is None:
         return folds_from([(order[: rows - count], order[rows - count :])], "hold_out")
-    classes = np.asarray(stratify)
+    classes = checks.one_array("hold_out", "stratify", stratify)
     if classes.shape != (rows,):
         raise checks.wrong_shape("hold_out", "stratify", (rows,), classes.shape)
     # Rows sorted by class, every 1/fraction-th of them validates: each class has its share within one row.
