@@ -154,3 +154,16 @@ def test_a_layer_of_ones_own_may_take_initializers_in_other_forms():
         return fnn.dense(features)
 
     assert str(own(3, inits={"a": fnn.initializers.zeros}, first="ones")).startswith("own(3, inits=")
+
+
+@pytest.mark.parametrize(
+    "half", [jax.numpy.bfloat16(0.5), np.asarray(0.5, jax.numpy.bfloat16), np.float16(0.5)], ids=str
+)
+def test_settings_may_be_numbers_of_any_width(half):
+    x = np.ones((4, 8), np.float32)
+    dropped = [fnn.dropout(rate).apply((), (), x, train=True, key=KEY)[0] for rate in (half, 0.5)]
+    np.testing.assert_array_equal(*dropped)
+    rule = fnn.optim.sgd(half)
+    np.testing.assert_array_equal(
+        rule.update(np.ones(2, np.float32), rule.init(np.ones(2, np.float32)))[0], [-0.5, -0.5]
+    )
