@@ -9,6 +9,7 @@ import pickle
 import re
 import threading
 import time
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -304,6 +305,26 @@ def test_a_bad_batch_is_named(kind, first):
     with pytest.raises(fnn.StreamError, match=f"fit, batch {1 if first else 2} of epoch 1: .*{words}") as caught:
         fit(changed(0 if first else 1, change))
     assert (caught.value.trained is None) == first
+
+
+def test_what_is_finite_is_no_error_where_its_sum_is_none():
+    model = fnn.serial(lambda x: jnp.sign(x), fnn.dense(2))
+    huge, ones = (
+        fnn.fit(model, OPTIMIZER, TASK, cut(x, Y), key=KEY, epochs=1, progress=False)
+        for x in (np.full_like(X, np.finfo(np.float32).max), np.ones_like(X))
+    )
+    same(huge, ones)
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_a_masked_batch_after_plain_ones_is_looked_at(mask):
+    each = cut(X, Y)
+    x, y = each[1]
+    each[1] = np.ma.array(x, mask=np.arange(x.size).reshape(x.shape) == 4 if mask else False), y
+    if not mask:
+        return same(fit(each), fit(cut(X, Y)))
+    with pytest.raises(fnn.StreamError, match=r"fit, batch 2 of epoch 1: .*row 1, column 1"):
+        fit(each)
 
 
 def test_every_batch_has_a_weight_for_each_row_also_where_all_of_them_together_would_be_enough():
@@ -666,6 +687,20 @@ def test_memory_maps_give_the_bits_of_arrays_in_memory(files, options):
     )
     options["validation"] = both["arrays"] if isinstance(given, str) else given
     compare(found, fit((X, Y, *weights), **options))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", ">f4", "int64", "uint8"])
+def test_a_memory_map_of_any_numbers_is_read_as_their_array_is(tmp_path, dtype):
+    numbers = np.arange(ROWS * 3).reshape(ROWS, 3).astype(dtype)
+    np.save(tmp_path / "x.npy", numbers)
+    model = fnn.serial(lambda x: x.astype(jnp.float32) / 64, MODEL)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*float64 and is computed in float32")
+        mapped, array = (
+            fnn.fit(model, OPTIMIZER, TASK, (x, Y), key=KEY, epochs=2, batch_size=SIZE, progress=False)
+            for x in (np.load(tmp_path / "x.npy", mmap_mode="r"), numbers)
+        )
+    same(mapped, array)
 
 
 class Asked(np.memmap):

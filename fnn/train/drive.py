@@ -62,10 +62,11 @@ def drive(run: Setup, carry: Carry, epochs: int, store: Store) -> tuple[Trained,
         run.resume(record)
     run.show(record.steps, table[-1] if table else {})
     at_epochs = [one for one in run.callbacks if not isinstance(one, Every)]
+    most = 1
     for epoch in range(len(table), epochs):
         if int(carry.diverged_at) >= 0 or bool(carry.over):
             break
-        carry, taken, whole = _one_epoch(run, carry, record)
+        carry, taken, whole, most = _one_epoch(run, carry, record, most)
         if not run.pace(whole and not run.interrupted()):
             return _finish(run, carry, record)  # in the middle of an epoch: what was saved before it is kept
         try:
@@ -110,11 +111,12 @@ def _copy(tree: PyTree) -> Any:
     return jax.tree.map(jnp.copy, tree)
 
 
-def _one_epoch(run: Setup, carry: Carry, record: Record) -> tuple[Carry, int, bool]:
-    """Piece after piece of about the same time, the steps of the run so far, and whether the epoch came to its end."""
-    epoch, before, place, chunk = len(record.table), record.steps, 0, 1
+def _one_epoch(run: Setup, carry: Carry, record: Record, most: int) -> tuple[Carry, int, bool, int]:
+    """Piece after piece of about the same time, `most` steps the first: the steps of the run so far, whether the epoch
+    came to its end, and the steps of the next piece."""
+    epoch, before, place = len(record.table), record.steps, 0
     take = run.epoch(epoch, before)
-    while count := run.pace(0 if run.interrupted() else min(chunk, run.until_asked(before + place))):
+    while count := run.pace(0 if run.interrupted() else min(most, run.until_asked(before + place))):
         began = time.perf_counter()
         try:
             carry, taken = take(carry, place, count)
@@ -123,7 +125,7 @@ def _one_epoch(run: Setup, carry: Carry, record: Record) -> tuple[Carry, int, bo
             raise
         diverged_at, means = jax.device_get((carry.diverged_at, carry.means))
         if not taken or diverged_at >= 0:
-            return carry, before + place + taken, True
+            return carry, before + place + taken, True, most
         seconds, place = max(time.perf_counter() - began, 1e-6), place + taken
         with np.errstate(invalid="ignore"):  # nothing counted yet
             so_far = _plain(means.so_far())
@@ -133,8 +135,8 @@ def _one_epoch(run: Setup, carry: Carry, record: Record) -> tuple[Carry, int, bo
             if not run.pace(not ends_the_run(due, told)):
                 break
         if taken == count:
-            chunk = max(1, min(4 * chunk, int(count * RESPONSE_SECONDS / seconds)))
-    return carry, before + place, False
+            most = max(1, min(4 * most, int(count * RESPONSE_SECONDS / seconds)))
+    return carry, before + place, False, most
 
 
 def _finish(run: Setup, carry: Carry, record: Record) -> tuple[Trained, dict[str, Any]]:

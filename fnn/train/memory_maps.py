@@ -65,13 +65,13 @@ class MappedFiles(NamedTuple):
         self, rows: np.ndarray, size: int, own: np.ndarray | None = None
     ) -> Iterator[tuple[np.ndarray, tuple[Any, ...]]]:
         """The rows in this order, so many at a time, of each batch those at the places `own`, their numbers and
-        themselves, with numbers in place of targets; what was read does not stay in memory. Places that the last batch
-        lacks hold rows that do not count."""
-        read = 0
+        themselves, with numbers in place of targets; what was read does not stay in memory, and the next batch is
+        written over it. Places that the last batch lacks hold rows that do not count."""
+        read, leaves = 0, jax.tree.map(_Rows, self.x)
         for first in range(0, len(rows), size):
             places = first + np.arange(min(size, len(rows) - first)) if own is None else first + own
             chosen = rows[places % len(rows)]
-            x = jax.tree.map(lambda leaf: np.asarray(leaf[chosen]), self.x)
+            x = jax.tree.map(lambda leaf: leaf.take(chosen), leaves)
             read += sum(max(leaf.nbytes, AROUND * len(chosen)) for leaf in jax.tree.leaves(x))
             if read > HELD_BYTES:
                 jax.tree.map(_let_go, self.x)
@@ -80,6 +80,23 @@ class MappedFiles(NamedTuple):
             if own is not None:
                 weights = np.where(places < len(rows), np.float32(1) if weights is None else weights, np.float32(0))
             yield chosen, (x, chosen, *(() if weights is None else (weights,)))
+
+
+class _Rows:
+    """Rows of an array, taken into memory that is allocated once: new pages cost as much as what is written to them."""
+
+    def __init__(self, leaf: Any) -> None:
+        self.leaf, self.memory = leaf, np.empty(0)
+        if type(leaf) is np.memmap:
+            self.leaf = leaf.view(np.ndarray)  # every array a memmap gives is told of its file
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        if type(self.leaf) is not np.ndarray:
+            return np.asarray(self.leaf[rows])
+        if len(self.memory) < len(rows):
+            self.memory = np.empty((len(rows), *self.leaf.shape[1:]), self.leaf.dtype)
+        # All of them are there: "clip" writes without a copy between.
+        return np.take(self.leaf, rows, axis=0, out=self.memory[: len(rows)], mode="clip")
 
 
 def is_mapped(data: Any) -> bool:

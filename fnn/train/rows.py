@@ -73,7 +73,7 @@ def _check_leaf(where: str, x: Any, rounding: Callable[..., str | None]) -> Any:
     host = checks.to_host(given)
     if not isinstance(host, np.ndarray):
         return given
-    if jnp.issubdtype(host.dtype, jnp.floating) and (place := _first_not_finite(host)) is not None:
+    if (place := _first_not_finite(host)) is not None:
         at = checks.place_of(x, place)
         error = ValueError(f"{where}: x contains {host[place]} at {at}; {checks.WITHOUT_IT}")
         error.row = place[0]  # type: ignore[attr-defined] # for whoever knows which row of all this one is
@@ -96,13 +96,21 @@ def describe_rounding(x: Any, host: np.ndarray, dtype: Any) -> str:
     )
 
 
+def are_finite(host: np.ndarray) -> bool:
+    """Whether all entries are; looked for part by part, so that a large array is not held a second time as its mask."""
+    return _first_not_finite(host) is None
+
+
 def _first_not_finite(host: np.ndarray) -> tuple[int, ...] | None:
-    """Where it is; looked for part by part, so that a large array is not held a second time as its mask."""
+    """Where it is."""
+    if not jnp.issubdtype(host.dtype, jnp.floating):
+        return None
     step = max(1, ENTRIES_AT_ONCE // max(1, math.prod(host.shape[1:])))
     for first in range(0, len(host), step):
         part = host[first : first + step]
-        with np.errstate(invalid="ignore"):  # no mask is written where the ends are finite: NaN would be both of them
-            if part.dtype.char in "fd" and part.size and np.isfinite(part.max()) and np.isfinite(part.min()):
+        # One pass and no mask where the sum is finite: no other sum is with NaN or infinity in it.
+        with np.errstate(invalid="ignore", over="ignore"):
+            if part.dtype.char in "fd" and np.isfinite(part.sum()):
                 continue
         finite = np.isfinite(part)
         if not finite.all():
