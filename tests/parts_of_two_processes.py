@@ -118,6 +118,10 @@ def resumed(mesh, own, folder):
     fit(mesh, grown, epochs=2, checkpoint=folder / f"grown {own}")
     again = [numbers(fit(mesh, **given(), epochs=4, checkpoint=folder / f"run {own}"))]
     again.append(numbers(fit(mesh, grown, epochs=4, checkpoint=folder / f"grown {own}")))
+    within, ends = fnn.checkpoints(folder / f"within {own}", steps=1), fnn.every(1, lambda end: end.step == 7)
+    fit(mesh, **given(), epochs=4, checkpoint=within, callbacks=[ends])
+    again.append(numbers(fit(mesh, **given(), epochs=4, checkpoint=within)))
+    whole.append(whole[0])
     return {"whole": whole, "again": again, "files": len(list(folder.glob(f"run {own}/*.npz")))}
 
 

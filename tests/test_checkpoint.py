@@ -356,3 +356,50 @@ def test_the_best_epoch_is_kept_by_what_early_stopping_watches(tmp_path, monitor
     rule = fnn.early_stopping(monitor, patience=50)
     _, history = fit(fnn.checkpoints(tmp_path, keep=1, every=100, best=True), epochs=6, early_stopping=rule)
     assert files(tmp_path) == sorted({history["best_epoch"] + 1, 6})
+
+
+def broken_off(directory, after, steps=3, **options):
+    """A run of three epochs of three steps that is saved after every so many, and ends after one of them."""
+    ends = fnn.every(1, lambda end: end.step == after)
+    keeps = fnn.checkpoints(directory, steps=steps, every=100)
+    return fit(keeps, callbacks=[ends], early_stopping=None, **options)
+
+
+@pytest.mark.parametrize("after", range(1, 9))
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_run_goes_on_in_the_middle_of_an_epoch(tmp_path, steps, after):
+    whole = fit(early_stopping=None)
+    broken_off(tmp_path, after, steps)
+    asked, told = [], fnn.every(1, lambda end: asked.append(end.step))
+    again = fit(fnn.checkpoints(tmp_path, steps=steps), early_stopping=None, callbacks=[told])
+    assert_same(whole, again)
+    assert asked == list(range(after - after % steps + 1, 10))
+
+
+def test_files_within_an_epoch_are_kept_beside_those_of_whole_ones(tmp_path):
+    fit(fnn.checkpoints(tmp_path, steps=2, keep=2))
+    assert sorted(os.listdir(tmp_path)) == [
+        "epoch-000001.step-000000003.npz", "epoch-000002.npz", "epoch-000002.step-000000002.npz", "epoch-000003.npz",
+    ]  # fmt: skip
+
+
+def test_a_damaged_file_within_an_epoch_is_named_and_the_one_before_it_read(tmp_path):
+    broken_off(tmp_path, 5, steps=1)
+    path = max(tmp_path.iterdir())
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.warns(RuntimeWarning, match=r"002\.npz is damaged; the run goes on from epoch-000001\.step-0*1\.npz"):
+        assert_same(fit(early_stopping=None), fit(fnn.checkpoints(tmp_path, steps=1), early_stopping=None))
+
+
+def test_an_epoch_that_was_begun_is_one_of_the_run_that_goes_on(tmp_path):
+    broken_off(tmp_path, 5, steps=1)
+    with pytest.raises(ValueError, match="expected epochs >= 2, those the checkpoint was trained for, got 1"):
+        fit(tmp_path, epochs=1, early_stopping=None)
+
+
+@pytest.mark.parametrize("after", [2, 5])
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_what_a_run_saved_within_an_epoch_is_loaded(tmp_path, which, after):
+    kept = broken_off(tmp_path, after, steps=1)[0]
+    found = fnn.load(tmp_path, like=(net(), X), which=which)
+    assert_same(found, kept)

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import copy
 import functools
+import itertools
 import json
 import pickle
 import re
@@ -570,6 +571,32 @@ def test_a_run_of_a_stream_goes_on_where_it_stopped(tmp_path, name, recwarn):
         assert again.read == 3  # its form is seen, then two epochs
     if name == "its iterator's":
         assert again.places == 3 * [0, 1, 2]
+
+
+@pytest.mark.parametrize("after", [1, 3, 5, 8])
+@pytest.mark.parametrize("name", [*RESUMED, "none", "memory map"])
+def test_a_run_of_a_stream_goes_on_in_the_middle_of_an_epoch(tmp_path, files, name, after, recwarn):
+    make = {**RESUMED, "none": Order, "memory map": lambda: (files[0], Y)}[name]
+    options = {"batch_size": SIZE} if name == "memory map" else {}
+    options |= {"validation": (HELD_X, HELD_Y), "epochs": 3}
+    whole = fit(make(), **options)
+    keeps = fnn.checkpoints(tmp_path / "run", every=100, steps=1)
+    fit(make(), **options, checkpoint=keeps, callbacks=[fnn.every(1, lambda end: end.step == after)])
+    assert not recwarn.list
+    taken = []
+    resumed = fit(make(), **options, checkpoint=keeps, callbacks=[fnn.every(1, lambda end: taken.append(end.step))])
+    same(resumed, whole)
+    assert taken == list(range(after + 1, 10))
+    said = [str(one.message) for one in recwarn.list]
+    again = f"{(after - 1) % 3 + 1} batches of epoch {(after - 1) // 3 + 1} were read again to go on after them"
+    assert any(again in one for one in said) if name == "none" else not said
+
+
+def test_an_epoch_with_fewer_batches_than_were_taken_of_it_is_an_error(tmp_path):
+    keeps = fnn.checkpoints(tmp_path, steps=1)
+    fit(batches, checkpoint=keeps, callbacks=[fnn.every(1, lambda end: end.step == 2)])
+    with pytest.raises(fnn.StreamError, match=r"at least 2 batches in epoch 1, as before.*, the stream gave 1"):
+        fit(lambda: itertools.islice(batches(), 1), checkpoint=keeps)
 
 
 def test_who_waits_for_a_feed_to_close_knows_that_nothing_is_read_any_more():

@@ -50,6 +50,8 @@ def _first_whole(paths: list[Path]) -> tuple[NamedArrays, list[dict[str, float]]
 
 def _by_score(paths: list[Path], table: list[dict[str, float]]) -> list[Path]:
     """The files of the epochs with the smallest loss first, on validation rows if there are any."""
+    if not table:  # in the middle of the first one
+        return []
     name = "validation_loss" if "validation_loss" in table[0] else "loss"
     losses = {f"epoch-{epoch:06d}": row[name] for epoch, row in enumerate(table, 1)}
     finite = [path for path in paths if math.isfinite(losses.get(path.stem, math.nan))]

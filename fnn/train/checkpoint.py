@@ -1,4 +1,4 @@
-"""Checkpoints of a run: one file after every epoch, read back to go on exactly where the run stopped.
+"""Checkpoints of a run: a file after an epoch or after some steps, read back to go on exactly where the run stopped.
 
 A file is a NumPy archive, whose parts carry checksums, and takes its place only when it is whole.
 """
@@ -31,12 +31,13 @@ Table = list[dict[str, float]]
 
 
 class Record(NamedTuple):
-    """What a run has done: its history, one row per epoch, how many steps it had taken at the end of each, and where
-    the streams stand that it reads."""
+    """What a run has done: its history, one row per epoch, how many steps it had taken at the end of each, where the
+    streams stood then that it reads, and the steps that it took since."""
 
     table: Table
     ends: list[int]
     streams: Any = None
+    place: int = 0
 
     @property
     def steps(self) -> int:
@@ -51,9 +52,12 @@ class Checkpoints(NamedTuple):
     keep: int = 2
     every: int = 1
     best: bool = False
+    steps: int | None = None
 
 
-def checkpoints(directory: str | Path, *, keep: int = 2, every: int = 1, best: bool = False) -> Checkpoints:
+def checkpoints(
+    directory: str | Path, *, keep: int = 2, every: int = 1, best: bool = False, steps: int | None = None
+) -> Checkpoints:
     """Where `fit` saves a run, for `fit(…, checkpoint=)`; a path alone stands for the defaults.
 
     Args:
@@ -62,6 +66,9 @@ def checkpoints(directory: str | Path, *, keep: int = 2, every: int = 1, best: b
         every: epochs from one file to the next; the last epoch of a run is saved in any case.
         best: also save and keep the best epoch so far: by what early stopping watches, else by the validation loss,
             else by the loss.
+        steps: of the run, from one file to the next within an epoch, of which as many are `kept` beside those of whole
+            epochs. A run that goes on from one reads the batches before it again, and does not compute them. None for
+            whole epochs alone.
 
     Raises:
         ValueError, TypeError: for numbers below 1.
@@ -73,15 +80,18 @@ def checkpoints(directory: str | Path, *, keep: int = 2, every: int = 1, best: b
     """
     checks.integer("checkpoints", "keep", keep)
     checks.integer("checkpoints", "every", every)
-    return Checkpoints(Path(directory), keep, every, best)
+    if steps is not None:
+        checks.integer("checkpoints", "steps", steps)
+    return Checkpoints(Path(directory), keep, every, best, steps)
 
 
 class Store(NamedTuple):
-    """`save(arrays, record, last=False)`, which writes what is due; `restore(like) -> (arrays, record)`, None where
-    nothing is."""
+    """`save(arrays, record, last=False)`, which writes what is due at the end of an epoch, and what is given within one
+    after every so many `steps`; `restore(like) -> (arrays, record)`, None where nothing is."""
 
     save: Callable[..., None]
     restore: Callable[[PyTree], tuple[PyTree, Record] | None]
+    steps: int | None = None
 
 
 def store_of(
@@ -99,9 +109,9 @@ def store_of(
 
     def save(arrays: PyTree, record: Record, last: bool = False) -> None:
         table = record.table
-        best, epochs = _best_epoch(table, rule) if asked.best else 0, len(table)
+        best, epochs = _best_epoch(table, rule) if asked.best and table else 0, len(table)
         written = epochs % asked.every == 0 or best == epochs
-        if written == last:  # there already, or not due
+        if not record.place and written == last:  # there already, or not due
             return
         parts = {"arrays": _pack(arrays)}
         train_state = arrays.train_state
@@ -109,7 +119,7 @@ def store_of(
             parts["evaluated"] = _pack(evaluated)  # for those who predict without the optimizer
         if writes:
             run = json.dumps({"identity": own, **record._asdict()}).encode()
-            _write(asked, (epochs, best), parts | {"run": np.frombuffer(run, np.uint8)})
+            _write(asked, _file(record), best, parts | {"run": np.frombuffer(run, np.uint8)})
 
     def restore(like: PyTree) -> tuple[PyTree, Record] | None:
         found, error = attempt(lambda: _find(asked.directory, own)) if writes else (None, None)
@@ -120,7 +130,7 @@ def store_of(
         packed = found[0] if found else np.zeros(_count_bytes(like), np.uint8)
         return _unpack(tell_all(mesh, packed), like), Record(**record)
 
-    return Store(save, restore)
+    return Store(save, restore, asked.steps)
 
 
 def _best_epoch(table: Table, rule: EarlyStopping | None) -> int:
@@ -131,16 +141,23 @@ def _best_epoch(table: Table, rule: EarlyStopping | None) -> int:
     return 1 + scores.index(min(scores)) if min(scores) < math.inf else 0
 
 
-def _file(epochs: int) -> str:
-    return f"epoch-{epochs:06d}.npz"
+def _stem(epochs: int) -> str:
+    return f"epoch-{epochs:06d}"
 
 
-def _write(asked: Checkpoints, epochs: tuple[int, int], parts: dict[str, np.ndarray]) -> None:
-    place, path = asked.directory, asked.directory / _file(epochs[0])
+def _file(record: Record) -> str:
+    """By the epochs that are whole, then by the steps since: sorted by name, the newest is last."""
+    return _stem(len(record.table)) + (f".step-{record.place:09d}.npz" if record.place else ".npz")
+
+
+def _write(asked: Checkpoints, name: str, best: int, parts: dict[str, np.ndarray]) -> None:
+    path = asked.directory / name
     try:
         write_whole(path, lambda file: np.savez(file, **parts))  # type: ignore[arg-type]
-        for old in sorted(place.glob("epoch-*.npz"))[: -asked.keep]:
-            if old.name != _file(epochs[1]):
+        within = sorted(asked.directory.glob("epoch-*.step-*.npz"))
+        whole = sorted({*asked.directory.glob("epoch-*.npz")} - {*within})
+        for old in whole[: -asked.keep] + within[: -asked.keep]:
+            if old.stem != _stem(best):
                 old.unlink(missing_ok=True)
     except OSError as error:
         checks.warn(f"fit: {path} could not be written: {error.strerror}; what was saved is kept, and training goes on")
@@ -170,9 +187,9 @@ def _find(place: Path, own: Identity) -> tuple[np.ndarray, dict[str, Any]] | Non
 def _read(path: Path, own: Identity) -> tuple[np.ndarray, dict[str, Any]] | None:
     try:
         with plain_archive(path) as parts:
-            run, packed = json.loads(parts["run"].tobytes()), parts["arrays"]
+            run, packed = {"place": 0} | json.loads(parts["run"].tobytes()), parts["arrays"]
         saved, version = run["identity"], run["identity"]["environment"]["fnn"]
-        if path.name != _file(len(run["table"])):
+        if path.name != _file(Record(run["table"], [], place=run["place"])):
             return None
     except PermissionError:
         raise

@@ -48,25 +48,25 @@ class Setup(NamedTuple):
         """The callbacks of this step."""
         return [one.function for one in self.callbacks if isinstance(one, Every) and taken % one.steps == 0]
 
-    def until_asked(self, taken: int) -> int:
-        """Steps until one of them is due, without end if there are none."""
-        due = (one.steps - taken % one.steps for one in self.callbacks if isinstance(one, Every))
-        return min(due, default=2**31 - 1)
+    def until_asked(self, taken: int, saved: int | None) -> int:
+        """Steps until one of them is due, or a checkpoint after every so many; without end if nothing is."""
+        asked = [one.steps for one in self.callbacks if isinstance(one, Every)] + [saved or 2**31 - 1]
+        return min(steps - taken % steps for steps in asked)
 
 
 def drive(run: Setup, carry: Carry, epochs: int, store: Store) -> tuple[Trained, dict[str, Any]]:
     """Epoch after epoch, from where the checkpoint ends, until something ends the run."""
     carry, record = _resume(store, carry, epochs)
-    table, ends, _ = record
+    table, ends = record.table, record.ends
     if table and len(table) < epochs and not bool(carry.over) and int(carry.diverged_at) < 0:
         run.resume(record)
-    run.show(record.steps, table[-1] if table else {})
+    run.show(record.steps + record.place, table[-1] if table else {})
     at_epochs = [one for one in run.callbacks if not isinstance(one, Every)]
     most = 1
     for epoch in range(len(table), epochs):
         if int(carry.diverged_at) >= 0 or bool(carry.over):
             break
-        carry, taken, whole, most = _one_epoch(run, carry, record, most)
+        carry, taken, whole, most = _one_epoch(run, carry, record, most, store)
         if not run.pace(whole and not run.interrupted()):
             return _finish(run, carry, record)  # in the middle of an epoch: what was saved before it is kept
         try:
@@ -79,7 +79,7 @@ def drive(run: Setup, carry: Carry, epochs: int, store: Store) -> tuple[Trained,
         table.append(_plain(scores))
         ends.append(taken)
         run.show(0, table[-1])
-        record = record._replace(streams=run.stands())
+        record = record._replace(streams=run.stands(), place=0)
         store.save(carry, record)
         ended = bool(at_epochs) and ends_the_run(at_epochs, EpochEnd(epoch, table[-1], _copy(carry.train_state)))
         if not run.pace(not ended):
@@ -92,9 +92,9 @@ def drive(run: Setup, carry: Carry, epochs: int, store: Store) -> tuple[Trained,
 
 def _resume(store: Store, carry: Carry, epochs: int) -> tuple[Carry, Record]:
     carry, record = store.restore(carry) or (carry, Record([], []))
-    if len(record.table) > epochs:
+    if (begun := len(record.table) + (record.place > 0)) > epochs:
         raise ValueError(
-            f"fit: expected epochs >= {len(record.table)}, those the checkpoint was trained for, got {epochs}; "
+            f"fit: expected epochs >= {begun}, those the checkpoint was trained for, got {epochs}; "
             "give as many, or another directory"
         )
     return carry, record
@@ -111,12 +111,12 @@ def _copy(tree: PyTree) -> Any:
     return jax.tree.map(jnp.copy, tree)
 
 
-def _one_epoch(run: Setup, carry: Carry, record: Record, most: int) -> tuple[Carry, int, bool, int]:
+def _one_epoch(run: Setup, carry: Carry, record: Record, most: int, store: Store) -> tuple[Carry, int, bool, int]:
     """Piece after piece of about the same time, `most` steps the first: the steps of the run so far, whether the epoch
     came to its end, and the steps of the next piece."""
-    epoch, before, place = len(record.table), record.steps, 0
+    epoch, before, place = len(record.table), record.steps, record.place
     take = run.epoch(epoch, before)
-    while count := run.pace(0 if run.interrupted() else min(most, run.until_asked(before + place))):
+    while count := run.pace(0 if run.interrupted() else min(most, run.until_asked(before + place, store.steps))):
         began = time.perf_counter()
         try:
             carry, taken = take(carry, place, count)
@@ -130,6 +130,8 @@ def _one_epoch(run: Setup, carry: Carry, record: Record, most: int) -> tuple[Car
         with np.errstate(invalid="ignore"):  # nothing counted yet
             so_far = _plain(means.so_far())
         run.show(taken, so_far)
+        if store.steps and (before + place) % store.steps == 0:
+            store.save(carry, record._replace(place=place))
         if due := run.at_steps(before + place):
             told = StepEnd(epoch, before + place, so_far, _copy(carry.train_state))
             if not run.pace(not ends_the_run(due, told)):
@@ -140,7 +142,7 @@ def _one_epoch(run: Setup, carry: Carry, record: Record, most: int) -> tuple[Car
 
 
 def _finish(run: Setup, carry: Carry, record: Record) -> tuple[Trained, dict[str, Any]]:
-    table, ends, _ = record
+    table, ends = record.table, record.ends
     trained, said = run.finish(carry)
     counts = {name: int(value) for name, value in said.items()} | {"epochs": len(table)}
     if (step := counts["diverged_at"]) >= 0:

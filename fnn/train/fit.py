@@ -86,9 +86,9 @@ def fit(
             steps; one that returns True ends the run. What it raises in one of several processes is raised in all.
         progress: show a bar (needs tqdm); by default if tqdm is installed.
         start: a `Trained` to go on from.
-        checkpoint: a directory, or `fnn.checkpoints(directory, keep=2, every=1, best=False)`. The run is saved there
-            after every epoch; called again with the same arguments, or with
-            more epochs, `fit` goes on after the last epoch saved and ends with the numbers of an unbroken run. Called
+        checkpoint: a directory, or `fnn.checkpoints(directory, keep=2, every=1, best=False, steps=None)`. The run is
+            saved there after every epoch, with `steps` also within one; called again with the same arguments, or with
+            more epochs, `fit` goes on where it was saved last and ends with the numbers of an unbroken run. Called
             with anything else it says what differs. A stream with `state_dict` and `load_state_dict`, or whose iterator
             has `get_state` and `set_state`, is given its state back, also one to validate on; a function of the epoch
             needs none; any other is read again up to that place, with a warning, and one to validate on is held against

@@ -16,8 +16,9 @@ import numpy as np
 from fnn import checks
 from fnn.layers.recurrent import Padded
 from fnn.train import rows as rows_
+from fnn.train.plain_form import PlainForm, plain_form
 from fnn.train.stream import Stream, StreamError, length, takes_epoch
-from fnn.train.stream_state import own_state
+from fnn.train.stream_state import Accessors, own_state
 from fnn.typing import PyTree
 
 HostBatch = tuple[PyTree, Any, np.ndarray]
@@ -47,21 +48,24 @@ class Reader:
         self.row: Any = None  # first one of a part, as it came, for processes that have none
         self.form: Any = None  # of every batch, in words
         self._form: Any = None
-        self._plain: Any = None  # types and forms of the parts of the first batch, where each is one array
+        self._plain: PlainForm | None = None
         self.rounded: list[str] = []  # what is to be said of float64 in the first batch
-        self.state: Any = None  # of the source, or of its iterator, at the end of the epoch that was read last
+        self.own: Accessors | None = None  # to the state of the source or of the iterator that is read
+        self.state: Any = None  # that it had at the end of the epoch that was read last
         self.counts = False  # whether a row of the epoch has a weight
         self.digits = Digits()
 
     def epoch(self, number: int | None) -> Generator[Raw, None, None]:
         """The batches of an epoch; None stands for the only pass there is."""
         source = self.stream.source
-        batches, count, self.counts = None, 0, False
+        batches, count, self.counts, self.own = None, 0, False, own_state(source)
         self.digits = Digits()
         try:
             while True:
                 try:
-                    batches = self._open(number) if batches is None else batches
+                    if batches is None:
+                        batches = self._open(number)
+                        self.own = self.own or own_state(batches)
                     batch = next(batches)
                 except StopIteration:
                     break
@@ -78,8 +82,8 @@ class Reader:
         finally:
             if inspect.isgenerator(batches):
                 batches.close()
-        if own := own_state(source) or own_state(batches):
-            self.state = own.get()
+        if self.own:
+            self.state = self.own.get()
         expected = length(source)
         if count < (expected or 0) or not (count or self.is_part):
             raise StreamError(self.describe_end(number, count, expected))
@@ -141,7 +145,7 @@ class Reader:
         return f"{self.stream.where}: expected batches{of}, the stream gave none{again}"
 
     def _check(self, batch: Any, name: str) -> Raw:
-        if (parts := self._like_first(batch)) is not None:
+        if (parts := self._plain and self._plain.match(batch)) is not None:
             return Raw(parts[0], parts[1], parts[2] if len(parts) == 3 else None, len(parts[0]), name)
         first = self.form is None
         if self.stream.encode is None:
@@ -171,19 +175,9 @@ class Reader:
             checks.one_weight_per_row(name, weights, rows)
         if first and self.is_part:
             self.row = jax.tree.map(lambda leaf: copy.deepcopy(leaf[:1]), given)
-        if first and self.stream.encode is not None and x is given[0]:  # nothing was cast
-            self._plain = _plain_form(batch)
+        if first and self.stream.encode is not None:
+            self._plain = plain_form(batch, x)
         return Raw(x, targets, weights, rows, name)
-
-    def _like_first(self, batch: Any) -> list[np.ndarray] | None:
-        """The parts of a batch that has the first one's types and forms and finite inputs: of most, a few calls say
-        that they are right. None where `_check` has to find words, or to say that nothing is wrong."""
-        if self._plain is None or type(batch) not in (tuple, list) or list(map(type, batch)) != self._plain[0]:
-            return None
-        parts = [np.asarray(part) for part in batch]
-        if _forms(parts) != self._plain[1] or {len(part) for part in parts} != {len(parts[0]) or None}:
-            return None
-        return parts if rows_.are_finite(parts[0]) else None
 
     def _label(self, batches: Sequence[Raw], name: str) -> tuple[Any, np.ndarray]:
         with _on_host():
@@ -278,19 +272,6 @@ def _as_host(where: str, name: str, leaf: Any) -> Any:
     """What its task has words for as it is; anything else as a NumPy array."""
     as_it_is = leaf is None or type(leaf) is np.ndarray or hasattr(leaf, "columns")
     return leaf if as_it_is else checks.one_array(where, name, leaf)
-
-
-def _plain_form(batch: Any) -> tuple[list[type], list[Any]] | None:
-    """Types and forms of parts that are arrays, no masked ones and no tables, of rows of numbers."""
-    types = list(map(type, batch))
-    if any((issubclass(one, np.ndarray) and one is not np.ndarray) or hasattr(one, "columns") for one in types):
-        return None
-    parts = [np.asarray(part) for part in batch]
-    return (types, _forms(parts)) if all(part.ndim and part.dtype.kind in "fiub" for part in parts) else None
-
-
-def _forms(parts: list[np.ndarray]) -> list[Any]:
-    return [(part.dtype, part.shape[1:]) for part in parts]
 
 
 def _per_row(leaf: Any) -> str:

@@ -36,10 +36,15 @@ def come_to(
     return seen
 
 
+def stands_by_itself(source: Any) -> bool:
+    """Whether it gives an epoch's batches again, wherever it stands."""
+    return takes_epoch(source) or isinstance(source, list)
+
+
 def _come_to(feed: Feed, place: dict[str, Any], epochs: int, read_again: Callable[[], None]) -> str | None:
     source, parts = feed.reader.stream.source, place["parts"]
     own = parts[jax.process_index() if feed.joined else 0] if len(parts) == feed.processes else None
-    if takes_epoch(source) or isinstance(source, list):
+    if stands_by_itself(source):
         pass
     elif own is None:
         raise ValueError(

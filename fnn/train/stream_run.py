@@ -21,7 +21,7 @@ from fnn.train.inputs import Inputs
 from fnn.train.loop import Batch, BatchSource, Carry, Keys, Recipe, take_steps
 from fnn.train.processes import gather
 from fnn.train.stream import Stream, StreamError, describe_list
-from fnn.train.stream_place import come_to, place_of
+from fnn.train.stream_place import come_to, place_of, stands_by_itself
 from fnn.train.trained import TrainState
 from fnn.typing import Array, Key, PyTree
 
@@ -61,10 +61,12 @@ class Reading:
                 for one in filter(None, (self.last, self.now)):
                     self.feed.reuse(one.chunk)
                 self.last = self.now = None
-            done = 0
+            done = stands = 0
 
             def take(carry: Carry, place: int, most: int) -> tuple[Carry, int]:
-                nonlocal done
+                nonlocal done, stands
+                if stands < place:  # of a run that goes on in the middle of an epoch
+                    done = self._pass_over(number, before, place, interrupted)
                 taken, late = 0, time.monotonic() + RESPONSE_SECONDS
                 while taken < most:
                     now = self.now
@@ -78,6 +80,7 @@ class Reading:
                     # NumPy's numbers: to make JAX's takes as long as a small step.
                     carry, said = steps(carry, keys, now.chunk.data, *map(np.int32, (now.first, done, last)))
                     self.now, taken, done = now._replace(said=said), taken + last - done, last
+                stands = place + taken
                 return carry, taken
 
             return take
@@ -103,6 +106,27 @@ class Reading:
             return None
         self.now = None if chunk is None else Given(chunk, step)
         return self.now
+
+    def _pass_over(self, epoch: int, before: int, place: int, interrupted: Callable[[], bool]) -> int:
+        """Read the batches again that the run had taken of its epoch; the slot of the next one."""
+        passed, chunk = 0, self.now.chunk if self.now else self.feed.next(interrupted)
+        while chunk is not None and passed + len(chunk.rows) <= place:
+            passed += len(chunk.rows)
+            self.feed.reuse(chunk)
+            chunk = self.feed.next(interrupted)
+        if passed < place and chunk is None and not self.feed.stopped:
+            raise StreamError(
+                f"fit: expected at least {place} batches in epoch {epoch + 1}, as before the run was broken off, the "
+                f"stream gave {passed}"
+            )
+        if not (stands_by_itself(self.stream.source) or self.feed.reader.own):
+            checks.warn(
+                f"fit: the stream has no state of its own, so {place} batches of epoch {epoch + 1} were read again to "
+                "go on after them; make it a function of the epoch, which gives the same ones again",
+                UserWarning,
+            )
+        self.now = None if chunk is None else Given(chunk, before + passed)
+        return place - passed
 
     def stands(self) -> dict[str, Any]:
         return {"data": place_of(self.feed)}
