@@ -573,6 +573,21 @@ def test_a_run_of_a_stream_goes_on_where_it_stopped(tmp_path, name, recwarn):
         assert again.places == 3 * [0, 1, 2]
 
 
+GIVEN_LATER = {
+    "rows": lambda epoch: cut(X[::-1], Y[::-1]),
+    "size": lambda epoch: cut(X, Y, size=SIZE - 1),
+    "targets": lambda epoch: cut(X, 1 - Y),
+    "list": cut(X + 1, Y),
+}
+
+
+@pytest.mark.parametrize("change", GIVEN_LATER)
+def test_a_run_that_goes_on_with_another_stream_says_so(tmp_path, change):
+    fit(cut(X, Y) if change == "list" else lambda epoch: cut(X, Y), epochs=1, checkpoint=tmp_path)
+    with pytest.warns(UserWarning, match="the stream gives another first batch than before the run was resumed"):
+        fit(GIVEN_LATER[change], checkpoint=tmp_path)
+
+
 @pytest.mark.parametrize("after", [1, 3, 5, 8])
 @pytest.mark.parametrize("name", [*RESUMED, "none", "memory map"])
 def test_a_run_of_a_stream_goes_on_in_the_middle_of_an_epoch(tmp_path, files, name, after, recwarn):

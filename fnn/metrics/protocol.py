@@ -34,7 +34,8 @@ def metric(mode: Mode) -> Callable[[F], F]:
         >>> import jax.numpy as jnp, fnn
         >>> @fnn.metrics.metric("min")
         ... def largest_error(outputs, targets, *, weights=None):
-        ...     return jnp.abs(outputs - targets).max()
+        ...     errors = jnp.abs(outputs - targets)
+        ...     return errors.max() if weights is None else jnp.where(weights > 0, errors, 0).max()
         >>> largest_error.mode, fnn.metrics.accuracy.mode
         ('min', 'max')
     """

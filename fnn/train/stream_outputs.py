@@ -114,7 +114,7 @@ class Scoring:
         self.known = None
         if self.beside or reader.state is not None:
             return
-        self.seen = _first_rows(self.feed.first), () if takes_epoch(reader.stream.source) else labels
+        self.seen = first_rows(self.feed.first), () if takes_epoch(reader.stream.source) else labels
         if known is not None:
             self._hold_against(*known)
 
@@ -131,7 +131,7 @@ class Scoring:
         """At the first batch of the last pass, of what gives others in the next one."""
         with contextlib.closing(self.feed.reader.epoch(epochs - 1)) as batches:
             for batch in batches:
-                self.seen = _first_rows(self.feed.reader.host_batch(batch)), ()
+                self.seen = first_rows(self.feed.reader.host_batch(batch)), ()
                 self._hold_against(known, epochs)
                 return
 
@@ -157,7 +157,8 @@ class Scoring:
         self.feed.close()
 
 
-def _first_rows(batch: HostBatch) -> PyTree:
+def first_rows(batch: HostBatch) -> PyTree:
+    """By which a batch is known again."""
     return jax.tree.map(lambda leaf: leaf[:SEEN_ROWS], batch)
 
 

@@ -16,11 +16,12 @@ from fnn.train.checkpoint import Record
 from fnn.train.divergence import replay_batch, require_possible
 from fnn.train.drive import RESPONSE_SECONDS, Take
 from fnn.train.feeding import Chunk, Feed
-from fnn.train.identity import describe_data
+from fnn.train.identity import describe_data, digest_of
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Batch, BatchSource, Carry, Keys, Recipe, take_steps
 from fnn.train.processes import gather
 from fnn.train.stream import Stream, StreamError, describe_list
+from fnn.train.stream_outputs import first_rows
 from fnn.train.stream_place import come_to, place_of, stands_by_itself
 from fnn.train.trained import TrainState
 from fnn.typing import Array, Key, PyTree
@@ -48,6 +49,8 @@ class Reading:
         self.last: Given | None = None  # which may be computed with still while the next one is
         self.now: Given | None = Given(chunk, 0)
         self.failed: StreamError | None = None
+        known = stands_by_itself(stream.source) and not beside  # gives the same first batch again
+        self.seen = digest_of(first_rows(feed.first)) if known else ""
         self.example = jax.tree.map(lambda leaf: np.zeros((2, *leaf.shape[1:]), leaf.dtype), feed.first)
 
     def epochs(
@@ -129,7 +132,7 @@ class Reading:
         return place - passed
 
     def stands(self) -> dict[str, Any]:
-        return {"data": place_of(self.feed)}
+        return {"data": place_of(self.feed, self.seen)}
 
     def resume(self, interrupted: Callable[[], bool], record: Record) -> None:
         """What has no state of its own is read as often as it was read before."""
@@ -149,7 +152,13 @@ class Reading:
                 UserWarning,
             )
 
-        come_to(self.feed, record.streams["data"], done, read_again)
+        seen = come_to(self.feed, record.streams["data"], done, read_again)
+        if seen and seen != self.seen:
+            checks.warn(
+                "fit: the stream gives another first batch than before the run was resumed, so that it need not end "
+                "with the numbers of an unbroken run; give what was given then: the same files, keys and batch size",
+                UserWarning,
+            )
 
     def explain(self, recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, step: int) -> str:
         """Why a step that this run took diverged; of one before a resume the batch was not read again."""
