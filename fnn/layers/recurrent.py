@@ -107,6 +107,22 @@ def recurrent(name: str, cell: Cell, options: RecurrentOptions) -> Layer:
         check_sequence(name, values)
         return cell.init(key, values), {"carry": start(values)} if options.stateful else ()
 
+    def run(
+        params: PyTree, x: Array, carry: tuple[Array, ...], lengths: Any, key: Key | None, train: bool
+    ) -> tuple[Array, tuple[Array, ...]]:
+        # The one place that chooses: the core where it covers the cell, the generic scan elsewhere.
+        noisy = options.zoneout is not None or (train and options.recurrent_dropout is not None)
+        how = {"lengths": lengths, "reverse": options.reverse, "unroll": options.unroll, "remat": options.remat}
+        if cell.core is not None and not noisy:
+            return cell.core(params, x, carry, return_sequences=options.return_sequences, **how)
+        if noisy and train:
+            checks.require_key(name, key, "train=True with recurrent_dropout or zoneout")
+        x = zero_padding(name, x, lengths)
+        step, inputs, first = _noisy_step(cell, options, params, x, carry, key if train else None)
+        outputs, final = scan_cell(step, first, inputs, **how)
+        final = jax.tree.map(lambda a: a.astype(x.dtype), final)
+        return (outputs if options.return_sequences else final[0]), final
+
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
@@ -114,7 +130,7 @@ def recurrent(name: str, cell: Cell, options: RecurrentOptions) -> Layer:
         check_sequence(name, values)
         checks.same_features(name, params["kernel"].shape[:1], values.shape[-1:], values)
         carry = _last_state(name, state, values) if options.stateful else start(values)
-        outputs, carry = _run(name, cell, options, params, jnp.asarray(values), carry, lengths, key, train)
+        outputs, carry = run(params, jnp.asarray(values), carry, lengths, key, train)
         if options.return_sequences:
             outputs = with_lengths_of(x, outputs)
         return outputs, {"carry": carry} if options.stateful else state
@@ -132,31 +148,6 @@ def _last_state(name: str, state: PyTree, x: Any) -> tuple[Array, ...]:
             f"initialised, got {x.shape[0]} in {checks.describe(x)}"
         )
     return jax.lax.stop_gradient(carry)
-
-
-def _run(
-    name: str,
-    cell: Cell,
-    options: RecurrentOptions,
-    params: PyTree,
-    x: Array,
-    carry: tuple[Array, ...],
-    lengths: Any,
-    key: Key | None,
-    train: bool,
-) -> tuple[Array, tuple[Array, ...]]:
-    """The one place that chooses: the core where it covers the cell, the generic scan elsewhere."""
-    noisy = options.zoneout is not None or (train and options.recurrent_dropout is not None)
-    how = {"lengths": lengths, "reverse": options.reverse, "unroll": options.unroll, "remat": options.remat}
-    if cell.core is not None and not noisy:
-        return cell.core(params, x, carry, return_sequences=options.return_sequences, **how)
-    if noisy and train:
-        checks.require_key(name, key, "train=True with recurrent_dropout or zoneout")
-    x = zero_padding(name, x, lengths)
-    step, inputs, start = _noisy_step(cell, options, params, x, carry, key if train else None)
-    outputs, final = scan_cell(step, start, inputs, **how)
-    final = jax.tree.map(lambda a: a.astype(x.dtype), final)
-    return (outputs if options.return_sequences else final[0]), final
 
 
 def _noisy_step(

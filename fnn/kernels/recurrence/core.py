@@ -235,44 +235,31 @@ def recur(
     `weights` are the kernel (features, gates), the bias (gates,) and what else the core needs, each with gates last;
     `valid` (batch, time) tells which steps count.
     """
-    scan = Scan(return_sequences, reverse, unroll)
-    run = functools.partial(_recur, core, scan, time_major=time_major, remat=remat)
+    run = functools.partial(_run, core, Scan(return_sequences, reverse, unroll))
+    if remat is not None:
+        run = functools.partial(_segments, run, remat, reverse)
+
+    def over_time(x: Array, weights: PyTree, carry: Carry, valid: Array | None) -> tuple[Array, Carry]:
+        x, weights, carry, valid = alike((x, weights, carry, valid))
+        dtype = x.dtype
+        if not time_major:
+            # Materialised: the product over several steps wants its rows in one piece.
+            x = lax.optimization_barrier(x.swapaxes(0, 1))
+        if valid is not None:
+            valid = valid[..., None] if time_major else valid.swapaxes(0, 1)[..., None]
+            # Whatever stands in the padding, NaN included, reaches neither a value nor a gradient.
+            x = jnp.where(valid, x, 0)
+        outputs, carry = run(x, *_cast((weights, carry), wide_dtype(dtype)), valid)
+        carry = _cast(carry, dtype)
+        if outputs is None:
+            return carry[0], carry
+        if valid is not None:
+            outputs = jnp.where(valid, outputs, 0)
+        return (outputs if time_major else outputs.swapaxes(0, 1)), carry
+
     rows = split_of(x)[1 if time_major else 0]
     outputs = PartitionSpec(None, rows) if time_major and return_sequences else PartitionSpec(rows)
-    return auto_axes(run, (outputs, PartitionSpec(rows)))(x, weights, carry, valid)
-
-
-def _recur(
-    core: Core,
-    scan: Scan,
-    x: Array,
-    weights: tuple[Array, ...],
-    carry: Carry,
-    valid: Array | None,
-    *,
-    time_major: bool,
-    remat: int | None,
-) -> tuple[Array, Carry]:
-    x, weights, carry, valid = alike((x, weights, carry, valid))
-    dtype = x.dtype
-    if not time_major:
-        # Materialised: the product over several steps wants its rows in one piece.
-        x = lax.optimization_barrier(x.swapaxes(0, 1))
-    if valid is not None:
-        valid = valid[..., None] if time_major else valid.swapaxes(0, 1)[..., None]
-        # Whatever stands in the padding, NaN included, reaches neither a value nor a gradient.
-        x = jnp.where(valid, x, 0)
-    weights, carry = _cast((weights, carry), wide_dtype(dtype))
-    run = functools.partial(_run, core, scan)
-    if remat is not None:
-        run = functools.partial(_segments, run, remat, scan.reverse)
-    outputs, carry = run(x, weights, carry, valid)
-    carry = _cast(carry, dtype)
-    if outputs is None:
-        return carry[0], carry
-    if valid is not None:
-        outputs = jnp.where(valid, outputs, 0)
-    return (outputs if time_major else outputs.swapaxes(0, 1)), carry
+    return auto_axes(over_time, (outputs, PartitionSpec(rows)))(x, weights, carry, valid)
 
 
 def _segments(
