@@ -221,10 +221,8 @@ def mc_dropout(model: Layer) -> Layer:
     """
     drawing = _draw_at_inference(model)
 
-    def apply(
-        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Any, PyTree]:
-        return (model if train else drawing).apply(params, state, x, key=key, train=train)
+    def apply(params: PyTree, state: PyTree, x: Any, /, *, train: bool = False, **options: Any) -> tuple[Any, PyTree]:
+        return (model if train else drawing).apply(params, state, x, train=train, **options)
 
     again = model.rebuild
     return model._replace(apply=apply, rebuild=again and (lambda parts: mc_dropout(again(parts))))
@@ -248,9 +246,7 @@ def _draw_at_inference(layer: Layer) -> Layer:
 
 
 def _with_mode(layer: Layer, draws: Callable[[PyTree], bool]) -> Layer:
-    def apply(
-        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Any, PyTree]:
-        return layer.apply(params, state, x, key=key, train=draws(state))
+    def apply(params: PyTree, state: PyTree, x: Any, /, *, train: bool = False, **options: Any) -> tuple[Any, PyTree]:
+        return layer.apply(params, state, x, train=draws(state), **options)
 
     return layer._replace(apply=apply)
