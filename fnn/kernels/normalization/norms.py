@@ -118,10 +118,8 @@ def normalize(
     """
     checks.floating("normalize", "x", x)
     features, wide = axes_of("normalize", axis, x.ndim), widen(x)
-    mu, sigma2 = (
-        per_feature("normalize", "mean", mean, features, wide),
-        per_feature("normalize", "variance", variance, features, wide),
-    )
+    mu = per_feature("normalize", "mean", mean, features, wide)
+    sigma2 = per_feature("normalize", "variance", variance, features, wide)
     gamma, beta = affine("normalize", scale, bias, features, wide)
     return ((wide - mu) * (inverse_deviation(sigma2, eps, eps_inside_sqrt) * gamma) + beta).astype(x.dtype)
 

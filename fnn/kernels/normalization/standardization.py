@@ -248,11 +248,8 @@ def _standardize(
     over: Over,
 ) -> tuple[Array, Array, Array]:
     """The mean and variance come in as values, and go out as functions of x."""
-    return (
-        (x * per_unit - mean) * (inverse_deviation(variance, eps, over.eps_inside_sqrt) * scale) + bias,
-        mean,
-        variance,
-    )
+    inverse = inverse_deviation(variance, eps, over.eps_inside_sqrt)
+    return (x * per_unit - mean) * (inverse * scale) + bias, mean, variance
 
 
 @_standardize.defjvp
