@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, split_of
 from fnn.losses.binary import sigmoid_binary_cross_entropy
 from fnn.losses.labels import class_mask, last, log_likelihood_loss, times_log
-from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, follow, reduce, visible
+from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, number_or_alike, reduce, visible
 from fnn.losses.scale import divide_by_scale, log_scale_of
 from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
@@ -232,9 +231,7 @@ def student_t_negative_log_likelihood(
     log_s = log_scale_of(name, "scale", scale, log_scale, mu, mask)
     if (visible(degrees_of_freedom) <= 0).any():
         raise ValueError(f"{name}: expected positive degrees_of_freedom")
-    nu = follow(name, "degrees_of_freedom", degrees_of_freedom, mu)
-    if nu.ndim:
-        checks.same_shape(name, "location", mu, "degrees_of_freedom", nu)
+    nu = number_or_alike(name, "degrees_of_freedom", degrees_of_freedom, "location", mu)
     constant = _log_gamma(nu / 2) - _log_gamma((nu + 1) / 2) + 0.5 * jnp.log(math.pi * nu)
     losses = constant + log_s + (nu + 1) / 2 * _log1p_square(divide_by_scale(y - mu, log_s) / jnp.sqrt(nu))
     return reduce(name, losses, location, reduction, weights, mask)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.losses.labels import entropy_term, log_of_probability, pair_of_classes, probabilities, times_log
-from fnn.losses.reduction import Axis, Reduction, floats, follow, full_mask, reduce
+from fnn.losses.reduction import Axis, Reduction, floats, full_mask, number_or_alike, reduce
 from fnn.losses.scale import divide_by_scale
 from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
@@ -254,13 +254,7 @@ def gaussian_kl_divergence(
     mu = floats(name, "p_mean", p_mean)
     mask = full_mask(name, where, mu.shape)
     others = {"p_log_variance": p_log_variance, "q_mean": q_mean, "q_log_variance": q_log_variance}
-    values = []
-    for argument, x in others.items():
-        value = follow(name, argument, x, mu)
-        if value.ndim:
-            checks.same_shape(name, "p_mean", mu, argument, value)
-        values.append(value)
-    p_log_v, q_mu, q_log_v = values
+    p_log_v, q_mu, q_log_v = (number_or_alike(name, argument, x, "p_mean", mu) for argument, x in others.items())
     if mask is not None:
         mu, p_log_v, q_mu, q_log_v = (jnp.where(mask, x, 0) for x in (mu, p_log_v, q_mu, q_log_v))
     d = p_log_v - q_log_v

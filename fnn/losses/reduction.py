@@ -34,6 +34,14 @@ def follow(name: str, argument: str, x: ArrayLike, predictions: Array) -> Array:
     return checks.cast(name, argument, came, predictions.dtype)
 
 
+def number_or_alike(name: str, argument: str, x: ArrayLike, first: str, predictions: Array) -> Array:
+    """`x` as `follow` gives it: one number, or an array of the shape of the predictions, which are called `first`."""
+    value = follow(name, argument, x, predictions)
+    if value.ndim:
+        checks.same_shape(name, first, predictions, argument, value)
+    return value
+
+
 def full_mask(name: str, where: ArrayLike | None, shape: tuple[int, ...]) -> Array | None:
     """`where` with one entry per element of `shape`; it may have the leading axes only."""
     if where is None:

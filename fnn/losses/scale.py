@@ -6,8 +6,7 @@ import math
 
 import jax.numpy as jnp
 
-from fnn import checks
-from fnn.losses.reduction import follow, negligible, visible
+from fnn.losses.reduction import negligible, number_or_alike, visible
 from fnn.typing import Array, ArrayLike
 
 
@@ -18,14 +17,11 @@ def log_scale_of(
     if scale is not None and log_scale is None:
         if (visible(scale, mask if jnp.ndim(scale) else None) <= 0).any():
             raise ValueError(f"{name}: expected positive {argument}; write log_{argument}= for an unbounded output")
-        value = follow(name, argument, scale, like)
+        value = number_or_alike(name, argument, scale, "predictions", like)
     elif log_scale is not None and scale is None:
-        argument = f"log_{argument}"
-        value = follow(name, argument, log_scale, like)
+        value = number_or_alike(name, f"log_{argument}", log_scale, "predictions", like)
     else:
         raise ValueError(f"{name}: expected either {argument} or log_{argument}")
-    if value.ndim:
-        checks.same_shape(name, "predictions", like, argument, value)
     value = jnp.broadcast_to(value, like.shape)
     if mask is not None:
         value = jnp.where(mask, value, 1 if log_scale is None else 0)
