@@ -10,12 +10,14 @@ from fnn import checks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+else:
+    Figure = Any
 
 # Okabe and Ito (2008): told apart with every kind of colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
-def figure(width: float, height: float) -> Figure:
+def blank(width: float, height: float) -> Figure:
     """A figure of its own, in inches: no global state, no window."""
     drawing = checks.package("matplotlib.figure", "fnn.plot", "matplotlib", "plot")
     return drawing.Figure(figsize=(width, height), layout="constrained")
@@ -23,7 +25,7 @@ def figure(width: float, height: float) -> Figure:
 
 def panel(width: float, height: float, **labels: str) -> tuple[Figure, Any]:
     """A figure of one panel: its axes are named by the `labels`, `xlabel` and `ylabel`, and carry a grid."""
-    sheet = figure(width, height)
+    sheet = blank(width, height)
     axes = sheet.subplots()
     axes.set(**labels)
     axes.grid(alpha=0.3)

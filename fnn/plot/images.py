@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fnn import checks
-from fnn.plot.canvas import figure as blank
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from fnn.plot.canvas import Figure, blank
 
 __all__ = ["filters", "image_grid", "misclassified"]
 

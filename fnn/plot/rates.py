@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from fnn.plot.canvas import PALETTE, legend_above, panel
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from fnn.plot.canvas import PALETTE, Figure, legend_above, panel
 
 __all__ = ["rate_range"]
 

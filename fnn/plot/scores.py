@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fnn import checks
-from fnn.plot.canvas import PALETTE, legend_above, panel, write_cells
-from fnn.plot.canvas import figure as blank
+from fnn.plot.canvas import PALETTE, Figure, blank, legend_above, panel, write_cells
 from fnn.selection.result import mean_of, standard_error
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["heat_map", "score_by_size", "validation_curve"]
 

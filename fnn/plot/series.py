@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fnn import checks
-from fnn.plot.canvas import PALETTE, legend_above, panel, style
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from fnn.plot.canvas import PALETTE, Figure, legend_above, panel, style
 
 __all__ = ["curves", "forecast"]
 

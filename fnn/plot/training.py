@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from fnn.plot.canvas import PALETTE, legend_above, write_cells
-from fnn.plot.canvas import figure as blank
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from fnn.plot.canvas import PALETTE, Figure, blank, legend_above, write_cells
 
 __all__ = ["confusion_matrix", "learning_curves"]
 
