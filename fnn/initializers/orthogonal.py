@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -15,10 +16,12 @@ from fnn.typing import Array, ArrayLike, DType, Initializer, Key
 __all__ = ["delta_orthogonal", "orthogonal", "per_gate"]
 
 
-@jax.custom_batching.custom_vmap
-def _qr(a: Array) -> tuple[Array, Array]:
+def _factors(a: Array) -> tuple[Array, Array]:
     q, r = jnp.linalg.qr(a)
     return q, r
+
+
+_qr = jax.custom_batching.custom_vmap(_factors)
 
 
 @_qr.def_vmap
@@ -28,15 +31,8 @@ def _qr_of_many(size: int, batched: list[bool], many: Array) -> tuple[tuple[Arra
     Two such calls at once, for instance those of two layers of a model initialized under `vmap`, hold every thread of a
     machine with two cores and never end.
     """
-
-    def one_by_one(many: Array) -> tuple[Array, Array]:
-        return jax.lax.map(_qr, many)
-
-    def at_once(many: Array) -> tuple[Array, Array]:
-        q, r = jnp.linalg.qr(many)
-        return q, r
-
-    return jax.lax.platform_dependent(many, cpu=one_by_one, default=at_once), (True, True)
+    one_by_one = functools.partial(jax.lax.map, _qr)
+    return jax.lax.platform_dependent(many, cpu=one_by_one, default=_factors), (True, True)
 
 
 def orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType | None = None) -> Initializer:
