@@ -22,14 +22,9 @@ class Problem(NamedTuple):
     metric: str
 
     def __str__(self) -> str:
-        lines = {
-            "task": self.task,
-            "last layer": f"{self.last_layer}, then nothing: the loss applies {self.activation}"
-            if self.activation != "none"
-            else f"{self.last_layer}, then nothing",
-            "loss": self.loss,
-            "metric": self.metric,
-        }
+        applies = "" if self.activation == "none" else f": the loss applies {self.activation}"
+        last_layer = f"{self.last_layer}, then nothing{applies}"
+        lines = {"task": self.task, "last layer": last_layer, "loss": self.loss, "metric": self.metric}
         return "\n".join([f"{self.name}: {self.predicts}", *(f"  {name:<12}{text}" for name, text in lines.items())])
 
 

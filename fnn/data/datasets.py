@@ -12,14 +12,8 @@ import numpy as np
 
 __all__ = ["MnistData", "load_mnist", "read_idx"]
 
-TYPES: dict[int, np.dtype[Any]] = {
-    0x08: np.dtype(">u1"),
-    0x09: np.dtype(">i1"),
-    0x0B: np.dtype(">i2"),
-    0x0C: np.dtype(">i4"),
-    0x0D: np.dtype(">f4"),
-    0x0E: np.dtype(">f8"),
-}
+_KINDS = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+TYPES: dict[int, np.dtype[Any]] = {code: np.dtype(kind) for code, kind in _KINDS.items()}
 """Type code of an idx file -> its numbers, most significant byte first."""
 
 GZIP = b"\x1f\x8b"

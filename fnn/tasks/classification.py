@@ -48,13 +48,8 @@ def binary(*, threshold: float = 0.5) -> Task:
         p = sigmoid(logit(outputs))
         return jnp.stack([1 - p, p], axis=-1)
 
-    of_classes = {
-        "accuracy": metrics.accuracy,
-        "precision": metrics.precision,
-        "recall": metrics.recall,
-        "f1": metrics.f1,
-    }
-    measures: dict[str, Metric] = {k: after(decode, metric) for k, metric in of_classes.items()}
+    of_classes = ("accuracy", "precision", "recall", "f1")
+    measures: dict[str, Metric] = {score: after(decode, getattr(metrics, score)) for score in of_classes}
     measures["roc_auc"] = after(logit, metrics.roc_auc)
     return Task(loss, decode, lambda t: classes_of(name, t, 2), measures, probabilities, name, "logits")
 
