@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -80,20 +80,13 @@ class Diagnosis:
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Diagnosis) if field.name != "layers")
 _HEAD = {"weight_gradient": "its gradient", "update": "step/weight"}
 _SHARES = ("zeros", "saturated", "dead")
+_OF_OUTPUTS = ("mean", "spread", *_SHARES)
 
 
 def _text(column: str, value: float) -> str:
     if np.isnan(value):
         return ""
     return f"{value:.0%}" if column in _SHARES else f"{value:.2g}"
-
-
-class _Outputs(NamedTuple):
-    mean: Array
-    spread: Array
-    zeros: Array
-    saturated: Array
-    dead: Array
 
 
 def diagnose(
@@ -155,7 +148,7 @@ def _diagnose(
     trained = Trained(train_state.params, train_state.state)
     probed = probe_loss(recipe, trained, batch, key)
 
-    def loss(params: PyTree, probes: Any) -> tuple[Array, list[_Outputs]]:
+    def loss(params: PyTree, probes: Any) -> tuple[Array, list[dict[str, Array]]]:
         return probed.loss(params, probes, _outputs)
 
     (_, seen), (by_params, by_outputs) = jax.value_and_grad(loss, (0, 1), has_aux=True)(trained.params, probed.probes)
@@ -172,7 +165,7 @@ def _diagnose(
     outputs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seen)
     gradient = jnp.stack([_norm(each) for each in by_outputs])
     return Diagnosis(
-        probed.names, **outputs._asdict(), gradient=gradient, weight=weight, weight_gradient=norms(by_params),
+        probed.names, **outputs, gradient=gradient, weight=weight, weight_gradient=norms(by_params),
         update=update,
     )  # fmt: skip
 
@@ -182,13 +175,14 @@ def _norm(tree: PyTree) -> Array:
     return global_norm(leaves).astype(jnp.float32) if leaves else jnp.full([], jnp.nan, jnp.float32)
 
 
-def _outputs(call: Call) -> _Outputs:
+def _outputs(call: Call) -> dict[str, Array]:
     nothing = jnp.full([], jnp.nan, jnp.float32)
     leaves = [jnp.abs(leaf) if jnp.iscomplexobj(leaf) else leaf for leaf in inexact(call.y) if leaf.size]
     if not leaves:
-        return _Outputs(nothing, nothing, nothing, nothing, nothing)
+        return dict.fromkeys(_OF_OUTPUTS, nothing)
     flat = jnp.concatenate([leaf.ravel().astype(jnp.float32) for leaf in leaves])
-    return _Outputs(flat.mean(), flat.std(), (flat == 0).mean(), *_slopes(call, nothing))
+    seen = flat.mean(), flat.std(), (flat == 0).mean(), *_slopes(call, nothing)
+    return dict(zip(_OF_OUTPUTS, seen, strict=True))
 
 
 def _slopes(call: Call, nothing: Array) -> tuple[Array, Array]:
