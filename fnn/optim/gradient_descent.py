@@ -128,15 +128,12 @@ def ema(
         raise ValueError("ema: expected debias=False together with nesterov or init_from_first; write debias=False")
     step = leafwise(_average, decay=decay, nesterov=nesterov)
 
-    def init(params: PyTree) -> EmaState:
-        return EmaState(counter(), full_like(params, dtype=accumulator_dtype))
-
     def values(count: Array) -> dict[str, Array]:
         if debias:
             return {"rescale": correction(decay, count)}
         return {"first": count == 1} if init_from_first else {}
 
-    return stateful(init, step, values)
+    return stateful(lambda params: EmaState(counter(), full_like(params, dtype=accumulator_dtype)), step, values)
 
 
 def sgd(

@@ -115,10 +115,9 @@ def scale_by_lion(
     checks.one_of("scale_by_lion", "mode", mode, ("hard", "smooth", "refined"))
     step = leafwise(_lion, b1=b1, b2=b2, mode=mode, smooth_beta=smooth_beta)
 
-    def init(params: PyTree) -> ScaleByLionState:
-        return ScaleByLionState(counter(), full_like(params, dtype=mu_dtype))
-
-    return stateful(init, step, lambda count: {})
+    return stateful(
+        lambda params: ScaleByLionState(counter(), full_like(params, dtype=mu_dtype)), step, lambda count: {}
+    )
 
 
 def lion(
