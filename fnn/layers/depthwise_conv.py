@@ -50,16 +50,12 @@ def depthwise_conv(
     """
     checks.integer("depthwise_conv", "multiplier", multiplier)
     kernel = functools.partial(convolution.conv, stride=stride, padding=padding, dilation=dilation, flip=flip)
+
+    def features(channels: int) -> int:
+        return channels * multiplier
+
     return convolution_layer(
-        "depthwise_conv",
-        lambda channels: channels * multiplier,
-        kernel_size,
-        None,
-        use_bias,
-        kernel_init,
-        bias_init,
-        kernel,
-        Facts(flipped=flip),
+        "depthwise_conv", features, kernel_size, None, use_bias, kernel_init, bias_init, kernel, Facts(flipped=flip)
     )
 
 

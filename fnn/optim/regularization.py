@@ -22,13 +22,9 @@ __all__ = ["ProximalL1State", "elastic_net", "l1", "l2", "max_norm", "proximal_l
 def _select(mask: Mask, params: PyTree) -> list[tuple[str, Array]]:
     """The leaves under the mask, with their paths."""
     flags = jax.tree.broadcast(resolve_mask(mask, params), params)
-    leaves = jax.tree.leaves_with_path(params)
-    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
-    return [
-        (name, jnp.asarray(leaf))
-        for name, (_, leaf), keep in zip(names, leaves, jax.tree.leaves(flags), strict=True)
-        if keep
-    ]
+    pairs = zip(jax.tree.leaves_with_path(params), jax.tree.leaves(flags), strict=True)
+    kept = [found for found, keep in pairs if keep]
+    return [(jax.tree_util.keystr(path, simple=True, separator="/"), jnp.asarray(leaf)) for path, leaf in kept]
 
 
 def _total(where: str, function: Callable[[Array], Array], params: PyTree, mask: Mask) -> Array:

@@ -75,14 +75,8 @@ def scale_by_scheduled_nadam(
         count = increment(state.count)
         now, ahead = momentum(count), momentum(increment(count))
         product = state.product.astype(now.dtype) * now
-        updates, mu, nu = step(
-            updates,
-            state.mu,
-            state.nu,
-            now=(1 - now) / (1 - product),
-            ahead=ahead / (1 - product * ahead),
-            c2=correction(b2, count),
-        )
+        shares = {"now": (1 - now) / (1 - product), "ahead": ahead / (1 - product * ahead)}
+        updates, mu, nu = step(updates, state.mu, state.nu, **shares, c2=correction(b2, count))
         return updates, ScaleByScheduledNadamState(count, mu, nu, product.astype(state.product.dtype))
 
     return Transform(init, update)

@@ -183,15 +183,8 @@ def rmsprop(
         >>> import fnn
         >>> rule = fnn.optim.presets.torch.rmsprop(centered=True)
     """
-    scaled = _rmsprop(
-        lr,
-        alpha,
-        eps,
-        eps_in_sqrt=False,
-        centered=centered,
-        momentum=None if is_zero(momentum) else momentum,
-        learning_rate_inside=False,
-    )
+    past = None if is_zero(momentum) else momentum
+    scaled = _rmsprop(lr, alpha, eps, eps_in_sqrt=False, centered=centered, momentum=past, learning_rate_inside=False)
     return chain(_couple_decay(weight_decay), scaled)
 
 
