@@ -152,13 +152,7 @@ def run_members(
 
 
 def run_alone(
-    build: Callable[[Any], Member],
-    description: Any,
-    shared: PyTree,
-    *,
-    first: int = 0,
-    last: int,
-    progress: bool | None = False,
+    build: Callable[[Any], Member], description: Any, shared: PyTree, *, first: int, last: int, progress: bool | None
 ) -> tuple[Carry, bool]:
     """One member, as far as it came, and whether that is its end; after Ctrl-C it is not. A bar is over its epochs."""
     given, ends = ChunkProgram(build, description, False, 1, None), (jnp.asarray(first), jnp.asarray(last))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import jax
 import numpy as np
@@ -28,6 +29,8 @@ from fnn.train.stopping import EarlyStopping
 from fnn.typing import Arrays, Augmentation, DType, Key, Labels, LossFunction, PenaltyFunction, PyTree
 
 __all__ = ["sweep"]
+
+Run: TypeAlias = Callable[..., tuple[PyTree, np.ndarray]]
 
 
 class Distribution(Protocol):
@@ -137,8 +140,9 @@ def sweep(
         raise ValueError(f'sweep: how="{how}" stops settings itself; leave out early_stopping, or write how="random"')
     if how == "halving":
         brackets = [(len(settings), min(_log(len(settings), factor), _log(epochs, factor)))]
+    run = functools.partial(run_members, chunk=chunk, mesh=mesh, progress=progress)
     with interruption() as asked:
-        found = _race(plan, brackets, (metric, mode, factor), asked, chunk=chunk, mesh=mesh, progress=progress)
+        found = _race(plan, brackets, (metric, mode, factor), asked, run)
     return found._replace(modes=modes)
 
 
@@ -194,14 +198,7 @@ def _draw(over: Mapping[str, Any], how: str, trials: int | None, key: Key) -> Se
 
 
 def _race(
-    plan: Plan,
-    brackets: list[tuple[int, int]],
-    rule: tuple[str, Mode, int],
-    asked: Callable[[], bool],
-    *,
-    chunk: int | None,
-    mesh: Mesh | None,
-    progress: bool | None,
+    plan: Plan, brackets: list[tuple[int, int]], rule: tuple[str, Mode, int], asked: Callable[[], bool], run: Run
 ) -> CrossValidation:
     """Rung after rung: the settings still in the race train to the next epoch at which some bracket decides."""
     (metric, mode, factor), epochs = rule, plan.makers.options.epochs
@@ -214,10 +211,9 @@ def _race(
         places = np.flatnonzero(np.repeat(alive, each))
         members = jax.tree.map(lambda leaf, places=places: leaf[places], arguments) | carries
         try:
-            (state, part), reached = run_members(
-                resumable_member_of, plan.makers, members, plan.shared, first=first, last=last,
-                together=plan.together, chunk=chunk, mesh=mesh, progress=progress,
-            )  # fmt: skip
+            (state, part), reached = run(
+                resumable_member_of, plan.makers, members, plan.shared, first=first, last=last, together=plan.together
+            )
         except KeyboardInterrupt:
             if known is None:
                 raise
