@@ -120,11 +120,9 @@ class ImageBatches:
     def __call__(self, epoch: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The batches of an epoch, float32 images from 0 to 1 and int32 labels."""
         images = self.images
-        rows = (
-            np.arange(len(images))
-            if self.key is None
-            else random_order(random_bits.fold_in(self.key, epoch), len(images))
-        )
+        rows = np.arange(len(images))
+        if self.key is not None:
+            rows = random_order(random_bits.fold_in(self.key, epoch), len(images))
         parts = np.split(rows, range(self.batch_size, len(rows), self.batch_size))
         paths = ([images.paths[row] for row in part] for part in parts)
         for part, x in zip(parts, batches_of(paths, images.shape, images.resized), strict=True):

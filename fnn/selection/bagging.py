@@ -126,11 +126,9 @@ def member_of(recipe: Recipe) -> Member:
 
     def finish(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> PyTree:
         trained, history = outcome_of(case.recipe, carry)
-        held = (
-            outputs_of(evaluation_model(recipe), trained, shared[0], one["valid"], EVALUATION_ROWS)
-            if "valid" in one
-            else ()
-        )
+        held: PyTree = ()
+        if "valid" in one:
+            held = outputs_of(evaluation_model(recipe), trained, shared[0], one["valid"], EVALUATION_ROWS)
         return trained, history, held
 
     return member_from(functools.partial(case, recipe), finish)

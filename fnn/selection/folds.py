@@ -74,11 +74,8 @@ def folds_from(pairs: Iterable[tuple[Any, Any]], where: str) -> Folds:
             side = "training" if train.size == 0 else "validation"
             raise ValueError(f"{where}: fold {fold} has no {side} rows")
         for part in (train, valid):
-            if (
-                part.ndim != 1
-                or not np.issubdtype(part.dtype, np.integer)
-                or not 0 <= part.min() <= part.max() <= LARGEST
-            ):
+            whole = part.ndim == 1 and np.issubdtype(part.dtype, np.integer)
+            if not whole or not 0 <= part.min() <= part.max() <= LARGEST:
                 repair = "; of a mask write np.flatnonzero(mask)" if part.dtype == bool else ""
                 raise ValueError(f"{where}: expected row numbers in fold {fold}, got {checks.describe(part)}{repair}")
     return Folds(fill_up([train for train, _ in pairs]), fill_up([valid for _, valid in pairs]))

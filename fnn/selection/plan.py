@@ -202,13 +202,10 @@ def member_of(makers: Makers) -> Member:
 def resumable_member_of(makers: Makers) -> Member:
     """`member_of`, which gives back what it carried too, and goes on from `one["carry"]` where that is given."""
 
-    def case_of(one: PyTree, shared: PyTree, prepared: PyTree) -> Case:
-        return _case(makers, one, shared, prepared)._replace(start=one.get("carry"))
-
     def finish(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> PyTree:
         return carry, _score(case, one, shared, carry)
 
-    return member_from(case_of, finish, functools.partial(_scale, makers))
+    return member_from(functools.partial(_case, makers), finish, functools.partial(_scale, makers))
 
 
 def describe_divergence(plan: Plan, place: tuple[int, int, int], number: int) -> str:
@@ -241,7 +238,7 @@ def _case(makers: Makers, one: PyTree, shared: PyTree, scaled: Any) -> Case:
     transform = _build("cross_validate", "an optimizer", makers.optimizer, Transform, one["values"])
     inputs = Inputs((x, targets, own), train, (x, targets, weights), valid)
     recipe = Recipe(layer, transform, makers.task, makers.options)
-    return Case(recipe, shared["keys"][one["seed"]], inputs)
+    return Case(recipe, shared["keys"][one["seed"]], inputs, one.get("carry"))
 
 
 def _build(where: str, what: str, given: Any, kind: type, values: Mapping[str, Any]) -> Any:
