@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,30 @@ def test_docstring(name):
     record = inspect.isclass(value) and issubclass(value, tuple)
     if inspect.isfunction(value) and not record:
         assert ">>> " in doc, f"{name} has no runnable example"
+
+
+def arguments_of(doc):
+    """The names that a docstring's Args explain."""
+    section = re.search(r"^Args:\n((?: .*\n|\n)+)", f"{doc}\n", re.M)
+    entries = re.findall(r"^ {4}(\S(?:[^:]|\n)*?):", section[1], re.M) if section else []
+    return {name.strip(" *") for entry in entries for name in re.split(r",\s*", entry)}
+
+
+def referred(doc):
+    """The function that has the arguments that are not listed, as `fnn.optim.nadam` refers to `adam`."""
+    return next(iter(re.findall(r"^Arguments that are not listed are those of `(\w+)`[.;]", doc, re.M)), None)
+
+
+@pytest.mark.parametrize("name", [name for name, value in PUBLIC.items() if inspect.isfunction(value)])
+def test_every_argument_is_explained(name):
+    """Of two or more; what a function of one is for, its line says."""
+    value = PUBLIC[name]
+    doc, parameters = inspect.getdoc(value), inspect.signature(value).parameters
+    assert not re.search(r"^Args.*:.*those of", doc, re.M)
+    missing = set(parameters) - arguments_of(doc) if len(parameters) > 1 else set()
+    if missing and (other := referred(doc)):
+        missing -= arguments_of(inspect.getdoc(PUBLIC[f"{name.rpartition('.')[0]}.{other}"]))
+    assert missing == set()
 
 
 def test_every_family_names_what_it_exports():

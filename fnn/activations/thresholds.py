@@ -38,7 +38,9 @@ def hard_shrink(x: ArrayLike, threshold: ArrayLike = 0.5) -> Array:
 def soft_shrink(x: ArrayLike, threshold: ArrayLike = 0.5) -> Array:
     r"""$f(x) = \mathrm{sign}(x) \max(|x| - λ, 0)$, with $f' = 1$ for $|x| > λ$ and 0 elsewhere.
 
-    Args: those of `hard_shrink`.
+    Args:
+        x: floating-point array.
+        threshold: $λ \ge 0$.
 
     Example:
         >>> import jax.numpy as jnp, fnn

@@ -33,7 +33,11 @@ def zeros(key: Key | None, shape: Sequence[int], dtype: DType | None = None, out
 def ones(key: Key | None, shape: Sequence[int], dtype: DType | None = None, out_sharding: Any = None) -> Array:
     """$w = 1$.
 
-    Args: those of `zeros`.
+    Args:
+        key: unused.
+        shape: shape of the array.
+        dtype: dtype of the array; None is the default precision.
+        out_sharding: of the array, on a mesh with explicit axes.
 
     Example:
         >>> import fnn

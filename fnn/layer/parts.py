@@ -20,6 +20,10 @@ def map_layers(function: Callable[[Layer], Layer], model: Layer) -> Layer:
     What is made of layers (`serial`, `residual`, `shared`, `weight_norm`, …) is rebuilt around the new ones, so
     parameters and state keep their structure if `function` keeps that of each layer.
 
+    Args:
+        function: layer -> layer.
+        model: a layer.
+
     Example:
         >>> import fnn
         >>> model = fnn.serial(fnn.dense(2), fnn.relu, fnn.residual(fnn.dense(2)))

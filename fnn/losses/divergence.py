@@ -197,7 +197,17 @@ def js_divergence(
 ) -> Array:
     r"""Jensen–Shannon divergence, symmetric and at most $\log 2$: $\frac12 D(p‖m) + \frac12 D(q‖m)$, $m = \frac{p+q}2$.
 
-    Args, Returns, Raises: those of `kl_divergence_from_probabilities`.
+    Args:
+        predictions: $q$, (..., classes).
+        targets: $p$, of the same shape.
+        axis, where: as in `kl_divergence`.
+        weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per example (...), or a scalar if reduced.
+
+    Raises:
+        ValueError: if shapes differ, or one of them is not in [0, 1].
 
     Example:
         >>> import jax.numpy as jnp, fnn

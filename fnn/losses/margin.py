@@ -69,7 +69,16 @@ def squared_hinge_loss(
 ) -> Array:
     r"""Squared hinge loss of two classes: $\max(0, 1 - yŷ)^2$.
 
-    Args, Returns, Raises: those of `hinge_loss`.
+    Args:
+        predictor_outputs: scores (...).
+        targets: -1 or 1, of the same shape.
+        where, weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per score, or a scalar if reduced.
+
+    Raises:
+        ValueError: if shapes differ, or a target is not -1 or 1.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -91,7 +100,16 @@ def perceptron_loss(
 ) -> Array:
     r"""Perceptron loss of two classes: $\max(0, -yŷ)$.
 
-    Args, Returns, Raises: those of `hinge_loss`.
+    Args:
+        predictor_outputs: scores (...).
+        targets: -1 or 1, of the same shape.
+        where, weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per score, or a scalar if reduced.
+
+    Raises:
+        ValueError: if shapes differ, or a target is not -1 or 1.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -183,7 +201,14 @@ def multiclass_perceptron_loss(
 ) -> Array:
     r"""Perceptron loss of several classes: $\max_j s_j - s_y$.
 
-    Args, Returns: those of `multiclass_hinge_loss`, without the form.
+    Args:
+        scores: (..., classes).
+        labels: class numbers (...) or one-hot (..., classes).
+        where: examples to include, (...).
+        weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per example (...), or a scalar if reduced.
 
     Raises:
         ValueError, TypeError: on labels, as `softmax_cross_entropy`.

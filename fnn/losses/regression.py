@@ -58,7 +58,16 @@ def l2_loss(
 ) -> Array:
     r"""Half the squared error of every element: $\frac12 (ŷ - y)^2$.
 
-    Args, Returns, Raises: those of `squared_error`.
+    Args:
+        predictions: (...).
+        targets: of the same shape; None is zero.
+        where, weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per element, or a scalar if reduced.
+
+    Raises:
+        ValueError: if shapes differ.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -82,7 +91,16 @@ def absolute_error(
 ) -> Array:
     r"""Absolute error of every element: $|ŷ - y|$, with derivative 0 at 0.
 
-    Args, Returns, Raises: those of `squared_error`.
+    Args:
+        predictions: (...).
+        targets: of the same shape; None is zero.
+        where, weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per element, or a scalar if reduced.
+
+    Raises:
+        ValueError: if shapes differ.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -179,7 +197,17 @@ def mae(
 ) -> Array:
     r"""Mean absolute error of every example: $\frac1n \sum_{i=1}^n |ŷ_i - y_i|$, with derivative 0 at 0.
 
-    Args, Returns, Raises: those of `mse`.
+    Args:
+        predictions: (batch, ...); the mean is over every axis but the first.
+        targets: of the same shape.
+        where: (batch,) or the shape of `predictions`; the mean is over what it includes.
+        weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per example (batch,), or a scalar if reduced.
+
+    Raises:
+        ValueError: if shapes differ.
 
     Example:
         >>> import jax.numpy as jnp, fnn

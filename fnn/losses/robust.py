@@ -105,7 +105,13 @@ def log_cosh(
 ) -> Array:
     r"""$\log \cosh r$: about $\frac12 r^2$ near zero and $|r| - \log 2$ far away; its derivative is $\tanh r$.
 
-    Args, Returns: those of `huber_loss`, without `delta`.
+    Args:
+        predictions: (...); $r = ŷ - y$.
+        targets: of the same shape; None is zero.
+        where, weights, reduction: as in every loss, see `fnn.losses`.
+
+    Returns:
+        One loss per element, or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ.

@@ -36,6 +36,11 @@ class MultiStepsState(NamedTuple):
 def skip_not_finite(updates: PyTree, gradient_step: Array, params: PyTree | None) -> tuple[Array, PyTree]:
     """Skip gradients that hold an inf or NaN.
 
+    Args:
+        updates: the gradients.
+        gradient_step: how many steps were made.
+        params: the parameters, or None.
+
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> bool(fnn.optim.skip_not_finite(jnp.array([jnp.inf]), 0, None)[0])
@@ -49,6 +54,12 @@ def skip_large_updates(
     updates: PyTree, gradient_step: Array, params: PyTree | None, max_squared_norm: ArrayLike
 ) -> tuple[Array, PyTree]:
     r"""Skip gradients of $\|g\|^2 \ge c$, or of no norm at all (NaN); bind $c$ with `functools.partial`.
+
+    Args:
+        updates: the gradients.
+        gradient_step: how many steps were made.
+        params: the parameters, or None.
+        max_squared_norm: $c$.
 
     Example:
         >>> import jax.numpy as jnp, fnn

@@ -38,7 +38,10 @@ def scale_by_rss(
 ) -> Transform:
     r"""Divide by the root of the sum of squares: $G \leftarrow G + g^2$, $u = g/\sqrt{G + \epsilon}$.
 
-    Args: those of `adagrad`, without the rate.
+    Args:
+        initial_accumulator_value: $G_0$, at least 0.
+        eps: $\epsilon$.
+        eps_in_sqrt: False gives $u = g/(\sqrt G + \epsilon)$.
 
     Raises:
         ValueError: if `initial_accumulator_value` or `eps` is negative.

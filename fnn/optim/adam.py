@@ -83,7 +83,10 @@ def scale_by_adam(
     $u = \hat m/(\sqrt{\hat v + \epsilon_r} + \epsilon)$ with $\hat m = m/(1 - \beta_1^t)$,
     $\hat v = v/(1 - \beta_2^t)$.
 
-    Args: those of `adam`, without the rate.
+    Arguments that are not listed are those of `adam`.
+
+    Args:
+        b1, b2: $\beta_1$, $\beta_2$, decays in [0, 1).
 
     Raises:
         ValueError: if a decay is outside [0, 1) or an epsilon negative, or for `nesterov` or `eps_hat` without
@@ -196,7 +199,10 @@ def nadam(
 
     $\hat m = \beta_1 m/(1 - \beta_1^{t+1}) + (1 - \beta_1) g/(1 - \beta_1^t)$.
 
-    Args: those of `adam`; `nesterov` is True by default.
+    Arguments that are not listed are those of `adam`.
+
+    Args:
+        nesterov: False is `adam`.
 
     Example:
         >>> import fnn
@@ -222,7 +228,12 @@ def nadamw(
 ) -> Transform:
     r"""Decoupled weight decay with Nesterov momentum, `adamw(…, nesterov=True)`.
 
-    Args: those of `adamw`; `nesterov` is True by default.
+    Arguments that are not listed are those of `adam`.
+
+    Args:
+        weight_decay: $\lambda$, a scalar or a schedule; it is multiplied by the learning rate.
+        mask: which leaves decay: a tree of booleans or a function params -> tree.
+        nesterov: False is `adamw`.
 
     Example:
         >>> import fnn

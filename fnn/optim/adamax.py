@@ -34,9 +34,10 @@ def scale_by_adamax(
 
     $v \leftarrow \max(\beta_2 v, |g| + \epsilon)$, $u = \hat m/v$.
 
-    Arguments that are not listed are those of `adamax`, without the rate.
-
     Args:
+        b1: decay of the mean $m$ of gradients, in [0, 1).
+        b2: decay of the maximum $v$, in [0, 1).
+        eps: $\epsilon$.
         eps_in_max: False gives $v \leftarrow \max(\beta_2 v, |g|)$, $u = \hat m/(v + \epsilon)$ (Keras).
 
     Raises:
@@ -88,9 +89,11 @@ def adamaxw(
 ) -> Transform:
     r"""AdaMax with decoupled weight decay: $\theta \leftarrow \theta - \alpha (\hat m/v + \lambda\theta)$.
 
-    Arguments that are not listed are those of `adamax`.
-
     Args:
+        learning_rate: $\alpha$, a scalar or a schedule.
+        b1: decay of the mean $m$ of gradients, in [0, 1).
+        b2: decay of the maximum $v$, in [0, 1).
+        eps: $\epsilon$.
         weight_decay: $\lambda$, a scalar or a schedule.
         mask: which leaves decay: a tree of booleans or a function params -> tree.
 

@@ -52,7 +52,7 @@ def scale_by_amsgrad(
 
     $u = \hat m/(\sqrt{v_{max} + \epsilon_r} + \epsilon)$, $v_{max} \leftarrow \max(v_{max}, \hat v)$.
 
-    Arguments that are not listed are those of `amsgrad`, without the rate.
+    Arguments that are not listed are those of `amsgrad`.
 
     Args:
         eps_hat: the second form of Adam's paper, $\epsilon/\sqrt{1 - \beta_2^t}$ in the place of $\epsilon$.

@@ -43,7 +43,7 @@ def scale_by_radam(
     $\rho_t$ is below the threshold, then $u = r_t \hat m/(\sqrt{\hat v + \epsilon_r} + \epsilon)$ with
     $r_t^2 = (\rho_t - 4)(\rho_t - 2)\rho_\infty/((\rho_\infty - 4)(\rho_\infty - 2)\rho_t)$.
 
-    Arguments that are not listed are those of `radam`, without the rate.
+    Arguments that are not listed are those of `radam`.
 
     Args:
         eps_hat: $\epsilon$ beside the root of the uncorrected $v$ (torch).

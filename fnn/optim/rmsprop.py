@@ -54,7 +54,12 @@ def scale_by_rms(
 ) -> Transform:
     r"""Divide by the root mean square: $s \leftarrow \beta s + (1 - \beta) g^2$, $u = g/\sqrt{s + \epsilon}$.
 
-    Args: those of `rmsprop`, without the rate and its momentum.
+    Args:
+        decay: $\beta$, in [0, 1].
+        eps: $\epsilon$.
+        initial_scale: $s_0$.
+        eps_in_sqrt: False gives $u = g/(\sqrt s + \epsilon)$.
+        bias_correction: divide $s$ by $1 - \beta^t$ first.
 
     Raises:
         ValueError: if `decay` is outside [0, 1], or `eps` or `initial_scale` negative.
@@ -125,7 +130,12 @@ def scale_by_stddev(
     $u = g/\sqrt{\max(s - m^2, 0) + \epsilon}$, where $s - m^2$ is computed as
     $\beta (s - m^2)_{old} + \beta (1 - \beta) (g - m_{old})^2$, which does not cancel.
 
-    Args: those of `rmsprop`, without the rate and its momentum.
+    Args:
+        decay: $\beta$, in [0, 1].
+        eps: $\epsilon$.
+        initial_scale: $s_0$.
+        eps_in_sqrt: False gives $u = g/(\sqrt{\max(s - m^2, 0)} + \epsilon)$.
+        bias_correction: divide $s$ and $m$ by $1 - \beta^t$ first.
 
     Raises:
         ValueError: if `decay` is outside [0, 1], or `eps` or `initial_scale` negative.

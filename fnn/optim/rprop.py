@@ -47,7 +47,12 @@ def scale_by_rprop(
     $\Delta \leftarrow \max(\eta^-\Delta, \Delta_{min})$ where it changed; there $u = 0$, and the next step is taken
     with the size as it is.
 
-    Args: those of `rprop`.
+    Args:
+        learning_rate: the first step size $\Delta$ of every parameter.
+        eta_minus: $\eta^-$, in (0, 1), where the sign of the gradient changed.
+        eta_plus: $\eta^+ \ge 1$, where it did not.
+        min_step_size: $\Delta_{min}$.
+        max_step_size: $\Delta_{max}$.
 
     Raises:
         ValueError: if a setting is out of range.

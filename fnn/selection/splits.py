@@ -147,6 +147,10 @@ def leave_one_out(rows: int) -> Folds:
 def leave_p_out(rows: int, p: int) -> Folds:
     """Every choice of `p` validation rows, in lexicographic order.
 
+    Args:
+        rows: number of rows.
+        p: how many of them validate, fewer than `rows`.
+
     Example:
         >>> import fnn
         >>> fnn.selection.leave_p_out(3, 2).valid.tolist()

@@ -112,6 +112,10 @@ def _instead_of_a_task(given: Any) -> str:
 def check_pairing(model: Layer, task: Task) -> None:
     """Refuse a model that ends in something else than the task's loss takes.
 
+    Args:
+        model: a layer.
+        task: a `Task`.
+
     Raises:
         ValueError: naming the layer and what to write.
 

@@ -44,7 +44,11 @@ def global_max_pool(x: Array) -> Array:
 
 
 def adaptive_avg_pool(x: Array, output_size: PerAxis) -> Array:
-    """Means over as many windows as asked for: the layer `fnn.adaptive_avg_pool` of `x` (batch, *spatial, channels).
+    """Means over as many windows as asked for: the layer `fnn.adaptive_avg_pool` of an array.
+
+    Args:
+        x: (batch, *spatial, channels).
+        output_size: an int or one per spatial axis.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -62,6 +66,10 @@ def adaptive_avg_pool(x: Array, output_size: PerAxis) -> Array:
 
 def adaptive_max_pool(x: Array, output_size: PerAxis) -> Array:
     """The largest values of as many windows as asked for: the layer `fnn.adaptive_max_pool` of an array.
+
+    Args:
+        x: (batch, *spatial, channels).
+        output_size: an int or one per spatial axis.
 
     Example:
         >>> import jax.numpy as jnp, fnn
