@@ -1,9 +1,12 @@
 """The protocol and the combinators."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from every_layer import LAYERS, MODELS
 
 import fnn
 
@@ -124,6 +127,19 @@ def test_map_layers_keeps_the_structure():
     np.testing.assert_array_equal(same.apply(params, state, X)[0][0], model.apply(params, state, X)[0][0])
     linear = fnn.map_layers(lambda layer: fnn.as_layer(lambda x: x) if layer.name == "tanh" else layer, model)
     assert (linear.apply(params, state, X)[0][0] != model.apply(params, state, X)[0][0]).any()
+
+
+def layers_of(model):
+    yield model
+    for part in model.parts:
+        yield from layers_of(part)
+
+
+@pytest.mark.parametrize("name", LAYERS | MODELS)
+def test_what_apply_takes_is_seen_in_its_signature(name):
+    for layer in layers_of((LAYERS | MODELS)[name].layer):
+        *given, key, train = inspect.signature(layer.apply).parameters.values()
+        assert (len(given), key.name, key.default, train.name, train.default) == (3, "key", None, "train", False)
 
 
 def test_names_are_the_calls_that_built_them():

@@ -41,8 +41,10 @@ def of_entries(model: Layer, width: int) -> Layer:
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
         return model.init(key, jax.ShapeDtypeStruct((x.values.shape[0], width), x.values.dtype))
 
-    def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
-        return model.apply(params, state, _dense(x, width), **options)
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        return model.apply(params, state, _dense(x, width), key=key, train=train)
 
     again, over_rows = model.rebuild, model.facts.over_rows
     rebuild = None if again is None else lambda parts: of_entries(again(parts), width)

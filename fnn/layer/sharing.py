@@ -41,13 +41,17 @@ def shared(layer: Layer, body: Callable[[Layer], Layer]) -> Layer:
     inside, init = body(place), _init_of(layer, body)
 
     def with_params(params: PyTree) -> Layer:
-        def apply(_: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
-            return layer.apply(params, (), x, **options)
+        def apply(
+            _: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+        ) -> tuple[Any, PyTree]:
+            return layer.apply(params, (), x, key=key, train=train)
 
         return _placeholder(layer, _init_empty, apply)
 
-    def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
-        return body(with_params(params["shared"])).apply(params["body"], state, x, **options)
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        return body(with_params(params["shared"])).apply(params["body"], state, x, key=key, train=train)
 
     facts = Facts(ends_in=inside.facts.ends_in)
     if not _stands_in(inside, place):  # hidden in a layer that does not show its parts: nothing can be rebuilt
@@ -74,8 +78,10 @@ def _init_of(layer: Layer, body: Callable[[Layer], Layer]) -> Callable[..., tupl
                 found.append(params)
             return (), ()
 
-        def first_apply(_: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
-            return layer.apply(found[0], (), x, **options)
+        def first_apply(
+            _: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+        ) -> tuple[Any, PyTree]:
+            return layer.apply(found[0], (), x, key=key, train=train)
 
         params, state = body(_placeholder(layer, first_use, first_apply)).init(key, x)
         if not found:
@@ -96,7 +102,9 @@ def _init_empty(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
 
 
 def _place_of(layer: Layer) -> Layer:
-    def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
         raise ValueError(
             f"shared: the body was rebuilt around other layers, but {layer.name} is hidden in a layer of it that does "
             "not show its parts; give that layer parts and rebuild"

@@ -69,8 +69,10 @@ def _backwards(layer: Layer) -> Layer:
         values, lengths = values_and_lengths(x)
         return with_lengths_of(x, reverse_sequences(values, lengths))
 
-    def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
-        y, state = layer.apply(params, state, reverse(x), **options)
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        y, state = layer.apply(params, state, reverse(x), key=key, train=train)
         return (reverse(y) if jnp.ndim(values_and_lengths(y)[0]) == 3 else y), state
 
     return layer._replace(apply=apply)
@@ -114,8 +116,10 @@ def _on_values(layer: Layer) -> Layer:
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
         return layer.init(key, values_and_lengths(x)[0])
 
-    def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
-        values, state = layer.apply(params, state, values_and_lengths(x)[0], **options)
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        values, state = layer.apply(params, state, values_and_lengths(x)[0], key=key, train=train)
         return with_lengths_of(x, values), state
 
     return layer._replace(init=init, apply=apply)
@@ -152,17 +156,23 @@ def time_distributed(layer: LayerLike) -> Layer:
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
         return layer.init(key, fold(values_and_lengths(x)[0]))
 
-    def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
         values, lengths = values_and_lengths(x)
         if lengths is not None:
             values = zero_padding("time_distributed", jnp.asarray(values), lengths)
-        y, state = layer.apply(params, state, fold(values), **options)
+        y, state = layer.apply(params, state, fold(values), key=key, train=train)
         return with_lengths_of(x, jax.tree.map(lambda a: a.reshape(*values.shape[:2], *a.shape[1:]), y)), state
 
     def over_rows(where: Any) -> Layer:
-        def apply_over_rows(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
+        def apply_over_rows(
+            params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+        ) -> tuple[Any, PyTree]:
             steps = values_and_lengths(x)[0].shape[1]
-            return time_distributed(count_rows(layer, jnp.repeat(where, steps))).apply(params, state, x, **options)
+            return time_distributed(count_rows(layer, jnp.repeat(where, steps))).apply(
+                params, state, x, key=key, train=train
+            )
 
         return whole._replace(apply=apply_over_rows)
 

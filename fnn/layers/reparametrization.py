@@ -118,10 +118,12 @@ def weight_norm(layer: Layer, name: str = "kernel") -> Layer:
         wide = kernels.widen(v).reshape(-1, v.shape[-1])
         return params | {length: jnp.linalg.norm(wide, axis=0).astype(v.dtype)}, state
 
-    def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
         inner = {k: v for k, v in params.items() if k != length}
         inner[name] = kernels.weight_norm(params[name], params[length])
-        return layer.apply(inner, state, x, **options)
+        return layer.apply(inner, state, x, key=key, train=train)
 
     return _around(layer, init, apply, lambda new: weight_norm(new, name))
 

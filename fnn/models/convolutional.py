@@ -26,9 +26,11 @@ def _of_images(where: str, net: Layer) -> Layer:
         checks.images(where, x)
         return net.init(key, x)
 
-    def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
         checks.images(where, x)
-        return net.apply(params, state, x, **options)
+        return net.apply(params, state, x, key=key, train=train)
 
     return net._replace(init=init, apply=apply)
 
