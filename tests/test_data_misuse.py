@@ -1,5 +1,7 @@
 """Data that are not what they seem: masked, ragged, in trees, of other numbers."""
 
+import inspect
+
 import jax
 import numpy as np
 import pytest
@@ -118,6 +120,59 @@ BY_INITIALIZER = {
 def test_numbers_in_the_place_of_an_initializer_are_named_where_the_layer_is_made(name, given):
     with pytest.raises(TypeError, match=r"expected \w+_init to be a function \(key, shape, dtype\), got .*constant"):
         BY_INITIALIZER[name](given)
+
+
+DRAWN = [
+    (build, name)
+    for build in (
+        fnn.dense,
+        fnn.embedding,
+        fnn.batch_norm,
+        fnn.layer_norm,
+        fnn.rms_norm,
+        fnn.group_norm,
+        fnn.instance_norm,
+    )
+    for name, parameter in inspect.signature(build).parameters.items()
+    if parameter.annotation == "Initializer"
+]
+FIRST = {fnn.dense: (3,), fnn.embedding: (4, 3), fnn.group_norm: (1,)}
+
+
+@pytest.mark.parametrize(("build", "name"), DRAWN, ids=lambda given: getattr(given, "__name__", given))
+def test_no_initializer_is_named_where_the_layer_is_made(build, name):
+    with pytest.raises(TypeError, match=f"{name} to be a function .*, got None; .*leave it out for the default"):
+        build(*FIRST.get(build, ()), **{name: None})
+
+
+@pytest.mark.parametrize(
+    ("given", "instead"),
+    [
+        ("he_normal", r"got 'he_normal'; write kernel_init=fnn.initializers.he_normal\(…\)"),
+        ("zeros", r"got 'zeros'; write kernel_init=fnn.initializers.zeros$"),
+        (fnn.initializers.he_normal, r"got the function he_normal; write kernel_init=fnn.initializers.he_normal\(…\)"),
+        (fnn.initializers.constant, r"got the function constant; write kernel_init=fnn.initializers.constant\(…\)"),
+        (fnn.relu, "got the function relu; give a function that takes the three"),
+        (lambda key, shape: np.zeros(shape), "got the function <lambda>; give a function that takes the three"),
+    ],
+)
+def test_what_makes_an_initializer_is_asked_to_be_called(given, instead):
+    with pytest.raises(TypeError, match=instead):
+        fnn.conv(3, 3, kernel_init=given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (jax.nn.initializers.he_normal, r"to be an array, got the function init; .*he_normal\(…\)"),
+        (lambda key, shape, dtype: 0.5, "to be an array, got 0.5; give a function that takes the three and returns an"),
+        (lambda key, shape, dtype: np.zeros(3, dtype), r"of shape \(3, 2, 3\), got float32\[3\]"),
+        (lambda key, shape, dtype: np.zeros(shape, int), "to be floating-point, got int.*; draw it in the dtype"),
+    ],
+)
+def test_what_an_initializer_draws_is_looked_at(given, message):
+    with pytest.raises((TypeError, ValueError), match=f"conv: expected the value of kernel_init {message}"):
+        fnn.conv(3, 3, kernel_init=given).init(KEY, np.ones((1, 5, 2), np.float32))
 
 
 def test_known_vectors_are_an_initializer_by_constant():

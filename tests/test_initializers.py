@@ -132,10 +132,18 @@ def test_traced_scale_and_vmap():
         (lambda: I.identity()(KEY, (3,), jnp.float32), "shape of a matrix"),
         (lambda: I.delta_orthogonal()(KEY, (3, 4, 2), jnp.float32), "no more input than output"),
         (lambda: I.per_gate(I.orthogonal(), 4)(KEY, (3, 10), jnp.float32), "4 equal gates"),
+        (lambda: I.per_gate(I.orthogonal(), 0), "gates >= 1"),
+        (lambda: I.per_gate(None, 4), "initializer to be a function .*, got None"),
+        (lambda: I.constant(None), "numeric value"),
+        (lambda: I.identity("1"), "numeric gain"),
+        (lambda: I.orthogonal(None), "numeric scale"),
+        (lambda: I.normal(-1.0), r"stddev in \[0"),
+        (lambda: I.uniform(-1, 1), r"scale in \[0"),
+        (lambda: I.truncated_normal(1.0, lower=2.0, upper=-2.0), "lower <= upper"),
     ],
 )
 def test_misuse(misuse, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         misuse()
 
 

@@ -145,7 +145,23 @@ def test_what_apply_takes_is_seen_in_its_signature(name):
 def test_names_are_the_calls_that_built_them():
     assert repr(fnn.dense(3, use_bias=False)) == "dense(3, use_bias=False)"
     assert repr(fnn.serial(fnn.dense(2), jnp.tanh)) == "serial(2 layers)\n  0: dense(2)\n  1: tanh"
+    assert repr(fnn.dense(3, kernel_init=fnn.initializers.he_normal())) == "dense(3, kernel_init=he_normal())"
+    assert repr(fnn.dense(3, bias_init=fnn.initializers.constant(0.5))) == "dense(3, bias_init=constant(0.5))"
+    table = fnn.initializers.constant(np.ones((4, 2), np.float32))
+    assert repr(fnn.embedding(4, 2, embedding_init=table)) == "embedding(4, 2, embedding_init=constant(float32[4,2]))"
+    assert repr(fnn.time_distributed(fnn.weight_norm(fnn.dense(3)))) == (
+        "time_distributed(weight_norm(dense(3)))\n  0: weight_norm(dense(3))\n    0: dense(3)"
+    )
     assert jax.vmap(lambda rate: jnp.asarray(len(fnn.dropout(rate).name)))(jnp.ones(1)) == len("dropout(float32[])")
+
+
+def test_a_named_initializer_is_a_function_like_any_other():
+    init = fnn.initializers.he_normal()
+    drawn = jax.jit(lambda key: init(key, (3, 2), jnp.float32))(KEY)
+    np.testing.assert_allclose(jax.jit(init, static_argnums=1)(KEY, (3, 2)), drawn, rtol=1e-6)
+    assert fnn.programs.fingerprint(fnn.dense(3, kernel_init=init)) == fnn.programs.fingerprint(
+        fnn.dense(3, kernel_init=fnn.initializers.he_normal())
+    )
 
 
 @pytest.mark.thorough

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 import sys
 import warnings
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -67,6 +68,21 @@ def describe_given(value: Any) -> str:
         if not short or (len(text) <= 60 and "\n" not in text and " at 0x" not in text):
             return text
     return describe(value)
+
+
+def call_text(name: str, args: Iterable[Any], kwargs: Mapping[str, Any]) -> str:
+    """The call that built something, as it is written."""
+    given = [*map(_argument_text, args), *(f"{key}={_argument_text(value)}" for key, value in kwargs.items())]
+    return f"{name}({', '.join(given)})"
+
+
+def _argument_text(value: Any) -> str:
+    if isinstance(value, jax.Array | np.ndarray):
+        return describe(value)
+    if callable(value):
+        return getattr(value, "__name__", type(value).__name__)
+    name = getattr(value, "name", None)  # of a layer, a task
+    return name if isinstance(value, tuple) and isinstance(name, str) else repr(value)
 
 
 def hint_of(repair: str) -> str:

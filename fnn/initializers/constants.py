@@ -7,7 +7,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from fnn.initializers.drawing import resolve_dtype
+from fnn import checks
+from fnn.initializers.drawing import maker, resolve_dtype
 from fnn.typing import Array, ArrayLike, DType, Initializer, Key
 
 __all__ = ["constant", "identity", "ones", "zeros"]
@@ -47,6 +48,7 @@ def ones(key: Key | None, shape: Sequence[int], dtype: DType | None = None, out_
     return jnp.ones(shape, resolve_dtype(dtype), out_sharding=out_sharding)
 
 
+@maker
 def constant(value: ArrayLike, dtype: DType | None = None) -> Initializer:
     """$w = c$. For biases: kernels that start equal stay equal, and their units never learn different things.
 
@@ -59,6 +61,7 @@ def constant(value: ArrayLike, dtype: DType | None = None) -> Initializer:
         >>> fnn.initializers.constant(3)(None, (2,)).tolist()
         [3.0, 3.0]
     """
+    checks.as_numbers("constant", "value", value)
 
     def init(key: Key | None, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         return jnp.full(shape, value, resolve_dtype(dtype))
@@ -66,6 +69,7 @@ def constant(value: ArrayLike, dtype: DType | None = None) -> Initializer:
     return init
 
 
+@maker
 def identity(gain: ArrayLike = 1.0, dtype: DType | None = None) -> Initializer:
     """$W = g I$: the layer starts as the identity; a recurrent kernel keeps its state.
 
@@ -84,6 +88,7 @@ def identity(gain: ArrayLike = 1.0, dtype: DType | None = None) -> Initializer:
     References:
         Le, Jaitly and Hinton, A simple way to initialize recurrent networks of rectified linear units, 2015.
     """
+    checks.as_numbers("identity", "gain", gain)
 
     def init(key: Key | None, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         if len(shape) != 2:

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ParamSpec
 
 import jax
 import jax.numpy as jnp
 
-from fnn import random_bits
+from fnn import checks, random_bits
 from fnn.random_bits import in_one_pass
-from fnn.typing import Array, DType, Key
+from fnn.typing import Array, DType, Initializer, Key
 
+P = ParamSpec("P")
 Draw = Callable[[Key, Sequence[int], DType], Array]
+
+
+def maker(make: Callable[P, Initializer]) -> Callable[P, Initializer]:
+    """Decorate a function that makes an initializer: what it makes is named by the call that made it.
+
+    A layer that is given the function itself asks for the call.
+    """
+
+    @functools.wraps(make)
+    def make_named(*args: P.args, **kwargs: P.kwargs) -> Initializer:
+        init = make(*args, **kwargs)
+        init.__name__ = checks.call_text(make.__name__, args, kwargs)
+        return init
+
+    make_named.makes_an_initializer = True  # type: ignore[attr-defined]
+    return make_named
 
 
 def resolve_dtype(dtype: DType | None) -> Any:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
 from fnn import checks, random_bits
-from fnn.initializers.drawing import draw_flat, resolve_dtype
+from fnn.initializers.drawing import draw_flat, maker, resolve_dtype
 from fnn.typing import Array, ArrayLike, DType, Initializer, Key
 
 __all__ = ["delta_orthogonal", "orthogonal", "per_gate"]
@@ -35,6 +35,7 @@ def _qr_of_many(size: int, batched: list[bool], many: Array) -> tuple[tuple[Arra
     return jax.lax.platform_dependent(many, cpu=one_by_one, default=_factors), (True, True)
 
 
+@maker
 def orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType | None = None) -> Initializer:
     r"""A random matrix with orthonormal columns (or rows, whichever are fewer), times $s$: $W^\top W = s^2 I$.
 
@@ -55,6 +56,7 @@ def orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType | Non
     References:
         Saxe, McClelland and Ganguli, Exact solutions to the nonlinear dynamics of learning, 2014.
     """
+    checks.as_numbers("orthogonal", "scale", scale)
 
     def init(key: Key, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         if len(shape) < 2:
@@ -75,6 +77,7 @@ def orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType | Non
     return init
 
 
+@maker
 def delta_orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType | None = None) -> Initializer:
     """A convolution kernel that is orthogonal at its centre and 0 around it: signals pass without changing length.
 
@@ -95,6 +98,7 @@ def delta_orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType
     References:
         Xiao et al., Dynamical isometry and a mean field theory of CNNs, 2018.
     """
+    checks.as_numbers("delta_orthogonal", "scale", scale)
 
     def init(key: Key, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         if len(shape) not in (3, 4, 5):
@@ -110,6 +114,7 @@ def delta_orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType
     return init
 
 
+@maker
 def per_gate(initializer: Initializer, gates: int) -> Initializer:
     """Draw each gate of a recurrent kernel (in, gates·features) on its own: its fans, its orthogonality are right.
 
@@ -123,6 +128,8 @@ def per_gate(initializer: Initializer, gates: int) -> Initializer:
         >>> bool(jnp.allclose(u[:, 3:6].T @ u[:, 3:6], jnp.eye(3), atol=1e-6))
         True
     """
+    checks.instance("per_gate", "initializer", initializer, Callable, "a function that draws one gate")
+    gates = checks.integer("per_gate", "gates", gates)
 
     def init(key: Key, shape: Sequence[int], dtype: DType | None = None) -> Array:
         if shape[-1] % gates:

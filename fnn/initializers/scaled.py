@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import activations, checks
-from fnn.initializers.drawing import draw_flat, resolve_dtype, truncated_complex_normal, uniform_on_disk
+from fnn.initializers.drawing import draw_flat, maker, resolve_dtype, truncated_complex_normal, uniform_on_disk
 from fnn.typing import Array, ArrayLike, DType, Initializer, Key
 
 __all__ = [
@@ -50,6 +50,7 @@ def _fans(shape: Sequence[int], in_axis: Axes, out_axis: Axes, batch_axis: Axes)
     return n_in * field, n_out * field
 
 
+@maker
 def variance_scaling(
     scale: ArrayLike,
     mode: str,
@@ -107,6 +108,7 @@ def variance_scaling(
     return init
 
 
+@maker
 def glorot_uniform(
     in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: DType | None = None
 ) -> Initializer:
@@ -127,6 +129,7 @@ def glorot_uniform(
     return variance_scaling(1.0, "fan_avg", "uniform", in_axis, out_axis, batch_axis, dtype)
 
 
+@maker
 def glorot_normal(
     in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: DType | None = None
 ) -> Initializer:
@@ -146,6 +149,7 @@ def glorot_normal(
     return variance_scaling(1.0, "fan_avg", "truncated_normal", in_axis, out_axis, batch_axis, dtype)
 
 
+@maker
 def lecun_uniform(
     in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: DType | None = None
 ) -> Initializer:
@@ -165,6 +169,7 @@ def lecun_uniform(
     return variance_scaling(1.0, "fan_in", "uniform", in_axis, out_axis, batch_axis, dtype)
 
 
+@maker
 def lecun_normal(
     in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: DType | None = None
 ) -> Initializer:
@@ -184,6 +189,7 @@ def lecun_normal(
     return variance_scaling(1.0, "fan_in", "truncated_normal", in_axis, out_axis, batch_axis, dtype)
 
 
+@maker
 def he_uniform(
     in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: DType | None = None
 ) -> Initializer:
@@ -203,6 +209,7 @@ def he_uniform(
     return variance_scaling(2.0, "fan_in", "uniform", in_axis, out_axis, batch_axis, dtype)
 
 
+@maker
 def he_normal(
     in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: DType | None = None
 ) -> Initializer:

@@ -11,6 +11,7 @@ from jax.export import register_namedtuple_serialization
 
 from fnn import activations, checks
 from fnn.layer.arguments import MISSING, mirror, require_apply, require_init
+from fnn.layer.drawing import as_initializer
 from fnn.typing import Key, PyTree
 
 __all__ = ["Facts", "Layer", "Penalty", "as_layer", "constructor", "stateless"]
@@ -119,20 +120,11 @@ class Layer(NamedTuple):
         return f"{self.name}\n{inside}" if inside else self.name
 
 
-def _argument_text(value: Any) -> str:
-    if isinstance(value, Layer):
-        return value.name
-    if isinstance(value, jax.Array):
-        return checks.describe(value)
-    if callable(value):
-        return getattr(value, "__name__", type(value).__name__)
-    return repr(value)
-
-
 def constructor(build: Callable[P, Layer]) -> Callable[P, Layer]:
     """Decorate a function that returns a `Layer` so that the layer is named by the call that built it.
 
-    An argument annotated `Initializer` is required to be a function.
+    An argument annotated `Initializer` is required to be one when the layer is made, and to draw the shape that it is
+    asked for when the layer is initialized.
 
     Example:
         >>> import fnn
@@ -144,15 +136,15 @@ def constructor(build: Callable[P, Layer]) -> Callable[P, Layer]:
     """
 
     texts = {name: str(text) for name, text in build.__annotations__.items() if name != "return"}
-    drawn = [name for name, text in texts.items() if text in ("Initializer", "Initializer | None")]
 
     @functools.wraps(build)
     def construct(*args: P.args, **kwargs: P.kwargs) -> Layer:
-        for name in drawn:
-            instead = "fnn.initializers.zeros, or constant(…) of a number or an array"
-            checks.function(build.__name__, name, kwargs.get(name), "(key, shape, dtype)", instead)
-        given = [_argument_text(v) for v in args] + [f"{k}={_argument_text(v)}" for k, v in kwargs.items()]
-        return build(*args, **kwargs)._replace(name=f"{build.__name__}({', '.join(given)})")
+        made_by, options = checks.call_text(build.__name__, args, kwargs), dict(kwargs)
+        for name, given in kwargs.items():
+            text = texts.get(name)
+            if text == "Initializer" or (text == "Initializer | None" and given is not None):
+                options[name] = as_initializer(build.__name__, name, given)
+        return build(*args, **options)._replace(name=made_by)  # type: ignore[arg-type]
 
     construct.builds_a_layer = True  # type: ignore[attr-defined]
     return construct
