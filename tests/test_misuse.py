@@ -1,6 +1,8 @@
 """What a student does wrong, and the sentence that helps."""
 
 import warnings
+from decimal import Decimal
+from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
@@ -242,3 +244,55 @@ def test_a_setting_that_is_no_number_or_out_of_its_range_is_named_when_it_is_giv
         (TypeError, ValueError), match=r"expected (weight_decay|eps|pct_start) (to be a number|in [\[(]0)"
     ):
         rule(value)
+
+
+@pytest.mark.parametrize("value", [1j, np.complex64(0.1), np.ones(2, complex), jnp.asarray(0.1 + 0j)], ids=repr)
+@pytest.mark.parametrize(
+    "make",
+    [
+        fnn.optim.sgd,
+        lambda v: fnn.optim.sgd(0.1, momentum=v),
+        lambda v: fnn.optim.adamw(1e-3, b1=v),
+        lambda v: fnn.optim.adamw(1e-3, weight_decay=v),
+        lambda v: fnn.optim.l2(v),
+        lambda v: fnn.batch_norm(decay=v),
+        lambda v: fnn.batch_norm(eps=v),
+        fnn.dropout,
+        fnn.prelu,
+        lambda v: fnn.tasks.multiclass(3, label_smoothing=v),
+        lambda v: fnn.schedules.cosine_decay_schedule(v, 10),
+        fnn.initializers.normal,
+    ],
+)
+def test_a_complex_setting_is_no_real_number(make, value):
+    """In the dtype of a real array it was its real part, a learning rate of 1j one of 0."""
+    with pytest.raises(TypeError, match=r"expected \w+ to be a real number, got .*j"):
+        make(value)
+
+
+def test_a_complex_rate_is_named_inside_a_program_too():
+    with pytest.raises(TypeError, match="expected learning_rate to be a real number"):
+        jax.jit(lambda rate: fnn.optim.sgd(rate).update(jnp.ones(2), ())[0])(jnp.asarray(1j))
+
+
+@pytest.mark.parametrize("value", [Fraction(1, 10), Decimal("0.1"), 10**30], ids=str)
+def test_other_numbers_of_python_are_asked_to_be_floats(value):
+    with pytest.raises(TypeError, match=r"learning_rate to be a number, got .*; write float\(learning_rate\)"):
+        fnn.optim.sgd(value)
+
+
+@pytest.mark.parametrize("rule", [fnn.optim.sgd, fnn.optim.adam, fnn.optim.rmsprop, fnn.optim.presets.torch.adam])
+def test_no_learning_rate_is_named(rule):
+    """It was a rate of 1 up the gradient."""
+    with pytest.raises(TypeError, match="expected learning_rate to be a number, got None"):
+        rule(None)
+
+
+@pytest.mark.parametrize("value", [np.ones(2), np.ones(2, int), np.array("a"), jnp.ones(()), 3.0], ids=repr)
+def test_what_is_no_whole_number_is_named(value):
+    with pytest.raises(TypeError, match="dense: expected features to be a Python int, got"):
+        fnn.dense(value)
+
+
+def test_a_whole_number_of_numpy_or_jax_is_one():
+    assert [fnn.dense(width).init(KEY, X)[0]["bias"].shape for width in (np.int64(3), jnp.asarray(3))] == [(3,), (3,)]

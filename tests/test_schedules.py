@@ -216,3 +216,35 @@ def test_drops_into_optax():
 def test_misuse(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+FIRST = {
+    "constant_schedule": lambda v: schedules.constant_schedule(v),
+    "cosine_decay_schedule": lambda v: schedules.cosine_decay_schedule(v, 10),
+    "cosine_onecycle_schedule": lambda v: schedules.cosine_onecycle_schedule(10, v),
+    "exponential_decay": lambda v: schedules.exponential_decay(v, 10, 0.5),
+    "inverse_sqrt_schedule": lambda v: schedules.inverse_sqrt_schedule(v, 10),
+    "linear_onecycle_schedule": lambda v: schedules.linear_onecycle_schedule(10, v),
+    "polynomial_schedule": lambda v: schedules.linear_schedule(v, 0.0, 10),
+    "multi_step": lambda v: schedules.multi_step(v, [5]),
+    "piecewise_constant_schedule": lambda v: schedules.piecewise_constant_schedule(v),
+    "piecewise_interpolate_schedule": lambda v: schedules.piecewise_interpolate_schedule("linear", v),
+    "step_decay": lambda v: schedules.step_decay(v, 10),
+    "warmup_cosine_decay_schedule": lambda v: schedules.warmup_cosine_decay_schedule(0.0, v, 10, 20),
+}
+
+
+@pytest.mark.parametrize("value", [None, "0.1", [0.1], float("nan"), 1j], ids=str)
+@pytest.mark.parametrize("name", FIRST)
+def test_a_value_that_is_no_number_is_named_when_the_schedule_is_made(name, value):
+    with pytest.raises((TypeError, ValueError), match=rf"{name}: expected (init_|peak_)?value (to be a|in \(-inf)"):
+        FIRST[name](value)
+
+
+def test_other_settings_of_a_schedule_are_numbers_too():
+    with pytest.raises(TypeError, match="cosine_decay_schedule: expected exponent to be a number, got None"):
+        schedules.cosine_decay_schedule(1.0, 10, exponent=None)
+    with pytest.raises(TypeError, match="multi_step: expected milestones to be a sequence of steps, got 5"):
+        schedules.multi_step(1.0, 5)
+    with pytest.raises(ValueError, match=r"cosine_onecycle_schedule: expected div_factor in \(0"):
+        schedules.cosine_onecycle_schedule(10, 1.0, div_factor=0)

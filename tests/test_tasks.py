@@ -139,6 +139,13 @@ def test_wrong_number_of_outputs_is_named(name):
         task.loss(wrong, task.encode(targets))
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_a_metric_is_called_what_it_measures(name):
+    known = {getattr(fnn.metrics, metric) for metric in fnn.metrics.__all__}
+    for key, measure in TASKS[name][0].metrics.items():
+        assert measure.__name__ == key or measure in known or getattr(measure, "__wrapped__", None) in known
+
+
 def test_a_bare_loss_from_logits_refuses_a_softmax_too():
     model = fnn.serial(fnn.dense(3), fnn.softmax)
     with pytest.raises(ValueError, match="ends in softmax"):

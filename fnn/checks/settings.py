@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numbers
+import operator
 from collections.abc import Collection, Mapping, Set
+from decimal import Decimal
 from typing import Any
 
 import jax
@@ -23,14 +25,10 @@ def in_range(
             f"{where}: expected {name} to be a number, got {name_of(value)}; a schedule stands only where "
             "a learning rate or a weight decay is asked for"
         )
+    _require_real(where, name, value)
     if not all(map(is_concrete, (value, low, high))):
         return
     value, low, high = map(to_host, (value, low, high))
-    if isinstance(value, bool | np.bool_):
-        value = int(value)
-    known = np.asarray(value if isinstance(value, numbers.Number | np.ndarray | np.generic) else "")
-    if not jnp.issubdtype(known.dtype, np.number):
-        raise TypeError(f"{where}: expected {name} to be a number, got {value!r}")
     below = low is not None and np.any(value <= low if open in ("low", "both") else value < low)
     above = high is not None and np.any(value >= high if open in ("high", "both") else value > high)
     if below or above or np.any(value != value):
@@ -38,6 +36,19 @@ def in_range(
         right = ")" if open in ("high", "both") or high is None else "]"
         bounds = f"{left}{'-inf' if low is None else low}, {'inf' if high is None else high}{right}"
         raise ValueError(f"{where}: expected {name} in {bounds}, got {value}")
+
+
+def _require_real(where: str, name: str, value: Any) -> None:
+    """Require a real number or an array of them; of a traced one the dtype is known."""
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        scalar = isinstance(value, np.bool_)
+        found = scalar or any(jnp.issubdtype(value.dtype, kind) for kind in (np.integer, np.floating))
+    else:
+        found = isinstance(value, int | float) and np.asarray(value).dtype != object  # an int of more than 64 bits
+    if not found:
+        kind = "a real number" if np.iscomplexobj(value) else "a number"
+        repair = f"write float({name})" if isinstance(value, numbers.Real | Decimal) else ""
+        raise TypeError(f"{where}: expected {name} to be {kind}, got {value!r}{hint_of(repair)}")
 
 
 def number_or_schedule(where: str, name: str, value: Any, low: float = 0) -> None:
@@ -73,12 +84,15 @@ def keeps_some(where: str, name: str, rate: Any) -> None:
 
 def integer(where: str, name: str, value: Any, low: int | None = 1) -> int:
     """Require a Python integer (it decides a shape, so it cannot be traced) of at least `low`."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or not is_concrete(value):
+    try:
+        whole = operator.index(to_host(value)) if is_concrete(value) and not isinstance(value, bool) else None
+    except TypeError:
+        whole = None
+    if whole is None:
         raise TypeError(f"{where}: expected {name} to be a Python int, got {describe(value)} {value!r}")
-    value = int(value.__index__())
-    if low is not None and value < low:
-        raise ValueError(f"{where}: expected {name} >= {low}, got {value}")
-    return value
+    if low is not None and whole < low:
+        raise ValueError(f"{where}: expected {name} >= {low}, got {whole}")
+    return whole
 
 
 def one_of(where: str, name: str, value: Any, options: Collection[Any], repair: str = "") -> None:

@@ -34,6 +34,7 @@ def prelu(alpha: ArrayLike = 0.25, *, per_channel: bool = True) -> Layer:
     References:
         He et al., Delving deep into rectifiers, 2015.
     """
+    checks.in_range("prelu", "alpha", alpha)
 
     def init(key: Key, x: Any) -> PyTree:
         checks.floating("prelu", "x", x)

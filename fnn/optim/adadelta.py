@@ -8,7 +8,7 @@ from fnn import checks
 from fnn.optim.learning_rate import scale_by_learning_rate
 from fnn.optim.leaves import full_like, leafwise, root
 from fnn.optim.rules import stateful
-from fnn.optim.transform import Transform, chain
+from fnn.optim.transform import Transform, chain, identity
 from fnn.optim.wrappers import add_decayed_weights
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
 
@@ -83,5 +83,5 @@ def adadelta(
     return chain(
         add_decayed_weights(weight_decay, weight_decay_mask),
         scale_by_adadelta(rho, eps),
-        scale_by_learning_rate(learning_rate),
+        identity() if learning_rate is None else scale_by_learning_rate(learning_rate),
     )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.optim.leaves import leafwise, times
 from fnn.optim.rules import scheduled, stateless
-from fnn.optim.transform import Transform, identity, with_rate
+from fnn.optim.transform import Transform, with_rate
 from fnn.typing import Array, ArrayLike, ScalarOrSchedule, Schedule
 
 __all__ = ["ScaleByScheduleState", "scale", "scale_by_learning_rate", "scale_by_schedule"]
@@ -59,12 +59,11 @@ def scale_by_schedule(step_size_fn: Schedule) -> Transform:
     return scheduled(ScaleByScheduleState, leafwise(times), lambda count: {"factor": step_size_fn(count)})
 
 
-def scale_by_learning_rate(learning_rate: ScalarOrSchedule | None = None, *, flip_sign: bool = True) -> Transform:
+def scale_by_learning_rate(learning_rate: ScalarOrSchedule, *, flip_sign: bool = True) -> Transform:
     r"""Multiply by minus the learning rate: $u = -\alpha g$.
 
     Args:
-        learning_rate: $\alpha$: a number, a traced scalar, a schedule step -> rate, or None for 1 without a
-            change of sign.
+        learning_rate: $\alpha$: a number, a traced scalar, or a schedule step -> rate.
         flip_sign: False multiplies by $+\alpha$.
 
     Raises:
@@ -76,8 +75,6 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule | None = None, *, fli
         >>> rule.update(jnp.array([2.0]), rule.init(None))[0].tolist()
         [-1.0]
     """
-    if learning_rate is None:
-        return identity()
     checks.number_or_schedule("scale_by_learning_rate", "learning_rate", learning_rate)
     sign = -1 if flip_sign else 1
     if callable(learning_rate):

@@ -41,6 +41,12 @@ def is_past(count: ArrayLike, boundary: ArrayLike) -> Array:
     return count >= boundary
 
 
+def require_numbers(where: str, **given: Any) -> None:
+    """Require settings that are numbers when the schedule is made, and not in the middle of a run."""
+    for name, value in given.items():
+        checks.in_range(where, name, value)
+
+
 def require_increasing(where: str, name: str, steps: Sequence[Any]) -> None:
     known = [checks.to_host(step) for step in steps if checks.is_concrete(step)]
     if any(a > b for a, b in itertools.pairwise(known)):

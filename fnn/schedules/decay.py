@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.schedules.counting import is_past, portion, real, require_increasing, same_kind, since
+from fnn.schedules.counting import is_past, portion, real, require_increasing, require_numbers, same_kind, since
 from fnn.typing import Array, ArrayLike, Schedule
 
 __all__ = [
@@ -33,6 +33,7 @@ def constant_schedule(value: ArrayLike) -> Schedule:
         >>> fnn.schedules.constant_schedule(0.1)(7)
         0.1
     """
+    require_numbers("constant_schedule", value=value)
     return lambda count: value
 
 
@@ -58,6 +59,8 @@ def polynomial_schedule(
         >>> float(schedule(5))
         0.25
     """
+    require_numbers("polynomial_schedule", init_value=init_value, end_value=end_value, power=power)
+    require_numbers("polynomial_schedule", transition_steps=transition_steps, transition_begin=transition_begin)
 
     def schedule(count: ArrayLike) -> Array:
         left = 1 - portion(count, transition_begin, transition_steps)
@@ -108,6 +111,9 @@ def exponential_decay(
         >>> float(fnn.schedules.exponential_decay(1.0, 10, 0.5)(20))
         0.25
     """
+    name, end = "exponential_decay", 0 if end_value is None else end_value
+    require_numbers(name, init_value=init_value, transition_steps=transition_steps, decay_rate=decay_rate)
+    require_numbers(name, transition_begin=transition_begin, end_value=end)
 
     def schedule(count: ArrayLike) -> Array:
         steps, rate = real(transition_steps), real(decay_rate)
@@ -139,6 +145,7 @@ def step_decay(init_value: ArrayLike, step_size: ArrayLike, gamma: ArrayLike = 0
         >>> float(fnn.schedules.step_decay(1.0, step_size=50, gamma=0.5)(149))
         0.25
     """
+    require_numbers("step_decay", init_value=init_value, gamma=gamma)
     checks.in_range("step_decay", "step_size", step_size, 1)
 
     def schedule(count: ArrayLike) -> Array:
@@ -164,6 +171,8 @@ def multi_step(init_value: ArrayLike, milestones: Sequence[int], gamma: ArrayLik
         >>> float(fnn.schedules.multi_step(1.0, [50, 125, 160], gamma=0.5)(125))
         0.25
     """
+    milestones = checks.sequence("multi_step", "milestones", milestones, "steps")
+    require_numbers("multi_step", init_value=init_value, gamma=gamma, **{f"milestone {m!r}": m for m in milestones})
     require_increasing("multi_step", "milestones", milestones)
 
     def schedule(count: ArrayLike) -> Array:
@@ -195,6 +204,7 @@ def cosine_decay_schedule(
     References:
         Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017.
     """
+    require_numbers("cosine_decay_schedule", init_value=init_value, alpha=alpha, exponent=exponent)
     checks.in_range("cosine_decay_schedule", "positive decay_steps", decay_steps, 0, open="low")
 
     def schedule(count: ArrayLike) -> Array:
@@ -220,6 +230,7 @@ def inverse_sqrt_schedule(init_value: ArrayLike, timescale: ArrayLike = 1) -> Sc
     References:
         Raffel et al., Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer, 2020.
     """
+    require_numbers("inverse_sqrt_schedule", init_value=init_value)
     checks.in_range("inverse_sqrt_schedule", "positive timescale", timescale, 0, open="low")
 
     def schedule(count: ArrayLike) -> Array:

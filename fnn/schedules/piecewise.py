@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.schedules.counting import is_past, portion, real, require_increasing, since
+from fnn.schedules.counting import is_past, portion, real, require_increasing, require_numbers, since
 from fnn.typing import Array, ArrayLike, Schedule
 
 __all__ = [
@@ -103,6 +103,7 @@ def piecewise_constant_schedule(
         >>> float(fnn.schedules.piecewise_constant_schedule(1.0, {100: 0.5, 200: 0.25})(200))
         0.125
     """
+    require_numbers("piecewise_constant_schedule", init_value=init_value)
     pieces = _pieces("piecewise_constant_schedule", boundaries_and_scales)
 
     def schedule(count: ArrayLike) -> Array:
@@ -151,6 +152,7 @@ def piecewise_interpolate_schedule(
         >>> float(schedule(2)), float(schedule(8))
         (0.75, 0.25)
     """
+    require_numbers("piecewise_interpolate_schedule", init_value=init_value)
     checks.one_of("piecewise_interpolate_schedule", "interpolate_type", interpolate_type, _SHAPES)
     pieces = _pieces("piecewise_interpolate_schedule", boundaries_and_scales)
     shape = _SHAPES[interpolate_type]
@@ -166,6 +168,12 @@ def piecewise_interpolate_schedule(
         return jnp.where(is_past(count, begin), start, value)
 
     return schedule
+
+
+def _check_cycle(where: str, peak_value: ArrayLike, div_factor: ArrayLike, final_div_factor: ArrayLike) -> None:
+    require_numbers(where, peak_value=peak_value)
+    checks.in_range(where, "div_factor", div_factor, 0, open="low")
+    checks.in_range(where, "final_div_factor", final_div_factor, 0, open="low")
 
 
 def linear_onecycle_schedule(
@@ -194,6 +202,7 @@ def linear_onecycle_schedule(
     References:
         Smith and Topin, Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates, 2017.
     """
+    _check_cycle("linear_onecycle_schedule", peak_value, div_factor, final_div_factor)
     steps = checks.integer("linear_onecycle_schedule", "transition_steps", transition_steps)
     checks.in_range("linear_onecycle_schedule", "pct_start", pct_start, 0, 1)
     checks.in_range("linear_onecycle_schedule", "pct_final", pct_final, pct_start, 1)
@@ -226,6 +235,7 @@ def cosine_onecycle_schedule(
     References:
         Smith and Topin, Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates, 2017.
     """
+    _check_cycle("cosine_onecycle_schedule", peak_value, div_factor, final_div_factor)
     steps = checks.integer("cosine_onecycle_schedule", "transition_steps", transition_steps)
     checks.in_range("cosine_onecycle_schedule", "pct_start", pct_start, 0, 1)
     ends = {int(checks.to_host(pct_start) * steps): div_factor, steps: 1 / (div_factor * final_div_factor)}

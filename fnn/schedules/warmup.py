@@ -8,7 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from fnn.schedules.counting import is_past, real
+from fnn.schedules.counting import is_past, real, require_numbers
 from fnn.schedules.decay import cosine_decay_schedule, exponential_decay, inverse_sqrt_schedule, linear_schedule
 from fnn.schedules.piecewise import join_schedules
 from fnn.typing import ArrayLike, Schedule
@@ -65,6 +65,8 @@ def warmup_cosine_decay_schedule(
         >>> float(schedule(5)), float(schedule(10))
         (0.5, 1.0)
     """
+    name, ends = "warmup_cosine_decay_schedule", {"peak_value": peak_value, "end_value": end_value}
+    require_numbers(name, **ends, warmup_steps=warmup_steps, decay_steps=decay_steps)
     peak = real(peak_value)
     alpha = jnp.where(peak == 0, 0, real(end_value) / jnp.where(peak == 0, 1, peak))
     warmup = linear_schedule(init_value, peak_value, warmup_steps)

@@ -86,17 +86,18 @@ def quantile(levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Task:
         inside = (q[:, :1] <= targets) & (targets <= q[:, -1:])
         return weighted_mean(inside[:, 0].astype(outputs.dtype), weights)
 
-    measures: dict[str, Metric] = {"pinball": _mean_of(loss), "coverage": coverage}
+    measures: dict[str, Metric] = {"pinball": _mean_of("pinball", loss), "coverage": coverage}
     return Task(loss, decode, lambda t: values_of(name, t, 1), measures, None, name)
 
 
-def _mean_of(loss: Callable[[Array, Array], Array]) -> Metric:
-    """The mean of a task's own loss, as a metric."""
+def _mean_of(name: str, loss: Callable[[Array, Array], Array]) -> Metric:
+    """The mean of a task's own loss, as a metric of that name."""
 
     @metrics.metric("min")
     def mean(outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
         return weighted_mean(loss(outputs, targets), weights)
 
+    mean.__name__ = mean.__qualname__ = name
     return mean
 
 
@@ -138,7 +139,7 @@ def distribution(family: str = "gaussian", outputs: int = 1) -> Task:
         return prediction[:, :outputs]
 
     measures: dict[str, Metric] = {
-        "negative_log_likelihood": _mean_of(loss),
+        "negative_log_likelihood": _mean_of("negative_log_likelihood", loss),
         "rmse": after(decode, metrics.root_mean_squared_error),
     }
     return Task(loss, decode, lambda t: values_of(name, t, outputs), measures, None, name)

@@ -16,7 +16,7 @@ from fnn.layer import Layer
 from fnn.layer.protocol import identity
 from fnn.layers import Padded
 from fnn.losses.reduction import note_uncounted, quotient, weigh
-from fnn.metrics.protocol import Mode, metric, mode_of
+from fnn.metrics.protocol import Mode, mode_of
 from fnn.precision import widen
 from fnn.tasks.targets import as_they_are
 from fnn.typing import Array, ArrayLike
@@ -228,13 +228,13 @@ def mean_loss(task: Task, outputs: Any, targets: Any, weights: Array | None = No
 
 
 def after(decode: Callable[[Array], Any], measure: Metric) -> Metric:
-    """The metric of decoded outputs, with its direction."""
+    """The metric of decoded outputs, with its name and its direction."""
 
+    @functools.wraps(measure)
     def measure_decoded(outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
         return measure(decode(outputs), targets, weights=weights)
 
-    mode = mode_of(measure)
-    return measure_decoded if mode is None else metric(mode)(measure_decoded)
+    return measure_decoded
 
 
 def modes_of(task: Task) -> dict[str, Mode]:
