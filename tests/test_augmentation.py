@@ -69,7 +69,7 @@ def test_vmap_over_keys_is_a_loop_that_is_not_compiled():
 
 IDENTITY = [
     D.random_flip(rate=0.0), D.random_crop(0), D.random_shift(0.0), D.random_rotation(0.0), D.gaussian_noise(0.0),
-    D.cutout(0), D.mixup(0.0, classes=3), D.cutmix(0.0, classes=3), D.compose(),
+    D.random_flip(rate=0), D.cutout(0), D.mixup(0.0, classes=3), D.cutmix(0.0, classes=3), D.compose(),
 ]  # fmt: skip
 
 

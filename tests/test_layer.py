@@ -115,6 +115,8 @@ def test_shared_refuses_state_and_disuse():
         fnn.shared(fnn.batch_norm(), lambda use: fnn.serial(use, use)).init(KEY, X)
     with pytest.raises(ValueError, match=r"shared: body\(use\) never uses the shared layer"):
         fnn.shared(fnn.dense(4), lambda use: fnn.serial(fnn.dense(4))).init(KEY, X)
+    with pytest.raises(ValueError, match=r"shared: body\(use\) never uses the shared layer"):
+        fnn.shared(fnn.dense(4), lambda use: jnp.tanh).init(KEY, X)
 
 
 def test_map_layers_keeps_the_structure():

@@ -296,3 +296,54 @@ def test_what_is_no_whole_number_is_named(value):
 
 def test_a_whole_number_of_numpy_or_jax_is_one():
     assert [fnn.dense(width).init(KEY, X)[0]["bias"].shape for width in (np.int64(3), jnp.asarray(3))] == [(3,), (3,)]
+
+
+WRAPPERS = {
+    "weight_norm": fnn.weight_norm,
+    "spectral_norm": fnn.spectral_norm,
+    "drop_connect": lambda layer: fnn.drop_connect(layer, 0.5),
+    "bidirectional": fnn.bidirectional,
+    "backward": lambda layer: fnn.bidirectional(fnn.lstm(3), layer),
+    "mc_dropout": fnn.mc_dropout,
+    "frozen": fnn.frozen,
+    "residual": fnn.residual,
+    "time_distributed": fnn.time_distributed,
+    "stacked": fnn.stacked,
+    "shared": lambda layer: fnn.shared(layer, lambda use: use),
+    "body": lambda layer: fnn.shared(fnn.dense(2), lambda use: layer),
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (fnn.dense, r"expected a layer, got its constructor; write dense\(...\)"),
+        ([fnn.dense(3)], r"expected layers one by one, got a list of them; write serial\(\*layers\)"),
+        (3, "expected a layer or a function of arrays, got int 3"),
+    ],
+    ids=["constructor", "list", "number"],
+)
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_what_is_no_layer_is_named_by_whatever_takes_one(name, given, message):
+    with pytest.raises(TypeError, match=message):
+        WRAPPERS[name](given)
+
+
+@pytest.mark.parametrize(
+    ("misuse", "message"),
+    [
+        (lambda: fnn.dense(3, use_bias="no"), "dense: expected use_bias to be True or False, got 'no'"),
+        (lambda: fnn.lstm(3, return_sequences=None), "lstm: expected return_sequences to be True or False, got None"),
+        (lambda: fnn.shared(fnn.dense(2), fnn.dense(3)), "body to be a function layer -> layer, got Layer dense"),
+        (lambda: fnn.parallel(fnn.dense(2), merge="sum"), "merge to be a function .*, got 'sum'; write fnn.concat"),
+        (lambda: fnn.bidirectional(fnn.gru(2), merge=None), "merge to be a function .*, got None"),
+        (lambda: fnn.tasks.regression(loss="mae"), "loss to be a function .*, got 'mae'; write fnn.losses.mae"),
+        (lambda: fnn.tasks.quantile(0.5), r"levels to be a sequence of numbers, got 0.5; write \(0.5,\)"),
+        (lambda: fnn.tasks.distribution(np.ones(2)), "family to be one of 'gaussian', 'laplace', got array"),
+        (lambda: fnn.early_stopping(5), "monitor to be the name of a score, got 5; write"),
+        (lambda: fnn.rrelu("a"), "rrelu: expected lower to be a number, got 'a'"),
+    ],
+)
+def test_a_word_a_flag_or_a_function_of_another_kind_is_named_when_it_is_given(misuse, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        misuse()

@@ -47,6 +47,8 @@ def parameter(value: ArrayLike, x: Array) -> Array:
 
 
 def require_order(where: str, lower: ArrayLike, upper: ArrayLike) -> None:
+    checks.in_range(where, "lower", lower)
+    checks.in_range(where, "upper", upper)
     if not (checks.is_concrete(lower) and checks.is_concrete(upper)):
         return
     if np.any(checks.to_host(lower) > checks.to_host(upper)):

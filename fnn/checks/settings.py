@@ -97,7 +97,7 @@ def integer(where: str, name: str, value: Any, low: int | None = 1) -> int:
 
 def one_of(where: str, name: str, value: Any, options: Collection[Any], repair: str = "") -> None:
     """Require `value` to be one of `options`."""
-    if value not in options:
+    if isinstance(value, np.ndarray | jax.Array) or value not in options:
         these = ", ".join(map(repr, options))
         raise ValueError(f"{where}: expected {name} to be one of {these}, got {value!r}{hint_of(repair)}")
 

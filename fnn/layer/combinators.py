@@ -18,6 +18,9 @@ from fnn.typing import Array, Key, PyTree
 __all__ = ["concatenate", "parallel", "residual", "serial"]
 
 
+MERGE = "a function of the tuple of outputs"
+
+
 def _split(key: Key | None, count: int) -> Any:
     """One key per layer. All come from one call, because each of a traced key is a twentieth of a second to compile."""
     return [None] * count if key is None else split(key, count)
@@ -98,6 +101,8 @@ def parallel(*branches: LayerLike, merge: Callable[[tuple[Any, ...]], Any] | Non
         >>> price.shape, color.shape
         ((8, 1), (8, 4))
     """
+    if merge is not None:
+        checks.instance("parallel", "merge", merge, Callable, MERGE, "write fnn.concatenate")
     parts = tuple(as_layer(branch) for branch in branches)
 
     def init(key: Key, x: Any = MISSING, /) -> tuple[PyTree, PyTree]:

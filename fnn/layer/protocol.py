@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias
 
 import jax
+import numpy as np
 from jax.export import register_namedtuple_serialization
 
 from fnn import activations, checks
@@ -124,7 +125,7 @@ def constructor(build: Callable[P, Layer]) -> Callable[P, Layer]:
     """Decorate a function that returns a `Layer` so that the layer is named by the call that built it.
 
     An argument annotated `Initializer` is required to be one when the layer is made, and to draw the shape that it is
-    asked for when the layer is initialized.
+    asked for when the layer is initialized; one annotated `bool` is required to be True or False, because "no" is true.
 
     Example:
         >>> import fnn
@@ -144,6 +145,8 @@ def constructor(build: Callable[P, Layer]) -> Callable[P, Layer]:
             text = texts.get(name)
             if text == "Initializer" or (text == "Initializer | None" and given is not None):
                 options[name] = as_initializer(build.__name__, name, given)
+            elif text == "bool" and not isinstance(given, bool | int | np.bool_):
+                raise checks.not_one(build.__name__, name, "True or False", given)
         return build(*args, **options)._replace(name=made_by)  # type: ignore[arg-type]
 
     construct.builds_a_layer = True  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from fnn import checks
 from fnn.layer.protocol import Facts, Layer, as_layer
 from fnn.typing import Key, PyTree
 
@@ -36,9 +37,10 @@ def shared(layer: Layer, body: Callable[[Layer], Layer]) -> Layer:
         >>> sorted(params), tied.apply(params, state, jnp.ones((8, 4)))[0].shape
         (['body', 'shared'], (8, 1))
     """
+    checks.instance("shared", "body", body, Callable, "a function layer -> layer", "write lambda use: fnn.serial(use)")
     layer = as_layer(layer)
     place = _place_of(layer)
-    inside, init = body(place), _init_of(layer, body)
+    inside, init = as_layer(body(place)), _init_of(layer, body)
 
     def with_params(params: PyTree) -> Layer:
         def apply(
@@ -51,7 +53,7 @@ def shared(layer: Layer, body: Callable[[Layer], Layer]) -> Layer:
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
-        return body(with_params(params["shared"])).apply(params["body"], state, x, key=key, train=train)
+        return as_layer(body(with_params(params["shared"]))).apply(params["body"], state, x, key=key, train=train)
 
     facts = Facts(ends_in=inside.facts.ends_in)
     if not _stands_in(inside, place):  # hidden in a layer that does not show its parts: nothing can be rebuilt
@@ -83,7 +85,7 @@ def _init_of(layer: Layer, body: Callable[[Layer], Layer]) -> Callable[..., tupl
         ) -> tuple[Any, PyTree]:
             return layer.apply(found[0], (), x, key=key, train=train)
 
-        params, state = body(_placeholder(layer, first_use, first_apply)).init(key, x)
+        params, state = as_layer(body(_placeholder(layer, first_use, first_apply))).init(key, x)
         if not found:
             raise ValueError("shared: body(use) never uses the shared layer")
         return {"shared": found[0], "body": params}, state

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, kernels
-from fnn.layer import Facts, Layer, constructor
+from fnn.layer import Facts, Layer, as_layer, constructor
 from fnn.layer.parts import any_layer
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
@@ -219,6 +219,7 @@ def mc_dropout(model: Layer) -> Layer:
     References:
         Gal and Ghahramani, Dropout as a Bayesian Approximation, 2016.
     """
+    model = as_layer(model)
     drawing = _draw_at_inference(model)
 
     def apply(params: PyTree, state: PyTree, x: Any, /, *, train: bool = False, **options: Any) -> tuple[Any, PyTree]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.kernels.recurrence.sequences import reverse_sequences
 from fnn.layer import Facts, Layer, as_layer, concatenate, parallel, serial
+from fnn.layer.combinators import MERGE
 from fnn.layer.parts import any_layer, count_rows
 from fnn.layer.protocol import LayerLike
 from fnn.layers.dropout import dropout as dropout_layer
@@ -49,7 +50,9 @@ def bidirectional(
     References:
         Schuster and Paliwal, Bidirectional Recurrent Neural Networks, 1997.
     """
-    backward = forward if backward is None else backward
+    checks.instance("bidirectional", "merge", merge, Callable, MERGE, "write fnn.concatenate")
+    forward = as_layer(forward)
+    backward = forward if backward is None else as_layer(backward)
     both = parallel(forward, _backwards(backward), merge=lambda pair: _merge(merge, pair))
     return both._replace(
         name=f"bidirectional({forward.name})",

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, kernels, random_bits
-from fnn.layer import Facts, Layer, constructor
+from fnn.layer import Facts, Layer, as_layer, constructor
 from fnn.typing import ArrayLike, Key, PyTree
 
 __all__ = ["drop_connect", "spectral_norm", "weight_norm"]
@@ -64,6 +64,7 @@ def drop_connect(layer: Layer, rate: ArrayLike, name: str = "kernel") -> Layer:
         Wan et al., Regularization of Neural Networks using DropConnect, 2013;
         Merity, Keskar and Socher, Regularizing and Optimizing LSTM Language Models, 2018.
     """
+    layer = as_layer(layer)
     checks.in_range("drop_connect", "rate", rate, 0, 1)
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
@@ -110,6 +111,7 @@ def weight_norm(layer: Layer, name: str = "kernel") -> Layer:
     References:
         Salimans and Kingma, Weight Normalization, 2016.
     """
+    layer = as_layer(layer)
     length = f"{name}_scale"
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
@@ -156,6 +158,7 @@ def spectral_norm(layer: Layer, name: str = "kernel", *, steps: int = 1) -> Laye
     References:
         Miyato et al., Spectral Normalization for Generative Adversarial Networks, 2018.
     """
+    layer = as_layer(layer)
     steps = checks.integer("spectral_norm", "steps", steps)
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:

@@ -34,6 +34,7 @@ def regression(outputs: int = 1, *, loss: Callable[[Array, Array], Array] = loss
         [4.0]
     """
     checks.integer("regression", "outputs", outputs)
+    checks.instance("regression", "loss", loss, Callable, "a function of outputs and targets", "write fnn.losses.mae")
     name = f"regression({outputs})"
 
     def per_example(predictions: Array, targets: Array) -> Array | tuple[Array, Array]:
@@ -67,7 +68,7 @@ def quantile(levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Task:
         >>> fnn.tasks.quantile((0.1, 0.9)).decode(jnp.array([[3.0, 1.0]])).tolist()
         [[1.0, 3.0]]
     """
-    levels = tuple(levels)
+    levels = checks.sequence("quantile", "levels", levels, "numbers")
     for level in levels:
         checks.in_range("quantile", "levels", level, 0, 1, open="both")
     if not levels or list(levels) != sorted(set(levels)):

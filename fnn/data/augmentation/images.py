@@ -46,7 +46,9 @@ def random_flip(axis: int = 2, *, rate: ArrayLike = 0.5) -> Augmentation:
         x = jnp.asarray(x)
         if not -x.ndim < axis < x.ndim or axis == 0:
             raise ValueError(f"random_flip: expected axis to be any axis of x but the first, got {axis} for {x.shape}")
-        chosen = jax.vmap(lambda own: jax.random.bernoulli(own, rate))(random_bits.split(key, x.shape[0]))
+        chosen = jax.vmap(lambda own: jax.random.bernoulli(own, jnp.asarray(rate, float)))(
+            random_bits.split(key, x.shape[0])
+        )
         return jnp.where(chosen.reshape(-1, *[1] * (x.ndim - 1)), jnp.flip(x, axis), x), targets
 
     return augment
