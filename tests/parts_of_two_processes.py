@@ -142,7 +142,7 @@ def listed(mesh, own, folder):
 def said(run, *given, **options):
     try:
         run(*given, **options)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         return f"{type(error).__name__}: {error}"
     return "nothing"
 

@@ -90,6 +90,21 @@ def test_ctrl_c_in_the_first_epoch_leaves_a_history_with_all_its_columns(monkeyp
     assert np.isfinite(trained.params["kernel"]).all()
 
 
+def test_ctrl_c_before_the_first_batch_of_a_stream_ends_fit(handler):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def silent():
+        press()
+        ended.wait(60)
+        yield X, X[:, 0]
+
+    ended = threading.Event()
+    with pytest.raises(KeyboardInterrupt, match="before the first batch was read"):
+        fnn.fit(fnn.dense(1), fnn.optim.sgd(0.1), TASK, silent, key=KEY, epochs=1, progress=False)
+    ended.set()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 @pytest.mark.parametrize("answer", [True, np.True_, jnp.array(True), np.array(True)])
 def test_a_callback_that_answers_true_ends_the_run(answer):
     assert fit(callbacks=[lambda end: answer])[1]["epochs"] == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import parts_of_two_processes as parts
+import processes_that_stop
 import pytest
 import two_processes
 
@@ -204,6 +205,65 @@ def test_a_stream_that_fails_in_one_process_leaves_both_with_what_all_trained_on
 
 def test_ctrl_c_in_one_process_ends_the_training_and_the_validation_of_both(both):
     assert [told["interrupted"] for told in both] == 2 * [{"training": 1, "validation": 1}]
+
+
+def told_of_stops(of, folder):
+    run, told = told_by_both("processes_that_stop.py", folder, of)
+    assert [process.returncode for process in run] == [0, 0], told
+    return [json.loads((folder / f"{own}.json").read_text()) for own in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """What each of two processes found where the second one is stopped or does something wrong."""
+    return told_of_stops("calls", tmp_path_factory.mktemp("stopped"))
+
+
+PRESSED = "KeyboardInterrupt: the call of process 1 failed: Ctrl-C was pressed"
+SAID_OF_STOPS = {
+    "evaluate a stream": PRESSED,
+    "evaluate a silent stream": PRESSED,
+    "evaluate arrays": PRESSED,
+    "predict a stream": PRESSED,
+    "predict arrays": PRESSED,
+    "trainer": PRESSED,
+    "fit, first batch": "KeyboardInterrupt: fit: Ctrl-C was pressed before the first batch was read",
+    "cross_validate": "ValueError: cross_validate of process 1 failed: cross_validate: expected epochs >= 1",
+    "cross_validate, mesh": "ValueError: cross_validate of process 1 failed: cross_validate: expected epochs >= 1",
+    "cross_validate, word": "TypeError: cross_validate of process 1 failed: cross_validate() got an unexpected keyword",
+    "sweep": 'ValueError: sweep of process 1 failed: sweep: how="grid" tries every combination',
+    "ensemble": "ValueError: ensemble of process 1 failed: ensemble: expected members >= 1",
+    "learning_curve": "ValueError: learning_curve of process 1 failed: learning_curve: expected sizes",
+}
+
+
+@pytest.mark.parametrize("name", SAID_OF_STOPS)
+def test_ctrl_c_and_a_wrong_search_in_one_process_end_the_call_of_both(stopped, name):
+    require_said(stopped, SAID_OF_STOPS, name)
+
+
+def test_ctrl_c_in_one_process_leaves_both_with_what_fit_has_trained(stopped):
+    assert [told["kept"] for told in stopped] == 2 * [{"first step": 0, "callback": 1}]
+    assert [told["nothing"] for told in stopped] == 2 * ["nothing"]
+
+
+def test_what_no_other_process_takes_part_in_is_searched_alone(stopped):
+    assert stopped[0]["alone"] == {}
+    assert "rate_range: expected steps >= 1" in stopped[1]["alone"].pop("rate_range, wrong")
+    assert "snapshots: expected epochs >= 1" in stopped[1]["alone"].pop("snapshots, wrong")
+    assert stopped[1]["alone"] == {"rate_range": [4, 1, 2], "snapshots": [2, 4, 2], "ensemble": [1, 4, 2]}
+
+
+@pytest.mark.thorough
+def test_a_search_of_two_processes_may_have_one_member_and_ends_in_both(tmp_path):
+    found = told_of_stops("searches", tmp_path)
+    alone = processes_that_stop.search("ensemble", members=1, bootstrap=False).trained.params["kernel"]
+    assert found[0]["few"] == found[1]["few"]
+    np.testing.assert_allclose(found[0]["few"], alone, rtol=1e-5, atol=1e-6)
+    assert "cross_validate of process 1 failed: RuntimeWarning: cross_validate: 2 of 2 runs" in found[0]["warning"]
+    assert "RuntimeWarning: cross_validate: 2 of 2 runs diverged" in found[1]["warning"]
+    assert [told["interrupted"] for told in found] == 2 * [[1, 1, 1, 1]]
+    assert [told["nothing"] for told in found] == 2 * ["nothing"]
 
 
 def begun_by_two(saved, name):

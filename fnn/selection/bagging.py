@@ -27,6 +27,7 @@ from fnn.train.inputs import Inputs
 from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, evaluation_model, outcome_of
 from fnn.train.options import Options
 from fnn.train.outputs import outputs_of
+from fnn.train.processes import heard_by_all
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.step import require_model_and_optimizer
 from fnn.train.stopping import EarlyStopping
@@ -37,6 +38,7 @@ __all__ = ["ensemble"]
 
 
 @on_automatic_axes
+@heard_by_all("ensemble", everywhere=True)
 def ensemble(
     model: Layer,
     optimizer: Transform,

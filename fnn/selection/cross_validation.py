@@ -15,6 +15,7 @@ from fnn.selection.plan import Plan, Settings, make_plan, member_of
 from fnn.selection.result import CrossValidation, assemble
 from fnn.tasks import Task
 from fnn.train.options import Options
+from fnn.train.processes import heard_by_all
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.stopping import EarlyStopping
 from fnn.typing import Arrays, Augmentation, DType, Key, Labels, LossFunction, PenaltyFunction
@@ -23,6 +24,7 @@ __all__ = ["cross_validate"]
 
 
 @on_automatic_axes
+@heard_by_all("cross_validate", everywhere=True)
 def cross_validate(
     model: Layer | Callable[..., Layer],
     optimizer: Transform | Callable[..., Transform],

@@ -18,6 +18,7 @@ from fnn.selection.plan import folds_of, make_plan
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.options import Options
+from fnn.train.processes import heard_by_all
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.stopping import EarlyStopping
 from fnn.typing import Arrays, Augmentation, DType, Key, Labels, LossFunction, PenaltyFunction
@@ -35,6 +36,7 @@ class LearningCurve(NamedTuple):
 
 
 @on_automatic_axes
+@heard_by_all("learning_curve", everywhere=True)
 def learning_curve(
     model: Layer | Callable[..., Layer],
     optimizer: Transform | Callable[..., Transform],

@@ -22,9 +22,9 @@ from fnn.train.console import interruption, progress_bar
 from fnn.train.drive import RESPONSE_SECONDS
 from fnn.train.identity import digest_of
 from fnn.train.loop import Carry
-from fnn.train.processes import pace, peers, require_same
+from fnn.train.processes import pace, require_same
 from fnn.train.processes import together as together_over
-from fnn.train.sharding import agree, check_mesh, fetch, replicate, shard
+from fnn.train.sharding import check_mesh, fetch, replicate, shard
 from fnn.train.trained import shapes_of
 from fnn.typing import PyTree
 
@@ -124,7 +124,7 @@ def run_members(
     if chunk is None:
         room = MEMORY_SHARE * placement.available_bytes()
         chunk = min(count, max(1, int(room // max(1, bytes_per_member(build, description, arguments, shared)))))
-    chunk = agree(checks.integer("members", "chunk", chunk))
+    chunk = pace(mesh, checks.integer("members", "chunk", chunk))
     own = -(-chunk // (1 if mesh is None else mesh.size))
     chunk = own if mesh is None else own * mesh.size
     given = ChunkProgram(build, description, together, own if together else 1, mesh)
@@ -135,7 +135,7 @@ def run_members(
     shared, ends = replicate(mesh, (shared, (jnp.asarray(first), jnp.asarray(last))))
     results: list[PyTree] = []
     finished = np.zeros(count, bool)
-    with peers("members", mesh), progress_bar(progress, count, "model") as bar, interruption() as wished:
+    with progress_bar(progress, count, "model") as bar, interruption() as wished:
         show = lambda _, done: bar(done, {})  # noqa: E731
         asked = lambda: not pace(mesh, not wished())  # noqa: E731
         for begin in range(0, count, chunk):

@@ -24,6 +24,7 @@ from fnn.tasks import Task, as_task
 from fnn.tasks.task import modes_of, require_mode
 from fnn.train.console import interruption
 from fnn.train.options import Options
+from fnn.train.processes import heard_by_all, pace
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.stopping import EarlyStopping
 from fnn.typing import Arrays, Augmentation, DType, Key, Labels, LossFunction, PenaltyFunction, PyTree
@@ -40,6 +41,7 @@ class Distribution(Protocol):
 
 
 @on_automatic_axes
+@heard_by_all("sweep", everywhere=True)
 def sweep(
     model: Layer | Callable[..., Layer],
     optimizer: Transform | Callable[..., Transform],
@@ -221,7 +223,7 @@ def _race(
             break
         finished.flat[places] = reached
         known = _update(known, part, places, reached, finished.size)
-        if asked() or not reached.all():
+        if not (reached.all() and pace(mesh, not asked())):
             break
         score = known[0][f"validation_{metric}"][:, last - 1].reshape(plan.shape)
         _require_defined(metric, score, known[0]["validation_loss"][:, last - 1].reshape(plan.shape))

@@ -46,12 +46,12 @@ def progress_bar(
 
 
 @contextmanager
-def interruption() -> Iterator[Callable[[], bool]]:
+def interruption(ends: bool = False) -> Iterator[Callable[[], bool]]:
     """Ctrl-C is asked for, `asked()`, between two steps, where nothing is half done; a second one ends all at once.
 
     One inside another asks for the same: what stops the part stops the whole. A process that was told to ignore
     Ctrl-C goes on ignoring it, a handler that is not Python's (None) is left alone, and a thread other than the main
-    one is never interrupted.
+    one is never interrupted. Where it `ends` the call nobody asks: see `is_to_end`.
     """
     before = signal.getsignal(signal.SIGINT)
     foreign = before is None or before is signal.SIG_IGN
@@ -69,12 +69,18 @@ def interruption() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked.set()
 
-    ask.asked = asked  # type: ignore[attr-defined]
+    ask.asked, ask.ends = asked, ends  # type: ignore[attr-defined]
     signal.signal(signal.SIGINT, ask)
     try:
         yield asked.is_set
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def is_to_end() -> bool:
+    """Whether Ctrl-C was pressed in a call that it ends; never inside of one that keeps what it has then."""
+    handler: Any = signal.getsignal(signal.SIGINT)
+    return getattr(handler, "ends", False) and handler.asked.is_set()
 
 
 @functools.cache

@@ -120,7 +120,7 @@ def fit(
     check_callbacks("fit", callbacks)
     # A copy: the loop gives its buffers away, and the caller's must live on.
     start = None if start is None else jax.tree.map(jnp.copy, as_trained("start", start))
-    with contextlib.closing(source_of(recipe, key, data, rows, validation)) as source, interruption() as interrupted:
+    with interruption() as interrupted, contextlib.closing(source_of(recipe, key, data, rows, validation)) as source:
         suggest_cores(model, progress)
         require_same_run("fit", recipe, source.inputs, key, start, source.describe, {"checkpoint": bool(checkpoint)})
         key, inputs, start = replicate(mesh, (key, source.inputs, start))

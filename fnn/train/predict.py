@@ -48,7 +48,7 @@ def _predict(given: _Predicting, trained: Trained, x: PyTree) -> PyTree:
 
 
 @on_automatic_axes
-@heard_by_all("predict")
+@heard_by_all("predict", ends=True)
 def predict(
     model: Layer,
     trained: Trained,
@@ -141,7 +141,7 @@ def _wait_for_all(where: str, model: Layer, trained: Trained, x: PyTree, mesh: M
 
 
 @on_automatic_axes
-@heard_by_all("evaluate")
+@heard_by_all("evaluate", ends=True)
 def evaluate(
     model: Layer,
     trained: Trained,
@@ -206,7 +206,7 @@ def evaluate(
     _wait_for_all("evaluate", model, trained, checked[0], mesh)
     trained, checked, rows = replicate(mesh, (trained, checked, rows))
     scores = programs.compile(_scores, _Scoring(model, task, batch_size, compute_dtype, mesh))(trained, checked, rows)
-    return _as_floats(scores, mesh)
+    return _as_floats(scores)
 
 
 def _files_as_stream(files: MappedFiles, rows: Any, batch_size: int, mesh: Mesh | None) -> Stream:
@@ -222,16 +222,15 @@ def _evaluate_stream(model: Layer, trained: Any, stream: Stream, task: Task, mes
     with contextlib.closing(Scoring(applied, task, stream)) as scoring:
         scores = scoring(replicate(mesh, as_trained("evaluate", trained)))
     assert scores is not None, "nothing interrupts it"
-    return _as_floats(scores, mesh)
+    return _as_floats(scores)
 
 
-def _as_floats(scores: dict[str, Array], mesh: Mesh | None) -> dict[str, float] | dict[str, Array]:
+def _as_floats(scores: dict[str, Array]) -> dict[str, float] | dict[str, Array]:
     """As they are where they are traced, and where a metric of the caller's is no scalar."""
     if not all(checks.is_concrete(score) and score.ndim == 0 for score in scores.values()):
         return scores
     plain = {name: float(score) for name, score in jax.device_get(scores).items()}
     _warn_of_undefined(plain)
-    pace(mesh, 1)  # nothing raises after it: a warning may, where it is an error
     return plain
 
 

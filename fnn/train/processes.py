@@ -15,10 +15,11 @@ from jax.sharding import Mesh
 
 from fnn import checks
 from fnn.kernels import placement
+from fnn.train.console import interruption, is_to_end
 from fnn.train.identity import PROGRAMS, describe_data, describe_programs, describe_settings, digest_of
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Recipe, begin, keys_of
-from fnn.train.sharding import agree, exchange
+from fnn.train.sharding import exchange
 from fnn.train.stream import StreamError
 from fnn.train.trained import Trained
 from fnn.typing import Key
@@ -40,13 +41,13 @@ LOST = ("Gloo", "closed by peer", "heartbeat", "NCCL")
 
 
 @contextmanager
-def peers(where: str, mesh: Mesh | None) -> Iterator[None]:
+def _peers(where: str, mesh: Mesh | None) -> Iterator[None]:
     """What one process alone raises is raised in all, at the next word that they exchange; where one has died, the
     error names it: what XLA says names a connection."""
     try:
         yield
     except (Exception, SystemExit) as error:
-        if not together(mesh) or hasattr(error, _TOLD):
+        if hasattr(error, _TOLD):
             raise
         if not _is_of_a_connection(error):
             with suppress(Exception):  # nobody may be there any more
@@ -70,14 +71,31 @@ def _is_of_a_connection(error: BaseException) -> bool:
     return by_xla and any(word in str(error) for word in LOST)
 
 
-def heard_by_all(where: str, mesh: Mesh | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A verb whose errors all processes of this mesh hear of, or of its argument `mesh`; those of its arguments too."""
+def heard_by_all(
+    where: str, mesh: Mesh | None = None, *, ends: bool = False, everywhere: bool = False
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A verb whose errors all processes of this mesh hear of, or of its argument `mesh`; those of its arguments too.
+
+    Args:
+        where: the verb.
+        mesh: of a verb that is given none.
+        ends: Ctrl-C in one of them ends the verb in all; by default it asks for Ctrl-C itself, and keeps what it has.
+        everywhere: the verb computes on all devices where it is given no mesh.
+    """
 
     def wrap(run: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(run)
         def enter(*args: P.args, **options: P.kwargs) -> R:
-            with peers(where, options.get("mesh", mesh)):  # type: ignore[arg-type]
+            over: Any = options.get("mesh", mesh)
+            if everywhere and over is None and placement.hosts() > 1:
+                over = options["mesh"] = Mesh(np.asarray(jax.devices()), ("members",))
+            if not together(over):
                 return run(*args, **options)
+            with _peers(where, over), interruption(ends):
+                found = run(*args, **options)
+                if checks.are_known(found):
+                    pace(over, 1)  # nothing raises after it: a warning may, where it is an error
+                return found
 
         return enter
 
@@ -121,6 +139,8 @@ def pace(mesh: Mesh | None, steps: int) -> int:
 def meet(*numbers: int) -> np.ndarray:
     """Numbers of every process, a row for each, the first one not below 0: such a one is how much another process has
     to say, which is why it cannot go on."""
+    if is_to_end():
+        _say(None)
     found = exchange(*numbers)
     if (least := int(found[:, 0].min())) < 0:
         _hear(_spell(None, None, meets=True), -least, None)
@@ -132,19 +152,21 @@ TEXT_BYTES = 2**10
 
 OTHER_CALLS = "the processes do not make the same calls: write the same ones, in the same order, in all of them"
 
-_KINDS = StreamError, TypeError, ValueError
+_KINDS = StreamError, TypeError, ValueError, KeyboardInterrupt
 _TOLD = "_told_to_all_processes"
 
 
 def _say(own: Any, error: BaseException | None = None, what: str = "") -> list[Any]:
-    """What every process says; the error of one of them is raised in all."""
+    """What every process says; the error of one of them is raised in all, and Ctrl-C where it ends the verb."""
     failed = None
+    if error is None and is_to_end():
+        error, what = KeyboardInterrupt("Ctrl-C was pressed"), "the call"
     if error is not None:
         kind = next((number for number, kind in enumerate(_KINDS) if isinstance(error, kind)), len(_KINDS))
         text = str(error) if kind < len(_KINDS) else f"{type(error).__name__}: {error}"
         failed = [kind, f"{what} of process {jax.process_index()} failed: {text}"]
     mine = _spell(own, failed)
-    return _hear(mine, -agree(-len(mine)), error)
+    return _hear(mine, -int(exchange(-len(mine))[:, 0].min()), error)
 
 
 def _spell(own: Any, failed: Any, meets: bool = False) -> bytes:

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
-from fnn.kernels import placement
 from fnn.kernels.mesh_axes import explicit_mesh
 from fnn.typing import PyTree
 
@@ -210,8 +209,3 @@ def exchange(*numbers: int) -> np.ndarray:
     word = np.zeros(WORD, np.int32)
     word[: len(numbers)] = numbers
     return np.asarray(process_allgather(word)).reshape(-1, WORD)
-
-
-def agree(number: int) -> int:
-    """The smallest of the numbers that the processes found: they must take the same steps."""
-    return number if placement.hosts() == 1 else int(exchange(number)[:, 0].min())

@@ -16,6 +16,7 @@ from fnn.layer import Layer
 from fnn.programs import compile as compiled
 from fnn.tasks import Task
 from fnn.train.checkpoint import Record
+from fnn.train.console import is_to_end
 from fnn.train.feeding import Feed
 from fnn.train.host_batches import HostBatch
 from fnn.train.identity import digest_of
@@ -46,7 +47,7 @@ def collect(
     applied: Application,
     trained: Trained,
     epoch: int | None = None,
-    interrupted: Callable[[], bool] = lambda: False,
+    interrupted: Callable[[], bool] = is_to_end,
 ) -> tuple[PyTree, PyTree, Any]:
     """Outputs, targets and weights of the rows that this process reads, on the host, for one pass over a stream, as far
     as it came."""
@@ -89,7 +90,7 @@ class Scoring:
         self.known: tuple[str, int] | None = None  # what was seen before the run was resumed, and the epochs until then
 
     def __call__(
-        self, trained: Trained, epoch: int | None = None, interrupted: Callable[[], bool] = lambda: False
+        self, trained: Trained, epoch: int | None = None, interrupted: Callable[[], bool] = is_to_end
     ) -> dict[str, Array] | None:
         """None where the run is interrupted meanwhile."""
         self.seen = None

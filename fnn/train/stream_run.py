@@ -13,6 +13,7 @@ import numpy as np
 from fnn import checks
 from fnn.programs import compile as compiled
 from fnn.train.checkpoint import Record
+from fnn.train.console import interruption
 from fnn.train.divergence import replay_batch, require_possible
 from fnn.train.drive import RESPONSE_SECONDS, Take
 from fnn.train.feeding import Chunk, Feed
@@ -42,8 +43,10 @@ class Reading:
     def __init__(self, stream: Stream, feed: Feed, beside: str) -> None:
         self.stream, self.feed, self.beside = stream, feed, beside
         feed.begin(0)
-        chunk = feed.next()
-        assert chunk is not None, "an epoch without batches is an error"
+        with interruption() as asked:
+            chunk = feed.next(asked)
+        if chunk is None:  # an epoch without batches is an error
+            raise KeyboardInterrupt("fit: Ctrl-C was pressed before the first batch was read")
         for said in feed.reader.rounded:
             checks.warn(f"fit: {said}", UserWarning)
         self.last: Given | None = None  # which may be computed with still while the next one is

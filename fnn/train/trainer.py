@@ -19,7 +19,7 @@ from fnn.train.epochs import sizes, take_steps_of_epoch
 from fnn.train.inputs import Inputs, check_run
 from fnn.train.loop import Carry, Keys, Recipe, begin, check_recipe, end_epoch, outcome_of
 from fnn.train.options import Options
-from fnn.train.processes import heard_by_all, pace, require_same_run
+from fnn.train.processes import heard_by_all, require_same_run
 from fnn.train.sharding import automatic, lay_on, on_automatic_axes, replicate
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained, TrainState, as_trained
@@ -104,7 +104,7 @@ def trainer(
     own = jax.jit(functools.partial(_whole_run, recipe))
 
     @on_automatic_axes
-    @heard_by_all("trainer", mesh)
+    @heard_by_all("trainer", mesh, ends=True)
     def run(
         key: Key, data: Arrays, rows: Rows | None = None, *, validation: Validation | None = None,
         start: Trained | None = None,
@@ -124,7 +124,6 @@ def trainer(
                 warn_if_diverged("trainer", *divmod(step, sizes(batch_size, inputs.slots)[1]), said)
             elif rule is not None:
                 stopping.warn_if_never_scored("trainer", rule, history)
-            pace(mesh, 1)
         return trained, history
 
     return run
