@@ -287,3 +287,10 @@ def test_a_run_of_two_processes_goes_on_in_one(saved, name):
 def test_a_run_of_two_processes_is_refused_in_one_where_streams_have_a_place_of_their_own(saved, name):
     with pytest.raises(ValueError, match="fit: expected 2 processes, of whose streams the checkpoint knows where they"):
         parts.fit(None, **begun_by_two(saved, name))
+
+
+@pytest.mark.thorough
+def test_a_run_of_files_split_over_two_processes_is_refused_in_one_with_what_to_write(saved, tmp_path):
+    files, checkpoint = parts.split_files(None, tmp_path), Path(saved[0]["begun"], "files 0")
+    with pytest.raises(ValueError, match=r"other x, targets and weights.*Processes then: 2, now: 1; .*: start 2, or"):
+        parts.fit(None, files, checkpoint=checkpoint)

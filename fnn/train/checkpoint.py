@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 
 from fnn import checks
 from fnn.files import plain_archive, write_whole
+from fnn.kernels import placement
 from fnn.train.identity import Identity, differences, holds_other_parts, warn_of_environment
 from fnn.train.processes import attempt, gather, raise_in_all, tell_all, together
 from fnn.train.sharding import shard
@@ -105,7 +106,8 @@ def store_of(
     if given is None:
         return Store(lambda arrays, record, last=False: None, lambda like: None)
     asked, own = given if isinstance(given, Checkpoints) else checkpoints(given), identity()
-    writes = jax.process_index() == 0 or not together(mesh)
+    processes = placement.hosts() if together(mesh) else 1
+    writes = jax.process_index() == 0 or processes == 1
 
     def save(arrays: PyTree, record: Record, last: bool = False) -> None:
         table = record.table
@@ -122,7 +124,7 @@ def store_of(
             _write(asked, _file(record), best, parts | {"run": np.frombuffer(run, np.uint8)})
 
     def restore(like: PyTree) -> tuple[PyTree, Record] | None:
-        found, error = attempt(lambda: _find(asked.directory, own)) if writes else (None, None)
+        found, error = attempt(lambda: _find(asked.directory, own, processes)) if writes else (None, None)
         raise_in_all(mesh, error, "fit: the checkpoint")
         record = gather(mesh, found and found[1])[0]
         if record is None:
@@ -163,12 +165,12 @@ def _write(asked: Checkpoints, name: str, best: int, parts: dict[str, np.ndarray
         checks.warn(f"fit: {path} could not be written: {error.strerror}; what was saved is kept, and training goes on")
 
 
-def _find(place: Path, own: Identity) -> tuple[np.ndarray, dict[str, Any]] | None:
+def _find(place: Path, own: Identity, processes: int) -> tuple[np.ndarray, dict[str, Any]] | None:
     """Bytes and record of the newest checkpoint that can be read; an error if it is of another run."""
     place.mkdir(parents=True, exist_ok=True)
     paths = sorted(place.glob("epoch-*.npz"), reverse=True)
     for path in paths:
-        found = _read(path, own)
+        found = _read(path, own, processes)
         if found is None:
             continue
         for damaged in paths[: paths.index(path)]:
@@ -184,7 +186,7 @@ def _find(place: Path, own: Identity) -> tuple[np.ndarray, dict[str, Any]] | Non
     return None
 
 
-def _read(path: Path, own: Identity) -> tuple[np.ndarray, dict[str, Any]] | None:
+def _read(path: Path, own: Identity, processes: int) -> tuple[np.ndarray, dict[str, Any]] | None:
     try:
         with plain_archive(path) as parts:
             run, packed = {"place": 0} | json.loads(parts["run"].tobytes()), parts["arrays"]
@@ -204,9 +206,21 @@ def _read(path: Path, own: Identity) -> tuple[np.ndarray, dict[str, Any]] | None
     if other := differences(saved, own):
         raise ValueError(
             f"fit: {path} is of another run: {'; '.join(other[:4])}. Give what was given then, or another directory"
+            f"{_of_other_processes(run['streams'], processes)}"
         )
     warn_of_environment(saved, own)
     return packed, {name: run[name] for name in Record._fields}
+
+
+def _of_other_processes(streams: dict[str, Any] | None, now: int) -> str:
+    """A list that is split over processes is another one in each of them where there are more or fewer."""
+    then = next((len(place["parts"]) for place in (streams or {}).values()), now)
+    if then == now:
+        return ""
+    return (
+        f". Processes then: {then}, now: {now}; a list that is split over them goes on in as many: start {then}, or "
+        "begin anew with a stream that takes the epoch, which goes on in any number"
+    )
 
 
 def _pack(tree: PyTree) -> np.ndarray:
