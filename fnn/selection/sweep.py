@@ -144,7 +144,7 @@ def sweep(
         brackets = [(len(settings), min(_log(len(settings), factor), _log(epochs, factor)))]
     run = functools.partial(run_members, chunk=chunk, mesh=mesh, progress=progress)
     with interruption() as asked:
-        found = _race(plan, brackets, (metric, mode, factor), asked, run)
+        found = _race(plan, brackets, (metric, mode, factor), lambda: bool(pace(mesh, not asked())), run)
     return found._replace(modes=modes)
 
 
@@ -200,7 +200,7 @@ def _draw(over: Mapping[str, Any], how: str, trials: int | None, key: Key) -> Se
 
 
 def _race(
-    plan: Plan, brackets: list[tuple[int, int]], rule: tuple[str, Mode, int], asked: Callable[[], bool], run: Run
+    plan: Plan, brackets: list[tuple[int, int]], rule: tuple[str, Mode, int], goes_on: Callable[[], bool], run: Run
 ) -> CrossValidation:
     """Rung after rung: the settings still in the race train to the next epoch at which some bracket decides."""
     (metric, mode, factor), epochs = rule, plan.makers.options.epochs
@@ -223,7 +223,7 @@ def _race(
             break
         finished.flat[places] = reached
         known = _update(known, part, places, reached, finished.size)
-        if not (reached.all() and pace(mesh, not asked())):
+        if not (reached.all() and goes_on()):
             break
         score = known[0][f"validation_{metric}"][:, last - 1].reshape(plan.shape)
         _require_defined(metric, score, known[0]["validation_loss"][:, last - 1].reshape(plan.shape))

@@ -25,7 +25,7 @@ from fnn.train.process_batches import gather_rows
 from fnn.train.processes import attempt, gather, raise_in_all
 from fnn.train.sharding import own_rows, replicate, split_rows, splitter
 from fnn.train.stream import Stream, describe_list, takes_epoch
-from fnn.train.stream_place import come_to, place_of
+from fnn.train.stream_place import come_to, place_of, warn_of_another
 from fnn.train.trained import Trained, check_trained
 from fnn.typing import Array, PyTree
 
@@ -121,12 +121,10 @@ class Scoring:
 
     def _hold_against(self, known: str, epochs: int) -> None:
         if known != digest_of(self.seen):
-            checks.warn(
-                f"{self.applied.where}: the stream gives other rows than before the run was resumed, or in another "
-                f"order, so the scores after epoch {epochs} need not be those of an unbroken run; give what was "
-                "given then, by the epoch as its argument, or with state_dict and load_state_dict",
-                UserWarning,
-            )
+            warn_of_another(
+                self.applied.where, "other rows", f"the scores after epoch {epochs}",
+                "by the epoch as its argument, or with state_dict and load_state_dict",
+            )  # fmt: skip
 
     def _look_again(self, known: str, epochs: int) -> None:
         """At the first batch of the last pass, of what gives others in the next one."""

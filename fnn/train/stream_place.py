@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from fnn import checks
 from fnn.train.feeding import Feed
 from fnn.train.processes import attempt, gather, raise_in_all
 from fnn.train.stream import takes_epoch
@@ -39,6 +40,15 @@ def come_to(
 def stands_by_itself(source: Any) -> bool:
     """Whether it gives an epoch's batches again, wherever it stands."""
     return takes_epoch(source) or isinstance(source, list)
+
+
+def warn_of_another(where: str, came: str, what: str, repair: str) -> None:
+    """Say that a stream is not the one that a run was begun with."""
+    checks.warn(
+        f"{where}: the stream gives {came} than before the run was resumed, so {what} need not be those of an unbroken "
+        f"run; give what was given then, {repair}",
+        UserWarning,
+    )
 
 
 def _come_to(feed: Feed, place: dict[str, Any], epochs: int, read_again: Callable[[], None]) -> str | None:

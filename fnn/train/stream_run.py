@@ -23,7 +23,7 @@ from fnn.train.loop import Batch, BatchSource, Carry, Keys, Recipe, take_steps
 from fnn.train.processes import gather
 from fnn.train.stream import Stream, StreamError, describe_list
 from fnn.train.stream_outputs import first_rows
-from fnn.train.stream_place import come_to, place_of, stands_by_itself
+from fnn.train.stream_place import come_to, place_of, stands_by_itself, warn_of_another
 from fnn.train.trained import TrainState
 from fnn.typing import Array, Key, PyTree
 
@@ -157,10 +157,8 @@ class Reading:
 
         seen = come_to(self.feed, record.streams["data"], done, read_again)
         if seen and seen != self.seen:
-            checks.warn(
-                "fit: the stream gives another first batch than before the run was resumed, so that it need not end "
-                "with the numbers of an unbroken run; give what was given then: the same files, keys and batch size",
-                UserWarning,
+            warn_of_another(
+                "fit", "another first batch", f"the numbers after epoch {done}", "the same files, keys and batch size"
             )
 
     def explain(self, recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, step: int) -> str:
