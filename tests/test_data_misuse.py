@@ -3,6 +3,7 @@
 import inspect
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -222,3 +223,18 @@ def test_settings_may_be_numbers_of_any_width(half):
     np.testing.assert_array_equal(
         rule.update(np.ones(2, np.float32), rule.init(np.ones(2, np.float32)))[0], [-0.5, -0.5]
     )
+
+
+NUMBERS = np.array([1, 9, -1, 2])
+
+
+@pytest.mark.parametrize(
+    "give", [lambda x: x, lambda x: lambda: iter([x]), jnp.asarray], ids=["array", "stream", "jax"]
+)
+def test_what_is_decoded_of_nan_is_said(give):
+    model, task = fnn.serial(fnn.embedding(4, 3), fnn.dense(2)), fnn.tasks.multiclass(2)
+    trained = fnn.Trained(*model.init(jax.random.key(0), NUMBERS[:1]))
+    with pytest.warns(RuntimeWarning, match="predict: the outputs of 2 of 4 rows are NaN, of row 1 first"):
+        fnn.predict(model, trained, give(NUMBERS), task)
+    fnn.predict(model, trained, give(NUMBERS[::3]), task)
+    assert np.isnan(fnn.predict(model, trained, give(NUMBERS))).any(axis=1).tolist() == [False, True, True, False]

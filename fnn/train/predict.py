@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -70,7 +72,8 @@ def predict(
         x: inputs, (rows, …), where a memory map is read by the rows of a batch; or a stream of inputs, or of batches
             `(x, targets)` whose targets are left, as for `fit`. In several processes arrays and memory maps are given
             whole to each, of which it computes its part, of a stream each gives its own part of every batch.
-        task: decodes the outputs to classes or values; None gives the outputs themselves.
+        task: decodes the outputs to classes or values, with a warning where they are NaN; None gives the outputs
+            themselves.
         batch_size: rows computed at once.
         compute_dtype: what parameters and inputs are cast to, as for `trainer`; outputs are float32 then.
         mesh: devices to split them over, as for `trainer`.
@@ -93,7 +96,7 @@ def predict(
     """
     checks.integer("predict", "batch_size", batch_size)
     require_compute_dtype("predict", compute_dtype)
-    decode = identity if task is None else task.decode
+    decode = identity if task is None else functools.partial(_decode, task.decode)
     check_mesh("predict", mesh)
     require_same_kinds("predict", mesh, x=x if is_stream(x) else (x, None))
     if is_stream(x):
@@ -102,11 +105,32 @@ def predict(
         applied = Application("predict", compute_in(compute_dtype, model), decode, mesh)
         with contextlib.closing(Feed(stream, mesh)) as feed:
             found = collect(feed, applied, replicate(mesh, as_trained("predict", trained)))
-            return _in_order(*gather_rows(found)) if feed.joined and not is_stream(x) else found[0]
+            found = _in_order(*gather_rows(found)) if feed.joined and not is_stream(x) else found[0]
+        return found if task is None else _warn_of_nan(*found)
     x, trained = rows_.check_inputs("predict", x), as_trained("predict", trained)
     _wait_for_all("predict", model, trained, x, mesh)
     trained, x = replicate(mesh, (trained, x))
-    return programs.compile(_predict, _Predicting(model, decode, batch_size, compute_dtype, mesh))(trained, x)
+    found = programs.compile(_predict, _Predicting(model, decode, batch_size, compute_dtype, mesh))(trained, x)
+    return found if task is None else _warn_of_nan(*found)
+
+
+def _decode(decode: Callable[..., Any], outputs: PyTree) -> tuple[PyTree, Array]:
+    """What the outputs mean, and of which rows they are NaN: a class is a number like any other then."""
+    undefined = [jnp.isnan(leaf).reshape(len(leaf), -1).any(axis=1) for leaf in jax.tree.leaves(outputs)]
+    return decode(outputs), functools.reduce(jnp.logical_or, undefined)
+
+
+def _warn_of_nan(predictions: PyTree, undefined: Any) -> PyTree:
+    """The predictions, after a warning where they mean nothing."""
+    if checks.is_concrete(undefined) and getattr(undefined, "is_fully_addressable", True):
+        rows = np.flatnonzero(undefined)
+        if len(rows):
+            checks.warn(
+                f"predict: the outputs of {len(rows)} of {len(undefined)} rows are NaN, of row {rows[0]} first; what "
+                "they are decoded to means nothing: numbers beyond an embedding's table give NaN, and parameters that "
+                "diverged; without the task predict gives the outputs themselves"
+            )
+    return predictions
 
 
 def _inputs_as_stream(x: Any, trained: Any, batch_size: int, mesh: Mesh | None) -> Stream | None:
