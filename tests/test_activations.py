@@ -304,3 +304,8 @@ def test_alpha_may_be_traced_and_everything_vmaps():
 def test_misuse(misuse, message):
     with pytest.raises((TypeError, ValueError), match=message):
         misuse()
+
+
+@pytest.mark.parametrize("name", ["hard_shrink", "soft_shrink", "thresholded_relu", "binary_step"])
+def test_nan_stays_nan(name):
+    assert np.isnan(getattr(A, name)(jnp.nan))

@@ -211,3 +211,46 @@ def test_one_class_and_one_example():
 def test_a_sequence_longer_than_its_frames_costs_a_lot():
     loss = losses.ctc_loss(jnp.zeros((1, 1, 3)), jnp.zeros((1, 1)), np.array([[1, 1]]), np.zeros((1, 2)))
     assert loss[0] > 9e4
+
+
+def test_the_derivative_by_a_weight_of_0_is_the_loss():
+    x, by = jnp.array([1.0, 2.0, 3.0]), jax.grad(
+        lambda w, how: losses.squared_error(x, weights=w, reduction=how), 0
+    )  # fmt: skip
+    np.testing.assert_allclose(by(jnp.array([0.0, 1, 0]), "sum"), [1, 4, 9])
+    np.testing.assert_allclose(by(jnp.array([0.0, 1, 1]), "mean"), [-2.75, -1.25, 1.25])
+    lost = jax.grad(lambda w: losses.squared_error(x.at[0].set(jnp.nan), weights=w, reduction="sum"))
+    np.testing.assert_allclose(lost(jnp.array([0.0, 1, 1])), [0, 4, 9])
+
+
+def test_a_small_probability_is_not_lost_beside_1():
+    p = np.array([1e-6, 1e-7, 1e-9], np.float32)
+    np.testing.assert_allclose(losses.binary_cross_entropy(p, np.zeros(3)), -np.log1p(-p.astype(float)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("loss", "curvature"), [(losses.huber_loss, 1), (lambda r: losses.smooth_l1_loss(r, beta=2.0), 0.5)]
+)
+def test_a_loss_that_is_a_parabola_has_its_curvature_at_0(loss, curvature):
+    assert jax.grad(jax.grad(loss))(0.0) == jax.grad(jax.grad(loss))(0.25) == curvature
+
+
+def test_coordinates_that_agree_have_curvature():
+    far, near = jnp.array([9.0, 9.0]), jnp.zeros(2)
+    curved = jax.hessian(lambda a: losses.triplet_margin_loss(a, near, far, margin=30.0, eps=0.0))
+    np.testing.assert_allclose(curved(jnp.array([1.0, 0]))[1, 1], curved(jnp.array([1.0, 1e-3]))[1, 1], atol=1e-3)
+    pair = jax.hessian(lambda a: losses.contrastive_loss(a, near, jnp.ones(())))
+    np.testing.assert_allclose(pair(jnp.array([0.5, 0.0])), 2 * np.eye(2), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: losses.contrastive_loss(jnp.ones((1, 2)), jnp.zeros((1, 2)), jnp.array([-1])), r"\(labels \+ 1\) / 2"),
+        (lambda: losses.binary_dice_loss(jnp.ones((2, 3)), jnp.full((2, 3), 255)), "write targets / 255"),
+        (lambda: losses.dice_loss(jnp.ones((2, 3, 2)), jnp.full((2, 3, 2), -1)), "targets in"),
+    ],
+)  # fmt: skip
+def test_labels_outside_of_0_to_1_are_named(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()

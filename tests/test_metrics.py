@@ -260,3 +260,25 @@ def test_scores_are_numbers_that_json_takes_and_arrays_where_they_are_traced():
     assert json.loads(json.dumps(scores)) == scores
     traced = jax.jit(lambda trained: fnn.evaluate(model, trained, (jnp.eye(2), jnp.arange(2.0)), task))(trained)
     np.testing.assert_allclose([traced[name] for name in scores], list(scores.values()), rtol=1e-6)
+
+
+def test_a_row_of_weight_0_is_not_read():
+    p, weights = jnp.array([0.0, 1, 2, 3]), jnp.array([0.0, 1, 1, 1])
+    right = metrics.r2_score(p[1:], jnp.array([1.0, 2, 4]))
+    for hidden in (1e9, jnp.nan):
+        np.testing.assert_allclose(metrics.r2_score(p, jnp.array([hidden, 1, 2, 4]), weights=weights), right, rtol=1e-6)
+    scores, targets = jnp.array([jnp.nan, 0.1, 0.2, 0.3]), jnp.array([1, 0, 1, 1])
+    assert metrics.roc_auc(scores, targets, weights=weights) == 1
+    assert np.isnan(metrics.roc_auc(scores, targets))
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1.0, 1e25])
+def test_the_scale_of_weights_does_not_matter(scale):
+    weights = scale * jnp.array([1.0, 2, 3, 4])
+    found = metrics.roc_auc(jnp.array([0.1, 0.4, 0.3, 0.5]), jnp.array([0, 0, 1, 1]), weights=weights)
+    np.testing.assert_allclose(found, 1 - 3 * 2 / (7 * 3), rtol=1e-6)
+
+
+def test_one_column_of_scores_is_no_class():
+    with pytest.raises(ValueError, match=r"accuracy: expected scores of two classes.*write scores\[..., 0\] > 0"):
+        metrics.accuracy(jnp.array([[3.0], [-2.0]]), jnp.array([1, 0]))

@@ -130,3 +130,10 @@ def test_averages_of_bfloat16_move():
 def test_misuse(call, error, match):
     with pytest.raises(error, match=match):
         call()
+
+
+def test_a_decay_of_1_without_bias_is_the_mean_so_far():
+    series = jnp.array([1.0, 2, 6])
+    found = optim.ewma(series, 1.0, init_from_first=False, debias=True)
+    np.testing.assert_allclose(found, [1, 1.5, 3], rtol=1e-6)
+    np.testing.assert_allclose(found, optim.ewma(series, 1 - 1e-4, init_from_first=False, debias=True), rtol=1e-3)

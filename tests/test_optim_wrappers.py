@@ -298,3 +298,17 @@ def test_coupled_and_decoupled_decay_agree_for_sgd_and_differ_for_adam():
 def test_misuse(call, error, match):
     with pytest.raises(error, match=match):
         call()
+
+
+def test_without_patience_each_check_without_improvement_lowers_the_scale():
+    rule, scales = optim.reduce_on_plateau(factor=0.5, patience=0), []
+    state = rule.init(PARAMS)
+    for value in (5.0, 4.0, 3.0, 3.0, 3.0):
+        state = rule.update(PARAMS, state, value=value)[1]
+        scales.append(float(state.scale))
+    assert scales == [1, 1, 1, 0.5, 0.25]
+
+
+def test_radam_has_no_root_below_a_threshold_of_4():
+    with pytest.raises(ValueError, match=r"expected threshold in \[4, inf\), got 3"):
+        optim.radam(0.1, threshold=3.0)

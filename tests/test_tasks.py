@@ -153,3 +153,14 @@ def test_a_bare_loss_from_logits_refuses_a_softmax_too():
     fnn.train_step(model, fnn.optim.sgd(0.1), fnn.losses.mse)
     with pytest.raises(TypeError, match="expected a task"):
         T.as_task(3)
+
+
+@pytest.mark.parametrize(
+    ("task", "outputs", "targets"),
+    [
+        (T.multiclass(3), (4, 3), np.array([0, 0, 0, 1])), (T.multilabel(2), (4, 2), np.zeros((4, 2), np.int32)),
+        (T.binary(), (4, 1), np.array([0, 0, 0, 1])),
+    ],
+)  # fmt: skip
+def test_an_output_that_is_nan_is_never_right(task, outputs, targets):
+    assert task.metrics["accuracy"](jnp.full(outputs, jnp.nan), targets) == 0

@@ -55,4 +55,5 @@ def binary_step(x: ArrayLike, at_zero: ArrayLike = 1.0) -> Array:
         Rosenblatt, The Perceptron, 1958.
     """
     x = jax.lax.stop_gradient(as_floating("binary_step", x))
-    return jnp.where(x == 0, jnp.asarray(at_zero, x.dtype), (x > 0).astype(x.dtype))
+    step = jnp.where(x == 0, jnp.asarray(at_zero, x.dtype), (x > 0).astype(x.dtype))
+    return jnp.where(jnp.isnan(x), x, step)

@@ -31,7 +31,7 @@ def hard_shrink(x: ArrayLike, threshold: ArrayLike = 0.5) -> Array:
     """
     checks.in_range("hard_shrink", "threshold", threshold, 0)
     x = as_floating("hard_shrink", x)
-    return jnp.where(jnp.abs(x) > jnp.asarray(threshold, x.dtype), x, 0)
+    return jnp.where(jnp.abs(x) <= jnp.asarray(threshold, x.dtype), 0, x)
 
 
 @of_arrays
@@ -53,7 +53,7 @@ def soft_shrink(x: ArrayLike, threshold: ArrayLike = 0.5) -> Array:
     checks.in_range("soft_shrink", "threshold", threshold, 0)
     x = as_floating("soft_shrink", x)
     at = jnp.asarray(threshold, x.dtype)
-    return jnp.where(jnp.abs(x) > at, x - jnp.sign(x) * at, 0)
+    return jnp.where(jnp.abs(x) <= at, 0, x - jnp.sign(x) * at)
 
 
 @of_arrays
@@ -73,7 +73,7 @@ def thresholded_relu(x: ArrayLike, threshold: ArrayLike = 1.0) -> Array:
         Konda, Memisevic and Krueger, Zero-bias autoencoders and the benefits of co-adapting features, 2015.
     """
     x = as_floating("thresholded_relu", x)
-    return jnp.where(x > jnp.asarray(threshold, x.dtype), x, 0)
+    return jnp.where(x <= jnp.asarray(threshold, x.dtype), 0, x)
 
 
 @of_arrays

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
-from fnn.losses.labels import log_of_probability, probabilities, times_log
+from fnn.losses.labels import SIGNED, log_of_complement, log_of_probability, probabilities, times_log
 from fnn.losses.reduction import Reduction, elements, follow, reduce
 from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
@@ -64,7 +64,7 @@ def sigmoid_binary_cross_entropy(
         [0.0, 10000.0]
     """
     name = "sigmoid_binary_cross_entropy"
-    probabilities(name, "labels", labels, where, "for labels -1 and 1 write (labels + 1) / 2")
+    probabilities(name, "labels", labels, where, SIGNED)
     x, y, mask = elements(name, logits, labels, where, first="logits", second="labels")
     losses = _binary(jax.nn.log_sigmoid(x), jax.nn.log_sigmoid(-x), y, label_smoothing, pos_weight, name)
     return reduce(name, losses, logits, reduction, weights, mask)
@@ -105,9 +105,9 @@ def binary_cross_entropy(
     """
     name = "binary_cross_entropy"
     probabilities(name, "probabilities", predictions, where, "for logits write sigmoid_binary_cross_entropy")
-    probabilities(name, "labels", labels, where, "for labels -1 and 1 write (labels + 1) / 2")
+    probabilities(name, "labels", labels, where, SIGNED)
     p, y, mask = elements(name, predictions, labels, where, second="labels")
-    log_p, log_not_p = log_of_probability(p, predictions), log_of_probability(1 - p, predictions)
+    log_p, log_not_p = log_of_probability(p, predictions), log_of_complement(p, predictions)
     losses = _binary(log_p, log_not_p, y, label_smoothing, pos_weight, name)
     return reduce(name, losses, predictions, reduction, weights, mask)
 
@@ -150,7 +150,7 @@ def sigmoid_focal_loss(
     """
     name = "sigmoid_focal_loss"
     checks.in_range(name, "gamma", gamma, 0)
-    probabilities(name, "labels", labels, where, "for labels -1 and 1 write (labels + 1) / 2")
+    probabilities(name, "labels", labels, where, SIGNED)
     x, y, mask = elements(name, logits, labels, where, first="logits", second="labels")
     # At an infinite logit the loss is 0 or infinite; the formula below would give its gradient as ∞ - ∞.
     bound = float(jnp.finfo(x.dtype).max) / 4

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.losses.labels import pair_of_classes
+from fnn.losses.labels import SIGNED, pair_of_classes, probabilities
 from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, follow, full_mask, negligible, reduce
 from fnn.typing import Array, ArrayLike
 
@@ -114,7 +114,8 @@ def _vectors(
 
 def _distance(r: Array, axis: int, degree: float = 2, eps: ArrayLike = 0.0) -> Array:
     """$(\\sum_i |r_i|^k + ε)^{1/k}$, with derivative 0 where it is 0."""
-    total = (absolute(r) ** degree).sum(axis) + jnp.asarray(eps, r.dtype)
+    powers = r ** int(degree) if isinstance(degree, int | float) and degree % 2 == 0 else absolute(r) ** degree
+    total = powers.sum(axis) + jnp.asarray(eps, r.dtype)
     none = negligible(total)
     return jnp.where(none, 0, jnp.where(none, 1, total) ** (1 / degree))
 
@@ -158,6 +159,7 @@ def contrastive_loss(
     name = "contrastive_loss"
     (a, b), keep = _vectors(name, ("first", "second"), (first, second), axis, where)
     d = _distance(a - b, axis)
+    probabilities(name, "labels", labels, where, SIGNED)
     y = follow(name, "labels", labels, d)
     checks.same_shape(name, "distances", d, "labels", y)
     losses = y * d**2 + (1 - y) * jnp.maximum(0, jnp.asarray(margin, d.dtype) - d) ** 2

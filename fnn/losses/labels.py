@@ -50,10 +50,20 @@ def pair_of_classes(
     return jnp.where(mask, p, 0), jnp.where(mask, t, 0), mask, mask.any(-1)
 
 
+SIGNED = "for labels -1 and 1 write (labels + 1) / 2"
+
+
 def log_of_probability(p: Array, predictions: ArrayLike) -> Array:
     """`log p`, with 0 raised to the smallest normal number of the predictions' dtype; NaN if `p < 0`."""
     tiny = jnp.finfo(jnp.result_type(predictions)).tiny.astype(p.dtype)
     return jnp.log(jnp.where(jnp.abs(p) < tiny, tiny, p))
+
+
+def log_of_complement(p: Array, predictions: ArrayLike) -> Array:
+    """`log(1 − p)` to the last digit of a small p; 1 as `log_of_probability` has 0."""
+    tiny = jnp.finfo(jnp.result_type(predictions)).tiny.astype(p.dtype)
+    none = jnp.abs(1 - p) < tiny
+    return jnp.where(none, jnp.log(tiny), jnp.log1p(-jnp.where(none, 0, p)))
 
 
 def times_log(y: Array, log_p: Array) -> Array:

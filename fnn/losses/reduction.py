@@ -106,8 +106,8 @@ def absolute(x: Array) -> Array:
 
 
 def weigh(values: Array, weights: Array) -> Array:
-    """`w v`; what weighs 0 may be anything, NaN included, and is 0."""
-    return jnp.where(weights == 0, 0, weights * values)
+    """`w v`; what weighs 0 may be anything, NaN included, and is 0. The derivative by a weight of 0 is the value."""
+    return weights * jnp.where((weights == 0) & ~jnp.isfinite(values), 0, values)
 
 
 def quotient(total: Array, count: Array) -> Array:

@@ -49,8 +49,8 @@ def huber_loss(
     checks.in_range("huber_loss", "delta", delta, 0, open="low")
     r, mask = residual("huber_loss", predictions, targets, where)
     delta = jnp.asarray(delta, r.dtype)
-    quadratic = jnp.minimum(absolute(r), delta)
-    losses = 0.5 * quadratic**2 + delta * (absolute(r) - quadratic)
+    quadratic = jnp.clip(r, -delta, delta)
+    losses = 0.5 * quadratic**2 + delta * (absolute(r) - absolute(quadratic))
     return reduce("huber_loss", losses, predictions, reduction, weights, mask)
 
 
@@ -90,8 +90,8 @@ def smooth_l1_loss(
     checks.in_range("smooth_l1_loss", "beta", beta, 0, open="low")
     r, mask = residual("smooth_l1_loss", predictions, targets, where)
     beta = jnp.asarray(beta, r.dtype)
-    quadratic = jnp.minimum(absolute(r), beta)
-    losses = 0.5 * quadratic**2 / beta + (absolute(r) - quadratic)
+    quadratic = jnp.clip(r, -beta, beta)
+    losses = 0.5 * quadratic**2 / beta + (absolute(r) - absolute(quadratic))
     return reduce("smooth_l1_loss", losses, predictions, reduction, weights, mask)
 
 

@@ -71,6 +71,7 @@ def dice_loss(
     if not apply_softmax:
         probabilities(name, "probabilities", predictions, where, "for logits leave apply_softmax=True")
         _require_distributions(name, predictions, where)
+    probabilities(name, "targets", targets, where, "for masks of 0 and 255 write targets / 255")
     p, t, mask = elements(name, predictions, targets, where)
     checks.rank(name, "predictions", p, range(2, 8), "(batch, ..., classes)")
     if apply_softmax:

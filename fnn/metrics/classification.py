@@ -40,6 +40,11 @@ def accuracy(predictions: ArrayLike, targets: ArrayLike, *, weights: ArrayLike |
     predictions = checks.cast("accuracy", "predictions", predictions)
     if predictions.ndim == y.ndim + 1:
         scores = predictions
+        if scores.shape[-1] == 1:
+            raise ValueError(
+                f"accuracy: expected scores of two classes or more, got {checks.describe(scores)}; of one column write "
+                "scores[..., 0] > 0 for logits, > 0.5 for probabilities, and .astype(int)"
+            )
         # argmax would name the place of a NaN; a score that is NaN is never right.
         predictions = jnp.where(jnp.isnan(scores).any(-1), -1, scores.argmax(-1))
     p = class_numbers("accuracy", "predictions", predictions)

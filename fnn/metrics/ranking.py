@@ -48,6 +48,7 @@ def roc_auc(scores: ArrayLike, targets: ArrayLike, *, weights: ArrayLike | None 
 
 
 def _area(s: Array, y: Array, w: Array) -> Array:
+    w = w / jnp.where(w.max(initial=0) == 0, 1, w.max(initial=0))  # the product of two sums may overflow or vanish
     order = jnp.argsort(s)
     s, positive, negative = s[order], jnp.where(y == 1, w, 0)[order], jnp.where(y == 0, w, 0)[order]
     below = jnp.concatenate([jnp.zeros(1, s.dtype), jnp.cumsum(negative)])
@@ -55,4 +56,4 @@ def _area(s: Array, y: Array, w: Array) -> Array:
     ties = below[jnp.searchsorted(s, s, side="right")] - wins
     pairs = positive.sum() * negative.sum()
     area = (positive * (wins + ties / 2)).sum() / jnp.where(pairs == 0, 1, pairs)
-    return jnp.where((pairs == 0) | jnp.isnan(s).any(), jnp.nan, area)
+    return jnp.where((pairs == 0) | (jnp.isnan(s) & (positive + negative > 0)).any(), jnp.nan, area)

@@ -111,7 +111,8 @@ def r2_score(predictions: ArrayLike, targets: ArrayLike, *, weights: ArrayLike |
         0.5
     """
     p, y, w = _columns("r2_score", predictions, targets, weights)
-    centered = y - auto_axes(lambda y: y[:1])(y)  # constant targets become exact zeros
+    # By the first row that counts: constant targets become exact zeros.
+    centered = y - auto_axes(lambda y, w: jnp.take_along_axis(y, jnp.argmax(w > 0, axis=0)[None], 0))(y, w)
     centered = centered - jax.vmap(weighted_mean, 1)(centered, w)[None]
     left, whole = weigh((y - p) ** 2, w).sum(0), weigh(centered**2, w).sum(0)
     explained = 1 - left / jnp.where(whole == 0, 1, whole)

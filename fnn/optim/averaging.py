@@ -48,9 +48,11 @@ def ewma(series: ArrayLike, decay: ArrayLike, *, init_from_first: bool = True, d
     beta = jnp.asarray(decay, y.dtype)
     if not y.size:
         return series
+    mean = debias & (beta == 1)  # to which the debiased average tends
+    gain = jnp.where(mean, 1, 1 - beta)
 
     def step(average: Array, value: Array) -> tuple[Array, Array]:
-        average = beta * average + (1 - beta) * value
+        average = beta * average + gain * value
         return average, average
 
     start = y[0] if init_from_first else jnp.zeros_like(y[0])
@@ -59,8 +61,8 @@ def ewma(series: ArrayLike, decay: ArrayLike, *, init_from_first: bool = True, d
         # beta Y + (1 - beta) Y is Y only up to rounding.
         averages = averages.at[0].set(y[0])
     if debias:
-        count = jnp.arange(1, len(y) + 1).reshape(-1, *[1] * (y.ndim - 1))
-        averages = averages / (1 - beta ** count.astype(y.dtype))
+        count = jnp.arange(1, len(y) + 1, dtype=y.dtype).reshape(-1, *[1] * (y.ndim - 1))
+        averages = averages / jnp.where(mean, count, 1 - beta**count)
     return averages.astype(series.dtype)
 
 

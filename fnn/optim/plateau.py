@@ -45,7 +45,7 @@ def _check(
     improved = value < (1 - jnp.asarray(rtol, dtype)) * best - jnp.asarray(atol, dtype)
     waiting = state.cooldown_count > 0
     count = jnp.where(improved, 0, increment(state.plateau_count))
-    fall = (count == patience) & ~waiting
+    fall = (count >= patience) & ~improved & ~waiting
     low = state.scale.dtype
     scale = jnp.where(fall, state.scale * jnp.asarray(factor, low), state.scale)
     scale = jnp.where(waiting, scale, jnp.maximum(scale, jnp.asarray(min_scale, low)))

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from fnn import checks
 from fnn.optim.adam import check_moments, corrections, mean_ahead, no_moments, ratio
 from fnn.optim.learning_rate import scale_by_learning_rate
 from fnn.optim.leaves import leafwise, power, square
@@ -58,6 +59,7 @@ def scale_by_radam(
         [-4.0]
     """
     check_moments("scale_by_radam", b1, b2, eps=eps, eps_root=eps_root)
+    checks.in_range("scale_by_radam", "threshold", threshold, 4)  # the rectifier has no root below
     step = leafwise(_radam, b1=b1, b2=b2, eps=eps, eps_root=eps_root, eps_hat=eps_hat)
     limit = 2 / (1 - b2) - 1
 

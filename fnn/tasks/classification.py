@@ -50,6 +50,8 @@ def binary(*, threshold: float = 0.5) -> Task:
 
     of_classes = ("accuracy", "precision", "recall", "f1")
     measures: dict[str, Metric] = {score: after(decode, getattr(metrics, score)) for score in of_classes}
+    # An output that is NaN is never right.
+    measures["accuracy"] = after(lambda z: jnp.where(jnp.isnan(logit(z)), -1, decode(z)), metrics.accuracy)
     measures["roc_auc"] = after(logit, metrics.roc_auc)
     return Task(loss, decode, lambda t: classes_of(name, t, 2), measures, probabilities, name, "logits")
 
@@ -89,7 +91,7 @@ def multiclass(classes: int, *, label_smoothing: float = 0.0, class_weights: Arr
     def decode(outputs: Array) -> Array:
         return jnp.argmax(outputs, axis=-1).astype(jnp.int32)
 
-    measures = {"accuracy": after(decode, metrics.accuracy)}
+    measures = {"accuracy": metrics.accuracy}
     return Task(loss, decode, lambda t: classes_of(name, t, classes), measures, softmax, name, "logits")
 
 
@@ -128,7 +130,7 @@ def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
 
     @metrics.metric("max")
     def accuracy(outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
-        right = (decode(outputs) == targets).astype(outputs.dtype).mean(axis=-1)
+        right = ((decode(outputs) == targets) & ~jnp.isnan(outputs)).astype(outputs.dtype).mean(axis=-1)
         return weighted_mean(right, weights)
 
     return Task(loss, decode, encode, {"accuracy": accuracy}, sigmoid, name, "logits")
