@@ -71,6 +71,21 @@ def test_scaler_is_fitted_on_training_rows_only():
     np.testing.assert_allclose(found.curves["validation_loss"][1, 1, 0], history["validation_loss"], rtol=1e-3)
 
 
+def test_the_scaler_learns_nothing_from_rows_of_weight_0():
+    x, y = data()
+    weights = np.ones(31)
+    weights[5] = 0
+    far = x.copy()
+    far[5] = 1e4
+    kept = np.delete(np.arange(31), 5)
+    one, other = (
+        S.cross_validate(MODEL, fnn.optim.sgd(0.1), TASK, (given, y, weights), key=KEY, epochs=2, batch_size=None,
+                         folds=S.k_fold(31, 3, seed=0), scaler=fnn.data.standard_scaler(), progress=False)
+        for given in (x, far)
+    )  # fmt: skip
+    np.testing.assert_array_equal(one.outputs[0, 0, kept], other.outputs[0, 0, kept])
+
+
 def test_every_row_is_predicted_by_a_model_that_did_not_see_it():
     x, y = data()
     found = validate(x, y, folds=S.leave_one_out(31), epochs=1)
@@ -158,11 +173,43 @@ def test_scikit_learn_splitters_and_models_of_settings():
         ({"folds": S.k_fold(99, 3)}, "name row 98 of 31"),
         ({"folds": S.group_k_fold(np.arange(20) % 4, 2)}, "11 of 31 rows stand in no fold, row 20 first"),
         ({"batch_size": 0}, "cross_validate: expected batch_size >= 1"),
+        (
+            {"groups": np.arange(31) % 4},
+            "cross_validate: fold 0 trains on rows of group 2, and validates on row 2 of it",
+        ),
+        ({"groups": np.arange(20) % 4}, r"cross_validate: expected groups of shape \(31,\), got \(20,\)"),
+        ({"groups": "nonsense", "folds": 3}, r"cross_validate: expected groups of shape \(31,\)"),
+        ({"groups": np.arange(31) % 4, "folds": 5}, "at most 4 folds, the number of groups"),
     ],
 )
 def test_misuse(options, message):
     with pytest.raises(ValueError, match=message):
         validate(*data(), **options)
+
+
+@pytest.mark.parametrize("verb", [S.cross_validate, S.sweep, S.learning_curve])
+@pytest.mark.parametrize(("side", "fold", "name"), [(0, 0, "training"), (1, 2, "validation")])
+def test_a_fold_without_a_row_that_counts_is_refused(verb, side, fold, name):
+    x, y = data()
+    folds = S.time_series(31, 3)
+    weights, rows = np.ones(31), folds[side][fold]
+    weights[rows[rows >= 0]] = 0
+    given = {S.sweep: {"over": {"learning_rate": RATES}}, S.learning_curve: {"sizes": [1.0]}}.get(verb, {})
+    with pytest.raises(ValueError, match=f"every weight of the {name} rows of fold {fold} is 0, so no row counts"):
+        verb(MODEL, lambda learning_rate=0.1: fnn.optim.sgd(learning_rate), TASK, (x, y, weights), key=KEY,
+             folds=folds, epochs=1, progress=False, **given)  # fmt: skip
+    one = np.r_[1, 0, np.ones(29)]
+    with pytest.raises(ValueError, match="every weight of the validation rows of fold 1 is 0"):
+        verb(MODEL, lambda learning_rate=0.1: fnn.optim.sgd(learning_rate), TASK, (x, y, one), key=KEY,
+             folds=S.leave_one_out(31), epochs=1, progress=False, **given)  # fmt: skip
+
+
+def test_a_number_of_folds_keeps_groups_together():
+    x, y = data()
+    groups = np.arange(31) // 4
+    found = validate(x, y, folds=3, groups=groups, epochs=1)
+    same = validate(x, y, folds=S.group_k_fold(groups, 3), groups=groups, epochs=1)
+    np.testing.assert_array_equal(found.outputs, same.outputs)
 
 
 def test_a_setting_nobody_takes_is_named():

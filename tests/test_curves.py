@@ -44,6 +44,22 @@ def test_wrong_sizes(sizes):
         S.learning_curve(*PARTS, sizes=sizes, **OPTIONS)
 
 
+def test_a_hold_out_split_is_scored_at_a_part_of_its_size():
+    found = S.learning_curve(*PARTS, folds=S.hold_out(22, 0.25), sizes=[0.25, 0.5], **OPTIONS)
+    assert found.sizes.tolist() == [4, 8]
+    assert np.isfinite(found.scores["loss"]).all()
+    with pytest.raises(ValueError, match="learning_curve: 2 of 22 rows stand in no fold"):
+        S.learning_curve(*PARTS, folds=S.hold_out(20, 0.25), sizes=[1.0], **OPTIONS)
+
+
+def test_a_size_without_a_row_that_counts_is_refused():
+    weights = np.ones(22)
+    weights[:3] = 0
+    with pytest.raises(ValueError, match="every weight of the training rows of fold 0 is 0"):
+        S.learning_curve(*PARTS[:3], (X, Y, weights), folds=S.hold_out(22, 0.25, seed=None), sizes=[2, 6], seed=None,
+                         **OPTIONS)  # fmt: skip
+
+
 def test_one_setting_only():
     with pytest.raises(TypeError, match="unexpected keyword argument 'over'"):
         S.learning_curve(*PARTS, over={"learning_rate": [0.1]}, **OPTIONS)

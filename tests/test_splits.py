@@ -117,6 +117,10 @@ def test_repeated_and_foreign_splitters():
         (lambda: S.using([([2**32 + 1, 2], [0])]), "row numbers in fold 0"),
         (lambda: S.using([(np.array(3), [0])]), "row numbers in fold 0"),
         (lambda: S.repeated([]), "at least one split"),
+        (lambda: S.hold_out(4, stratify=[0, 1, 2, 3]), "every class has one row"),
+        (lambda: S.group_k_fold("nonsense", 2), r"groups of shape \(rows,\)"),
+        (lambda: S.using([([0, 1], [2])], groups=["a", "b", "b"]), "fold 0 trains on rows of group .*b.* on row 2"),
+        (lambda: S.using([([0, 1], [2])], groups=["a", "b"]), r"groups of shape \(3,\)"),
     ],
 )
 def test_misuse(misuse, message):

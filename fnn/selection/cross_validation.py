@@ -72,7 +72,8 @@ def cross_validate(
             `trainer`; the validation rows are the fold's.
         class_weight: "balanced" weighs the loss of class k by $n/(K n_k)$, counted over each fold's training rows.
         scaler: for instance `fnn.data.standard_scaler()`; fitted on each fold's training rows only.
-        groups: (rows,), for scikit-learn splitters that keep groups together.
+        groups: (rows,), none of which is both trained on and validated on: a number of folds is then
+            `group_k_fold`'s, folds and splitters that part a group are an error.
         together: run the members of a chunk as one batched program or one after another in it; by default batched
             unless the model convolves or, on a CPU, recurs or has more than 131,072 parameters, as measured
             (`python -m benchmarks members`).

@@ -14,7 +14,8 @@ from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.selection.cross_validation import run_plan
 from fnn.selection.folds import Folds, Splitter
-from fnn.selection.plan import folds_of, make_plan
+from fnn.selection.given_folds import folds_of
+from fnn.selection.plan import make_plan
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.options import Options
@@ -104,11 +105,11 @@ def learning_curve(
             train[place, fold, : min(count, len(line))] = line[:count]
     every = Folds(train.reshape(-1, train.shape[-1]), np.tile(split.valid, (len(counts), 1)))
     plan = make_plan(
-        "learning_curve", model, optimizer, task, checked, key=key, folds=every, seeds=seeds, over=None, scaler=scaler,
-        groups=None, class_weight=class_weight, together=together,
+        "learning_curve", model, optimizer, task, checked, key=key, folds=folds, seeds=seeds, over=None, scaler=scaler,
+        groups=groups, split=every, parts=len(counts), class_weight=class_weight, together=together,
         options=Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype),
     )  # fmt: skip
-    found = run_plan(plan._replace(parts=len(counts)), chunk=chunk, mesh=mesh, progress=progress)
+    found = run_plan(plan, chunk=chunk, mesh=mesh, progress=progress)
     shape = (len(counts), len(lines), -1)
     both = found.scores, found.training_scores
     return LearningCurve(counts, *({name: part[0].reshape(shape) for name, part in scores.items()} for scores in both))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from fnn import checks
+from fnn.typing import Labels
 
 
 class Splitter(Protocol):
@@ -65,6 +66,24 @@ def check_disjoint(where: str, folds: Folds) -> None:
                 f"{where}: fold {fold} trains on row {both[0]}, and validates on it ({both.size} such rows)"
             )
         trained[train] = False
+
+
+def check_groups(where: str, folds: Folds, groups: Labels) -> None:
+    """No group is both trained on and validated on."""
+    groups = checks.one_array(where, "groups", groups)
+    rows = max(int(folds.train.max()), int(folds.valid.max())) + 1
+    if groups.ndim != 1 or len(groups) < rows:
+        raise checks.wrong_shape(where, "groups", f"({rows},)", groups.shape)
+    _, group_of = np.unique(groups, return_inverse=True)
+    for fold, (train, valid) in enumerate(zip(folds.train, folds.valid, strict=True)):
+        valid = valid[valid >= 0]
+        both = valid[np.isin(group_of[valid], group_of[train[train >= 0]])]
+        if both.size:
+            row = both[0]
+            raise ValueError(
+                f"{where}: fold {fold} trains on rows of group {groups.tolist()[row]!r}, and validates on row {row} of "
+                "it; write folds=fnn.selection.group_k_fold(groups, folds), or leave groups out"
+            )
 
 
 def folds_from(pairs: Iterable[tuple[Any, Any]], where: str) -> Folds:

@@ -16,8 +16,8 @@ from fnn import checks, random_bits
 from fnn.data.scaling import Scaler
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
-from fnn.selection import splits
-from fnn.selection.folds import Folds, Splitter, check_disjoint
+from fnn.selection.folds import Folds, Splitter
+from fnn.selection.given_folds import check_what_counts, folds_of
 from fnn.selection.members import batched_is_faster
 from fnn.selection.training import Case, Member, check_training, member_from
 from fnn.tasks import Task
@@ -90,13 +90,18 @@ def make_plan(
     class_weight: str | None,
     together: bool | None,
     options: Options,
+    split: Folds | None = None,
+    parts: int = 1,
 ) -> Plan:
-    """Everything that is given, checked on the host; `where` is what the errors speak for."""
+    """Everything that is given, checked on the host; `where` is what the errors speak for.
+
+    `split` are rows that stand in `parts` parts, where they are not the folds themselves.
+    """
     task, options, checked, key = check_training(where, task, data, key, options)
     settings = _settings(where, over, model, optimizer)
-    split = folds_of(where, folds, checked, groups)
+    split = folds_of(where, folds, checked, groups) if split is None else split
     rows_.check_batch_size(where, options.batch_size, split.train.shape[1])
-    _warn_of_missing_classes(where, split, checked[1])
+    check_what_counts(where, split, checked, parts)
     keys = random_bits.split(key, checks.integer(where, "seeds", seeds))
     shared = {"data": checked, "folds": jax.device_put(tuple(split)), "keys": keys}
     values = {name: jnp.asarray(value, float) for name, value in settings[0].items()}
@@ -104,7 +109,7 @@ def make_plan(
     _build(where, "an optimizer", optimizer, Transform, values)
     together = batched_is_faster(layer, checked[0]) if together is None else together
     makers = Makers(model, optimizer, task, options, scaler, _classes(where, class_weight, checked[1]))
-    return Plan(where, settings, split, shared, makers, together)
+    return Plan(where, settings, split, shared, makers, together, parts)
 
 
 def grid(where: str, over: Mapping[str, Sequence[float]]) -> tuple[dict[str, float], ...]:
@@ -136,50 +141,6 @@ def _arguments_of(given: Any) -> set[str]:
     if isinstance(given, (Layer, Transform)) or not callable(given):
         return set()
     return set(inspect.signature(given).parameters)
-
-
-def folds_of(
-    where: str, folds: int | Folds | Splitter, data: tuple[PyTree, Array, Array | None], groups: Labels | None
-) -> Folds:
-    """The folds as row numbers: stratified for classes where a number is given."""
-    x, targets, _ = data
-    if isinstance(folds, Folds):
-        top = max(int(folds.train.max()), int(folds.valid.max()))
-        if top >= rows_.count(x):
-            raise ValueError(f"{where}: the folds name row {top} of {rows_.count(x)} rows")
-        unused = np.setdiff1d(np.arange(rows_.count(x)), np.concatenate([folds.train.ravel(), folds.valid.ravel()]))
-        if len(unused):
-            raise ValueError(
-                f"{where}: {len(unused)} of {rows_.count(x)} rows stand in no fold, row {unused[0]} first; "
-                "make the folds for this data set, or leave these rows out of it"
-            )
-        check_disjoint(where, folds)
-        return folds
-    if hasattr(folds, "split"):
-        return splits.using(folds, np.zeros((rows_.count(x), 1)), np.asarray(targets), groups)
-    if targets.ndim == 1 and jnp.issubdtype(targets.dtype, jnp.integer):
-        return splits.stratified_k_fold(np.asarray(targets), folds, seed=0)
-    return splits.k_fold(rows_.count(x), folds, seed=0)
-
-
-def _warn_of_missing_classes(where: str, split: Folds, targets: Array) -> None:
-    """A class that a fold never trains on cannot be learned there."""
-    if targets.ndim != 1 or not jnp.issubdtype(targets.dtype, jnp.integer):
-        return
-    host = np.asarray(targets)
-    every = set(host.tolist())
-    missing = {
-        fold: sorted(every - set(host[train[train >= 0]].tolist()))
-        for fold, train in enumerate(split.train)
-        if set(host[train[train >= 0]].tolist()) != every
-    }
-    if missing:
-        fold, classes = next(iter(missing.items()))
-        checks.warn(
-            f"{where}: fold {fold} has no training row of class {classes} (so in {len(missing)} folds); "
-            "write fnn.selection.stratified_k_fold",
-            UserWarning,
-        )
 
 
 def _classes(where: str, class_weight: str | None, targets: Array) -> int | None:
@@ -219,9 +180,11 @@ def _scale(makers: Makers, one: PyTree, shared: PyTree) -> Any:
     """The inputs in the scale of the fold's training rows; None where they are taken as they are."""
     if makers.scaler is None:
         return None
-    x, train = shared["data"][0], shared["folds"][0][one["fold"]]
-    # Empty slots weigh nothing; a row drawn twice by a bootstrap counts twice.
-    statistics = makers.scaler.fit(x[jnp.maximum(train, 0)], weights=(train >= 0).astype(jnp.float32))
+    (x, _, weights), train = shared["data"], shared["folds"][0][one["fold"]]
+    rows = jnp.maximum(train, 0)
+    # Empty slots weigh nothing; a row drawn twice by a bootstrap counts twice, one of weight 0 not at all.
+    counts = train >= 0 if weights is None else jnp.where(train >= 0, weights[rows], 0)
+    statistics = makers.scaler.fit(x[rows], weights=counts.astype(jnp.float32))
     return makers.scaler.transform(statistics, x)
 
 

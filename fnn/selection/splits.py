@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fnn import checks
-from fnn.selection.folds import Folds, Splitter, against_the_rest, check_disjoint, fill_up, folds_from
+from fnn.selection.folds import Folds, Splitter, against_the_rest, check_disjoint, check_groups, fill_up, folds_from
 from fnn.train.inputs import shares
 from fnn.typing import Labels, PyTree, Rows
 
@@ -118,6 +118,7 @@ def group_k_fold(groups: Labels, folds: int = 5) -> Folds:
         [[0, 1], [2, 3]]
     """
     groups = checks.one_array("group_k_fold", "groups", groups)
+    checks.rank("group_k_fold", "groups", groups, 1, "(rows,)")
     names, encoded, counts = np.unique(groups, return_inverse=True, return_counts=True)
     checks.integer("group_k_fold", "folds", folds, 2)
     if folds > len(names):
@@ -191,6 +192,8 @@ def hold_out(rows: int, fraction: float = 0.2, *, seed: int | None = 0, stratify
     valid = by_class[np.floor((np.arange(count) + 0.5) * rows / count).astype(int)]
     names, begins, sizes = np.unique(classes[by_class], return_index=True, return_counts=True)
     if len(np.unique(np.delete(classes, valid))) < len(names):
+        if len(names) == rows:
+            raise ValueError("hold_out: every class has one row, which trains, so none validates; leave stratify out")
         # A class must have rows to train on before it has one to validate on.
         places = [np.arange(b, b + share) for b, share in zip(begins, shares(sizes, count), strict=True)]
         valid = by_class[np.concatenate(places)]
@@ -277,7 +280,7 @@ def using(
         splitter: an object with `split(x, y, groups)`, or pairs of row numbers (train, valid), one for each fold.
         x: anything with as many rows as the data, for a splitter.
         targets: (rows,), for splitters that stratify.
-        groups: (rows,), for splitters that keep groups together.
+        groups: (rows,), for splitters that keep groups together; an error where a fold has one on both sides.
 
     Example:
         >>> import numpy as np, fnn
@@ -296,4 +299,6 @@ def using(
         )
     folds = folds_from(pairs, "using")
     check_disjoint("using", folds)
+    if groups is not None:
+        check_groups("using", folds, groups)
     return folds

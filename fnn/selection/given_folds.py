@@ -1,0 +1,83 @@
+"""Folds as a caller gives them: as row numbers, and whether each can be trained on and scored."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.selection import splits
+from fnn.selection.folds import Folds, Splitter, check_disjoint, check_groups
+from fnn.train import rows as rows_
+from fnn.typing import Array, Labels, PyTree
+
+
+def folds_of(
+    where: str, folds: int | Folds | Splitter, data: tuple[PyTree, Array, Array | None], groups: Labels | None
+) -> Folds:
+    """The folds as row numbers: where a number is given, groups stay together, or classes have their shares."""
+    x, targets, _ = data
+    rows = rows_.count(x)
+    if groups is not None:
+        groups = checks.one_array(where, "groups", groups)
+        if groups.shape != (rows,):
+            raise checks.wrong_shape(where, "groups", (rows,), groups.shape)
+    if isinstance(folds, Folds):
+        _check_given(where, folds, rows)
+        if groups is not None:
+            check_groups(where, folds, groups)
+        return folds
+    if hasattr(folds, "split"):
+        return splits.using(folds, np.zeros((rows, 1)), np.asarray(targets), groups)
+    if groups is not None:
+        return splits.group_k_fold(groups, folds)
+    if targets.ndim == 1 and jnp.issubdtype(targets.dtype, jnp.integer):
+        return splits.stratified_k_fold(np.asarray(targets), folds, seed=0)
+    return splits.k_fold(rows, folds, seed=0)
+
+
+def _check_given(where: str, folds: Folds, rows: int) -> None:
+    top = max(int(folds.train.max()), int(folds.valid.max()))
+    if top >= rows:
+        raise ValueError(f"{where}: the folds name row {top} of {rows} rows")
+    unused = np.setdiff1d(np.arange(rows), np.concatenate([folds.train.ravel(), folds.valid.ravel()]))
+    if len(unused):
+        raise ValueError(
+            f"{where}: {len(unused)} of {rows} rows stand in no fold, row {unused[0]} first; "
+            "make the folds for this data set, or leave these rows out of it"
+        )
+    check_disjoint(where, folds)
+
+
+def check_what_counts(where: str, split: Folds, data: tuple[PyTree, Array, Array | None], parts: int = 1) -> None:
+    """Every fold has rows that count, to train on and to validate on, and it is said where it lacks a class."""
+    _, targets, weights = data
+    _warn_of_missing_classes(where, split, targets)
+    if weights is None:
+        return
+    counts = np.append(np.asarray(weights) != 0, False)  # The last is the place of empty slots.
+    for fold, sides in enumerate(zip(split.train, split.valid, strict=True)):
+        for side, rows in zip(("training", "validation"), sides, strict=True):
+            if not counts[rows].any():
+                fold = fold % (len(split.train) // parts)
+                raise ValueError(f"{where}: {checks.no_weight(f' of the {side} rows of fold {fold}')}")
+
+
+def _warn_of_missing_classes(where: str, split: Folds, targets: Array) -> None:
+    """A class that a fold never trains on cannot be learned there."""
+    if targets.ndim != 1 or not jnp.issubdtype(targets.dtype, jnp.integer):
+        return
+    host = np.asarray(targets)
+    every = set(host.tolist())
+    missing = {
+        fold: sorted(every - set(host[train[train >= 0]].tolist()))
+        for fold, train in enumerate(split.train)
+        if set(host[train[train >= 0]].tolist()) != every
+    }
+    if missing:
+        fold, classes = next(iter(missing.items()))
+        checks.warn(
+            f"{where}: fold {fold} has no training row of class {classes} (so in {len(missing)} folds); "
+            "write fnn.selection.stratified_k_fold",
+            UserWarning,
+        )
