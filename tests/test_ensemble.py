@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fnn
+from fnn.selection.ensemble import outputs_for
 
 KEY = jax.random.key(0)
 S = fnn.selection
@@ -100,6 +101,48 @@ def test_probabilities_are_averaged_whatever_their_layout(task, outputs):
     # The mean of sigmoid(4, -1, -1) is above one half, most members say no.
     assert np.ravel(made.predict(x)[0]).tolist() == [1, 0][:outputs]
     assert np.ravel(made.predict(x, "vote")[0]).tolist() == [0, 1][:outputs]
+
+
+def perplexity(outputs, targets, *, weights=None):
+    losses = fnn.losses.softmax_cross_entropy(outputs, targets)
+    return jnp.exp(jnp.where(weights > 0, weights * losses, 0).sum() / weights.sum())
+
+
+def test_pooled_outputs_of_exclusive_classes_are_their_log_probabilities():
+    x, y = data()
+    task = TASK._replace(metrics={"perplexity": perplexity})
+    made = S.ensemble(
+        MODEL, fnn.optim.sgd(0.1), task, (x, y), key=KEY, members=6, epochs=3, batch_size=8, progress=False
+    )
+    seen = np.isfinite(made.out_of_bag).all(axis=1)
+    expected = np.exp(-np.log(made.out_of_bag[seen, y[seen]]).mean())
+    np.testing.assert_allclose(made.out_of_bag_scores["perplexity"], expected, rtol=1e-5)
+    decoded = made._replace(task=task._replace(decode=lambda outputs: jax.nn.softmax(outputs).argmax(axis=-1)))
+    np.testing.assert_array_equal(decoded.predict(x), made.mean(x).argmax(axis=-1))
+
+
+@pytest.mark.parametrize(("takes", "form"), [("probabilities", lambda p: p), ("log_probabilities", jnp.log)])
+def test_a_task_of_probabilities_is_scored_by_them(takes, form):
+    p = jnp.array([[0.2, 0.5, 0.3]])
+    task = TASK._replace(takes=takes)
+    np.testing.assert_allclose(outputs_for(task, p, (1, 3)), form(p))
+
+
+def test_a_sample_without_a_row_that_counts_is_refused(monkeypatch):
+    x, y = data(6)
+    drawn = S.using([([0, 1, 3], [2, 4, 5]), ([2, 2, 2], [0, 1, 3, 4, 5])])
+    samples(monkeypatch, drawn)
+    weights = np.array([1, 1, 0, 1, 0, 0])
+    with pytest.raises(ValueError, match="every weight of the rows drawn for member 1 is 0"):
+        S.ensemble(MODEL, fnn.optim.sgd(0.1), TASK, (x, y, weights), key=KEY, members=2, epochs=1, progress=False)
+
+
+def test_out_of_bag_rows_of_weight_0_are_no_score(monkeypatch):
+    x, y = data(6)
+    samples(monkeypatch, S.using([([0, 1, 3], [2, 4, 5])]))
+    weights = np.array([1, 1, 0, 1, 0, 0])
+    made = S.ensemble(MODEL, fnn.optim.sgd(0.1), TASK, (x, y, weights), key=KEY, members=1, epochs=1, progress=False)
+    assert made.out_of_bag_scores == {}
 
 
 @pytest.mark.thorough

@@ -15,7 +15,7 @@ from fnn import checks, random_bits
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.selection import splits
-from fnn.selection.ensemble import Ensemble, logits, probabilities
+from fnn.selection.ensemble import Ensemble, outputs_for, probabilities
 from fnn.selection.folds import mean_by_row
 from fnn.selection.members import batched_is_faster, run_members
 from fnn.selection.result import metrics_of
@@ -102,6 +102,8 @@ def ensemble(
     total = rows_.count(checked[0])
     rows_.check_batch_size("ensemble", batch_size, total)
     bags = _bags(key, total, count) if bootstrap else None
+    if bags is not None:
+        _check_counted(bags, checked[2])
     arguments = {"key": random_bits.split(key, count)}
     if bags is not None:
         arguments |= {"train": jnp.asarray(bags.train), "valid": jnp.asarray(bags.valid)}
@@ -147,16 +149,25 @@ def _bags(key: Key, rows: int, members: int) -> splits.Folds:
     return splits.bootstrap(rows, members, seed=int.from_bytes(np.asarray(data).tobytes(), "big"))
 
 
+def _check_counted(bags: splits.Folds, weights: Array | None) -> None:
+    """Every member has drawn a row that counts."""
+    if weights is None:
+        return
+    counted = np.asarray(weights)[bags.train].any(axis=1)
+    if not counted.all():
+        raise ValueError(f"ensemble: {checks.no_weight(f' of the rows drawn for member {int(np.argmin(counted))}')}")
+
+
 def _out_of_bag(task: Task, data: tuple[Any, Array, Any], outputs: np.ndarray, valid: np.ndarray) -> dict[str, Any]:
     """Estimates from the members that did not see a row, and their scores."""
     targets = data[1]
     each = np.asarray(probabilities(task, jnp.asarray(outputs)))
     estimate, seen = mean_by_row(each, valid, len(targets))
     scores: dict[str, float] = {}
-    if seen.any():
+    if seen.any() if data[2] is None else np.asarray(data[2])[seen].any():
         pooled: Any = jnp.asarray(estimate, each.dtype)
         if task.probabilities is not None:
-            pooled = logits(pooled, (len(targets), *outputs.shape[2:]))
+            pooled = outputs_for(task, pooled, (len(targets), *outputs.shape[2:]))
         scores = metrics_of(task, pooled, data, seen)
     return {"out_of_bag": estimate, "out_of_bag_scores": scores, "always_in_bag": int((~seen).sum())}
 

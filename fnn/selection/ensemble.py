@@ -102,7 +102,7 @@ def _entropy(p: Array) -> Array:
 def _pool(task: Task, outputs: Array) -> Array:
     """Outputs that decode to what the members' averaged probabilities (or values) say."""
     mean = probabilities(task, outputs).mean(axis=0)
-    return mean if task.probabilities is None else logits(mean, outputs.shape[1:])
+    return mean if task.probabilities is None else outputs_for(task, mean, outputs.shape[1:])
 
 
 def probabilities(task: Task, outputs: Array) -> Array:
@@ -110,7 +110,15 @@ def probabilities(task: Task, outputs: Array) -> Array:
     return outputs if task.probabilities is None else jax.vmap(task.probabilities)(outputs)
 
 
-def logits(p: Array, shape: tuple[int, ...]) -> Array:
-    """$\\log p/(1-p)$: of the second class where one output stands for two, of each class otherwise."""
-    p = p if p.shape == shape else p[..., 1].reshape(shape)
-    return jnp.log(p) - jnp.log1p(-p)
+def outputs_for(task: Task, p: Array, shape: tuple[int, ...]) -> Array:
+    """Outputs of this shape that say the probabilities `p`, in the form that the task's loss and metrics take.
+
+    As logits $\\log p$ of classes that exclude each other, $\\log p/(1-p)$ of each label, and of the second class where
+    one output stands for two.
+    """
+    each = p.shape == shape
+    own = p if each else p[..., 1].reshape(shape)
+    if task.takes == "probabilities":
+        return own
+    exclusive = each and jax.eval_shape(task.decode, jax.ShapeDtypeStruct(shape, p.dtype)).ndim < len(shape)
+    return jnp.log(own) if exclusive or task.takes == "log_probabilities" else jnp.log(own) - jnp.log1p(-own)
