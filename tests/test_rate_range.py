@@ -16,7 +16,7 @@ TASK = fnn.tasks.regression()
 
 def found_with(**options):
     given = {"rates": 5, "seeds": 2, "steps": 12, "low": 1e-2, "high": 100.0, "batch_size": 8} | options
-    return rate_range(fnn.dense(1), fnn.optim.sgd, TASK, DATA, key=KEY, **given)
+    return rate_range(fnn.dense(1), fnn.optim.sgd, TASK, DATA, **{"key": KEY} | given)
 
 
 def test_a_column_is_a_training_loop_by_hand():
@@ -30,6 +30,12 @@ def test_a_column_is_a_training_loop_by_hand():
     for number, chosen in enumerate(rows):
         state, loss = update(state, jax.random.fold_in(train, number), (X[chosen], DATA[1][chosen][:, None]))
         np.testing.assert_allclose(found.losses[1, 1, number], loss, rtol=1e-4)
+
+
+def test_keys_of_raw_numbers_are_keys():
+    key = jax.random.PRNGKey(3)
+    raw, typed = found_with(key=key), found_with(key=jax.random.wrap_key_data(key))
+    np.testing.assert_array_equal(raw.losses, typed.losses)
 
 
 def test_the_suggestion_trains_and_what_diverges_is_said():

@@ -123,7 +123,9 @@ def rate_range(
     size = rows_.check_batch_size(where, batch_size, inputs.slots)
     tried = np.geomspace(low, high, rates)
     given = _Given(model, optimizer, task, penalty, augment, size, steps, chunk)
-    members = jnp.repeat(jnp.asarray(tried, jnp.float32), seeds), jnp.tile(random_bits.split(key, seeds), rates)
+    # Taken by their places: keys of raw numbers have an axis more.
+    keys = random_bits.split(key, seeds)[np.tile(np.arange(seeds), rates)]
+    members = jnp.repeat(jnp.asarray(tried, jnp.float32), seeds), keys
     losses = np.asarray(compiled(_try_rates, given)(members, inputs)).reshape(rates, seeds, steps)
     return _warn_at_ends(RateRange(tried, losses))
 
