@@ -81,6 +81,32 @@ def test_equinox_with_a_state_is_refused_and_its_wrapped_functions_are_functions
     assert layer.apply((), (), jnp.ones((3, 2)))[0].shape == (2,)
 
 
+@pytest.mark.parametrize("build", [linen, nnx, equinox])
+def test_who_takes_a_layer_says_how_a_module_becomes_one(build):
+    module, x, y = build(), jnp.ones((6, 3)), jnp.ones(6)
+    rule, task, given = fnn.optim.sgd(0.1), fnn.tasks.regression(), {"key": jax.random.key(0), "epochs": 1}
+
+    def says(where):
+        return pytest.raises(TypeError, match=rf"{where}: expected model .*write fnn\.as_layer\(model\)")
+
+    with says("fit"):
+        fnn.fit(module, rule, task, (x, y), **given)
+    with says("cross_validate"):
+        fnn.selection.cross_validate(module, rule, task, (x, y), folds=2, **given)
+    with says("snapshots"):
+        fnn.selection.snapshots(module, fnn.optim.sgd, task, (x, y), learning_rate=0.1, **given)
+    with says("summary"):
+        fnn.summary(module, x)
+    estimators = pytest.importorskip("fnn.estimators")
+    with says("Regressor"):
+        estimators.Regressor(model=module, epochs=1).fit(np.ones((6, 3)), np.ones(6))
+
+
+def test_a_constructor_in_the_place_of_a_layer_is_called():
+    with pytest.raises(TypeError, match=r"train_step: expected model to be a layer.*write dense\(\.\.\.\)"):
+        fnn.train_step(fnn.dense, fnn.optim.sgd(0.1), fnn.tasks.regression())
+
+
 def test_anything_else_is_refused():
     with pytest.raises(TypeError, match="or a module of flax or equinox, got int"):
         fnn.interop.module_layer(3)

@@ -11,6 +11,7 @@ from fnn import checks
 from fnn.diagnostics.text import of_bytes, table
 from fnn.layer import Layer
 from fnn.layer.arguments import example, mirror
+from fnn.layer.protocol import require_no_module
 from fnn.layer.watching import Call, watch
 from fnn.typing import PyTree
 
@@ -75,6 +76,7 @@ def summary(model: Layer, x: PyTree = None) -> Summary:
         >>> table.parameters, [row.output for row in table.rows]
         (9, ['float32[1,3]', 'float32[1,3]'])
     """
+    require_no_module("summary", model, "a layer")
     checks.instance("summary", "model", model, Layer, "a layer", "write summary(model, x)")
     if x is None:
         raise TypeError(

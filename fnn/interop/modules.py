@@ -17,7 +17,7 @@ __all__ = ["module_layer"]
 
 
 def module_layer(module: Any) -> Layer:
-    """A module of flax (linen or nnx) or equinox as a layer; `fnn.as_layer`, `serial` and all that takes layers ask it.
+    """A module of flax (linen or nnx) or equinox as a layer; `fnn.as_layer` and `serial` ask it.
 
     A linen module is initialised by its own `init`. Modules of nnx and equinox hold their arrays already, with which
     the layer begins whatever its key. Equinox's are for one example, and mapped over the batch. In training a module

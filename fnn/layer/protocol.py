@@ -243,6 +243,23 @@ def as_layer(layer: LayerLike) -> Layer:
     return stateless(lambda key, x: (), lambda params, x: layer(x), facts=_facts_of(layer))._replace(name=name)
 
 
+def require_layer(where: str, model: Any, words: str = "a layer") -> None:
+    """Require a layer, and say how one is made of what came."""
+    if _adapter_of(model) is not None:
+        repair = "write fnn.as_layer(model)"
+    elif getattr(model, "builds_a_layer", False):
+        repair = f"write {model.__name__}(...)"
+    else:
+        repair = "write fnn.as_layer(function)" if callable(model) else ""
+    checks.instance(where, "model", model, Layer, words, repair)
+
+
+def require_no_module(where: str, model: Any, words: str) -> None:
+    """Refuse a module of another library where a function may stand too: it can be called, and makes no layer."""
+    if _adapter_of(model) is not None:
+        require_layer(where, model, words)
+
+
 def identity(x: Any) -> Any:
     """What came, whatever it is."""
     return x

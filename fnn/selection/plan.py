@@ -15,6 +15,7 @@ import numpy as np
 from fnn import checks, random_bits
 from fnn.data.scaling import Scaler
 from fnn.layer import Layer
+from fnn.layer.protocol import require_no_module
 from fnn.optim.transform import Transform
 from fnn.selection.folds import Folds, Splitter
 from fnn.selection.given_folds import check_what_counts, folds_of
@@ -97,6 +98,7 @@ def make_plan(
 
     `split` are rows that stand in `parts` parts, where they are not the folds themselves.
     """
+    require_no_module(where, model, "a layer, or what makes one of settings")
     task, options, checked, key = check_training(where, task, data, key, options)
     settings = _settings(where, over, model, optimizer)
     split = folds_of(where, folds, checked, groups) if split is None else split

@@ -11,6 +11,7 @@ import numpy as np
 
 from fnn import checks, programs, random_bits
 from fnn.layer import Layer
+from fnn.layer.protocol import require_layer
 from fnn.optim.learning_rate import require_constructor
 from fnn.optim.transform import Transform
 from fnn.schedules import cosine_decay_schedule
@@ -78,6 +79,7 @@ def snapshots(
     References:
         Huang et al., Snapshot Ensembles: Train 1, get M for free, 2017.
     """
+    require_layer("snapshots", model)
     require_constructor("snapshots", optimizer)
     count = checks.integer("snapshots", "members", members)
     checks.in_range("snapshots", "learning_rate", learning_rate, 0, open="low")

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from fnn import checks, random_bits
 from fnn.layer import Layer, Penalty
 from fnn.layer.parts import count_rows
+from fnn.layer.protocol import require_layer
 from fnn.optim.leaves import over
 from fnn.optim.loss_scale import loss_scale
 from fnn.optim.transform import (
@@ -78,7 +79,7 @@ def augment_batch(augment: Augmentation, key: Key, batch: Arrays) -> tuple[Any, 
 
 def require_model_and_optimizer(where: str, model: Any, optimizer: Any) -> None:
     """Require what is trained, and by what, to be of the right kinds."""
-    checks.instance(where, "model", model, Layer, "a layer", "write fnn.as_layer(function)" if callable(model) else "")
+    require_layer(where, model)
     require_transform(where, optimizer)
 
 
