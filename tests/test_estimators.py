@@ -14,7 +14,8 @@ from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_iris, make_multilabel_classification
 from sklearn.ensemble import BaggingClassifier
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_sample_weight_equivalence_on_dense_data, parametrize_with_checks
@@ -129,6 +130,61 @@ def test_class_weights_are_row_weights():
     counts = {label: (y == label).sum() for label in NAMES}
     rows = Classifier(**SMALL).fit(X, y, sample_weight=[128 / (3 * counts[label]) for label in y])
     np.testing.assert_allclose(balanced.predict_proba(X), rows.predict_proba(X), rtol=1e-5)
+
+
+@pytest.mark.parametrize("monitor", ["validation_accuracy", "validation_loss"])
+def test_scores_of_rows_held_out_count_no_class_weights(monitor):
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(X))
+    rule = fnn.early_stopping(monitor, mode="max" if "acc" in monitor else "min", patience=3)
+    given = {"class_weight": {0: 30.0, 1: 1.0, 2: 1.0}, "early_stopping": rule, "validation_fraction": 0.5}
+    fitted = Classifier(**SMALL | given | {"epochs": 3, "learning_rate": 1e-4}).fit(X, Y, sample_weight=weight)
+    _, held = train_test_split(np.arange(len(X)), test_size=0.5, random_state=0, stratify=Y)
+    best = max if "acc" in monitor else min
+    scores = fitted.history_[monitor]
+    if monitor == "validation_accuracy":
+        expected = fitted.score(X[held], Y[held], weight[held])
+        np.testing.assert_allclose(fitted.best_validation_score_, expected, rtol=1e-5)
+    else:
+        expected = log_loss(Y[held], fitted.predict_proba(X[held]), sample_weight=weight[held])
+    np.testing.assert_allclose(best(scores), expected, rtol=1e-5)
+
+
+def test_a_class_of_weight_0_is_not_trained_on_and_is_scored():
+    given = {"class_weight": {0: 0.0}, "early_stopping": True, "validation_fraction": 0.5, "epochs": 2}
+    fitted = Classifier(**SMALL | given).fit(X, Y)
+    other = Classifier(**SMALL | given).fit(np.where(Y[:, None] == 0, X[::-1], X), Y)
+    np.testing.assert_array_equal(fitted.history_["loss"], other.history_["loss"])
+    assert not np.array_equal(fitted.history_["validation_loss"], other.history_["validation_loss"])
+
+
+@pytest.mark.parametrize("wrong", [{"learning_rate": -1.0}, {"class_weight": "even"}, {"model": lambda outputs: 3}])
+def test_after_a_failed_fit_a_classifier_answers_as_before(wrong):
+    fitted = Classifier(**SMALL | {"epochs": 2}).fit(X, NAMES[Y])
+    answers, known = fitted.predict(X), set(vars(fitted))
+    old = {name: getattr(fitted, name) for name in wrong}
+    fitted.set_params(**wrong)
+    with pytest.raises((ValueError, TypeError)):
+        fitted.fit(X[:, :2], np.where(Y > 0, "a", "b"))
+    fitted.set_params(**old)
+    np.testing.assert_array_equal(fitted.predict(X), answers)
+    assert set(vars(fitted)) == known
+    fresh = Classifier(**SMALL | wrong)
+    with pytest.raises((ValueError, TypeError)):
+        fresh.fit(X, NAMES[Y])
+    assert not hasattr(fresh, "classes_")
+
+
+def test_after_a_failed_fit_a_regressor_answers_as_before():
+    x, y = line()
+    fitted = Regressor(**SMALL | {"epochs": 2}).fit(x, y)
+    answers = fitted.predict(x)
+    with pytest.raises(ValueError, match="l2"):
+        fitted.set_params(l2=-1.0).fit(x[:, :2], np.stack([y, y], axis=1))
+    np.testing.assert_array_equal(fitted.set_params(l2=0.0).predict(x), answers)
+    begun = Regressor(**SMALL, early_stopping=True)
+    with pytest.raises(ValueError, match="stop early"):
+        begun.partial_fit(x, y)
+    begun.set_params(early_stopping=False).partial_fit(x[:, :2], np.stack([y, y], axis=1))
 
 
 def test_early_stopping_holds_rows_out_and_keeps_the_best_epoch():
@@ -264,6 +320,13 @@ def test_divergence_warns_and_keeps_the_last_finite_parameters():
         ({"model": fnn.dense(2)}, "3"),
         ({"class_weight": "even"}, "class_weight"),
         ({"class_weight": {"tulip": 2}}, "tulip"),
+        ({"class_weight": {"setosa": -1.0}}, "class_weight of 'setosa'.*-1"),
+        ({"class_weight": {"setosa": float("nan")}}, "class_weight of 'setosa'.*nan"),
+        ({"class_weight": {"setosa": float("inf")}}, "class_weight of 'setosa'.*inf"),
+        ({"class_weight": {"setosa": "2"}}, "class_weight of 'setosa'.*2"),
+        ({"class_weight": {"setosa": 1e-30}}, "sample_weight times class_weight: expected weights that are 0 or"),
+        ({"class_weight": dict.fromkeys(NAMES, 0)}, "sample_weight times class_weight: every weight is 0"),
+        ({"class_weight": {"setosa": 0, "virginica": 0}}, "at least two classes, got one class, versicolor"),
     ],
 )
 def test_bad_parameters_are_named(given, said):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import inspect
 import numbers
@@ -24,6 +25,7 @@ from fnn.estimators.pickling import Carried
 from fnn.estimators.program import Description, Numbers, ceiling, pad_rows, train
 from fnn.estimators.sparse import Entries, entries_of, of_entries
 from fnn.layer import Layer
+from fnn.layer.protocol import require_no_module
 from fnn.optim.learning_rate import require_constructor
 from fnn.tasks import Task
 from fnn.train import stopping
@@ -101,8 +103,9 @@ class Estimator(Checking, Curves, BaseEstimator, abc.ABC):
             return models.mlp(hidden, self._width(), activation=self._activation())
         if isinstance(self.model, Layer):
             return self.model
+        words = "a layer, or a callable that takes the number of outputs and returns one"
+        require_no_module(self._name, self.model, words)
         if not callable(self.model) or getattr(self.model, "builds_a_layer", False):
-            words = "a layer, or a callable that takes the number of outputs and returns one"
             raise checks.not_one(self._name, "model", words, self.model)
         layer = self.model(self._width())
         if not isinstance(layer, Layer):
@@ -179,13 +182,27 @@ class Estimator(Checking, Curves, BaseEstimator, abc.ABC):
         self._seed, self.n_iter_ = self._draw_seed(), 0
         self.history_: dict[str, np.ndarray] = {}
 
-    def _start(self, x: Any, targets: np.ndarray, weights: np.ndarray, stratify: np.ndarray | None) -> Any:
-        """A new run over all epochs."""
+    @contextlib.contextmanager
+    def _as_before_unless_trained(self) -> Iterator[None]:
+        """A fit that fails before it has trained leaves the estimator, and what it says of its columns and classes."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            if vars(self).get("trained_") is before.get("trained_"):
+                self.__dict__.clear()
+                self.__dict__.update(before)
+            raise
+
+    def _start(
+        self, x: Any, targets: np.ndarray, weights: np.ndarray, stratify: np.ndarray | None, factors: Any = 1
+    ) -> Any:
+        """A new run over all epochs; rows train with weights times `factors`, and are scored with the weights alone."""
         epochs = checks.integer(self._name, "epochs", self.epochs)
         start = self.trained_ if self._goes_on() else None
         self._begin()
         kept, rule = weights > 0, self._rule()
-        x, targets, weights = x[kept], targets[kept], weights[kept]
+        x, targets, own, weights = x[kept], targets[kept], (weights * factors)[kept], weights[kept]
         rows, held = np.arange(x.shape[0]), None
         if rule is not None and rule.monitor.startswith("validation_"):
             checks.in_range(self._name, "validation_fraction", self.validation_fraction, 0, 1, open="both")
@@ -193,7 +210,7 @@ class Estimator(Checking, Curves, BaseEstimator, abc.ABC):
             rows, held = train_test_split(
                 rows, test_size=self.validation_fraction, random_state=self._seed % 2**32, stratify=stratify
             )
-        return self._train((x, targets, weights), rows, held, start, epochs, rule)
+        return self._train((x, targets, own, weights), rows[own[rows] > 0], held, start, epochs, rule)
 
     def _go_on(self, x: Any, targets: np.ndarray, weights: np.ndarray) -> Any:
         """One epoch more."""
@@ -202,7 +219,8 @@ class Estimator(Checking, Curves, BaseEstimator, abc.ABC):
         kept, start = weights > 0, getattr(self, "_train_state", None)
         if start is None:
             self._begin()
-        return self._train((x[kept], targets[kept], weights[kept]), np.arange(kept.sum()), None, start, 1, None)
+        data = (x[kept], targets[kept], weights[kept], weights[kept])
+        return self._train(data, np.arange(kept.sum()), None, start, 1, None)
 
     def _train(self, data: tuple[Any, ...], rows: np.ndarray, held: Any, start: Any, epochs: int, rule: Any) -> Any:
         description = self._description(len(rows), epochs, rule)
@@ -214,7 +232,7 @@ class Estimator(Checking, Curves, BaseEstimator, abc.ABC):
         arrays: Any = jax.tree.map(lambda array: pad_rows(array, total), data)
         kept: Any = pad_rows(rows.astype(np.int32), ceiling(len(rows), size), -1)
         left: Any = None if held is None else pad_rows(held.astype(np.int32), ceiling(len(held), STEP), -1)
-        inputs = Inputs(arrays, kept, None if held is None else arrays, left)
+        inputs = Inputs(arrays[:3], kept, None if held is None else (*arrays[:2], arrays[3]), left)
         rate = 0.0 if description.schedule is not None else self._rate()
         learning_rate, l2 = (np.asarray(number, float_type()) for number in (rate, self.l2))
         numbers = Numbers(learning_rate, l2, jax.random.key(self._seed))

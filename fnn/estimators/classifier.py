@@ -13,12 +13,13 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
-from fnn import tasks
+from fnn import checks, tasks
 from fnn.estimators.base import Estimator
 from fnn.estimators.checking import Score
 from fnn.layer.parts import output_shape
 from fnn.layer.protocol import Layer
 from fnn.tasks import Task
+from fnn.train.rows import check_weights
 
 __all__ = ["Classifier"]
 
@@ -42,7 +43,8 @@ class Classifier(Score, ClassifierMixin, Estimator):
         epochs: passes over the data.
         batch_size: rows per step, None for all of them.
         l2: $\lambda$ of the penalty $\lambda \sum w^2$ on weights, not on biases.
-        class_weight: None, "balanced" ($n / (K n_k)$) or {class: weight}.
+        class_weight: None, "balanced" ($n / (K n_k)$) or {class: weight}, in training alone: scores of rows held out
+            count rows by their sample weights.
         early_stopping: True, or a `fnn.early_stopping(...)`: hold out rows and keep the best epoch.
         validation_fraction: share of the rows held out for it, stratified.
         random_state: seed of the split, the first parameters, the order of the rows and dropout.
@@ -85,14 +87,15 @@ class Classifier(Score, ClassifierMixin, Estimator):
             y: (rows,) labels of any kind, or (rows, labels) of 0 and 1.
             sample_weight: (rows,), not negative; a row of weight 0 is left out.
         """
-        x, y = self._check(X, y, reset=not self._goes_on())
-        weights = self._weights(sample_weight, x)
-        if not self._goes_on():
-            self._learn_classes(x, y, y)
-        targets = self._encode(y)
-        self._require_two_classes(targets[weights > 0])
-        stratify = None if self._multilabel else targets
-        return self._start(x, targets, weights * self._class_weights(targets, weights), stratify)
+        with self._as_before_unless_trained():
+            x, y = self._check(X, y, reset=not self._goes_on())
+            weights = self._weights(sample_weight, x)
+            if not self._goes_on():
+                self._learn_classes(x, y, y)
+            targets = self._encode(y)
+            factors = self._class_weights(targets, weights)
+            self._require_two_classes(targets[weights * factors > 0])
+            return self._start(x, targets, weights, None if self._multilabel else targets, factors)
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Classifier:
         """One epoch more over these rows, with the optimizer where it was; the first call begins a new network.
@@ -101,24 +104,25 @@ class Classifier(Score, ClassifierMixin, Estimator):
             X, y, sample_weight: as for `fit`.
             classes: every class there will be, in the first call.
         """
-        first = not hasattr(self, "classes_")
-        x, y = self._check(X, y, reset=first)
-        weights = self._weights(sample_weight, x)
-        if first:
-            if classes is None:
+        with self._as_before_unless_trained():
+            first = not hasattr(self, "classes_")
+            x, y = self._check(X, y, reset=first)
+            weights = self._weights(sample_weight, x)
+            if first:
+                if classes is None:
+                    raise ValueError(
+                        "Classifier: expected classes=, every class there is, in the first call of partial_fit"
+                    )
+                self._learn_classes(x, y, classes)
+            elif classes is not None and not self._multilabel and not np.array_equal(np.unique(classes), self.classes_):
+                raise ValueError(f"Classifier: expected classes {self.classes_} as before, got {np.unique(classes)}")
+            if isinstance(self.class_weight, str):
                 raise ValueError(
-                    "Classifier: expected classes=, every class there is, in the first call of partial_fit"
+                    "Classifier: the balance of the classes is not known to partial_fit; "
+                    "write class_weight={class: weight, ...}"
                 )
-            self._learn_classes(x, y, classes)
-        elif classes is not None and not self._multilabel and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(f"Classifier: expected classes {self.classes_} as before, got {np.unique(classes)}")
-        if isinstance(self.class_weight, str):
-            raise ValueError(
-                "Classifier: the balance of the classes is not known to partial_fit; "
-                "write class_weight={class: weight, ...}"
-            )
-        targets = self._encode(y)
-        return self._go_on(x, targets, weights * self._class_weights(targets, weights))
+            targets = self._encode(y)
+            return self._go_on(x, targets, weights * self._class_weights(targets, weights))
 
     def predict(self, X: Any) -> Any:
         """The likeliest class of each row, or 0/1 per label."""
@@ -203,13 +207,17 @@ class Classifier(Score, ClassifierMixin, Estimator):
             unknown = [label for label in self.class_weight if label not in self.classes_]
             if unknown:
                 raise ValueError(f"Classifier: class_weight names {unknown[0]!r}, which is none of {self.classes_}")
-            each = np.array([self.class_weight.get(label, 1) for label in self.classes_])
+            for label, weight in self.class_weight.items():
+                checks.in_range(self._name, f"class_weight of {label!r}", weight, 0, np.inf, open="high")
+            each = np.array([self.class_weight.get(label, 1) for label in self.classes_], float)
         else:
             raise ValueError(
                 'Classifier: expected class_weight to be None, "balanced" or {class: weight}, '
                 f"got {self.class_weight!r}"
             )
-        return each[targets].astype(weights.dtype)
+        factors = each[targets].astype(weights.dtype)
+        check_weights(f"{self._name}, sample_weight times class_weight", weights * factors, len(weights))
+        return factors
 
     def _has_two_outputs(self, x: Any) -> bool:
         """Whether a layer that was given tells two classes apart by two outputs and not by one."""

@@ -72,13 +72,15 @@ class Regressor(Score, RegressorMixin, Estimator):
             y: (rows,) or (rows, outputs).
             sample_weight: (rows,), not negative; a row of weight 0 is left out.
         """
-        x, targets, weights = self._check(X, y, sample_weight, reset=not self._goes_on())
-        return self._start(x, targets, weights, None)
+        with self._as_before_unless_trained():
+            x, targets, weights = self._check(X, y, sample_weight, reset=not self._goes_on())
+            return self._start(x, targets, weights, None)
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Regressor:
         """One epoch more over these rows, with the optimizer where it was; the first call begins a new network."""
-        x, targets, weights = self._check(X, y, sample_weight, reset=not hasattr(self, "trained_"))
-        return self._go_on(x, targets, weights)
+        with self._as_before_unless_trained():
+            x, targets, weights = self._check(X, y, sample_weight, reset=not hasattr(self, "trained_"))
+            return self._go_on(x, targets, weights)
 
     def predict(self, X: Any) -> Any:
         """(rows,) or (rows, outputs), as y was."""
