@@ -59,7 +59,8 @@ def _take(a: Array, rows: Array) -> Array:
 def mixup(alpha: ArrayLike = 0.2, *, classes: int | None = None) -> Augmentation:
     r"""Mix every example with another of the batch: $x = λ x_i + (1-λ) x_j$, $t = λ t_i + (1-λ) t_j$.
 
-    $λ \sim Beta(α, α)$ is drawn for each example, $j$ is a random permutation of the batch.
+    $λ \sim Beta(α, α)$ is drawn for each example, $j$ is a random permutation of the batch. Weights are not mixed: a
+    row of weight 0 is mixed into others, so leave such rows out of the data (`fit(rows=…)`).
 
     Args:
         alpha: $α \ge 0$; 0 mixes nothing.
@@ -102,7 +103,8 @@ def cutmix(alpha: ArrayLike = 1.0, *, classes: int | None = None) -> Augmentatio
     r"""Paste a box of another image of the batch into every image and mix the targets by area.
 
     $x = (1-m)\,x_i + m\,x_j$, $t = λ t_i + (1-λ) t_j$. The box has sides $h\sqrt{1-λ'}$ and $w\sqrt{1-λ'}$ with
-    $λ' \sim Beta(α, α)$ and a center uniform over the image; λ is the share of the pixels that stay.
+    $λ' \sim Beta(α, α)$ and a center uniform over the image; λ is the share of the pixels that stay. Weights are not
+    mixed: an image of weight 0 is pasted into others, so leave such rows out of the data (`fit(rows=…)`).
 
     Args:
         alpha: $α \ge 0$; 0 pastes nothing.
