@@ -266,8 +266,9 @@ def test_shares_are_within_one_row_and_never_all_of_a_class():
     rng = np.random.default_rng(0)
     for _ in range(200):
         sizes = rng.integers(1, 30, rng.integers(1, 8))
+        sizes[0] += 1  # of classes that all have one row none can be held out
         count = int(rng.integers(0, sizes.sum()))
-        held = shares(sizes, count)
+        held = shares("fit", sizes, count)
         assert ((held >= 0) & (held < sizes)).all()
         assert (held <= np.ceil(sizes * count / sizes.sum())).all()
         assert held.sum() <= count
@@ -288,3 +289,12 @@ def test_a_class_with_one_row_is_never_held_out_whole():
     for seed in range(6):
         train, valid = fnn.selection.hold_out(50, 0.9, seed=seed, stratify=crowded)
         assert set(crowded[train[0]]) == {0, 1, 2}
+
+
+def test_a_fraction_of_classes_of_one_row_is_refused():
+    data = (jnp.ones((4, 2)), jnp.arange(4))
+    with pytest.raises(ValueError, match="fit: every class has one row, which trains, so none is left to validate on"):
+        fnn.fit(
+            fnn.dense(4), fnn.optim.sgd(0.1), fnn.tasks.multiclass(4), data, key=jax.random.key(0), epochs=1,
+            validation=0.25,
+        )  # fmt: skip

@@ -192,10 +192,8 @@ def hold_out(rows: int, fraction: float = 0.2, *, seed: int | None = 0, stratify
     valid = by_class[np.floor((np.arange(count) + 0.5) * rows / count).astype(int)]
     names, begins, sizes = np.unique(classes[by_class], return_index=True, return_counts=True)
     if len(np.unique(np.delete(classes, valid))) < len(names):
-        if len(names) == rows:
-            raise ValueError("hold_out: every class has one row, which trains, so none validates; leave stratify out")
         # A class must have rows to train on before it has one to validate on.
-        places = [np.arange(b, b + share) for b, share in zip(begins, shares(sizes, count), strict=True)]
+        places = [np.arange(b, b + share) for b, share in zip(begins, shares("hold_out", sizes, count), strict=True)]
         valid = by_class[np.concatenate(places)]
         if (sizes == 1).any():
             checks.warn(

@@ -114,15 +114,17 @@ def _split(where: str, key: Key | None, targets: Array, given: Any, rows: Any, f
     classes = np.unique(np.asarray(checks.to_host(given)).reshape(-1), return_inverse=True)[1].astype(np.int32)
     sizes = np.unique(classes[chosen], return_counts=True)[1]
     held = np.zeros(len(chosen), bool)
-    for begin, quota in zip(np.cumsum(sizes) - sizes, shares(sizes, count), strict=True):
+    for begin, quota in zip(np.cumsum(sizes) - sizes, shares(where, sizes, count), strict=True):
         held[begin : begin + quota] = True
     # Class after class, each in random order: which places are held out depends on the sizes of the classes alone.
     by_class = order[jnp.argsort(jnp.asarray(classes)[order], stable=True)]
     return jnp.sort(by_class[~held]), jnp.sort(by_class[held])
 
 
-def shares(sizes: np.ndarray, count: int) -> np.ndarray:
+def shares(where: str, sizes: np.ndarray, count: int) -> np.ndarray:
     """How many rows of each class are held out, `count` in all: its share within one row, and never all of it."""
+    if (sizes == 1).all():
+        raise ValueError(f"{where}: every class has one row, which trains, so none is left to validate on")
     share = sizes * count / sizes.sum()
     most = np.minimum(np.ceil(share), sizes - 1)
     quota = np.minimum(np.floor(share), most)
