@@ -252,6 +252,14 @@ def test_outputs_that_differ_although_all_weights_fit_are_warned_of(module, mode
     from_torch(module.state_dict(), model, (2, 6, 6, 3))  # of weights alone nothing can be said
 
 
+def test_a_module_keeps_the_modes_of_its_parts():
+    module = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Sequential(nn.Linear(3, 2))).train()
+    module[1].eval()
+    modes = [part.training for part in module.modules()]
+    from_torch(module, fnn.serial(fnn.dense(3), fnn.batch_norm(), fnn.dense(2)), (2, 4))
+    assert [part.training for part in module.modules()] == modes
+
+
 def test_several_outputs_are_not_compared():
     heads = Flattened({"a": nn.Linear(4, 2), "b": nn.Linear(4, 3)}, lambda self, x: (self.a(x), self.b(x)))
     trained = from_torch(randomized(heads), fnn.parallel(fnn.dense(2), fnn.dense(3)), (2, 4))

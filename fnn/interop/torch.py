@@ -61,7 +61,8 @@ def from_torch(state_dict: Any, model: Layer, x: Any) -> Trained:
 
 def _outputs(module: Any, x: np.ndarray, images: bool) -> np.ndarray:
     """What a torch module gives at inference for an input with channels last."""
-    torch, training = sys.modules["torch"], module.training
+    torch = sys.modules["torch"]
+    modes = [(part, part.training) for part in module.modules()]  # one that is frozen stays so
     swap = images or x.ndim > 3
     first = np.ascontiguousarray(np.moveaxis(x, -1, 1) if swap and x.ndim > 2 else x)
     like = next(iter(module.parameters()), torch.zeros(()))
@@ -70,7 +71,8 @@ def _outputs(module: Any, x: np.ndarray, images: bool) -> np.ndarray:
         with torch.no_grad():
             y = module.eval()(given.to(like.device, like.dtype if given.is_floating_point() else given.dtype))
     finally:
-        module.train(training)
+        for part, training in modes:
+            part.training = training
     y = (y[0] if isinstance(y, tuple) else y).float().cpu().numpy()
     return np.moveaxis(y, 1, -1) if swap and y.ndim > 2 else y
 
