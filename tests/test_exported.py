@@ -105,6 +105,8 @@ def test_what_cannot_be_exported_says_why(tmp_path):
         )
     with pytest.raises(TypeError, match="export: expected scaler="):
         fnn.export(MODEL, TRAINED, X, path=tmp_path / "m", scaler=SCALER)
+    with pytest.raises(TypeError, match="export: .*StandardStatistics of a standard scaler, got tuple"):
+        fnn.export(MODEL, TRAINED, X, path=tmp_path / "m", scaler=(SCALER, tuple(SCALER.fit(np.eye(2)))))
     seconds = np.array([[1.0, 1.7e9], [2.0, 1.7e9 + 60]])
     dense = fnn.dense(1)
     with pytest.raises(ValueError, match=r"column 1 lies around 1.7e\+09 .*float32 does not resolve"):

@@ -158,6 +158,14 @@ def test_numbers_wider_than_jax_computes_with_are_not_cut(tmp_path, x64):
     [
         ({"scaler": fnn.data.standard_scaler()}, r"a scaler without its statistics"),
         ({"scaler": (fnn.data.Scaler(min, max, max), ())}, "a scaler of fnn.data"),
+        (
+            {"scaler": (fnn.data.standard_scaler(), fnn.data.min_max_scaler().fit(np.eye(2)))},
+            "save: .*StandardStatistics of a standard scaler, got MinMaxStatistics",
+        ),
+        (
+            {"scaler": (fnn.data.min_max_scaler(), (np.zeros(2), np.ones(2)))},
+            r"save: .*MinMaxStatistics of a min_max scaler, got tuple .* MinMaxStatistics\(minimum, maximum\)",
+        ),
         ({"classes": "cat"}, "a list of texts or numbers"),
         ({"classes": [None]}, "expected each of classes to be a text or a number, got None"),
         ({"classes": [(1, 2)]}, r"got \(1, 2\)"),

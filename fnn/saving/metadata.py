@@ -54,6 +54,12 @@ def scaler_as_json(where: str, scaler: tuple[Scaler, Any] | None) -> tuple[list[
         raise TypeError(
             f"{where}: expected a scaler of fnn.data, whose name and settings can be written; got one of yours"
         )
+    fits = data.scaling.from_kind(kind)[1]
+    if not isinstance(statistics, fits):
+        raise TypeError(
+            f"{where}: expected scaler=(scaler, scaler.fit(x)) with {fits.__name__} of a {kind[0]} scaler, got "
+            f"{type(statistics).__name__}; fit this scaler, or write {fits.__name__}({', '.join(fits._fields)})"
+        )
     arrays = {f"scaler.{name}": content.storable(name, value) for name, value in statistics._asdict().items()}
     return [kind[0], [float(setting) for setting in kind[1]]], arrays
 
