@@ -153,6 +153,19 @@ def test_numbers_wider_than_jax_computes_with_are_not_cut(tmp_path, x64):
         fnn.load(tmp_path / "m", like=given)
 
 
+def test_numbers_of_the_host_are_written_in_the_dtype_that_jax_computes_with(tmp_path):
+    given = fnn.Trained({"a": 0.1, "b": 3, "c": np.array([[0.1, 2.0]]), "d": np.int64(7), "e": np.float64(0.1)}, True)
+    fnn.save(tmp_path / "m", given)
+    same(fnn.load(tmp_path / "m", like=given), jax.tree.map(jnp.asarray, given))
+
+
+@pytest.mark.parametrize("leaf", [2**40, np.array([1, 2**40]), np.uint64(2**40), np.array(-(2**40)), 1e300])
+def test_numbers_of_the_host_that_do_not_fit_are_refused(leaf, tmp_path):
+    with pytest.raises(ValueError, match=r"save: expected params.a that fit (u?int|float)32, got"):
+        fnn.save(tmp_path / "m", fnn.Trained({"a": leaf}, ()))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -164,7 +177,7 @@ def test_numbers_wider_than_jax_computes_with_are_not_cut(tmp_path, x64):
         ),
         (
             {"scaler": (fnn.data.min_max_scaler(), (np.zeros(2), np.ones(2)))},
-            r"save: .*MinMaxStatistics of a min_max scaler, got tuple .* MinMaxStatistics\(minimum, maximum\)",
+            r"save: .*MinMaxStatistics of a min_max scaler, got tuple; .* MinMaxStatistics\(minimum, maximum\)",
         ),
         ({"classes": "cat"}, "a list of texts or numbers"),
         ({"classes": [None]}, "expected each of classes to be a text or a number, got None"),

@@ -25,6 +25,17 @@ _DTYPES = {
 }  # fmt: skip
 
 
+def as_computed(where: str, name: str, leaf: Any) -> Any:
+    """A number or NumPy array of the host in the dtype in which JAX computes with it; one that does not fit is named.
+
+    `jnp.asarray` would let integers wrap around.
+    """
+    if hasattr(leaf, "dtype") and not isinstance(leaf, np.ndarray | np.generic):
+        return leaf
+    array = np.asarray(leaf)
+    return checks.host_cast(where, name, leaf, array) if array.dtype.kind in "iuf" else array
+
+
 def storable(name: str, leaf: Any) -> np.ndarray:
     """An array of the model on the host, in a dtype that the format has."""
     array = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)

@@ -62,7 +62,8 @@ def save(
 ) -> None:
     """Write a trained model into one safetensors file, which any program that reads safetensors can read.
 
-    Arrays keep their dtypes and have flat names, "params.2.dense.kernel". The file takes its place only when it is
+    Arrays keep their dtypes, but that numbers and NumPy arrays are written in the one JAX computes with, float32 for
+    float64 without x64; their names are flat, "params.2.dense.kernel". The file takes its place only when it is
     whole; if it cannot be written, what stood there is kept.
 
     Args:
@@ -90,7 +91,10 @@ def save(
     names = [_flat_name(model, place) for place, _ in leaves]
     if len(set(names)) < len(names):  # a key with a dot in it reads like two
         names = places
-    arrays = {name: content.storable(name, leaf) for name, (_, leaf) in zip(names, leaves, strict=True)}
+    arrays = {
+        name: content.storable(name, content.as_computed("save", name, leaf))
+        for name, (_, leaf) in zip(names, leaves, strict=True)
+    }
     if classes is not None and model is not None and x is not None:
         require_outputs("save", classes, model, as_trained("save", trained), example(x))
     kind, statistics = scaler_as_json("save", scaler)
