@@ -260,6 +260,34 @@ def test_a_module_keeps_the_modes_of_its_parts():
     assert [part.training for part in module.modules()] == modes
 
 
+RECURRENT = {"lstm": (nn.LSTM, fnn.lstm), "gru": (nn.GRU, fnn.gru), "rnn": (nn.RNN, fnn.rnn)}
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_a_recurrent_module_with_time_first_is_compared_as_it_is(name, recwarn):
+    theirs, mine = RECURRENT[name]
+    module = randomized(theirs(3, 4))
+    from_torch(module, mine(4, return_sequences=True), (2, 5, 3))
+    assert not [one for one in recwarn if one.category is RuntimeWarning]
+
+
+def test_time_first_inside_a_module_is_named():
+    inner = Flattened({"lstm": nn.LSTM(3, 4)}, lambda self, x: self.lstm(x)[0])
+    with pytest.warns(RuntimeWarning, match=r"outputs differ .* batch_first, which is False in lstm"):
+        from_torch(randomized(inner), fnn.lstm(4, return_sequences=True), (2, 5, 3))
+
+
+def test_weights_in_half_precision_come_back_as_torch_can_read_them():
+    module, model = nn.Linear(3, 2).to(torch.bfloat16), fnn.dense(2)
+    trained = fnn.Trained({"kernel": jnp.ones((3, 2), jnp.bfloat16), "bias": jnp.ones(2, jnp.bfloat16)}, ())
+    weights = to_torch(trained, model, (2, 3), module)
+    assert {array.dtype for array in weights.values()} == {np.dtype(np.float32)}
+    module.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    assert module.weight.dtype == torch.bfloat16
+    half = trained._replace(params=jax.tree.map(lambda a: a.astype(jnp.float16), trained.params))
+    assert {array.dtype for array in to_torch(half, model, (2, 3), module).values()} == {np.dtype(np.float16)}
+
+
 def test_several_outputs_are_not_compared():
     heads = Flattened({"a": nn.Linear(4, 2), "b": nn.Linear(4, 3)}, lambda self, x: (self.a(x), self.b(x)))
     trained = from_torch(randomized(heads), fnn.parallel(fnn.dense(2), fnn.dense(3)), (2, 4))

@@ -19,8 +19,13 @@ TOLERANCE = 1e-2
 ROWS = 4
 
 
-def compare(where: str, model: Layer, trained: Trained, x: Any, theirs: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Warn where the weights fit and the outputs differ all the same: not all that decides them is a weight."""
+def compare(
+    where: str, model: Layer, trained: Trained, x: Any, theirs: Callable[[np.ndarray], np.ndarray], more: str = ""
+) -> None:
+    """Warn where the weights fit and the outputs differ all the same: not all that decides them is a weight.
+
+    `more` is what else may decide them in this module.
+    """
     x = _example(x)
     if not isinstance(x, np.ndarray):
         return
@@ -41,7 +46,7 @@ def compare(where: str, model: Layer, trained: Trained, x: Any, theirs: Callable
         said = f"the outputs differ by up to {difference:.2g} of {size:.2g}"
     checks.warn(
         f"{where}: every weight has its place, but {said} for x {checks.describe(x)}: look at what is no weight, "
-        'padding (at a stride of 2 torch\'s padding=1 is not "SAME"), stride, activations, pooling, eps'
+        f'padding (at a stride of 2 torch\'s padding=1 is not "SAME"), stride, activations, pooling, eps{more}'
     )
 
 

@@ -31,7 +31,8 @@ def from_torch(state_dict: Any, model: Layer, x: Any) -> Trained:
 
     Not in the weights, and so to be written in the model: paddings (torch's `padding=1` is `padding=1`, not "SAME",
     where there is a stride), `batch_norm(decay=1 - momentum, unbiased=True)` to go on training as torch does, and
-    `eps`. If the module itself is given, both are run once, and outputs that differ are warned of.
+    `eps`. If the module itself is given, both are run once, and outputs that differ are warned of; a recurrent module
+    that is not `batch_first` gets the input with time first.
 
     Args:
         state_dict: `module.state_dict()`, the same names with NumPy arrays, or the `torch.nn.Module` itself.
@@ -55,8 +56,19 @@ def from_torch(state_dict: Any, model: Layer, x: Any) -> Trained:
     trained = read("from_torch", _TORCH, _modules(state_dict), model, x)
     if hasattr(state_dict, "eval"):
         images = any_layer(model, lambda facts: facts.convolves)
-        compare("from_torch", model, trained, x, lambda x: _outputs(state_dict, x, images))
+        compare("from_torch", model, trained, x, lambda x: _outputs(state_dict, x, images), _say_axes(state_dict))
     return trained
+
+
+def _time_first(module: Any) -> bool:
+    """Whether a recurrent module takes (time, rows, features), torch's default."""
+    return not getattr(module, "batch_first", True)
+
+
+def _say_axes(module: Any) -> str:
+    """Parts that take time first, in a module that takes what its author decided."""
+    found = [name for name, part in module.named_modules() if name and _time_first(part)]
+    return f", batch_first, which is False in {', '.join(found)}: time comes first there" if found else ""
 
 
 def _outputs(module: Any, x: np.ndarray, images: bool) -> np.ndarray:
@@ -64,6 +76,8 @@ def _outputs(module: Any, x: np.ndarray, images: bool) -> np.ndarray:
     torch = sys.modules["torch"]
     modes = [(part, part.training) for part in module.modules()]  # one that is frozen stays so
     swap = images or x.ndim > 3
+    time_first = _time_first(module) and x.ndim == 3
+    x = np.swapaxes(x, 0, 1) if time_first else x
     first = np.ascontiguousarray(np.moveaxis(x, -1, 1) if swap and x.ndim > 2 else x)
     like = next(iter(module.parameters()), torch.zeros(()))
     given = torch.from_numpy(first.astype(np.float32) if first.dtype.kind not in "iub" else first)
@@ -74,6 +88,7 @@ def _outputs(module: Any, x: np.ndarray, images: bool) -> np.ndarray:
         for part, training in modes:
             part.training = training
     y = (y[0] if isinstance(y, tuple) else y).float().cpu().numpy()
+    y = np.swapaxes(y, 0, 1) if time_first else y
     return np.moveaxis(y, 1, -1) if swap and y.ndim > 2 else y
 
 
