@@ -107,7 +107,7 @@ def test_what_cannot_be_exported_says_why(tmp_path):
         fnn.export(MODEL, TRAINED, X, path=tmp_path / "m", scaler=SCALER)
     with pytest.raises(TypeError, match=r"export: .*StandardStatistics of a standard scaler, got tuple"):
         fnn.export(MODEL, TRAINED, X, path=tmp_path / "m", scaler=(SCALER, tuple(SCALER.fit(np.eye(2)))))
-    with pytest.raises(ValueError, match="export: expected params.a that fit int32, got 1099511627776"):
+    with pytest.raises(ValueError, match=r"export: expected params.a that fit int32, got 1099511627776"):
         fnn.export(MODEL, fnn.Trained({"a": np.array([2**40])}, ()), X, path=tmp_path / "m")
     seconds = np.array([[1.0, 1.7e9], [2.0, 1.7e9 + 60]])
     dense = fnn.dense(1)

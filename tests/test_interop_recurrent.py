@@ -61,6 +61,13 @@ def test_torch_both_ways(name, depth, both):
         np.testing.assert_allclose(mine, back, rtol=1e-6)
 
 
+def test_torch_takes_weights_in_half_precision():
+    torch = pytest.importorskip("torch")
+    params, _ = fnn.gru(5).init(KEY, jnp.ones((2, 6, 4), jnp.bfloat16))
+    arrays = recurrent_to_torch(jax.tree.map(lambda a: a.astype(jnp.bfloat16), params))
+    torch_module(torch, "GRU", 5, 4).load_state_dict({k: torch.tensor(v) for k, v in arrays.items()})
+
+
 def test_torch_padded_sequences():
     torch = pytest.importorskip("torch")
     x, lengths = jax.random.normal(KEY, (3, 6, 4)), np.array([6, 1, 4])

@@ -67,6 +67,11 @@ def as_numpy(value: Any) -> np.ndarray:
     return np.asarray((value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy())
 
 
+def for_torch(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays that `torch.from_numpy` takes: bfloat16, which is no dtype of NumPy's own, becomes float32."""
+    return {name: array if array.dtype.isbuiltin == 1 else array.astype(np.float32) for name, array in arrays.items()}
+
+
 def one_from_torch(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, Array]:
     """The parameters of one layer in one direction, "l0" or "l0_reverse"."""
     kernel, recurrent = arrays[f"weight_ih_{name}"], arrays[f"weight_hh_{name}"]
@@ -93,7 +98,8 @@ def recurrent_to_torch(params: PyTree, *, bidirectional: bool = False) -> dict[s
         bidirectional: whether each layer is a `bidirectional`.
 
     Returns:
-        Names and NumPy arrays; `module.load_state_dict({k: torch.tensor(v) for k, v in …})` takes them.
+        Names and NumPy arrays; `module.load_state_dict({k: torch.tensor(v) for k, v in …})` takes them. What is
+        bfloat16 comes as float32.
 
     Raises:
         ValueError: for a layer torch does not have (peepholes, coupled gates, layer norm, reset before).
@@ -113,7 +119,7 @@ def recurrent_to_torch(params: PyTree, *, bidirectional: bool = False) -> dict[s
             raise ValueError("recurrent_to_torch: expected the parameters of one layer each; write bidirectional=True?")
         for suffix, direction in zip(("", "_reverse"), directions, strict=False):
             arrays |= _one_to_torch(direction, f"l{number}{suffix}")
-    return arrays
+    return for_torch(arrays)
 
 
 def _kind(where: str, params: Mapping[str, Any], known: set[str]) -> str:

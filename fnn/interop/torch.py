@@ -13,7 +13,7 @@ from fnn import checks
 from fnn.interop import matching
 from fnn.interop.comparing import compare
 from fnn.interop.matching import Library, Module, Slot, back, read
-from fnn.interop.recurrent import as_numpy, one_from_torch
+from fnn.interop.recurrent import as_numpy, for_torch, one_from_torch
 from fnn.layer import Layer
 from fnn.layer.parts import any_layer
 from fnn.train.trained import Trained, as_trained
@@ -103,6 +103,7 @@ def to_torch(trained: Trained, model: Layer, x: Any, like: Any) -> dict[str, np.
 
     Returns:
         Name -> NumPy array: `module.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})`.
+        Weights in bfloat16, which `torch.from_numpy` does not know, come as float32, and `load_state_dict` casts them.
 
     Raises:
         ValueError: naming the layers and modules that do not fit.
@@ -118,7 +119,7 @@ def to_torch(trained: Trained, model: Layer, x: Any, like: Any) -> dict[str, np.
     found = back("to_torch", _TORCH, _modules(like), as_trained("to_torch", trained), model, x)
     given = _dict_of(like)
     first = _first(given)
-    return {name: found.get(name, found.get(first[name], array)) for name, array in given.items()}
+    return for_torch({name: found.get(name, found.get(first[name], array)) for name, array in given.items()})
 
 
 def _first(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
