@@ -26,6 +26,18 @@ def test_image_grid_shares_one_scale_and_knows_colors():
     assert fnn.plot.image_grid(np.ones((1, 4, 4, 1))).axes[0].images[0].get_array().shape == (4, 4)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_the_scale_of_images_and_filters_is_that_of_finite_values(bad, channels):
+    images = np.tile([0.0, 1.0, 2.0, 4.0], (2, 4, channels, 1)).swapaxes(2, 3)
+    images[0, 0, 0, 0] = bad
+    drawn = fnn.plot.image_grid(images).axes[1].images[0].get_array()
+    np.testing.assert_allclose(drawn.reshape(4, 4, -1)[0, :, 0], [0, 0.25, 0.5, 1])
+    bars = fnn.plot.filters(images).axes[0].images[0]
+    assert bars.get_clim() == (-4, 4)
+    assert fnn.plot.image_grid(np.full((1, 2, 2), bad)).axes[0].images[0].get_clim() == (0, 1)
+
+
 @pytest.mark.parametrize(("inputs", "geometry"), [(1, (2, 8)), (3, (3, 10))])
 def test_filters_draw_every_slice_on_a_symmetric_scale(inputs, geometry, tmp_path):
     kernel = np.random.default_rng(0).normal(size=(3, 5, inputs, 10))

@@ -123,3 +123,8 @@ def test_misclassified_images_say_what_is_true_and_what_was_read():
         fnn.plot.misclassified(images, [0] * 4, [0] * 4)
     with pytest.raises(ValueError, match="got 4 images, 3 true and 4 predicted"):
         fnn.plot.misclassified(images, [0] * 3, [0] * 4)
+    for shape in ((4, 1), (4, 2)):
+        with pytest.raises(ValueError, match=r"true of shape \(count,\), got \(4, "):
+            fnn.plot.misclassified(images, np.zeros(shape, int), [0] * 4)
+        with pytest.raises(ValueError, match=r"predicted of shape \(count,\), got \(4, .*argmax"):
+            fnn.plot.misclassified(images, [0] * 4, np.zeros(shape))

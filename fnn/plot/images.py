@@ -18,7 +18,7 @@ def image_grid(images: Any, titles: Sequence[str] | None = None, columns: int = 
 
     Args:
         images: (count, height, width) or (count, height, width, channels) with 1 or 3 channels; integers in 0 … 255,
-            floats in any range (scaled over all images together).
+            floats in any range (scaled over all images together, what is not finite apart: NaN stays blank).
         titles: one per image, of one line or several; panels are as wide as the longest line.
         columns: images in a row.
 
@@ -46,8 +46,11 @@ def image_grid(images: Any, titles: Sequence[str] | None = None, columns: int = 
         raise ValueError(f"image_grid: expected one title per image, got {len(titles)} for {len(pixels)} images")
     pixels = pixels.astype(float)
     # One scale for all: a dark image stays darker than a bright one.
-    low, high = (0.0, 255.0) if np.issubdtype(np.asarray(images).dtype, np.integer) else (pixels.min(), pixels.max())
+    finite = _finite(pixels)
+    low, high = (0.0, 255.0) if np.issubdtype(np.asarray(images).dtype, np.integer) else (finite.min(), finite.max())
     shades = np.clip((pixels - low) / ((high - low) or 1.0), 0, 1)
+    if shades.shape[-1] == 3:  # matplotlib leaves NaN blank in gray only
+        shades = np.nan_to_num(shades, nan=1.0)
     columns = min(columns, len(pixels))
     rows = -(-len(pixels) // columns)
     lines = [line for title in titles or () for line in title.split("\n")]
@@ -61,6 +64,12 @@ def image_grid(images: Any, titles: Sequence[str] | None = None, columns: int = 
         if titles is not None:
             axes.set_title(titles[place], fontsize=7)
     return figure
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """The finite values, which make the scale; 0 where there are none."""
+    found = values[np.isfinite(values)]
+    return found if found.size else np.zeros(1)
 
 
 def misclassified(
@@ -79,7 +88,7 @@ def misclassified(
         A matplotlib figure with one axes per image.
 
     Raises:
-        ValueError: where nothing is wrong, or the lengths differ.
+        ValueError: where nothing is wrong, the lengths differ, or class numbers have another shape.
 
     Example:
         >>> import numpy as np, fnn.plot
@@ -90,6 +99,10 @@ def misclassified(
     """
     checks.integer("misclassified", "count", count)
     true, predicted = np.asarray(true), np.asarray(predicted)
+    for name, numbers in {"true": true, "predicted": predicted}.items():
+        if numbers.ndim != 1:
+            repair = f"write {name}[:, 0] for a column, {name}.argmax(-1) for probabilities"
+            raise checks.wrong_shape("misclassified", name, "(count,)", numbers.shape, repair)
     if not len(images) == len(true) == len(predicted):
         raise ValueError(
             "misclassified: expected a true and a predicted class for each image, got "
@@ -98,8 +111,8 @@ def misclassified(
     wrong = np.flatnonzero(true != predicted)[:count]
     if not len(wrong):
         raise ValueError(f"misclassified: expected some of the {len(true)} images to be read wrongly, all are right")
-    name = str if names is None else lambda number: names[number]
-    titles = [f"true: {name(true[k])}\nread as: {name(predicted[k])}" for k in wrong]
+    named = str if names is None else lambda number: names[number]
+    titles = [f"true: {named(true[k])}\nread as: {named(predicted[k])}" for k in wrong]
     return image_grid(np.asarray(images)[wrong], titles)
 
 
@@ -127,7 +140,7 @@ def filters(kernel: Any) -> Figure:
     inputs, outputs = weights.shape[2:]
     columns = min(outputs, 8) if inputs == 1 else outputs
     rows = -(-outputs // columns) if inputs == 1 else inputs
-    limit = np.abs(weights).max() or 1.0
+    limit = np.abs(_finite(weights)).max() or 1.0
     figure = blank(0.7 * columns + 1.2, 0.8 * rows + 0.5)
     panels = []
     for channel in range(inputs):
