@@ -43,6 +43,29 @@ FIGURES = {
         np.arange(9), {f"a network of {k} layers": np.arange(9) * k for k in range(9)}, xlabel="step", ylabel="loss",
         level=(20, "always the mean"),
     ),
+    "curves, all that can be told apart": lambda: fnn.plot.curves(
+        np.arange(9), {f"a network of {k} layers, trained without decay": np.arange(9) * k for k in range(28)},
+        xlabel="step", ylabel="loss",
+    ),
+    "curves, 200": lambda: fnn.plot.curves(
+        np.arange(9), {f"run {k}": np.arange(9) * k for k in range(200)}, xlabel="step", ylabel="loss",
+        level=(20, "always the mean"),
+    ),
+    "confusion, millions": lambda: fnn.plot.confusion_matrix(np.full((4, 4), 123_456_789), range(4)),
+    "confusion, long names": lambda: fnn.plot.confusion_matrix(
+        RNG.integers(60, size=(4, 4)), [f"a class whose name is of fifty letters, number {k}" for k in range(4)]
+    ),
+    "confusion, two long names": lambda: fnn.plot.confusion_matrix(
+        RNG.integers(60, size=(2, 2)), [f"a class whose name is of fifty letters, number {k}" for k in range(2)]
+    ),
+    "heat map, geometric": lambda: fnn.plot.heat_map(
+        1e-5 * RNG.random((5, 7)), ("decay", np.geomspace(1e-6, 1, 5)), ("rate", np.geomspace(1e-5, 0.1, 7)), "loss"
+    ),
+    "heat map, long names": lambda: fnn.plot.heat_map(
+        RNG.random((2, 2)), ("model", [f"a network of long name, with dropout {k}" for k in range(2)]),
+        ("data", [f"a data set of long name, augmented {k}" for k in range(2)]), "loss",
+    ),
+    "one epoch": lambda: fnn.plot.learning_curves({"loss": [0.5], "validation_loss": [0.6]}),
     "forecast": lambda: forecast(36, xlabel="months since the end of the training part", interval="80 % interval"),
     "long forecast": lambda: forecast(180),
     "heat map": lambda: fnn.plot.heat_map(
@@ -105,6 +128,49 @@ def test_what_came_lies_over_the_forecast():
     others = [line for line in axes.lines if line is not came]
     assert all(came.get_linewidth() >= line.get_linewidth() for line in others)
     assert axes.lines[-1] is came, "drawn last"
+
+
+def shown(line):
+    """The places of a line at which something is drawn for a point alone."""
+    return line.get_markevery() if line.get_marker() == "o" else None
+
+
+def test_a_point_without_a_neighbour_has_a_marker():
+    assert shown(fnn.plot.learning_curves({"loss": [0.5]}).axes[0].lines[0]) == [0]
+    assert shown(fnn.plot.learning_curves({"loss": [0.5, 0.4]}).axes[0].lines[0]) is None
+    values = [1, np.nan, 2, np.inf, 3, 4, np.nan, 5]
+    figure = fnn.plot.curves(range(8), {"a": values}, xlabel="x", ylabel="y", level=(2, "mean"))
+    assert [shown(line) for line in figure.axes[0].lines] == [[0, 2, 7], None]
+    axes = fnn.plot.forecast([1], [1], [0], [3]).axes[0]
+    assert [shown(line) for line in axes.lines] == [[0], [0]]
+    np.testing.assert_array_equal(axes.collections[1].get_segments(), [[[0, 0], [0, 3]]])
+
+
+def test_curves_that_would_look_alike_have_no_names():
+    figure = FIGURES["curves, 200"]()
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["always the mean"]
+    many = {str(k): [1, 2] for k in range(29)}
+    assert fnn.plot.curves([1, 2], many, xlabel="x", ylabel="y").axes[0].get_legend() is None
+
+
+def test_the_numbers_of_a_heat_map_are_read():
+    def written(values, names=(0.1, 0.00046415888336127773)):
+        axes = fnn.plot.heat_map(values, ("a", [1]), ("b", names), "loss").axes[0]
+        ticks = [label.get_text() for label in axes.get_xticklabels()]
+        return [text.get_text() for text in axes.texts], [text.get_color() for text in axes.texts], ticks
+
+    assert written([[1.234e-5, 2e-5]]) == (["1.23e-05", "2e-05"], ["white", "black"], ["0.1", "0.000464"])
+    cells = written([[1.0, 2.0, np.inf]], [0.1, 0.10000001, 12345])
+    assert cells == (["1.000", "2.000"], ["white", "black"], ["0.1", "0.10000001", "12345"])
+
+
+def test_counts_are_written_in_full_and_classes_named_by_numbers():
+    for labels in ([0, 1], np.unique([0, 1]), ["0", "1"], None):
+        axes = fnn.plot.confusion_matrix([[1_234_567, 0], [0, 0.25]], labels).axes[0]
+        assert [text.get_text() for text in axes.texts] == ["1234567", "0", "0", "0.25"]
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["0", "1"]
+    with pytest.raises(ValueError, match="expected labels for 2 classes, got 3"):
+        fnn.plot.confusion_matrix(np.eye(2), ["a", "b", "c"])
 
 
 def test_curves_of_many_names_differ_in_colour_or_dashes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,10 @@ else:
 
 # Okabe and Ito (2008): told apart with every kind of colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+DASHES = ("-", "--", ":", "-.")
+STYLES = len(PALETTE) * len(DASHES)
+"""Lines that can be told apart."""
 
 
 def blank(width: float, height: float) -> Figure:
@@ -32,23 +37,73 @@ def panel(width: float, height: float, **labels: str) -> tuple[Figure, Any]:
     return sheet, axes
 
 
-def write_cells(axes: Any, values: np.ndarray, form: str, is_dark: np.ndarray) -> None:
+def write_cells(axes: Any, values: np.ndarray, text: Callable[[Any], str], is_dark: np.ndarray) -> None:
     """Every finite number in its cell, white where the ground is dark."""
     for place, value in np.ndenumerate(values):
         if np.isfinite(value):
             shade = "white" if is_dark[place] else "black"
-            axes.text(*place[::-1], format(value, form), ha="center", va="center", color=shade, fontsize=8)
+            axes.text(*place[::-1], text(value), ha="center", va="center", color=shade, fontsize=8)
+
+
+def names_of(values: Iterable[Any]) -> list[str]:
+    """What stands at ticks: texts and whole numbers as they are, others in as few digits as tell them apart."""
+    given = list(values)
+    whole = [str(value) for value in given]
+    for digits in (3, 6):
+        names = [f"{value:.{digits}g}" if isinstance(value, float | np.floating) else str(value) for value in given]
+        if len(set(names)) == len(set(whole)):
+            return names
+    return whole
+
+
+def name_columns(axes: Any, names: list[str], room: int) -> None:
+    """Names under the columns of a panel, slanted where one has more letters than there is room for."""
+    slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if longest(names) > room else {}
+    axes.set_xticks(range(len(names)), names, **slanted)
+
+
+def longest(names: Iterable[str]) -> int:
+    """Letters of the longest name."""
+    return max(map(len, names), default=0)
+
+
+def mark_alone(axes: Any) -> None:
+    """A marker at each point without a finite neighbour: a line alone would not show it."""
+    for line in axes.lines:
+        alone = find_alone(line.get_ydata(orig=False))
+        if alone.size:
+            line.set(marker="o", markersize=4, markevery=alone.tolist())
+
+
+def band(axes: Any, x: Any, low: Any, high: Any, **look: Any) -> None:
+    """The area between two curves; a stroke where a point has no finite neighbour to span it to."""
+    x, low, high = map(np.asarray, (x, low, high))
+    axes.fill_between(x, low, high, linewidth=0, **look)
+    if (alone := find_alone(high - low)).size:
+        axes.vlines(x[alone], low[alone], high[alone], linewidth=4, **look | {"label": None})
+
+
+def find_alone(values: Any) -> np.ndarray:
+    """Places of the finite values between others that are not, or the end."""
+    finite = np.pad(np.isfinite(np.asarray(values, float)), 1)
+    return np.flatnonzero(finite[1:-1] & ~finite[:-2] & ~finite[2:])
 
 
 def style(place: int) -> dict[str, Any]:
     """Colour and dashes of one line of several: the colours come again with other dashes."""
-    return {"color": PALETTE[place % len(PALETTE)], "linestyle": ("-", "--", ":", "-.")[place // len(PALETTE) % 4]}
+    return {"color": PALETTE[place % len(PALETTE)], "linestyle": DASHES[place // len(PALETTE) % len(DASHES)]}
 
 
 def legend_above(axes: Any) -> None:
-    """The legend above the panel, in as many columns as there is room for: inside it would lie on the data."""
+    """The legend above the panel, in as many columns as there is room for: inside it would lie on the data.
+
+    The sheet grows by the rows that do not fit on it.
+    """
     names = axes.get_legend_handles_labels()[1]
+    if not names:
+        return
     width = axes.figure.get_figwidth() * axes.get_position().width
-    room = int(width / (0.6 + 0.085 * max(map(len, names))))  # inches of a sample of the line, and of a letter
+    room = int(width / (0.6 + 0.085 * longest(names)))  # inches of a sample of the line, and of a letter
     columns = max(1, min(len(names), room))
+    axes.figure.set_figheight(axes.figure.get_figheight() + 0.2 * max(0, -(-len(names) // columns) - 4))
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, frameon=False)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fnn.plot.canvas import PALETTE, Figure, legend_above, panel
+from fnn.plot.canvas import PALETTE, Figure, band, legend_above, panel
 
 __all__ = ["rate_range"]
 
@@ -35,7 +35,7 @@ def rate_range(found: Any) -> Figure:
     for (label, losses), color in zip(shown.items(), (PALETTE[5], PALETTE[0]), strict=False):
         mean, spread = losses.mean(axis=1), losses.std(axis=1)
         axes.plot(found.rates, mean, color=color, label=label, marker="o", markersize=3)
-        axes.fill_between(found.rates, mean - spread, mean + spread, color=color, alpha=0.25, linewidth=0)
+        band(axes, found.rates, mean - spread, mean + spread, color=color, alpha=0.25)
     axes.axvspan(*found.spread, color=PALETTE[4], alpha=0.2, linewidth=0, label="best of single seeds")
     axes.axvline(found.suggestion, color=PALETTE[1], linestyle="--", label=f"suggestion, {found.suggestion:.2g}")
     finite = np.concatenate([each[np.isfinite(each)] for each in shown.values()])

@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 
 from fnn import checks
-from fnn.plot.canvas import PALETTE, Figure, blank, legend_above, panel, write_cells
+from fnn.plot.canvas import (
+    PALETTE,
+    Figure,
+    band,
+    blank,
+    legend_above,
+    longest,
+    name_columns,
+    names_of,
+    panel,
+    write_cells,
+)
 from fnn.selection.result import mean_of, standard_error
 
 __all__ = ["heat_map", "score_by_size", "validation_curve"]
@@ -18,7 +29,7 @@ def heat_map(values: Any, rows: tuple[str, Sequence[Any]], columns: tuple[str, S
     """A score for every combination of two things, its number in every cell.
 
     Args:
-        values: (rows, columns); cells that are NaN (runs that diverged) stay empty.
+        values: (rows, columns); cells that are not finite (runs that diverged) stay empty.
         rows, columns: what they stand for, and the name of each.
         score: what the colours show.
 
@@ -38,16 +49,23 @@ def heat_map(values: Any, rows: tuple[str, Sequence[Any]], columns: tuple[str, S
     expected = len(rows[1]), len(columns[1])
     if cells.shape != expected:
         raise checks.wrong_shape("heat_map", "values", f"{expected}, as the names say", cells.shape)
-    figure = blank(2.5 + 0.75 * expected[1], 1.8 + 0.45 * expected[0])
+    names, under = names_of(rows[1]), names_of(columns[1])
+    letters = 0.085 * longest(names), 0.06 * longest(under)  # inches; those under the columns may be slanted
+    figure = blank(2.2 + 0.75 * expected[1] + letters[0], 1.6 + 0.45 * expected[0] + letters[1])
     axes = figure.subplots()
     drawn = axes.imshow(np.ma.masked_invalid(cells), aspect="auto", cmap="viridis")
     figure.colorbar(drawn, label=score)
-    dark = np.nanmean(cells) if np.isfinite(cells).any() else 0
-    write_cells(axes, cells, ".3f", cells < dark)
+    finite = cells[np.isfinite(cells)]
+    write_cells(axes, cells, _score, cells < (finite.mean() if finite.size else 0))
     axes.set(xlabel=columns[0], ylabel=rows[0])
-    axes.set_xticks(range(expected[1]), [str(name) for name in columns[1]])
-    axes.set_yticks(range(expected[0]), [str(name) for name in rows[1]])
+    name_columns(axes, under, room=7)
+    axes.set_yticks(range(expected[0]), names)
     return figure
+
+
+def _score(value: float) -> str:
+    """Three decimals where they say enough, three digits of what is small or large."""
+    return format(value, ".3f" if value == 0 or 0.1 <= abs(value) < 1e4 else ".3g")
 
 
 def score_by_size(curve: Any, metric: str = "loss") -> Figure:
@@ -120,6 +138,6 @@ def _bands(where: str, found: Any, metric: str, x: np.ndarray, order: np.ndarray
         folds = mean_of(scores[metric], axis=2)[order]
         mean, error = mean_of(folds, axis=1), np.nan_to_num(standard_error(folds))
         axes.plot(x, mean, marker="o", color=color, label=f"{name}, mean ± one standard error")
-        axes.fill_between(x, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
+        band(axes, x, mean - error, mean + error, color=color, alpha=0.2)
     legend_above(axes)
     return figure

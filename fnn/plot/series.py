@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fnn import checks
-from fnn.plot.canvas import PALETTE, Figure, legend_above, panel, style
+from fnn.plot.canvas import PALETTE, STYLES, Figure, band, legend_above, mark_alone, panel, style
 
 __all__ = ["curves", "forecast"]
 
@@ -25,7 +25,7 @@ def curves(
         level: (value, name) of a horizontal line to compare with.
 
     Returns:
-        A matplotlib figure.
+        A matplotlib figure; a legend names at most 28 curves, more would look alike.
 
     Raises:
         ValueError: for no curve, or one of another length than `x`.
@@ -41,7 +41,8 @@ def curves(
     for place, (name, values) in enumerate(series.items()):
         if np.shape(values) != np.shape(x):
             raise ValueError(f"curves: expected {np.size(x)} points in {name!r}, as in x, got shape {np.shape(values)}")
-        axes.plot(x, values, label=name, **style(place))
+        axes.plot(x, values, label=name if len(series) <= STYLES else None, **style(place))
+    mark_alone(axes)
     if level is not None:
         axes.axhline(level[0], color="0.5", linestyle=(0, (1, 2)), label=level[1])
     legend_above(axes)
@@ -85,9 +86,11 @@ def forecast(
         raise ValueError(f"forecast: expected arrays of one length (steps,), got {shapes}")
     figure, axes = panel(9, 3.5, xlabel=xlabel, ylabel=ylabel)
     steps = np.arange(len(truth))
-    axes.fill_between(steps, low, high, color=PALETTE[5], alpha=0.4, linewidth=0, label=interval)
+    band(axes, steps, low, high, color=PALETTE[5], alpha=0.4, label=interval)
     axes.plot(steps, median, color=PALETTE[0], linewidth=1, label="forecast")
     # On top: what came is what the forecast is looked at for.
     axes.plot(np.arange(-len(before), len(truth)), [*before, *truth], color="black", linewidth=1, label="what came")
+    mark_alone(axes)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     legend_above(axes)
     return figure

@@ -7,7 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from fnn.plot.canvas import PALETTE, Figure, blank, legend_above, write_cells
+from fnn.plot.canvas import (
+    PALETTE,
+    Figure,
+    blank,
+    legend_above,
+    longest,
+    mark_alone,
+    name_columns,
+    names_of,
+    write_cells,
+)
 
 __all__ = ["confusion_matrix", "learning_curves"]
 
@@ -45,24 +55,29 @@ def learning_curves(history: Mapping[str, Any]) -> Figure:
         for (label, values), color in zip(lines.items(), PALETTE, strict=False):
             if values is not None:
                 axes.plot(1 + np.arange(len(values)), values, color=color, label=label)
+        mark_alone(axes)
         axes.set(xlabel="epoch", ylabel=metric if len(shown) == 2 else f"{metric}, {shown[0]}")
         if metric == "learning_rate":
             axes.set_ylabel("learning rate")  # neither of training rows nor of others
         else:
             legend_above(axes)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
     return figure
 
 
-def confusion_matrix(matrix: Any, labels: Sequence[str] | None = None) -> Figure:
+def confusion_matrix(matrix: Any, labels: Sequence[Any] | None = None) -> Figure:
     """A confusion matrix with its counts: rows are true classes, columns predicted ones.
 
     Args:
         matrix: (classes, classes) counts, from `fnn.metrics.confusion_matrix`.
-        labels: names of the classes; their numbers by default.
+        labels: names of the classes, texts or numbers; their numbers by default.
 
     Returns:
         A matplotlib figure.
+
+    Raises:
+        ValueError: for another shape, or if there are not as many names as classes.
 
     Example:
         >>> import fnn.plot
@@ -72,18 +87,24 @@ def confusion_matrix(matrix: Any, labels: Sequence[str] | None = None) -> Figure
     counts = np.asarray(matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
         raise ValueError(f"confusion_matrix: expected shape (classes, classes), got {counts.shape}")
-    names = [str(k) for k in range(len(counts))] if labels is None else list(labels)
-    side = max(3.0, 0.45 * len(counts) + 1.5)
-    figure = blank(side, side)
+    names = names_of(range(len(counts)) if labels is None else labels)
+    if len(names) != len(counts):
+        raise ValueError(f"confusion_matrix: expected labels for {len(counts)} classes, got {len(names)}")
+    cell = max(0.45, 0.1 + 0.075 * longest(map(_count, counts.ravel())))  # inches
+    side = max(3.0, cell * len(counts) + 1.5)
+    letters = 0.1 * max(0, longest(names) - 10)
+    figure = blank(side + letters, side + 0.7 * letters)
     axes = figure.subplots()
     # Shares of the true class: a rare class is as visible as a frequent one.
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    write_cells(axes, counts, "g", shares > 0.6)
+    write_cells(axes, counts, _count, shares > 0.6)
     axes.set(xlabel="predicted class", ylabel="true class")
-    slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-    if max(map(len, names), default=0) <= 4:
-        slanted = {}
-    axes.set_xticks(range(len(names)), names, **slanted)
+    name_columns(axes, names, room=4)
     axes.set_yticks(range(len(names)), names)
     return figure
+
+
+def _count(value: Any) -> str:
+    """A count in full; a share in three digits."""
+    return str(int(value)) if np.isfinite(value) and value == int(value) else format(value, ".3g")
