@@ -25,7 +25,7 @@ _DTYPES = {
 }  # fmt: skip
 
 
-def as_computed(where: str, name: str, leaf: Any) -> Any:
+def canonical(where: str, name: str, leaf: Any) -> Any:
     """A number or NumPy array of the host in the dtype in which JAX computes with it; one that does not fit is named.
 
     `jnp.asarray` would let integers wrap around.

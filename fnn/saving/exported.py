@@ -19,7 +19,7 @@ from fnn.files import write_whole
 from fnn.layer import Layer
 from fnn.layer.arguments import mirror
 from fnn.layer.protocol import identity
-from fnn.saving.content import as_computed
+from fnn.saving.content import canonical
 from fnn.saving.metadata import classes_as_json, require_outputs, scaler_as_json
 from fnn.tasks import Task
 from fnn.train.trained import Trained, as_trained, check_trained
@@ -97,7 +97,7 @@ def export(
         (5,)
     """
     # On the host and back: a program for everywhere carries no device of this machine.
-    trained = jax.tree.map_with_path(_computed, jax.device_get(as_trained("export", trained)))
+    trained = jax.tree.map_with_path(_array, jax.device_get(as_trained("export", trained)))
     scaler_as_json("export", scaler)
     before, after = _before(scaler), _after(task, probabilities)
     shapes = _any_rows(x)
@@ -157,8 +157,8 @@ def load_exported(path: str | Path) -> Exported:
     return Exported(call, about["expects"], about["description"], classes)
 
 
-def _computed(place: Any, leaf: Any) -> jax.Array:
-    return jnp.asarray(as_computed("export", jax.tree_util.keystr(place, simple=True, separator="."), leaf))
+def _array(place: Any, leaf: Any) -> jax.Array:
+    return jnp.asarray(canonical("export", jax.tree_util.keystr(place, simple=True, separator="."), leaf))
 
 
 def _any_rows(x: PyTree) -> PyTree:

@@ -92,7 +92,7 @@ def save(
     if len(set(names)) < len(names):  # a key with a dot in it reads like two
         names = places
     arrays = {
-        name: content.storable(name, content.as_computed("save", name, leaf))
+        name: content.storable(name, content.canonical("save", name, leaf))
         for name, (_, leaf) in zip(names, leaves, strict=True)
     }
     if classes is not None and model is not None and x is not None:
