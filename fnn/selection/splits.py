@@ -14,7 +14,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.selection.folds import Folds, Splitter, against_the_rest, check_disjoint, check_groups, fill_up, folds_from
-from fnn.train.inputs import shares
+from fnn.train.inputs import ONE_ROW, shares
 from fnn.typing import Labels, PyTree, Rows
 
 __all__ = [
@@ -196,9 +196,7 @@ def hold_out(rows: int, fraction: float = 0.2, *, seed: int | None = 0, stratify
         places = [np.arange(b, b + share) for b, share in zip(begins, shares("hold_out", sizes, count), strict=True)]
         valid = by_class[np.concatenate(places)]
         if (sizes == 1).any():
-            checks.warn(
-                f"hold_out: class {names[sizes == 1][0]!r} has one row, which trains, so the class is not validated"
-            )
+            checks.warn(f"hold_out: class {names[sizes == 1][0]!r} {ONE_ROW}, so the class is not validated")
     return folds_from([(np.setdiff1d(order, valid), valid)], "hold_out")
 
 

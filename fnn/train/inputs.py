@@ -121,10 +121,13 @@ def _split(where: str, key: Key | None, targets: Array, given: Any, rows: Any, f
     return jnp.sort(by_class[~held]), jnp.sort(by_class[held])
 
 
+ONE_ROW = "has one row, which trains"
+
+
 def shares(where: str, sizes: np.ndarray, count: int) -> np.ndarray:
     """How many rows of each class are held out, `count` in all: its share within one row, and never all of it."""
     if (sizes == 1).all():
-        raise ValueError(f"{where}: every class has one row, which trains, so none is left to validate on")
+        raise ValueError(f"{where}: every class {ONE_ROW}, so none is left to validate on")
     share = sizes * count / sizes.sum()
     most = np.minimum(np.ceil(share), sizes - 1)
     quota = np.minimum(np.floor(share), most)
