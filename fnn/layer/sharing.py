@@ -95,7 +95,11 @@ def _init_of(layer: Layer, body: Callable[[Layer], Layer]) -> Callable[..., tupl
 
 def _placeholder(layer: Layer, init: Callable[..., Any], apply: Callable[..., Any]) -> Layer:
     """What a body uses for the shared layer: it stays the same whatever the body is mapped by."""
-    place = Layer(init, apply, layer.name, (), lambda _: place, Facts(ends_in=layer.facts.ends_in))
+
+    def same(_: tuple[Layer, ...]) -> Layer:
+        return place
+
+    place = Layer(init, apply, layer.name, (), same, Facts(ends_in=layer.facts.ends_in))
     return place
 
 

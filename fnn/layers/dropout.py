@@ -222,8 +222,10 @@ def mc_dropout(model: Layer) -> Layer:
     model = as_layer(model)
     drawing = _draw_at_inference(model)
 
-    def apply(params: PyTree, state: PyTree, x: Any, /, *, train: bool = False, **options: Any) -> tuple[Any, PyTree]:
-        return (model if train else drawing).apply(params, state, x, train=train, **options)
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        return (model if train else drawing).apply(params, state, x, key=key, train=train)
 
     again = model.rebuild
     return model._replace(apply=apply, rebuild=again and (lambda parts: mc_dropout(again(parts))))
@@ -247,7 +249,9 @@ def _draw_at_inference(layer: Layer) -> Layer:
 
 
 def _with_mode(layer: Layer, draws: Callable[[PyTree], bool]) -> Layer:
-    def apply(params: PyTree, state: PyTree, x: Any, /, *, train: bool = False, **options: Any) -> tuple[Any, PyTree]:
-        return layer.apply(params, state, x, train=draws(state), **options)
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        return layer.apply(params, state, x, key=key, train=draws(state))
 
     return layer._replace(apply=apply)

@@ -167,9 +167,11 @@ def spectral_norm(layer: Layer, name: str = "kernel", *, steps: int = 1) -> Laye
         start = jax.random.normal(random_bits.fold_in(key, 1), w.shape[-1:], kernels.wide_dtype(w))
         return params, {"layer": inner, "u": kernels.spectral_norm(w, start, steps=15)[1]}
 
-    def apply(params: PyTree, state: PyTree, x: Any, /, *, train: bool = False, **options: Any) -> tuple[Any, PyTree]:
+    def apply(
+        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
         w, u = kernels.spectral_norm(params[name], state["u"], steps=steps if train else 0)
-        y, inner = layer.apply(params | {name: w}, state["layer"], x, train=train, **options)
+        y, inner = layer.apply(params | {name: w}, state["layer"], x, key=key, train=train)
         return y, {"layer": inner, "u": u.astype(state["u"].dtype)}
 
     return _around(layer, init, apply, lambda new: spectral_norm(new, name, steps=steps))
