@@ -155,8 +155,15 @@ def test_numbers_wider_than_jax_computes_with_are_not_cut(tmp_path, x64):
 
 def test_numbers_of_the_host_are_written_in_the_dtype_that_jax_computes_with(tmp_path):
     given = fnn.Trained({"a": 0.1, "b": 3, "c": np.array([[0.1, 2.0]]), "d": np.int64(7), "e": np.float64(0.1)}, True)
-    fnn.save(tmp_path / "m", given)
+    with pytest.warns(
+        UserWarning, match=r"save: params.c is float64 and is written as float32.*jax_enable_x64"
+    ) as said:
+        fnn.save(tmp_path / "m", given)
+    assert len(said) == 1
     same(fnn.load(tmp_path / "m", like=given), jax.tree.map(jnp.asarray, given))
+    exact = fnn.Trained({"c": np.array([0.5, np.nan])}, ())
+    fnn.save(tmp_path / "m", exact)
+    same(fnn.load(tmp_path / "m", like=exact), jax.tree.map(jnp.asarray, exact))
 
 
 @pytest.mark.parametrize("leaf", [2**40, np.array([1, 2**40]), np.uint64(2**40), np.array(-(2**40)), 1e300])

@@ -26,14 +26,22 @@ _DTYPES = {
 
 
 def canonical(where: str, name: str, leaf: Any) -> Any:
-    """A number or NumPy array of the host in the dtype in which JAX computes with it; one that does not fit is named.
-
-    `jnp.asarray` would let integers wrap around.
+    """A number or NumPy array of the host in the dtype in which JAX computes with it; one that does not fit is named,
+    and one that loses digits. `jnp.asarray` would let integers wrap around.
     """
     if hasattr(leaf, "dtype") and not isinstance(leaf, np.ndarray | np.generic):
         return leaf
     array = np.asarray(leaf)
-    return checks.host_cast(where, name, leaf, array) if array.dtype.kind in "iuf" else array
+    if array.dtype.kind not in "iuf":
+        return array
+    written = checks.host_cast(where, name, leaf, array)
+    if isinstance(leaf, np.ndarray) and array.dtype.kind == "f" and not np.array_equal(written, array, equal_nan=True):
+        checks.warn(
+            f"{where}: {name} is {array.dtype} and is written as {written.dtype}, in which JAX computes with it; write "
+            f".astype(numpy.{written.dtype}), or {checks.IN_FLOAT64} to keep its digits",
+            UserWarning,
+        )
+    return written
 
 
 def storable(name: str, leaf: Any) -> np.ndarray:
