@@ -241,6 +241,22 @@ def test_coordinates_that_agree_have_curvature():
     np.testing.assert_allclose(curved(jnp.array([1.0, 0]))[1, 1], curved(jnp.array([1.0, 1e-3]))[1, 1], atol=1e-3)
     pair = jax.hessian(lambda a: losses.contrastive_loss(a, near, jnp.ones(())))
     np.testing.assert_allclose(pair(jnp.array([0.5, 0.0])), 2 * np.eye(2), atol=1e-5)
+    np.testing.assert_allclose(pair(near), 2 * np.eye(2), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_many_degrees_of_freedom_are_a_normal_distribution(dtype):
+    stats = pytest.importorskip("scipy.stats")
+    nu = np.array([0.5, 1, 3, 15.9, 16.1, 31.9, 32.1, 100, 1e3, 1e5, 1e7, 1e10])
+    with jax.enable_x64(dtype == jnp.float64):
+        loss = lambda n: losses.student_t_negative_log_likelihood(  # noqa: E731
+            jnp.asarray(0, dtype), jnp.asarray(1, dtype), 1.0, degrees_of_freedom=n
+        )
+        found, slope = jax.vmap(jax.value_and_grad(loss))(jnp.asarray(nu, dtype))
+    digits = 2e-6 if dtype == jnp.float32 else 1e-12  # scipy has no more
+    np.testing.assert_allclose(found, -stats.t.logpdf(1, nu), rtol=digits)
+    assert np.isfinite(slope).all()
+    np.testing.assert_allclose(slope[-5:-3], (-0.5 / nu**2)[-5:-3], rtol=5e-2)
 
 
 @pytest.mark.parametrize(

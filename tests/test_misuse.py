@@ -34,7 +34,10 @@ CASES = {
     "fractional labels": (lambda: run(y=Y + 0.5), "got 0.5 at row 0"),
     "one class": (lambda: run(y=0 * Y), "every target is class 0"),
     "rows differ": (lambda: run(y=Y[:5]), r"one target per row of x, got 6 rows and targets of shape \(5,\)"),
-    "targets two-dimensional": (lambda: run(y=np.ones((6, 3))), r"shape \(batch,\)"),
+    "targets two-dimensional": (lambda: run(y=np.ones((6, 3))), r"shape \(batch,\).*write targets.argmax\(axis=1\)"),
+    "a class at every step": (lambda: run(y=np.ones((6, 5))), r"a row has one class.*losses.softmax_cross_entropy"),
+    "targets by name": (lambda: run(y={"a": Y, "b": Y}), r"one array, got dict; .*numpy.column_stack"),
+    "two targets": (lambda: run(y=(Y, Y)), r"one array, got \(int.*numpy.column_stack"),
     "key missing": (
         lambda: fnn.fit(fnn.dense(3), fnn.optim.sgd(0.1), MULTICLASS, (X, Y), epochs=1),
         r"needs a random key; write key=jax.random.key\(0\)",
@@ -69,6 +72,12 @@ CASES = {
         lambda: fnn.trainer(fnn.dense(3), fnn.optim.sgd(0.1), MULTICLASS, epochs=1)(KEY, (X, Y, -np.ones(6))),
         "weights >= 0",
     ),
+    "monitor by another name": (
+        lambda: fnn.trainer(
+            fnn.dense(3), fnn.optim.sgd(0.1), MULTICLASS, epochs=1, early_stopping=fnn.early_stopping("val_loss")
+        )(KEY, (X, Y), validation=(X, Y)),
+        "got 'val_loss'; write 'validation_loss'",
+    ),
     "monitor unknown": (
         lambda: fnn.trainer(
             fnn.dense(3),
@@ -78,7 +87,7 @@ CASES = {
             batch_size=2,
             early_stopping=fnn.early_stopping("validation_loss"),
         )(KEY, (X, Y)),
-        "expected monitor to be one of 'loss', 'accuracy', got 'validation_loss'",
+        "expected monitor to be one of 'loss', 'accuracy', got 'validation_loss'; give validation data",
     ),
 }
 

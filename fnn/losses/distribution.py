@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -188,6 +189,20 @@ def _log1p_square(u: Array) -> Array:
     return jnp.where(large, 2 * jnp.log(far) + jnp.log1p(1 / far / far), jnp.log1p(near**2))
 
 
+_PEAK_SERIES = (-691 / 180224, 31 / 18432, -17 / 14336, 1 / 640, -1 / 192, 1 / 8)
+"""Of `½ log x - log Γ(x + ½) + log Γ(x)`, in odd powers of 1/x, the highest first."""
+
+
+def _minus_log_peak(nu: Array) -> Array:
+    """`-log t_ν(0)`: of many degrees of freedom by its series, where the difference of two `log Γ` has no digits."""
+    x = nu / 2
+    many = x >= (16 if x.dtype == jnp.float64 else 8)
+    few, u = jnp.where(many, 1, x), 1 / jnp.where(many, x, 1)
+    exact = _log_gamma(few) - _log_gamma(few + 0.5) + 0.5 * jnp.log(2 * math.pi * few)
+    rest = functools.reduce(lambda sum, term: sum * u**2 + term, _PEAK_SERIES, jnp.zeros_like(u)) * u
+    return jnp.where(many, 0.5 * math.log(2 * math.pi) + rest, exact)
+
+
 def student_t_negative_log_likelihood(
     location: ArrayLike,
     targets: ArrayLike,
@@ -232,8 +247,7 @@ def student_t_negative_log_likelihood(
     if (visible(degrees_of_freedom) <= 0).any():
         raise ValueError(f"{name}: expected positive degrees_of_freedom")
     nu = number_or_alike(name, "degrees_of_freedom", degrees_of_freedom, "location", mu)
-    constant = _log_gamma(nu / 2) - _log_gamma((nu + 1) / 2) + 0.5 * jnp.log(math.pi * nu)
-    losses = constant + log_s + (nu + 1) / 2 * _log1p_square(divide_by_scale(y - mu, log_s) / jnp.sqrt(nu))
+    losses = _minus_log_peak(nu) + log_s + (nu + 1) / 2 * _log1p_square(divide_by_scale(y - mu, log_s) / jnp.sqrt(nu))
     return reduce(name, losses, location, reduction, weights, mask)
 
 

@@ -162,7 +162,8 @@ def contrastive_loss(
     probabilities(name, "labels", labels, where, SIGNED)
     y = follow(name, "labels", labels, d)
     checks.same_shape(name, "distances", d, "labels", y)
-    losses = y * d**2 + (1 - y) * jnp.maximum(0, jnp.asarray(margin, d.dtype) - d) ** 2
+    squares = ((a - b) ** 2).sum(axis)  # d² has no curvature where d is 0
+    losses = y * squares + (1 - y) * jnp.maximum(0, jnp.asarray(margin, d.dtype) - d) ** 2
     return reduce(name, losses, first, reduction, weights, keep)
 
 

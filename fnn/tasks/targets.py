@@ -48,18 +48,25 @@ def numbers(name: str, targets: Any) -> Any:
     return targets
 
 
-def _flat(name: str, targets: Any) -> Any:
+EVERY_STEP = (
+    "a row has one class. Classes at every step or pixel are trained by fnn.losses.softmax_cross_entropy in the task's "
+    "place; functools.partial(…, ignore_index=-1) leaves out those that are -1"
+)
+
+
+def _flat(name: str, targets: Any, classes: int) -> Any:
     if targets.ndim == 2 and targets.shape[-1] == 1:
         targets = targets[:, 0]
     if targets.ndim != 1:
-        repair = "write targets.argmax(axis=1) for one-hot rows" if targets.ndim == 2 else ""
+        one_hot = targets.ndim == 2 and targets.shape[1] == classes
+        repair = "write targets.argmax(axis=1) for one-hot rows" if one_hot else EVERY_STEP if targets.ndim else ""
         raise checks.wrong_shape(name, "targets", "(batch,)", targets.shape, repair)
     return targets
 
 
 def classes_of(name: str, targets: Any, classes: int) -> Array:
     """One class per row."""
-    return whole_numbers(name, _flat(name, numbers(name, targets)), classes)
+    return whole_numbers(name, _flat(name, numbers(name, targets), classes), classes)
 
 
 def whole_numbers(name: str, targets: Any, classes: int) -> Array:

@@ -157,6 +157,13 @@ def host_data(where: str, data: Any, task: Task) -> tuple[PyTree, Any, Any]:
 
 
 def require_one_target_per_row(where: str, rows: int, targets: Any) -> None:
+    parts = targets if isinstance(targets, list | tuple) and len(targets) != rows else ()
+    several = any(np.ndim(part) for part in parts if hasattr(part, "shape"))
+    if isinstance(targets, dict) or several:
+        raise TypeError(
+            f"{where}: expected targets to be one array, got {checks.describe(targets)}; put what belongs to a row "
+            "side by side, numpy.column_stack([…]), and let the loss take the columns apart"
+        )
     array = targets if hasattr(targets, "shape") else checks.one_array(where, "targets", targets)
     checks.one_per_row(where, "target", rows, np.shape(array))
 

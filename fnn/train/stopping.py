@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, NamedTuple
 
 import jax
@@ -85,7 +86,11 @@ def observe(rule: EarlyStopping, best: Best, row: dict[str, Array], epoch: Array
     """Take the epoch's value into account; NaN is never an improvement."""
     if rule.monitor not in row:
         scores = sorted(row.keys() - {"learning_rate"}, key=lambda name: (name != "loss", name))
-        checks.one_of("early_stopping", "monitor", rule.monitor, scores, "give validation data")
+        close = difflib.get_close_matches(
+            rule.monitor, [name for name in scores if name.startswith("validation_")], 1, 0.5
+        )
+        repair = f"write {close[0]!r}" if close else "give validation data"
+        checks.one_of("early_stopping", "monitor", rule.monitor, scores, repair)
     mode = require_mode("early_stopping", rule.monitor, {} if rule.mode is None else {rule.monitor: rule.mode})
     value = row[rule.monitor].astype(jnp.float32)
     better = value < best.value - rule.min_delta if mode == "min" else value > best.value + rule.min_delta
