@@ -253,3 +253,12 @@ def test_a_loss_of_a_column_against_a_row_is_refused(name, how):
         pytest.raises(ValueError, match=r"outputs \(\d, 1\) and targets \(\d,\).*write targets.reshape\(\(\d, 1\)\)"),
     ):
         calls[how]()
+
+
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"class_weights": np.ones(2, np.float32)}], ids=str)
+def test_a_row_that_is_ignored_has_no_gradient_whatever_stands_in_it(options):
+    logits, labels = jnp.array([[1.0, 2.0], [jnp.nan, jnp.inf]]), jnp.array([0, -1])
+    loss = lambda x, y: losses.softmax_cross_entropy(x, y, ignore_index=-1, reduction="mean", **options)  # noqa: E731
+    slope = jax.grad(loss)(logits, labels)
+    np.testing.assert_array_equal(slope[1], 0)
+    np.testing.assert_allclose(slope[:1], jax.grad(loss)(logits[:1], labels[:1]), rtol=1e-6)

@@ -16,6 +16,7 @@ from fnn.losses.labels import (
     one_term,
     probabilities,
     times_log,
+    without_ignored,
 )
 from fnn.losses.log_softmax import log_softmax, negative_log_softmax
 from fnn.losses.reduction import Axis, Reduction, floats, reduce
@@ -83,7 +84,7 @@ def softmax_cross_entropy(
         numbers, keep = labels_and_mask(name, labels, np.shape(logits), x, ignore_index=ignore_index)
         x = x if keep is None else jnp.where(keep[..., None], x, 0)
         return reduce(name, negative_log_softmax(x, numbers), logits, reduction, weights, keep)
-    log_p = log_softmax(x, classes_in)
+    log_p = log_softmax(without_ignored(x, labels, ignore_index), classes_in)
     return log_likelihood_loss(
         name, logits, log_p, labels, axis, classes_in, label_smoothing, class_weights, ignore_index, weights, reduction
     )

@@ -159,6 +159,13 @@ def labels_and_mask(
     return (labels if keep is None else jnp.where(keep, labels, 0)), keep
 
 
+def without_ignored(x: Array, labels: ArrayLike, ignore_index: int | None) -> Array:
+    """The scores with 0 in rows that do not count: NaN there would reach the gradient."""
+    if ignore_index is None or np.shape(labels) != x.shape[:-1]:
+        return x
+    return jnp.where((jnp.asarray(labels) == ignore_index)[..., None], 0, x)
+
+
 def full_width(numbers: Array) -> Array:
     """Class numbers in at least int32: uint8 holds neither -1 nor 300."""
     narrow = numbers.dtype == bool or jnp.iinfo(numbers.dtype).bits < 32
