@@ -98,3 +98,20 @@ def test_masked_labels_are_not_checked():
     assert losses.softmax_cross_entropy(X, labels, where=where)[1] == 0
     assert losses.sigmoid_binary_cross_entropy(ROW, labels / 2, where=where)[1] == 0
     assert losses.hinge_loss(ROW, np.array([1, 0, -1, 1]), where=where)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "paddings", "blank", "words"),
+    [
+        ([[1, 1]], [[0, 0]], 7, r"blank_id to be one of 3 classes, from 0, got 7"),
+        ([[1, 1], [1, 0]], [[0, 0], [0, 0]], 0, "labels have the blank, class 0, .*first in row 1"),
+        ([[1, 1], [0, 1]], [[0, 0], [1, 0]], 0, "labels have a label behind padding.*first in row 1"),
+    ],
+)
+def test_labels_of_ctc_that_mean_nothing_are_named(labels, paddings, blank, words):
+    labels, paddings = np.array(labels), np.array(paddings, np.float32)
+    logits, frames = jnp.zeros((len(labels), 5, 3)), jnp.zeros((len(labels), 5))
+    with pytest.raises(ValueError, match=words):
+        losses.ctc_loss(logits, frames, labels, paddings, blank_id=blank)
+    if len(labels) > 1:
+        assert losses.ctc_loss(logits, frames, labels, paddings, where=np.array([True, False])).shape == (2,)

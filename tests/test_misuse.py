@@ -36,8 +36,8 @@ CASES = {
     "rows differ": (lambda: run(y=Y[:5]), r"one target per row of x, got 6 rows and targets of shape \(5,\)"),
     "targets two-dimensional": (lambda: run(y=np.ones((6, 3))), r"shape \(batch,\).*write targets.argmax\(axis=1\)"),
     "a class at every step": (lambda: run(y=np.ones((6, 5))), r"a row has one class.*losses.softmax_cross_entropy"),
-    "targets by name": (lambda: run(y={"a": Y, "b": Y}), r"one array, got dict; .*numpy.column_stack"),
-    "two targets": (lambda: run(y=(Y, Y)), r"one array, got \(int.*numpy.column_stack"),
+    "targets by name": (lambda: run(y={"a": Y, "b": Y}), r"one array of targets, got dict; .*numpy.column_stack"),
+    "two targets": (lambda: run(y=(Y, Y)), r"one array of targets, got \(int.*numpy.column_stack"),
     "key missing": (
         lambda: fnn.fit(fnn.dense(3), fnn.optim.sgd(0.1), MULTICLASS, (X, Y), epochs=1),
         r"needs a random key; write key=jax.random.key\(0\)",

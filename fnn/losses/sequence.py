@@ -6,12 +6,13 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, rows_of
 from fnn.losses.labels import require_classes
 from fnn.losses.log_softmax import log_softmax
-from fnn.losses.reduction import Reduction, floats, follow, full_mask, reduce
+from fnn.losses.reduction import Reduction, floats, follow, full_mask, readable, reduce
 from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
 
@@ -65,7 +66,8 @@ def ctc_loss(
     name = "ctc_loss"
     x = floats(name, "logits", logits)
     checks.rank(name, "logits", x, 3, "(batch, frames, classes)")
-    checks.integer(name, "blank_id", blank_id, 0)
+    if checks.integer(name, "blank_id", blank_id, 0) >= x.shape[-1]:
+        raise ValueError(f"{name}: expected blank_id to be one of {x.shape[-1]} classes, from 0, got {blank_id}")
     raw, labels = labels, checks.cast(name, "labels", labels)
     padded_frames = follow(name, "logit_paddings", logit_paddings, x) != 0
     padded_labels = follow(name, "label_paddings", label_paddings, x) != 0
@@ -78,12 +80,30 @@ def ctc_loss(
         x = jnp.where(keep[:, None, None], x, 0)
     x = jnp.where(padded_frames[..., None], 0, x)
     require_classes(name, raw, x.shape[-1], None, ~padded_labels)
+    _require_labels_first(name, raw, label_paddings, keep, blank_id)
     # A traced label out of range is read beyond the last class, where there is NaN.
     labels = jnp.where(labels < 0, x.shape[-1], labels)
     labels = jnp.where(padded_labels, blank_id, labels)
     align = functools.partial(_minus_log_alignments, blank_id=blank_id)
     losses = auto_axes(align, rows_of(x))(log_softmax(x, None), padded_frames, labels, ~padded_labels, log_epsilon)
     return reduce(name, losses, logits, reduction, weights, keep)
+
+
+def _require_labels_first(name: str, labels: ArrayLike, paddings: ArrayLike, keep: Array | None, blank_id: int) -> None:
+    """No label is the blank and none stands behind padding, where they can be looked at."""
+    if not (readable(labels) and readable(paddings) and readable(keep)):
+        return
+    host, real = np.asarray(labels), np.asarray(paddings) == 0
+    real &= True if keep is None else np.asarray(keep)[:, None]
+    for wrong, what in (
+        ((host == blank_id) & real, f"the blank, class {blank_id}, which stands between labels and is none"),
+        (
+            real[:, 1:] & (np.asarray(paddings)[:, :-1] != 0),
+            "a label behind padding, which belongs at the end of the row",
+        ),
+    ):
+        if wrong.any():
+            raise ValueError(f"{name}: labels have {what}, first in row {int(np.argwhere(wrong)[0][0])}")
 
 
 # Compiled, because an eager scan would be compiled again at every call.

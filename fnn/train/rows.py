@@ -161,7 +161,7 @@ def require_one_target_per_row(where: str, rows: int, targets: Any) -> None:
     several = any(np.ndim(part) for part in parts if hasattr(part, "shape"))
     if isinstance(targets, dict) or several:
         raise TypeError(
-            f"{where}: expected targets to be one array, got {checks.describe(targets)}; put what belongs to a row "
+            f"{where}: expected one array of targets, got {checks.describe(targets)}; put what belongs to a row "
             "side by side, numpy.column_stack([…]), and let the loss take the columns apart"
         )
     array = targets if hasattr(targets, "shape") else checks.one_array(where, "targets", targets)
