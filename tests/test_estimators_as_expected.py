@@ -97,7 +97,8 @@ def test_an_estimator_computes_in_the_dtype_that_is_asked_for(given):
     x = X.astype(np.float32)
     expected, history = run(jax.random.key(0), (x, Y))
     jax.tree.map(np.testing.assert_array_equal, fitted.trained_, expected)
-    np.testing.assert_array_equal(fitted.history_["loss"], history["loss"])
+    # An estimator's rows have weights, a trainer's have none: their sums may be of another order.
+    np.testing.assert_allclose(fitted.history_["loss"], history["loss"], rtol=3e-7)
     outputs = fnn.predict(fitted.model_, expected, x, compute_dtype=low)[:, 0]
     np.testing.assert_allclose(fitted.decision_function(X), outputs, rtol=1e-2, atol=1e-3)
     assert not np.array_equal(fitted.decision_function(X), fnn.predict(fitted.model_, expected, x)[:, 0])

@@ -14,11 +14,11 @@ import fnn
 
 PARAMS = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
 ONES = jax.tree.map(jnp.ones_like, PARAMS)
-SETTING, HALF, LARGE = jnp.asarray(0.25), jnp.asarray(0.5), jnp.asarray(1.25)
+SETTING, HALF, LARGE = jnp.asarray(0.25), jnp.asarray(0.5), jnp.asarray(5.0)
 
 
-FROM_ONE = ("eta_plus", "increase_factor", "initial", "factor", "largest")
-"""Settings that are at least 1, but for `reduce_on_plateau`'s factor."""
+FROM_ONE = ("eta_plus", "increase_factor", "initial", "factor", "largest", "threshold")
+"""Settings that are at least 1, one of them at least 4, but for `reduce_on_plateau`'s factor."""
 
 
 def settings():
