@@ -59,6 +59,8 @@ def _flat(name: str, targets: Any, classes: int) -> Any:
         targets = targets[:, 0]
     if targets.ndim != 1:
         one_hot = targets.ndim == 2 and targets.shape[1] == classes
+        if one_hot and checks.is_concrete(targets):
+            one_hot = bool((np.asarray(targets).sum(axis=1) == 1).all())
         repair = "write targets.argmax(axis=1) for one-hot rows" if one_hot else EVERY_STEP if targets.ndim else ""
         raise checks.wrong_shape(name, "targets", "(batch,)", targets.shape, repair)
     return targets
