@@ -195,6 +195,7 @@ def bowl(params):
 
 
 LATE = "optax makes the step of the gradient before"
+UPHILL = "optax takes no rate for a step of 1 up the gradient"
 
 
 @pytest.mark.thorough
@@ -225,7 +226,7 @@ def test_rules_and_wrappers_are_those_of_optax():
             seen.append(updates)
         return seen, state
 
-    differs = {"rprop": LATE, "scale_by_rprop": LATE}
+    differs = {"rprop": LATE, "scale_by_rprop": LATE, "scale_by_learning_rate": UPHILL}
     check_swap(fnn.optim, reference, names=names - OTHER, call=promoting(steps), differs=differs, rtol=1e-4, atol=1e-5)
     check_swap(fnn.optim, reference, names=names & OTHER)
 
