@@ -289,10 +289,8 @@ def using(
     given: Any = splitter.split(x, targets, groups) if hasattr(splitter, "split") else splitter
     pairs = list(given) if isinstance(given, Iterable) else []
     if not pairs or any(not hasattr(pair, "__len__") or len(pair) != 2 for pair in pairs):
-        raise TypeError(
-            "using: expected a splitter with a split method, or pairs of row numbers (train, valid), got "
-            f"{checks.name_of(splitter)}"
-        )
+        words = "an object with a split method, or pairs of row numbers (train, valid)"
+        raise checks.not_one("using", "splitter", words, splitter)
     folds = folds_from(pairs, "using")
     check_disjoint("using", folds)
     if groups is not None:

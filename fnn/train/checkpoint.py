@@ -67,8 +67,8 @@ def checkpoints(
         every: epochs from one file to the next; the last epoch of a run is saved in any case.
         best: also save and keep the best epoch so far: by what early stopping watches, else by the validation loss,
             else by the loss.
-        steps: of the run, from one file to the next within an epoch, of which as many are `kept` beside those of whole
-            epochs. A run that goes on from one reads the batches before it again, and does not compute them. None for
+        steps: of the run, from one file to the next within an epoch; the last `keep` of these are kept too. A run that
+            goes on from one reads the batches of its epoch before it again, and does not compute them. None saves
             whole epochs alone.
 
     Raises:
