@@ -7,6 +7,7 @@ devices, `devices(1, 2)` one for either: the job that runs them is `JAX_NUM_CPU_
 import gc
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -73,6 +74,13 @@ def compilations():
         lambda event, seconds, **about: seen.append(event) if event.endswith("backend_compile_duration") else None
     )
     return lambda: len(seen)
+
+
+@pytest.fixture(autouse=True)
+def same_weights_of_torch():
+    """Modules of torch draw from a state of the process: the weights would be others in each run."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
