@@ -1,5 +1,7 @@
 """Activations: jax.nn's and torch's values, the formulas' derivatives, and nothing that is not a number."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -309,3 +311,10 @@ def test_misuse(misuse, message):
 @pytest.mark.parametrize("name", ["hard_shrink", "soft_shrink", "thresholded_relu", "binary_step"])
 def test_nan_stays_nan(name):
     assert np.isnan(getattr(A, name)(jnp.nan))
+
+
+@pytest.mark.parametrize("x", [-1e20, -1e5, 1e5, 1e20])
+def test_gelu_is_straight_far_out_and_has_no_curvature_there(x):
+    for approximate in (True, False):
+        gelu = functools.partial(fnn.gelu, approximate=approximate)
+        assert (jax.grad(gelu)(x), jax.grad(jax.grad(gelu))(x)) == (float(x > 0), 0)

@@ -270,3 +270,9 @@ def test_many_degrees_of_freedom_are_a_normal_distribution(dtype):
 def test_labels_outside_of_0_to_1_are_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_cosine_similarity_leaves_zero_by_the_slope_that_epsilon_gives(x64):
+    slope = jax.grad(lambda p: losses.cosine_similarity(p, jnp.array([3.0, 4.0]), epsilon=1e-4))(jnp.zeros(2))
+    np.testing.assert_allclose(slope, np.array([0.6, 0.8]) / 1e-2)
+    assert jnp.isfinite(jax.grad(lambda p: losses.cosine_similarity(p, jnp.ones(2)))(jnp.zeros(2))).all()

@@ -312,3 +312,15 @@ def test_without_patience_each_check_without_improvement_lowers_the_scale():
 def test_radam_has_no_root_below_a_threshold_of_4():
     with pytest.raises(ValueError, match=r"expected threshold in \[4, inf\), got 3"):
         optim.radam(0.1, threshold=3.0)
+
+
+def test_gradients_of_float64_are_averaged_in_float64(x64):
+    gradients = [np.array([1.0]), np.array([1e-12])]
+    rule, means = optim.multi_steps(optim.sgd(1.0), 2), []
+    state = rule.init(np.zeros(1))
+    for gradient in gradients:
+        update, state = rule.update(gradient, state)
+        means.append(-update[0])
+    np.testing.assert_allclose(means[-1], np.mean(gradients), rtol=1e-15)
+    narrow = optim.multi_steps(optim.sgd(1.0), 2, accumulator_dtype=jnp.bfloat16)
+    assert narrow.init(jnp.zeros(1, jnp.float32)).acc_grads.dtype == jnp.bfloat16

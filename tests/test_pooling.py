@@ -92,6 +92,12 @@ def test_adaptive(x64, spatial, output):
         check_grads(lambda x: adaptive_max_pool(x, output), (x,), order=1)
 
 
+def test_what_is_not_finite_stays_in_its_window():
+    x = jnp.asarray([1.0, jnp.inf, 3.0, 5.0, 7.0]).reshape(1, 5, 1)
+    assert adaptive_avg_pool(x, 2).ravel().tolist() == [np.inf, 5]
+    assert adaptive_max_pool(x, 2).ravel().tolist() == [np.inf, 7]
+
+
 def test_global(x64):
     x = np.random.default_rng(0).normal(size=(2, 3, 4, 5))
     np.testing.assert_allclose(global_avg_pool(x), x.mean((1, 2)))

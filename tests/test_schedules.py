@@ -131,6 +131,26 @@ def test_fractional_power_ends_at_the_end_value(x64):
     np.testing.assert_allclose(values, 0.69 * left**2.5 + 0.01, rtol=1e-12)
 
 
+@pytest.mark.parametrize("step", [10, 25])
+def test_the_end_of_a_decay_has_a_derivative(x64, step):
+    make = {
+        "polynomial": lambda rate, steps, power: schedules.polynomial_schedule(rate, 0.25, power, steps),
+        "cosine": lambda rate, steps, power: schedules.cosine_decay_schedule(rate, steps, 0.25, power),
+    }
+    for schedule in make.values():
+        slopes = jax.grad(lambda *settings: schedule(*settings)(step), argnums=(0, 1, 2))(1.0, 10.0, 0.5)
+        assert slopes[1:] == (0, 0)
+        assert slopes[0] in (0, 0.25)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+def test_a_cycle_of_few_steps_ends_where_long_ones_end(steps):
+    for cycle in (schedules.linear_onecycle_schedule, schedules.cosine_onecycle_schedule):
+        np.testing.assert_allclose(cycle(steps, 1.0)(steps), cycle(100, 1.0)(100), rtol=1e-5)
+    short = schedules.linear_onecycle_schedule(10, 1.0, 0.3, 0.3)
+    np.testing.assert_allclose([short(2), short(3), short(10)], [1 / 25 + (1 - 1 / 25) * 2 / 3, 1 / 25, 1 / 25e4], 1e-5)
+
+
 def test_restarts_start_again():
     schedule = schedules.sgdr_schedule([dict(init_value=0.0, peak_value=1.0, warmup_steps=0, decay_steps=10)] * 3)
     assert [float(schedule(t)) for t in (0, 10, 20)] == [1.0, 1.0, 1.0]

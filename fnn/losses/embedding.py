@@ -19,8 +19,9 @@ def _unit(x: Array, epsilon: Array) -> Array:
     scale = jnp.where(negligible(scale), 1, scale)
     x = x / scale
     squares = (x**2).sum(-1, keepdims=True)
-    norm = jnp.sqrt(jnp.where(negligible(squares), 1, squares))
-    return x / jnp.maximum(norm, jnp.sqrt(epsilon) / scale)
+    zero, least = negligible(squares), jnp.sqrt(epsilon) / scale
+    norm = jnp.sqrt(jnp.where(zero, 1, squares))
+    return x / jnp.where(zero & (least > 0), least, jnp.maximum(norm, least))
 
 
 def cosine_similarity(

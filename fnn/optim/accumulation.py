@@ -76,7 +76,9 @@ def _never(updates: PyTree, gradient_step: Array, params: PyTree | None) -> tupl
 
 
 def _wide(p: Array, dtype: DType) -> DType:
-    """The accumulator's dtype for a parameter: complex where that is."""
+    """The accumulator's dtype for a parameter: complex where that is, and no digit of float64 is lost in float32."""
+    if dtype == jnp.float32 and jnp.result_type(p) in (jnp.float64, jnp.complex128):
+        return p.dtype
     return widest(dtype, jnp.complex64) if jnp.iscomplexobj(p) else dtype
 
 
@@ -107,7 +109,7 @@ def multi_steps(
         use_grad_mean: False adds the gradients up instead.
         should_skip_update_fn: (updates, gradient_step, params) -> (skip, report): a skipped batch counts as never
             seen; the report is kept in the state. `skip_not_finite`, `skip_large_updates`.
-        accumulator_dtype: of the mean; None for that of the parameters.
+        accumulator_dtype: of the mean, float32 being float64 for such parameters; None for that of the parameters.
 
     Example:
         >>> import jax.numpy as jnp, fnn

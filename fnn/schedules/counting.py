@@ -36,6 +36,12 @@ def portion(count: ArrayLike, begin: ArrayLike, steps: ArrayLike) -> Array:
     return jnp.where(steps > 0, jnp.clip(part, 0, 1), 0)
 
 
+def power_of(base: ArrayLike, exponent: ArrayLike) -> Array:
+    """`base` to the power of `exponent`, whose derivative by a base of 0 is 0: the end of a decay does not move."""
+    base, exponent = real(base), real(exponent)
+    return jnp.where(base > 0, jnp.where(base > 0, base, 1) ** exponent, real(0) ** exponent)
+
+
 def is_past(count: ArrayLike, boundary: ArrayLike) -> Array:
     count, boundary = same_kind(count, boundary)
     return count >= boundary

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.schedules.counting import is_past, portion, real, require_increasing, require_numbers, same_kind, since
+from fnn.schedules.counting import (
+    is_past,
+    portion,
+    power_of,
+    real,
+    require_increasing,
+    require_numbers,
+    same_kind,
+    since,
+)
 from fnn.typing import Array, ArrayLike, Schedule
 
 __all__ = [
@@ -64,7 +73,7 @@ def polynomial_schedule(
 
     def schedule(count: ArrayLike) -> Array:
         left = 1 - portion(count, transition_begin, transition_steps)
-        return (real(init_value) - real(end_value)) * left ** real(power) + real(end_value)
+        return (real(init_value) - real(end_value)) * power_of(left, power) + real(end_value)
 
     return schedule
 
@@ -209,7 +218,7 @@ def cosine_decay_schedule(
 
     def schedule(count: ArrayLike) -> Array:
         cosine = (1 + jnp.cos(jnp.pi * portion(count, 0, decay_steps))) / 2
-        decayed = (1 - real(alpha)) * cosine ** real(exponent) + real(alpha)
+        decayed = (1 - real(alpha)) * power_of(cosine, exponent) + real(alpha)
         return real(init_value) * decayed
 
     return schedule

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax.numpy as jnp
 
@@ -155,8 +155,12 @@ def piecewise_interpolate_schedule(
     require_numbers("piecewise_interpolate_schedule", init_value=init_value)
     checks.one_of("piecewise_interpolate_schedule", "interpolate_type", interpolate_type, _SHAPES)
     pieces = _pieces("piecewise_interpolate_schedule", boundaries_and_scales)
-    shape = _SHAPES[interpolate_type]
+    return _interpolation(_SHAPES[interpolate_type], init_value, pieces)
 
+
+def _interpolation(
+    shape: Callable[[Array, Array, Array], Array], init_value: ArrayLike, pieces: Iterable[tuple[int, ArrayLike]]
+) -> Schedule:
     def schedule(count: ArrayLike) -> Array:
         begin, start = 0, real(init_value)
         value = start
@@ -207,8 +211,9 @@ def linear_onecycle_schedule(
     checks.in_range("linear_onecycle_schedule", "pct_start", pct_start, 0, 1)
     checks.in_range("linear_onecycle_schedule", "pct_final", pct_final, pct_start, 1)
     up, down = int(checks.to_host(pct_start) * steps), int(checks.to_host(pct_final) * steps)
-    ends = {up: div_factor, down: 1 / div_factor, steps: 1 / final_div_factor}
-    return piecewise_interpolate_schedule("linear", peak_value / div_factor, ends)
+    # Pairs, and no dictionary: in a short cycle two of them stand at one step.
+    ends = (up, div_factor), (down, 1 / div_factor), (steps, 1 / final_div_factor)
+    return _interpolation(_linear, peak_value / div_factor, ends)
 
 
 def cosine_onecycle_schedule(
@@ -238,5 +243,6 @@ def cosine_onecycle_schedule(
     _check_cycle("cosine_onecycle_schedule", peak_value, div_factor, final_div_factor)
     steps = checks.integer("cosine_onecycle_schedule", "transition_steps", transition_steps)
     checks.in_range("cosine_onecycle_schedule", "pct_start", pct_start, 0, 1)
-    ends = {int(checks.to_host(pct_start) * steps): div_factor, steps: 1 / (div_factor * final_div_factor)}
-    return piecewise_interpolate_schedule("cosine", peak_value / div_factor, ends)
+    up = int(checks.to_host(pct_start) * steps)
+    ends = (up, div_factor), (steps, 1 / (div_factor * final_div_factor))
+    return _interpolation(_cosine, peak_value / div_factor, ends)

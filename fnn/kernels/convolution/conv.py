@@ -135,7 +135,7 @@ def _check(where: str, x: Any, kernel: Any, groups: int) -> int:
         raise ValueError(
             f"{where}: expected x of shape (batch, *spatial, channels) and a kernel of shape "
             f"(*window, channels / groups, features), of equal rank, got {checks.describe(x)} and "
-            f"{checks.describe(kernel)}; write x[None] for a single example"
+            f"{checks.describe(kernel)}; {checks.ONE_EXAMPLE}"
         )
     if 0 in kernel.shape:
         raise ValueError(f"{where}: expected a kernel without empty axes, got {checks.describe(kernel)}")

@@ -58,9 +58,9 @@ def adaptive_avg_pool(x: Array, output_size: PerAxis) -> Array:
     sizes = _adaptive("adaptive_avg_pool", x, output_size)
     y = widen(x)
     for axis, m in enumerate(sizes, 1):
-        inside = _bins(x.shape[axis], m)
-        weights = jnp.asarray(inside / inside.sum(1, keepdims=True), y.dtype)
-        y = jnp.moveaxis(jnp.tensordot(y, weights, ((axis,), (1,)), precision="highest"), -1, axis)
+        # Window by window: in a product with weights an inf of one window, times 0, is NaN in all others.
+        windows = zip(*_ends(x.shape[axis], m), strict=True)
+        y = jnp.stack([jnp.mean(jax.lax.slice_in_dim(y, *window, axis=axis), axis) for window in windows], axis)
     return y.astype(x.dtype)
 
 
@@ -84,10 +84,10 @@ def adaptive_max_pool(x: Array, output_size: PerAxis) -> Array:
 def _adaptive_maximum(x: Array, *, sizes: tuple[int, ...]) -> Array:
     rank, y, outside = len(sizes), x, np.zeros((), bool)
     for axis, m in enumerate(sizes):
-        inside = _bins(x.shape[1 + axis], m)
-        longest = int(inside.sum(1).max())
-        members = inside.argmax(1)[:, None] + np.arange(longest)  # (m, longest)
-        missing = np.arange(longest) >= inside.sum(1, keepdims=True)
+        starts, ends = _ends(x.shape[1 + axis], m)
+        inside = np.arange((ends - starts).max())
+        members = starts[:, None] + inside  # (m, longest)
+        missing = members >= ends[:, None]
         # axes of y so far: batch, (m, longest) per axis done, the other spatial axes, channels
         y = jnp.take(y, jnp.asarray(np.minimum(members, x.shape[1 + axis] - 1)), axis=1 + 2 * axis)
         shape = [1] * (2 * rank + 2)
@@ -98,10 +98,9 @@ def _adaptive_maximum(x: Array, *, sizes: tuple[int, ...]) -> Array:
     return _maximum(y, tuple(2 + 2 * axis for axis in range(rank)))
 
 
-def _bins(n: int, m: int) -> np.ndarray:
-    """Which of n inputs are in each of m windows: (m, n) of bool."""
-    starts, ends = np.arange(m) * n // m, -(-(np.arange(m) + 1) * n // m)
-    return (np.arange(n) >= starts[:, None]) & (np.arange(n) < ends[:, None])
+def _ends(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where each of m windows over n inputs begins and ends."""
+    return np.arange(m) * n // m, -(-(np.arange(m) + 1) * n // m)
 
 
 def _adaptive(where: str, x: Any, output_size: PerAxis) -> tuple[int, ...]:
