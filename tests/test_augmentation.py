@@ -225,7 +225,11 @@ MISUSE = {
     "mixup: expected class numbers 0 … 1, got 2 at row 2": lambda: D.mixup(classes=2)(KEY, IMAGES, LABELS),
     r"write mixup\(classes=…\)": lambda: D.mixup()(KEY, IMAGES, LABELS),
     r"cutmix: expected class numbers of shape \(batch,\)": lambda: D.cutmix(classes=3)(KEY, IMAGES, LABELS[:, None]),
-    "compose: expected augment": lambda: D.compose(D.cutout(1), 3),
+    "compose: expected augmentation 1 to be a function .*got 3": lambda: D.compose(D.cutout(1), 3),
+    "compose: .*got the function random_flip, which makes one; write random_flip": lambda: D.compose(D.random_flip),
+    "random_flip: one input is changed, got dict; write": lambda: D.random_flip()(KEY, {"a": IMAGES}, None),
+    "cutout: one input is changed, got dict; write": lambda: D.cutout(1)(KEY, {"a": IMAGES}, None),
+    "mixup: one input is changed": lambda: D.mixup(classes=2)(KEY, (IMAGES, IMAGES), None),
     "train_step: expected augment to be a function": lambda: fnn.train_step(
         fnn.dense(1), fnn.optim.sgd(0.1), fnn.losses.mse, augment=3
     ),

@@ -238,3 +238,69 @@ def test_what_is_decoded_of_nan_is_said(give):
         fnn.predict(model, trained, give(NUMBERS), task)
     fnn.predict(model, trained, give(NUMBERS[::3]), task)
     assert np.isnan(fnn.predict(model, trained, give(NUMBERS))).any(axis=1).tolist() == [False, True, True, False]
+
+
+TRAINED = fnn.Trained(*fnn.dense(3).init(KEY, np.ones((2, 2), np.float32)))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda path, table: fnn.serial(fnn.dense(3)).init(KEY, table),
+        lambda path, table: fnn.save(path / "m", TRAINED, model=fnn.dense(3), x=table),
+        lambda path, table: fnn.load(path / "m", like=(fnn.dense(3), table)),
+        lambda path, table: fnn.export(fnn.dense(3), TRAINED, table, path=path / "m"),
+        lambda path, table: fnn.summary(fnn.dense(3), table),
+    ],
+    ids=["init", "save", "load", "export", "summary"],
+)
+def test_a_table_as_an_example_of_the_input_is_asked_for_its_numbers(use, tmp_path):
+    table = pytest.importorskip("pandas").DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
+    with pytest.raises(TypeError, match=r"expected x to be an array, got DataFrame; write x.to_numpy"):
+        use(tmp_path, table)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [fnn.dense(2), fnn.relu, fnn.gelu, fnn.dropout(0.5), fnn.layer_norm(), fnn.conv(2, 3), fnn.flatten(), fnn.prelu()],
+    ids=lambda layer: fnn.as_layer(layer).name,
+)
+def test_padded_sequences_reach_other_layers_step_by_step(layer):
+    padded = fnn.Padded(np.ones((2, 4, 3), np.float32), np.array([4, 2]))
+    with pytest.raises(TypeError, match=r"got Padded; write fnn.time_distributed\("):
+        fnn.serial(layer).init(KEY, padded)
+
+
+STEP = fnn.train_step(fnn.dense(3), fnn.optim.sgd(0.1), fnn.losses.softmax_cross_entropy)
+BATCH = np.ones((2, 2), np.float32), np.array([0, 1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (lambda state: (state, KEY, BATCH[0]), r"expected batch \(x, targets\) or .*got float32\[2,2\]"),
+        (lambda state: (state, KEY, dict(enumerate(BATCH))), r"expected batch \(x, targets\) or .*got dict"),
+        (lambda state: (state, BATCH, KEY), r"expected a random key, got \(float32\[2,2\], int"),
+        (lambda state: (state.trained, KEY, BATCH), "train_state to be what step.init or step.update returned"),
+        (lambda state: (state, KEY, (BATCH[0], BATCH[1][:1])), r"labels of shape \(1,\)"),
+    ],
+)
+def test_what_a_training_step_is_called_with_is_looked_at(arguments, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        jax.jit(STEP.update)(*arguments(STEP.init(KEY, BATCH[0])))
+
+
+def test_a_part_of_a_model_is_asked_to_be_a_model():
+    with pytest.raises(TypeError, match=r"write fnn.serial\(\*layers\), and fnn.serial\(\*model.parts\[:2\]\)"):
+        fnn.train_step(fnn.serial(fnn.dense(3), fnn.relu)[:2], fnn.optim.sgd(0.1), fnn.losses.mse)
+
+
+def test_one_example_is_no_batch():
+    with pytest.raises(ValueError, match=r"write x\[None\] for a single example"):
+        fnn.predict(fnn.dense(3), TRAINED, BATCH[0][0])
+
+
+def test_a_folder_of_images_is_asked_for_its_batches(tmp_path):
+    folder = fnn.data.ImageFolder((tmp_path,), np.zeros(1, np.int32), ("a",), (2, 2, 1), False)
+    with pytest.raises(TypeError, match=r"got ImageFolder; write data.batches\(32, key=key\), or data.arrays\(\)"):
+        fnn.fit(fnn.dense(3), fnn.optim.sgd(0.1), fnn.tasks.multiclass(3), folder, key=KEY, epochs=1)

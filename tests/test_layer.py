@@ -324,3 +324,29 @@ def test_not_a_layer(given, message):
     for combine in (fnn.serial, fnn.parallel, fnn.residual, fnn.as_layer):
         with pytest.raises(TypeError, match=message):
             combine(given)
+
+
+def with_two_rows(**parts):
+    own = {"init": lambda key, x: ((), ()), "apply": lambda p, s, x, *, key=None, train=False: (x, s)} | parts
+    return fnn.Layer(own["init"], own["apply"])
+
+
+TWO_ROWS = np.ones((2, 2), np.float32)
+
+
+@pytest.mark.parametrize("whole", [lambda layer: layer, fnn.serial, fnn.parallel], ids=["alone", "serial", "parallel"])
+def test_a_layer_that_returns_one_thing_is_not_taken_apart(whole):
+    one = whole(with_two_rows(apply=lambda p, s, x, *, key=None, train=False: x))
+    trained = fnn.Trained(((),) if one.parts else (), ())
+    message = r"apply: expected it to return \(y, state\), got float32\[[12],2\]; .*fnn.stateless"
+    calls = [
+        lambda: fnn.predict(one, trained, TWO_ROWS),
+        lambda: fnn.evaluate(one, trained, (TWO_ROWS, TWO_ROWS), fnn.losses.mse),
+        lambda: fnn.fit(one, fnn.optim.sgd(0.1), fnn.losses.mse, (TWO_ROWS, TWO_ROWS), key=KEY, epochs=1),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=message):
+            call()
+    params_alone = whole(with_two_rows(init=lambda key, x: jnp.ones(2)))
+    with pytest.raises(TypeError, match=r"init: expected it to return \(params, state\), got float32\[2\]"):
+        fnn.fit(params_alone, fnn.optim.sgd(0.1), fnn.losses.mse, (TWO_ROWS, TWO_ROWS), key=KEY, epochs=1)

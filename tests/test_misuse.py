@@ -39,8 +39,12 @@ CASES = {
         r"shape \(batch,\).*write targets.argmax\(axis=1\)",
     ),
     "a class at every step": (lambda: run(y=np.ones((6, 3))), r"a row has one class.*losses.softmax_cross_entropy"),
-    "targets by name": (lambda: run(y={"a": Y, "b": Y}), r"one array of targets, got dict; .*numpy.column_stack"),
-    "two targets": (lambda: run(y=(Y, Y)), r"one array of targets, got \(int.*numpy.column_stack"),
+    "targets by name": (lambda: run(y={"a": Y, "b": Y}), r"one array of targets, got dict; .*loss\(outputs, targets\)"),
+    "two targets": (
+        lambda: run(y=(Y, Y)),
+        r"expected one array of targets, got \(int.*in the task's place",
+    ),
+    "a list of targets": (lambda: run(y=[Y, Y]), r"these are several, \(int.*write a dict of them, or tuple"),
     "key missing": (
         lambda: fnn.fit(fnn.dense(3), fnn.optim.sgd(0.1), MULTICLASS, (X, Y), epochs=1),
         r"needs a random key; write key=jax.random.key\(0\)",

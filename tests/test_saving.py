@@ -109,6 +109,32 @@ def test_the_file_says_what_it_holds(tmp_path):
     np.testing.assert_array_equal(again.transform(statistics, seconds), [[-1, -1], [1, 1]])
 
 
+def test_notes_come_back_as_they_were_given(tmp_path):
+    notes = {"columns": ["age", "height"], "scores": {"accuracy": 0.98, "rows": 2**60}, "seen": None, "final": True}
+    fnn.save(tmp_path / "m", fnn.Trained((), ()), notes=notes)
+    assert fnn.read_metadata(tmp_path / "m").notes == notes
+    fnn.save(tmp_path / "m", fnn.Trained((), ()))
+    assert fnn.read_metadata(tmp_path / "m").notes is None
+
+
+@pytest.mark.parametrize(
+    "note", [np.float32(1), np.ones(2), (1, 2), {1: "a"}, {"a": {1: 2}}, float("nan"), print, b"a", [(1,)]], ids=repr
+)
+def test_a_note_that_would_come_back_as_something_else_is_refused(note, tmp_path):
+    with pytest.raises(TypeError, match=r"notes that JSON gives back as they were.* at 'own'"):
+        fnn.save(tmp_path / "m", fnn.Trained((), ()), notes={"own": note})
+    assert not (tmp_path / "m").exists()
+    with pytest.raises(TypeError, match="notes"):
+        fnn.save(tmp_path / "m", fnn.Trained((), ()), notes=["a"])
+    with pytest.raises(TypeError, match="at 1"):
+        fnn.save(tmp_path / "m", fnn.Trained((), ()), notes={1: "a"})
+
+
+def test_what_is_written_can_be_read(tmp_path):
+    with pytest.raises(ValueError, match="reads at most 16,777,216"):
+        fnn.save(tmp_path / "m", fnn.Trained((), ()), notes={"text": "a" * 2**24})
+
+
 def test_a_state_of_training_is_saved_as_it_is_evaluated(tmp_path):
     rule = fnn.optim.ema_params(fnn.optim.sgd(1.0), decay=0.5)
     params = jnp.array([2.0])

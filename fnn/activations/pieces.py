@@ -29,6 +29,8 @@ def of_arrays(function: Callable[P, Array]) -> Callable[P, Array]:
                 f"{name}: expected an array x, got none; as a layer write fnn.{name} without parentheses, or "
                 f"functools.partial(fnn.{name}, …) with settings"
             )
+        if isinstance(x := args[0] if args else kwargs["x"], tuple | dict):
+            raise checks.not_an_array(function.__name__, "x", x)
         return function(*args, **kwargs)
 
     return of_array

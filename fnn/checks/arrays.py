@@ -42,6 +42,8 @@ def rank(where: str, name: str, x: Any, ranks: int | Collection[int], layout: st
 
 def least_rank(where: str, name: str, x: Any, least: int, layout: str, repair: str = "") -> None:
     """Require `x.ndim` to be `least` or more."""
+    if not hasattr(x, "shape"):
+        raise not_an_array(where, name, x)
     if len(x.shape) < least:
         raise wrong_shape(where, name, layout, x, repair)
 
@@ -75,6 +77,7 @@ def halves(where: str, x: Array, axis: int) -> list[Array]:
     return jnp.split(x, 2, axis)
 
 
+ONE_EXAMPLE = "write x[None] for a single example"
 CHANNELS_LAST = "write jnp.moveaxis(x, 1, -1) if channels come first"
 
 

@@ -49,7 +49,9 @@ def every_value(where: str, name: str, x: Any) -> None:
 def parts_of_data(where: str, data: Any, name: str, one: type) -> None:
     """Require what is trained on in two or three parts; a tuple of the type `one` is one part."""
     if not isinstance(data, (tuple, list)) or isinstance(data, one) or len(data) not in (2, 3):
-        raise TypeError(f"{where}: expected {name}(x, targets) or (x, targets, weights), got {describe(data)}")
+        repair = "write data.batches(32, key=key), or data.arrays()" if hasattr(data, "batches") else ""
+        came = f"{describe(data)}{hint_of(repair)}"
+        raise TypeError(f"{where}: expected {name}(x, targets) or (x, targets, weights), got {came}")
 
 
 def at_least_one(where: str, things: str, count: int, came: str = "none", repair: str = "") -> None:

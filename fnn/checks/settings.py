@@ -66,10 +66,15 @@ def schedule(where: str, name: str, value: Any) -> None:
         )
 
 
-def function(where: str, name: str, value: Any, signature: str, instead: str) -> None:
-    """Require a function, or None for none; `instead` is what to write."""
-    if value is not None and not callable(value):
-        came = describe_given(value)
+def function(where: str, name: str, value: Any, signature: str, instead: str, kind: str = "") -> None:
+    """Require a function, or None for none; `instead` is what to write. One that is annotated to return the `kind`
+    makes such a function, and is asked to be called."""
+    if value is None:
+        return
+    makes = callable(value) and kind and getattr(value, "__annotations__", {}).get("return") == kind
+    if makes or not callable(value):
+        came = f"{name_of(value)}, which makes one" if makes else describe_given(value)
+        instead = f"{value.__name__}(…)" if makes else instead
         raise TypeError(f"{where}: expected {name} to be a function {signature}, got {came}; write {instead}")
 
 

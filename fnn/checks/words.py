@@ -102,7 +102,9 @@ def not_an_array(where: str, name: str, x: Any) -> TypeError:
     """The error about something that has no shape or dtype."""
     kind = type(x).__name__
     home = type(x).__module__.partition(".")[0]
-    if home == "torch":
+    if hasattr(x, "lengths"):
+        repair = f"write fnn.time_distributed({where}) if it computes every step alone; x.values has the padding in it"
+    elif home == "torch":
         repair = f"write jax.numpy.asarray({name}.numpy()), channels last"
     elif hasattr(x, "toarray"):
         repair = f"write {name}.toarray()"

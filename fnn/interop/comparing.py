@@ -12,7 +12,7 @@ import numpy as np
 from fnn import checks
 from fnn.layer import Layer
 from fnn.layer.arguments import example
-from fnn.train.trained import Trained
+from fnn.train.trained import Trained, apply_trained
 
 TOLERANCE = 1e-2
 """Of the largest output: half precision stays below it."""
@@ -33,7 +33,7 @@ def compare(
         expected = theirs(x)
     except Exception:  # it takes another input than the model does: there is nothing to compare with
         return
-    y = model.apply(trained.params, trained.state, jnp.asarray(x))[0]
+    y = apply_trained(model, trained, jnp.asarray(x))
     if not hasattr(y, "shape"):  # several outputs, which the other library may give in another form
         return
     ours = np.asarray(y, np.float32)

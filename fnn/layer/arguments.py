@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import jax
@@ -34,9 +35,35 @@ def require_apply(x: Any) -> None:
         )
 
 
+def params_and_state(found: Any) -> tuple[Any, Any]:
+    """What `init` returned."""
+    return _pair("init", "(params, state)", found)
+
+
+def output_and_state(found: Any) -> tuple[Any, Any]:
+    """What `apply` returned."""
+    return _pair("apply", "(y, state)", found)
+
+
+def _pair(call: str, parts: str, found: Any) -> tuple[Any, Any]:
+    """Of somebody's own layer it may be one array, whose rows would come apart in silence."""
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise TypeError(
+            f"{call}: expected it to return {parts}, got {checks.describe(found)}; state is () for a layer that keeps "
+            "none, which fnn.stateless makes of two functions without one"
+        )
+    return found
+
+
 def mirror(x: Any) -> Any:
     """The shapes and dtypes of `x`, so that building a model never computes with the data."""
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), x)
+
+    def shape_and_dtype(leaf: Any) -> jax.ShapeDtypeStruct:
+        if not (hasattr(leaf, "dtype") or isinstance(leaf, numbers.Number)):
+            raise checks.not_an_array("init", "x", leaf)
+        return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
+
+    return jax.tree.map(shape_and_dtype, x)
 
 
 def example(x: Any) -> Any:

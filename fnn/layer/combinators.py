@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from fnn import checks
-from fnn.layer.arguments import MISSING, mirror, require_apply, require_init
+from fnn.layer.arguments import MISSING, mirror, output_and_state, params_and_state, require_apply, require_init
 from fnn.layer.location import locate_errors
 from fnn.layer.parts import join_states, output_shape, states_of
 from fnn.layer.protocol import IDENTITY, Facts, Layer, LayerLike, as_layer
@@ -55,7 +55,7 @@ def serial(*layers: LayerLike) -> Layer:
         built, x, keys = [], mirror(x), _split(key, len(parts))
         for place, layer in enumerate(parts):
             with locate_errors(place, layer, x):
-                params, state = layer.init(keys[place], x)
+                params, state = params_and_state(layer.init(keys[place], x))
                 built.append((params, state))
                 x = output_shape(layer, params, state, x)
         return tuple(p for p, _ in built), join_states([s for _, s in built])
@@ -68,7 +68,7 @@ def serial(*layers: LayerLike) -> Layer:
         states, keys = [], _split(key, len(parts))
         for place, (layer, p, s) in enumerate(zip(parts, params, states_of(parts, state), strict=True)):
             with locate_errors(place, layer, x):
-                x, s = layer.apply(p, s, x, key=keys[place], train=train)
+                x, s = output_and_state(layer.apply(p, s, x, key=keys[place], train=train))
             states.append(s)
         return x, join_states(states)
 
@@ -110,7 +110,7 @@ def parallel(*branches: LayerLike, merge: Callable[[tuple[Any, ...]], Any] | Non
         built, outputs, x, keys = [], [], mirror(x), _split(key, len(parts))
         for place, layer in enumerate(parts):
             with locate_errors(place, layer, x):
-                params, state = layer.init(keys[place], x)
+                params, state = params_and_state(layer.init(keys[place], x))
                 built.append((params, state))
                 outputs.append(output_shape(layer, params, state, x))
         if merge is not None:
@@ -125,7 +125,7 @@ def parallel(*branches: LayerLike, merge: Callable[[tuple[Any, ...]], Any] | Non
         outputs, states, keys = [], [], _split(key, len(parts))
         for place, (layer, p, s) in enumerate(zip(parts, params, states_of(parts, state), strict=True)):
             with locate_errors(place, layer, x):
-                y, s = layer.apply(p, s, x, key=keys[place], train=train)
+                y, s = output_and_state(layer.apply(p, s, x, key=keys[place], train=train))
             outputs.append(y)
             states.append(s)
         y = tuple(outputs)

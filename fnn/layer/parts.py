@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from fnn.layer.arguments import output_and_state
 from fnn.layer.protocol import Facts, Layer
 from fnn.typing import PyTree
 
@@ -123,4 +124,4 @@ def states_of(parts: tuple[Layer, ...], state: PyTree) -> PyTree:
 
 def output_shape(layer: Layer, params: PyTree, state: PyTree, x: Any) -> Any:
     """Shape and dtype of what `layer` returns for `x`, without computing it."""
-    return jax.eval_shape(lambda p, s, v: layer.apply(p, s, v)[0], params, state, x)
+    return jax.eval_shape(lambda p, s, v: output_and_state(layer.apply(p, s, v))[0], params, state, x)

@@ -249,6 +249,8 @@ def require_layer(where: str, model: Any, words: str = "a layer") -> None:
         repair = "write fnn.as_layer(model)"
     elif getattr(model, "builds_a_layer", False):
         repair = f"write {model.__name__}(...)"
+    elif isinstance(model, list | tuple) and not isinstance(model, Layer):
+        repair = "write fnn.serial(*layers), and fnn.serial(*model.parts[:2]) for the first two layers of a model"
     else:
         repair = "write fnn.as_layer(function)" if callable(model) else ""
     checks.instance(where, "model", model, Layer, words, repair)

@@ -24,7 +24,7 @@ STANDARD_NORMAL = initializers.normal(1.0)
 def _features_of(where: str, x: Any) -> int:
     """How many features come in; `x` is checked to be (batch, ..., features)."""
     checks.floating(where, "x", x)
-    checks.least_rank(where, "x", x, 2, "(batch, ..., features)")
+    checks.least_rank(where, "x", x, 2, "(batch, ..., features)", checks.ONE_EXAMPLE)
     if not is_static(x.shape[-1]):
         raise ValueError(
             f"{where}: expected a number of features, got {x.shape[-1]} in {checks.describe(x)}; for images of any "

@@ -61,6 +61,11 @@ def write(path: str | Path, arrays: NamedArrays, about: dict[str, Any]) -> None:
     text = json.dumps(about)
     save = checks.package("safetensors.numpy", "fnn.save", "safetensors", "save").save
     content = save(arrays, metadata={"fnn": text, "digest": _digest(text, arrays)})
+    if (size := int.from_bytes(content[:8], "little")) > HEADER_BYTES:
+        raise ValueError(
+            f"save: names of arrays and classes, notes and the description take {size:,} bytes, and fnn.load reads at "
+            f"most {HEADER_BYTES:,}; keep what is long in a file of its own"
+        )
     if jax.process_index() == 0:
         write_whole(path, lambda file: file.writelines(_sort_metadata(content)))
 

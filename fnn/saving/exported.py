@@ -22,7 +22,7 @@ from fnn.layer.protocol import identity
 from fnn.saving.content import canonical
 from fnn.saving.metadata import classes_as_json, require_outputs, scaler_as_json
 from fnn.tasks import Task
-from fnn.train.trained import Trained, as_trained, check_trained
+from fnn.train.trained import Trained, apply_trained, as_trained, check_trained
 from fnn.typing import PyTree
 from fnn.versions import __version__
 
@@ -105,7 +105,7 @@ def export(
     def forward(x: PyTree) -> PyTree:
         x = before(x)
         check_trained("export", model, trained, x)
-        return after(model.apply(trained.params, trained.state, x)[0])
+        return after(apply_trained(model, trained, x))
 
     if classes is not None:
         require_outputs("export", classes, model, trained, shapes)

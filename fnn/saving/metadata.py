@@ -42,6 +42,24 @@ def classes_as_json(where: str, classes: Sequence[Any]) -> list[Any]:
     return json.loads(json.dumps(names))
 
 
+def notes_as_json(where: str, notes: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What somebody writes beside a model, if it comes back from JSON as it went in."""
+    if notes is None:
+        return None
+    checks.instance(where, "notes", notes, dict, "a dict")
+    for name, note in notes.items():
+        try:
+            same = isinstance(name, str) and json.loads(json.dumps(note, allow_nan=False)) == note
+        except (TypeError, ValueError):
+            same = False
+        if not same:
+            raise TypeError(
+                f"{where}: expected notes that JSON gives back as they were, texts, numbers, None, lists and dicts by "
+                f"texts, got {checks.describe_given(note)} at {name!r}; write float(…), list(…) or .tolist()"
+            )
+    return notes
+
+
 def scaler_as_json(where: str, scaler: tuple[Scaler, Any] | None) -> tuple[list[Any] | None, content.NamedArrays]:
     """The name and settings of a fitted scaler, and its statistics as arrays of a file."""
     if scaler is None:

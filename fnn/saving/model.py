@@ -17,7 +17,13 @@ from fnn.layer import Layer
 from fnn.layer.arguments import example
 from fnn.layer.naming import key_of, owner_of
 from fnn.saving import content
-from fnn.saving.metadata import classes_as_json, require_outputs, scaler_as_json, scaler_from_json
+from fnn.saving.metadata import (
+    classes_as_json,
+    notes_as_json,
+    require_outputs,
+    scaler_as_json,
+    scaler_from_json,
+)
 from fnn.saving.run import read_trained
 from fnn.train.sharding import shard
 from fnn.train.trained import Trained, as_trained, fits_shape
@@ -27,6 +33,7 @@ __all__ = ["Metadata", "load", "read_metadata", "save"]
 
 FORMAT = 1
 _KEYS = {"format", "fnn", "jax", "description", "paths", "scaler", "classes"}
+"""Of every file; "notes" came later."""
 SAID = 4
 """Differences named in one message."""
 
@@ -36,7 +43,7 @@ class Metadata(NamedTuple):
 
     - `description`: the model as a table, or as the calls that built it.
     - `fnn`, `jax`: the versions that wrote it.
-    - `scaler`: `(scaler, statistics)`, None if none was given; `classes`: their names, None if none were given.
+    - `scaler`: `(scaler, statistics)`; `classes`: their names; `notes`: a dict of yours. None where none was given.
 
     Example:
         >>> import fnn
@@ -49,6 +56,7 @@ class Metadata(NamedTuple):
     jax: str
     scaler: tuple[Scaler, Any] | None = None
     classes: tuple[Any, ...] | None = None
+    notes: dict[str, Any] | None = None
 
 
 def save(
@@ -59,6 +67,7 @@ def save(
     x: Any = None,
     scaler: tuple[Scaler, Any] | None = None,
     classes: Sequence[Any] | None = None,
+    notes: dict[str, Any] | None = None,
 ) -> None:
     """Write a trained model into one safetensors file, which any program that reads safetensors can read.
 
@@ -73,6 +82,7 @@ def save(
         x: an input of the model, or its shape: the description is then `fnn.summary`'s table.
         scaler: `(scaler, statistics)` of the features, of `fnn.data.standard_scaler` or `min_max_scaler`.
         classes: the names of the classes in the order of their numbers, texts or numbers.
+        notes: what else belongs to it, as JSON holds it: names of columns, a vocabulary, scores.
 
     Raises:
         ValueError, TypeError: for what the format cannot hold, naming it.
@@ -106,6 +116,7 @@ def save(
         "paths": dict(zip(names, places, strict=True)),
         "scaler": kind,
         "classes": None if classes is None else classes_as_json("save", classes),
+        "notes": notes_as_json("save", notes),
     }
     content.write(path, arrays | statistics, about)
 
@@ -157,7 +168,7 @@ def load(path: str | Path, like: Any, *, which: str = "best") -> Trained:
 
 
 def read_metadata(path: str | Path) -> Metadata:
-    """What a file of `fnn.save` says beside the arrays: description, versions, scaler and class names.
+    """What a file of `fnn.save` says beside the arrays: description, versions, scaler, class names and notes.
 
     Args:
         path: of the file.
@@ -172,17 +183,16 @@ def read_metadata(path: str | Path) -> Metadata:
         >>> import jax.numpy as jnp, fnn, os, tempfile
         >>> path, scaler = os.path.join(tempfile.mkdtemp(), "model.safetensors"), fnn.data.standard_scaler()
         >>> fitted = scaler, scaler.fit(jnp.array([[1.0], [3.0]]))
-        >>> fnn.save(path, fnn.Trained((), ()), scaler=fitted, classes=["cat", "dog"])
+        >>> fnn.save(path, fnn.Trained((), ()), scaler=fitted, classes=["cat", "dog"], notes={"columns": ["age"]})
         >>> about = fnn.read_metadata(path)
         >>> scaler, statistics = about.scaler
-        >>> scaler.transform(statistics, jnp.array([[4.0]])).tolist(), about.classes[1]
-        ([[2.0]], 'dog')
+        >>> scaler.transform(statistics, jnp.array([[4.0]])).tolist(), about.classes[1], about.notes
+        ([[2.0]], 'dog', {'columns': ['age']})
     """
     arrays, about = _read(path)
     classes = None if about["classes"] is None else tuple(about["classes"])
-    return Metadata(
-        about["description"], about["fnn"], about["jax"], scaler_from_json(about["scaler"], arrays), classes
-    )
+    scaler, notes = scaler_from_json(about["scaler"], arrays), about.get("notes")
+    return Metadata(about["description"], about["fnn"], about["jax"], scaler, classes, notes)
 
 
 class _Expected(NamedTuple):

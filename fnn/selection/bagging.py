@@ -158,16 +158,17 @@ def _check_counted(bags: splits.Folds, weights: Array | None) -> None:
         raise ValueError(f"ensemble: {checks.no_weight(f' of the rows drawn for member {int(np.argmin(counted))}')}")
 
 
-def _out_of_bag(task: Task, data: tuple[Any, Array, Any], outputs: np.ndarray, valid: np.ndarray) -> dict[str, Any]:
+def _out_of_bag(task: Task, data: tuple[Any, Array, Any], outputs: PyTree, valid: np.ndarray) -> dict[str, Any]:
     """Estimates from the members that did not see a row, and their scores."""
-    targets = data[1]
-    each = np.asarray(probabilities(task, jnp.asarray(outputs)))
-    estimate, seen = mean_by_row(each, valid, len(targets))
+    rows = rows_.count(data[0])
+    each = jax.tree.map(np.asarray, probabilities(task, jax.tree.map(jnp.asarray, outputs)))
+    estimate = jax.tree.map(lambda leaf: mean_by_row(leaf, valid, rows)[0], each)
+    seen = np.isin(np.arange(rows), valid)
     scores: dict[str, float] = {}
     if seen.any() if data[2] is None else np.asarray(data[2])[seen].any():
-        pooled: Any = jnp.asarray(estimate, each.dtype)
+        pooled: Any = jax.tree.map(lambda leaf, own: jnp.asarray(leaf, own.dtype), estimate, each)
         if task.probabilities is not None:
-            pooled = outputs_for(task, pooled, (len(targets), *outputs.shape[2:]))
+            pooled = outputs_for(task, pooled, (rows, *outputs.shape[2:]))
         scores = metrics_of(task, pooled, data, seen)
     return {"out_of_bag": estimate, "out_of_bag_scores": scores, "always_in_bag": int((~seen).sum())}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,13 +30,15 @@ class Ensemble(NamedTuple):
       classes, values otherwise; NaN where every member did. None without bootstrap samples.
     - `out_of_bag_scores`: the task's metrics over the rows that have an estimate; empty without bootstrap samples.
     - `always_in_bag`: number of rows without an estimate.
+
+    Of a model with several outputs, what is said of outputs and values holds of each in its place.
     """
 
     model: Layer
     task: Task
     trained: Trained
     history: dict[str, np.ndarray]
-    out_of_bag: np.ndarray | None = None
+    out_of_bag: Any = None
     out_of_bag_scores: dict[str, float] = {}  # noqa: RUF012
     always_in_bag: int = 0
 
@@ -52,11 +54,11 @@ class Ensemble(NamedTuple):
 
     def mean(self, x: PyTree, *, batch_size: int = EVALUATION_ROWS) -> Array:
         """Averaged probabilities, or values: $\\frac1M\\sum_m p_m(x)$."""
-        return self.members(x, batch_size=batch_size).mean(axis=0)
+        return jax.tree.map(lambda leaf: leaf.mean(axis=0), self.members(x, batch_size=batch_size))
 
     def spread(self, x: PyTree, *, batch_size: int = EVALUATION_ROWS) -> Array:
         """Standard deviation of the members' probabilities, or values."""
-        return self.members(x, batch_size=batch_size).std(axis=0)
+        return jax.tree.map(lambda leaf: leaf.std(axis=0), self.members(x, batch_size=batch_size))
 
     def uncertainty(self, x: PyTree, *, batch_size: int = EVALUATION_ROWS) -> tuple[Array, Array]:
         """Entropy of the averaged probabilities, and how much of it is the members' disagreement: nats, (rows,).
@@ -84,7 +86,7 @@ class Ensemble(NamedTuple):
         if how == "average":
             return self.task.decode(_pool(self.task, outputs))
         classes = jax.vmap(self.task.decode)(outputs)
-        if not jnp.issubdtype(classes.dtype, jnp.integer):
+        if not all(jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in jax.tree.leaves(classes)):
             raise ValueError(f'predict: members vote on classes, {self.task.name} has none; write how="average"')
         count = int(classes.max()) + 1
         return jnp.stack([(classes == k).sum(axis=0) for k in range(count)]).argmax(axis=0).astype(classes.dtype)
@@ -101,7 +103,7 @@ def _entropy(p: Array) -> Array:
 
 def _pool(task: Task, outputs: Array) -> Array:
     """Outputs that decode to what the members' averaged probabilities (or values) say."""
-    mean = probabilities(task, outputs).mean(axis=0)
+    mean = jax.tree.map(lambda leaf: leaf.mean(axis=0), probabilities(task, outputs))
     return mean if task.probabilities is None else outputs_for(task, mean, outputs.shape[1:])
 
 

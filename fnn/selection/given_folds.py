@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
 from fnn.selection import splits
 from fnn.selection.folds import Folds, Splitter, check_disjoint, check_groups
+from fnn.tasks.targets import are_class_numbers, are_several
 from fnn.train import rows as rows_
 from fnn.typing import Array, Labels, PyTree
 
@@ -28,10 +28,10 @@ def folds_of(
             check_groups(where, folds, groups)
         return folds
     if hasattr(folds, "split"):
-        return splits.using(folds, np.zeros((rows, 1)), np.asarray(targets), groups)
+        return splits.using(folds, np.zeros((rows, 1)), None if are_several(targets) else np.asarray(targets), groups)
     if groups is not None:
         return splits.group_k_fold(groups, folds)
-    if targets.ndim == 1 and jnp.issubdtype(targets.dtype, jnp.integer):
+    if are_class_numbers(targets):
         return splits.stratified_k_fold(np.asarray(targets), folds, seed=0)
     return splits.k_fold(rows, folds, seed=0)
 
@@ -65,7 +65,7 @@ def check_what_counts(where: str, split: Folds, data: tuple[PyTree, Array, Array
 
 def _warn_of_missing_classes(where: str, split: Folds, targets: Array) -> None:
     """A class that a fold never trains on cannot be learned there."""
-    if targets.ndim != 1 or not jnp.issubdtype(targets.dtype, jnp.integer):
+    if not are_class_numbers(targets):
         return
     host = np.asarray(targets)
     every = set(host.tolist())

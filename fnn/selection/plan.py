@@ -22,6 +22,7 @@ from fnn.selection.given_folds import check_what_counts, folds_of
 from fnn.selection.members import batched_is_faster
 from fnn.selection.training import Case, Member, check_training, member_from
 from fnn.tasks import Task
+from fnn.tasks.targets import are_class_numbers
 from fnn.train import rows as rows_
 from fnn.train.divergence import retrain
 from fnn.train.inputs import Inputs
@@ -150,7 +151,7 @@ def _classes(where: str, class_weight: str | None, targets: Array) -> int | None
     if class_weight is None:
         return None
     checks.one_of(where, "class_weight", class_weight, ("balanced",))
-    if targets.ndim != 1 or not jnp.issubdtype(targets.dtype, jnp.integer):
+    if not are_class_numbers(targets):
         raise ValueError(
             f"{where}: class_weight needs class numbers (rows,) as targets, got {checks.describe(targets)}"
         )
@@ -249,5 +250,7 @@ def _score(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> tuple[dict[
     outputs = outputs_of(
         evaluation_model(case.recipe), trained, data[0], jnp.concatenate([trained_on, held]), EVALUATION_ROWS
     )
-    scores = scores_from(case.recipe.task, outputs[: case.inputs.slots], data, trained_on)
-    return history | {f"training_{name}": score for name, score in scores.items()}, outputs[case.inputs.slots :]
+    slots = case.inputs.slots
+    scores = scores_from(case.recipe.task, jax.tree.map(lambda leaf: leaf[:slots], outputs), data, trained_on)
+    history |= {f"training_{name}": score for name, score in scores.items()}
+    return history, jax.tree.map(lambda leaf: leaf[slots:], outputs)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -27,7 +28,7 @@ class CrossValidation(NamedTuple):
       epoch with early stopping; `training_scores`: the same network's on the rows it was trained on.
     - `curves`: name -> (settings, folds, seeds, epochs), NaN after a run has stopped.
     - `outputs`: the model's outputs for every row when it was not trained on, (settings, seeds, rows, …); averaged
-      where a row validates several times, NaN where it never does.
+      where a row validates several times, NaN where it never does; of a model with several outputs each in its place.
     - `diverged`: (settings, folds, seeds), runs whose loss stopped being finite; their scores are NaN.
     - `finished`: (settings, folds, seeds), runs that were reached before Ctrl-C.
     - `epochs`: (settings, folds, seeds), epochs each run was trained for.
@@ -41,7 +42,7 @@ class CrossValidation(NamedTuple):
     scores: dict[str, np.ndarray]
     training_scores: dict[str, np.ndarray]
     curves: dict[str, np.ndarray]
-    outputs: np.ndarray
+    outputs: Any
     diverged: np.ndarray
     finished: np.ndarray
     epochs: np.ndarray
@@ -136,7 +137,7 @@ def _warn_of_divergence(plan: Plan, diverged_at: np.ndarray) -> None:
 def assemble(
     plan: Plan,
     history: dict[str, np.ndarray],
-    outputs: np.ndarray,
+    outputs: PyTree,
     finished: np.ndarray,
     kept: np.ndarray | None = None,
 ) -> CrossValidation:
@@ -159,8 +160,12 @@ def assemble(
         if name.startswith("training_")
     }
     _warn_of_divergence(plan, diverged_at)
-    outputs = outputs.reshape(*shape, *outputs.shape[1:])
-    outputs = np.where(diverged.reshape(*shape, *[1] * (outputs.ndim - 3)), np.nan, outputs)
+
+    def in_place(leaf: np.ndarray) -> np.ndarray:
+        lost = diverged.reshape(*shape, *[1] * (leaf.ndim - 1))
+        return np.where(lost, np.nan, leaf.reshape(*shape, *leaf.shape[1:]))
+
+    outputs = jax.tree.map(in_place, outputs)
     every = _outputs_of_rows(plan, outputs, np.arange(shape[1]))
     sound = found & ~diverged
     pooled = {
@@ -174,10 +179,14 @@ def assemble(
     )
 
 
-def _outputs_of_rows(plan: Plan, outputs: np.ndarray, folds: np.ndarray) -> np.ndarray:
+def _outputs_of_rows(plan: Plan, outputs: PyTree, folds: np.ndarray) -> Any:
     """(settings, folds, seeds, slots, …) -> (settings, seeds, rows, …), a mean where a row validates several times."""
-    parts = np.moveaxis(outputs[:, folds], (1, 3), (0, 1))
-    return np.moveaxis(mean_by_row(parts, plan.split.valid[folds], plan.rows)[0], 0, 2)
+
+    def one(leaf: np.ndarray) -> np.ndarray:
+        parts = np.moveaxis(leaf[:, folds], (1, 3), (0, 1))
+        return np.moveaxis(mean_by_row(parts, plan.split.valid[folds], plan.rows)[0], 0, 2)
+
+    return jax.tree.map(one, outputs)
 
 
 def _metrics_without_value(scores: dict[str, np.ndarray], sound: np.ndarray) -> dict[str, np.ndarray]:
@@ -186,7 +195,7 @@ def _metrics_without_value(scores: dict[str, np.ndarray], sound: np.ndarray) -> 
     return {name: values for name, values in scores.items() if (np.isnan(values) & whole).any()}
 
 
-def _pool(plan: Plan, name: str, outputs: np.ndarray, values: np.ndarray, sound: np.ndarray) -> np.ndarray:
+def _pool(plan: Plan, name: str, outputs: PyTree, values: np.ndarray, sound: np.ndarray) -> np.ndarray:
     """A metric over the outputs of all rows that some network did not train on, per setting and seed."""
     fold = int(np.argwhere(np.isnan(values) & sound)[0][1])
     rows = int((plan.split.valid[fold] >= 0).sum())
@@ -197,10 +206,12 @@ def _pool(plan: Plan, name: str, outputs: np.ndarray, values: np.ndarray, sound:
     scored = np.full(values.shape, np.nan)
     for folds in np.array_split(np.arange(plan.shape[1]), plan.parts):
         every = _outputs_of_rows(plan, outputs, folds)
-        for setting, seed in np.ndindex(every.shape[:2]):
-            known = np.isfinite(every[setting, seed]).reshape(plan.rows, -1).all(axis=1)
+        for setting, seed in np.ndindex(values.shape[0], values.shape[2]):
+            own = jax.tree.map(lambda leaf: leaf[setting, seed], every)
+            finite = [np.isfinite(leaf).reshape(plan.rows, -1).all(axis=1) for leaf in jax.tree.leaves(own)]
+            known = np.logical_and.reduce(finite)
             if known.any():
-                found = metrics_of(plan.makers.task, every[setting, seed], plan.shared["data"], known)
+                found = metrics_of(plan.makers.task, own, plan.shared["data"], known)
                 scored[setting, folds, seed] = found[name]
     return np.where(sound, scored, np.nan)
 
@@ -210,12 +221,15 @@ def metrics_of(
 ) -> dict[str, float]:
     """A task's metrics over the known ones of all rows; the others weigh nothing, so that one program does for all."""
     _, targets, weights = data
-    rows = known.reshape(-1, *[1] * (np.ndim(outputs) - 1))
-    kept = jnp.asarray(np.where(rows, outputs, 0), jnp.result_type(float))
-    counts = known.astype(kept.dtype) * (1 if weights is None else np.asarray(weights))
-    found = programs.compile(_metrics, task)(kept, targets, jnp.asarray(counts, kept.dtype))
+    dtype = jnp.result_type(float)
+
+    def one(leaf: Any) -> Array:
+        return jnp.asarray(np.where(known.reshape(-1, *[1] * (np.ndim(leaf) - 1)), leaf, 0), dtype)
+
+    counts = known.astype(dtype) * (1 if weights is None else np.asarray(weights))
+    found = programs.compile(_metrics, task)(jax.tree.map(one, outputs), targets, jnp.asarray(counts, dtype))
     return {name: float(score) for name, score in found.items()}
 
 
-def _metrics(task: Task, outputs: Array, targets: Array, weights: Array) -> dict[str, Array]:
+def _metrics(task: Task, outputs: PyTree, targets: PyTree, weights: Array) -> dict[str, Array]:
     return {name: metric(outputs, targets, weights=weights) for name, metric in task.metrics.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -35,8 +36,32 @@ def require_class_weights(name: str, weights: Any, classes: int) -> None:
     raise ValueError(f"{name}: expected class_weights, one number for each of {classes} classes, got {came}; {repair}")
 
 
+def are_several(targets: Any) -> bool:
+    """Whether they are arrays by name, or in a tuple; a list is one array, as NumPy reads it."""
+    parts = targets if isinstance(targets, tuple) else ()
+    return isinstance(targets, dict) or any(isinstance(part, dict) or getattr(part, "shape", ()) for part in parts)
+
+
+def map_targets(function: Callable[[str, Any], Any], targets: Any) -> Any:
+    """`function(name, array)` of the targets, or of each of several."""
+    if not are_several(targets):
+        return function("targets", targets)
+    each = lambda path, leaf: function(f"targets{jax.tree_util.keystr(path)}", leaf)  # noqa: E731
+    return jax.tree.map_with_path(each, targets, is_leaf=lambda node: isinstance(node, list))
+
+
+def are_class_numbers(targets: Any) -> bool:
+    """Whether they are one integer for each row."""
+    return getattr(targets, "ndim", None) == 1 and jnp.issubdtype(targets.dtype, jnp.integer)
+
+
 def numbers(name: str, targets: Any) -> Any:
     """Targets in the dtype they came in, all of them finite, or a message for what cannot be one."""
+    if are_several(targets):
+        raise TypeError(
+            f"{name}: expected one array of targets, got {checks.describe(targets)}; several are for a loss function "
+            "in the task's place, loss(outputs, targets)"
+        )
     targets = checks.as_numbers(
         name, "targets", targets, "write labels, targets = numpy.unique(targets, return_inverse=True)"
     )
@@ -104,6 +129,6 @@ def values_of(name: str, targets: Any, width: int) -> Array:
     return checks.cast(name, "targets", array, array.dtype if floating else float, distinct=True)
 
 
-def as_they_are(targets: Any) -> Array:
+def as_they_are(targets: Any) -> Any:
     """Targets of a loss that says itself what it takes: NaN may stand for a missing one."""
-    return checks.cast("the loss", "targets", targets, distinct=True)
+    return map_targets(lambda name, array: checks.cast("the loss", name, array, distinct=True), targets)

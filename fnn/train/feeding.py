@@ -237,8 +237,10 @@ def _allocate(like: PyTree, slots: int, room: int) -> Any:
 
 def _without_inputs(raw: Raw) -> Raw:
     """Targets and weights in memory of their own."""
-    targets, weights = (part.copy() if isinstance(part, np.ndarray) else part for part in (raw.targets, raw.weights))
-    return Raw((), targets, weights, raw.rows, raw.place)
+    own = lambda part: part.copy() if isinstance(part, np.ndarray) else part  # noqa: E731
+    plain = isinstance(raw.targets, np.ndarray)  # as most are, and without a walk
+    targets = own(raw.targets) if plain else jax.tree.map(own, raw.targets)
+    return Raw((), targets, own(raw.weights), raw.rows, raw.place)
 
 
 def _copy(raw: Raw) -> Raw:

@@ -66,8 +66,9 @@ def fit(
     Args:
         model, optimizer, task, epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics,
             compute_dtype, mesh: as for `trainer`.
-        data: `(x, targets)` or `(x, targets, weights)`, where `x` may be a memory map (`numpy.load(…, mmap_mode="r")`),
-            of which the rows of a batch are read when they are trained on. Or a stream of such batches, which need not
+        data: `(x, targets)` or `(x, targets, weights)`; a loss function in the task's place may take several arrays of
+            targets, in a dict or a tuple. Where `x` is a memory map (`numpy.load(…, mmap_mode="r")`), the rows of a
+            batch are read when they are trained on. Or a stream of such batches, which need not
             fit into memory: a function of nothing or of the `epoch` (from 0) that gives them, a generator function
             mostly, or anything that can be iterated again, as a torch `DataLoader`, `tf.data`, grain, a list of
             batches or of the names of files, each a batch that `numpy.savez(path, x=x, y=y)` wrote.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import inspect
 import pickle
 from collections.abc import Generator, Iterator, Sequence
@@ -15,6 +16,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.layers.recurrent import Padded
+from fnn.tasks.targets import are_several, map_targets
 from fnn.train import rows as rows_
 from fnn.train.plain_form import PlainForm, plain_form
 from fnn.train.stream import Stream, StreamError, length, takes_epoch
@@ -270,6 +272,8 @@ def _as_numbers(name: str, tree: PyTree) -> PyTree:
 
 def _as_host(where: str, name: str, leaf: Any) -> Any:
     """What its task has words for as it is; anything else as a NumPy array."""
+    if are_several(leaf):
+        return map_targets(functools.partial(_as_host, where), leaf)
     as_it_is = leaf is None or type(leaf) is np.ndarray or hasattr(leaf, "columns")
     return leaf if as_it_is else checks.one_array(where, name, leaf)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from fnn import checks, random_bits
 from fnn.tasks import Task
+from fnn.tasks.targets import are_several
 from fnn.train import rows as rows_
 from fnn.typing import Array, Key, PyTree
 
@@ -94,11 +95,11 @@ def _check_fraction(where: str, fraction: Any) -> float:
     return float(fraction)
 
 
-def _split(where: str, key: Key | None, targets: Array, given: Any, rows: Any, fraction: float) -> tuple[Array, Array]:
+def _split(where: str, key: Key | None, targets: Any, given: Any, rows: Any, fraction: float) -> tuple[Array, Array]:
     """Rows to train on and rows to validate on, in random order by the key; of each class its share."""
     if not checks.is_concrete(rows):
         raise ValueError(f"{where}: a fraction validates only of rows that are known; give row numbers as validation")
-    chosen = np.arange(len(targets)) if rows is None else np.sort(np.asarray(rows)[np.asarray(rows) >= 0])
+    chosen = np.arange(rows_.count(targets)) if rows is None else np.sort(np.asarray(rows)[np.asarray(rows) >= 0])
     if (twice := chosen[1:][np.diff(chosen) == 0]).size:
         raise ValueError(f"{where}: row {twice[0]} stands more than once in rows; give row numbers as validation")
     if len(chosen) < 2:
@@ -106,7 +107,7 @@ def _split(where: str, key: Key | None, targets: Array, given: Any, rows: Any, f
     count = min(math.ceil(fraction * len(chosen)), len(chosen) - 1)
     key = random_bits.fold_in(checks.require_key(where, key, "a fraction"), HOLD_OUT)
     order = jax.random.permutation(key, jnp.asarray(chosen, jnp.int32))
-    if not jnp.issubdtype(targets.dtype, jnp.integer) or targets.size != len(targets):
+    if are_several(targets) or not jnp.issubdtype(targets.dtype, jnp.integer) or targets.size != len(targets):
         return jnp.sort(order[count:]), jnp.sort(order[:count])
     if not checks.is_concrete(given):
         raise ValueError(f"{where}: a fraction of classes that are traced is not known; give row numbers as validation")

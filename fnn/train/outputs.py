@@ -10,7 +10,7 @@ from fnn.layer import Layer
 from fnn.tasks.task import Task, mean_loss
 from fnn.train import rows as rows_
 from fnn.train.sharding import round_up, splitter, whole
-from fnn.train.trained import Trained
+from fnn.train.trained import Trained, apply_trained
 from fnn.typing import Array, PyTree
 
 
@@ -25,10 +25,10 @@ def outputs_of(
     def one(place: Array) -> PyTree:
         slots = jnp.minimum(place * batch_size + jnp.arange(batch_size), total - 1)
         chosen = slots if rows is None else jnp.maximum(rows[slots], 0)
-        return model.apply(trained.params, trained.state, split(rows_.take(x, chosen)))[0]
+        return apply_trained(model, trained, split(rows_.take(x, chosen)))
 
     if batches == 1 and rows is None and mesh is None:
-        return model.apply(trained.params, trained.state, x)[0]
+        return apply_trained(model, trained, x)
     stacked = jax.lax.map(one, jnp.arange(batches))
     return whole(mesh, jax.tree.map(lambda leaf: leaf.reshape(batches * batch_size, *leaf.shape[2:])[:total], stacked))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from fnn.layer.watching import Call, elementary, watch
 from fnn.layers.recurrent import Padded
 from fnn.optim.transform import Transform
 from fnn.programs import compile as compiled
+from fnn.tasks.targets import map_targets
 from fnn.tasks.task import Task, as_task, mean_loss
 from fnn.train import rows as rows_
 from fnn.train.loop import Recipe, check_recipe, evaluation_model, step_of
@@ -54,10 +56,11 @@ def check_step(where: str, trained: Any, batch: Any) -> tuple[TrainState, tuple[
     state = trained if isinstance(trained, TrainState) else TrainState(*as_trained(where, trained), None)
     checks.parts_of_data(where, batch, "batch ", Padded)
     x = jax.tree.map(lambda leaf: checks.cast(where, "x", leaf), rows_.rows_as_array(where, batch[0]))
-    rest = [checks.cast(where, *named) for named in zip(("targets", "weights"), batch[1:], strict=False)]
+    cast = functools.partial(checks.cast, where)
+    rest = [map_targets(cast, batch[1]), *(cast("weights", weights) for weights in batch[2:])]
     rows = rows_.count(x)
-    if rows == 0 or any(array.shape[:1] != (rows,) for array in rest):
-        came = ", ".join(checks.describe(array) for array in (*jax.tree.leaves(x), *rest))
+    if rows == 0 or any(array.shape[:1] != (rows,) for array in jax.tree.leaves(rest)):
+        came = ", ".join(checks.describe(array) for array in jax.tree.leaves((x, rest)))
         raise ValueError(
             f"{where}: expected one target and one weight for every row of x, and a row at least, got {came}"
         )

@@ -22,6 +22,7 @@ from fnn.kernels.recurrence.sequences import Layout, check_lengths
 from fnn.layers.recurrent import Padded
 from fnn.random_bits import in_one_pass
 from fnn.tasks import Task
+from fnn.tasks.targets import are_class_numbers, are_several, map_targets
 from fnn.typing import Array, Key, PyTree
 
 ENTRIES_AT_ONCE = 2**20
@@ -157,15 +158,17 @@ def host_data(where: str, data: Any, task: Task) -> tuple[PyTree, Any, Any]:
 
 
 def require_one_target_per_row(where: str, rows: int, targets: Any) -> None:
-    parts = targets if isinstance(targets, list | tuple) and len(targets) != rows else ()
-    several = any(np.ndim(part) for part in parts if hasattr(part, "shape"))
-    if isinstance(targets, dict) or several:
+    if isinstance(targets, list) and len(targets) != rows and are_several(tuple(targets)):
         raise TypeError(
-            f"{where}: expected one array of targets, got {checks.describe(targets)}; put what belongs to a row "
-            "side by side, numpy.column_stack([…]), and let the loss take the columns apart"
+            f"{where}: a list of targets is one array, and these are several, {checks.describe(targets)}; write a dict "
+            "of them, or tuple(targets)"
         )
-    array = targets if hasattr(targets, "shape") else checks.one_array(where, "targets", targets)
-    checks.one_per_row(where, "target", rows, np.shape(array))
+
+    def require(name: str, array: Any) -> None:
+        array = array if hasattr(array, "shape") else checks.one_array(where, name, array)
+        checks.one_per_row(where, "target", rows, np.shape(array))
+
+    map_targets(require, targets)
 
 
 def check_weights(where: str, weights: Any, total: int, some: bool = True) -> Array:
@@ -216,7 +219,7 @@ def check_batch_size(where: str, batch_size: int | None, rows: int) -> int:
 
 def check_classes(where: str, targets: Any, rows: Any = None) -> None:
     """Class numbers to learn from: more than one of them among the rows."""
-    if not checks.is_concrete(targets) or targets.ndim != 1 or not jnp.issubdtype(targets.dtype, jnp.integer):
+    if not are_class_numbers(targets) or not checks.is_concrete(targets):
         return
     if not checks.is_concrete(rows):
         return

@@ -9,9 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, random_bits
+from fnn.data.augmentation.protocol import require_augmentation
 from fnn.layer import Layer, Penalty
+from fnn.layer.arguments import output_and_state, params_and_state
 from fnn.layer.parts import count_rows
 from fnn.layer.protocol import require_layer
+from fnn.layers.recurrent import Padded
 from fnn.optim.leaves import over
 from fnn.optim.loss_scale import loss_scale
 from fnn.optim.transform import (
@@ -85,8 +88,9 @@ def require_model_and_optimizer(where: str, model: Any, optimizer: Any) -> None:
 
 def require_functions(where: str, penalty: Any, augment: Any) -> None:
     """Require what joins the loss and what changes the batches to be functions."""
-    checks.function(where, "penalty", penalty, "params -> number", f"penalty=fnn.optim.l2({penalty!r})")
-    checks.function(where, "augment", augment, "(key, x, targets) -> (x, targets)", "augment=fnn.data.random_flip()")
+    number = f"penalty=fnn.optim.l2({penalty!r})"
+    checks.function(where, "penalty", penalty, "params -> number", number, "PenaltyFunction")
+    require_augmentation(where, "augment", augment)
 
 
 Objective = Callable[[PyTree, PyTree, Key, tuple[Any, ...], bool], tuple[Array, tuple[Any, ...]]]
@@ -99,7 +103,7 @@ def _objective_of(model: Layer, task: Task, penalty: PenaltyFunction | None) -> 
         # Rows of weight 0 are none: a batch is filled up with them.
         given = weights[0] if weights else None
         counted_model = model if given is None or full else count_rows(model, given != 0)
-        outputs, state = counted_model.apply(params, state, x, key=key, train=True)
+        outputs, state = output_and_state(counted_model.apply(params, state, x, key=key, train=True))
         value, counted = mean_loss(task, outputs, targets, given)
         for term in penalties(penalty, params, state):
             if jnp.iscomplexobj(term):
@@ -115,7 +119,7 @@ def _init_of(model: Layer, optimizer: Transform) -> Callable[..., TrainState]:
         if start is not None:
             start = as_trained("start", start)
             check_trained("start", model, start, x)
-        params, state = model.init(key, x) if start is None else start
+        params, state = params_and_state(model.init(key, x)) if start is None else start
         opt_state = optimizer.init(params)
         require_one_set("train_step", opt_state)
         return TrainState(params, state, opt_state)
@@ -199,6 +203,11 @@ def train_step(
         return Advance(new, value, counted, outputs, batch)
 
     def update(train_state: TrainState, key: Key, batch: Arrays) -> tuple[TrainState, Array]:
+        name = "train_step.update"
+        checks.instance(name, "train_state", train_state, TrainState, "what step.init or step.update returned")
+        if key is not None:  # for a model that draws nothing
+            checks.random_key(name, key)
+        checks.parts_of_data(name, batch, "batch ", Padded)
         new = advance(train_state, key, batch)
         return new.train_state, new.loss
 

@@ -26,7 +26,7 @@ from fnn.train.processes import attempt, gather, raise_in_all
 from fnn.train.sharding import own_rows, replicate, split_rows, splitter
 from fnn.train.stream import Stream, describe_list, takes_epoch
 from fnn.train.stream_place import come_to, place_of, warn_of_another
-from fnn.train.trained import Trained, check_trained
+from fnn.train.trained import Trained, apply_trained, check_trained
 from fnn.typing import Array, PyTree
 
 SEEN_ROWS = 64
@@ -71,7 +71,7 @@ def _outputs_of_chunk(given: Application, trained: Trained, x: PyTree, count: Ar
 
     def one(place: Array | int) -> PyTree:
         batch = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, place, keepdims=False), x)
-        return given.decode(given.model.apply(trained.params, trained.state, split(batch))[0])
+        return given.decode(apply_trained(given.model, trained, split(batch)))
 
     slots = jax.tree.leaves(x)[0].shape[0]
     room = jax.tree.map(lambda leaf: jnp.zeros((slots, *leaf.shape), leaf.dtype), jax.eval_shape(one, 0))

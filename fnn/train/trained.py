@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layer import Layer
+from fnn.layer.arguments import output_and_state
 from fnn.layer.naming import owner_of
 from fnn.optim.transform import eval_params
 from fnn.typing import PyTree
@@ -57,6 +58,11 @@ def as_trained(where: str, given: Any) -> Trained:
     return Trained(*given)
 
 
+def apply_trained(model: Layer, trained: Trained, x: PyTree) -> PyTree:
+    """What the model gives at inference."""
+    return output_and_state(model.apply(trained.params, trained.state, x))[0]
+
+
 def check_trained(where: str, model: Layer, given: Trained, x: PyTree) -> None:
     """Require parameters and state of the structure, shapes and kinds of number that this model has for `x`.
 
@@ -80,9 +86,10 @@ def check_trained(where: str, model: Layer, given: Trained, x: PyTree) -> None:
             # Of the first layer that differs the leaf that says most: a kernel rather than a bias.
             beside = [path for path in wrong if path[:-1] == wrong[0][:-1]]
             path = max(beside, key=lambda path: jnp.ndim(expected.get(path, 0)))
+            batch = f"; {checks.ONE_EXAMPLE}" if where != "start" else ""
             text = f"{where}: {owner_of(model, path, place).text(what)} {complaints[path]} for x {checks.describe(x)}"
             other = ", or fnn.transfer(key, model, x, trained).start of another's" if where == "start" else ""
-            raise ValueError(f"{text}; give what this model's init, fit or trainer returned for such x{other}")
+            raise ValueError(f"{text}; give what this model's init, fit or trainer returned for such x{other}{batch}")
         structures: list[Any] = [jax.tree.structure(tree) for tree in (like[place], given[place])]
         if structures[0] != structures[1]:
             raise ValueError(f"{where}: expected {what} of the structure {structures[0]}, got {structures[1]}")

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, random_bits
-from fnn.data.augmentation.protocol import IMAGES, Augmentation, each_example, narrow
+from fnn.data.augmentation.protocol import IMAGES, Augmentation, each_example, narrow, require_one_input
 from fnn.precision import wide_dtype
 from fnn.typing import Array, ArrayLike, Key
 
@@ -43,6 +43,7 @@ def random_flip(axis: int = 2, *, rate: ArrayLike = 0.5) -> Augmentation:
     axis = checks.integer("random_flip", "axis", axis, None)
 
     def augment(key: Key, x: Array, targets: object) -> tuple[Array, object]:
+        require_one_input("random_flip", x)
         x = jnp.asarray(x)
         if not -x.ndim < axis < x.ndim or axis == 0:
             raise ValueError(f"random_flip: expected axis to be any axis of x but the first, got {axis} for {x.shape}")

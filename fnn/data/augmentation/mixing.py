@@ -10,7 +10,7 @@ import numpy as np
 
 from fnn import checks, random_bits
 from fnn.data.augmentation.images import inside_box
-from fnn.data.augmentation.protocol import IMAGES, Augmentation, narrow
+from fnn.data.augmentation.protocol import IMAGES, Augmentation, narrow, require_one_input
 from fnn.kernels.mesh_axes import auto_axes, rows_of
 from fnn.precision import wide_dtype
 from fnn.typing import Array, ArrayLike, DType, Key
@@ -88,6 +88,7 @@ def mixup(alpha: ArrayLike = 0.2, *, classes: int | None = None) -> Augmentation
         checks.integer("mixup", "classes", classes, 2)
 
     def augment(key: Key, x: Array, targets: Any) -> tuple[Array, Array]:
+        require_one_input("mixup", x)
         x = jnp.asarray(x)
         dtype = wide_dtype(x)
         targets = _soft("mixup", targets, classes, dtype)
@@ -132,6 +133,7 @@ def cutmix(alpha: ArrayLike = 1.0, *, classes: int | None = None) -> Augmentatio
         checks.integer("cutmix", "classes", classes, 2)
 
     def augment(key: Key, x: Array, targets: Any) -> tuple[Array, Array]:
+        require_one_input("cutmix", x)
         checks.rank("cutmix", "x", x, 4, IMAGES)
         x = jnp.asarray(x)
         targets = _soft("cutmix", targets, classes, wide_dtype(x))

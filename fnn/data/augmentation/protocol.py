@@ -23,6 +23,7 @@ def each_example(
     """`change(key, example)` for every example of the batch, each with a key of its own; targets stay."""
 
     def augment(key: Key, x: Array, targets: Any) -> tuple[Array, Any]:
+        require_one_input(where, x)
         if ranks is not None:
             checks.rank(where, "x", x, ranks, layout)
         x = jnp.asarray(x)
@@ -30,6 +31,21 @@ def each_example(
         return each(random_bits.split(key, x.shape[0]), x), targets
 
     return augment
+
+
+def require_one_input(where: str, x: Any) -> None:
+    """Require an array, and say what is written where a batch has several."""
+    if isinstance(x, dict | tuple):
+        raise TypeError(
+            f"{where}: one input is changed, got {checks.describe(x)}; write a function augment(key, x, targets) "
+            "that calls it with one of them, and returns all"
+        )
+
+
+def require_augmentation(where: str, name: str, given: Any) -> None:
+    """Require one, or None for none."""
+    example = "fnn.data.compose(*augmentations)" if isinstance(given, list | tuple) else "fnn.data.random_flip()"
+    checks.function(where, name, given, "(key, x, targets) -> (x, targets)", example, "Augmentation")
 
 
 def narrow(y: Array, dtype: DType) -> Array:
@@ -60,8 +76,9 @@ def compose(*augmentations: Augmentation) -> Augmentation:
         (8, 28, 28, 1)
     """
     for place, one in enumerate(augmentations):
-        if not callable(one):
-            raise TypeError(f"compose: expected augment(key, x, targets) at place {place}, got {checks.describe(one)}")
+        if one is None:
+            raise TypeError(f"compose: expected an augmentation at place {place}, got None; leave it out")
+        require_augmentation("compose", f"augmentation {place}", one)
 
     def augment(key: Key, x: Any, targets: Any) -> tuple[Any, Any]:
         for one, own in zip(augmentations, random_bits.split(key, len(augmentations)), strict=True):
