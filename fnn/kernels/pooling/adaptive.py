@@ -56,12 +56,8 @@ def adaptive_avg_pool(x: Array, output_size: PerAxis) -> Array:
         [1.0, 3.0]
     """
     sizes = _adaptive("adaptive_avg_pool", x, output_size)
-    y = widen(x)
-    for axis, m in enumerate(sizes, 1):
-        # Window by window: in a product with weights an inf of one window, times 0, is NaN in all others.
-        windows = zip(*_ends(x.shape[axis], m), strict=True)
-        y = jnp.stack([jnp.mean(jax.lax.slice_in_dim(y, *window, axis=axis), axis) for window in windows], axis)
-    return y.astype(x.dtype)
+    split = rows_and_features("adaptive_avg_pool", x)
+    return auto_axes(functools.partial(_adaptive_mean, sizes=sizes), split)(x)
 
 
 def adaptive_max_pool(x: Array, output_size: PerAxis) -> Array:
@@ -81,26 +77,38 @@ def adaptive_max_pool(x: Array, output_size: PerAxis) -> Array:
     return auto_axes(functools.partial(_adaptive_maximum, sizes=sizes), split)(x)
 
 
+def _adaptive_mean(x: Array, *, sizes: tuple[int, ...]) -> Array:
+    y = widen(x)
+    for axis, m in enumerate(sizes, 1):
+        # Not a product with weights: an inf of one window, times 0, would be NaN in all others.
+        y, outside = _windows(y, axis, m)
+        counts = (~outside).sum(axis + 1)
+        y = (jnp.where(jnp.asarray(outside), 0, y) if outside.any() else y).sum(axis + 1) / jnp.asarray(counts, y.dtype)
+    return y.astype(x.dtype)
+
+
 def _adaptive_maximum(x: Array, *, sizes: tuple[int, ...]) -> Array:
-    rank, y, outside = len(sizes), x, np.zeros((), bool)
+    rank, y, missing = len(sizes), x, np.zeros((), bool)
     for axis, m in enumerate(sizes):
-        starts, ends = _ends(x.shape[1 + axis], m)
-        inside = np.arange((ends - starts).max())
-        members = starts[:, None] + inside  # (m, longest)
-        missing = members >= ends[:, None]
         # axes of y so far: batch, (m, longest) per axis done, the other spatial axes, channels
-        y = jnp.take(y, jnp.asarray(np.minimum(members, x.shape[1 + axis] - 1)), axis=1 + 2 * axis)
-        shape = [1] * (2 * rank + 2)
-        shape[1 + 2 * axis : 3 + 2 * axis] = missing.shape
-        outside = outside | missing.reshape(shape)
-    if outside.any():
-        y = jnp.where(jnp.asarray(outside), jnp.asarray(-jnp.inf, y.dtype), y)
+        y, outside = _windows(y, 1 + 2 * axis, m)
+        missing = missing | outside.reshape(*outside.shape[: 3 + 2 * axis], *[1] * (2 * rank - 1 - 2 * axis))
+    if missing.any():
+        y = jnp.where(jnp.asarray(missing), jnp.asarray(-jnp.inf, y.dtype), y)
     return _maximum(y, tuple(2 + 2 * axis for axis in range(rank)))
 
 
-def _ends(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each of m windows over n inputs begins and ends."""
-    return np.arange(m) * n // m, -(-(np.arange(m) + 1) * n // m)
+def _windows(x: Array, axis: int, m: int) -> tuple[Array, np.ndarray]:
+    """The inputs of each of m windows in the place of an axis, (m, longest), and those that are behind a window's end,
+    in as many axes."""
+    n = x.shape[axis]
+    starts, ends = np.arange(m) * n // m, -(-(np.arange(m) + 1) * n // m)
+    members = starts[:, None] + np.arange((ends - starts).max())
+    if n % m:
+        y = jnp.take(x, jnp.asarray(np.minimum(members, n - 1)), axis)
+    else:
+        y = x.reshape(*x.shape[:axis], *members.shape, *x.shape[axis + 1 :])
+    return y, np.expand_dims(members >= ends[:, None], (*range(axis), *range(axis + 2, y.ndim)))
 
 
 def _adaptive(where: str, x: Any, output_size: PerAxis) -> tuple[int, ...]:
