@@ -334,6 +334,20 @@ def with_two_rows(**parts):
 TWO_ROWS = np.ones((2, 2), np.float32)
 
 
+def test_functions_of_a_layer_may_return_lists():
+    layer = with_two_rows(init=lambda key, x: [(), ()], apply=lambda p, s, x, *, key=None, train=False: [2 * x, s])
+    model = fnn.serial(layer)
+    np.testing.assert_array_equal(model.apply(*model.init(KEY, TWO_ROWS), TWO_ROWS)[0], 2 * TWO_ROWS)
+
+
+@pytest.mark.parametrize("around", [fnn.frozen, fnn.time_distributed, lambda layer: fnn.serial(fnn.frozen(layer))])
+def test_what_is_around_a_layer_that_returns_one_thing_does_not_take_it_apart(around):
+    x = np.ones((2, 2, 2), np.float32)
+    model = around(with_two_rows(apply=lambda p, s, x, *, key=None, train=False: x[:2]))
+    with pytest.raises(TypeError, match=r"apply: expected it to return \(y, state\)"):
+        model.apply(*model.init(KEY, x), x)
+
+
 @pytest.mark.parametrize("whole", [lambda layer: layer, fnn.serial, fnn.parallel], ids=["alone", "serial", "parallel"])
 def test_a_layer_that_returns_one_thing_is_not_taken_apart(whole):
     one = whole(with_two_rows(apply=lambda p, s, x, *, key=None, train=False: x))

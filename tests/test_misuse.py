@@ -42,9 +42,9 @@ CASES = {
     "targets by name": (lambda: run(y={"a": Y, "b": Y}), r"one array of targets, got dict; .*loss\(outputs, targets\)"),
     "two targets": (
         lambda: run(y=(Y, Y)),
-        r"expected one array of targets, got \(int.*in the task's place",
+        r"is one array of rows, and these are several.*write a dict",
     ),
-    "a list of targets": (lambda: run(y=[Y, Y]), r"these are several, \(int.*write a dict of them, or tuple"),
+    "a list of targets": (lambda: run(y=[Y, Y]), r"these are several arrays, \(int.*write a dict of them"),
     "key missing": (
         lambda: fnn.fit(fnn.dense(3), fnn.optim.sgd(0.1), MULTICLASS, (X, Y), epochs=1),
         r"needs a random key; write key=jax.random.key\(0\)",

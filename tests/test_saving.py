@@ -133,6 +133,8 @@ def test_a_note_that_would_come_back_as_something_else_is_refused(note, tmp_path
 def test_what_is_written_can_be_read(tmp_path):
     with pytest.raises(ValueError, match="reads at most 16,777,216"):
         fnn.save(tmp_path / "m", fnn.Trained((), ()), notes={"text": "a" * 2**24})
+    with pytest.raises(ValueError, match="reads at most 16,777,216"):
+        fnn.save(tmp_path / "m", fnn.Trained((), ()), notes={"text": ["a" * 100] * 2_000_000})
 
 
 def test_a_state_of_training_is_saved_as_it_is_evaluated(tmp_path):

@@ -1,4 +1,6 @@
-"""Targets by name or in a tuple, of which a loss takes what it needs: the numbers of the same columns side by side."""
+"""Targets by name, of which a loss takes what it needs: the numbers of the same columns side by side."""
+
+import collections
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,12 @@ PRICE = X.sum(axis=1)
 KIND = (X[:, 0] > 0).astype(np.int32)
 MODEL = fnn.parallel(fnn.dense(1), fnn.dense(2))
 NAMED = {"price": PRICE, "kind": KIND}
-WAYS = {"by name": NAMED, "a tuple": (PRICE, KIND), "lists by name": {"price": PRICE.tolist(), "kind": KIND.tolist()}}
+House = collections.namedtuple("House", ["price", "kind"])
+WAYS = {
+    "by name": NAMED,
+    "a named tuple": House(PRICE, KIND),
+    "lists by name": {"price": PRICE.tolist(), "kind": KIND.tolist()},
+}
 
 
 def both(outputs, price, kind):
@@ -116,7 +123,10 @@ def test_a_training_step_takes_them():
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        ({"price": PRICE, "kind": KIND[:5]}, r"one target per row of x, got 40 rows and targets of shape \(5,\)"),
+        ({"price": PRICE, "kind": KIND[:5]}, r"\['kind'\]: expected one target per row of x, .* of shape \(5,\)"),
+        ({}, r"an array of targets at least, got none in \{\}"),
+        ((PRICE, KIND), r"is one array of rows, and these are several arrays, .*write a dict of them"),
+        ([PRICE, KIND], r"is one array of rows, and these are several arrays, .*write a dict of them"),
         ({"price": PRICE, "kind": np.array(["a"] * ROWS)}, r"targets\['kind'\]"),
         ({"price": PRICE, "kind": 3}, r"one target per row of x, got 40 rows and targets of shape \(\)"),
     ],
@@ -134,3 +144,34 @@ def test_what_is_wrong_with_one_is_named(targets, message):
 def test_a_task_of_one_array_says_so(task):
     with pytest.raises(TypeError, match=r"expected one array of targets, got dict; several are for a loss function"):
         fit((X, NAMED), task)
+
+
+def test_a_tuple_of_rows_is_one_array_of_rows():
+    columns = np.column_stack([PRICE, PRICE]).astype(np.float32)
+    runs = [
+        fnn.fit(fnn.dense(2), fnn.optim.adam(0.1), fnn.tasks.regression(2), (X, y), epochs=1, progress=False, key=KEY)
+        for y in (columns, tuple(columns), list(columns))
+    ]
+    for trained, _ in runs[1:]:
+        jax.tree.map(np.testing.assert_array_equal, trained, runs[0][0])
+
+
+def test_arrays_in_a_list_that_a_stream_gives_are_not_stacked():
+    for size in (2, 16):  # as many rows as arrays, and more
+        with pytest.raises(fnn.StreamError, match=r"batch 1 of epoch 1: a list or tuple .*write a dict of them"):
+            fit([(X[:size], [PRICE[:size], KIND[:size]])] * 2, epochs=1, batch_size=32)
+
+
+def test_targets_to_validate_on_have_the_names_of_those_to_train_on():
+    with pytest.raises(ValueError, match="validation: expected targets as in the data"):
+        fit((X, NAMED), validation=(X, {"price": PRICE}))
+
+
+def test_folds_that_stratify_find_no_classes():
+    selection = pytest.importorskip("sklearn.model_selection")
+    options = {"key": KEY, "epochs": 1, "progress": False}
+    cross_validate = fnn.selection.cross_validate
+    found = cross_validate(MODEL, fnn.optim.sgd(0.1), of_parts, (X, NAMED), folds=selection.KFold(2), **options)
+    assert found.scores["loss"].shape == (1, 2, 1)
+    with pytest.raises(ValueError, match="continuous"):
+        cross_validate(MODEL, fnn.optim.sgd(0.1), of_parts, (X, NAMED), folds=selection.StratifiedKFold(2), **options)

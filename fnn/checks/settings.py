@@ -67,11 +67,12 @@ def schedule(where: str, name: str, value: Any) -> None:
 
 
 def function(where: str, name: str, value: Any, signature: str, instead: str, kind: str = "") -> None:
-    """Require a function, or None for none; `instead` is what to write. One that is annotated to return the `kind`
-    makes such a function, and is asked to be called."""
+    """Require a function, or None for none; `instead` is what to write. One of fnn that is annotated to return the
+    `kind` makes such a function, and is asked to be called."""
     if value is None:
         return
-    makes = callable(value) and kind and getattr(value, "__annotations__", {}).get("return") == kind
+    ours = callable(value) and getattr(value, "__module__", "").partition(".")[0] == "fnn"
+    makes = ours and kind and getattr(value, "__annotations__", {}).get("return") == kind
     if makes or not callable(value):
         came = f"{name_of(value)}, which makes one" if makes else describe_given(value)
         instead = f"{value.__name__}(…)" if makes else instead

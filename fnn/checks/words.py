@@ -111,7 +111,7 @@ def not_an_array(where: str, name: str, x: Any) -> TypeError:
     elif hasattr(x, "to_numpy"):
         repair = f'write {name}.to_numpy(dtype="float32")'
     elif isinstance(x, tuple) and any(hasattr(part, "shape") for part in x):
-        repair = "write fnn.Padded(x, lengths) for sequences of several lengths"
+        repair = "write fnn.Padded(x, lengths) for sequences of several lengths; merge= of fnn.parallel joins outputs"
     elif isinstance(x, list | tuple):
         repair = f"write jax.numpy.asarray({name})"
     else:

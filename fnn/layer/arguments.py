@@ -47,19 +47,20 @@ def output_and_state(found: Any) -> tuple[Any, Any]:
 
 def _pair(call: str, parts: str, found: Any) -> tuple[Any, Any]:
     """Of somebody's own layer it may be one array, whose rows would come apart in silence."""
-    if not isinstance(found, tuple) or len(found) != 2:
+    if not isinstance(found, tuple | list) or len(found) != 2:
         raise TypeError(
             f"{call}: expected it to return {parts}, got {checks.describe(found)}; state is () for a layer that keeps "
             "none, which fnn.stateless makes of two functions without one"
         )
-    return found
+    first, second = found
+    return first, second
 
 
 def mirror(x: Any) -> Any:
     """The shapes and dtypes of `x`, so that building a model never computes with the data."""
 
     def shape_and_dtype(leaf: Any) -> jax.ShapeDtypeStruct:
-        if not (hasattr(leaf, "dtype") or isinstance(leaf, numbers.Number)):
+        if not (hasattr(leaf, "dtype") or isinstance(leaf, numbers.Number)) or hasattr(leaf, "numpy"):
             raise checks.not_an_array("init", "x", leaf)
         return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from jax.export import register_namedtuple_serialization
 
-from fnn.layer.arguments import MISSING, require_apply, require_init
+from fnn.layer.arguments import MISSING, output_and_state, params_and_state, require_apply, require_init
 from fnn.layer.protocol import Facts, Layer, LayerLike, as_layer
 from fnn.typing import Key, PyTree
 
@@ -59,13 +59,13 @@ def frozen(layer: LayerLike) -> Layer:
 
     def init(key: Key, x: Any = MISSING, /) -> tuple[PyTree, PyTree]:
         require_init(key, x)
-        return (), Frozen(*layer.init(key, x))
+        return (), Frozen(*params_and_state(layer.init(key, x)))
 
     def apply(
         params: PyTree, state: PyTree, x: Any = MISSING, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
         require_apply(x)
-        y, inner = layer.apply(state.params, state.state, x, key=key)
+        y, inner = output_and_state(layer.apply(state.params, state.state, x, key=key))
         return y, Frozen(state.params, inner)
 
     facts = Facts(ends_in=layer.facts.ends_in)

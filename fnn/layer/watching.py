@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from fnn.layer.arguments import output_and_state
 from fnn.layer.parts import within
 from fnn.layer.protocol import Layer
 from fnn.typing import PyTree
@@ -49,7 +50,7 @@ def watch(model: Layer, params: PyTree, state: PyTree, see: Callable[[Call], Any
 
 def _report(layer: Layer, path: tuple[int, ...], see: Callable[[Call], Any]) -> Layer:
     def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
-        y, new_state = layer.apply(params, state, x, **options)
+        y, new_state = output_and_state(layer.apply(params, state, x, **options))
         return see(Call(path, layer, params, state, x, options, y)), new_state
 
     over_rows = layer.facts.over_rows

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.kernels.recurrence.sequences import reverse_sequences
 from fnn.layer import Facts, Layer, as_layer, concatenate, parallel, serial
+from fnn.layer.arguments import output_and_state
 from fnn.layer.combinators import MERGE
 from fnn.layer.parts import any_layer, count_rows
 from fnn.layer.protocol import LayerLike
@@ -75,7 +76,7 @@ def _backwards(layer: Layer) -> Layer:
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
-        y, state = layer.apply(params, state, reverse(x), key=key, train=train)
+        y, state = output_and_state(layer.apply(params, state, reverse(x), key=key, train=train))
         return (reverse(y) if jnp.ndim(values_and_lengths(y)[0]) == 3 else y), state
 
     return layer._replace(apply=apply)
@@ -122,7 +123,8 @@ def _on_values(layer: Layer) -> Layer:
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
-        values, state = layer.apply(params, state, values_and_lengths(x)[0], key=key, train=train)
+        found = layer.apply(params, state, values_and_lengths(x)[0], key=key, train=train)
+        values, state = output_and_state(found)
         return with_lengths_of(x, values), state
 
     return layer._replace(init=init, apply=apply)
@@ -165,7 +167,7 @@ def time_distributed(layer: LayerLike) -> Layer:
         values, lengths = values_and_lengths(x)
         if lengths is not None:
             values = zero_padding("time_distributed", jnp.asarray(values), lengths)
-        y, state = layer.apply(params, state, fold(values), key=key, train=train)
+        y, state = output_and_state(layer.apply(params, state, fold(values), key=key, train=train))
         return with_lengths_of(x, jax.tree.map(lambda a: a.reshape(*values.shape[:2], *a.shape[1:]), y)), state
 
     def over_rows(where: Any) -> Layer:

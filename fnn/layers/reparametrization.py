@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from fnn import checks, kernels, random_bits
 from fnn.layer import Facts, Layer, as_layer, constructor
+from fnn.layer.arguments import output_and_state
 from fnn.typing import ArrayLike, Key, PyTree
 
 __all__ = ["drop_connect", "spectral_norm", "weight_norm"]
@@ -171,7 +172,7 @@ def spectral_norm(layer: Layer, name: str = "kernel", *, steps: int = 1) -> Laye
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
         w, u = kernels.spectral_norm(params[name], state["u"], steps=steps if train else 0)
-        y, inner = layer.apply(params | {name: w}, state["layer"], x, key=key, train=train)
+        y, inner = output_and_state(layer.apply(params | {name: w}, state["layer"], x, key=key, train=train))
         return y, {"layer": inner, "u": u.astype(state["u"].dtype)}
 
     return _around(layer, init, apply, lambda new: spectral_norm(new, name, steps=steps))

@@ -60,8 +60,8 @@ def write(path: str | Path, arrays: NamedArrays, about: dict[str, Any]) -> None:
     """One safetensors file; of several processes the first writes it."""
     text = json.dumps(about)
     save = checks.package("safetensors.numpy", "fnn.save", "safetensors", "save").save
-    content = save(arrays, metadata={"fnn": text, "digest": _digest(text, arrays)})
-    if (size := int.from_bytes(content[:8], "little")) > HEADER_BYTES:
+    content = b"" if len(text) > HEADER_BYTES else save(arrays, metadata={"fnn": text, "digest": _digest(text, arrays)})
+    if (size := int.from_bytes(content[:8], "little") or len(text)) > HEADER_BYTES:
         raise ValueError(
             f"save: names of arrays and classes, notes and the description take {size:,} bytes, and fnn.load reads at "
             f"most {HEADER_BYTES:,}; keep what is long in a file of its own"

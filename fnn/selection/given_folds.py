@@ -28,7 +28,9 @@ def folds_of(
             check_groups(where, folds, groups)
         return folds
     if hasattr(folds, "split"):
-        return splits.using(folds, np.zeros((rows, 1)), None if are_several(targets) else np.asarray(targets), groups)
+        # Numbers that are no classes stand for several arrays: a splitter that stratifies refuses them.
+        y = np.linspace(0.25, 0.75, rows) if are_several(targets) else np.asarray(targets)
+        return splits.using(folds, np.zeros((rows, 1)), y, groups)
     if groups is not None:
         return splits.group_k_fold(groups, folds)
     if are_class_numbers(targets):

@@ -37,9 +37,8 @@ def require_class_weights(name: str, weights: Any, classes: int) -> None:
 
 
 def are_several(targets: Any) -> bool:
-    """Whether they are arrays by name, or in a tuple; a list is one array, as NumPy reads it."""
-    parts = targets if isinstance(targets, tuple) else ()
-    return isinstance(targets, dict) or any(isinstance(part, dict) or getattr(part, "shape", ()) for part in parts)
+    """Whether they are arrays by name, in a dict or a named tuple; a tuple and a list are rows, as NumPy reads them."""
+    return isinstance(targets, dict) or (isinstance(targets, tuple) and hasattr(targets, "_fields"))
 
 
 def map_targets(function: Callable[[str, Any], Any], targets: Any) -> Any:

@@ -67,12 +67,11 @@ def fit(
         model, optimizer, task, epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics,
             compute_dtype, mesh: as for `trainer`.
         data: `(x, targets)` or `(x, targets, weights)`; a loss function in the task's place may take several arrays of
-            targets, in a dict or a tuple. Where `x` is a memory map (`numpy.load(…, mmap_mode="r")`), the rows of a
-            batch are read when they are trained on. Or a stream of such batches, which need not
-            fit into memory: a function of nothing or of the `epoch` (from 0) that gives them, a generator function
-            mostly, or anything that can be iterated again, as a torch `DataLoader`, `tf.data`, grain, a list of
-            batches or of the names of files, each a batch that `numpy.savez(path, x=x, y=y)` wrote.
-            They are arrays of NumPy, JAX or torch's on a CPU, of one dtype and, but for the number of rows, of
+            targets, in a dict or a named tuple. Of a memory map as `x` (`numpy.load(…, mmap_mode="r")`) the rows of a
+            batch are read when they are trained on. Or a stream of such batches, which need not fit into memory: a
+            function of nothing or of the `epoch` (from 0) that gives them, a generator function mostly, or anything
+            that can be iterated again, as a torch `DataLoader`, `tf.data`, grain, a list of batches or of the names of
+            files, each a batch that `numpy.savez(path, x=x, y=y)` wrote. They are arrays of NumPy, JAX or torch's on a CPU, of one dtype and, but for the number of rows, of
             one shape; a thread reads ahead, and all sizes are one program. A stream makes its own batches in its own
             order: `batch_size`, `rows` and a fraction as `validation` are of arrays. An epoch is one pass: a stream
             without an end never ends the first one, so cut it, `lambda: itertools.islice(endless, 1000)`. In several

@@ -172,7 +172,7 @@ class Reader:
         targets, weights = (*given[1:], None, None)[:2]
         rows = rows_.count(x)
         if self.stream.encode is not None:
-            rows_.require_one_target_per_row(name, rows, targets)
+            rows_.require_one_target_per_row(name, rows, batch[1])
         if weights is not None:  # of each batch for itself: together they may be as many as the rows
             checks.one_weight_per_row(name, weights, rows)
         if first and self.is_part:

@@ -46,6 +46,9 @@ def check_run(where: str, task: Task, data: Any, rows: Any, validation: Any, key
     held_data, held = None, None
     if _holds_arrays(validation):
         held_data = rows_.check_data(f"{where}, validation", validation, task)
+        given, came = (str(jax.tree.structure(part[1])) for part in (checked, held_data))
+        if given != came:
+            raise ValueError(f"{where}, validation: expected targets as in the data, {given}, got {came}")
     elif isinstance(validation, (numbers.Number, str)) or getattr(validation, "ndim", None) == 0:
         rows, held = _split(where, key, checked[1], data[1], rows, _check_fraction(where, validation))
     elif validation is not None:

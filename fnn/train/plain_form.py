@@ -31,7 +31,7 @@ def plain_form(batch: Any, x: PyTree) -> PlainForm | None:
     """That of a first batch, where its parts are arrays of numbers, no masked ones and no tables, and its inputs are
     those of `x` as they came."""
     types = list(map(type, batch))
-    other = lambda one: issubclass(one, dict | tuple) or (issubclass(one, np.ndarray) and one is not np.ndarray)  # noqa: E731
+    other = lambda one: issubclass(one, dict | tuple | list) or (issubclass(one, np.ndarray) and one is not np.ndarray)  # noqa: E731
     if any(other(one) or hasattr(one, "columns") for one in types):
         return None
     parts = [np.asarray(part) for part in batch]

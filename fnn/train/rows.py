@@ -158,15 +158,19 @@ def host_data(where: str, data: Any, task: Task) -> tuple[PyTree, Any, Any]:
 
 
 def require_one_target_per_row(where: str, rows: int, targets: Any) -> None:
-    if isinstance(targets, list) and len(targets) != rows and are_several(tuple(targets)):
+    named = are_several(targets)
+    parts = [] if named or not isinstance(targets, list | tuple) else [p for p in targets if hasattr(p, "shape")]
+    if any(map(np.ndim, parts)) and (len(targets) != rows or len({str(part.dtype) for part in parts}) > 1):
         raise TypeError(
-            f"{where}: a list of targets is one array, and these are several, {checks.describe(targets)}; write a dict "
-            "of them, or tuple(targets)"
+            f"{where}: a list or tuple of targets is one array of rows, and these are several arrays, "
+            f"{checks.describe(targets)}; write a dict of them, or a named tuple"
         )
+    if named and not jax.tree.leaves(targets):
+        raise ValueError(f"{where}: expected an array of targets at least, got none in {targets!r}")
 
     def require(name: str, array: Any) -> None:
         array = array if hasattr(array, "shape") else checks.one_array(where, name, array)
-        checks.one_per_row(where, "target", rows, np.shape(array))
+        checks.one_per_row(f"{where}, {name}" if named else where, "target", rows, np.shape(array))
 
     map_targets(require, targets)
 

@@ -20,6 +20,8 @@ __all__ = ["cutmix", "mixup"]
 
 def _soft(where: str, targets: Any, classes: int | None, dtype: DType) -> Array:
     """Targets that can be mixed: class numbers as one-hot rows, values as they are."""
+    if isinstance(targets, dict):
+        raise TypeError(f"{where}: one array of targets is mixed, got {checks.describe(targets)}")
     raw, targets = targets, checks.cast(where, "targets", targets)
     if jnp.issubdtype(targets.dtype, jnp.floating):
         return targets
