@@ -1,6 +1,7 @@
 """Targets by name, of which a loss takes what it needs: the numbers of the same columns side by side."""
 
 import collections
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -50,10 +51,13 @@ def side_by_side(**options):
 def test_they_are_trained_on_and_scored_as_columns_are(way):
     trained, history = fit((X, WAYS[way]), validation=0.25)
     columns, expected = side_by_side(validation=0.25)
-    jax.tree.map(np.testing.assert_array_equal, trained, columns)
-    assert history == expected
+    close = functools.partial(
+        np.testing.assert_allclose, rtol=1e-4, atol=1e-6
+    )  # the programs differ in their last digits
+    jax.tree.map(close, trained, columns)
+    jax.tree.map(close, history, expected)
     score = fnn.evaluate(MODEL, trained, (X, WAYS[way]), of_parts)["loss"]
-    assert score == fnn.evaluate(MODEL, trained, (X, np.column_stack([PRICE, KIND])), of_columns)["loss"]
+    close(score, fnn.evaluate(MODEL, trained, (X, np.column_stack([PRICE, KIND])), of_columns)["loss"])
 
 
 def test_they_stream_with_batches_of_any_size_and_memory_that_is_used_again():
@@ -82,7 +86,7 @@ def test_folds_and_ensembles_take_them():
     found = fnn.selection.cross_validate(MODEL_OF_ONE, fnn.optim.adam(0.1), of_one, (X, NAMED), key=KEY, epochs=2)
     columns = (X, PRICE)
     expected = fnn.selection.cross_validate(MODEL_OF_ONE, fnn.optim.adam(0.1), squared, columns, key=KEY, epochs=2)
-    np.testing.assert_array_equal(found.scores["loss"], expected.scores["loss"])
+    np.testing.assert_allclose(found.scores["loss"], expected.scores["loss"], rtol=1e-5)
 
 
 def test_outputs_of_each_row_stand_in_the_places_of_the_model_s():

@@ -71,12 +71,13 @@ def fit(
             batch are read when they are trained on. Or a stream of such batches, which need not fit into memory: a
             function of nothing or of the `epoch` (from 0) that gives them, a generator function mostly, or anything
             that can be iterated again, as a torch `DataLoader`, `tf.data`, grain, a list of batches or of the names of
-            files, each a batch that `numpy.savez(path, x=x, y=y)` wrote. They are arrays of NumPy, JAX or torch's on a CPU, of one dtype and, but for the number of rows, of
-            one shape; a thread reads ahead, and all sizes are one program. A stream makes its own batches in its own
-            order: `batch_size`, `rows` and a fraction as `validation` are of arrays. An epoch is one pass: a stream
-            without an end never ends the first one, so cut it, `lambda: itertools.islice(endless, 1000)`. In several
-            processes each gives its own part of every batch, of the same form, in any number of rows; one that has
-            none, or none left, computes on with rows that do not count. Of a memory map each reads its own rows.
+            files, each a batch that `numpy.savez(path, x=x, y=y)` wrote. They are arrays of NumPy, JAX or torch's on a
+            CPU, of one dtype and, but for the number of rows, of one shape; a thread reads ahead, and all sizes are one
+            program. A stream makes its own batches in its own order: `batch_size`, `rows` and a fraction as
+            `validation` are of arrays. An epoch is one pass: a stream without an end never ends the first one, so cut
+            it, `lambda: itertools.islice(endless, 1000)`. In several processes each gives its own part of every batch,
+            of the same form, in any number of rows; one that has none, or none left, computes on with rows that do not
+            count. Of a memory map each reads its own rows.
         key: random key; the same key gives the same run.
         rows: row numbers to train on, all by default.
         validation: scored after every epoch: another data tuple, a stream, row numbers of `data`, or a fraction of the
