@@ -51,9 +51,8 @@ def side_by_side(**options):
 def test_they_are_trained_on_and_scored_as_columns_are(way):
     trained, history = fit((X, WAYS[way]), validation=0.25)
     columns, expected = side_by_side(validation=0.25)
-    close = functools.partial(
-        np.testing.assert_allclose, rtol=1e-4, atol=1e-6
-    )  # the programs differ in their last digits
+    # The programs differ in their last digits.
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
     jax.tree.map(close, trained, columns)
     jax.tree.map(close, history, expected)
     score = fnn.evaluate(MODEL, trained, (X, WAYS[way]), of_parts)["loss"]
