@@ -71,7 +71,7 @@ def function(where: str, name: str, value: Any, signature: str, instead: str, ki
     `kind` makes such a function, and is asked to be called."""
     if value is None:
         return
-    ours = callable(value) and getattr(value, "__module__", "").partition(".")[0] == "fnn"
+    ours = callable(value) and (getattr(value, "__module__", "") or "").partition(".")[0] == "fnn"
     makes = ours and kind and getattr(value, "__annotations__", {}).get("return") == kind
     if makes or not callable(value):
         came = f"{name_of(value)}, which makes one" if makes else describe_given(value)
