@@ -304,3 +304,12 @@ def test_a_folder_of_images_is_asked_for_its_batches(tmp_path):
     folder = fnn.data.ImageFolder((tmp_path,), np.zeros(1, np.int32), ("a",), (2, 2, 1), False)
     with pytest.raises(TypeError, match=r"got ImageFolder; write data.batches\(32, key=key\), or data.arrays\(\)"):
         fnn.fit(fnn.dense(3), fnn.optim.sgd(0.1), fnn.tasks.multiclass(3), folder, key=KEY, epochs=1)
+
+
+def test_one_image_is_told_from_parameters_of_another_model():
+    model, image = fnn.conv(2, 3), np.ones((5, 5, 1), np.float32)
+    trained = fnn.Trained(*model.init(KEY, image[None]))
+    with pytest.raises(ValueError, match=r"write x\[None\] for a single example"):
+        fnn.predict(model, trained, image)
+    with pytest.raises(ValueError, match=r"returned for such x(\n|$)"):
+        fnn.predict(model, trained, np.ones((1, 5, 5, 2), np.float32))

@@ -86,13 +86,23 @@ def check_trained(where: str, model: Layer, given: Trained, x: PyTree) -> None:
             # Of the first layer that differs the leaf that says most: a kernel rather than a bias.
             beside = [path for path in wrong if path[:-1] == wrong[0][:-1]]
             path = max(beside, key=lambda path: jnp.ndim(expected.get(path, 0)))
-            batch = f"; {checks.ONE_EXAMPLE}" if where != "start" else ""
+            batch = f"; {checks.ONE_EXAMPLE}" if _is_one_example(model, given, x) else ""
             text = f"{where}: {owner_of(model, path, place).text(what)} {complaints[path]} for x {checks.describe(x)}"
             other = ", or fnn.transfer(key, model, x, trained).start of another's" if where == "start" else ""
             raise ValueError(f"{text}; give what this model's init, fit or trainer returned for such x{other}{batch}")
         structures: list[Any] = [jax.tree.structure(tree) for tree in (like[place], given[place])]
         if structures[0] != structures[1]:
             raise ValueError(f"{where}: expected {what} of the structure {structures[0]}, got {structures[1]}")
+
+
+def _is_one_example(model: Layer, given: Trained, x: PyTree) -> bool:
+    """Whether parameters and state are those for `x` with a batch axis before its own."""
+    batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *jnp.shape(leaf)), jnp.result_type(leaf)), x)
+    try:
+        like = Trained(*jax.eval_shape(model.init, jax.random.key(0), batch))
+    except Exception:  # of other inputs than it begins with
+        return False
+    return bool(jax.tree.map(jnp.shape, like) == jax.tree.map(jnp.shape, given))
 
 
 def shapes_of(x: PyTree, rows: int) -> PyTree:
