@@ -352,11 +352,13 @@ def test_what_is_around_a_layer_that_returns_one_thing_does_not_take_it_apart(ar
 def test_a_layer_that_returns_one_thing_is_not_taken_apart(whole):
     one = whole(with_two_rows(apply=lambda p, s, x, *, key=None, train=False: x))
     trained = fnn.Trained(((),) if one.parts else (), ())
-    message = r"apply: expected it to return \(y, state\), got float32\[[12],2\]; .*fnn.stateless"
+    message = r"apply: expected it to return \(y, state\), got b?float(16|32)\[[12],2\]; .*fnn.stateless"
     calls = [
         lambda: fnn.predict(one, trained, TWO_ROWS),
         lambda: fnn.evaluate(one, trained, (TWO_ROWS, TWO_ROWS), fnn.losses.mse),
         lambda: fnn.fit(one, fnn.optim.sgd(0.1), fnn.losses.mse, (TWO_ROWS, TWO_ROWS), key=KEY, epochs=1),
+        lambda: fnn.predict(one, trained, TWO_ROWS, compute_dtype=jnp.bfloat16),
+        lambda: fnn.summary(one, TWO_ROWS),
     ]
     for call in calls:
         with pytest.raises(TypeError, match=message):

@@ -10,7 +10,7 @@ import jax
 from fnn import checks
 from fnn.diagnostics.text import of_bytes, table
 from fnn.layer import Layer
-from fnn.layer.arguments import example, mirror
+from fnn.layer.arguments import example, mirror, params_and_state
 from fnn.layer.protocol import require_no_module
 from fnn.layer.watching import Call, watch
 from fnn.typing import PyTree
@@ -95,7 +95,7 @@ def summary(model: Layer, x: PyTree = None) -> Summary:
 
     shapes = example(x)
     # The model is built as it is, so that building it adds no rows.
-    params, state = jax.eval_shape(lambda: model.init(jax.random.key(0), shapes))
+    params, state = jax.eval_shape(lambda: params_and_state(model.init(jax.random.key(0), shapes)))
     jax.eval_shape(lambda p, s, v: watch(model, p, s, see).apply(p, s, v)[0], params, state, shapes)
     return Summary(tuple(rows))
 

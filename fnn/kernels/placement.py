@@ -70,6 +70,7 @@ def hosts() -> int:
 
 def cores() -> int:
     """Cores this process may use: those it is bound to, or fewer where a container limits their time."""
+    # os.process_cpu_count, which says this from Python 3.13 on, knows no limit of time either.
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(math.ceil(min(bound, _quota())), 1)
 

@@ -14,7 +14,7 @@ from fnn import checks
 from fnn.data.scaling import Scaler
 from fnn.diagnostics import summary
 from fnn.layer import Layer
-from fnn.layer.arguments import example
+from fnn.layer.arguments import example, params_and_state
 from fnn.layer.naming import key_of, owner_of
 from fnn.saving import content
 from fnn.saving.metadata import (
@@ -226,7 +226,7 @@ def _read_like(like: Any) -> _Expected:
 
     def shapes_for(more: int) -> Trained:
         rows = jax.tree.map(lambda a: jax.ShapeDtypeStruct((a.shape[0] + more, *a.shape[1:]), a.dtype), x)
-        return Trained(*jax.eval_shape(model.init, jax.random.key(0), rows))
+        return Trained(*params_and_state(jax.eval_shape(model.init, jax.random.key(0), rows)))
 
     return _Expected(shapes_for(0), shapes_for(1), model)
 

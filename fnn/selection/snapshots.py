@@ -11,6 +11,7 @@ import numpy as np
 
 from fnn import checks, programs, random_bits
 from fnn.layer import Layer
+from fnn.layer.arguments import params_and_state
 from fnn.layer.protocol import require_layer
 from fnn.optim.learning_rate import require_constructor
 from fnn.optim.transform import Transform
@@ -128,4 +129,4 @@ def _cycles(
 
 
 def _initial(model: Layer, key: Key, x: PyTree) -> Trained:
-    return Trained(*model.init(key, shapes_of(x, 1)))
+    return Trained(*params_and_state(model.init(key, shapes_of(x, 1))))

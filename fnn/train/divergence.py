@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from fnn import checks, random_bits
 from fnn.layer import Layer
+from fnn.layer.parts import output_shape
 from fnn.tasks import Task
 from fnn.train.epochs import batches_of, order_of, sizes, take_steps_of_epoch
 from fnn.train.inputs import Inputs
@@ -32,7 +33,7 @@ def require_possible(where: str, model: Layer, task: Task, trained: Trained, x: 
         return
     x, targets = jax.tree.map(lambda leaf: leaf[:ROWS_LOOKED_AT], (x, targets))
     try:
-        like = jax.eval_shape(lambda p, s, v: model.apply(p, s, v)[0], trained.params, trained.state, x)
+        like = output_shape(model, trained.params, trained.state, x)
         task.loss(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like), targets)
         if any(jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in jax.tree.leaves(x)):
             model.apply(trained.params, trained.state, x)

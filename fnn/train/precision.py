@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layer import Layer
+from fnn.layer.arguments import output_and_state
 from fnn.layer.parts import any_layer, count_rows
 from fnn.typing import DType, Key, PyTree
 
@@ -48,7 +49,8 @@ def compute_in(dtype: DType | None, model: Layer) -> Layer:
         return model
 
     def apply(params: PyTree, state: PyTree, x: PyTree, *, key: Key | None = None, train: bool = False) -> Any:
-        outputs, new_state = model.apply(_cast(params, dtype), state, _cast(x, dtype), key=key, train=train)
+        found = model.apply(_cast(params, dtype), state, _cast(x, dtype), key=key, train=train)
+        outputs, new_state = output_and_state(found)
         own = jax.tree.map(lambda new, old: new.astype(jnp.result_type(old)), new_state, state)
         return _cast(outputs, jnp.float32), own
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layer import Layer
+from fnn.layer.arguments import output_and_state
 from fnn.layer.parts import count_rows
 from fnn.layer.watching import Call, elementary, watch
 from fnn.layers.recurrent import Padded
@@ -75,9 +76,8 @@ def probe_loss(recipe: Recipe, trained: Trained, batch: tuple[Any, ...], key: Ke
     def run(params: PyTree, see: Callable[[Call], Any]) -> Array:
         seen = watch(model, params, trained.state, see)
         counted = count_rows(seen, weights[0] != 0) if weights and key is not None else seen
-        outputs, state = compute_in(options.compute_dtype, counted).apply(
-            params, trained.state, x, key=key, train=key is not None
-        )
+        cast = compute_in(options.compute_dtype, counted)
+        outputs, state = output_and_state(cast.apply(params, trained.state, x, key=key, train=key is not None))
         value = mean_loss(task, outputs, targets, weights[0] if weights else None)[0]
         for term in penalties(options.penalty, params, state):
             value = value + term.astype(value.dtype)

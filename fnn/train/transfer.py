@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layer import Frozen, Layer
-from fnn.layer.arguments import example
+from fnn.layer.arguments import example, params_and_state
 from fnn.layer.naming import owner_of
 from fnn.train.trained import Trained, as_trained
 from fnn.typing import Key, PyTree
@@ -62,7 +62,7 @@ def transfer(key: Key, model: Layer, x: PyTree, trained: Trained) -> Transfer:
         True
     """
     old = {place: leaf for _, place, leaf in _places(as_trained("transfer", trained))}
-    begun = Trained(*model.init(key, example(x)))
+    begun = Trained(*params_and_state(model.init(key, example(x))))
     places = _places(begun)
     fresh, arrays = [], []
     for path, place, leaf in places:
