@@ -86,13 +86,26 @@ def _sum_of_others(x: Array, labels: Array) -> Array:
     pieces = -(-classes // size)
     if pieces == 1:
         return jnp.where(at_label(labels, classes), 0, jnp.exp(_below_peak(x, peak))).sum(-1)
-    inside = jnp.clip(labels, 0, classes - 1)[..., None]
-    numbers = inside // size * size + of_rank(jnp.arange(size, dtype=labels.dtype), x.ndim)
-    terms = jnp.exp(_below_peak(jnp.take_along_axis(x, jnp.minimum(numbers, classes - 1), -1), peak))
-    others = jnp.where((numbers == inside) | (numbers >= classes), 0, terms).sum(-1)
+    inside = jnp.clip(labels, 0, classes - 1)
+    first = inside // size * size
+    begin = jnp.minimum(first, classes - size)
+    terms = jnp.exp(_below_peak(_classes_from(x, begin, size), peak))
+    numbers = begin[..., None] + of_rank(jnp.arange(size, dtype=labels.dtype), x.ndim)
+    others = jnp.where((numbers == inside[..., None]) | (numbers < first[..., None]), 0, terms).sum(-1)
     padding = [(0, 0)] * (x.ndim - 1) + [(0, pieces * size - classes)]
     sums = jnp.pad(jnp.exp(_below_peak(x, peak)), padding).reshape(*x.shape[:-1], pieces, size).sum(-1)
-    return others + jnp.where(at_label(inside[..., 0] // size, pieces), 0, sums).sum(-1)
+    return others + jnp.where(at_label(inside // size, pieces), 0, sums).sum(-1)
+
+
+def _classes_from(x: Array, begin: Array, size: int) -> Array:
+    """So many classes in a row, of every row its own: copied as they lie, not gathered one by one."""
+
+    def piece(row: Array, first: Array) -> Array:
+        return jax.lax.dynamic_slice_in_dim(row, first, size)
+
+    for _ in begin.shape:
+        piece = jax.vmap(piece)
+    return jax.lax.optimization_barrier(piece(x, begin))  # fused into what reads it, it is read one by one again
 
 
 def _peak(x: Array) -> Array:
