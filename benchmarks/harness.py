@@ -6,6 +6,7 @@ are taken within a round; medians and quartiles are over rounds.
 
 from __future__ import annotations
 
+import random
 import statistics
 import sys
 import threading
@@ -166,7 +167,7 @@ def _case(field: _Field, case: str, rounds: int, workload: Workload, progress: P
     if not workload.timed:
         return took
     for number in range(rounds):
-        for label in tuple(took):
+        for label in _order(tuple(took), number):
             progress(f"{case}: round {number + 1} of {rounds}, {label}")
             with _tolerant(field, label, case, took):
                 # A fresh process has nothing but a first repetition.
@@ -176,6 +177,11 @@ def _case(field: _Field, case: str, rounds: int, workload: Workload, progress: P
                 if workload.fresh:
                     field.close(label)
     return took
+
+
+def _order(labels: tuple[str, ...], number: int) -> list[str]:
+    """Another order in every round, the same in every run: who comes next finds the threads and caches of the last."""
+    return random.Random(number).sample(labels, len(labels))
 
 
 @contextmanager
