@@ -166,8 +166,10 @@ def _case(field: _Field, case: str, rounds: int, workload: Workload, progress: P
                 field.close(label)
     if not workload.timed:
         return took
+    # Another order in every round, the same in every run: who comes next finds the threads and caches of the last.
+    orders = random.Random(0)
     for number in range(rounds):
-        for label in _order(tuple(took), number):
+        for label in orders.sample(tuple(took), len(took)):
             progress(f"{case}: round {number + 1} of {rounds}, {label}")
             with _tolerant(field, label, case, took):
                 # A fresh process has nothing but a first repetition.
@@ -177,11 +179,6 @@ def _case(field: _Field, case: str, rounds: int, workload: Workload, progress: P
                 if workload.fresh:
                     field.close(label)
     return took
-
-
-def _order(labels: tuple[str, ...], number: int) -> list[str]:
-    """Another order in every round, the same in every run: who comes next finds the threads and caches of the last."""
-    return random.Random(number).sample(labels, len(labels))
 
 
 @contextmanager

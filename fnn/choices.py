@@ -54,6 +54,10 @@ PROBLEMS = tuple(
             "cross-entropy of the class number", "accuracy, and fnn.metrics.confusion_matrix",
         ),
         (
+            "steps", "a class at every step or pixel", "fnn.tasks.multiclass(classes, ignore_index=-1)",
+            "fnn.dense(classes)", "softmax", "cross-entropy of the class numbers that are not -1", "accuracy of those",
+        ),
+        (
             "multilabel", "several labels at once", "fnn.tasks.multilabel(labels)", "fnn.dense(labels)", "sigmoid",
             "binary cross-entropy of every label", "accuracy; fnn.metrics.f1 where labels are rare",
         ),
@@ -207,6 +211,9 @@ class Guide(NamedTuple):
 
 _ALSO = {
     "classification": "multiclass",
+    "tags": "steps",
+    "tagging": "steps",
+    "segmentation": "steps",
     "binary classification": "binary",
     "multiclass classification": "multiclass",
     "quantile": "quantiles",

@@ -96,22 +96,24 @@ def workload(monkeypatch, **contenders):
 
 
 def test_contenders_take_turns_and_ratios_are_taken_within_a_round(monkeypatch):
-    turns, pace = [], iter([9, 9, 1, 2, 10, 20, 3, 6])
+    turns, pace = [], {"fnn": iter([9, 1, 10, 3, 5]), "peer": iter([9, 2, 20, 6, 10])}
     clock = [0.0]
     monkeypatch.setattr("benchmarks.contender.time.perf_counter", lambda: clock[0])
 
     def contender(label):
         def work():
             turns.append(label)
-            clock[0] += next(pace)
+            clock[0] += next(pace[label])
 
         return Contender(lambda case, quick: Job(work))
 
     workload(monkeypatch, fnn=contender("fnn"), peer=contender("peer"))
-    rows = run("x", Options(quick=True, repeats=3))["rows"]
-    assert turns == ["fnn", "peer"] * 4
+    rows = run("x", Options(quick=True, repeats=4))["rows"]
+    rounds = [tuple(turns[place : place + 2]) for place in range(0, 10, 2)]
+    assert rounds[0] == ("fnn", "peer")
+    assert set(rounds) == {("fnn", "peer"), ("peer", "fnn")}, "nobody always comes after the same one"
     assert rows[1]["ratio"] == {"median": 2, "low": 2, "high": 2}
-    assert rows[0]["seconds"]["median"] == 3
+    assert rows[0]["seconds"]["median"] == 4
 
 
 def test_a_peer_that_is_not_installed_or_fails_is_named_and_the_others_go_on(monkeypatch):

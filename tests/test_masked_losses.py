@@ -19,6 +19,7 @@ REAL = np.arange(TIME) < LENGTHS[:, None]
 TOKENS = np.where(REAL, RNG.integers(0, CLASSES, (ROWS, TIME)), -1).astype(np.int32)
 PER_TOKEN = fnn.dense(CLASSES)
 IGNORING = functools.partial(losses.softmax_cross_entropy, ignore_index=-1)
+TAGS = fnn.tasks.multiclass(CLASSES, ignore_index=-1)
 
 
 def by_hand(outputs, tokens, weights=None):
@@ -36,7 +37,7 @@ def start(model=PER_TOKEN, x=X):
     return fnn.Trained(*model.init(KEY, jax.tree.map(jnp.asarray, x)))
 
 
-@pytest.mark.parametrize("loss", [IGNORING, by_hand], ids=["partial", "pair"])
+@pytest.mark.parametrize("loss", [IGNORING, by_hand, TAGS], ids=["partial", "pair", "task"])
 @pytest.mark.parametrize("batch_size", [1, 4, 1024])
 def test_an_evaluation_is_the_mean_over_tokens_that_count(loss, batch_size):
     trained = start()
@@ -52,6 +53,27 @@ def test_weights_of_rows_weigh_their_tokens():
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     some = fnn.evaluate(PER_TOKEN, trained, (X, TOKENS, weights), IGNORING, rows=np.array([0, 3, -1]))["loss"]
     np.testing.assert_allclose(some, (rows[0].sum() + 0.5 * rows[3].sum()) / (5 + 0.5), rtol=1e-5)
+
+
+@pytest.mark.parametrize("ignored", [-1, 2, 77])
+def test_the_accuracy_of_classes_at_every_step_is_over_those_that_count(ignored):
+    task, tokens = fnn.tasks.multiclass(CLASSES, ignore_index=ignored), np.where(REAL, TOKENS, ignored)
+    trained, weights = start(), np.array([1.0, 0.0, 2.0, 0.5, 0.0, 1.0], np.float32)
+    right = np.asarray(fnn.predict(PER_TOKEN, trained, X, task)) == tokens
+    counts = (tokens != ignored) * weights[:, None]
+    found = fnn.evaluate(PER_TOKEN, trained, (X, tokens, weights), task, batch_size=4)
+    np.testing.assert_allclose(found["accuracy"], (right * counts).sum() / counts.sum(), rtol=1e-6)
+    stream = [(X[:4], tokens[:4], weights[:4]), (X[4:], tokens[4:], weights[4:])]
+    streamed = fnn.evaluate(PER_TOKEN, trained, stream, task)
+    assert streamed == pytest.approx(found)
+
+
+def test_class_weights_of_steps_divide_by_those_that_count():
+    task = fnn.tasks.multiclass(CLASSES, ignore_index=-1, class_weights=WEIGHTS)
+    rows, trained = cross_entropies(start()), start()
+    w = [WEIGHTS[t[t >= 0]] for t in TOKENS]
+    expected = sum((a * b).sum() for a, b in zip(w, rows, strict=True)) / np.concatenate(w).sum()
+    np.testing.assert_allclose(fnn.evaluate(PER_TOKEN, trained, (X, TOKENS), task)["loss"], expected, rtol=1e-5)
 
 
 def pad(x, tokens, time):
@@ -134,6 +156,21 @@ def test_the_padding_of_padded_outputs_does_not_count_and_may_hold_anything(loss
     outputs = fnn.predict(model, trained, x).values
     expected = loss(outputs, targets, where=REAL, reduction="mean")
     np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("ignored", [None, 0], ids=["padding", "padding and a class"])
+def test_a_task_knows_the_padding_of_padded_outputs(ignored):
+    model, task = fnn.rnn(CLASSES, return_sequences=True), fnn.tasks.multiclass(CLASSES, ignore_index=ignored)
+    x, noisy = fnn.Padded(X, LENGTHS.astype(np.int32)), np.where(REAL, TOKENS, 1)
+    trained = start(model, x)
+    found, outputs = fnn.evaluate(model, trained, (x, noisy), task), fnn.predict(model, trained, x).values
+    keep = REAL & (noisy != ignored)
+    expected = losses.softmax_cross_entropy(outputs, noisy, where=keep, reduction="mean")
+    np.testing.assert_allclose(found["loss"], expected, rtol=1e-5)
+    classes = fnn.predict(model, trained, x, task)
+    np.testing.assert_array_equal(classes.lengths, LENGTHS)
+    np.testing.assert_allclose(found["accuracy"], (np.asarray(classes.values) == noisy)[keep].mean(), rtol=1e-6)
+    np.testing.assert_allclose(task.probabilities(fnn.Padded(outputs, LENGTHS)).values.sum(-1), 1, rtol=1e-5)
 
 
 WEIGHTS = np.array([0.2, 1.0, 3.0], np.float32)

@@ -190,6 +190,37 @@ def test_stacked_is_composition_and_drops_between():
     close(dropped, layers[2].apply(params[4], (), zeros)[0], 1e-6)
 
 
+BY_STEP = {
+    "dense": fnn.dense(2), "embedding": fnn.embedding(4, 2), "dropout": fnn.dropout(0.5),
+    "layer_norm": fnn.layer_norm(), "rms_norm": fnn.rms_norm(), "prelu": fnn.prelu(), "rrelu": fnn.rrelu(),
+    "relu": fnn.relu, "tanh": jax.nn.tanh, "leaky_relu": functools.partial(fnn.leaky_relu, negative_slope=0.3),
+    "noise": fnn.gaussian_noise(0.1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BY_STEP)
+@pytest.mark.parametrize("train", [False, True])
+def test_layers_that_compute_every_step_alone_take_padded_sequences(name, train):
+    layer, lengths = fnn.as_layer(BY_STEP[name]), jnp.array([4, 2])
+    values = jnp.ones((2, 4), jnp.int32) if name == "embedding" else jax.random.normal(KEY, (2, 4, 3))
+    steps = jnp.arange(4)[None] < lengths[:, None]
+    real = steps.reshape(2, 4, *(1,) * (values.ndim - 2))
+    noisy = jnp.where(real, values, 77 if name == "embedding" else jnp.nan)
+    params, state = layer.init(KEY, fnn.Padded(noisy, lengths))
+    jax.tree.map(np.testing.assert_array_equal, params, layer.init(KEY, values)[0])
+    zeroed = jnp.where(real, values, 0)
+    expected, _ = layer.apply(params, state, zeroed, key=KEY, train=train)
+
+    def total(params, x):
+        y, _ = layer.apply(params, state, x, key=KEY, train=train)
+        return jnp.where(steps[..., None], y if x is zeroed else y.values, 0).sum(), y
+
+    (_, y), slopes = jax.value_and_grad(total, has_aux=True)(params, fnn.Padded(noisy, lengths))
+    np.testing.assert_array_equal(y.lengths, lengths)
+    np.testing.assert_array_equal(y.values, expected)
+    jax.tree.map(np.testing.assert_array_equal, slopes, jax.grad(total, has_aux=True)(params, zeroed)[0])
+
+
 def test_time_distributed_keeps_state_and_lengths():
     x = fnn.Padded(jax.random.normal(KEY, (2, 3, 4)), jnp.array([3, 1]))
     layer = fnn.time_distributed(fnn.batch_norm())

@@ -139,6 +139,69 @@ def test_wrong_number_of_outputs_is_named(name):
         task.loss(wrong, task.encode(targets))
 
 
+STEPS = np.array([[0, 2, 1, 1, 2], [1, 1, 0, 2, 0]], np.int32)
+SCORES = RNG.normal(size=(2, 5, 3)).astype(np.float32)
+
+
+def test_classes_at_every_step_or_pixel():
+    task = T.multiclass(3)
+    log_p = SCORES - np.log(np.exp(SCORES).sum(-1, keepdims=True))
+    expected = -np.take_along_axis(log_p, STEPS[..., None], -1)[..., 0]
+    np.testing.assert_allclose(task.loss(SCORES, task.encode(STEPS)), expected, rtol=1e-5)
+    np.testing.assert_array_equal(task.decode(SCORES), SCORES.argmax(-1))
+    right = SCORES.argmax(-1) == STEPS
+    np.testing.assert_allclose(task.metrics["accuracy"](SCORES, STEPS), right.mean(), rtol=1e-6)
+    weighed = task.metrics["accuracy"](SCORES, STEPS, weights=jnp.array([1.0, 3.0]))
+    np.testing.assert_allclose(weighed, (right.mean(1) * [0.25, 0.75]).sum(), rtol=1e-6)
+    pixels = task.loss(SCORES.reshape(1, 2, 5, 3), task.encode(STEPS[None]))
+    np.testing.assert_allclose(pixels, expected[None], rtol=1e-5)
+
+
+def test_one_step_is_a_step():
+    task = T.multiclass(3, ignore_index=1)
+    for outputs in (SCORES[:, :1], SCORES[:, 0]):
+        for targets in (STEPS[:, :1], STEPS[:, 0]):
+            values, counts = task.loss(outputs, task.encode(targets))
+            np.testing.assert_array_equal(counts.ravel(), [1, 0])
+            assert values.ravel()[1] == 0
+
+
+MISFITS = {
+    "one-hot rows": (SCORES[:, 0], np.eye(3, dtype=np.int32)[:2], r"write targets.argmax\(axis=-1\)"),
+    "one class for many steps": (
+        SCORES,
+        STEPS[:, 0],
+        r"expected targets of shape \(2, 5\), got \(2,\); one row of scores",
+    ),
+    "many classes for one step": (
+        SCORES[:, 0],
+        STEPS,
+        r"expected targets of shape \(2,\), got \(2, 5\); .*return_sequences",
+    ),
+    "another number of steps": (SCORES, STEPS[:, :4], r"expected targets of shape \(2, 5\), got \(2, 4\)"),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_targets_that_do_not_fit_the_outputs_say_what_to_write(name):
+    outputs, targets, message = MISFITS[name]
+    task = T.multiclass(3)
+    for use in (task.loss, task.metrics["accuracy"]):
+        with pytest.raises(ValueError, match=message):
+            use(outputs, task.encode(targets))
+
+
+def test_a_class_that_is_no_class_is_ignored_where_one_says_so():
+    hole = np.where(STEPS == 2, -1, STEPS)
+    with pytest.raises(ValueError, match=r"got -1 at row 0.*; ignore_index=-1 leaves them out"):
+        T.multiclass(3).encode(hole)
+    np.testing.assert_array_equal(T.multiclass(3, ignore_index=-1).encode(hole), hole)
+    with pytest.raises(ValueError, match=r"got 7 at row 1"):
+        T.multiclass(3, ignore_index=-1).encode(np.where(np.arange(2)[:, None] == 1, 7, hole))
+    with pytest.raises(TypeError, match="expected ignore_index to be a Python int"):
+        T.multiclass(3, ignore_index=0.5)
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_a_metric_is_called_what_it_measures(name):
     known = {getattr(fnn.metrics, metric) for metric in fnn.metrics.__all__}

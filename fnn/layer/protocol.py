@@ -13,6 +13,7 @@ from jax.export import register_namedtuple_serialization
 from fnn import activations, checks
 from fnn.layer.arguments import MISSING, mirror, require_apply, require_init
 from fnn.layer.drawing import as_initializer
+from fnn.layer.padded import step_by_step
 from fnn.typing import Key, PyTree
 
 __all__ = ["Facts", "Layer", "Penalty", "as_layer", "constructor", "stateless"]
@@ -206,6 +207,18 @@ def _facts_of(function: Callable[[Any], Any]) -> Facts:
     return Facts(ends_in=_ENDS.get(function)) if getattr(type(function), "__hash__", None) else NOTHING
 
 
+_ACTIVATIONS = {
+    getattr(home, name) for home in (activations, jax.nn) for name in activations.__all__ if hasattr(home, name)
+}
+"""Ours and JAX's: at every step alone, unless they are told of an axis."""
+
+
+def _is_activation(function: Any) -> bool:
+    while isinstance(function, functools.partial) and "axis" not in function.keywords:
+        function = function.func
+    return getattr(type(function), "__hash__", None) is not None and function in _ACTIVATIONS
+
+
 LayerLike: TypeAlias = Layer | Callable[[Any], Any]
 """A layer, or what `as_layer` makes one of."""
 
@@ -240,7 +253,8 @@ def as_layer(layer: LayerLike) -> Layer:
     if getattr(layer, "builds_a_layer", False):
         raise TypeError(f"expected a layer, got its constructor; write {layer.__name__}(...)")
     name: str = getattr(layer, "__name__", "") or getattr(getattr(layer, "func", None), "__name__", "function")
-    return stateless(lambda key, x: (), lambda params, x: layer(x), facts=_facts_of(layer))._replace(name=name)
+    made = stateless(lambda key, x: (), lambda params, x: layer(x), facts=_facts_of(layer))._replace(name=name)
+    return step_by_step(name, made) if _is_activation(layer) else made
 
 
 def require_layer(where: str, model: Any, words: str = "a layer") -> None:

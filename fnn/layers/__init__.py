@@ -13,13 +13,12 @@ from fnn.layers.gru import *
 from fnn.layers.lstm import *
 from fnn.layers.norm import *
 from fnn.layers.pool import *
-from fnn.layers.recurrent import *
 from fnn.layers.recurrent_combinators import *
 from fnn.layers.reparametrization import *
 
 # Written out, because type checkers take the names of `fnn` from here and follow no list that is computed.
 __all__ = [
-    "Padded", "activity_penalty", "adaptive_avg_pool", "adaptive_max_pool", "alpha_dropout", "avg_pool", "batch_norm",
+    "activity_penalty", "adaptive_avg_pool", "adaptive_max_pool", "alpha_dropout", "avg_pool", "batch_norm",
     "bidirectional", "conv", "conv_transpose", "dense", "depthwise_conv", "drop_connect", "dropout", "embedding",
     "flatten", "fold_batch_norm", "gaussian_noise", "global_avg_pool", "global_max_pool", "group_norm", "gru",
     "instance_norm", "layer_norm", "lp_pool", "lstm", "max_pool", "mc_dropout", "prelu", "reshape", "rms_norm", "rnn",

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from fnn import activations, checks
 from fnn.activations.pieces import require_order
 from fnn.layer import Facts, Layer, Penalty, constructor, stateless
+from fnn.layer.padded import step_by_step
 from fnn.precision import widen
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
@@ -43,7 +44,7 @@ def prelu(alpha: ArrayLike = 0.25, *, per_channel: bool = True) -> Layer:
     def apply(params: PyTree, x: Array) -> Array:
         return activations.prelu(x, params["alpha"])
 
-    return stateless(init, apply)
+    return step_by_step("prelu", stateless(init, apply))
 
 
 @constructor
@@ -75,7 +76,7 @@ def rrelu(lower: ArrayLike = 1 / 8, upper: ArrayLike = 1 / 3) -> Layer:
     ) -> tuple[Array, PyTree]:
         return activations.rrelu(x, key, lower, upper, train=train), state
 
-    return Layer(init, apply, facts=Facts(random=True))
+    return step_by_step("rrelu", Layer(init, apply, facts=Facts(random=True)))
 
 
 @constructor

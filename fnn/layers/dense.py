@@ -13,6 +13,7 @@ from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
 from fnn.kernels.sizes import is_static
 from fnn.layer import Facts, Layer, constructor, stateless
+from fnn.layer.padded import step_by_step
 from fnn.typing import Array, DType, Initializer, Key, PyTree
 
 __all__ = ["dense", "embedding", "flatten", "reshape"]
@@ -80,7 +81,7 @@ def dense(
         y = x @ params["kernel"].astype(x.dtype)
         return y + of_rank(params["bias"].astype(y.dtype), y.ndim) if use_bias else y
 
-    return stateless(init, apply, facts=Facts(linear=()))
+    return step_by_step("dense", stateless(init, apply, facts=Facts(linear=())))
 
 
 @constructor
@@ -152,7 +153,7 @@ def embedding(
         look = jnp.issubdtype(x.dtype, jnp.integer)
         return (look_up if look else decode)(params["embedding"], x)
 
-    return stateless(init, apply)
+    return step_by_step("embedding", stateless(init, apply))
 
 
 def _rows_of(table: Array, places: Array) -> Array:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from fnn import checks, kernels
 from fnn.layer import Facts, Layer, as_layer, constructor
+from fnn.layer.padded import step_by_step
 from fnn.layer.parts import any_layer
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
@@ -32,7 +33,7 @@ def _random_layer(name: str, draw: Callable[[Key, Array], Array], rate: ArrayLik
         checks.keeps_some(name, "rate", rate)
         return draw(checks.require_key(name, key, "train=True"), jnp.asarray(x)), state
 
-    return Layer(init, apply, facts=Facts(random=True))
+    return step_by_step(name, Layer(init, apply, facts=Facts(random=True)))
 
 
 @constructor

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from fnn import checks, initializers, kernels, random_bits
 from fnn.layer import Facts, Layer, constructor, stateless
+from fnn.layer.padded import step_by_step
 from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree, Shape
 
 __all__ = ["group_norm", "instance_norm", "layer_norm", "rms_norm"]
@@ -114,7 +115,8 @@ def layer_norm(
     axis = static_axis("layer_norm", axis)
     affine = affine_init(use_scale, use_bias, scale_init, bias_init)
     kernel = functools.partial(kernels.layer_norm, axis=axis)
-    return _per_example("layer_norm", axis, affine, eps, kernel)
+    layer = _per_example("layer_norm", axis, affine, eps, kernel)
+    return step_by_step("layer_norm", layer) if axis == -1 else layer
 
 
 @constructor
@@ -148,7 +150,8 @@ def rms_norm(
     axis = static_axis("rms_norm", axis)
     affine = affine_init(use_scale, False, scale_init, initializers.zeros)
     kernel = functools.partial(kernels.rms_norm, axis=axis)
-    return _per_example("rms_norm", axis, affine, eps, kernel)
+    layer = _per_example("rms_norm", axis, affine, eps, kernel)
+    return step_by_step("rms_norm", layer) if axis == -1 else layer
 
 
 @constructor

@@ -7,42 +7,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
-from jax.export import register_namedtuple_serialization
 
 from fnn import checks, initializers, random_bits
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.dropout import dropout
 from fnn.kernels.recurrence.scan import scan_cell
-from fnn.kernels.recurrence.sequences import Layout, check_sequence, valid_steps
+from fnn.kernels.recurrence.sequences import check_sequence
 from fnn.layer import Facts, Layer
+from fnn.layer.padded import values_and_lengths, with_lengths_of, zero_padding
 from fnn.precision import wide_dtype
 from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree
-
-__all__ = ["Padded"]
-
-
-class Padded(NamedTuple):
-    """Sequences of different lengths in one array: `values` (batch, time, …) and `lengths` (batch,) integers.
-
-    Recurrent layers take one wherever they take an array: padding changes no output, state or gradient. A layer with
-    `return_sequences=True` passes the lengths on. Its leaves have the batch first, so that it can be trained on as `x`.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, fnn
-        >>> x = fnn.Padded(jnp.ones((2, 5, 3)), jnp.array([5, 2]))
-        >>> layer = fnn.lstm(4, return_sequences=True)
-        >>> params, state = layer.init(jax.random.key(0), x)
-        >>> y, state = layer.apply(params, state, x)
-        >>> y.values.shape, y.lengths.tolist()
-        ((2, 5, 4), [5, 2])
-    """
-
-    values: Array
-    lengths: Array
-
-
-register_namedtuple_serialization(Padded, serialized_name="fnn.Padded")
 
 
 class RecurrentOptions(NamedTuple):
@@ -74,22 +48,6 @@ class Cell(NamedTuple):
     project: Callable[[PyTree, Array], Array]
     step: Callable[[PyTree, Array, tuple[Array, ...], Array], tuple[Array, ...]]
     carry: Callable[[Iterable[Array]], tuple[Array, ...]] = tuple
-
-
-def values_and_lengths(x: Any) -> tuple[Any, Any]:
-    """Values and lengths; None where all sequences are as long as the time axis."""
-    return (x.values, x.lengths) if isinstance(x, Padded) else (x, None)
-
-
-def with_lengths_of(x: Any, values: Any) -> Any:
-    """`values` with the lengths of `x`."""
-    return Padded(values, x.lengths) if isinstance(x, Padded) else values
-
-
-def zero_padding(where: str, values: Array, lengths: Any) -> Array:
-    """Values, 0 in the padding: NaN there, times a gradient of 0, would be NaN in the gradient of a kernel."""
-    valid = valid_steps(where, Layout(values.shape[0], values.shape[1]), lengths, None)
-    return values if valid is None else jnp.where(lax.expand_dims(valid, range(2, values.ndim)), values, 0)
 
 
 def recurrent(name: str, cell: Cell, options: RecurrentOptions) -> Layer:

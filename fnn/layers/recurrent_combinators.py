@@ -13,11 +13,11 @@ from fnn.kernels.recurrence.sequences import reverse_sequences
 from fnn.layer import Facts, Layer, as_layer, concatenate, parallel, serial
 from fnn.layer.arguments import output_and_state
 from fnn.layer.combinators import MERGE
+from fnn.layer.padded import values_and_lengths, with_lengths_of, zero_padding
 from fnn.layer.parts import any_layer, count_rows
 from fnn.layer.protocol import LayerLike
 from fnn.layers.dropout import dropout as dropout_layer
 from fnn.layers.dropout import variational_dropout
-from fnn.layers.recurrent import values_and_lengths, with_lengths_of, zero_padding
 from fnn.typing import ArrayLike, Key, PyTree
 
 __all__ = ["bidirectional", "stacked", "time_distributed"]

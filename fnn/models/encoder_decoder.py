@@ -13,10 +13,10 @@ from fnn import checks, random_bits
 from fnn.kernels.recurrence.lstm import LSTMState
 from fnn.kernels.recurrence.lstm import lstm as run_lstm
 from fnn.layer import Facts, Layer, as_layer, constructor
+from fnn.layer.padded import values_and_lengths
 from fnn.layer.protocol import IDENTITY, LayerLike
 from fnn.layers.dense import dense
 from fnn.layers.lstm import lstm
-from fnn.layers.recurrent import values_and_lengths
 from fnn.layers.recurrent_combinators import time_distributed
 from fnn.typing import Array, ArrayLike, Key, PyTree
 

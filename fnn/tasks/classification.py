@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 
 from fnn import checks, losses, metrics
 from fnn.activations import sigmoid, softmax
+from fnn.layer import Padded
 from fnn.losses.reduction import Reduction, weighted_mean
-from fnn.tasks.targets import classes_of, numbers, require_class_weights, require_columns, require_width, whole_numbers
-from fnn.tasks.task import Metric, Task, after, builds_a_task
+from fnn.metrics.protocol import broadcast_weights
+from fnn.tasks.targets import (
+    classes_of,
+    like_outputs,
+    numbers,
+    one_class_of,
+    require_class_weights,
+    require_columns,
+    require_width,
+    whole_numbers,
+)
+from fnn.tasks.task import Metric, Task, after, builds_a_task, every_step, real_steps
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["binary", "multiclass", "multilabel"]
@@ -53,20 +66,31 @@ def binary(*, threshold: float = 0.5) -> Task:
     # An output that is NaN is never right.
     measures["accuracy"] = after(lambda z: jnp.where(jnp.isnan(logit(z)), -1, decode(z)), metrics.accuracy)
     measures["roc_auc"] = after(logit, metrics.roc_auc)
-    return Task(loss, decode, lambda t: classes_of(name, t, 2), measures, probabilities, name, "logits")
+    return Task(loss, decode, lambda t: one_class_of(name, t, 2), measures, probabilities, name, "logits")
 
 
 @builds_a_task
-def multiclass(classes: int, *, label_smoothing: float = 0.0, class_weights: ArrayLike | None = None) -> Task:
+def multiclass(
+    classes: int,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: ArrayLike | None = None,
+    ignore_index: int | None = None,
+) -> Task:
     """One of several classes: softmax output, cross-entropy $-\\log \\mathrm{softmax}(z)_y$.
+
+    A row has one class, or one at every step or pixel: of those the loss and the accuracy are means over all that
+    count. The padding of `fnn.Padded` outputs does not.
 
     Args:
         classes: number of classes, at least 2.
         label_smoothing: share of the target spread evenly over all classes.
         class_weights: weight of the loss per class, shape (classes,); the mean is over the weights.
+        ignore_index: the number that stands where no class counts, neither in the loss nor in the accuracy.
 
     Returns:
-        A task whose targets are class numbers 0 … classes-1, shape (batch,), and outputs (batch, classes).
+        A task whose targets are class numbers 0 … classes-1, shape (batch,) or (batch, …), and outputs
+        (batch, …, classes).
 
     Raises:
         ValueError: on targets out of range, naming the row.
@@ -75,24 +99,49 @@ def multiclass(classes: int, *, label_smoothing: float = 0.0, class_weights: Arr
         >>> import jax.numpy as jnp, fnn
         >>> round(float(fnn.tasks.multiclass(3).loss(jnp.zeros((1, 3)), jnp.array([2]))[0]), 3)
         1.099
+        >>> tags = fnn.tasks.multiclass(3, ignore_index=-1)
+        >>> float(tags.metrics["accuracy"](jnp.ones((1, 4, 3)), jnp.array([[0, 2, -1, -1]])))
+        0.5
     """
     checks.integer("multiclass", "classes", classes, 2)
     checks.in_range("multiclass", "label_smoothing", label_smoothing, 0, 1)
+    if ignore_index is not None:
+        checks.integer("multiclass", "ignore_index", ignore_index, None)
     name = f"multiclass({classes})"
     require_class_weights("multiclass", class_weights, classes)
-    reduction: Reduction = "none" if class_weights is None else "pair"
 
-    def loss(outputs: Array, targets: Array) -> Array | tuple[Array, Array]:
-        require_width(name, outputs, classes)
+    def scores(outputs: Any, targets: Array) -> tuple[Array, Array, Array | None]:
+        """What the classes are read from, the targets, and which of them count."""
+        values, real = (outputs.values, real_steps(outputs)) if isinstance(outputs, Padded) else (outputs, None)
+        targets = like_outputs(name, values, targets, classes)
+        if ignore_index is None:
+            return values, targets, real
+        known = targets != ignore_index
+        return values, targets, known if real is None else known & real
+
+    def loss(outputs: Any, targets: Array) -> Array | tuple[Array, Array]:
+        values, targets, keep = scores(outputs, targets)
+        reduction: Reduction = "none" if keep is None and class_weights is None else "pair"
         return losses.softmax_cross_entropy(
-            outputs, targets, label_smoothing=label_smoothing, class_weights=class_weights, reduction=reduction
-        )
+            values, targets if keep is None else jnp.where(keep, targets, -1), label_smoothing=label_smoothing,
+            class_weights=class_weights, ignore_index=None if keep is None else -1, reduction=reduction,
+        )  # fmt: skip
+
+    @metrics.metric("max")
+    def accuracy(outputs: Any, targets: Array, *, weights: Array | None = None) -> Array:
+        values, targets, keep = scores(outputs, targets)
+        if keep is not None:
+            counts = keep.astype(values.dtype)
+            weights = broadcast_weights("accuracy", weights, counts) * counts
+        return metrics.accuracy(values, targets, weights=weights)
 
     def decode(outputs: Array) -> Array:
         return jnp.argmax(outputs, axis=-1).astype(jnp.int32)
 
-    measures = {"accuracy": metrics.accuracy}
-    return Task(loss, decode, lambda t: classes_of(name, t, classes), measures, softmax, name, "logits")
+    return Task(
+        loss, every_step(decode), lambda t: classes_of(name, t, classes, ignore_index), {"accuracy": accuracy},
+        every_step(softmax), name, "logits",
+    )  # fmt: skip
 
 
 @builds_a_task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -72,38 +73,68 @@ def numbers(name: str, targets: Any) -> Any:
     return targets
 
 
-EVERY_STEP = (
-    "a row has one class. Classes at every step or pixel are trained by fnn.losses.softmax_cross_entropy in the task's "
-    "place; functools.partial(…, ignore_index=-1) leaves out those that are -1"
-)
-
-
-def _flat(name: str, targets: Any, classes: int) -> Any:
-    if targets.ndim == 2 and targets.shape[-1] == 1:
-        targets = targets[:, 0]
-    if targets.ndim != 1:
-        one_hot = targets.ndim == 2 and targets.shape[1] == classes
-        if one_hot and checks.is_concrete(targets):
-            one_hot = bool((np.asarray(targets).sum(axis=1) == 1).all())
-        repair = "write targets.argmax(axis=1) for one-hot rows" if one_hot else EVERY_STEP if targets.ndim else ""
-        raise checks.wrong_shape(name, "targets", "(batch,)", targets.shape, repair)
-    return targets
-
-
-def classes_of(name: str, targets: Any, classes: int) -> Array:
+def one_class_of(name: str, targets: Any, classes: int) -> Array:
     """One class per row."""
-    return whole_numbers(name, _flat(name, numbers(name, targets), classes), classes)
+    targets = _rows_of_one(numbers(name, targets))
+    if targets.ndim != 1:
+        repair = (
+            "a row has one class; fnn.tasks.multiclass(2) takes several, of steps or pixels" if targets.ndim else ""
+        )
+        raise checks.wrong_shape(name, "targets", "(batch,)", targets.shape, repair)
+    return whole_numbers(name, targets, classes)
 
 
-def whole_numbers(name: str, targets: Any, classes: int) -> Array:
+def classes_of(name: str, targets: Any, classes: int, ignore_index: int | None) -> Array:
+    """One class per row, or one at every step or pixel of it."""
+    targets = _rows_of_one(numbers(name, targets))
+    if not targets.ndim:
+        raise checks.wrong_shape(name, "targets", "(batch,) or (batch, …)", ())
+    # Of integers the shape of the outputs tells: they may be classes of as many steps.
+    may_be = targets.ndim == 2 and targets.shape[1] == classes and not jnp.issubdtype(targets.dtype, jnp.integer)
+    if may_be and checks.is_concrete(targets) and (np.asarray(targets).sum(axis=1) == 1).all():
+        raise checks.wrong_shape(name, "targets", "(batch,)", targets.shape, ARGMAX)
+    return whole_numbers(name, targets, classes, ignore_index)
+
+
+ARGMAX = "write targets.argmax(axis=-1) for one-hot rows"
+
+
+def _rows_of_one(targets: Any) -> Any:
+    return targets[:, 0] if targets.ndim == 2 and targets.shape[-1] == 1 else targets
+
+
+def like_outputs(name: str, outputs: Array, targets: Array, classes: int) -> Array:
+    """The targets, one for each row of scores."""
+    if outputs.ndim < 2 or outputs.shape[-1] != classes:
+        came = "outputs", f"(batch, {classes}) or (batch, …, {classes})", outputs.shape
+        raise checks.wrong_shape(name, *came, f"end the model in dense({classes})")
+    batch = outputs.shape[:-1]
+    if targets.shape == batch[:1] and math.prod(batch[1:]) == 1:
+        return targets.reshape(batch)
+    if targets.shape == batch:
+        return targets
+    if targets.shape == outputs.shape:
+        repair = ARGMAX
+    elif targets.ndim > len(batch):
+        repair = "scores at every step come of return_sequences=True in the last recurrent layer"
+    else:
+        repair = "one row of scores comes of flatten(), of global_avg_pool() or of the last step"
+    raise checks.wrong_shape(name, "targets", batch, targets.shape, repair)
+
+
+def whole_numbers(name: str, targets: Any, classes: int, ignore_index: int | None = None) -> Array:
     """Integer classes in [0, classes) of any shape; float arrays that hold whole numbers are accepted."""
     host = checks.to_host(targets)
     if isinstance(host, np.ndarray) and not _are_classes(host, classes):
         # In the dtype they came in: as int32, 2**32 + 5 would be class 5.
         wrong = (host != np.round(host)) | (host < 0) | (host >= classes) if host.dtype != bool else host > classes
+        if ignore_index is not None:
+            wrong &= host != ignore_index
         if wrong.any():
             place = tuple(np.argwhere(wrong)[0])
             repair = "write labels, targets = numpy.unique(targets, return_inverse=True)"
+            if host.ndim > 1 and host[place] < 0:
+                repair = f"ignore_index={host[place]} leaves them out"
             raise checks.no_class(name, "classes", classes, host[place], checks.place_of(targets, place), repair)
     # Without the dtype, JAX compiles a program of its own for every shape that comes.
     return jnp.asarray(targets if isinstance(targets, jax.Array) else host.astype(np.int32), jnp.int32)

@@ -12,9 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, losses
-from fnn.layer import Layer
+from fnn.layer import Layer, Padded
 from fnn.layer.protocol import identity
-from fnn.layers import Padded
 from fnn.losses.reduction import note_uncounted, quotient, weigh
 from fnn.metrics.protocol import Mode, mode_of
 from fnn.precision import widen
@@ -156,8 +155,23 @@ class Counted(NamedTuple):
     def __call__(self, outputs: Any, targets: Any) -> tuple[Array, Array]:
         if not isinstance(outputs, Padded):
             return self.function(outputs, targets, reduction="pair")
-        real = jnp.arange(outputs.values.shape[1])[None] < outputs.lengths.astype(jnp.int32)[:, None]
-        return self.function(outputs.values, targets, where=real, reduction="pair")
+        return self.function(outputs.values, targets, where=real_steps(outputs), reduction="pair")
+
+
+def real_steps(outputs: Padded) -> Array:
+    """Which steps are no padding, (batch, time)."""
+    return jnp.arange(outputs.values.shape[1])[None] < outputs.lengths.astype(jnp.int32)[:, None]
+
+
+def every_step(function: Callable[[Array], Array]) -> Callable[[Any], Any]:
+    """The function of arrays, and of the values of `Padded` ones."""
+
+    @functools.wraps(function)
+    def of_outputs(outputs: Any) -> Any:
+        values, lengths = outputs if isinstance(outputs, Padded) else (outputs, None)
+        return function(values) if lengths is None else Padded(function(values), lengths)
+
+    return of_outputs
 
 
 def _bare(loss: Any) -> tuple[Any, set[str]]:

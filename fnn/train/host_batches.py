@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
-from fnn.layers.recurrent import Padded
+from fnn.layer import Padded
 from fnn.tasks.targets import are_several, map_targets
 from fnn.train import rows as rows_
 from fnn.train.plain_form import PlainForm, plain_form

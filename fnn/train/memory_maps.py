@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from fnn import checks
-from fnn.layers.recurrent import Padded
+from fnn.layer import Padded
 from fnn.train import rows as rows_
 from fnn.train.identity import digest_of
 from fnn.train.processes import require_same, together

@@ -10,11 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.layer import Layer
+from fnn.layer import Layer, Padded
 from fnn.layer.arguments import output_and_state
 from fnn.layer.parts import count_rows
 from fnn.layer.watching import Call, elementary, watch
-from fnn.layers.recurrent import Padded
 from fnn.optim.transform import Transform
 from fnn.programs import compile as compiled
 from fnn.tasks.targets import map_targets

@@ -19,7 +19,7 @@ import numpy as np
 from fnn import checks
 from fnn.kernels import placement
 from fnn.kernels.recurrence.sequences import Layout, check_lengths
-from fnn.layers.recurrent import Padded
+from fnn.layer import Padded
 from fnn.random_bits import in_one_pass
 from fnn.tasks import Task
 from fnn.tasks.targets import are_class_numbers, are_several, map_targets

@@ -10,11 +10,10 @@ import jax.numpy as jnp
 
 from fnn import checks, random_bits
 from fnn.data.augmentation.protocol import require_augmentation
-from fnn.layer import Layer, Penalty
+from fnn.layer import Layer, Padded, Penalty
 from fnn.layer.arguments import output_and_state, params_and_state
 from fnn.layer.parts import count_rows
 from fnn.layer.protocol import require_layer
-from fnn.layers.recurrent import Padded
 from fnn.optim.leaves import over
 from fnn.optim.loss_scale import loss_scale
 from fnn.optim.transform import (
