@@ -131,7 +131,7 @@ def multiclass(
     def accuracy(outputs: Any, targets: Array, *, weights: Array | None = None) -> Array:
         values, targets, keep = scores(outputs, targets)
         if keep is not None:
-            counts = keep.astype(values.dtype)
+            counts = keep.astype(float)
             weights = broadcast_weights("accuracy", weights, counts) * counts
         return metrics.accuracy(values, targets, weights=weights)
 
