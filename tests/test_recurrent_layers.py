@@ -221,6 +221,35 @@ def test_layers_that_compute_every_step_alone_take_padded_sequences(name, train)
     jax.tree.map(np.testing.assert_array_equal, slopes, jax.grad(total, has_aux=True)(params, zeroed)[0])
 
 
+@pytest.mark.parametrize("layer", [fnn.dense(2), fnn.layer_norm(), fnn.prelu(), fnn.softmax, fnn.dropout(0.5)])
+def test_padded_numbers_without_features_are_refused(layer):
+    x, layer = fnn.Padded(jnp.ones((2, 4)), jnp.array([4, 2])), fnn.as_layer(layer)
+    with pytest.raises(ValueError, match=r"\(batch, time, features\).*values\[..., None\]"):
+        layer.init(KEY, x)
+    with pytest.raises(ValueError, match=r"\(batch, time, features\).*values\[..., None\]"):
+        layer.apply((), (), x)
+
+
+def test_padded_sequences_are_added_and_joined_by_their_values():
+    x = fnn.Padded(jax.random.normal(KEY, (2, 4, 3)), jnp.array([4, 2]))
+    around, beside = fnn.residual(fnn.tanh), fnn.parallel(fnn.tanh, fnn.relu, merge=fnn.concatenate)
+    values = jnp.where(jnp.array([[1, 1, 1, 1], [1, 1, 0, 0]])[..., None] == 1, x.values, 0)
+    y = around.apply(((), ()), (), x)[0]
+    np.testing.assert_array_equal(y.lengths, x.lengths)
+    np.testing.assert_array_equal(y.values, x.values + jnp.tanh(values))
+    joined = beside.apply(((), ()), (), x)[0]
+    np.testing.assert_array_equal(joined.values, jnp.concatenate([jnp.tanh(values), jax.nn.relu(values)], -1))
+    for wrong in (lambda: x + x, lambda: 2 * x, lambda: x * 2):
+        with pytest.raises(TypeError, match=r"fnn\.Padded: expected arithmetic of arrays"):
+            wrong()
+
+
+def test_numbers_of_padded_words_are_looked_at_before_they_are_cast():
+    table = fnn.embedding(5, 2)
+    with pytest.raises(ValueError, match="embedding"):
+        table.apply(table.init(KEY, jnp.zeros((1, 2), jnp.int32))[0], (), fnn.Padded(np.array([[2**32 + 1, 0]]), [2]))
+
+
 def test_time_distributed_keeps_state_and_lengths():
     x = fnn.Padded(jax.random.normal(KEY, (2, 3, 4)), jnp.array([3, 1]))
     layer = fnn.time_distributed(fnn.batch_norm())

@@ -157,6 +157,42 @@ def test_classes_at_every_step_or_pixel():
     np.testing.assert_allclose(pixels, expected[None], rtol=1e-5)
 
 
+def test_shares_of_classes_are_targets_too():
+    shares = np.full((2, 3), 1 / 3, np.float32)
+    logits = SCORES[:, 0]
+    expected = np.log(np.exp(logits).sum(-1)) - logits.mean(-1)
+    np.testing.assert_allclose(T.multiclass(3, ignore_index=-1).loss(logits, jnp.asarray(shares)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
+def test_masks_that_nobody_encoded_count_as_they_say(dtype):
+    labels = jnp.asarray(np.where(STEPS == 2, 255, STEPS).astype(dtype))
+    values, counts = jax.jit(T.multiclass(3, ignore_index=255).loss)(SCORES, labels)
+    np.testing.assert_array_equal(counts, STEPS != 2)
+    np.testing.assert_allclose(values, np.where(STEPS == 2, 0, T.multiclass(3).loss(SCORES, STEPS)), rtol=1e-5)
+    padded, lengths = fnn.Padded(SCORES, jnp.array([5, 2])), np.array([5, 2])
+    values, counts = jax.jit(T.multiclass(3).loss)(padded, jnp.asarray(STEPS.astype(dtype)))
+    np.testing.assert_array_equal(counts, np.arange(5) < lengths[:, None])
+    assert np.isfinite(values).all()
+
+
+def test_a_number_that_is_no_class_and_not_the_ignored_one_is_not_left_out():
+    traced = jax.jit(T.multiclass(3, ignore_index=-100).loss)(SCORES, jnp.where(STEPS == 2, -1, STEPS))[0]
+    assert np.isnan(traced[STEPS == 2]).all()
+    padded = jax.jit(T.multiclass(3).loss)(fnn.Padded(SCORES, jnp.array([5, 5])), jnp.where(STEPS == 2, -1, STEPS))[0]
+    assert np.isnan(padded[STEPS == 2]).all()
+
+
+def test_padding_is_along_the_axis_of_time():
+    scores, lengths = RNG.normal(size=(2, 2, 2, 3)).astype(np.float32), jnp.array([2, 1])
+    task = T.multiclass(3)
+    _, counts = task.loss(fnn.Padded(scores, lengths), jnp.zeros((2, 2, 2), jnp.int32))
+    np.testing.assert_array_equal(counts, [[[1, 1], [1, 1]], [[1, 1], [0, 0]]])
+    right = scores.argmax(-1) == 0
+    accuracy = task.metrics["accuracy"](fnn.Padded(scores, lengths), jnp.zeros((2, 2, 2), jnp.int32))
+    np.testing.assert_allclose(accuracy, right[np.asarray(counts) == 1].mean(), rtol=1e-6)
+
+
 def test_one_step_is_a_step():
     task = T.multiclass(3, ignore_index=1)
     for outputs in (SCORES[:, :1], SCORES[:, 0]):
@@ -178,7 +214,8 @@ MISFITS = {
         STEPS,
         r"expected targets of shape \(2,\), got \(2, 5\); .*return_sequences",
     ),
-    "another number of steps": (SCORES, STEPS[:, :4], r"expected targets of shape \(2, 5\), got \(2, 4\)"),
+    "another number of steps": (SCORES, STEPS[:, :4], r"expected targets of shape \(2, 5\), got \(2, 4\)$"),
+    "a mask with one channel": (SCORES, STEPS[..., None], r"write targets\[..., 0\]"),
 }
 
 
@@ -200,6 +237,12 @@ def test_a_class_that_is_no_class_is_ignored_where_one_says_so():
         T.multiclass(3, ignore_index=-1).encode(np.where(np.arange(2)[:, None] == 1, 7, hole))
     with pytest.raises(TypeError, match="expected ignore_index to be a Python int"):
         T.multiclass(3, ignore_index=0.5)
+    with pytest.raises(ValueError, match="ignore_index"):
+        T.multiclass(3, ignore_index=2**32 + 1)
+    with pytest.raises(ValueError, match=r"numpy\.unique"):
+        T.multilabel(2).encode([[0, -1]])
+    with pytest.raises(ValueError, match="argmax"):
+        T.binary().encode(np.eye(2))
 
 
 @pytest.mark.parametrize("name", TASKS)

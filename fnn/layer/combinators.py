@@ -10,10 +10,11 @@ import jax
 from fnn import checks
 from fnn.layer.arguments import MISSING, mirror, output_and_state, params_and_state, require_apply, require_init
 from fnn.layer.location import locate_errors
+from fnn.layer.padded import Padded, values_and_lengths, with_lengths_of
 from fnn.layer.parts import join_states, output_shape, states_of
 from fnn.layer.protocol import IDENTITY, Facts, Layer, LayerLike, as_layer
 from fnn.random_bits import split
-from fnn.typing import Array, Key, PyTree
+from fnn.typing import Key, PyTree
 
 __all__ = ["concatenate", "parallel", "residual", "serial"]
 
@@ -134,7 +135,7 @@ def parallel(*branches: LayerLike, merge: Callable[[tuple[Any, ...]], Any] | Non
     return Layer(init, apply, f"parallel({len(parts)} branches)", parts, lambda new: parallel(*new, merge=merge))
 
 
-def concatenate(outputs: tuple[Array, ...]) -> Array:
+def concatenate(outputs: tuple[Any, ...]) -> Any:
     """Join the outputs of `parallel` branches along the last axis (features, channels).
 
     Example:
@@ -142,11 +143,15 @@ def concatenate(outputs: tuple[Array, ...]) -> Array:
         >>> fnn.concatenate((jnp.ones((2, 3)), jnp.zeros((2, 1)))).shape
         (2, 4)
     """
+    if all(isinstance(output, Padded) for output in outputs):
+        return with_lengths_of(outputs[0], concatenate(tuple(values_and_lengths(output)[0] for output in outputs)))
     return jax.numpy.concatenate(outputs, axis=-1)
 
 
-def _add(outputs: tuple[Array, Array]) -> Array:
+def _add(outputs: tuple[Any, Any]) -> Any:
     y, skip = outputs
+    if isinstance(y, Padded) and isinstance(skip, Padded):
+        return with_lengths_of(y, _add((y.values, skip.values)))
     checks.same_shape("residual", "layer(x)", y, "shortcut(x)", skip)
     return y + skip
 

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.export import register_namedtuple_serialization
 
+from fnn import checks
 from fnn.kernels.recurrence.sequences import Layout, valid_steps
-from fnn.layer.arguments import MISSING, output_and_state
+from fnn.layer.arguments import MISSING, output_and_state, require_apply, require_init
 from fnn.typing import Array, Key, PyTree
 
 if TYPE_CHECKING:
@@ -39,8 +40,24 @@ class Padded(NamedTuple):
     values: Array
     lengths: Array
 
+    def __add__(self, other: Any) -> Any:
+        """Refuse it: of tuples it would be another tuple."""
+        raise _no_arithmetic()
+
+    def __mul__(self, other: Any) -> Any:
+        """As for the sum."""
+        raise _no_arithmetic()
+
+    def __rmul__(self, other: Any) -> Any:
+        """As for the sum."""
+        raise _no_arithmetic()
+
 
 register_namedtuple_serialization(Padded, serialized_name="fnn.Padded")
+
+
+def _no_arithmetic() -> TypeError:
+    return TypeError("fnn.Padded: expected arithmetic of arrays; write x._replace(values=…x.values…)")
 
 
 def values_and_lengths(x: Any) -> tuple[Any, Any]:
@@ -63,15 +80,31 @@ def step_by_step(name: str, layer: Layer) -> Layer:
     """The layer, that takes `Padded` too, with 0 in the padding, and passes the lengths on."""
 
     def init(key: Key, x: Any = MISSING, /) -> tuple[PyTree, PyTree]:
+        if x is MISSING:
+            require_init(key, x)
+        if isinstance(x, Padded):
+            _require_features(name, x.values)
         return layer.init(key, values_and_lengths(x)[0])
 
     def apply(
         params: PyTree, state: PyTree, x: Any = MISSING, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
+        if x is MISSING:
+            require_apply(x)
         if not isinstance(x, Padded):
             return layer.apply(params, state, x, key=key, train=train)
-        values = zero_padding(name, jnp.asarray(x.values), x.lengths)
+        _require_features(name, x.values)
+        values = zero_padding(name, checks.cast(name, "x", x.values), x.lengths)
         y, state = output_and_state(layer.apply(params, state, values, key=key, train=train))
         return Padded(y, x.lengths), state
 
     return layer._replace(init=init, apply=apply)
+
+
+def _require_features(name: str, values: Any) -> None:
+    """Of (batch, time) numbers the last axis is time, which would be taken for the features; integers are places."""
+    if len(values.shape) < 2 + jnp.issubdtype(values.dtype, jnp.inexact):
+        raise ValueError(
+            f"{name}: expected fnn.Padded values of (batch, time, features), got {checks.describe(values)}; "
+            "write fnn.Padded(values[..., None], lengths) for one feature"
+        )

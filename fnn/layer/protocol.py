@@ -214,7 +214,7 @@ _ACTIVATIONS = {
 
 
 def _is_activation(function: Any) -> bool:
-    while isinstance(function, functools.partial) and "axis" not in function.keywords:
+    while isinstance(function, functools.partial) and function.keywords.get("axis", -1) == -1:
         function = function.func
     return getattr(type(function), "__hash__", None) is not None and function in _ACTIVATIONS
 

@@ -116,7 +116,7 @@ def layer_norm(
     affine = affine_init(use_scale, use_bias, scale_init, bias_init)
     kernel = functools.partial(kernels.layer_norm, axis=axis)
     layer = _per_example("layer_norm", axis, affine, eps, kernel)
-    return step_by_step("layer_norm", layer) if axis == -1 else layer
+    return step_by_step("layer_norm", layer) if axis in (-1, (-1,)) else layer
 
 
 @constructor
@@ -151,7 +151,7 @@ def rms_norm(
     affine = affine_init(use_scale, False, scale_init, initializers.zeros)
     kernel = functools.partial(kernels.rms_norm, axis=axis)
     layer = _per_example("rms_norm", axis, affine, eps, kernel)
-    return step_by_step("rms_norm", layer) if axis == -1 else layer
+    return step_by_step("rms_norm", layer) if axis in (-1, (-1,)) else layer
 
 
 @constructor

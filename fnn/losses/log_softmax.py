@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.kernels.broadcasting import of_rank
+from fnn.kernels.mesh_axes import explicit_mesh
 from fnn.losses.labels import at_label, of_label
 from fnn.typing import Array
 
@@ -99,6 +100,8 @@ def _sum_of_others(x: Array, labels: Array) -> Array:
 
 def _classes_from(x: Array, begin: Array, size: int) -> Array:
     """So many classes in a row, of every row its own: copied as they lie, not gathered one by one."""
+    if explicit_mesh((x, begin)) is not None:  # there the rows of both would have to be split alike
+        return jnp.take_along_axis(x, begin[..., None] + of_rank(jnp.arange(size, dtype=begin.dtype), x.ndim), -1)
 
     def piece(row: Array, first: Array) -> Array:
         return jax.lax.dynamic_slice_in_dim(row, first, size)

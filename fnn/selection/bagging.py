@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from fnn import checks, random_bits
-from fnn.layer import Layer
+from fnn.layer import Layer, Padded
 from fnn.optim.transform import Transform
 from fnn.selection import splits
 from fnn.selection.ensemble import Ensemble, outputs_for, probabilities
@@ -99,6 +99,7 @@ def ensemble(
     require_model_and_optimizer("ensemble", model, optimizer)
     options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype)
     task, options, checked, key = check_training("ensemble", task, data, key, options)
+    _require_arrays(model, checked[0])
     total = rows_.count(checked[0])
     rows_.check_batch_size("ensemble", batch_size, total)
     bags = _bags(key, total, count) if bootstrap else None
@@ -141,6 +142,19 @@ def member_of(recipe: Recipe) -> Member:
 def case(recipe: Recipe, one: PyTree, shared: PyTree, prepared: PyTree = ()) -> Case:
     """What one member trains."""
     return Case(recipe, one["key"], Inputs(shared, one.get("train"), None, None), one.get("start"))
+
+
+def _require_arrays(model: Layer, x: PyTree) -> None:
+    """Outputs are averaged over members: lengths cannot be."""
+    parts = jax.tree.leaves(x, is_leaf=lambda node: isinstance(node, Padded))
+    if not any(isinstance(part, Padded) for part in parts):
+        return
+    outputs = jax.eval_shape(lambda x: model.apply(*model.init(jax.random.key(0), x), x)[0], x)
+    if isinstance(outputs, Padded):
+        raise TypeError(
+            "ensemble: expected a model whose outputs are arrays, got fnn.Padded; end it in lambda y: y.values, and "
+            "write -1 as the target of every step of padding and ignore_index=-1 in the task"
+        )
 
 
 def _bags(key: Key, rows: int, members: int) -> splits.Folds:

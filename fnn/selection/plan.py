@@ -234,8 +234,9 @@ def _is_built(given: Any, kind: type) -> bool:
 def _class_weights(targets: Array, train: Array, classes: int) -> Array:
     """A weight per row: $n / (K n_k)$ for class k, counted over the fold's training rows."""
     # Counted as integers: float32 would stand still at 2²⁴.
-    real = (train >= 0).astype(jnp.int32)
-    counts = jnp.zeros(classes, jnp.int32).at[targets[jnp.maximum(train, 0)]].add(real)
+    labels = targets[jnp.maximum(train, 0)]
+    real = ((train >= 0) & (labels >= 0)).astype(jnp.int32)
+    counts = jnp.zeros(classes, jnp.int32).at[labels].add(real)
     present, every = (count.sum().astype(jnp.float32) for count in (counts > 0, real))
     return (every / (present * jnp.maximum(counts, 1).astype(jnp.float32)))[targets]
 

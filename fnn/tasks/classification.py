@@ -26,6 +26,9 @@ from fnn.typing import Array, ArrayLike
 
 __all__ = ["binary", "multiclass", "multilabel"]
 
+LEFT_OUT = -(2**31)
+"""No number of a class, and none that stands for one that is missing."""
+
 
 @builds_a_task
 def binary(*, threshold: float = 0.5) -> Task:
@@ -106,32 +109,34 @@ def multiclass(
     checks.integer("multiclass", "classes", classes, 2)
     checks.in_range("multiclass", "label_smoothing", label_smoothing, 0, 1)
     if ignore_index is not None:
-        checks.integer("multiclass", "ignore_index", ignore_index, None)
+        ignore_index = checks.integer("multiclass", "ignore_index", ignore_index, None)
+        checks.in_range("multiclass", "ignore_index", ignore_index, LEFT_OUT + 1, -LEFT_OUT - 1)
     name = f"multiclass({classes})"
     require_class_weights("multiclass", class_weights, classes)
 
-    def scores(outputs: Any, targets: Array) -> tuple[Array, Array, Array | None]:
-        """What the classes are read from, the targets, and which of them count."""
-        values, real = (outputs.values, real_steps(outputs)) if isinstance(outputs, Padded) else (outputs, None)
+    def scores(outputs: Any, targets: Array) -> tuple[Array, Array, int | None]:
+        """What the classes are read from, the targets, and what stands in those that do not count."""
+        values = outputs.values if isinstance(outputs, Padded) else outputs
         targets = like_outputs(name, values, targets, classes)
-        if ignore_index is None:
-            return values, targets, real
-        known = targets != ignore_index
-        return values, targets, known if real is None else known & real
+        soft = targets.ndim == values.ndim
+        if not isinstance(outputs, Padded) or soft:
+            return values, targets, None if soft else ignore_index
+        left_out = LEFT_OUT if ignore_index is None else ignore_index
+        return values, jnp.where(real_steps(outputs, targets.ndim), targets, left_out), left_out
 
     def loss(outputs: Any, targets: Array) -> Array | tuple[Array, Array]:
-        values, targets, keep = scores(outputs, targets)
-        reduction: Reduction = "none" if keep is None and class_weights is None else "pair"
+        values, targets, left_out = scores(outputs, targets)
+        reduction: Reduction = "none" if left_out is None and class_weights is None else "pair"
         return losses.softmax_cross_entropy(
-            values, targets if keep is None else jnp.where(keep, targets, -1), label_smoothing=label_smoothing,
-            class_weights=class_weights, ignore_index=None if keep is None else -1, reduction=reduction,
+            values, targets, label_smoothing=label_smoothing, class_weights=class_weights, ignore_index=left_out,
+            reduction=reduction,
         )  # fmt: skip
 
     @metrics.metric("max")
     def accuracy(outputs: Any, targets: Array, *, weights: Array | None = None) -> Array:
-        values, targets, keep = scores(outputs, targets)
-        if keep is not None:
-            counts = keep.astype(float)
+        values, targets, left_out = scores(outputs, targets)
+        if left_out is not None:
+            counts = (targets != left_out).astype(float)
             weights = broadcast_weights("accuracy", weights, counts) * counts
         return metrics.accuracy(values, targets, weights=weights)
 

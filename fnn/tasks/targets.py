@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.losses.labels import full_width
 from fnn.typing import Array
 
 
@@ -55,6 +56,9 @@ def are_class_numbers(targets: Any) -> bool:
     return getattr(targets, "ndim", None) == 1 and jnp.issubdtype(targets.dtype, jnp.integer)
 
 
+CODES = "write labels, targets = numpy.unique(targets, return_inverse=True)"
+
+
 def numbers(name: str, targets: Any) -> Any:
     """Targets in the dtype they came in, all of them finite, or a message for what cannot be one."""
     if are_several(targets):
@@ -62,9 +66,7 @@ def numbers(name: str, targets: Any) -> Any:
             f"{name}: expected one array of targets, got {checks.describe(targets)}; several are for a loss function "
             "in the task's place, loss(outputs, targets)"
         )
-    targets = checks.as_numbers(
-        name, "targets", targets, "write labels, targets = numpy.unique(targets, return_inverse=True)"
-    )
+    targets = checks.as_numbers(name, "targets", targets, CODES)
     host = checks.to_host(targets)
     if isinstance(host, np.ndarray) and jnp.issubdtype(host.dtype, jnp.floating) and not np.isfinite(host).all():
         raise ValueError(
@@ -77,9 +79,8 @@ def one_class_of(name: str, targets: Any, classes: int) -> Array:
     """One class per row."""
     targets = _rows_of_one(numbers(name, targets))
     if targets.ndim != 1:
-        repair = (
-            "a row has one class; fnn.tasks.multiclass(2) takes several, of steps or pixels" if targets.ndim else ""
-        )
+        several = "a row has one class; fnn.tasks.multiclass(2) takes several, of steps or pixels"
+        repair = (ARGMAX if targets.shape[1:] == (classes,) else several) if targets.ndim else ""
         raise checks.wrong_shape(name, "targets", "(batch,)", targets.shape, repair)
     return whole_numbers(name, targets, classes)
 
@@ -89,11 +90,7 @@ def classes_of(name: str, targets: Any, classes: int, ignore_index: int | None) 
     targets = _rows_of_one(numbers(name, targets))
     if not targets.ndim:
         raise checks.wrong_shape(name, "targets", "(batch,) or (batch, …)", ())
-    # Of integers the shape of the outputs tells: they may be classes of as many steps.
-    may_be = targets.ndim == 2 and targets.shape[1] == classes and not jnp.issubdtype(targets.dtype, jnp.integer)
-    if may_be and checks.is_concrete(targets) and (np.asarray(targets).sum(axis=1) == 1).all():
-        raise checks.wrong_shape(name, "targets", "(batch,)", targets.shape, ARGMAX)
-    return whole_numbers(name, targets, classes, ignore_index)
+    return whole_numbers(name, targets, classes, "ignore_index={} leaves them out" * (targets.ndim > 1), ignore_index)
 
 
 ARGMAX = "write targets.argmax(axis=-1) for one-hot rows"
@@ -104,25 +101,33 @@ def _rows_of_one(targets: Any) -> Any:
 
 
 def like_outputs(name: str, outputs: Array, targets: Array, classes: int) -> Array:
-    """The targets, one for each row of scores."""
+    """The targets, one for each row of scores, or as many: shares of every class, as mixing makes them."""
     if outputs.ndim < 2 or outputs.shape[-1] != classes:
         came = "outputs", f"(batch, {classes}) or (batch, …, {classes})", outputs.shape
         raise checks.wrong_shape(name, *came, f"end the model in dense({classes})")
     batch = outputs.shape[:-1]
-    if targets.shape == batch[:1] and math.prod(batch[1:]) == 1:
-        return targets.reshape(batch)
-    if targets.shape == batch:
-        return targets
+    if jnp.issubdtype(targets.dtype, jnp.floating):
+        if targets.shape == outputs.shape:
+            return targets
+    elif targets.shape == batch or (targets.shape == batch[:1] and math.prod(batch[1:]) == 1):
+        return full_width(targets).reshape(batch)
     if targets.shape == outputs.shape:
         repair = ARGMAX
+    elif targets.shape == (*batch, 1):
+        repair = "write targets[..., 0]"
     elif targets.ndim > len(batch):
-        repair = "scores at every step come of return_sequences=True in the last recurrent layer"
-    else:
+        repair = (
+            "a row has one row of scores; for scores at every step write return_sequences=True in the last layer "
+            "before dense"
+        )
+    elif targets.ndim < len(batch):
         repair = "one row of scores comes of flatten(), of global_avg_pool() or of the last step"
+    else:
+        repair = ""
     raise checks.wrong_shape(name, "targets", batch, targets.shape, repair)
 
 
-def whole_numbers(name: str, targets: Any, classes: int, ignore_index: int | None = None) -> Array:
+def whole_numbers(name: str, targets: Any, classes: int, hint: str = "", ignore_index: int | None = None) -> Array:
     """Integer classes in [0, classes) of any shape; float arrays that hold whole numbers are accepted."""
     host = checks.to_host(targets)
     if isinstance(host, np.ndarray) and not _are_classes(host, classes):
@@ -132,9 +137,8 @@ def whole_numbers(name: str, targets: Any, classes: int, ignore_index: int | Non
             wrong &= host != ignore_index
         if wrong.any():
             place = tuple(np.argwhere(wrong)[0])
-            repair = "write labels, targets = numpy.unique(targets, return_inverse=True)"
-            if host.ndim > 1 and host[place] < 0:
-                repair = f"ignore_index={host[place]} leaves them out"
+            left_out = hint and host[place] == np.round(host[place])
+            repair = hint.format(int(host[place])) if left_out else CODES
             raise checks.no_class(name, "classes", classes, host[place], checks.place_of(targets, place), repair)
     # Without the dtype, JAX compiles a program of its own for every shape that comes.
     return jnp.asarray(targets if isinstance(targets, jax.Array) else host.astype(np.int32), jnp.int32)

@@ -155,12 +155,13 @@ class Counted(NamedTuple):
     def __call__(self, outputs: Any, targets: Any) -> tuple[Array, Array]:
         if not isinstance(outputs, Padded):
             return self.function(outputs, targets, reduction="pair")
-        return self.function(outputs.values, targets, where=real_steps(outputs), reduction="pair")
+        return self.function(outputs.values, targets, where=real_steps(outputs, 2), reduction="pair")
 
 
-def real_steps(outputs: Padded) -> Array:
-    """Which steps are no padding, (batch, time)."""
-    return jnp.arange(outputs.values.shape[1])[None] < outputs.lengths.astype(jnp.int32)[:, None]
+def real_steps(outputs: Padded, ndim: int) -> Array:
+    """Which steps are no padding, (batch, time, 1 …)."""
+    real = jnp.arange(outputs.values.shape[1])[None] < outputs.lengths.astype(jnp.int32)[:, None]
+    return real.reshape(*real.shape, *[1] * (ndim - 2))
 
 
 def every_step(function: Callable[[Array], Array]) -> Callable[[Any], Any]:

@@ -8,7 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, random_bits
-from fnn.data.augmentation.protocol import IMAGES, Augmentation, each_example, narrow, require_one_input
+from fnn.data.augmentation.protocol import (
+    IMAGES,
+    Augmentation,
+    each_example,
+    narrow,
+    require_one_input,
+    require_targets_of_rows,
+)
 from fnn.precision import wide_dtype
 from fnn.typing import Array, ArrayLike, Key
 
@@ -44,6 +51,7 @@ def random_flip(axis: int = 2, *, rate: ArrayLike = 0.5) -> Augmentation:
 
     def augment(key: Key, x: Array, targets: object) -> tuple[Array, object]:
         require_one_input("random_flip", x)
+        require_targets_of_rows("random_flip", x, targets)
         x = jnp.asarray(x)
         if not -x.ndim < axis < x.ndim or axis == 0:
             raise ValueError(f"random_flip: expected axis to be any axis of x but the first, got {axis} for {x.shape}")
@@ -91,7 +99,7 @@ def random_crop(padding: int, mode: str = "constant") -> Augmentation:
         top, left = jax.random.randint(key, (2,), 0, 2 * padding + 1)
         return jax.lax.dynamic_slice(padded, (top, left, 0), x.shape)
 
-    return each_example("random_crop", change, 4, IMAGES)
+    return each_example("random_crop", change, 4, IMAGES, moves=True)
 
 
 def _sample(x: Array, rows: Array, columns: Array) -> Array:
@@ -142,7 +150,7 @@ def random_shift(pixels: ArrayLike) -> Augmentation:
         i, j = jnp.indices(x.shape[:2], wide_dtype(x))
         return _sample(x, i - a, j - b)
 
-    return each_example("random_shift", change, 4, IMAGES)
+    return each_example("random_shift", change, 4, IMAGES, moves=True)
 
 
 def random_rotation(degrees: ArrayLike) -> Augmentation:
@@ -180,7 +188,7 @@ def random_rotation(degrees: ArrayLike) -> Augmentation:
         cos, sin = jnp.cos(angle), jnp.sin(angle)
         return _sample(x, u * cos + v * sin + middle[0], v * cos - u * sin + middle[1])
 
-    return each_example("random_rotation", change, 4, IMAGES)
+    return each_example("random_rotation", change, 4, IMAGES, moves=True)
 
 
 def gaussian_noise(deviation: ArrayLike) -> Augmentation:

@@ -18,14 +18,23 @@ IMAGES = "(batch, height, width, channels)"
 
 
 def each_example(
-    where: str, change: Callable[[Key, Array], Array], ranks: int | Collection[int] | None = None, layout: str = ""
+    where: str,
+    change: Callable[[Key, Array], Array],
+    ranks: int | Collection[int] | None = None,
+    layout: str = "",
+    moves: bool = False,
 ) -> Augmentation:
-    """`change(key, example)` for every example of the batch, each with a key of its own; targets stay."""
+    """`change(key, example)` for every example of the batch, each with a key of its own; targets stay.
+
+    One that `moves` pixels refuses targets that belong to pixels.
+    """
 
     def augment(key: Key, x: Array, targets: Any) -> tuple[Array, Any]:
         require_one_input(where, x)
         if ranks is not None:
             checks.rank(where, "x", x, ranks, layout)
+        if moves:
+            require_targets_of_rows(where, x, targets)
         x = jnp.asarray(x)
         each = auto_axes(jax.vmap(change), rows_of(x))
         return each(random_bits.split(key, x.shape[0]), x), targets
@@ -40,6 +49,16 @@ def require_one_input(where: str, x: Any) -> None:
             f"{where}: one input is changed, got {checks.describe(x)}; write a function augment(key, x, targets) "
             "that calls it with one of them, and returns all"
         )
+
+
+def require_targets_of_rows(where: str, x: Array, targets: Any) -> None:
+    """Require targets without the pixels of images: they would stay where they are while the pixels move."""
+    for leaf in jax.tree.leaves(targets):
+        if x.ndim > 3 and jnp.shape(leaf)[1 : x.ndim - 1] == x.shape[1:-1]:
+            raise ValueError(
+                f"{where}: targets {jnp.shape(leaf)} belong to the pixels of x {x.shape}, which move while they stay; "
+                "write a function augment(key, x, targets) that moves both, as more channels of one array"
+            )
 
 
 def require_augmentation(where: str, name: str, given: Any) -> None:
