@@ -51,9 +51,6 @@ def sigmoid_binary_cross_entropy(
         pos_weight: factor of the first term, a scalar or one per label (last axis).
         where, weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per logit, or a scalar if reduced.
-
     Raises:
         ValueError: if shapes differ, or labels are not in [0, 1].
 
@@ -91,9 +88,6 @@ def binary_cross_entropy(
         labels: 0, 1 or between, of the same shape.
         label_smoothing, pos_weight: as in `sigmoid_binary_cross_entropy`.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per probability, or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ, or predictions or labels are not in [0, 1].
@@ -133,9 +127,6 @@ def sigmoid_focal_loss(
         alpha: weight of label 1, in [0, 1]; None weighs both alike.
         gamma: how fast easy examples fade; 0 is the cross-entropy.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per logit, or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ, or labels are not in [0, 1].

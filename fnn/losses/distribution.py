@@ -47,9 +47,6 @@ def categorical_negative_log_likelihood(
         axis, where, class_weights, ignore_index: as in `softmax_cross_entropy`.
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per example (...), or a scalar if reduced.
-
     Raises:
         ValueError, TypeError: on labels, as `softmax_cross_entropy`.
 
@@ -83,9 +80,6 @@ def bernoulli_negative_log_likelihood(
         logits: (...).
         targets: 0 or 1, of the same shape.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per element, or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ, or targets are not in [0, 1].
@@ -121,9 +115,6 @@ def gaussian_negative_log_likelihood(
         variance: $σ^2 > 0$, of the same shape or one number; or else
         log_variance: $\log σ^2$, any number, which suits the output of a network.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per element, or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ, a variance is not positive, or not exactly one of the two is given.
@@ -162,9 +153,6 @@ def laplace_negative_log_likelihood(
         scale: $b > 0$, of the same shape or one number; or else
         log_scale: $\log b$, any number.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per element, or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ, a scale is not positive, or not exactly one of the two is given.
@@ -228,9 +216,6 @@ def student_t_negative_log_likelihood(
         degrees_of_freedom: ν > 0, one number or of the same shape; 1 is the Cauchy distribution.
         where, weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per element, or a scalar if reduced.
-
     Raises:
         ValueError: if shapes differ, a scale is not positive, or not exactly one of the two is given.
 
@@ -265,9 +250,6 @@ def poisson_negative_log_likelihood(
         log_rate: $z = \log λ$, (...), any number, which suits the output of a network.
         targets: counts $y ≥ 0$, of the same shape.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per element, or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ, or a count is negative.

@@ -42,9 +42,6 @@ def kl_divergence(
         where: classes to include, in the shape of `targets`, or examples to include, without `axis`.
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per example (...), or a scalar if reduced.
-
     Raises:
         ValueError: if shapes differ, or targets are not in [0, 1].
 
@@ -82,9 +79,6 @@ def kl_divergence_with_log_targets(
         log_targets: $\log p$, of the same shape; -inf is a probability of 0.
         axis, where: as in `kl_divergence`.
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per example (...), or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ.
@@ -126,9 +120,6 @@ def kl_divergence_from_probabilities(
         axis, where: as in `kl_divergence`.
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per example (...), or a scalar if reduced.
-
     Raises:
         ValueError: if shapes differ, or one of them is not in [0, 1].
 
@@ -162,9 +153,6 @@ def generalized_kl_divergence(
         targets: $p ≥ 0$, of the same shape.
         axis, where: as in `kl_divergence`.
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per example (...), or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ.
@@ -202,9 +190,6 @@ def js_divergence(
         targets: $p$, of the same shape.
         axis, where: as in `kl_divergence`.
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per example (...), or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ, or one of them is not in [0, 1].
@@ -245,9 +230,6 @@ def gaussian_kl_divergence(
         p_mean, p_log_variance: of P, (...).
         q_mean, q_log_variance: of Q, of the same shape or one number; the standard normal by default.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per element, or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ.

@@ -48,9 +48,6 @@ def ctc_loss(
         where: sequences to include, (batch,).
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per sequence (batch,), or a scalar if reduced.
-
     Raises:
         ValueError: if shapes do not fit.
 
