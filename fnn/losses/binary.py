@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
 from fnn.losses.labels import SIGNED, log_of_complement, log_of_probability, probabilities, times_log
-from fnn.losses.reduction import Reduction, elements, follow, reduce
-from fnn.losses.taking import takes
+from fnn.losses.reduction import Reduction, elements, follow, reduce, takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["binary_cross_entropy", "sigmoid_binary_cross_entropy", "sigmoid_focal_loss"]

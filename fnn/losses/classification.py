@@ -19,8 +19,7 @@ from fnn.losses.labels import (
     without_ignored,
 )
 from fnn.losses.log_softmax import log_softmax, negative_log_softmax
-from fnn.losses.reduction import Axis, Reduction, floats, reduce
-from fnn.losses.taking import takes
+from fnn.losses.reduction import Axis, Reduction, floats, reduce, takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = [

@@ -12,9 +12,8 @@ from jax.sharding import PartitionSpec
 from fnn.kernels.mesh_axes import auto_axes, split_of
 from fnn.losses.binary import sigmoid_binary_cross_entropy
 from fnn.losses.labels import class_mask, last, log_likelihood_loss, times_log
-from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, number_or_alike, reduce, visible
+from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, number_or_alike, reduce, takes, visible
 from fnn.losses.scale import divide_by_scale, log_scale_of
-from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = [

@@ -6,9 +6,8 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.losses.labels import entropy_term, log_of_probability, pair_of_classes, probabilities, times_log
-from fnn.losses.reduction import Axis, Reduction, floats, full_mask, number_or_alike, reduce
+from fnn.losses.reduction import Axis, Reduction, floats, full_mask, number_or_alike, reduce, takes
 from fnn.losses.scale import divide_by_scale
-from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = [

@@ -12,8 +12,7 @@ from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, rows_of
 from fnn.losses.labels import require_classes
 from fnn.losses.log_softmax import log_softmax
-from fnn.losses.reduction import Reduction, floats, follow, full_mask, readable, reduce
-from fnn.losses.taking import takes
+from fnn.losses.reduction import Reduction, floats, follow, full_mask, readable, reduce, takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["ctc_loss"]
