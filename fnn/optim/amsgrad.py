@@ -102,12 +102,7 @@ def amsgrad(
     `scale_by_amsgrad`.
 
     Args:
-        learning_rate: $\alpha$, a scalar or a schedule.
-        b1: decay of the mean $m$ of gradients, in [0, 1).
-        b2: decay of the mean $v$ of squared gradients, in [0, 1).
-        eps: $\epsilon$.
-        eps_root: $\epsilon_r$.
-        mu_dtype: dtype of $m$; that of the parameters by default.
+        learning_rate, b1, b2, eps, eps_root, mu_dtype: as for `adam`.
         bias_correction_mu: False takes $\hat m = m$ (the paper).
         bias_correction_nu: False takes $\hat v = v$ (the paper).
         max_over: "corrected" takes $v_{max} \leftarrow \max(v_{max}, \hat v)$ (optax); "raw" takes
