@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.adam import check_moments, ratio
+from fnn.optim.adam import check_moments, no_moments, ratio
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import correction, counter, full_like, leafwise, square
+from fnn.optim.leaves import correction, full_like, leafwise, square
 from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
@@ -71,8 +71,7 @@ def scale_by_amsgrad(
     step = leafwise(_amsgrad, b1=b1, b2=b2, eps=eps, eps_root=eps_root)
 
     def init(params: PyTree) -> ScaleByAmsgradState:
-        mu = full_like(params, dtype=mu_dtype)
-        return ScaleByAmsgradState(counter(), mu, full_like(params), full_like(params))
+        return ScaleByAmsgradState(*no_moments(params, mu_dtype), full_like(params))
 
     def values(count: Array) -> dict[str, Array]:
         one = jnp.ones([], jnp.float32)
