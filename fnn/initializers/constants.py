@@ -35,10 +35,7 @@ def ones(key: Key | None, shape: Sequence[int], dtype: DType | None = None, out_
     """$w = 1$.
 
     Args:
-        key: unused.
-        shape: shape of the array.
-        dtype: dtype of the array; None is the default precision.
-        out_sharding: of the array, on a mesh with explicit axes.
+        key, shape, dtype, out_sharding: as for `zeros`.
 
     Example:
         >>> import fnn

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
 from fnn.losses.labels import SIGNED, log_of_complement, log_of_probability, probabilities, times_log
-from fnn.losses.reduction import Reduction, elements, follow, reduce
-from fnn.losses.taking import takes
+from fnn.losses.reduction import Reduction, elements, follow, reduce, takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["binary_cross_entropy", "sigmoid_binary_cross_entropy", "sigmoid_focal_loss"]
@@ -51,9 +50,6 @@ def sigmoid_binary_cross_entropy(
         pos_weight: factor of the first term, a scalar or one per label (last axis).
         where, weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per logit, or a scalar if reduced.
-
     Raises:
         ValueError: if shapes differ, or labels are not in [0, 1].
 
@@ -91,9 +87,6 @@ def binary_cross_entropy(
         labels: 0, 1 or between, of the same shape.
         label_smoothing, pos_weight: as in `sigmoid_binary_cross_entropy`.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per probability, or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ, or predictions or labels are not in [0, 1].
@@ -133,9 +126,6 @@ def sigmoid_focal_loss(
         alpha: weight of label 1, in [0, 1]; None weighs both alike.
         gamma: how fast easy examples fade; 0 is the cross-entropy.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per logit, or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ, or labels are not in [0, 1].

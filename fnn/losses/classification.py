@@ -19,8 +19,7 @@ from fnn.losses.labels import (
     without_ignored,
 )
 from fnn.losses.log_softmax import log_softmax, negative_log_softmax
-from fnn.losses.reduction import Axis, Reduction, floats, reduce
-from fnn.losses.taking import takes
+from fnn.losses.reduction import Axis, Reduction, floats, reduce, takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -59,9 +58,6 @@ def softmax_cross_entropy(
         class_weights: (classes,), weights of the terms; the mean is also over them.
         ignore_index: class number of examples that do not count.
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per example (...), or a scalar if reduced.
 
     Raises:
         ValueError: on labels of another shape or out of range. Labels that are traced cannot be compared:
@@ -111,9 +107,6 @@ def softmax_cross_entropy_with_integer_labels(
         axis, where, label_smoothing, class_weights, ignore_index: as in `softmax_cross_entropy`.
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per example (...), or a scalar if reduced.
-
     Raises:
         TypeError: if the labels are not integers.
         ValueError: as `softmax_cross_entropy`.
@@ -161,9 +154,6 @@ def cross_entropy(
         where: classes or examples to include; the probabilities are not normalized again.
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per example (...), or a scalar if reduced.
-
     Raises:
         ValueError: if the predictions are not in [0, 1]; on labels as `softmax_cross_entropy`.
 
@@ -206,9 +196,6 @@ def poly_loss_cross_entropy(
         epsilon: ε; 0 is `softmax_cross_entropy`.
         axis, where: as in `softmax_cross_entropy`.
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per example (...), or a scalar if reduced.
 
     Raises:
         ValueError, TypeError: on labels, as `softmax_cross_entropy`.

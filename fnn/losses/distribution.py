@@ -12,9 +12,8 @@ from jax.sharding import PartitionSpec
 from fnn.kernels.mesh_axes import auto_axes, split_of
 from fnn.losses.binary import sigmoid_binary_cross_entropy
 from fnn.losses.labels import class_mask, last, log_likelihood_loss, times_log
-from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, number_or_alike, reduce, visible
+from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, number_or_alike, reduce, takes, visible
 from fnn.losses.scale import divide_by_scale, log_scale_of
-from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -46,9 +45,6 @@ def categorical_negative_log_likelihood(
         labels: class numbers (...), or distributions of the shape of `log_probabilities`.
         axis, where, class_weights, ignore_index: as in `softmax_cross_entropy`.
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per example (...), or a scalar if reduced.
 
     Raises:
         ValueError, TypeError: on labels, as `softmax_cross_entropy`.
@@ -84,9 +80,6 @@ def bernoulli_negative_log_likelihood(
         targets: 0 or 1, of the same shape.
         where, weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per element, or a scalar if reduced.
-
     Raises:
         ValueError: if shapes differ, or targets are not in [0, 1].
 
@@ -121,9 +114,6 @@ def gaussian_negative_log_likelihood(
         variance: $σ^2 > 0$, of the same shape or one number; or else
         log_variance: $\log σ^2$, any number, which suits the output of a network.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per element, or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ, a variance is not positive, or not exactly one of the two is given.
@@ -162,9 +152,6 @@ def laplace_negative_log_likelihood(
         scale: $b > 0$, of the same shape or one number; or else
         log_scale: $\log b$, any number.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per element, or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ, a scale is not positive, or not exactly one of the two is given.
@@ -228,9 +215,6 @@ def student_t_negative_log_likelihood(
         degrees_of_freedom: ν > 0, one number or of the same shape; 1 is the Cauchy distribution.
         where, weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per element, or a scalar if reduced.
-
     Raises:
         ValueError: if shapes differ, a scale is not positive, or not exactly one of the two is given.
 
@@ -265,9 +249,6 @@ def poisson_negative_log_likelihood(
         log_rate: $z = \log λ$, (...), any number, which suits the output of a network.
         targets: counts $y ≥ 0$, of the same shape.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per element, or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ, or a count is negative.

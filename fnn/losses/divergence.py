@@ -6,9 +6,8 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.losses.labels import entropy_term, log_of_probability, pair_of_classes, probabilities, times_log
-from fnn.losses.reduction import Axis, Reduction, floats, full_mask, number_or_alike, reduce
+from fnn.losses.reduction import Axis, Reduction, floats, full_mask, number_or_alike, reduce, takes
 from fnn.losses.scale import divide_by_scale
-from fnn.losses.taking import takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -41,9 +40,6 @@ def kl_divergence(
         axis: the axis (or axes) of the classes.
         where: classes to include, in the shape of `targets`, or examples to include, without `axis`.
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per example (...), or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ, or targets are not in [0, 1].
@@ -82,9 +78,6 @@ def kl_divergence_with_log_targets(
         log_targets: $\log p$, of the same shape; -inf is a probability of 0.
         axis, where: as in `kl_divergence`.
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per example (...), or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ.
@@ -126,9 +119,6 @@ def kl_divergence_from_probabilities(
         axis, where: as in `kl_divergence`.
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per example (...), or a scalar if reduced.
-
     Raises:
         ValueError: if shapes differ, or one of them is not in [0, 1].
 
@@ -162,9 +152,6 @@ def generalized_kl_divergence(
         targets: $p ≥ 0$, of the same shape.
         axis, where: as in `kl_divergence`.
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per example (...), or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ.
@@ -202,9 +189,6 @@ def js_divergence(
         targets: $p$, of the same shape.
         axis, where: as in `kl_divergence`.
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per example (...), or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ, or one of them is not in [0, 1].
@@ -245,9 +229,6 @@ def gaussian_kl_divergence(
         p_mean, p_log_variance: of P, (...).
         q_mean, q_log_variance: of Q, of the same shape or one number; the standard normal by default.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per element, or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ.

@@ -44,9 +44,6 @@ def cosine_similarity(
         where: features to include, in the shape of `predictions`, or examples to include, without `axis`.
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One similarity per example (...), or a scalar if reduced.
-
     Raises:
         ValueError: if shapes differ.
 
@@ -76,9 +73,6 @@ def cosine_distance(
         targets: of the same shape.
         epsilon, axis, where: as in `cosine_similarity`.
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per example (...), or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ.
@@ -142,9 +136,6 @@ def contrastive_loss(
         where: pairs to include, (...).
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per pair (...), or a scalar if reduced.
-
     Raises:
         ValueError: if shapes do not fit.
 
@@ -193,9 +184,6 @@ def triplet_margin_loss(
         eps: ε, which keeps the derivative finite where a distance is 0.
         where: triplets to include, (...).
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per triplet (...), or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ.

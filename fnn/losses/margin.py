@@ -41,9 +41,6 @@ def hinge_loss(
         targets: -1 or 1, of the same shape.
         where, weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per score, or a scalar if reduced.
-
     Raises:
         ValueError: if shapes differ, or a target is not -1 or 1.
 
@@ -74,9 +71,6 @@ def squared_hinge_loss(
         targets: -1 or 1, of the same shape.
         where, weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per score, or a scalar if reduced.
-
     Raises:
         ValueError: if shapes differ, or a target is not -1 or 1.
 
@@ -104,9 +98,6 @@ def perceptron_loss(
         predictor_outputs: scores (...).
         targets: -1 or 1, of the same shape.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per score, or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ, or a target is not -1 or 1.
@@ -162,9 +153,6 @@ def multiclass_hinge_loss(
         where: examples to include, (...).
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per example (...), or a scalar if reduced.
-
     Raises:
         ValueError, TypeError: on labels, as `softmax_cross_entropy`; on an unknown form.
 
@@ -206,9 +194,6 @@ def multiclass_perceptron_loss(
         labels: class numbers (...) or one-hot (..., classes).
         where: examples to include, (...).
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per example (...), or a scalar if reduced.
 
     Raises:
         ValueError, TypeError: on labels, as `softmax_cross_entropy`.

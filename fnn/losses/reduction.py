@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +17,17 @@ from fnn.typing import Array, ArrayLike
 
 Reduction: TypeAlias = Literal["none", "mean", "sum", "pair"]
 Axis: TypeAlias = int | tuple[int, ...] | None
+Loss = TypeVar("Loss", bound=Callable[..., Any])
+
+
+def takes(kind: str) -> Callable[[Loss], Loss]:
+    """State on a loss what it takes, "logits", "probabilities" or "log_probabilities", for its pairing with a model."""
+
+    def state(loss: Loss) -> Loss:
+        loss.takes = kind  # type: ignore[attr-defined]
+        return loss
+
+    return state
 
 
 def floats(name: str, argument: str, x: ArrayLike) -> Array:

@@ -33,9 +33,6 @@ def squared_error(
         targets: of the same shape; None is zero.
         where, weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per element, or a scalar if reduced.
-
     Raises:
         ValueError: if shapes differ.
 
@@ -62,9 +59,6 @@ def l2_loss(
         predictions: (...).
         targets: of the same shape; None is zero.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per element, or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ.
@@ -95,9 +89,6 @@ def absolute_error(
         predictions: (...).
         targets: of the same shape; None is zero.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per element, or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ.
@@ -137,9 +128,6 @@ def mse(
         where: (batch,) or the shape of `predictions`; the mean is over what it includes.
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per example (batch,), or a scalar if reduced.
-
     Raises:
         ValueError: if shapes differ.
 
@@ -171,9 +159,6 @@ def half_mse(
         targets: of the same shape.
         where, weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per example (batch,), or a scalar if reduced.
-
     Raises:
         ValueError: if shapes differ.
 
@@ -202,9 +187,6 @@ def mae(
         targets: of the same shape.
         where: (batch,) or the shape of `predictions`; the mean is over what it includes.
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per example (batch,), or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ.

@@ -32,9 +32,6 @@ def huber_loss(
         delta: δ > 0, the largest derivative.
         where, weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per element, or a scalar if reduced.
-
     Raises:
         ValueError: if shapes differ, or `delta` is not positive.
 
@@ -73,9 +70,6 @@ def smooth_l1_loss(
         beta: β > 0.
         where, weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per element, or a scalar if reduced.
-
     Raises:
         ValueError: if shapes differ, or `beta` is not positive.
 
@@ -109,9 +103,6 @@ def log_cosh(
         predictions: (...); $r = ŷ - y$.
         targets: of the same shape; None is zero.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per element, or a scalar if reduced.
 
     Raises:
         ValueError: if shapes differ.
@@ -147,9 +138,6 @@ def quantile_loss(
         levels: τ in (0, 1), a number, or several at once: shape (levels,).
         where: in the shape of `predictions`, or its leading axes.
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per prediction, (...) or (..., levels), or a scalar if reduced.
 
     Raises:
         ValueError: if shapes do not fit, or a level is not in (0, 1).

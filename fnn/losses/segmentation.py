@@ -155,9 +155,6 @@ def binary_dice_loss(
         where: pixels or examples to include.
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Returns:
-        One loss per example (batch,), or a scalar if reduced.
-
     Raises:
         ValueError: if shapes differ, or probabilities are not in [0, 1].
 

@@ -12,8 +12,7 @@ from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, rows_of
 from fnn.losses.labels import require_classes
 from fnn.losses.log_softmax import log_softmax
-from fnn.losses.reduction import Reduction, floats, follow, full_mask, readable, reduce
-from fnn.losses.taking import takes
+from fnn.losses.reduction import Reduction, floats, follow, full_mask, readable, reduce, takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["ctc_loss"]
@@ -47,9 +46,6 @@ def ctc_loss(
         log_epsilon: stands for log 0; a sequence that cannot be aligned costs about its negative.
         where: sequences to include, (batch,).
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Returns:
-        One loss per sequence (batch,), or a scalar if reduced.
 
     Raises:
         ValueError: if shapes do not fit.

@@ -24,9 +24,6 @@ def accuracy(predictions: ArrayLike, targets: ArrayLike, *, weights: ArrayLike |
         targets: class numbers (...).
         weights: per example, of the shape of `targets` or of its leading axes.
 
-    Returns:
-        A scalar in [0, 1].
-
     Raises:
         ValueError: if shapes do not fit.
         TypeError: if class numbers are not integers.
@@ -63,9 +60,6 @@ def top_k_accuracy(scores: ArrayLike, targets: ArrayLike, *, k: int = 5, weights
         targets: class numbers (...).
         k: number of guesses, a Python int.
         weights: per example, of the shape of `targets` or of its leading axes.
-
-    Returns:
-        A scalar in [0, 1].
 
     Raises:
         ValueError: if shapes do not fit, or a target is out of range.

@@ -169,9 +169,6 @@ def recall(
     Args:
         predictions, targets, classes, average, weights: as in `precision`.
 
-    Returns:
-        A scalar in [0, 1], or (classes,) for `average=None`.
-
     Raises:
         ValueError, TypeError: as `precision`.
 
@@ -196,9 +193,6 @@ def f1(
 
     Args:
         predictions, targets, classes, average, weights: as in `precision`.
-
-    Returns:
-        A scalar in [0, 1], or (classes,) for `average=None`.
 
     Raises:
         ValueError, TypeError: as `precision`.

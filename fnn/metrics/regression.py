@@ -52,9 +52,6 @@ def root_mean_squared_error(predictions: ArrayLike, targets: ArrayLike, *, weigh
     Args:
         predictions, targets, weights: as in `mean_squared_error`.
 
-    Returns:
-        A scalar.
-
     Raises:
         ValueError: if shapes differ.
 
@@ -73,9 +70,6 @@ def mean_absolute_error(predictions: ArrayLike, targets: ArrayLike, *, weights: 
 
     Args:
         predictions, targets, weights: as in `mean_squared_error`.
-
-    Returns:
-        A scalar.
 
     Raises:
         ValueError: if shapes differ.

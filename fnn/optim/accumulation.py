@@ -16,8 +16,6 @@ from fnn.typing import Array, ArrayLike, DType, PyTree
 
 __all__ = ["MultiStepsState", "multi_steps", "skip_large_updates", "skip_not_finite"]
 
-ShouldSkip = Callable[[PyTree, Array, PyTree | None], tuple[Array, PyTree]]
-
 
 class MultiStepsState(NamedTuple):
     """Small batches since the last update, updates made, the inner state, the mean so far, what the skipper says."""
@@ -71,10 +69,6 @@ def skip_large_updates(
     return skip, {"should_skip": skip, "norm_squared": squared}
 
 
-def _never(updates: PyTree, gradient_step: Array, params: PyTree | None) -> tuple[Array, PyTree]:
-    return jnp.array(False), ()
-
-
 def _wide(p: Array, dtype: DType) -> DType:
     """The accumulator's dtype for a parameter: complex where that is, and no digit of float64 is lost in float32."""
     if dtype == jnp.float32 and jnp.result_type(p) in (jnp.float64, jnp.complex128):
@@ -86,16 +80,11 @@ def _cast_like(tree: PyTree, like: PyTree) -> PyTree:
     return jax.tree.map(lambda x, y: jnp.asarray(x, jnp.result_type(y)), tree, like)
 
 
-def _require_flag(skip: Any) -> None:
-    if jnp.shape(skip) != () or jnp.result_type(skip) != jnp.bool_:
-        raise ValueError(f"multi_steps: expected should_skip_update_fn to return bool[], got {checks.describe(skip)}")
-
-
 def multi_steps(
     opt: Transform,
     every_k_schedule: int | Callable[[Array], ArrayLike],
     use_grad_mean: bool = True,
-    should_skip_update_fn: ShouldSkip | None = None,
+    should_skip_update_fn: Callable[[PyTree, Array, PyTree | None], tuple[Array, PyTree]] | None = None,
     accumulator_dtype: DType | None = jnp.float32,
 ) -> Transform:
     r"""Gradient accumulation: `opt` sees the mean of $k$ gradients, the $k-1$ updates between are zero.
@@ -121,7 +110,7 @@ def multi_steps(
     every_k: Any = every_k_schedule
     if not callable(every_k):
         every_k = checks.integer("multi_steps", "every_k_schedule", every_k)
-    should_skip = should_skip_update_fn or _never
+    should_skip = should_skip_update_fn or (lambda updates, gradient_step, params: (jnp.array(False), ()))
     accepted = keep_accepted(opt.update)
 
     def init(params: PyTree) -> MultiStepsState:
@@ -137,7 +126,9 @@ def multi_steps(
         updates: PyTree, state: MultiStepsState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, MultiStepsState]:
         skip, report = should_skip(updates, state.gradient_step, params)
-        _require_flag(skip)
+        if jnp.shape(skip) != () or jnp.result_type(skip) != jnp.bool_:
+            came = checks.describe(skip)
+            raise ValueError(f"multi_steps: expected should_skip_update_fn to return bool[], got {came}")
         acc = jax.tree.map(lambda a, g: jnp.where(skip, a, accumulate(a, g, state.mini_step)), state.acc_grads, updates)
         k = every_k(state.gradient_step) if callable(every_k) else every_k
         last = state.mini_step >= jnp.asarray(k, jnp.int32) - 1

@@ -44,11 +44,7 @@ def scale_by_belief(
     $s \leftarrow \beta_2 s + (1 - \beta_2)(g - m)^2 + \epsilon_r$, $u = \hat m/(\sqrt{\hat s} + \epsilon)$.
 
     Args:
-        b1: decay of the mean $m$ of gradients, in [0, 1).
-        b2: decay of $s$, in [0, 1).
-        eps: $\epsilon$.
-        eps_root: $\epsilon_r$, added at every step.
-        nesterov: look one step ahead.
+        b1, b2, eps, eps_root, nesterov: as for `adabelief`.
 
     Raises:
         ValueError: if a decay is outside [0, 1) or an epsilon negative.

@@ -12,7 +12,8 @@ from fnn import checks
 from fnn.optim.gradient_descent import ema
 from fnn.optim.layerwise import clip_by_block_rms, scale_by_param_block_rms
 from fnn.optim.learning_rate import scale, scale_by_learning_rate
-from fnn.optim.leaves import counter, increment, inverse_root, leafwise, square
+from fnn.optim.leaves import counter, inverse_root, leafwise, square
+from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain
 from fnn.optim.wrappers import add_decayed_weights
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule, Shape
@@ -110,14 +111,7 @@ def scale_by_factored_rms(
         parts = (jax.tree.map(lambda leaf: empty(leaf, part), params) for part in ("row", "col", "v"))
         return FactoredState(counter(), *parts)
 
-    def update(
-        updates: PyTree, state: FactoredState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, FactoredState]:
-        beta = decay_rate_fn(state.count - step_offset, decay_rate)
-        updates, *parts = step(updates, state.v_row, state.v_col, state.v, beta=beta)
-        return updates, FactoredState(increment(state.count), *parts)
-
-    return Transform(init, update)
+    return stateful(init, step, lambda count: {"beta": decay_rate_fn(count - 1 - step_offset, decay_rate)})
 
 
 def adafactor(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -33,8 +34,8 @@ def check_moments(where: str, b1: Any, b2: Any, **at_least_zero: Any) -> None:
         checks.in_range(where, name, value, 0)
 
 
-def no_moments(params: PyTree) -> ScaleByAdamState:
-    return ScaleByAdamState(counter(), full_like(params), full_like(params))
+def no_moments(params: PyTree, mu_dtype: DType | None = None) -> ScaleByAdamState:
+    return ScaleByAdamState(counter(), full_like(params, dtype=mu_dtype), full_like(params))
 
 
 def ratio(m: Array, v: Array, eps: Any, eps_root: Any = 0) -> Array:
@@ -102,10 +103,7 @@ def scale_by_adam(
     if (nesterov or eps_hat) and not bias_correction:
         raise ValueError("scale_by_adam: nesterov and eps_hat are forms of the bias correction; leave it on")
     step = leafwise(_adam, b1=b1, b2=b2, eps=eps, eps_root=eps_root, eps_hat=eps_hat)
-
-    def init(params: PyTree) -> ScaleByAdamState:
-        return ScaleByAdamState(counter(), full_like(params, dtype=mu_dtype), full_like(params))
-
+    init = functools.partial(no_moments, mu_dtype=mu_dtype)
     return stateful(init, step, lambda count: corrections(count, b1, b2, nesterov) if bias_correction else {})
 
 

@@ -35,9 +35,7 @@ def scale_by_adamax(
     $v \leftarrow \max(\beta_2 v, |g| + \epsilon)$, $u = \hat m/v$.
 
     Args:
-        b1: decay of the mean $m$ of gradients, in [0, 1).
-        b2: decay of the maximum $v$, in [0, 1).
-        eps: $\epsilon$.
+        b1, b2, eps: as for `adamax`.
         eps_in_max: False gives $v \leftarrow \max(\beta_2 v, |g|)$, $u = \hat m/(v + \epsilon)$ (Keras).
 
     Raises:
@@ -90,10 +88,7 @@ def adamaxw(
     r"""AdaMax with decoupled weight decay: $\theta \leftarrow \theta - \alpha (\hat m/v + \lambda\theta)$.
 
     Args:
-        learning_rate: $\alpha$, a scalar or a schedule.
-        b1: decay of the mean $m$ of gradients, in [0, 1).
-        b2: decay of the maximum $v$, in [0, 1).
-        eps: $\epsilon$.
+        learning_rate, b1, b2, eps: as for `adamax`.
         weight_decay: $\lambda$, a scalar or a schedule.
         mask: which leaves decay: a tree of booleans or a function params -> tree.
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.adam import check_moments, ratio
+from fnn.optim.adam import check_moments, no_moments, ratio
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import correction, counter, full_like, leafwise, square
+from fnn.optim.leaves import correction, full_like, leafwise, square
 from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
@@ -71,8 +71,7 @@ def scale_by_amsgrad(
     step = leafwise(_amsgrad, b1=b1, b2=b2, eps=eps, eps_root=eps_root)
 
     def init(params: PyTree) -> ScaleByAmsgradState:
-        mu = full_like(params, dtype=mu_dtype)
-        return ScaleByAmsgradState(counter(), mu, full_like(params), full_like(params))
+        return ScaleByAmsgradState(*no_moments(params, mu_dtype), full_like(params))
 
     def values(count: Array) -> dict[str, Array]:
         one = jnp.ones([], jnp.float32)
@@ -102,12 +101,7 @@ def amsgrad(
     `scale_by_amsgrad`.
 
     Args:
-        learning_rate: $\alpha$, a scalar or a schedule.
-        b1: decay of the mean $m$ of gradients, in [0, 1).
-        b2: decay of the mean $v$ of squared gradients, in [0, 1).
-        eps: $\epsilon$.
-        eps_root: $\epsilon_r$.
-        mu_dtype: dtype of $m$; that of the parameters by default.
+        learning_rate, b1, b2, eps, eps_root, mu_dtype: as for `adam`.
         bias_correction_mu: False takes $\hat m = m$ (the paper).
         bias_correction_nu: False takes $\hat v = v$ (the paper).
         max_over: "corrected" takes $v_{max} \leftarrow \max(v_{max}, \hat v)$ (optax); "raw" takes

@@ -84,31 +84,31 @@ def leafwise(rule: Callable[..., Any], one_shape: bool = True, **constants: Any)
         return round_to(update, update_dtype), *kept
 
     def every(updates: PyTree, *trees: PyTree, **values: ArrayLike) -> tuple[PyTree, ...]:
-        columns, structure = align(updates, *trees, one_shape=one_shape)
+        rows, structure = align(updates, *trees, one_shape=one_shape)
         values = {k: jnp.asarray(v) for k, v in {**arrays, **values}.items()}
-        results = [row if row[0] is None else one(row, values) for row in zip(*columns, strict=True)]
-        results = [(*row, *old[len(row) :]) for row, old in zip(results, zip(*columns, strict=True), strict=True)]
+        results = [row if row[0] is None else one(row, values) for row in rows]
+        results = [(*row, *old[len(row) :]) for row, old in zip(results, rows, strict=True)]
         return tuple(structure.unflatten([row[i] for row in results]) for i in range(1 + len(trees)))
 
     return every
 
 
-def align(updates: PyTree, *trees: PyTree, one_shape: bool = True) -> tuple[list[list[Any]], Any]:
+def align(updates: PyTree, *trees: PyTree, one_shape: bool = True) -> tuple[list[tuple[Any, ...]], Any]:
     """The leaves of trees of one structure, and that structure; a None among the updates is a leaf."""
     structure: Any
     leaves, structure = jax.tree.flatten(updates, is_leaf=lambda x: x is None)
     try:
-        columns = [leaves, *(structure.flatten_up_to(tree) for tree in trees)]
+        rows = list(zip(leaves, *(structure.flatten_up_to(tree) for tree in trees), strict=True))
     except ValueError as error:
         raise ValueError(
             f"expected updates in the structure of the params given to init, got {structure}: {error}"
         ) from error
-    for row in zip(*columns, strict=True):
+    for row in rows:
         if one_shape and row[0] is not None and len({jnp.shape(leaf) for leaf in row}) > 1:
             raise ValueError(
                 f"expected updates in the shapes of the params given to init, got {checks.describe(list(row))}"
             )
-    return columns, structure
+    return rows, structure
 
 
 def full_like(params: PyTree, value: ArrayLike = 0.0, dtype: DType | None = None) -> PyTree:

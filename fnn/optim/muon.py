@@ -77,24 +77,16 @@ def _muon(
 DimensionNumbers: TypeAlias = "MuonDimensionNumbers | PyTree | Callable[[PyTree], PyTree] | None"
 
 
-class _Slot(NamedTuple):
-    """What stands in the place of a leaf."""
-
-    numbers: MuonDimensionNumbers | None
-
-
-def _is_slot(node: Any) -> bool:
-    return isinstance(node, _Slot)
-
-
-def _each(numbers: DimensionNumbers, tree: PyTree) -> PyTree:
+def _each(numbers: DimensionNumbers, tree: PyTree) -> list[Any]:
     """The dimension numbers of every leaf of `tree`, which may hide some; None where a leaf is no matrix."""
 
     def is_leaf(node: Any) -> bool:
         return node is None or isinstance(node, MuonDimensionNumbers)
 
     given = MuonDimensionNumbers() if numbers is None else resolve_mask(numbers, tree)
-    return jax.tree.map(lambda n, part: jax.tree.map(lambda _: _Slot(n), part), given, tree, is_leaf=is_leaf)
+    found: list[Any] = []
+    jax.tree.map(lambda n, part: found.extend([n] * len(jax.tree.leaves(part))), given, tree, is_leaf=is_leaf)
+    return found
 
 
 def _on_matrices(
@@ -105,7 +97,7 @@ def _on_matrices(
     def every(updates: PyTree, *trees: PyTree, **values: Any) -> tuple[PyTree, ...]:
         structure: Any
         leaves, structure = jax.tree.flatten(updates)
-        own = [given.numbers for given in jax.tree.leaves(_each(numbers, updates), is_leaf=_is_slot)]
+        own = _each(numbers, updates)
         backs = [_as_matrices(leaf, n)[1] for leaf, n in zip(leaves, own, strict=True)]
 
         def as_matrices(tree: PyTree) -> PyTree:
@@ -270,5 +262,5 @@ def _labels(numbers: DimensionNumbers, params: PyTree) -> PyTree:
         return jax.tree.map(
             lambda leaf, weight: "muon" if weight and jnp.ndim(leaf) == 2 else "adam", params, weights_only(params)
         )
-    each = _each(numbers, params)
-    return jax.tree.map(lambda given: "adam" if given.numbers is None else "muon", each, is_leaf=_is_slot)
+    structure: Any = jax.tree.structure(params)
+    return structure.unflatten(["adam" if given is None else "muon" for given in _each(numbers, params)])

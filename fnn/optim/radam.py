@@ -91,13 +91,8 @@ def radam(
     $\theta - \alpha \hat m$ in the first steps; see `scale_by_radam`.
 
     Args:
-        learning_rate: $\alpha$, a scalar or a schedule.
-        b1: decay of the mean $m$ of gradients, in [0, 1).
-        b2: decay of the mean $v$ of squared gradients, in [0, 1).
-        eps: $\epsilon$.
-        eps_root: $\epsilon_r$.
+        learning_rate, b1, b2, eps, eps_root, nesterov: as for `adam`.
         threshold: of $\rho_t$.
-        nesterov: look one step ahead.
 
     Example:
         >>> import fnn

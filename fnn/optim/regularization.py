@@ -27,14 +27,22 @@ def _select(mask: Mask, params: PyTree) -> list[tuple[str, Array]]:
     return [(jax.tree_util.keystr(path, simple=True, separator="/"), jnp.asarray(leaf)) for path, leaf in kept]
 
 
-def _total(where: str, function: Callable[[Array], Array], params: PyTree, mask: Mask) -> Array:
-    r"""$\sum f(w)$ in float32 at least."""
-    chosen = _select(mask, params)
-    for name, leaf in chosen:
-        checks.floating(where, name, leaf)
-    leaves = [leaf for _, leaf in chosen]
-    wide = widest(jnp.float32, *(leaf.dtype for leaf in leaves))
-    return sum((jnp.sum(function(leaf.astype(wide))) for leaf in leaves), start=jnp.zeros([], wide))
+def _penalty(
+    where: str, strength: ArrayLike, mask: Mask, function: Callable[[Array], Array], half: bool = False
+) -> PenaltyFunction:
+    r"""$w \mapsto \lambda \sum f(w)$, or half of it, in float32 at least."""
+    checks.in_range(where, "strength", strength, 0)
+
+    def penalty(params: PyTree) -> Array:
+        chosen = _select(mask, params)
+        for name, leaf in chosen:
+            checks.floating(where, name, leaf)
+        leaves = [leaf for _, leaf in chosen]
+        wide = widest(jnp.float32, *(leaf.dtype for leaf in leaves))
+        total = sum((jnp.sum(function(leaf.astype(wide))) for leaf in leaves), start=jnp.zeros([], wide))
+        return jnp.asarray(strength, wide) * (total / 2 if half else total)
+
+    return penalty
 
 
 def l1(strength: ArrayLike, mask: Mask = weights_only) -> PenaltyFunction:
@@ -56,13 +64,7 @@ def l1(strength: ArrayLike, mask: Mask = weights_only) -> PenaltyFunction:
     References:
         Tibshirani, Regression Shrinkage and Selection via the Lasso, 1996.
     """
-    checks.in_range("l1", "strength", strength, 0)
-
-    def penalty(params: PyTree) -> Array:
-        total = _total("l1", absolute, params, mask)
-        return jnp.asarray(strength, total.dtype) * total
-
-    return penalty
+    return _penalty("l1", strength, mask, absolute)
 
 
 def l2(strength: ArrayLike, mask: Mask = weights_only, *, half: bool = False) -> PenaltyFunction:
@@ -85,13 +87,7 @@ def l2(strength: ArrayLike, mask: Mask = weights_only, *, half: bool = False) ->
     References:
         Hoerl and Kennard, Ridge Regression: Biased Estimation for Nonorthogonal Problems, 1970.
     """
-    checks.in_range("l2", "strength", strength, 0)
-
-    def penalty(params: PyTree) -> Array:
-        total = _total("l2", jnp.square, params, mask)
-        return jnp.asarray(strength, total.dtype) * (total / 2 if half else total)
-
-    return penalty
+    return _penalty("l2", strength, mask, jnp.square, half)
 
 
 def elastic_net(

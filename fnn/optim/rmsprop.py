@@ -55,9 +55,7 @@ def scale_by_rms(
     r"""Divide by the root mean square: $s \leftarrow \beta s + (1 - \beta) g^2$, $u = g/\sqrt{s + \epsilon}$.
 
     Args:
-        decay: $\beta$, in [0, 1].
-        eps: $\epsilon$.
-        initial_scale: $s_0$.
+        decay, eps, initial_scale: as for `rmsprop`.
         eps_in_sqrt: False gives $u = g/(\sqrt s + \epsilon)$.
         bias_correction: divide $s$ by $1 - \beta^t$ first.
 
@@ -131,9 +129,7 @@ def scale_by_stddev(
     $\beta (s - m^2)_{old} + \beta (1 - \beta) (g - m_{old})^2$, which does not cancel.
 
     Args:
-        decay: $\beta$, in [0, 1].
-        eps: $\epsilon$.
-        initial_scale: $s_0$.
+        decay, eps, initial_scale: as for `rmsprop`.
         eps_in_sqrt: False gives $u = g/(\sqrt{\max(s - m^2, 0)} + \epsilon)$.
         bias_correction: divide $s$ and $m$ by $1 - \beta^t$ first.
 

@@ -48,11 +48,7 @@ def scale_by_rprop(
     with the size as it is.
 
     Args:
-        learning_rate: the first step size $\Delta$ of every parameter.
-        eta_minus: $\eta^-$, in (0, 1), where the sign of the gradient changed.
-        eta_plus: $\eta^+ \ge 1$, where it did not.
-        min_step_size: $\Delta_{min}$.
-        max_step_size: $\Delta_{max}$.
+        learning_rate, eta_minus, eta_plus, min_step_size, max_step_size: as for `rprop`.
 
     Raises:
         ValueError: if a setting is out of range.

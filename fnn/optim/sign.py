@@ -97,9 +97,7 @@ def scale_by_lion(
     $u = \mathrm{sign}(\beta_1 m + (1 - \beta_1) g)$, then $m \leftarrow \beta_2 m + (1 - \beta_2) g$.
 
     Args:
-        b1: $\beta_1$, weight of the average against the gradient, in [0, 1).
-        b2: $\beta_2$, decay of the average $m$ of gradients, in [0, 1).
-        mu_dtype: dtype of $m$; that of the parameters by default.
+        b1, b2, mu_dtype: as for `lion`.
         mode: "hard" is the sign; "smooth" is $\tanh(sc)$ of the average $c$; "refined" is $c$ where $|c| < 1$.
         smooth_beta: $s$.
 

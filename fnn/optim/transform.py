@@ -109,9 +109,6 @@ def chain(*transforms: Transform) -> Transform:
         *transforms: fnn's or optax's; the state is a tuple with one entry each. Extra keyword arguments of
             `update` reach every transform that accepts them.
 
-    Returns:
-        The composed transform.
-
     Raises:
         TypeError: if one of them is not a transform.
 

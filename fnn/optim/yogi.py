@@ -36,9 +36,7 @@ def scale_by_yogi(
     $v \leftarrow v - (1 - \beta_2)\, \mathrm{sign}(v - g^2)\, g^2$.
 
     Args:
-        b1: decay of the mean $m$ of gradients, in [0, 1).
-        b2: constant of $v$, in [0, 1).
-        eps: $\epsilon$.
+        b1, b2, eps: as for `yogi`.
         eps_root: $\epsilon_r$.
         initial_accumulator_value: $m_0 = v_0$, at least 0.
 

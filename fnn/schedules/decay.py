@@ -84,10 +84,7 @@ def linear_schedule(
     r"""$\alpha_t = I + \frac{t-B}{T}(E - I)$ for $B \le t < B+T$, $I$ before, $E$ after.
 
     Args:
-        init_value: $I$.
-        end_value: $E$.
-        transition_steps: $T$; with 0 or less the value stays $I$.
-        transition_begin: $B$, 0 where negative.
+        init_value, end_value, transition_steps, transition_begin: as for `polynomial_schedule`.
 
     Example:
         >>> import fnn

@@ -226,11 +226,7 @@ def cosine_onecycle_schedule(
     r"""One cycle in two half cosines: from $P/d$ up to $P$ and down to $P/(d\,d_f)$.
 
     Args:
-        transition_steps: $T$, the length of the cycle in steps.
-        peak_value: $P$.
-        pct_start: the fraction of $T$ at which $P$ is reached.
-        div_factor: $d$.
-        final_div_factor: $d_f$.
+        transition_steps, peak_value, pct_start, div_factor, final_div_factor: as for `linear_onecycle_schedule`.
 
     Example:
         >>> import fnn

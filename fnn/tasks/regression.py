@@ -68,16 +68,16 @@ def quantile(levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Task:
         >>> fnn.tasks.quantile((0.1, 0.9)).decode(jnp.array([[3.0, 1.0]])).tolist()
         [[1.0, 3.0]]
     """
-    levels = checks.sequence("quantile", "levels", levels, "numbers")
-    for level in levels:
+    taus: Any = checks.sequence("quantile", "levels", levels, "numbers")
+    for level in taus:
         checks.in_range("quantile", "levels", level, 0, 1, open="both")
-    if not levels or list(levels) != sorted(set(levels)):
-        raise ValueError(f"quantile: expected ascending levels, got {levels}")
-    name = f"quantile({levels})"
+    if not taus or list(taus) != sorted(set(taus)):
+        raise ValueError(f"quantile: expected ascending levels, got {taus}")
+    name = f"quantile({taus})"
 
     def loss(outputs: Array, targets: Array) -> Array:
-        require_width(name, outputs, len(levels))
-        return _pinball(outputs, targets.astype(outputs.dtype), levels)
+        require_width(name, outputs, len(taus))
+        return losses.quantile_loss(outputs, targets[:, 0].astype(outputs.dtype), taus).mean(axis=-1)
 
     def decode(outputs: Array) -> Array:
         return jnp.sort(outputs, axis=-1)
@@ -100,10 +100,6 @@ def _mean_of(name: str, loss: Callable[[Array, Array], Array]) -> Metric:
 
     mean.__name__ = mean.__qualname__ = name
     return mean
-
-
-def _pinball(outputs: Array, targets: Array, levels: Any) -> Array:
-    return losses.quantile_loss(outputs, targets[:, 0], levels).mean(axis=-1)
 
 
 @builds_a_task

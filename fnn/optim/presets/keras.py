@@ -1,7 +1,9 @@
-"""The optimizers of `keras.optimizers`: their arguments, their defaults, their steps.
+r"""The optimizers of `keras.optimizers`: their arguments, their defaults, their steps.
 
 Epsilon is 1e-7; in Adam it stands beside the root of the uncorrected second moment (the paper's second form); in
 RMSProp and AdaGrad it stands inside the root; the learning rate is inside the momentum.
+
+In the equations $\alpha$ is `learning_rate`, a scalar or a schedule, $\mu$ `momentum`, $\lambda$ `weight_decay`.
 """
 
 from __future__ import annotations
@@ -30,8 +32,6 @@ def sgd(learning_rate: ScalarOrSchedule = 0.01, momentum: ArrayLike = 0.0, neste
 
     With `nesterov`, $\theta \leftarrow \theta + \mu v - \alpha g$.
 
-    Args: those of `keras.optimizers.SGD`; $\alpha$ is `learning_rate`, a scalar or a schedule, $\mu$ `momentum`.
-
     Example:
         >>> import fnn
         >>> rule = fnn.optim.presets.keras.sgd(momentum=0.9)
@@ -59,8 +59,6 @@ def adam(
     $\theta \leftarrow \theta - \alpha \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} m/(\sqrt v + \hat\epsilon)$;
     with `amsgrad`, $\max_{i \le t} v_i$ in the place of $v$.
 
-    Args: those of `keras.optimizers.Adam`; $\alpha$ is `learning_rate`, a scalar or a schedule.
-
     Example:
         >>> import fnn
         >>> rule = fnn.optim.presets.keras.adam()
@@ -77,9 +75,6 @@ def adamw(
     amsgrad: bool = False,
 ) -> Transform:
     r"""`keras.optimizers.AdamW`: $\theta \leftarrow (1 - \alpha\lambda)\theta$, then the step of `adam`.
-
-    Args: those of `keras.optimizers.AdamW`; $\alpha$ is `learning_rate`, a scalar or a schedule,
-    $\lambda$ `weight_decay`.
 
     Example:
         >>> import fnn
@@ -99,8 +94,6 @@ def nadam(
 
     Adam with Nesterov momentum on a schedule, $\psi = 1$ in `fnn.optim.scale_by_scheduled_nadam`.
 
-    Args: those of `keras.optimizers.Nadam`; `learning_rate` may be a schedule.
-
     Example:
         >>> import fnn
         >>> rule = fnn.optim.presets.keras.nadam()
@@ -118,8 +111,6 @@ def adamax(
     r"""`keras.optimizers.Adamax`.
 
     $u \leftarrow \max(\beta_2 u, |g|)$, $\theta \leftarrow \theta - \alpha \hat m/(u + \epsilon)$.
-
-    Args: those of `keras.optimizers.Adamax`; $\alpha$ is `learning_rate`, a scalar or a schedule.
 
     Example:
         >>> import fnn
@@ -141,8 +132,6 @@ def rmsprop(
     $s \leftarrow \rho s + (1 - \rho) g^2$, $v \leftarrow \mu v + \alpha g/\sqrt{s + \epsilon}$,
     $\theta \leftarrow \theta - v$.
 
-    Args: those of `keras.optimizers.RMSprop`; $\alpha$ is `learning_rate`, a scalar or a schedule, $\mu$ `momentum`.
-
     Example:
         >>> import fnn
         >>> rule = fnn.optim.presets.keras.rmsprop()
@@ -158,8 +147,6 @@ def adagrad(
 ) -> Transform:
     r"""`keras.optimizers.Adagrad`: $G \leftarrow G + g^2$, $\theta \leftarrow \theta - \alpha g/\sqrt{G + \epsilon}$.
 
-    Args: those of `keras.optimizers.Adagrad`; $\alpha$ is `learning_rate`, a scalar or a schedule.
-
     Example:
         >>> import fnn
         >>> rule = fnn.optim.presets.keras.adagrad()
@@ -172,8 +159,6 @@ def adadelta(learning_rate: ScalarOrSchedule = 0.001, rho: ArrayLike = 0.95, eps
 
     $\theta \leftarrow \theta - \alpha \sqrt{E_x + \epsilon}/\sqrt{E_g + \epsilon}\; g$.
 
-    Args: those of `keras.optimizers.Adadelta`; $\alpha$ is `learning_rate`, a scalar or a schedule.
-
     Example:
         >>> import fnn
         >>> rule = fnn.optim.presets.keras.adadelta()
@@ -183,8 +168,6 @@ def adadelta(learning_rate: ScalarOrSchedule = 0.001, rho: ArrayLike = 0.95, eps
 
 def lion(learning_rate: ScalarOrSchedule = 0.001, beta_1: ArrayLike = 0.9, beta_2: ArrayLike = 0.99) -> Transform:
     r"""`keras.optimizers.Lion`: $\theta \leftarrow \theta - \alpha\,\mathrm{sign}(\beta_1 m + (1 - \beta_1) g)$.
-
-    Args: those of `keras.optimizers.Lion`; $\alpha$ is `learning_rate`, a scalar or a schedule.
 
     Example:
         >>> import fnn

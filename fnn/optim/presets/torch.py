@@ -1,7 +1,10 @@
-"""The optimizers of `torch.optim`: their arguments, their defaults, their steps.
+r"""The optimizers of `torch.optim`: their arguments, their defaults, their steps.
 
 Epsilon stands outside the root, the learning rate outside the momentum, weight decay is added to the gradient
 (except in `adamw`), AMSGrad takes its maximum before the bias correction.
+
+In the equations $\gamma$ is `lr`, a scalar or a schedule, $\mu$ `momentum`, $\tau$ `dampening`, $\lambda$
+`weight_decay`, $\eta$ `lr_decay`.
 """
 
 from __future__ import annotations
@@ -45,9 +48,6 @@ def sgd(
 
     The first step is not damped; `nesterov` steps along $g + \mu v$.
 
-    Args: those of `torch.optim.SGD`; $\gamma$ is `lr`, a scalar or a schedule, $\mu$ `momentum`, $\tau$ `dampening`,
-    $\lambda$ `weight_decay`.
-
     Example:
         >>> import fnn
         >>> rule = fnn.optim.presets.torch.sgd(0.1, momentum=0.9, dampening=0.5)
@@ -73,8 +73,6 @@ def adam(
     $g \leftarrow g + \lambda\theta$, $\theta \leftarrow \theta - \gamma \hat m/(\sqrt{\hat v} + \epsilon)$;
     with `amsgrad`, $\hat v = \max_{i \le t} v_i/(1 - \beta_2^t)$.
 
-    Args: those of `torch.optim.Adam`; $\gamma$ is `lr`, a scalar or a schedule, $\lambda$ `weight_decay`.
-
     Example:
         >>> import fnn
         >>> rule = fnn.optim.presets.torch.adam(1e-3, amsgrad=True)
@@ -91,8 +89,6 @@ def adamw(
     amsgrad: bool = False,
 ) -> Transform:
     r"""`torch.optim.AdamW`: $\theta \leftarrow (1 - \gamma\lambda)\theta - \gamma \hat m/(\sqrt{\hat v} + \epsilon)$.
-
-    Args: those of `torch.optim.AdamW`; $\gamma$ is `lr`, a scalar or a schedule, $\lambda$ `weight_decay`.
 
     Example:
         >>> import fnn
@@ -113,8 +109,6 @@ def nadam(
 ) -> Transform:
     r"""`torch.optim.NAdam`: Adam with Nesterov momentum on a schedule, see `fnn.optim.scale_by_scheduled_nadam`.
 
-    Args: those of `torch.optim.NAdam`; `lr` may be a schedule.
-
     Example:
         >>> import fnn
         >>> rule = fnn.optim.presets.torch.nadam()
@@ -134,8 +128,6 @@ def radam(
     $\theta \leftarrow \theta - \gamma r_t \hat m \sqrt{1 - \beta_2^t}/(\sqrt v + \epsilon)$ once
     $\rho_t > 5$, $\theta - \gamma \hat m$ before; see `fnn.optim.scale_by_radam`.
 
-    Args: those of `torch.optim.RAdam`; $\gamma$ is `lr`, a scalar or a schedule.
-
     Example:
         >>> import fnn
         >>> rule = fnn.optim.presets.torch.radam()
@@ -153,8 +145,6 @@ def adamax(
     r"""`torch.optim.Adamax`.
 
     $v \leftarrow \max(\beta_2 v, |g| + \epsilon)$, $\theta \leftarrow \theta - \gamma \hat m/v$.
-
-    Args: those of `torch.optim.Adamax`; $\gamma$ is `lr`, a scalar or a schedule.
 
     Example:
         >>> import fnn
@@ -177,8 +167,6 @@ def rmsprop(
     $s \leftarrow \alpha s + (1 - \alpha) g^2$, $b \leftarrow \mu b + g/(\sqrt s + \epsilon)$,
     $\theta \leftarrow \theta - \gamma b$.
 
-    Args: those of `torch.optim.RMSprop`; $\gamma$ is `lr`, a scalar or a schedule, $\mu$ `momentum`.
-
     Example:
         >>> import fnn
         >>> rule = fnn.optim.presets.torch.rmsprop(centered=True)
@@ -200,8 +188,6 @@ def adagrad(
     $G \leftarrow G + g^2$,
     $\theta \leftarrow \theta - \frac{\gamma}{1 + (t - 1)\eta} g/(\sqrt G + \epsilon)$.
 
-    Args: those of `torch.optim.Adagrad`; $\gamma$ is `lr`, a scalar or a schedule, $\eta$ `lr_decay`.
-
     Example:
         >>> import fnn
         >>> rule = fnn.optim.presets.torch.adagrad()
@@ -222,8 +208,6 @@ def adadelta(
     weight_decay: ScalarOrSchedule = 0.0,
 ) -> Transform:
     r"""`torch.optim.Adadelta`: $\theta \leftarrow \theta - \gamma \sqrt{E_x + \epsilon}/\sqrt{E_g + \epsilon}\; g$.
-
-    Args: those of `torch.optim.Adadelta`; $\gamma$ is `lr`, a scalar or a schedule.
 
     Example:
         >>> import fnn
