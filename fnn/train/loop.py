@@ -23,7 +23,7 @@ from fnn.train import stopping
 from fnn.train.inputs import Inputs
 from fnn.train.means import Means
 from fnn.train.options import Options, check_options
-from fnn.train.outputs import scores_of
+from fnn.train.outputs import outputs_of, scores_from
 from fnn.train.precision import compute_in
 from fnn.train.sharding import splitter
 from fnn.train.step import Advance, TrainStep, require_model_and_optimizer, train_step
@@ -156,7 +156,8 @@ def _entries(recipe: Recipe, carry: Carry, inputs: Inputs, scores: dict[str, Arr
         row |= {} if rate is None else {"learning_rate": rate}
     if inputs.validation is not None:
         held, trained, model = inputs.validation_rows, carry.train_state.trained, evaluation_model(recipe)
-        scores = scores_of(model, recipe.task, trained, inputs.validation, held, EVALUATION_ROWS)
+        outputs = outputs_of(model, trained, inputs.validation[0], held, EVALUATION_ROWS)
+        scores = scores_from(recipe.task, outputs, inputs.validation, held)
     return row | {f"validation_{name}": score for name, score in (scores or {}).items()}
 
 

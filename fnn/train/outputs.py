@@ -33,23 +33,10 @@ def outputs_of(
     return whole(mesh, jax.tree.map(lambda leaf: leaf.reshape(batches * batch_size, *leaf.shape[2:])[:total], stacked))
 
 
-def scores_of(
-    model: Layer,
-    task: Task,
-    trained: Trained,
-    data: tuple[PyTree, Array, Array | None],
-    rows: Array | None,
-    batch_size: int,
-    mesh: Mesh | None = None,
-) -> dict[str, Array]:
-    """Loss and metrics over the given rows; empty slots and zero weights do not count."""
-    return scores_from(task, outputs_of(model, trained, data[0], rows, batch_size, mesh), data, rows)
-
-
 def scores_from(
     task: Task, outputs: Array, data: tuple[PyTree, Array, Array | None], rows: Array | None
 ) -> dict[str, Array]:
-    """`scores_of` for the outputs of these rows."""
+    """Loss and metrics of the outputs for the given rows; empty slots and zero weights do not count."""
     _, targets, weights = data
     if rows is not None:
         targets = rows_.take(targets, jnp.maximum(rows, 0))

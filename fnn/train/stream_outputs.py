@@ -103,7 +103,8 @@ class Scoring:
         outputs, targets, weights = gather_rows(found) if self.feed.joined else found
         # Without weights a metric is asked without them: it then is what it is for arrays, to the last bit.
         weighted = len(self.feed.reader.form) == 3
-        scores = compiled(_scores, self.task)(outputs, targets, weights if weighted else None)
+        data = None, targets, weights if weighted else None
+        scores = compiled(scores_from, self.task)(outputs, data, None)
         if not self.feed.joined:
             return scores
         # Those of one process: others may round them otherwise, and then stop at another epoch.
@@ -159,7 +160,3 @@ class Scoring:
 def first_rows(batch: HostBatch) -> PyTree:
     """By which a batch is known again."""
     return jax.tree.map(lambda leaf: leaf[:SEEN_ROWS], batch)
-
-
-def _scores(task: Task, outputs: PyTree, targets: PyTree, weights: Any) -> dict[str, Array]:
-    return scores_from(task, outputs, (None, targets, weights), None)
