@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from fnn import checks, programs
 from fnn.kernels import placement
@@ -24,7 +24,7 @@ from fnn.train.identity import digest_of
 from fnn.train.loop import Carry
 from fnn.train.processes import pace, require_same
 from fnn.train.processes import together as together_over
-from fnn.train.sharding import check_mesh, fetch, replicate, shard
+from fnn.train.sharding import check_mesh, fetch, over_rows, replicate, shard
 from fnn.train.trained import shapes_of
 from fnn.typing import PyTree
 
@@ -205,7 +205,7 @@ def _run_chunk(
 
 def _over(mesh: Mesh | None, arguments: PyTree) -> PyTree:
     """One row of the arguments after another on the devices of the mesh."""
-    return arguments if mesh is None else shard(arguments, NamedSharding(mesh, PartitionSpec(mesh.axis_names[0])))
+    return arguments if mesh is None else shard(arguments, over_rows(mesh))
 
 
 def _join(parts: tuple[Any, ...]) -> Any:

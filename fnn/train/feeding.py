@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import time
 from collections import deque
@@ -19,7 +20,7 @@ from fnn.train.host_batches import HostBatch, Raw, Reader
 from fnn.train.process_batches import Joined, Sizes
 from fnn.train.processes import together
 from fnn.train.read_ahead import Ahead
-from fnn.train.sharding import placer
+from fnn.train.sharding import over_rows
 from fnn.train.stream import Stream, StreamError, length
 from fnn.typing import PyTree
 
@@ -67,7 +68,9 @@ class Feed:
         self.processes = placement.hosts() if self.joined else 1
         self.multiple = 1 if mesh is None else mesh.size // self.processes
         # Called in the thread that reads: what comes next is on the device ahead of its use.
-        self.place = placer(mesh) if self.joined is None else lambda data: data
+        sharding = None if mesh is None else over_rows(mesh, 1)
+        put: Callable[[PyTree], PyTree] = functools.partial(jax.device_put, device=sharding)
+        self.place = put if self.joined is None else lambda data: data
         self.room = self.slots = 0
         self.first: Any = None  # batch of the epoch that was begun last
         self.epoch: int | None = None

@@ -25,7 +25,7 @@ from fnn.train.means import Means
 from fnn.train.options import Options, check_options
 from fnn.train.outputs import outputs_of, scores_from
 from fnn.train.precision import compute_in
-from fnn.train.sharding import splitter
+from fnn.train.sharding import split
 from fnn.train.step import Advance, TrainStep, require_model_and_optimizer, train_step
 from fnn.train.stopping import Best
 from fnn.train.trained import Trained, TrainState, shapes_of
@@ -124,11 +124,11 @@ def begin(recipe: Recipe, keys: Keys, inputs: Inputs, start: Trained | TrainStat
 
 def take_steps(recipe: Recipe, carry: Carry, keys: Keys, batches: BatchSource, first: Any, last: Any) -> Carry:
     """Those of the batches at places `first` to `last`."""
-    step, split, metrics = step_of(recipe), splitter(recipe.mesh), _metrics(recipe)
+    step, metrics = step_of(recipe), _metrics(recipe)
 
     def one(place: Array, carry: Carry) -> Carry:
         number = batches.before + jnp.asarray(place).astype(jnp.int32)
-        batch = split(batches.at(place))
+        batch = split(recipe.mesh, batches.at(place))
         new = step.advance(carry.train_state, random_bits.fold_in(keys.train, number), batch, batches.full)
         return _accept(carry, _with_class_numbers(new, batch[1]), metrics, number)
 

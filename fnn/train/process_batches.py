@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from fnn.train.processes import attempt, gather, meet, raise_in_all
 from fnn.train.read_ahead import POLL_SECONDS
+from fnn.train.sharding import over_rows
 from fnn.train.stream import StreamError
 from fnn.typing import PyTree
 
@@ -138,8 +139,7 @@ def join(mesh: Mesh, own: Part, first: PyTree, slots: int, room: int) -> Joint:
     room, _, fails, stops, counts = found.max(axis=0).tolist()
     if stops or count == 0:
         return Joint(None, 0, room, bool(fails), bool(stops), bool(counts))
-    sharding = NamedSharding(mesh, PartitionSpec(None, mesh.axis_names[0]))
-    local = _fill_up(own, first, slots, room, count)
+    local, sharding = _fill_up(own, first, slots, room, count), over_rows(mesh, 1)
     data = jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), local)
     return Joint(data, count, room, bool(fails), False, bool(counts))
 

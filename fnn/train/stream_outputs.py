@@ -23,7 +23,7 @@ from fnn.train.identity import digest_of
 from fnn.train.outputs import scores_from
 from fnn.train.process_batches import gather_rows
 from fnn.train.processes import attempt, gather, raise_in_all
-from fnn.train.sharding import own_rows, replicate, split_rows, splitter
+from fnn.train.sharding import own_rows, replicate, split
 from fnn.train.stream import Stream, describe_list, takes_epoch
 from fnn.train.stream_place import come_to, place_of, warn_of_another
 from fnn.train.trained import Trained, apply_trained, check_trained
@@ -65,18 +65,16 @@ def collect(
 
 
 def _outputs_of_chunk(given: Application, trained: Trained, x: PyTree, count: Array) -> PyTree:
-    split = splitter(given.mesh)
-
     check_trained(given.where, given.model, trained, jax.tree.map(lambda leaf: leaf[0], x))
 
     def one(place: Array | int) -> PyTree:
         batch = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, place, keepdims=False), x)
-        return given.decode(apply_trained(given.model, trained, split(batch)))
+        return given.decode(apply_trained(given.model, trained, split(given.mesh, batch)))
 
     slots = jax.tree.leaves(x)[0].shape[0]
     room = jax.tree.map(lambda leaf: jnp.zeros((slots, *leaf.shape), leaf.dtype), jax.eval_shape(one, 0))
     written = lambda place, room: jax.tree.map(lambda all, new: all.at[place].set(new), room, one(place))  # noqa: E731
-    return split_rows(given.mesh, jax.lax.fori_loop(0, count, written, room))
+    return split(given.mesh, jax.lax.fori_loop(0, count, written, room), axis=1)
 
 
 class Scoring:
