@@ -99,13 +99,10 @@ def ensemble(
     require_model_and_optimizer("ensemble", model, optimizer)
     options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype)
     task, options, checked, key = check_training("ensemble", task, data, key, options)
-    total = rows_.count(checked[0])
-    rows_.check_batch_size("ensemble", batch_size, total)
-    bags = _bags(key, total, count) if bootstrap else None
+    arguments = {"key": random_bits.split(key, count)}
+    bags = _bags(key, rows_.count(checked[0]), count) if bootstrap else None
     if bags is not None:
         _check_counted(bags, checked[2])
-    arguments = {"key": random_bits.split(key, count)}
-    if bags is not None:
         arguments |= {"train": jnp.asarray(bags.train), "valid": jnp.asarray(bags.valid)}
     together = batched_is_faster(model, checked[0]) if together is None else together
     recipe = Recipe(model, optimizer, task, options)

@@ -103,7 +103,6 @@ def make_plan(
     task, options, checked, key = check_training(where, task, data, key, options)
     settings = _settings(where, over, model, optimizer)
     split = folds_of(where, folds, checked, groups) if split is None else split
-    rows_.check_batch_size(where, options.batch_size, split.train.shape[1])
     check_what_counts(where, split, checked, parts)
     keys = random_bits.split(key, checks.integer(where, "seeds", seeds))
     shared = {"data": checked, "folds": jax.device_put(tuple(split)), "keys": keys}

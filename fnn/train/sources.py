@@ -12,6 +12,7 @@ import numpy as np
 
 from fnn import checks, random_bits
 from fnn.kernels import placement
+from fnn.layer import Padded
 from fnn.layer.protocol import identity
 from fnn.programs import compile as compiled
 from fnn.random_bits import in_one_pass
@@ -102,7 +103,7 @@ def _scoring_files(recipe: Recipe, files: MappedFiles, rows: np.ndarray) -> Scor
 
 
 def _of_rows(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -> Source:
-    rows_.require_parts("fit", data)
+    checks.parts_of_data("fit", data, "data ", Padded)
     data = (rows_.lend(data[0]), *data[1:])  # all is over when `fit` returns
     inputs = check_run("fit", recipe.task, data, rows, validation, key)
     size, steps = sizes(recipe.options.batch_size, inputs.slots)
