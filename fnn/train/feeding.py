@@ -84,12 +84,7 @@ class Feed:
         self.epoch = epoch
         if self.joined is not None:
             self.joined.taken = 0
-
-        def make(wanted: Callable[[], bool], ended: Callable[[], bool]) -> Generator[Chunk | Sizes, None, None]:
-            # Several processes cut where their batches end, not when one of them waits.
-            return self._chunks(epoch, wanted if self.joined is None else lambda: False, ended)
-
-        self._ahead = Ahead(make)
+        self._ahead = Ahead(functools.partial(self._chunks, epoch))
 
     def next(self, interrupted: Callable[[], bool] = lambda: False) -> Chunk | None:
         """The next super-batch, None at the end of the epoch and where the run is interrupted."""
@@ -135,7 +130,8 @@ class Feed:
                 # A run that is resumed has the room and the slots that it had.
                 self.slots = self.slots or max(1, min(sizes.most, sizes.wanted, MOST_STEPS))
                 self.room = max(self.room, sizes.room) if self.joined else self.room or sizes.room
-            yield from self._stack(itertools.chain(_drain(head), items), wanted)
+            # Out of the deque, so that what was stacked is let go of.
+            yield from self._stack(itertools.chain((head.popleft() for _ in range(len(head))), items), wanted)
             self.reader.digits.check()
             if self.joined is None and not self.reader.counts:
                 raise StreamError(self.reader.describe_uncounted(epoch))
@@ -163,8 +159,9 @@ class Feed:
             if filling is None:
                 filling = Filling(first, self._memory(first[0]))
             filling.add(item)
-            enough = share * len(filling.raw) >= self.slots or filling.age() > WAIT_SECONDS
-            if len(filling.raw) == self.slots or (enough and wanted()):
+            enough = share * len(filling.raw) >= self.slots or time.monotonic() > filling.began + WAIT_SECONDS
+            # Several processes cut where their batches end, not when one of them waits.
+            if len(filling.raw) == self.slots or (enough and self.joined is None and wanted()):
                 yield from self._hand_out(filling)
                 filling, share = None, max(1, share // 2)
         if filling:
@@ -196,10 +193,7 @@ class Filling:
     def __init__(self, first: HostBatch, memory: PyTree) -> None:
         self.first, self.x, self.raw = first, memory, list[Raw]()
         self.slots, self.room = jax.tree.leaves(memory)[0].shape[:2]
-        self._began = time.monotonic()
-
-    def age(self) -> float:
-        return time.monotonic() - self._began
+        self.began = time.monotonic()
 
     def add(self, raw: Raw) -> None:
         def write(memory: np.ndarray, leaf: np.ndarray, filler: np.ndarray) -> None:
@@ -214,7 +208,7 @@ class Filling:
     def move(self, memory: PyTree) -> Filling:
         """The same with more room."""
         moved = Filling(self.first, memory)
-        moved._began = self._began
+        moved.began = self.began
         for slot, raw in enumerate(self.raw):
             moved.add(raw._replace(x=jax.tree.map(lambda leaf: leaf[slot, : raw.rows], self.x)))
         return moved
@@ -246,10 +240,6 @@ def _without_inputs(raw: Raw) -> Raw:
     return Raw((), targets, own(raw.weights), raw.rows, raw.place)
 
 
-def _copy(raw: Raw) -> Raw:
-    return _without_inputs(raw)._replace(x=jax.tree.map(np.copy, raw.x))
-
-
 def _errors_as_items(
     batches: Generator[Raw, None, None], stopped: Callable[[], bool]
 ) -> Generator[Raw | StreamError, None, None]:
@@ -272,16 +262,11 @@ def _head(items: Iterator[Raw | StreamError], most: int) -> tuple[deque[Any], bo
         if isinstance(item, StreamError):
             head.append(item)
             return head, True
-        head.append(_copy(item))
+        head.append(_without_inputs(item)._replace(x=jax.tree.map(np.copy, item.x)))
         held += _bytes(item)
         if len(head) == most or held >= CHUNK_BYTES:
             return head, False
     return head, True
-
-
-def _drain(head: deque[Any]) -> Iterator[Any]:
-    while head:
-        yield head.popleft()
 
 
 def _bytes(batch: HostBatch | Raw) -> int:

@@ -73,7 +73,7 @@ class Joined:
 
     def _agree(self, feed: Feed, what: str, interrupted: Callable[[], bool]) -> bool:
         sizes = attempt_in_all(self.mesh, what, lambda: feed.next_own(interrupted))
-        said = gather(self.mesh, [feed.reader.form and ", ".join(jax.tree.leaves(feed.reader.form)), sizes])
+        said = gather(self.mesh, [feed.reader.form, sizes])
         feed.stopped = any(sizes is None for _, sizes in said)
         if feed.stopped:
             return False

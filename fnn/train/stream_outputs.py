@@ -99,8 +99,7 @@ class Scoring:
         attempt_in_all(mesh, f"{self.applied.where}: the stream", lambda: self._compare(found[1:]))
         outputs, targets, weights = gather_rows(found) if self.feed.joined else found
         # Without weights a metric is asked without them: it then is what it is for arrays, to the last bit.
-        weighted = len(self.feed.reader.form) == 3
-        data = None, targets, weights if weighted else None
+        data = None, targets, weights if self.feed.reader.weighted else None
         scores = compiled(scores_from, self.task)(outputs, data, None)
         if not self.feed.joined:
             return scores
