@@ -165,7 +165,7 @@ def outcome_of(recipe: Recipe, carry: Carry) -> tuple[Trained, dict[str, Array]]
     """What a run gives back: what to predict with, and the history with how it ended."""
     trained = carry.train_state.trained
     ends = {"epochs": carry.epochs, "diverged_at": carry.diverged_at, "skipped": carry.skipped}
-    if recipe.options.early_stopping is None or carry.best is None:
+    if carry.best is None:
         return trained, carry.history | ends
     return stopping.choose(carry.best, trained), carry.history | ends | {"best_epoch": carry.best.epoch}
 

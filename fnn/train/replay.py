@@ -104,9 +104,8 @@ def probe_loss(recipe: Recipe, trained: Trained, batch: tuple[Any, ...], key: Ke
 
 
 def _constant(call: Call) -> Call:
-    given = (call.params, call.state, call.x, call.y)
-    fixed = _replace_leaves(given, [jax.lax.stop_gradient(leaf) for leaf in inexact(given)])
-    return call._replace(params=fixed[0], state=fixed[1], x=fixed[2], y=fixed[3])
+    params, state, x, y = jax.lax.stop_gradient((call.params, call.state, call.x, call.y))
+    return call._replace(params=params, state=state, x=x, y=y)
 
 
 class Divergence(NamedTuple):

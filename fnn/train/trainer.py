@@ -65,12 +65,12 @@ def trainer(
         training_metrics: in the history also "learning_rate", that of an epoch's last step, where the optimizer has
             one, and the task's metrics of the training batches, "accuracy" beside "validation_accuracy": means over the
             epoch of what each step saw, in training mode and with parameters that move, as the training loss is. Exact
-            for means over rows; for another metric (R²) the mean of the batches' values. They cost the metric, no
-            further forward pass.
+            for means over rows; for another metric (R²) the mean of the batches' values, batches on which it is not
+            defined left out. They cost the metric, no further forward pass.
         compute_dtype: `jnp.bfloat16` or `jnp.float16`: inputs and parameters are cast to it for the forward and
-            backward pass; parameters, optimizer and running statistics stay as they are, outputs, losses and sums are
-            float32. float16 wants `fnn.optim.scale_loss` around the optimizer, and a warning says so where it
-            is missing.
+            backward pass; parameters, optimizer and running statistics stay as they are, outputs, losses and sums,
+            also those of norms and softmax, are float32. float16 wants `fnn.optim.scale_loss` around the optimizer, and
+            a warning says so where it is missing.
         mesh: devices to split every batch over: `fnn.devices.data_mesh()`, or `jax.make_mesh((n,), ("data",))` with
             explicit axes or automatic ones; the numbers are those of one device.
 
