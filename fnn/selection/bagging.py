@@ -159,7 +159,7 @@ def _out_of_bag(task: Task, data: tuple[Any, Array, Any], outputs: PyTree, valid
     """Estimates from the members that did not see a row, and their scores."""
     rows = rows_.count(data[0])
     each = jax.tree.map(np.asarray, probabilities(task, jax.tree.map(jnp.asarray, outputs)))
-    estimate = jax.tree.map(lambda leaf: mean_by_row(leaf, valid, rows)[0], each)
+    estimate = jax.tree.map(lambda leaf: mean_by_row(leaf, valid, rows), each)
     seen = np.isin(np.arange(rows), valid)
     scores: dict[str, float] = {}
     if seen.any() if data[2] is None else np.asarray(data[2])[seen].any():

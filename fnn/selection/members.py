@@ -106,11 +106,7 @@ def run_members(
         arguments: arrays with one row per member.
         shared: arrays all members read.
         first, last: epochs to train.
-        together: run a chunk's members as one batched program, or one after another inside it.
-        chunk: members that are held at once; by default all, or as many as fit into a quarter of the memory where
-            they are trained together.
-        mesh: devices to split each chunk over; by default all of them.
-        progress: show a bar over the members, with the time left.
+        together, chunk, mesh, progress: as for `cross_validate`; one after another all are held at once by default.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C if no member is finished.

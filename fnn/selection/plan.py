@@ -165,10 +165,8 @@ def member_of(makers: Makers) -> Member:
 def resumable_member_of(makers: Makers) -> Member:
     """`member_of`, which gives back what it carried too, and goes on from `one["carry"]` where that is given."""
 
-    def finish(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> PyTree:
-        return carry, _score(case, one, shared, carry)
-
-    return member_from(functools.partial(_case, makers), finish, functools.partial(_scale, makers))
+    member = member_of(makers)
+    return member._replace(finish=lambda one, shared, running: (running.carry, member.finish(one, shared, running)))
 
 
 def describe_divergence(plan: Plan, place: tuple[int, int, int], number: int) -> str:
