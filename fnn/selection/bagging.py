@@ -142,8 +142,8 @@ def case(recipe: Recipe, one: PyTree, shared: PyTree, prepared: PyTree = ()) -> 
 
 def _bags(key: Key, rows: int, members: int) -> splits.Folds:
     """The same bootstrap samples for the same key."""
-    data = key if key.dtype == jnp.uint32 else jax.random.key_data(key)
-    return splits.bootstrap(rows, members, seed=int.from_bytes(np.asarray(data).tobytes(), "big"))
+    seed = int.from_bytes(np.asarray(jax.random.key_data(key)).tobytes(), "big")
+    return splits.bootstrap(rows, members, seed=seed)
 
 
 def _check_counted(bags: splits.Folds, weights: Array | None) -> None:

@@ -70,10 +70,6 @@ def batched_is_faster(model: Layer, x: PyTree) -> bool:
     won on jax 0.10.2 (15.6 against 23.9 ms for 16) and wins on two devices with both, so it is taken, also where one
     device with jax 0.12 would be faster batched. A GPU or TPU, which small steps leave idle, is expected to run
     batched ones faster whatever their size (not measured).
-
-    Args:
-        model: a layer.
-        x: inputs, one row per example.
     """
     if placement.platform() != "cpu":
         return not any_layer(model, lambda facts: facts.convolves)

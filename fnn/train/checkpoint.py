@@ -28,14 +28,12 @@ from fnn.versions import __version__
 
 __all__ = ["Checkpoints", "checkpoints"]
 
-Table = list[dict[str, float]]
-
 
 class Record(NamedTuple):
     """What a run has done: its history, one row per epoch, how many steps it had taken at the end of each, where the
     streams stood then that it reads, and the steps that it took since."""
 
-    table: Table
+    table: list[dict[str, float]]
     ends: list[int]
     streams: Any = None
     place: int = 0
@@ -136,7 +134,7 @@ def store_of(
     return Store(save, restore, asked.steps)
 
 
-def _best_epoch(table: Table, rule: EarlyStopping | None) -> int:
+def _best_epoch(table: list[dict[str, float]], rule: EarlyStopping | None) -> int:
     """Its number from 1, 0 where no score is finite."""
     name = rule.monitor if rule else "validation_loss" if "validation_loss" in table[0] else "loss"
     sign = -1 if rule and rule.mode == "max" else 1

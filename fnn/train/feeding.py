@@ -55,12 +55,8 @@ class Chunk(NamedTuple):
 
 class Feed:
     """The super-batches of a stream, all of one shape: the rows that a slot lacks are the first ones of the epoch,
-    with weight 0, so that statistics over a batch see only real rows, as `rows.batch_rows` has it for arrays.
-
-    Args:
-        stream: where batches come from.
-        mesh: over which the rows of every batch are split; their room is a multiple of its size.
-    """
+    with weight 0, so that statistics over a batch see only real rows, as `rows.batch_rows` has it for arrays. The rows
+    of every batch are split over the mesh, and their room is a multiple of its size."""
 
     def __init__(self, stream: Stream, mesh: Mesh | None = None) -> None:
         self.joined = Joined(mesh) if mesh is not None and together(mesh) else None

@@ -38,12 +38,8 @@ class Raw(NamedTuple):
 
 
 class Reader:
-    """Reads a stream, epoch after epoch, and holds every batch against the first one of all.
-
-    Args:
-        stream: where batches come from.
-        is_part: it is one of several processes' parts, which may be without a batch.
-    """
+    """Reads a stream, epoch after epoch, and holds every batch against the first one of all; one that `is_part` of
+    what several processes read may be without a batch."""
 
     def __init__(self, stream: Stream, is_part: bool = False) -> None:
         self.stream, self.is_part = stream, is_part

@@ -209,10 +209,9 @@ def identity_of(
     data: dict[str, str],
 ) -> Identity:
     """All of it, for what a run carries, the columns of its history and what is said of its data."""
-    numbers = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     return describe_settings(recipe, inputs) | {
         "metrics": columns,
-        "key": np.asarray(numbers).tolist(),
+        "key": np.asarray(jax.random.key_data(key)).tolist(),
         "start": None if start is None else digest_of(start),
         # What compiles the programs: with another one the same run has other last digits.
         "environment": {

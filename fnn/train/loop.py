@@ -144,7 +144,8 @@ def end_epoch(
     rule = recipe.options.early_stopping
     if rule is not None and best is not None:
         best = stopping.observe(rule, best, row, epoch, carry.train_state.trained)
-        over = (carry.diverged_at >= 0) | stopping.is_exhausted(rule, best)
+        out_of_patience = best.waited > jnp.maximum(rule.patience - 1, 0)
+        over = (carry.diverged_at >= 0) | out_of_patience
     history = {name: values.at[carry.epochs].set(row[name]) for name, values in carry.history.items()}
     return carry._replace(means=_no_means(recipe), best=best, history=history, epochs=carry.epochs + 1, over=over), row
 

@@ -41,14 +41,11 @@ class Probe(NamedTuple):
 
 def inexact(tree: PyTree) -> list[Array]:
     """The floating-point leaves, and the complex ones."""
-    return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
+    return list(filter(_is_inexact, jax.tree.leaves(tree)))
 
 
-def _replace_leaves(tree: PyTree, leaves: list[Array]) -> PyTree:
-    waiting = iter(leaves)
-    return jax.tree.map(
-        lambda leaf: next(waiting) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) else leaf, tree
-    )
+def _is_inexact(leaf: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
 
 
 def check_step(where: str, trained: Any, batch: Any) -> tuple[TrainState, tuple[Any, ...]]:
@@ -96,7 +93,8 @@ def probe_loss(recipe: Recipe, trained: Trained, batch: tuple[Any, ...], key: Ke
 
         def see(call: Call) -> Any:
             seen.append(observe(_constant(call)))
-            return _replace_leaves(call.y, [y + probe for y, probe in zip(inexact(call.y), next(waiting), strict=True)])
+            own = iter(next(waiting))
+            return jax.tree.map(lambda y: y + next(own) if _is_inexact(y) else y, call.y)
 
         return run(params, see), seen
 
