@@ -27,8 +27,7 @@ from fnn.train.inputs import Inputs
 from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, evaluation_model, outcome_of
 from fnn.train.options import Options
 from fnn.train.outputs import outputs_of
-from fnn.train.processes import heard_by_all
-from fnn.train.sharding import on_automatic_axes
+from fnn.train.processes import on_a_mesh
 from fnn.train.step import require_model_and_optimizer
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained
@@ -37,8 +36,7 @@ from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, Pe
 __all__ = ["ensemble"]
 
 
-@on_automatic_axes
-@heard_by_all("ensemble", everywhere=True)
+@on_a_mesh("ensemble", everywhere=True)
 def ensemble(
     model: Layer,
     optimizer: Transform,

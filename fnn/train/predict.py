@@ -23,8 +23,8 @@ from fnn.train.memory_maps import MappedFiles, holds_maps, is_mapped, map_files,
 from fnn.train.outputs import outputs_of, scores_from
 from fnn.train.precision import compute_in, require_compute_dtype
 from fnn.train.process_batches import gather_rows
-from fnn.train.processes import heard_by_all, pace, together
-from fnn.train.sharding import check_mesh, on_automatic_axes, replicate
+from fnn.train.processes import on_a_mesh, pace, together
+from fnn.train.sharding import check_mesh, replicate
 from fnn.train.stream import Stream, is_stream, refuse_what_belongs_to_arrays, stream_of
 from fnn.train.stream_outputs import Application, Scoring, collect
 from fnn.train.trained import Trained, as_trained, check_trained
@@ -33,8 +33,7 @@ from fnn.typing import Array, Data, DType, LossFunction, PyTree, Rows
 __all__ = ["evaluate", "predict"]
 
 
-@on_automatic_axes
-@heard_by_all("predict", ends=True)
+@on_a_mesh("predict", ends=True)
 def predict(
     model: Layer,
     trained: Trained,
@@ -149,8 +148,7 @@ def _wait_for_all(given: Application, trained: Trained, x: PyTree) -> None:
         pace(given.mesh, 1)
 
 
-@on_automatic_axes
-@heard_by_all("evaluate", ends=True)
+@on_a_mesh("evaluate", ends=True)
 def evaluate(
     model: Layer,
     trained: Trained,

@@ -19,7 +19,7 @@ from fnn.train.console import interruption, is_to_end
 from fnn.train.identity import PROGRAMS, describe_data, describe_programs, describe_settings, digest_of
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Recipe, begin, keys_of
-from fnn.train.sharding import exchange
+from fnn.train.sharding import exchange, on_automatic_axes
 from fnn.train.stream import StreamError
 from fnn.train.trained import Trained
 from fnn.typing import Key
@@ -71,10 +71,11 @@ def _is_of_a_connection(error: BaseException) -> bool:
     return by_xla and any(word in str(error) for word in LOST)
 
 
-def heard_by_all(
+def on_a_mesh(
     where: str, mesh: Mesh | None = None, *, ends: bool = False, everywhere: bool = False
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A verb whose errors all processes of this mesh hear of, or of its argument `mesh`; those of its arguments too.
+    """A verb that computes `on_automatic_axes` of this mesh, or of its argument `mesh`, and whose errors all processes
+    of it hear of; those of its arguments too.
 
     Args:
         where: the verb.
@@ -84,6 +85,7 @@ def heard_by_all(
     """
 
     def wrap(run: Callable[P, R]) -> Callable[P, R]:
+        @on_automatic_axes
         @functools.wraps(run)
         def enter(*args: P.args, **options: P.kwargs) -> R:
             over: Any = options.get("mesh", mesh)

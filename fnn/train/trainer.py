@@ -19,8 +19,8 @@ from fnn.train.epochs import sizes, take_steps_of_epoch
 from fnn.train.inputs import Inputs, check_run
 from fnn.train.loop import Carry, Keys, Recipe, begin, check_recipe, end_epoch, outcome_of
 from fnn.train.options import Options
-from fnn.train.processes import heard_by_all, require_same_run
-from fnn.train.sharding import automatic, lay_on, on_automatic_axes, replicate
+from fnn.train.processes import on_a_mesh, require_same_run
+from fnn.train.sharding import automatic, lay_on, replicate
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained, TrainState, as_trained
 from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, PenaltyFunction, Rows, Validation
@@ -103,8 +103,7 @@ def trainer(
     # A run of what cannot be compared, or is traced, has a program of its own.
     own = jax.jit(functools.partial(_whole_run, recipe))
 
-    @on_automatic_axes
-    @heard_by_all("trainer", mesh, ends=True)
+    @on_a_mesh("trainer", mesh, ends=True)
     def run(
         key: Key, data: Arrays, rows: Rows | None = None, *, validation: Validation | None = None,
         start: Trained | None = None,
