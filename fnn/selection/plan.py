@@ -206,21 +206,21 @@ def _case(makers: Makers, one: PyTree, shared: PyTree, scaled: Any) -> Case:
 
 def _build(where: str, what: str, given: Any, kind: type, values: Mapping[str, Any]) -> Any:
     """A layer or transform as it is, or made by its constructor from the settings it names."""
-    made = given
-    if not _is_built(given, kind):
-        if not callable(given):
-            raise TypeError(f"{where}: expected {what} or a function that makes one, got {checks.describe(given)}")
-        try:
-            made = given(**(taken := {name: values[name] for name in _arguments_of(given) & set(values)}))
-        except (TypeError, ValueError) as error:
-            if taken:
-                error.add_note(
-                    f"{where}: the values of {', '.join(map(repr, sorted(taken)))} are arguments of one program for "
-                    "all settings; a number that decides a shape, such as a width, needs a call of its own per value"
-                )
-            raise
-        if not _is_built(made, kind):
-            raise TypeError(f"{where}: expected a function that makes {what}, got one of {checks.describe(made)}")
+    if _is_built(given, kind):
+        return given
+    if not callable(given):
+        raise TypeError(f"{where}: expected {what} or a function that makes one, got {checks.describe(given)}")
+    try:
+        made = given(**(taken := {name: values[name] for name in _arguments_of(given) & set(values)}))
+    except (TypeError, ValueError) as error:
+        if taken:
+            error.add_note(
+                f"{where}: the values of {', '.join(map(repr, sorted(taken)))} are arguments of one program for "
+                "all settings; a number that decides a shape, such as a width, needs a call of its own per value"
+            )
+        raise
+    if not _is_built(made, kind):
+        raise TypeError(f"{where}: expected a function that makes {what}, got one of {checks.describe(made)}")
     return made
 
 

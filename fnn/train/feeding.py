@@ -18,7 +18,7 @@ from fnn import checks
 from fnn.kernels import placement
 from fnn.train.host_batches import HostBatch, Raw, Reader
 from fnn.train.process_batches import Joined, Sizes
-from fnn.train.processes import together
+from fnn.train.processes import attempt_in_all, together
 from fnn.train.read_ahead import Ahead
 from fnn.train.sharding import over_rows
 from fnn.train.stream import Stream, StreamError, length
@@ -94,6 +94,10 @@ class Feed:
     def next_own(self, interrupted: Callable[[], bool]) -> Any:
         """What this process has read next, whatever others have; None at its end."""
         return None if self._ahead is None else self._ahead.next(interrupted)
+
+    def attempt(self, ask: Callable[[], Any]) -> Any:
+        """What it answers of the stream; the error of one process is raised in all."""
+        return attempt_in_all(self.mesh, f"{self.reader.stream.where}: the stream", ask)
 
     def reuse(self, chunk: Chunk) -> None:
         """Nobody computes with it any more: its memory may be filled anew."""

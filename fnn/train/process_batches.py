@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from fnn.train.processes import attempt, attempt_in_all, gather, meet, raise_in_all
+from fnn.train.processes import attempt, gather, meet, raise_in_all
 from fnn.train.read_ahead import POLL_SECONDS
 from fnn.train.sharding import over_rows
 from fnn.train.stream import StreamError
@@ -72,7 +72,7 @@ class Joined:
         return None
 
     def _agree(self, feed: Feed, what: str, interrupted: Callable[[], bool]) -> bool:
-        sizes = attempt_in_all(self.mesh, what, lambda: feed.next_own(interrupted))
+        sizes = feed.attempt(lambda: feed.next_own(interrupted))
         said = gather(self.mesh, [feed.reader.form, sizes])
         feed.stopped = any(sizes is None for _, sizes in said)
         if feed.stopped:
@@ -89,20 +89,18 @@ class Joined:
                     "numbers of rows may differ"
                 )
         if len(having) < len(said):
-            self._lend(feed, having[0], what)
+            self._lend(feed, having[0])
         room, most, wanted = zip(*(sizes for _, sizes in said), strict=True)
         self._sizes = Sizes(max(room), min(most), max(wanted))
         self._agreed.set()
         return True
 
-    def _lend(self, feed: Feed, lender: int, what: str) -> None:
+    def _lend(self, feed: Feed, lender: int) -> None:
         """A row of this process to those that have none: rows that do not count are made of it."""
         lends = jax.process_index() == lender
-        row = attempt_in_all(
-            self.mesh, what, lambda: base64.b64encode(pickle.dumps(feed.reader.row)).decode() if lends else ""
-        )
+        row = feed.attempt(lambda: base64.b64encode(pickle.dumps(feed.reader.row)).decode() if lends else "")
         lent = gather(self.mesh, row)[lender]
-        feed.first = attempt_in_all(self.mesh, what, lambda: feed.first or feed.reader.borrow(base64.b64decode(lent)))
+        feed.first = feed.attempt(lambda: feed.first or feed.reader.borrow(base64.b64decode(lent)))
 
 
 class Part(NamedTuple):

@@ -22,7 +22,7 @@ from fnn.train.host_batches import HostBatch
 from fnn.train.identity import digest_of
 from fnn.train.outputs import scores_from
 from fnn.train.process_batches import gather_rows
-from fnn.train.processes import attempt_in_all, gather
+from fnn.train.processes import gather
 from fnn.train.sharding import own_rows, replicate, split
 from fnn.train.stream import Stream, describe_list, takes_epoch
 from fnn.train.stream_place import come_to, place_of, warn_of_another
@@ -96,7 +96,7 @@ class Scoring:
         if self.feed.stopped:
             return None
         mesh = self.feed.mesh
-        attempt_in_all(mesh, f"{self.applied.where}: the stream", lambda: self._compare(found[1:]))
+        self.feed.attempt(lambda: self._compare(found[1:]))
         outputs, targets, weights = gather_rows(found) if self.feed.joined else found
         # Without weights a metric is asked without them: it then is what it is for arrays, to the last bit.
         data = None, targets, weights if self.feed.reader.weighted else None
@@ -140,8 +140,7 @@ class Scoring:
         seen, epochs = come_to(self.feed, record.streams["validation"], len(record.table)), len(record.table)
         again = bool(seen) and takes_epoch(self.feed.reader.stream.source)
         self.known = (seen, epochs) if seen and not again else None
-        what = f"{self.applied.where}: the stream"
-        attempt_in_all(self.feed.mesh, what, lambda: self._look_again(seen or "", epochs) if again else None)
+        self.feed.attempt(lambda: self._look_again(seen or "", epochs) if again else None)
 
     def describe(self) -> dict[str, str]:
         if self.beside:

@@ -14,7 +14,7 @@ from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.tasks import Task, as_task
 from fnn.train import stopping
-from fnn.train.divergence import explain, warn_if_diverged
+from fnn.train.divergence import explain, warn_of_divergence
 from fnn.train.epochs import sizes, take_steps_of_epoch
 from fnn.train.inputs import Inputs, check_run
 from fnn.train.loop import Carry, Keys, Recipe, begin, check_recipe, end_epoch, outcome_of
@@ -120,7 +120,7 @@ def trainer(
             rule, step = recipe.options.early_stopping, int(history["diverged_at"])
             if step >= 0:
                 said = explain("trainer", recipe, key, inputs, last, step)
-                warn_if_diverged("trainer", *divmod(step, sizes(batch_size, inputs.slots)[1]), said)
+                warn_of_divergence("trainer", *divmod(step, sizes(batch_size, inputs.slots)[1]), said)
             elif rule is not None:
                 stopping.warn_if_never_scored("trainer", rule, history)
         return trained, history
