@@ -36,6 +36,20 @@ def images(augment, x=IMAGES, key=KEY):
     return np.asarray(jitted(augment)(key, x, LABELS)[0])
 
 
+@pytest.mark.parametrize("name", ["random_flip", "random_crop", "random_shift", "random_rotation", "compose"])
+def test_what_moves_pixels_refuses_targets_of_pixels(name):
+    with pytest.raises(ValueError, match=r"belong to the pixels of x \(6, 7, 5, 2\), which move while they stay"):
+        EVERY[name](KEY, IMAGES, jnp.zeros((N, H, W), jnp.int32))
+    rowwise = jnp.zeros((N, 4))
+    assert PARTS["random_flip"](KEY, IMAGES, rowwise)[1] is rowwise
+
+
+def test_mixed_targets_are_targets_of_the_task():
+    _, shares = PARTS["mixup"](KEY, IMAGES, LABELS)
+    losses = fnn.tasks.multiclass(3).loss(jnp.zeros((N, 3)), shares)
+    np.testing.assert_allclose(losses, np.log(3), rtol=1e-5)
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", EVERY)
 def test_the_key_decides(name):

@@ -4,11 +4,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import fnn
 from fnn.losses.log_softmax import PIECE
 
 loss = fnn.losses.softmax_cross_entropy_with_integer_labels
+
+
+@pytest.mark.parametrize("split", [("x",), ("labels",), ("x", "labels")], ids=" ".join)
+def test_rows_and_labels_may_be_split_unlike_over_an_explicit_mesh(split):
+    mesh = jax.make_mesh((1,), ("rows",), axis_types=(AxisType.Explicit,))
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(4, 2 * PIECE)).astype(np.float32), rng.integers(0, 2 * PIECE, 4).astype(np.int32)
+    with jax.set_mesh(mesh):
+        placed = [
+            jax.device_put(part, NamedSharding(mesh, P("rows") if name in split else P()))
+            for name, part in (("x", x), ("labels", labels))
+        ]
+        found = jax.jit(jax.value_and_grad(lambda x, labels: loss(x, labels).sum()))(*placed)
+    jax.tree.map(np.testing.assert_array_equal, found, jax.value_and_grad(lambda x: loss(x, labels).sum())(x))
 
 
 def reference(x, labels):

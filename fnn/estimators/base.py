@@ -29,7 +29,7 @@ from fnn.layer.protocol import require_no_module
 from fnn.optim.learning_rate import require_constructor
 from fnn.tasks import Task
 from fnn.train import stopping
-from fnn.train.divergence import warn_if_diverged
+from fnn.train.divergence import warn_of_divergence
 from fnn.train.inputs import Inputs
 from fnn.train.loop import EVALUATION_ROWS
 from fnn.train.options import Options
@@ -243,8 +243,9 @@ class Estimator(Checking, Curves, BaseEstimator, abc.ABC):
         self.n_iter_ += outcome.epochs
         if not outcome.finished:
             raise KeyboardInterrupt
-        warn_if_diverged(self._name, *divmod(outcome.diverged_at, -(-len(rows) // size)), outcome.replay)
-        if rule is not None and outcome.diverged_at < 0:
+        if outcome.diverged_at >= 0:
+            warn_of_divergence(self._name, *divmod(outcome.diverged_at, -(-len(rows) // size)), outcome.replay)
+        elif rule is not None:
             warn_if_never_scored(self._name, rule, self.history_)
         return self
 

@@ -104,8 +104,3 @@ class Regressor(Score, RegressorMixin, Estimator):
 
     def _width(self) -> int:
         return self.n_outputs_
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.single_output = True
-        return tags

@@ -59,8 +59,7 @@ class _Given:
 _numbers = itertools.count()
 _lock = threading.RLock()
 _kept: OrderedDict[Hashable, tuple[Fingerprint, Any]] = OrderedDict()
-_counts = {"found": 0, "new": 0, "unknown": 0}
-_reason: str | None = None
+_counts: dict[str, Any] = {"found": 0, "new": 0, "unknown": 0, "reason": None}
 
 
 def compile(
@@ -118,13 +117,11 @@ def remember(function: Callable[[Any], Any], description: Any) -> Any:
 
 def _find(make: Callable[[], Any], kind: tuple[Any, ...], description: Any) -> tuple[Fingerprint | None, Any]:
     """The fingerprint of a description and what is kept of this kind for it; None where it cannot be compared."""
-    global _reason
     try:
         key = fingerprint(description)
     except Unknown as unknown:
         with _lock:
-            _counts["unknown"] += 1
-            _reason = str(unknown)
+            _counts.update(unknown=_counts["unknown"] + 1, reason=str(unknown))
         return None, None
     place = (*kind, key)
     with _lock:
@@ -165,11 +162,9 @@ def clear() -> None:
         >>> fnn.programs.info().kept
         0
     """
-    global _reason
     with _lock:
         _kept.clear()
-        _counts.update(found=0, new=0, unknown=0)
-        _reason = None
+        _counts.update(found=0, new=0, unknown=0, reason=None)
 
 
 def info() -> Info:
@@ -182,4 +177,4 @@ def info() -> Info:
         Info(kept=0, limit=64, found=0, new=0, unknown=0, reason=None)
     """
     with _lock:
-        return Info(len(_kept), LIMIT, **_counts, reason=_reason)
+        return Info(len(_kept), LIMIT, **_counts)

@@ -115,26 +115,22 @@ class Walk:
         if named := _library_name(x):
             return named
         library = is_library(x.__globals__.get("__name__"))
-        cells = tuple(self.cell(cell, library) for cell in x.__closure__ or ())
+        held = dict(zip(x.__code__.co_freevars, map(_content, x.__closure__ or ()), strict=True))
+        # Of a module that a function of the user's captured, `attribute` takes what is read of it.
+        cells = tuple(
+            "module" if isinstance(value, types.ModuleType) and not library else self.of(value)
+            for value in held.values()
+        )
         given = (x.__name__, self.of(x.__defaults__), self.of(x.__kwdefaults__))
         if library:
             return ("function", _Same(x.__code__), cells, *given)
         reading = read(x.__code__)
         if foreign := [name for name in reading.imports if not is_library(name)]:
             raise Unknown(f"function {x.__qualname__}, which imports {foreign[0] or 'a module'} when it is called")
-        around = dict(zip(x.__code__.co_freevars, cells, strict=True))
         outside = tuple((use, self.read(x, use)) for use in reading.globals)
-        inner = tuple((use, self.attribute(_content(x, use.name), use)) for use in reading.free)
+        inner = tuple((use, self.attribute(held[use.name], use)) for use in reading.free)
         marks = {name: value for name, value in vars(x).items() if name[:2] != "__" and name not in UNSAID}
-        return ("function", reading.text, tuple(around.items()), inner, *given, outside, self.of(marks))
-
-    def cell(self, cell: types.CellType, library: bool) -> Hashable:
-        try:
-            value = cell.cell_contents
-        except ValueError:
-            return "empty"
-        # Of a module that a function of the user's captured, `attribute` takes what is read of it.
-        return "module" if isinstance(value, types.ModuleType) and not library else self.of(value)
+        return ("function", reading.text, tuple(zip(held, cells, strict=True)), inner, *given, outside, self.of(marks))
 
     def read(self, x: types.FunctionType, use: Use) -> Hashable:
         """A global that a function of the user's reads."""
@@ -230,12 +226,11 @@ class Walk:
         raise Unknown(f"a {kind.__module__}.{kind.__qualname__}")
 
 
-def _content(x: types.FunctionType, name: str) -> Any:
-    cell = (x.__closure__ or ())[x.__code__.co_freevars.index(name)]
+def _content(cell: types.CellType) -> Any:
     try:
         return cell.cell_contents
     except ValueError:
-        return "empty"
+        return types.CellType  # an empty one
 
 
 def _library_name(x: Any) -> tuple[Hashable, ...] | None:

@@ -27,8 +27,7 @@ from fnn.train.inputs import Inputs
 from fnn.train.loop import EVALUATION_ROWS, Carry, Recipe, evaluation_model, outcome_of
 from fnn.train.options import Options
 from fnn.train.outputs import outputs_of
-from fnn.train.processes import heard_by_all
-from fnn.train.sharding import on_automatic_axes
+from fnn.train.processes import on_a_mesh
 from fnn.train.step import require_model_and_optimizer
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained
@@ -37,8 +36,7 @@ from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, Pe
 __all__ = ["ensemble"]
 
 
-@on_automatic_axes
-@heard_by_all("ensemble", everywhere=True)
+@on_a_mesh("ensemble", everywhere=True)
 def ensemble(
     model: Layer,
     optimizer: Transform,
@@ -100,13 +98,10 @@ def ensemble(
     options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype)
     task, options, checked, key = check_training("ensemble", task, data, key, options)
     _require_arrays(model, checked[0])
-    total = rows_.count(checked[0])
-    rows_.check_batch_size("ensemble", batch_size, total)
-    bags = _bags(key, total, count) if bootstrap else None
+    arguments = {"key": random_bits.split(key, count)}
+    bags = _bags(key, rows_.count(checked[0]), count) if bootstrap else None
     if bags is not None:
         _check_counted(bags, checked[2])
-    arguments = {"key": random_bits.split(key, count)}
-    if bags is not None:
         arguments |= {"train": jnp.asarray(bags.train), "valid": jnp.asarray(bags.valid)}
     together = batched_is_faster(model, checked[0]) if together is None else together
     recipe = Recipe(model, optimizer, task, options)
@@ -159,8 +154,8 @@ def _require_arrays(model: Layer, x: PyTree) -> None:
 
 def _bags(key: Key, rows: int, members: int) -> splits.Folds:
     """The same bootstrap samples for the same key."""
-    data = key if key.dtype == jnp.uint32 else jax.random.key_data(key)
-    return splits.bootstrap(rows, members, seed=int.from_bytes(np.asarray(data).tobytes(), "big"))
+    seed = int.from_bytes(np.asarray(jax.random.key_data(key)).tobytes(), "big")
+    return splits.bootstrap(rows, members, seed=seed)
 
 
 def _check_counted(bags: splits.Folds, weights: Array | None) -> None:
@@ -176,7 +171,7 @@ def _out_of_bag(task: Task, data: tuple[Any, Array, Any], outputs: PyTree, valid
     """Estimates from the members that did not see a row, and their scores."""
     rows = rows_.count(data[0])
     each = jax.tree.map(np.asarray, probabilities(task, jax.tree.map(jnp.asarray, outputs)))
-    estimate = jax.tree.map(lambda leaf: mean_by_row(leaf, valid, rows)[0], each)
+    estimate = jax.tree.map(lambda leaf: mean_by_row(leaf, valid, rows), each)
     seen = np.isin(np.arange(rows), valid)
     scores: dict[str, float] = {}
     if seen.any() if data[2] is None else np.asarray(data[2])[seen].any():

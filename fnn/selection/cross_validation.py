@@ -15,16 +15,14 @@ from fnn.selection.plan import Plan, Settings, make_plan, member_of
 from fnn.selection.result import CrossValidation, assemble
 from fnn.tasks import Task
 from fnn.train.options import Options
-from fnn.train.processes import heard_by_all
-from fnn.train.sharding import on_automatic_axes
+from fnn.train.processes import on_a_mesh
 from fnn.train.stopping import EarlyStopping
 from fnn.typing import Arrays, Augmentation, DType, Key, Labels, LossFunction, PenaltyFunction
 
 __all__ = ["cross_validate"]
 
 
-@on_automatic_axes
-@heard_by_all("cross_validate", everywhere=True)
+@on_a_mesh("cross_validate", everywhere=True)
 def cross_validate(
     model: Layer | Callable[..., Layer],
     optimizer: Transform | Callable[..., Transform],

@@ -19,8 +19,7 @@ from fnn.selection.plan import make_plan
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.options import Options
-from fnn.train.processes import heard_by_all
-from fnn.train.sharding import on_automatic_axes
+from fnn.train.processes import on_a_mesh
 from fnn.train.stopping import EarlyStopping
 from fnn.typing import Arrays, Augmentation, DType, Key, Labels, LossFunction, PenaltyFunction
 
@@ -36,8 +35,7 @@ class LearningCurve(NamedTuple):
     training_scores: dict[str, np.ndarray]
 
 
-@on_automatic_axes
-@heard_by_all("learning_curve", everywhere=True)
+@on_a_mesh("learning_curve", everywhere=True)
 def learning_curve(
     model: Layer | Callable[..., Layer],
     optimizer: Transform | Callable[..., Transform],

@@ -42,15 +42,13 @@ def fill_up(parts: Sequence[np.ndarray]) -> np.ndarray:
     return table
 
 
-def mean_by_row(parts: np.ndarray, places: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values (folds, slots, …) of the rows `places` (folds, slots): a mean for every row, NaN where it is in no fold,
-    and which rows are in one."""
+def mean_by_row(parts: np.ndarray, places: np.ndarray, rows: int) -> np.ndarray:
+    """Values (folds, slots, …) of the rows `places` (folds, slots): a mean for every row, NaN where it is in none."""
     total, times = np.zeros((rows, *parts.shape[2:])), np.zeros(rows)
     for values, place in zip(parts, places, strict=True):
         total[place[place >= 0]] += values[place >= 0]
         times[place[place >= 0]] += 1
-    seen = times > 0
-    return total / np.where(seen, times, np.nan).reshape(-1, *[1] * (total.ndim - 1)), seen
+    return total / np.where(times > 0, times, np.nan).reshape(-1, *[1] * (total.ndim - 1))
 
 
 def check_disjoint(where: str, folds: Folds) -> None:

@@ -71,11 +71,8 @@ def _warn_of_missing_classes(where: str, split: Folds, targets: Array) -> None:
         return
     host = np.asarray(targets)
     every = set(host.tolist())
-    missing = {
-        fold: sorted(every - set(host[train[train >= 0]].tolist()))
-        for fold, train in enumerate(split.train)
-        if set(host[train[train >= 0]].tolist()) != every
-    }
+    absent = (sorted(every - set(host[train[train >= 0]].tolist())) for train in split.train)
+    missing = {fold: classes for fold, classes in enumerate(absent) if classes}
     if missing:
         fold, classes = next(iter(missing.items()))
         checks.warn(

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from fnn import checks, programs
 from fnn.kernels import placement
@@ -24,7 +24,7 @@ from fnn.train.identity import digest_of
 from fnn.train.loop import Carry
 from fnn.train.processes import pace, require_same
 from fnn.train.processes import together as together_over
-from fnn.train.sharding import check_mesh, fetch, replicate, shard
+from fnn.train.sharding import check_mesh, fetch, over_rows, replicate, shard
 from fnn.train.trained import shapes_of
 from fnn.typing import PyTree
 
@@ -70,10 +70,6 @@ def batched_is_faster(model: Layer, x: PyTree) -> bool:
     won on jax 0.10.2 (15.6 against 23.9 ms for 16) and wins on two devices with both, so it is taken, also where one
     device with jax 0.12 would be faster batched. A GPU or TPU, which small steps leave idle, is expected to run
     batched ones faster whatever their size (not measured).
-
-    Args:
-        model: a layer.
-        x: inputs, one row per example.
     """
     if placement.platform() != "cpu":
         return not any_layer(model, lambda facts: facts.convolves)
@@ -106,11 +102,7 @@ def run_members(
         arguments: arrays with one row per member.
         shared: arrays all members read.
         first, last: epochs to train.
-        together: run a chunk's members as one batched program, or one after another inside it.
-        chunk: members that are held at once; by default all, or as many as fit into a quarter of the memory where
-            they are trained together.
-        mesh: devices to split each chunk over; by default all of them.
-        progress: show a bar over the members, with the time left.
+        together, chunk, mesh, progress: as for `cross_validate`; one after another all are held at once by default.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C if no member is finished.
@@ -205,7 +197,7 @@ def _run_chunk(
 
 def _over(mesh: Mesh | None, arguments: PyTree) -> PyTree:
     """One row of the arguments after another on the devices of the mesh."""
-    return arguments if mesh is None else shard(arguments, NamedSharding(mesh, PartitionSpec(mesh.axis_names[0])))
+    return arguments if mesh is None else shard(arguments, over_rows(mesh))
 
 
 def _join(parts: tuple[Any, ...]) -> Any:

@@ -103,7 +103,6 @@ def make_plan(
     task, options, checked, key = check_training(where, task, data, key, options)
     settings = _settings(where, over, model, optimizer)
     split = folds_of(where, folds, checked, groups) if split is None else split
-    rows_.check_batch_size(where, options.batch_size, split.train.shape[1])
     check_what_counts(where, split, checked, parts)
     keys = random_bits.split(key, checks.integer(where, "seeds", seeds))
     shared = {"data": checked, "folds": jax.device_put(tuple(split)), "keys": keys}
@@ -166,10 +165,8 @@ def member_of(makers: Makers) -> Member:
 def resumable_member_of(makers: Makers) -> Member:
     """`member_of`, which gives back what it carried too, and goes on from `one["carry"]` where that is given."""
 
-    def finish(case: Case, one: PyTree, shared: PyTree, carry: Carry) -> PyTree:
-        return carry, _score(case, one, shared, carry)
-
-    return member_from(functools.partial(_case, makers), finish, functools.partial(_scale, makers))
+    member = member_of(makers)
+    return member._replace(finish=lambda one, shared, running: (running.carry, member.finish(one, shared, running)))
 
 
 def describe_divergence(plan: Plan, place: tuple[int, int, int], number: int) -> str:
@@ -209,21 +206,21 @@ def _case(makers: Makers, one: PyTree, shared: PyTree, scaled: Any) -> Case:
 
 def _build(where: str, what: str, given: Any, kind: type, values: Mapping[str, Any]) -> Any:
     """A layer or transform as it is, or made by its constructor from the settings it names."""
-    made = given
-    if not _is_built(given, kind):
-        if not callable(given):
-            raise TypeError(f"{where}: expected {what} or a function that makes one, got {checks.describe(given)}")
-        try:
-            made = given(**(taken := {name: values[name] for name in _arguments_of(given) & set(values)}))
-        except (TypeError, ValueError) as error:
-            if taken:
-                error.add_note(
-                    f"{where}: the values of {', '.join(map(repr, sorted(taken)))} are arguments of one program for "
-                    "all settings; a number that decides a shape, such as a width, needs a call of its own per value"
-                )
-            raise
-        if not _is_built(made, kind):
-            raise TypeError(f"{where}: expected a function that makes {what}, got one of {checks.describe(made)}")
+    if _is_built(given, kind):
+        return given
+    if not callable(given):
+        raise TypeError(f"{where}: expected {what} or a function that makes one, got {checks.describe(given)}")
+    try:
+        made = given(**(taken := {name: values[name] for name in _arguments_of(given) & set(values)}))
+    except (TypeError, ValueError) as error:
+        if taken:
+            error.add_note(
+                f"{where}: the values of {', '.join(map(repr, sorted(taken)))} are arguments of one program for "
+                "all settings; a number that decides a shape, such as a width, needs a call of its own per value"
+            )
+        raise
+    if not _is_built(made, kind):
+        raise TypeError(f"{where}: expected a function that makes {what}, got one of {checks.describe(made)}")
     return made
 
 

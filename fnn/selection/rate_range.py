@@ -16,8 +16,10 @@ from fnn.optim.transform import Transform
 from fnn.programs import compile as compiled
 from fnn.tasks import Task, as_task
 from fnn.train import rows as rows_
+from fnn.train.epochs import sizes
 from fnn.train.inputs import Inputs, check_run
-from fnn.train.step import require_functions, require_model_and_optimizer, train_step
+from fnn.train.loop import Recipe, check_recipe, step_of
+from fnn.train.options import Options
 from fnn.train.trained import shapes_of
 from fnn.typing import Array, Arrays, Augmentation, Key, LossFunction, PenaltyFunction
 
@@ -115,42 +117,29 @@ def rate_range(
     if not 0 < low < high:
         raise ValueError(f"{where}: expected 0 < low < high, got low={low} and high={high}")
     require_constructor(where, optimizer)
-    require_model_and_optimizer(where, model, optimizer(low))
-    require_functions(where, penalty, augment)
+    recipe: Any = check_recipe(where, Recipe(model, optimizer(low), task, Options(1, batch_size, penalty, augment)))
+    recipe = recipe._replace(optimizer=optimizer)
     if chunk is not None:
         checks.integer(where, "chunk", chunk)
     inputs = check_run(where, task, data, None, None, checks.random_key(where, key))
-    size = rows_.check_batch_size(where, batch_size, inputs.slots)
     tried = np.geomspace(low, high, rates)
-    given = _Given(model, optimizer, task, penalty, augment, size, steps, chunk)
     # Taken by their places: keys of raw numbers have an axis more.
     keys = random_bits.split(key, seeds)[np.tile(np.arange(seeds), rates)]
     members = jnp.repeat(jnp.asarray(tried, jnp.float32), seeds), keys
-    losses = np.asarray(compiled(_try_rates, given)(members, inputs)).reshape(rates, seeds, steps)
+    losses = np.asarray(compiled(_try_rates, (recipe, steps, chunk))(members, inputs)).reshape(rates, seeds, steps)
     return _warn_at_ends(RateRange(tried, losses))
 
 
-class _Given(NamedTuple):
-    """What decides the program."""
-
-    model: Layer
-    optimizer: Callable[[Any], Transform]
-    task: Task
-    penalty: PenaltyFunction | None
-    augment: Augmentation | None
-    size: int
-    steps: int
-    chunk: int | None
-
-
-def _try_rates(given: _Given, members: tuple[Array, Key], inputs: Inputs) -> Array:
-    """The losses of every run, (runs, steps)."""
+def _try_rates(given: tuple[Any, int, int | None], members: tuple[Array, Key], inputs: Inputs) -> Array:
+    """The losses of every run, (runs, steps), of a recipe whose optimizer is a function of the rate."""
+    recipe, steps, chunk = given
     x, targets, weights = inputs.data
+    size = sizes(recipe.options.batch_size, inputs.slots)[0]
 
     def run(member: tuple[Array, Key]) -> Array:
         rate, key = member
         begin, order, train = random_bits.split(key, 3)
-        step = train_step(given.model, given.optimizer(rate), given.task, penalty=given.penalty, augment=given.augment)
+        step = step_of(recipe._replace(optimizer=recipe.optimizer(rate)))
 
         def one(carry: tuple[Any, Array], at: tuple[Array, Array]) -> tuple[tuple[Any, Array], Array]:
             (train_state, finite), (number, chosen) = carry, at
@@ -160,11 +149,11 @@ def _try_rates(given: _Given, members: tuple[Array, Key], inputs: Inputs) -> Arr
             finite = finite & jnp.isfinite(loss)
             return (train_state, finite), jnp.where(finite, loss, jnp.nan)
 
-        rows = _batches(order, inputs.slots, given.size, given.steps)
+        rows = _batches(order, inputs.slots, size, steps)
         start = (step.init(begin, shapes_of(x, 1)), jnp.array(True))
-        return jax.lax.scan(one, start, (jnp.arange(given.steps), rows))[1]
+        return jax.lax.scan(one, start, (jnp.arange(steps), rows))[1]
 
-    return jax.vmap(run)(members) if given.chunk is None else jax.lax.map(run, members, batch_size=given.chunk)
+    return jax.vmap(run)(members) if chunk is None else jax.lax.map(run, members, batch_size=chunk)
 
 
 def _batches(key: Key, count: int, size: int, steps: int) -> Array:

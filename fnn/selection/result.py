@@ -168,9 +168,12 @@ def assemble(
     outputs = jax.tree.map(in_place, outputs)
     every = _outputs_of_rows(plan, outputs, np.arange(shape[1]))
     sound = found & ~diverged
+    # A metric that is NaN in a fold whose loss is finite is not defined there.
+    whole = sound & np.isfinite(scores["loss"])
     pooled = {
         name: _pool(plan, name, outputs, values, sound)
-        for name, values in _metrics_without_value(scores, sound).items()
+        for name, values in scores.items()
+        if (np.isnan(values) & whole).any()
     }
     kept = np.ones(len(settings), bool) if kept is None else kept
     modes = modes_of(plan.makers.task)
@@ -184,15 +187,9 @@ def _outputs_of_rows(plan: Plan, outputs: PyTree, folds: np.ndarray) -> Any:
 
     def one(leaf: np.ndarray) -> np.ndarray:
         parts = np.moveaxis(leaf[:, folds], (1, 3), (0, 1))
-        return np.moveaxis(mean_by_row(parts, plan.split.valid[folds], plan.rows)[0], 0, 2)
+        return np.moveaxis(mean_by_row(parts, plan.split.valid[folds], plan.rows), 0, 2)
 
     return jax.tree.map(one, outputs)
-
-
-def _metrics_without_value(scores: dict[str, np.ndarray], sound: np.ndarray) -> dict[str, np.ndarray]:
-    """Metrics that are NaN in a fold whose loss is finite: they are not defined there."""
-    whole = sound & np.isfinite(scores["loss"])
-    return {name: values for name, values in scores.items() if (np.isnan(values) & whole).any()}
 
 
 def _pool(plan: Plan, name: str, outputs: PyTree, values: np.ndarray, sound: np.ndarray) -> np.ndarray:

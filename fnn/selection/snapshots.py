@@ -23,6 +23,7 @@ from fnn.selection.training import Case, check_training
 from fnn.tasks import Task
 from fnn.train import rows as rows_
 from fnn.train.console import interruption
+from fnn.train.epochs import sizes
 from fnn.train.loop import Recipe
 from fnn.train.options import Options
 from fnn.train.sharding import on_automatic_axes
@@ -86,8 +87,7 @@ def snapshots(
     checks.in_range("snapshots", "learning_rate", learning_rate, 0, open="low")
     options = Options(epochs, batch_size, penalty, augment, None, shuffle, training_metrics, compute_dtype)
     task, options, checked, key = check_training("snapshots", task, data, key, options)
-    total = rows_.count(checked[0])
-    steps = epochs * -(-total // rows_.check_batch_size("snapshots", batch_size, total))
+    steps = epochs * sizes(batch_size, rows_.count(checked[0]))[1]
     rule = optimizer(cosine_decay_schedule(learning_rate, steps))
     recipe = Recipe(model, rule, task, options)
     first, *keys = random_bits.split(key, count + 1)

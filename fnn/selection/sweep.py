@@ -24,8 +24,7 @@ from fnn.tasks import Task, as_task
 from fnn.tasks.task import modes_of, require_mode
 from fnn.train.console import interruption
 from fnn.train.options import Options
-from fnn.train.processes import heard_by_all, pace
-from fnn.train.sharding import on_automatic_axes
+from fnn.train.processes import on_a_mesh, pace
 from fnn.train.stopping import EarlyStopping
 from fnn.typing import Arrays, Augmentation, DType, Key, Labels, LossFunction, PenaltyFunction, PyTree
 
@@ -40,8 +39,7 @@ class Distribution(Protocol):
     def rvs(self, size: Any = None, random_state: Any = None) -> Any: ...
 
 
-@on_automatic_axes
-@heard_by_all("sweep", everywhere=True)
+@on_a_mesh("sweep", everywhere=True)
 def sweep(
     model: Layer | Callable[..., Layer],
     optimizer: Transform | Callable[..., Transform],

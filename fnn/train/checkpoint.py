@@ -20,7 +20,7 @@ from fnn import checks
 from fnn.files import plain_archive, write_whole
 from fnn.kernels import placement
 from fnn.train.identity import Identity, differences, holds_other_parts, warn_of_environment
-from fnn.train.processes import attempt, gather, raise_in_all, tell_all, together
+from fnn.train.processes import attempt_in_all, gather, tell_all, together
 from fnn.train.sharding import shard
 from fnn.train.stopping import EarlyStopping
 from fnn.typing import Array, PyTree
@@ -28,14 +28,12 @@ from fnn.versions import __version__
 
 __all__ = ["Checkpoints", "checkpoints"]
 
-Table = list[dict[str, float]]
-
 
 class Record(NamedTuple):
     """What a run has done: its history, one row per epoch, how many steps it had taken at the end of each, where the
     streams stood then that it reads, and the steps that it took since."""
 
-    table: Table
+    table: list[dict[str, float]]
     ends: list[int]
     streams: Any = None
     place: int = 0
@@ -124,18 +122,19 @@ def store_of(
             _write(asked, _file(record), best, parts | {"run": np.frombuffer(run, np.uint8)})
 
     def restore(like: PyTree) -> tuple[PyTree, Record] | None:
-        found, error = attempt(lambda: _find(asked.directory, own, processes)) if writes else (None, None)
-        raise_in_all(mesh, error, "fit: the checkpoint")
+        found = attempt_in_all(
+            mesh, "fit: the checkpoint", lambda: _find(asked.directory, own, processes) if writes else None
+        )
         record = gather(mesh, found and found[1])[0]
         if record is None:
             return None
-        packed = found[0] if found else np.zeros(_count_bytes(like), np.uint8)
+        packed = found[0] if found else _pack(like)
         return _unpack(tell_all(mesh, packed), like), Record(**record)
 
     return Store(save, restore, asked.steps)
 
 
-def _best_epoch(table: Table, rule: EarlyStopping | None) -> int:
+def _best_epoch(table: list[dict[str, float]], rule: EarlyStopping | None) -> int:
     """Its number from 1, 0 where no score is finite."""
     name = rule.monitor if rule else "validation_loss" if "validation_loss" in table[0] else "loss"
     sign = -1 if rule and rule.mode == "max" else 1
@@ -235,22 +234,13 @@ def _unpack(packed: np.ndarray, like: PyTree) -> PyTree:
 
     def leaf(like: Array) -> Array:
         nonlocal begin
-        kind = _kind(like)
+        kind: Any = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
         end = begin + kind.size * kind.dtype.itemsize
         array, begin = jnp.asarray(packed[begin:end].view(kind.dtype).reshape(kind.shape)), end
         array = jax.random.wrap_key_data(array, impl=jax.random.key_impl(like)) if _is_key(like) else array
         return shard(array, like.sharding) if len(like.sharding.device_set) > 1 else array  # type: ignore[arg-type]
 
     return jax.tree.map(leaf, like)
-
-
-def _kind(like: Array) -> Any:
-    """Shape and dtype of what is packed of it."""
-    return jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
-
-
-def _count_bytes(like: PyTree) -> int:
-    return sum(kind.size * kind.dtype.itemsize for kind in map(_kind, jax.tree.leaves(like)))
 
 
 def _is_key(leaf: Array) -> bool:

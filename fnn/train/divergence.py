@@ -95,10 +95,9 @@ def retrain(recipe: Recipe, key: Key, inputs: Inputs, start: PyTree, number: int
 WHAT_HELPS = "Try a smaller learning rate, fnn.optim.clip_by_global_norm or scaled inputs"
 
 
-def warn_if_diverged(where: str, epoch: int, step: int, said: str = "") -> None:
-    """Say in which epoch and step, both from 0, the loss stopped being finite, and what helps; -1 is none."""
-    if epoch >= 0:
-        checks.warn(
-            f"{where}: the loss was not finite in epoch {epoch + 1}, step {step + 1}; the parameters "
-            f"before that step are kept.{said} {WHAT_HELPS}"
-        )
+def warn_of_divergence(where: str, epoch: int, step: int, said: str) -> None:
+    """Say in which epoch and step, both from 0, the loss stopped being finite, and what helps."""
+    checks.warn(
+        f"{where}: the loss was not finite in epoch {epoch + 1}, step {step + 1}; the parameters "
+        f"before that step are kept.{said} {WHAT_HELPS}"
+    )

@@ -14,7 +14,7 @@ import numpy as np
 from fnn.train import stopping
 from fnn.train.callbacks import Callback, EpochEnd, Every, StepEnd, ends_the_run
 from fnn.train.checkpoint import Record, Store
-from fnn.train.divergence import warn_if_diverged
+from fnn.train.divergence import warn_of_divergence
 from fnn.train.loop import Carry
 from fnn.train.stopping import EarlyStopping
 from fnn.train.stream import StreamError
@@ -148,7 +148,7 @@ def _finish(run: Setup, carry: Carry, record: Record) -> tuple[Trained, dict[str
     if (step := counts["diverged_at"]) >= 0:
         epoch = bisect.bisect_right(ends, step)
         place = step - (ends[epoch - 1] if epoch else 0)
-        warn_if_diverged("fit", epoch, place, run.explain(carry.train_state, step))
+        warn_of_divergence("fit", epoch, place, run.explain(carry.train_state, step))
     # Before the first epoch's end there is no row yet: its columns are what the program would return.
     history: dict[str, Any] = {
         name: [row[name] for row in table] for name in (table[0] if table else run.columns(carry))

@@ -11,7 +11,7 @@ from fnn.train import rows as rows_
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Batch, BatchSource, Carry, Keys, Recipe, take_steps
 from fnn.train.sharding import check_mesh
-from fnn.typing import Array, PyTree
+from fnn.typing import Array
 
 
 class Order(NamedTuple):
@@ -30,8 +30,8 @@ def order_of(shuffle: bool, keys: Keys, inputs: Inputs, epoch: Array) -> Order:
 
 
 def sizes(batch_size: int | None, slots: int) -> tuple[int, int]:
-    """Examples per step, and steps per epoch."""
-    size = rows_.check_batch_size("trainer", batch_size, slots)
+    """Examples per step, all at once for None and never more than there are, and steps per epoch."""
+    size = slots if batch_size is None else min(int(batch_size), slots)
     return size, -(-slots // size)
 
 
@@ -45,18 +45,17 @@ def take_steps_of_epoch(
 
 
 def batches_of(recipe: Recipe, inputs: Inputs, epoch: Array, order: Order) -> BatchSource:
-    """Those of an epoch over arrays, by row numbers."""
+    """Those of an epoch over arrays, by row numbers, each row with its weight."""
     size, count = sizes(recipe.options.batch_size, inputs.slots)
     check_mesh("trainer", recipe.mesh, size)
-    full = inputs.rows is None and inputs.data[2] is None and inputs.slots == count * size
-    return BatchSource(lambda place: batch_of(inputs.data, order, place, size), epoch.astype(jnp.int32) * count, full)
+    x, targets, weights = inputs.data
 
+    def at(place: Array) -> Batch:
+        chosen, counts = rows_.batch_rows(*order, place, size)
+        weight = counts.astype(jnp.float32)
+        if weights is not None:
+            weight = weight * weights[chosen].astype(jnp.float32)
+        return rows_.take(x, chosen), rows_.take(targets, chosen), weight
 
-def batch_of(data: tuple[PyTree, PyTree, Array | None], order: Order, place: Array, size: int) -> Batch:
-    """The epoch's batch number `place`, each row with its weight."""
-    chosen, counts = rows_.batch_rows(*order, place, size)
-    x, targets, weights = data
-    weight = counts.astype(jnp.float32)
-    if weights is not None:
-        weight = weight * weights[chosen].astype(jnp.float32)
-    return rows_.take(x, chosen), rows_.take(targets, chosen), weight
+    full = inputs.rows is None and weights is None and inputs.slots == count * size
+    return BatchSource(at, epoch.astype(jnp.int32) * count, full)

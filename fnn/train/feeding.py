@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import time
 from collections import deque
@@ -17,9 +18,9 @@ from fnn import checks
 from fnn.kernels import placement
 from fnn.train.host_batches import HostBatch, Raw, Reader
 from fnn.train.process_batches import Joined, Sizes
-from fnn.train.processes import together
+from fnn.train.processes import attempt_in_all, together
 from fnn.train.read_ahead import Ahead
-from fnn.train.sharding import placer
+from fnn.train.sharding import over_rows
 from fnn.train.stream import Stream, StreamError, length
 from fnn.typing import PyTree
 
@@ -54,12 +55,8 @@ class Chunk(NamedTuple):
 
 class Feed:
     """The super-batches of a stream, all of one shape: the rows that a slot lacks are the first ones of the epoch,
-    with weight 0, so that statistics over a batch see only real rows, as `rows.batch_rows` has it for arrays.
-
-    Args:
-        stream: where batches come from.
-        mesh: over which the rows of every batch are split; their room is a multiple of its size.
-    """
+    with weight 0, so that statistics over a batch see only real rows, as `rows.batch_rows` has it for arrays. The rows
+    of every batch are split over the mesh, and their room is a multiple of its size."""
 
     def __init__(self, stream: Stream, mesh: Mesh | None = None) -> None:
         self.joined = Joined(mesh) if mesh is not None and together(mesh) else None
@@ -67,7 +64,9 @@ class Feed:
         self.processes = placement.hosts() if self.joined else 1
         self.multiple = 1 if mesh is None else mesh.size // self.processes
         # Called in the thread that reads: what comes next is on the device ahead of its use.
-        self.place = placer(mesh) if self.joined is None else lambda data: data
+        sharding = None if mesh is None else over_rows(mesh, 1)
+        put: Callable[[PyTree], PyTree] = functools.partial(jax.device_put, device=sharding)
+        self.place = put if self.joined is None else lambda data: data
         self.room = self.slots = 0
         self.first: Any = None  # batch of the epoch that was begun last
         self.epoch: int | None = None
@@ -81,12 +80,7 @@ class Feed:
         self.epoch = epoch
         if self.joined is not None:
             self.joined.taken = 0
-
-        def make(wanted: Callable[[], bool], ended: Callable[[], bool]) -> Generator[Chunk | Sizes, None, None]:
-            # Several processes cut where their batches end, not when one of them waits.
-            return self._chunks(epoch, wanted if self.joined is None else lambda: False, ended)
-
-        self._ahead = Ahead(make)
+        self._ahead = Ahead(functools.partial(self._chunks, epoch))
 
     def next(self, interrupted: Callable[[], bool] = lambda: False) -> Chunk | None:
         """The next super-batch, None at the end of the epoch and where the run is interrupted."""
@@ -100,6 +94,10 @@ class Feed:
     def next_own(self, interrupted: Callable[[], bool]) -> Any:
         """What this process has read next, whatever others have; None at its end."""
         return None if self._ahead is None else self._ahead.next(interrupted)
+
+    def attempt(self, ask: Callable[[], Any]) -> Any:
+        """What it answers of the stream; the error of one process is raised in all."""
+        return attempt_in_all(self.mesh, f"{self.reader.stream.where}: the stream", ask)
 
     def reuse(self, chunk: Chunk) -> None:
         """Nobody computes with it any more: its memory may be filled anew."""
@@ -132,7 +130,8 @@ class Feed:
                 # A run that is resumed has the room and the slots that it had.
                 self.slots = self.slots or max(1, min(sizes.most, sizes.wanted, MOST_STEPS))
                 self.room = max(self.room, sizes.room) if self.joined else self.room or sizes.room
-            yield from self._stack(itertools.chain(_drain(head), items), wanted)
+            # Out of the deque, so that what was stacked is let go of.
+            yield from self._stack(itertools.chain((head.popleft() for _ in range(len(head))), items), wanted)
             self.reader.digits.check()
             if self.joined is None and not self.reader.counts:
                 raise StreamError(self.reader.describe_uncounted(epoch))
@@ -160,8 +159,9 @@ class Feed:
             if filling is None:
                 filling = Filling(first, self._memory(first[0]))
             filling.add(item)
-            enough = share * len(filling.raw) >= self.slots or filling.age() > WAIT_SECONDS
-            if len(filling.raw) == self.slots or (enough and wanted()):
+            enough = share * len(filling.raw) >= self.slots or time.monotonic() > filling.began + WAIT_SECONDS
+            # Several processes cut where their batches end, not when one of them waits.
+            if len(filling.raw) == self.slots or (enough and self.joined is None and wanted()):
                 yield from self._hand_out(filling)
                 filling, share = None, max(1, share // 2)
         if filling:
@@ -193,10 +193,7 @@ class Filling:
     def __init__(self, first: HostBatch, memory: PyTree) -> None:
         self.first, self.x, self.raw = first, memory, list[Raw]()
         self.slots, self.room = jax.tree.leaves(memory)[0].shape[:2]
-        self._began = time.monotonic()
-
-    def age(self) -> float:
-        return time.monotonic() - self._began
+        self.began = time.monotonic()
 
     def add(self, raw: Raw) -> None:
         def write(memory: np.ndarray, leaf: np.ndarray, filler: np.ndarray) -> None:
@@ -211,7 +208,7 @@ class Filling:
     def move(self, memory: PyTree) -> Filling:
         """The same with more room."""
         moved = Filling(self.first, memory)
-        moved._began = self._began
+        moved.began = self.began
         for slot, raw in enumerate(self.raw):
             moved.add(raw._replace(x=jax.tree.map(lambda leaf: leaf[slot, : raw.rows], self.x)))
         return moved
@@ -243,10 +240,6 @@ def _without_inputs(raw: Raw) -> Raw:
     return Raw((), targets, own(raw.weights), raw.rows, raw.place)
 
 
-def _copy(raw: Raw) -> Raw:
-    return _without_inputs(raw)._replace(x=jax.tree.map(np.copy, raw.x))
-
-
 def _errors_as_items(
     batches: Generator[Raw, None, None], stopped: Callable[[], bool]
 ) -> Generator[Raw | StreamError, None, None]:
@@ -269,16 +262,11 @@ def _head(items: Iterator[Raw | StreamError], most: int) -> tuple[deque[Any], bo
         if isinstance(item, StreamError):
             head.append(item)
             return head, True
-        head.append(_copy(item))
+        head.append(_without_inputs(item)._replace(x=jax.tree.map(np.copy, item.x)))
         held += _bytes(item)
         if len(head) == most or held >= CHUNK_BYTES:
             return head, False
     return head, True
-
-
-def _drain(head: deque[Any]) -> Iterator[Any]:
-    while head:
-        yield head.popleft()
 
 
 def _bytes(batch: HostBatch | Raw) -> int:

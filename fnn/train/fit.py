@@ -23,8 +23,8 @@ from fnn.train.drive import Setup, drive
 from fnn.train.identity import Identity, identity_of
 from fnn.train.loop import Carry, Recipe, begin, check_recipe, end_epoch, keys_of, outcome_of
 from fnn.train.options import Options
-from fnn.train.processes import heard_by_all, pace, require_same_run
-from fnn.train.sharding import on_automatic_axes, replicate
+from fnn.train.processes import on_a_mesh, pace, require_same_run
+from fnn.train.sharding import replicate
 from fnn.train.sources import source_of
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained, as_trained
@@ -33,8 +33,7 @@ from fnn.typing import Array, Augmentation, Data, DType, History, Key, LossFunct
 __all__ = ["fit"]
 
 
-@on_automatic_axes
-@heard_by_all("fit")
+@on_a_mesh("fit")
 def fit(
     model: Layer,
     optimizer: Transform,

@@ -38,18 +38,15 @@ class Raw(NamedTuple):
 
 
 class Reader:
-    """Reads a stream, epoch after epoch, and holds every batch against the first one of all.
-
-    Args:
-        stream: where batches come from.
-        is_part: it is one of several processes' parts, which may be without a batch.
-    """
+    """Reads a stream, epoch after epoch, and holds every batch against the first one of all; one that `is_part` of
+    what several processes read may be without a batch."""
 
     def __init__(self, stream: Stream, is_part: bool = False) -> None:
         self.stream, self.is_part = stream, is_part
         self.row: Any = None  # first one of a part, as it came, for processes that have none
-        self.form: Any = None  # of every batch, in words
-        self._form: Any = None
+        self.form: str | None = None  # of every batch, in words
+        self.weighted = False  # whether its rows have weights
+        self._tree: Any = None
         self._plain: PlainForm | None = None
         self.rounded: list[str] = []  # what is to be said of float64 in the first batch
         self.own: Accessors | None = None  # to the state of the source or of the iterator that is read
@@ -156,7 +153,9 @@ class Reader:
             checks.parts_of_data(name, batch, "", Padded)
             given = tuple(batch)
         rest = zip(("targets", "weights"), given[1:], strict=False)
-        given = (_as_numbers(name, rows_.rows_as_array(name, given[0])), *(_as_host(name, *part) for part in rest))
+        number = lambda leaf: np.asarray(checks.as_numbers(name, "x", leaf, checks.AS_NUMBERS))  # noqa: E731
+        x = jax.tree.map(number, rows_.rows_as_array(name, given[0]))
+        given = (x, *(_as_host(name, *part) for part in rest))
         self._require_form(given, name)
 
         def rounding(*rounded: Any) -> None:
@@ -164,7 +163,7 @@ class Reader:
                 self.rounded.append(rows_.describe_rounding(*rounded))
 
         try:
-            x = rows_.host_inputs(name, given[0], rounding)
+            x = rows_.host_inputs(name, x, rounding)
         except ValueError as error:
             if self.stream.number is None or not hasattr(error, "row"):
                 raise
@@ -207,13 +206,12 @@ class Reader:
 
     def _require_form(self, given: tuple[Any, ...], name: str) -> None:
         leaves, tree = jax.tree.flatten(given)
-        form = tree, [(leaf.dtype, np.shape(leaf)[1:]) if hasattr(leaf, "dtype") else type(leaf) for leaf in leaves]
-        if self._form is None:
-            self._form, self.form = form, jax.tree.map(_per_row, given)
-        if form != self._form:
-            expected, came = (", ".join(jax.tree.leaves(one)) for one in (self.form, jax.tree.map(_per_row, given)))
+        form = ", ".join(map(_per_row, leaves))
+        if self.form is None:
+            self.form, self._tree, self.weighted = form, tree, len(given) == 3
+        if (form, tree) != (self.form, self._tree):
             raise ValueError(
-                f"{name}: expected {expected} as in the first batch, got {came}; every batch has the dtypes and, but "
+                f"{name}: expected {self.form} as in the first batch, got {form}; every batch has the dtypes and, but "
                 "for the number of rows, the shapes of the first: pad or resize, and write .astype"
             )
 
@@ -264,10 +262,6 @@ def _on_host() -> Any:
 
 def _place(count: int, number: int | None) -> str:
     return f"batch {count + 1}" + ("" if number is None else f" of epoch {number + 1}")
-
-
-def _as_numbers(name: str, tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: np.asarray(checks.as_numbers(name, "x", leaf, checks.AS_NUMBERS)), tree)
 
 
 def _as_host(where: str, name: str, leaf: Any) -> Any:

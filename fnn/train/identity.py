@@ -33,23 +33,6 @@ PROGRAMS = ("model", "task", "scoring", "penalty", "augment")
 """Parts of the training step, which differs by its optimizer if none of them does."""
 
 
-def describe_environment() -> Identity:
-    """What the programs are compiled by: with another one the same run has other last digits."""
-    return {
-        "fnn": __version__,
-        "jax": jax.__version__,
-        "devices": f"{placement.devices()} of kind {placement.platform()}",
-    }
-
-
-def describe_arrays(tree: PyTree) -> dict[str, str]:
-    """Name -> dtype and shape of every array."""
-    return {
-        jax.tree_util.keystr(path).removeprefix("."): checks.describe(leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
-
-
 def describe_data(inputs: Inputs) -> dict[str, str]:
     """Name -> dtype, shape and digest of every array that is trained or validated on."""
     own = inputs.validation if inputs.validation_rows is None else None
@@ -226,13 +209,20 @@ def identity_of(
     data: dict[str, str],
 ) -> Identity:
     """All of it, for what a run carries, the columns of its history and what is said of its data."""
-    numbers = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     return describe_settings(recipe, inputs) | {
         "metrics": columns,
-        "key": np.asarray(numbers).tolist(),
+        "key": np.asarray(jax.random.key_data(key)).tolist(),
         "start": None if start is None else digest_of(start),
-        "environment": describe_environment(),
-        "arrays": describe_arrays(carry),
+        # What compiles the programs: with another one the same run has other last digits.
+        "environment": {
+            "fnn": __version__,
+            "jax": jax.__version__,
+            "devices": f"{placement.devices()} of kind {placement.platform()}",
+        },
+        "arrays": {
+            jax.tree_util.keystr(path).removeprefix("."): checks.describe(leaf)
+            for path, leaf in jax.tree.leaves_with_path(carry)
+        },
         "data": data,
         "programs": describe_programs(recipe, carry.train_state, key, inputs),
     }

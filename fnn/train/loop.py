@@ -23,9 +23,9 @@ from fnn.train import stopping
 from fnn.train.inputs import Inputs
 from fnn.train.means import Means
 from fnn.train.options import Options, check_options
-from fnn.train.outputs import scores_of
+from fnn.train.outputs import outputs_of, scores_from
 from fnn.train.precision import compute_in
-from fnn.train.sharding import splitter
+from fnn.train.sharding import split
 from fnn.train.step import Advance, TrainStep, require_model_and_optimizer, train_step
 from fnn.train.stopping import Best
 from fnn.train.trained import Trained, TrainState, shapes_of
@@ -124,11 +124,11 @@ def begin(recipe: Recipe, keys: Keys, inputs: Inputs, start: Trained | TrainStat
 
 def take_steps(recipe: Recipe, carry: Carry, keys: Keys, batches: BatchSource, first: Any, last: Any) -> Carry:
     """Those of the batches at places `first` to `last`."""
-    step, split, metrics = step_of(recipe), splitter(recipe.mesh), _metrics(recipe)
+    step, metrics = step_of(recipe), _metrics(recipe)
 
     def one(place: Array, carry: Carry) -> Carry:
         number = batches.before + jnp.asarray(place).astype(jnp.int32)
-        batch = split(batches.at(place))
+        batch = split(recipe.mesh, batches.at(place))
         new = step.advance(carry.train_state, random_bits.fold_in(keys.train, number), batch, batches.full)
         return _accept(carry, _with_class_numbers(new, batch[1]), metrics, number)
 
@@ -144,7 +144,8 @@ def end_epoch(
     rule = recipe.options.early_stopping
     if rule is not None and best is not None:
         best = stopping.observe(rule, best, row, epoch, carry.train_state.trained)
-        over = (carry.diverged_at >= 0) | stopping.is_exhausted(rule, best)
+        out_of_patience = best.waited > jnp.maximum(rule.patience - 1, 0)
+        over = (carry.diverged_at >= 0) | out_of_patience
     history = {name: values.at[carry.epochs].set(row[name]) for name, values in carry.history.items()}
     return carry._replace(means=_no_means(recipe), best=best, history=history, epochs=carry.epochs + 1, over=over), row
 
@@ -156,7 +157,8 @@ def _entries(recipe: Recipe, carry: Carry, inputs: Inputs, scores: dict[str, Arr
         row |= {} if rate is None else {"learning_rate": rate}
     if inputs.validation is not None:
         held, trained, model = inputs.validation_rows, carry.train_state.trained, evaluation_model(recipe)
-        scores = scores_of(model, recipe.task, trained, inputs.validation, held, EVALUATION_ROWS)
+        outputs = outputs_of(model, trained, inputs.validation[0], held, EVALUATION_ROWS)
+        scores = scores_from(recipe.task, outputs, inputs.validation, held)
     return row | {f"validation_{name}": score for name, score in (scores or {}).items()}
 
 
@@ -164,7 +166,7 @@ def outcome_of(recipe: Recipe, carry: Carry) -> tuple[Trained, dict[str, Array]]
     """What a run gives back: what to predict with, and the history with how it ended."""
     trained = carry.train_state.trained
     ends = {"epochs": carry.epochs, "diverged_at": carry.diverged_at, "skipped": carry.skipped}
-    if recipe.options.early_stopping is None or carry.best is None:
+    if carry.best is None:
         return trained, carry.history | ends
     return stopping.choose(carry.best, trained), carry.history | ends | {"best_epoch": carry.best.epoch}
 

@@ -15,7 +15,7 @@ from fnn.layer import Padded
 from fnn.train import rows as rows_
 from fnn.train.identity import digest_of
 from fnn.train.processes import require_same, together
-from fnn.train.sharding import own_places
+from fnn.train.sharding import own_places, round_up
 from fnn.train.stream import Stream, is_stream
 from fnn.typing import PyTree
 
@@ -34,9 +34,10 @@ class MappedFiles(NamedTuple):
     weights: Any
 
     def stream(self, where: str, order: Callable[[int], np.ndarray], size: int, mesh: Mesh | None) -> Stream:
-        """The rows in the order of an epoch, so many at a time, of which each of several processes reads those of its
-        own places; targets are encoded already, and read by the numbers of their rows."""
+        """The rows in the order of an epoch, so many at a time or what the mesh divides, of which each of several
+        processes reads those of its own places; targets are encoded already, and read by the numbers of their rows."""
         rows_.check_padded(where, self.x)  # lengths lie in memory: a batch would name their places in itself
+        size = round_up(mesh, size)
         own = own_places(mesh, size) if mesh is not None and together(mesh) else None
         last = np.arange(0)  # rows of the batch read last
 
@@ -58,7 +59,9 @@ class MappedFiles(NamedTuple):
 
     def describe(self, rows: np.ndarray) -> str:
         """What is said of these rows where runs are compared: all of the inputs would be another pass over them."""
-        seen = jax.tree.map(lambda leaf: np.asarray(leaf[_some(len(leaf))]), self.x)
+        total = rows_.count(self.targets)
+        some = np.linspace(0, total - 1, min(total, 64)).astype(int)
+        seen = jax.tree.map(lambda leaf: np.asarray(leaf[some]), self.x)
         return digest_of((seen, self.targets, self.weights, rows))
 
     def batches(
@@ -132,10 +135,6 @@ def without_inputs(where: str, data: Any) -> tuple[Any, ...]:
 def map_files(data: Any, checked: tuple[Any, Any, Any]) -> MappedFiles:
     """Inputs as they were given, targets and weights as they were checked."""
     return MappedFiles(data[0], *jax.tree.map(np.asarray, checked[1:]))
-
-
-def _some(rows: int) -> np.ndarray:
-    return np.linspace(0, rows - 1, min(rows, 64)).astype(int)
 
 
 def _let_go(leaf: np.ndarray) -> None:

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from fnn.layer import Layer
 from fnn.tasks.task import Task, mean_loss
 from fnn.train import rows as rows_
-from fnn.train.sharding import round_up, splitter, whole
+from fnn.train.sharding import round_up, split, whole
 from fnn.train.trained import Trained, apply_trained
 from fnn.typing import Array, PyTree
 
@@ -19,13 +19,13 @@ def outputs_of(
 ) -> PyTree:
     """The model's outputs for the given rows (all of them for None), `batch_size` at a time, split over the mesh."""
     total = rows_.count(x) if rows is None else rows.shape[0]
-    batch_size, split = round_up(mesh, min(batch_size, total)), splitter(mesh)
+    batch_size = round_up(mesh, min(batch_size, total))
     batches = -(-total // batch_size)
 
     def one(place: Array) -> PyTree:
         slots = jnp.minimum(place * batch_size + jnp.arange(batch_size), total - 1)
         chosen = slots if rows is None else jnp.maximum(rows[slots], 0)
-        return apply_trained(model, trained, split(rows_.take(x, chosen)))
+        return apply_trained(model, trained, split(mesh, rows_.take(x, chosen)))
 
     if batches == 1 and rows is None and mesh is None:
         return apply_trained(model, trained, x)
@@ -33,23 +33,10 @@ def outputs_of(
     return whole(mesh, jax.tree.map(lambda leaf: leaf.reshape(batches * batch_size, *leaf.shape[2:])[:total], stacked))
 
 
-def scores_of(
-    model: Layer,
-    task: Task,
-    trained: Trained,
-    data: tuple[PyTree, Array, Array | None],
-    rows: Array | None,
-    batch_size: int,
-    mesh: Mesh | None = None,
-) -> dict[str, Array]:
-    """Loss and metrics over the given rows; empty slots and zero weights do not count."""
-    return scores_from(task, outputs_of(model, trained, data[0], rows, batch_size, mesh), data, rows)
-
-
 def scores_from(
     task: Task, outputs: Array, data: tuple[PyTree, Array, Array | None], rows: Array | None
 ) -> dict[str, Array]:
-    """`scores_of` for the outputs of these rows."""
+    """Loss and metrics of the outputs for the given rows; empty slots and zero weights do not count."""
     _, targets, weights = data
     if rows is not None:
         targets = rows_.take(targets, jnp.maximum(rows, 0))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fnn.train.rows import are_finite
+from fnn.train.rows import first_not_finite
 from fnn.typing import PyTree
 
 
@@ -24,7 +24,7 @@ class PlainForm(NamedTuple):
         parts = [np.asarray(part) for part in batch]
         if _forms(parts) != self.forms or {len(part) for part in parts} != {len(parts[0]) or None}:
             return None
-        return parts if are_finite(parts[0]) else None
+        return parts if first_not_finite(parts[0]) is None else None
 
 
 def plain_form(batch: Any, x: PyTree) -> PlainForm | None:

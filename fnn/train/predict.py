@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +20,11 @@ from fnn.train import rows as rows_
 from fnn.train.feeding import Feed
 from fnn.train.loop import EVALUATION_ROWS
 from fnn.train.memory_maps import MappedFiles, holds_maps, is_mapped, map_files, require_same_kinds, without_inputs
-from fnn.train.outputs import outputs_of, scores_of
+from fnn.train.outputs import outputs_of, scores_from
 from fnn.train.precision import compute_in, require_compute_dtype
 from fnn.train.process_batches import gather_rows
-from fnn.train.processes import heard_by_all, pace, together
-from fnn.train.sharding import check_mesh, on_automatic_axes, replicate, round_up
+from fnn.train.processes import on_a_mesh, pace, together
+from fnn.train.sharding import check_mesh, replicate
 from fnn.train.stream import Stream, is_stream, refuse_what_belongs_to_arrays, stream_of
 from fnn.train.stream_outputs import Application, Scoring, collect
 from fnn.train.trained import Trained, as_trained, check_trained
@@ -33,24 +33,7 @@ from fnn.typing import Array, Data, DType, LossFunction, PyTree, Rows
 __all__ = ["evaluate", "predict"]
 
 
-class _Predicting(NamedTuple):
-    """What decides the program of `predict`."""
-
-    model: Layer
-    decode: Callable[..., Any]
-    batch_size: int
-    compute_dtype: DType | None
-    mesh: Mesh | None
-
-
-def _predict(given: _Predicting, trained: Trained, x: PyTree) -> PyTree:
-    check_trained("predict", given.model, trained, x)
-    model = compute_in(given.compute_dtype, given.model)
-    return given.decode(outputs_of(model, trained, x, None, given.batch_size, given.mesh))
-
-
-@on_automatic_axes
-@heard_by_all("predict", ends=True)
+@on_a_mesh("predict", ends=True)
 def predict(
     model: Layer,
     trained: Trained,
@@ -96,22 +79,26 @@ def predict(
     """
     checks.integer("predict", "batch_size", batch_size)
     require_compute_dtype("predict", compute_dtype)
-    decode = identity if task is None else functools.partial(_decode, task.decode)
     check_mesh("predict", mesh)
     require_same_kinds("predict", mesh, x=x if is_stream(x) else (x, None))
-    if is_stream(x):
-        refuse_what_belongs_to_arrays("predict", batch_size, EVALUATION_ROWS, None)
+    trained = as_trained("predict", trained)
+    decode = identity if task is None else functools.partial(_decode, task.decode)
+    applied = Application("predict", compute_in(compute_dtype, model), decode, mesh)
     if (stream := _inputs_as_stream(x, trained, batch_size, mesh)) is not None:
-        applied = Application("predict", compute_in(compute_dtype, model), decode, mesh)
         with contextlib.closing(Feed(stream, mesh)) as feed:
-            found = collect(feed, applied, replicate(mesh, as_trained("predict", trained)))
+            found = collect(feed, applied, replicate(mesh, trained))
             found = _in_order(*gather_rows(found)) if feed.joined and not is_stream(x) else found[0]
-        return found if task is None else _warn_of_nan(*found)
-    x, trained = rows_.check_inputs("predict", x), as_trained("predict", trained)
-    _wait_for_all("predict", model, trained, x, mesh)
-    trained, x = replicate(mesh, (trained, x))
-    found = programs.compile(_predict, _Predicting(model, decode, batch_size, compute_dtype, mesh))(trained, x)
+    else:
+        x = rows_.check_inputs("predict", x)
+        _wait_for_all(applied, trained, x)
+        found = programs.compile(_predict, (applied, batch_size))(*replicate(mesh, (trained, x)))
     return found if task is None else _warn_of_nan(*found)
+
+
+def _predict(given: tuple[Application, int], trained: Trained, x: PyTree, rows: Array | None = None) -> PyTree:
+    (where, model, decode, mesh), batch_size = given
+    check_trained(where, model, trained, x)
+    return decode(outputs_of(model, trained, x, rows, batch_size, mesh))
 
 
 def _decode(decode: Callable[..., Any], outputs: PyTree) -> tuple[PyTree, Array]:
@@ -137,13 +124,14 @@ def _inputs_as_stream(x: Any, trained: Any, batch_size: int, mesh: Mesh | None) 
     """What is read batch by batch; None for arrays in memory. The targets of a memory map are the numbers of its
     rows."""
     if is_stream(x):
+        refuse_what_belongs_to_arrays("predict", batch_size, EVALUATION_ROWS, None)
         return stream_of("predict", x, None, 1)
     if not holds_maps(x) or not checks.are_known(x, trained):
         return None
     total = rows_.count(x, "predict")
     checks.at_least_one("predict", "row", total, checks.describe(x))
     rows = np.arange(total, dtype=np.int32)
-    return MappedFiles(x, rows, None).stream("predict", lambda epoch: rows, _size(batch_size, rows, mesh), mesh)
+    return MappedFiles(x, rows, None).stream("predict", lambda epoch: rows, min(batch_size, total), mesh)
 
 
 def _in_order(outputs: PyTree, rows: np.ndarray, weights: np.ndarray) -> PyTree:
@@ -153,19 +141,14 @@ def _in_order(outputs: PyTree, rows: np.ndarray, weights: np.ndarray) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[order], outputs)
 
 
-def _size(batch_size: int, rows: Any, mesh: Mesh | None) -> int:
-    return round_up(mesh, min(batch_size, len(rows)))
-
-
-def _wait_for_all(where: str, model: Layer, trained: Trained, x: PyTree, mesh: Mesh | None) -> None:
+def _wait_for_all(given: Application, trained: Trained, x: PyTree) -> None:
     """All processes are ready for the program, in which they could only wait for one that is not."""
-    if together(mesh) and checks.are_known(trained, x):
-        check_trained(where, model, trained, x)
-        pace(mesh, 1)
+    if together(given.mesh) and checks.are_known(trained, x):
+        check_trained(given.where, given.model, trained, x)
+        pace(given.mesh, 1)
 
 
-@on_automatic_axes
-@heard_by_all("evaluate", ends=True)
+@on_a_mesh("evaluate", ends=True)
 def evaluate(
     model: Layer,
     trained: Trained,
@@ -214,10 +197,11 @@ def evaluate(
     task = as_task(task)
     require_same_kinds("evaluate", mesh, data=data)
     check_mesh("evaluate", mesh)
+    trained = as_trained("evaluate", trained)
+    applied = Application("evaluate", compute_in(compute_dtype, model), identity, mesh)
     if is_stream(data):
         refuse_what_belongs_to_arrays("evaluate", batch_size, EVALUATION_ROWS, rows)
-        stream = stream_of("evaluate", data, task, 1)
-        return _evaluate_stream(compute_in(compute_dtype, model), trained, stream, task, mesh)
+        return _evaluate_stream(applied, task, stream_of("evaluate", data, task, 1), trained)
     in_files = is_mapped(data) and checks.are_known(data, trained, rows)
     checked = rows_.check_data("evaluate", without_inputs("evaluate", data) if in_files else data, task)
     if rows is not None:
@@ -225,12 +209,10 @@ def evaluate(
         rows_.check_counted("evaluate, rows", checked[2], rows)
     if in_files:
         stream = _files_as_stream(map_files(data, checked), rows, batch_size, mesh)
-        return _evaluate_stream(compute_in(compute_dtype, model), trained, stream, task, mesh)
-    trained = as_trained("evaluate", trained)
-    _wait_for_all("evaluate", model, trained, checked[0], mesh)
-    trained, checked, rows = replicate(mesh, (trained, checked, rows))
-    scores = programs.compile(_scores, _Scoring(model, task, batch_size, compute_dtype, mesh))(trained, checked, rows)
-    return _as_floats(scores)
+        return _evaluate_stream(applied, task, stream, trained)
+    _wait_for_all(applied, trained, checked[0])
+    run = programs.compile(_scores, (applied, batch_size, task))
+    return _as_floats(run(*replicate(mesh, (trained, checked, rows))))
 
 
 def _files_as_stream(files: MappedFiles, rows: Any, batch_size: int, mesh: Mesh | None) -> Stream:
@@ -238,13 +220,12 @@ def _files_as_stream(files: MappedFiles, rows: Any, batch_size: int, mesh: Mesh 
     if rows is not None:
         files = files.with_weights()
     chosen = np.arange(rows_.count(files.targets)) if rows is None else rows[rows >= 0]
-    return files.stream("evaluate", lambda epoch: chosen, _size(batch_size, chosen, mesh), mesh)
+    return files.stream("evaluate", lambda epoch: chosen, min(batch_size, len(chosen)), mesh)
 
 
-def _evaluate_stream(model: Layer, trained: Any, stream: Stream, task: Task, mesh: Mesh | None) -> Any:
-    applied = Application("evaluate", model, identity, mesh)
+def _evaluate_stream(applied: Application, task: Task, stream: Stream, trained: Trained) -> Any:
     with contextlib.closing(Scoring(applied, task, stream)) as scoring:
-        scores = scoring(replicate(mesh, as_trained("evaluate", trained)))
+        scores = scoring(replicate(applied.mesh, trained))
     assert scores is not None, "nothing interrupts it"
     return _as_floats(scores)
 
@@ -254,33 +235,18 @@ def _as_floats(scores: dict[str, Array]) -> dict[str, float] | dict[str, Array]:
     if not all(checks.is_concrete(score) and score.ndim == 0 for score in scores.values()):
         return scores
     plain = {name: float(score) for name, score in jax.device_get(scores).items()}
-    _warn_of_undefined(plain)
-    return plain
-
-
-def _warn_of_undefined(scores: dict[str, float]) -> None:
-    """A metric that is NaN where the loss is finite is not defined on these rows."""
-    names = [name for name, score in scores.items() if score != score and scores["loss"] == scores["loss"]]
+    # A metric that is NaN where the loss is finite is not defined on these rows.
+    names = [name for name, score in plain.items() if score != score and plain["loss"] == plain["loss"]]
     if names:
         checks.warn(
             f"evaluate: {', '.join(names)} {'are' if len(names) > 1 else 'is'} not defined on these rows, NaN: a "
             "single row or a single class has no variance and no order; score more rows together"
         )
-
-
-class _Scoring(NamedTuple):
-    """What decides the program of `evaluate`."""
-
-    model: Layer
-    task: Task
-    batch_size: int
-    compute_dtype: DType | None
-    mesh: Mesh | None
+    return plain
 
 
 def _scores(
-    given: _Scoring, trained: Trained, data: tuple[PyTree, Array, Array | None], rows: Array | None
+    given: tuple[Application, int, Task], trained: Trained, data: tuple[PyTree, Array, Array | None], rows: Array | None
 ) -> dict[str, Array]:
-    check_trained("evaluate", given.model, trained, data[0])
-    model = compute_in(given.compute_dtype, given.model)
-    return scores_of(model, given.task, trained, data, rows, given.batch_size, given.mesh)
+    applied, batch_size, task = given
+    return scores_from(task, _predict((applied, batch_size), trained, data[0], rows), data, rows)

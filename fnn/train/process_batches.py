@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from fnn.train.processes import attempt, gather, meet, raise_in_all
 from fnn.train.read_ahead import POLL_SECONDS
+from fnn.train.sharding import over_rows
 from fnn.train.stream import StreamError
 from fnn.typing import PyTree
 
@@ -57,8 +58,8 @@ class Joined:
         rows = chunk.rows if chunk else []
         fails = failed is not None or (chunk is not None and chunk.fails)
         own = Part(chunk and chunk.data, len(rows), fails, interrupted(), feed.reader.counts)
-        found = join(self.mesh, own, feed.first, feed.slots, self.room)
-        self.room, self.taken, feed.stopped = found.room, self.taken + found.batches, found.stops
+        found, self.room = join(self.mesh, own, feed.first, feed.slots, self.room)
+        self.taken, feed.stopped = self.taken + found.batches, found.stops
         if found.data is not None:
             return found.data, (rows + [0] * found.batches)[: found.batches]
         if found.fails and not found.stops:
@@ -71,9 +72,8 @@ class Joined:
         return None
 
     def _agree(self, feed: Feed, what: str, interrupted: Callable[[], bool]) -> bool:
-        sizes, failed = attempt(lambda: feed.next_own(interrupted))
-        raise_in_all(self.mesh, failed, what)
-        said = gather(self.mesh, [feed.reader.form and ", ".join(jax.tree.leaves(feed.reader.form)), sizes])
+        sizes = feed.attempt(lambda: feed.next_own(interrupted))
+        said = gather(self.mesh, [feed.reader.form, sizes])
         feed.stopped = any(sizes is None for _, sizes in said)
         if feed.stopped:
             return False
@@ -89,26 +89,23 @@ class Joined:
                     "numbers of rows may differ"
                 )
         if len(having) < len(said):
-            self._lend(feed, having[0], what)
+            self._lend(feed, having[0])
         room, most, wanted = zip(*(sizes for _, sizes in said), strict=True)
         self._sizes = Sizes(max(room), min(most), max(wanted))
         self._agreed.set()
         return True
 
-    def _lend(self, feed: Feed, lender: int, what: str) -> None:
+    def _lend(self, feed: Feed, lender: int) -> None:
         """A row of this process to those that have none: rows that do not count are made of it."""
         lends = jax.process_index() == lender
-        row, failed = attempt(lambda: base64.b64encode(pickle.dumps(feed.reader.row)).decode() if lends else "")
-        raise_in_all(self.mesh, failed, what)
+        row = feed.attempt(lambda: base64.b64encode(pickle.dumps(feed.reader.row)).decode() if lends else "")
         lent = gather(self.mesh, row)[lender]
-        first, failed = attempt(lambda: feed.first or feed.reader.borrow(base64.b64decode(lent)))
-        raise_in_all(self.mesh, failed, what)
-        feed.first = first
+        feed.first = feed.attempt(lambda: feed.first or feed.reader.borrow(base64.b64decode(lent)))
 
 
 class Part(NamedTuple):
-    """What this process has of a super-batch: arrays (slots, room, …), None at its end; the batches in it; whether its
-    stream fails after them; whether the process is to stop; whether a row of the epoch counted so far."""
+    """What a process has of a super-batch, or all have: arrays (slots, room, …), None at its end; the batches in it;
+    whether a stream fails after them; whether a process is to stop; whether a row of the epoch counted so far."""
 
     data: PyTree
     batches: int
@@ -117,31 +114,20 @@ class Part(NamedTuple):
     counts: bool
 
 
-class Joint(NamedTuple):
-    """What all have: arrays over the mesh, None at the end of all, where one stops and where one failed."""
-
-    data: PyTree
-    batches: int
-    room: int
-    fails: bool
-    stops: bool
-    counts: bool
-
-
-def join(mesh: Mesh, own: Part, first: PyTree, slots: int, room: int) -> Joint:
-    """The parts side by side, as far as the first one that fails, with the room that they had or more. One that has
-    ended goes on with rows that do not count, those of its batch `first`."""
+def join(mesh: Mesh, own: Part, first: PyTree, slots: int, room: int) -> tuple[Part, int]:
+    """The parts side by side, as far as the first one that fails, and their room, what it was or more: arrays over the
+    mesh, None at the end of all, where one stops and where one failed. One that has ended goes on with rows that do not
+    count, those of its batch `first`."""
     room = max(room, 0 if own.data is None else own.data[2].shape[1])
     found = meet(0, room, own.batches, *own[2:])[:, 1:]
     batches, failing = found[:, 1], found[:, 2] > 0
     count = int(batches[failing].min() if failing.any() else batches.max())
     room, _, fails, stops, counts = found.max(axis=0).tolist()
     if stops or count == 0:
-        return Joint(None, 0, room, bool(fails), bool(stops), bool(counts))
-    sharding = NamedSharding(mesh, PartitionSpec(None, mesh.axis_names[0]))
-    local = _fill_up(own, first, slots, room, count)
+        return Part(None, 0, bool(fails), bool(stops), bool(counts)), room
+    local, sharding = _fill_up(own, first, slots, room, count), over_rows(mesh, 1)
     data = jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), local)
-    return Joint(data, count, room, bool(fails), False, bool(counts))
+    return Part(data, count, bool(fails), False, bool(counts)), room
 
 
 def _fill_up(own: Part, first: Any, slots: int, room: int, count: int) -> Any:

@@ -19,7 +19,7 @@ from fnn.train.console import interruption, is_to_end
 from fnn.train.identity import PROGRAMS, describe_data, describe_programs, describe_settings, digest_of
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Recipe, begin, keys_of
-from fnn.train.sharding import exchange
+from fnn.train.sharding import exchange, on_automatic_axes
 from fnn.train.stream import StreamError
 from fnn.train.trained import Trained
 from fnn.typing import Key
@@ -71,10 +71,11 @@ def _is_of_a_connection(error: BaseException) -> bool:
     return by_xla and any(word in str(error) for word in LOST)
 
 
-def heard_by_all(
+def on_a_mesh(
     where: str, mesh: Mesh | None = None, *, ends: bool = False, everywhere: bool = False
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A verb whose errors all processes of this mesh hear of, or of its argument `mesh`; those of its arguments too.
+    """A verb that computes `on_automatic_axes` of this mesh, or of its argument `mesh`, and whose errors all processes
+    of it hear of; those of its arguments too.
 
     Args:
         where: the verb.
@@ -84,6 +85,7 @@ def heard_by_all(
     """
 
     def wrap(run: Callable[P, R]) -> Callable[P, R]:
+        @on_automatic_axes
         @functools.wraps(run)
         def enter(*args: P.args, **options: P.kwargs) -> R:
             over: Any = options.get("mesh", mesh)
@@ -215,6 +217,13 @@ def raise_in_all(mesh: Mesh | None, error: BaseException | None, what: str) -> N
         raise error
 
 
+def attempt_in_all(mesh: Mesh | None, what: str, ask: Callable[[], Any]) -> Any:
+    """What it answers in each process; the error of one of them is raised in all."""
+    answer, error = attempt(ask)
+    raise_in_all(mesh, error, what)
+    return answer
+
+
 def require_same(where: str, mesh: Mesh | None, described: dict[str, dict[str, Any]]) -> None:
     """An error in every process where one of them has other "settings", "arrays" or "programs"."""
     if not together(mesh):
@@ -243,17 +252,13 @@ def _differences(first: dict[str, Any], other: dict[str, Any]) -> list[str]:
         for name in there | settings
         if settings.get(name, NOT_ASKED) != there.get(name, NOT_ASKED)
     ]
-    said += [_other(name) for name in other["arrays"] if _differ(other["arrays"], first["arrays"], name)]
+    said += [_other(name) for name, found in other["arrays"].items() if found != first["arrays"].get(name)]
     # Shapes of other data, or another batch size, make other programs by themselves.
     if said:
         return said
-    differ = [name for name in other["programs"] if _differ(other["programs"], first["programs"], name)]
+    differ = [name for name, found in other["programs"].items() if found != first["programs"].get(name)]
     return [f"another {name}" for name in [n for n in differ if n in PROGRAMS] or differ[:1]]
 
 
 def _other(name: str) -> str:
     return f"other {name}" if name in ("data", "rows", "validation rows", "data or keys") else f"another {name}"
-
-
-def _differ(here: dict[str, Any], there: dict[str, Any], name: str) -> bool:
-    return here[name] != there.get(name)

@@ -36,16 +36,14 @@ class Ahead:
 
     def _work(self, make: Make, wide: bool, device: Any) -> None:
         try:
-            with jax.enable_x64(wide), jax.default_device(device), self._chunks(make) as items:
+            chunks = contextlib.closing(make(self._is_wanted, self._ended.is_set))
+            with jax.enable_x64(wide), jax.default_device(device), chunks as items:
                 for item in items:
                     if not self._put(item):
                         return
             self._put(_END)
         except BaseException as error:
             self._put(error)
-
-    def _chunks(self, make: Make) -> contextlib.closing[Generator[Any, None, None]]:
-        return contextlib.closing(make(self._is_wanted, self._ended.is_set))
 
     def _is_wanted(self) -> bool:
         return self._waits.is_set() and self._items.empty()

@@ -41,14 +41,11 @@ class Probe(NamedTuple):
 
 def inexact(tree: PyTree) -> list[Array]:
     """The floating-point leaves, and the complex ones."""
-    return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
+    return list(filter(_is_inexact, jax.tree.leaves(tree)))
 
 
-def _replace_leaves(tree: PyTree, leaves: list[Array]) -> PyTree:
-    waiting = iter(leaves)
-    return jax.tree.map(
-        lambda leaf: next(waiting) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) else leaf, tree
-    )
+def _is_inexact(leaf: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
 
 
 def check_step(where: str, trained: Any, batch: Any) -> tuple[TrainState, tuple[Any, ...]]:
@@ -96,7 +93,8 @@ def probe_loss(recipe: Recipe, trained: Trained, batch: tuple[Any, ...], key: Ke
 
         def see(call: Call) -> Any:
             seen.append(observe(_constant(call)))
-            return _replace_leaves(call.y, [y + probe for y, probe in zip(inexact(call.y), next(waiting), strict=True)])
+            own = iter(next(waiting))
+            return jax.tree.map(lambda y: y + next(own) if _is_inexact(y) else y, call.y)
 
         return run(params, see), seen
 
@@ -104,9 +102,8 @@ def probe_loss(recipe: Recipe, trained: Trained, batch: tuple[Any, ...], key: Ke
 
 
 def _constant(call: Call) -> Call:
-    given = (call.params, call.state, call.x, call.y)
-    fixed = _replace_leaves(given, [jax.lax.stop_gradient(leaf) for leaf in inexact(given)])
-    return call._replace(params=fixed[0], state=fixed[1], x=fixed[2], y=fixed[3])
+    params, state, x, y = jax.lax.stop_gradient((call.params, call.state, call.x, call.y))
+    return call._replace(params=params, state=state, x=x, y=y)
 
 
 class Divergence(NamedTuple):

@@ -74,7 +74,7 @@ def _check_leaf(where: str, x: Any, rounding: Callable[..., str | None]) -> Any:
     host = checks.to_host(given)
     if not isinstance(host, np.ndarray):
         return given
-    if (place := _first_not_finite(host)) is not None:
+    if (place := first_not_finite(host)) is not None:
         at = checks.place_of(x, place)
         error = ValueError(f"{where}: x contains {host[place]} at {at}; {checks.WITHOUT_IT}")
         error.row = place[0]  # type: ignore[attr-defined] # for whoever knows which row of all this one is
@@ -97,13 +97,8 @@ def describe_rounding(x: Any, host: np.ndarray, dtype: Any) -> str:
     )
 
 
-def are_finite(host: np.ndarray) -> bool:
-    """Whether all entries are; looked for part by part, so that a large array is not held a second time as its mask."""
-    return _first_not_finite(host) is None
-
-
-def _first_not_finite(host: np.ndarray) -> tuple[int, ...] | None:
-    """Where it is."""
+def first_not_finite(host: np.ndarray) -> tuple[int, ...] | None:
+    """Where it is; looked for part by part, so that a large array is not held a second time as its mask."""
     if not jnp.issubdtype(host.dtype, jnp.floating):
         return None
     step = max(1, ENTRIES_AT_ONCE // max(1, math.prod(host.shape[1:])))
@@ -133,17 +128,8 @@ def lend(x: PyTree) -> PyTree:
 
 def check_data(where: str, data: Any, task: Task) -> tuple[PyTree, Array, Array | None]:
     """`(x, targets)` or `(x, targets, weights)` as arrays of the same number of rows, targets encoded by the task."""
-    return jax.tree.map(checks.own, host_data(where, data, task))
-
-
-def require_parts(where: str, data: Any) -> None:
-    """Data in parts, before anything takes them apart: padded sequences are inputs alone, not inputs and targets."""
+    # Padded sequences are inputs alone, not inputs and targets.
     checks.parts_of_data(where, data, "data ", Padded)
-
-
-def host_data(where: str, data: Any, task: Task) -> tuple[PyTree, Any, Any]:
-    """`check_data` where they are."""
-    require_parts(where, data)
     if names := [part for part in data if isinstance(part, (str, os.PathLike))]:
         raise TypeError(
             f"{where}: expected arrays, got the name of a file, {str(names[0])!r}; fit, evaluate and predict read a "
@@ -152,9 +138,8 @@ def host_data(where: str, data: Any, task: Task) -> tuple[PyTree, Any, Any]:
     x = host_inputs(where, data[0])
     require_one_target_per_row(where, count(x), data[1])
     targets = task.encode(data[1])
-    if len(data) == 2 or data[2] is None:
-        return x, targets, None
-    return x, targets, check_weights(where, data[2], count(x))
+    weights = None if len(data) == 2 or data[2] is None else check_weights(where, data[2], count(x))
+    return jax.tree.map(checks.own, (x, targets, weights))
 
 
 def require_one_target_per_row(where: str, rows: int, targets: Any) -> None:
@@ -216,16 +201,9 @@ def check_counted(where: str, weights: Any, rows: Any) -> None:
         raise ValueError(f"{where}: the weight of every one of them is 0, that of row {host[host >= 0][0]} first")
 
 
-def check_batch_size(where: str, batch_size: int | None, rows: int) -> int:
-    """The batch size: all rows at once for None, and never more than there are."""
-    return rows if batch_size is None else min(checks.integer(where, "batch_size", batch_size), rows)
-
-
 def check_classes(where: str, targets: Any, rows: Any = None) -> None:
     """Class numbers to learn from: more than one of them among the rows."""
-    if not are_class_numbers(targets) or not checks.is_concrete(targets):
-        return
-    if not checks.is_concrete(rows):
+    if not are_class_numbers(targets) or not checks.is_concrete(targets) or not checks.is_concrete(rows):
         return
     host = np.asarray(targets)
     if rows is not None:

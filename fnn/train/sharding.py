@@ -119,11 +119,9 @@ def replicate(mesh: Mesh | None, tree: PyTree) -> PyTree:
     return tree if mesh is None else shard(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def placer(mesh: Mesh | None) -> Callable[[PyTree], PyTree]:
-    """A function that puts super-batches, (slots, rows, …), on the device, over a mesh with their rows split."""
-    if mesh is None:
-        return jax.device_put
-    return functools.partial(jax.device_put, device=NamedSharding(mesh, PartitionSpec(None, mesh.axis_names[0])))
+def over_rows(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """Rows, which are this axis of every array, split over the devices of the mesh."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, mesh.axis_names[0]))
 
 
 def shard(tree: PyTree, sharding: NamedSharding) -> PyTree:
@@ -156,15 +154,16 @@ def whole(mesh: Mesh | None, tree: PyTree) -> PyTree:
     return tree if mesh is None else jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def split_rows(mesh: Mesh | None, tree: PyTree) -> PyTree:
-    """In a program: of arrays (slots, rows, …) the rows split over the mesh."""
-    if mesh is None:
-        return tree
-    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec(None, mesh.axis_names[0])))
+def split(mesh: Mesh | None, tree: PyTree, axis: int = 0) -> PyTree:
+    """In a program: the rows, which are this axis of every array, split over the mesh.
+
+    Random numbers do not depend on it: JAX draws them by position, not by device.
+    """
+    return tree if mesh is None else jax.lax.with_sharding_constraint(tree, over_rows(mesh, axis))
 
 
 def own_rows(tree: PyTree) -> PyTree:
-    """NumPy arrays of what was split so, the rows that this process holds."""
+    """NumPy arrays of arrays (slots, rows, …) that were split so, the rows that this process holds."""
 
     def one(leaf: Any) -> np.ndarray:
         if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
@@ -177,25 +176,13 @@ def own_rows(tree: PyTree) -> PyTree:
 
 def own_places(mesh: Mesh, size: int) -> np.ndarray:
     """The places in a batch of this size that this process computes."""
-    sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
-    parts = sharding.addressable_devices_indices_map((size,)).values()
+    parts = over_rows(mesh).addressable_devices_indices_map((size,)).values()
     return np.sort(np.concatenate([np.arange(size)[part] for part in parts]))
 
 
 def round_up(mesh: Mesh | None, size: int) -> int:
     """A batch size that the devices of the mesh divide, not below the one given."""
     return size if mesh is None else -(-size // mesh.size) * mesh.size
-
-
-def splitter(mesh: Mesh | None) -> Callable[[PyTree], PyTree]:
-    """A function that splits the batch axis of every array over the mesh.
-
-    Random numbers do not depend on it: JAX draws them by position, not by device.
-    """
-    if mesh is None:
-        return lambda batch: batch
-    sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
-    return lambda batch: jax.lax.with_sharding_constraint(batch, sharding)
 
 
 WORD = 6

@@ -12,6 +12,7 @@ import numpy as np
 
 from fnn import checks, random_bits
 from fnn.kernels import placement
+from fnn.layer import Padded
 from fnn.layer.protocol import identity
 from fnn.programs import compile as compiled
 from fnn.random_bits import in_one_pass
@@ -26,7 +27,7 @@ from fnn.train.inputs import Inputs, check_run
 from fnn.train.loop import EVALUATION_ROWS, Carry, Keys, Recipe, evaluation_model, keys_of
 from fnn.train.memory_maps import MappedFiles, is_mapped, map_files, require_same_kinds, without_inputs
 from fnn.train.options import Options
-from fnn.train.sharding import check_mesh, round_up
+from fnn.train.sharding import check_mesh
 from fnn.train.stream import Stream, is_stream, length, refuse_what_belongs_to_arrays, stream_of
 from fnn.train.stream_outputs import Application, Scoring
 from fnn.train.stream_run import Reading
@@ -97,13 +98,12 @@ def _scoring(recipe: Recipe, stream: Stream, beside: str = "") -> Scoring:
 
 
 def _scoring_files(recipe: Recipe, files: MappedFiles, rows: np.ndarray) -> Scoring:
-    size = round_up(recipe.mesh, EVALUATION_ROWS)
-    stream = files.stream("fit, validation", lambda epoch: rows, size, recipe.mesh)
+    stream = files.stream("fit, validation", lambda epoch: rows, EVALUATION_ROWS, recipe.mesh)
     return _scoring(recipe, stream, files.describe(rows))
 
 
 def _of_rows(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -> Source:
-    rows_.require_parts("fit", data)
+    checks.parts_of_data("fit", data, "data ", Padded)
     data = (rows_.lend(data[0]), *data[1:])  # all is over when `fit` returns
     inputs = check_run("fit", recipe.task, data, rows, validation, key)
     size, steps = sizes(recipe.options.batch_size, inputs.slots)
@@ -145,9 +145,14 @@ def _bits(rows: int, key: Key, epoch: Array) -> Array:
 
 
 def _of_stream(recipe: Recipe, key: Key, data: Any, rows: Any, validation: Any) -> Source:
-    _check_arguments(recipe.options, rows, validation)
+    refuse_what_belongs_to_arrays("fit", recipe.options.batch_size, Options(1).batch_size, rows)
     check_mesh("fit", recipe.mesh)
     if validation is not None:
+        if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
+            raise ValueError(
+                f"fit: of a stream no rows can be held out, got validation={checks.describe(validation)}; "
+                "give another stream, or arrays (x, targets)"
+            )
         validation = rows_.check_data("fit, validation", validation, recipe.task)
     return _read(recipe, stream_of("fit", data, recipe.task, recipe.options.epochs), length(data), validation)
 
@@ -185,12 +190,3 @@ def _read(recipe: Recipe, stream: Stream, steps: int | None, validation: Any, be
         Inputs(reading.example, None, validation, None), steps, reading.epochs, reading.explain, reading.describe,
         None, feed.close, reading.stands, reading.resume,
     )  # fmt: skip
-
-
-def _check_arguments(options: Options, rows: Any, validation: Any) -> None:
-    refuse_what_belongs_to_arrays("fit", options.batch_size, Options(1).batch_size, rows)
-    if validation is not None and (not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3)):
-        raise ValueError(
-            f"fit: of a stream no rows can be held out, got validation={checks.describe(validation)}; "
-            "give another stream, or arrays (x, targets)"
-        )

@@ -92,11 +92,11 @@ def require_functions(where: str, penalty: Any, augment: Any) -> None:
     require_augmentation(where, "augment", augment)
 
 
-Objective = Callable[[PyTree, PyTree, Key, tuple[Any, ...], bool], tuple[Array, tuple[Any, ...]]]
-"""`objective(params, state, key, batch, full) -> (value, (state, counted, outputs))`."""
+def _objective_of(
+    model: Layer, task: Task, penalty: PenaltyFunction | None
+) -> Callable[..., tuple[Array, tuple[Any, ...]]]:
+    """`objective(params, state, key, batch, full) -> (value, (state, counted, outputs))`."""
 
-
-def _objective_of(model: Layer, task: Task, penalty: PenaltyFunction | None) -> Objective:
     def objective(params: PyTree, state: PyTree, key: Key, batch: Arrays, full: bool) -> tuple[Array, tuple[Any, ...]]:
         x, targets, *weights = batch
         # Rows of weight 0 are none: a batch is filled up with them.

@@ -112,8 +112,3 @@ def warn_if_never_scored(where: str, rule: EarlyStopping, history: dict[str, Any
             "none, so no epoch was the best; the parameters of the last one are returned. Watch another metric, or "
             "look at the data it is computed on"
         )
-
-
-def is_exhausted(rule: EarlyStopping, best: Best) -> Array:
-    """Whether the patience is used up."""
-    return best.waited > jnp.maximum(rule.patience - 1, 0)

@@ -22,8 +22,8 @@ from fnn.train.host_batches import HostBatch
 from fnn.train.identity import digest_of
 from fnn.train.outputs import scores_from
 from fnn.train.process_batches import gather_rows
-from fnn.train.processes import attempt, gather, raise_in_all
-from fnn.train.sharding import own_rows, replicate, split_rows, splitter
+from fnn.train.processes import gather
+from fnn.train.sharding import own_rows, replicate, split
 from fnn.train.stream import Stream, describe_list, takes_epoch
 from fnn.train.stream_place import come_to, place_of, warn_of_another
 from fnn.train.trained import Trained, apply_trained, check_trained
@@ -65,18 +65,16 @@ def collect(
 
 
 def _outputs_of_chunk(given: Application, trained: Trained, x: PyTree, count: Array) -> PyTree:
-    split = splitter(given.mesh)
-
     check_trained(given.where, given.model, trained, jax.tree.map(lambda leaf: leaf[0], x))
 
     def one(place: Array | int) -> PyTree:
         batch = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, place, keepdims=False), x)
-        return given.decode(apply_trained(given.model, trained, split(batch)))
+        return given.decode(apply_trained(given.model, trained, split(given.mesh, batch)))
 
     slots = jax.tree.leaves(x)[0].shape[0]
     room = jax.tree.map(lambda leaf: jnp.zeros((slots, *leaf.shape), leaf.dtype), jax.eval_shape(one, 0))
     written = lambda place, room: jax.tree.map(lambda all, new: all.at[place].set(new), room, one(place))  # noqa: E731
-    return split_rows(given.mesh, jax.lax.fori_loop(0, count, written, room))
+    return split(given.mesh, jax.lax.fori_loop(0, count, written, room), axis=1)
 
 
 class Scoring:
@@ -98,12 +96,11 @@ class Scoring:
         if self.feed.stopped:
             return None
         mesh = self.feed.mesh
-        _, error = attempt(lambda: self._compare(found[1:]))
-        raise_in_all(mesh, error, f"{self.applied.where}: the stream")
+        self.feed.attempt(lambda: self._compare(found[1:]))
         outputs, targets, weights = gather_rows(found) if self.feed.joined else found
         # Without weights a metric is asked without them: it then is what it is for arrays, to the last bit.
-        weighted = len(self.feed.reader.form) == 3
-        scores = compiled(_scores, self.task)(outputs, targets, weights if weighted else None)
+        data = None, targets, weights if self.feed.reader.weighted else None
+        scores = compiled(scores_from, self.task)(outputs, data, None)
         if not self.feed.joined:
             return scores
         # Those of one process: others may round them otherwise, and then stop at another epoch.
@@ -143,8 +140,7 @@ class Scoring:
         seen, epochs = come_to(self.feed, record.streams["validation"], len(record.table)), len(record.table)
         again = bool(seen) and takes_epoch(self.feed.reader.stream.source)
         self.known = (seen, epochs) if seen and not again else None
-        _, error = attempt(lambda: self._look_again(seen or "", epochs) if again else None)
-        raise_in_all(self.feed.mesh, error, f"{self.applied.where}: the stream")
+        self.feed.attempt(lambda: self._look_again(seen or "", epochs) if again else None)
 
     def describe(self) -> dict[str, str]:
         if self.beside:
@@ -159,7 +155,3 @@ class Scoring:
 def first_rows(batch: HostBatch) -> PyTree:
     """By which a batch is known again."""
     return jax.tree.map(lambda leaf: leaf[:SEEN_ROWS], batch)
-
-
-def _scores(task: Task, outputs: PyTree, targets: PyTree, weights: Any) -> dict[str, Array]:
-    return scores_from(task, outputs, (None, targets, weights), None)

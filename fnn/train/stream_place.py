@@ -9,7 +9,7 @@ import jax
 
 from fnn import checks
 from fnn.train.feeding import Feed
-from fnn.train.processes import attempt, gather, raise_in_all
+from fnn.train.processes import gather
 from fnn.train.stream import takes_epoch
 from fnn.train.stream_state import decode_state, encode_state
 
@@ -17,8 +17,7 @@ from fnn.train.stream_state import decode_state, encode_state
 def place_of(feed: Feed, seen: str = "") -> dict[str, Any]:
     """The room of a batch and the slots of a super-batch, and of every process the state of its stream and what it has
     `seen` of it last."""
-    state, error = attempt(lambda: encode_state(feed.reader.state))
-    raise_in_all(feed.mesh, error, f"{feed.reader.stream.where}: the stream")
+    state = feed.attempt(lambda: encode_state(feed.reader.state))
     parts = gather(feed.mesh, {"state": state, "seen": seen})
     return {"room": feed.room * len(parts), "slots": feed.slots, "parts": parts}
 
@@ -32,9 +31,7 @@ def come_to(
     Returns:
         What this process had seen of a stream without a state in the last pass, None or empty where it is not known.
     """
-    seen, error = attempt(lambda: _come_to(feed, place, epochs, read_again))
-    raise_in_all(feed.mesh, error, f"{feed.reader.stream.where}: the stream")
-    return seen
+    return feed.attempt(lambda: _come_to(feed, place, epochs, read_again))
 
 
 def stands_by_itself(source: Any) -> bool:

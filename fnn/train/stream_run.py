@@ -181,8 +181,7 @@ class Reading:
     def describe(self, inputs: Inputs) -> dict[str, str]:
         if self.beside:
             return describe_data(inputs) | {"x, targets and weights": self.beside}
-        form = ", ".join(jax.tree.leaves(self.feed.reader.form))
-        parts = gather(self.feed.mesh, f"a stream of {form}{describe_list(self.stream.source)}")
+        parts = gather(self.feed.mesh, f"a stream of {self.feed.reader.form}{describe_list(self.stream.source)}")
         return describe_data(inputs) | {"x, targets and weights": " and ".join(dict.fromkeys(parts))}
 
 

@@ -14,13 +14,13 @@ from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.tasks import Task, as_task
 from fnn.train import stopping
-from fnn.train.divergence import explain, warn_if_diverged
+from fnn.train.divergence import explain, warn_of_divergence
 from fnn.train.epochs import sizes, take_steps_of_epoch
 from fnn.train.inputs import Inputs, check_run
 from fnn.train.loop import Carry, Keys, Recipe, begin, check_recipe, end_epoch, outcome_of
 from fnn.train.options import Options
-from fnn.train.processes import heard_by_all, require_same_run
-from fnn.train.sharding import automatic, lay_on, on_automatic_axes, replicate
+from fnn.train.processes import on_a_mesh, require_same_run
+from fnn.train.sharding import automatic, lay_on, replicate
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained, TrainState, as_trained
 from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, PenaltyFunction, Rows, Validation
@@ -65,12 +65,12 @@ def trainer(
         training_metrics: in the history also "learning_rate", that of an epoch's last step, where the optimizer has
             one, and the task's metrics of the training batches, "accuracy" beside "validation_accuracy": means over the
             epoch of what each step saw, in training mode and with parameters that move, as the training loss is. Exact
-            for means over rows; for another metric (R²) the mean of the batches' values. They cost the metric, no
-            further forward pass.
+            for means over rows; for another metric (R²) the mean of the batches' values, batches on which it is not
+            defined left out. They cost the metric, no further forward pass.
         compute_dtype: `jnp.bfloat16` or `jnp.float16`: inputs and parameters are cast to it for the forward and
-            backward pass; parameters, optimizer and running statistics stay as they are, outputs, losses and sums are
-            float32. float16 wants `fnn.optim.scale_loss` around the optimizer, and a warning says so where it
-            is missing.
+            backward pass; parameters, optimizer and running statistics stay as they are, outputs, losses and sums,
+            also those of norms and softmax, are float32. float16 wants `fnn.optim.scale_loss` around the optimizer, and
+            a warning says so where it is missing.
         mesh: devices to split every batch over: `fnn.devices.data_mesh()`, or `jax.make_mesh((n,), ("data",))` with
             explicit axes or automatic ones; the numbers are those of one device.
 
@@ -103,8 +103,7 @@ def trainer(
     # A run of what cannot be compared, or is traced, has a program of its own.
     own = jax.jit(functools.partial(_whole_run, recipe))
 
-    @on_automatic_axes
-    @heard_by_all("trainer", mesh, ends=True)
+    @on_a_mesh("trainer", mesh, ends=True)
     def run(
         key: Key, data: Arrays, rows: Rows | None = None, *, validation: Validation | None = None,
         start: Trained | None = None,
@@ -121,7 +120,7 @@ def trainer(
             rule, step = recipe.options.early_stopping, int(history["diverged_at"])
             if step >= 0:
                 said = explain("trainer", recipe, key, inputs, last, step)
-                warn_if_diverged("trainer", *divmod(step, sizes(batch_size, inputs.slots)[1]), said)
+                warn_of_divergence("trainer", *divmod(step, sizes(batch_size, inputs.slots)[1]), said)
             elif rule is not None:
                 stopping.warn_if_never_scored("trainer", rule, history)
         return trained, history
