@@ -164,6 +164,12 @@ def test_shares_of_classes_are_targets_too():
     np.testing.assert_allclose(T.multiclass(3, ignore_index=-1).loss(logits, jnp.asarray(shares)), expected, rtol=1e-5)
 
 
+def test_shares_of_classes_cannot_say_what_is_padding():
+    padded, shares = fnn.Padded(SCORES, jnp.array([5, 2])), jnp.full((2, 5, 3), 1 / 3)
+    with pytest.raises(ValueError, match=r"expected targets of shape \(2, 5\), got \(2, 5, 3\)"):
+        T.multiclass(3).loss(padded, shares)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
 def test_masks_that_nobody_encoded_count_as_they_say(dtype):
     labels = jnp.asarray(np.where(STEPS == 2, 255, STEPS).astype(dtype))

@@ -12,6 +12,7 @@ from fnn.layer import Padded
 from fnn.losses.reduction import Reduction, weighted_mean
 from fnn.metrics.protocol import broadcast_weights
 from fnn.tasks.targets import (
+    ARGMAX,
     classes_of,
     like_outputs,
     numbers,
@@ -118,9 +119,11 @@ def multiclass(
         """What the classes are read from, the targets, and what stands in those that do not count."""
         values = outputs.values if isinstance(outputs, Padded) else outputs
         targets = like_outputs(name, values, targets, classes)
-        soft = targets.ndim == values.ndim
-        if not isinstance(outputs, Padded) or soft:
+        soft = targets.ndim == values.ndim  # shares of classes, which leave no number for what does not count
+        if not isinstance(outputs, Padded):
             return values, targets, None if soft else ignore_index
+        if soft:
+            raise checks.wrong_shape(name, "targets", values.shape[:-1], targets.shape, ARGMAX)
         left_out = LEFT_OUT if ignore_index is None else ignore_index
         return values, jnp.where(real_steps(outputs, targets.ndim), targets, left_out), left_out
 

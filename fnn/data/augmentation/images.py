@@ -35,7 +35,7 @@ def random_flip(axis: int = 2, *, rate: ArrayLike = 0.5) -> Augmentation:
         `augment(key, x, targets) -> (x, targets)`; targets are unchanged.
 
     Raises:
-        ValueError: if `rate` is not in [0, 1], or `axis` is the batch's or not one of x.
+        ValueError: if `rate` is not in [0, 1], `axis` is the batch's or not one of x, or the targets are of pixels.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -76,7 +76,8 @@ def random_crop(padding: int, mode: str = "constant") -> Augmentation:
         `augment(key, x, targets) -> (x, targets)` for images (batch, height, width, channels) of any dtype.
 
     Raises:
-        ValueError: on another rank, negative padding, or padding that the mode cannot take from the image.
+        ValueError: on another rank, targets of pixels, negative padding, or padding that the mode cannot take from the
+            image.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -132,7 +133,7 @@ def random_shift(pixels: ArrayLike) -> Augmentation:
         `augment(key, x, targets) -> (x, targets)` for images (batch, height, width, channels); integers are rounded.
 
     Raises:
-        ValueError: on another rank, or `pixels` below 0.
+        ValueError: on another rank, targets of pixels, or `pixels` below 0.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -166,7 +167,7 @@ def random_rotation(degrees: ArrayLike) -> Augmentation:
         `augment(key, x, targets) -> (x, targets)` for images (batch, height, width, channels); integers are rounded.
 
     Raises:
-        ValueError: on another rank, or `degrees` below 0.
+        ValueError: on another rank, targets of pixels, or `degrees` below 0.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
