@@ -71,6 +71,21 @@ def test_scaler_is_fitted_on_training_rows_only():
     np.testing.assert_allclose(found.curves["validation_loss"][1, 1, 0], history["validation_loss"], rtol=1e-3)
 
 
+def test_sequences_are_scaled_by_the_steps_of_the_training_rows():
+    x, y = data()
+    steps, lengths = np.stack([x, x[::-1]], 1) * 100 + 7, np.arange(31) % 2 + 1
+    folds, scaler = S.k_fold(31, 3, seed=0), fnn.data.standard_scaler()
+    model = fnn.serial(fnn.rnn(3), fnn.dense(2))
+    how = dict(key=KEY, epochs=2, batch_size=None, progress=False)
+    padded = fnn.Padded(steps, lengths)
+    found = S.cross_validate(model, fnn.optim.sgd(0.1), TASK, (padded, y), folds=folds, scaler=scaler, **how)
+    train, valid = (side[1][side[1] >= 0] for side in folds)
+    scaled = scaler.transform(scaler.fit(padded, rows=train), padded)
+    run = fnn.trainer(model, fnn.optim.sgd(0.1), TASK, epochs=2, batch_size=None)
+    _, history = run(jax.random.split(KEY, 1)[0], (scaled, y), train, validation=valid)
+    np.testing.assert_allclose(found.curves["validation_loss"][0, 1, 0], history["validation_loss"], rtol=1e-3)
+
+
 def test_the_scaler_learns_nothing_from_rows_of_weight_0():
     x, y = data()
     weights = np.ones(31)

@@ -77,6 +77,17 @@ def test_an_activation_is_known_by_its_slope(name):
     assert (float(seen.dead[0]), float(seen.saturated[0])) == (dead, saturated)
 
 
+def test_the_padding_of_sequences_is_no_output():
+    lengths = jnp.array([2, 1])
+    x = jnp.array([[[-1.0, 2.0], [-3.0, 4.0]], [[-5.0, 1.0], [9.0, 9.0]]])
+    model, target = fnn.serial(fnn.relu), jnp.zeros((2, 2, 2))
+    task = fnn.tasks.regression(2)
+    seen = diagnose(model, task, ((((),)), ()), (fnn.Padded(x, lengths), target))
+    np.testing.assert_allclose(seen.mean[0], (2 + 4 + 1) / 6, rtol=1e-6)
+    np.testing.assert_allclose(seen.spread[0], np.std([0, 2, 0, 4, 0, 1]), rtol=1e-6)
+    assert (float(seen.zeros[0]), float(seen.dead[0]), float(seen.saturated[0])) == (0.5, 0.5, 0.0)
+
+
 ELSEWISE = {
     "softmax": fnn.softmax, "prelu": fnn.prelu(), "dropout": fnn.dropout(0.5), "layer_norm": fnn.layer_norm(),
     "dense": fnn.dense(2),

@@ -203,6 +203,15 @@ RATES = {
         lambda: fnn.optim.chain(fnn.optim.clip(1.0), fnn.optim.ema_params(fnn.optim.adam(falling), decay=0.9)),
         [0.5 / 3, 0.5 / 6],
     ),
+    "lookahead": (lambda: fnn.optim.lookahead(SGD(falling), 2, 0.5), [0.5 / 3, 0.5 / 6]),
+    "schedule free": (lambda: fnn.optim.schedule_free(SGD(0.25), 0.25), [0.25, 0.25]),
+    "one group": (
+        lambda: fnn.optim.partition(
+            {"moves": SGD(0.25), "stays": fnn.optim.set_to_zero()},
+            fnn.optim.by_path(lambda path: "moves" if path.endswith("kernel") else "stays"),
+        ),
+        [0.25, 0.25],
+    ),
     "every second step": (lambda: fnn.optim.multi_steps(SGD(falling), 2), [0.5, 0.5 / 3]),
     "skipping": (lambda: fnn.optim.scale_loss(fnn.optim.apply_if_finite(SGD(0.25), 3)), [0.25, 0.25]),
     "plateau": (
@@ -227,6 +236,8 @@ def test_a_rate_that_optax_keeps_in_its_state_is_found_and_one_that_nobody_state
     np.testing.assert_allclose(history["learning_rate"], [0.25, 0.25])
     assert "learning_rate" not in other
     assert "learning_rate" not in fit(optimizer=fnn.optim.scale(-0.1))[1]
+    by_kind = fnn.optim.by_path(lambda path: path.endswith("kernel"))
+    assert "learning_rate" not in fit(optimizer=fnn.optim.partition({True: SGD(0.1), False: SGD(0.2)}, by_kind))[1]
 
 
 SELECTION = fnn.selection

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fnn
 from fnn.data import scaling
 
 SCALERS = {"min_max": lambda: scaling.min_max_scaler((-2.0, 3.0)), "standard": scaling.standard_scaler}
@@ -50,6 +51,32 @@ def test_rows_and_weights_fit_the_chosen_only(x64, name):
     x[1] = np.nan
     np.testing.assert_allclose(scaler.fit(x, weights=weights)[0], expected[0], rtol=1e-12)
     np.testing.assert_allclose(scaler.fit(x, rows=rows)[1], expected[1], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SCALERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_steps_of_sequences_are_rows_and_their_padding_is_none(name, dtype):
+    scaler, lengths = SCALERS[name](), np.array([3, 1, 2])
+    x = table(0).reshape(3, 3, 4).astype(dtype)
+    real = np.arange(3) < lengths[:, None]
+    expected = scaler.fit(x[real])
+    x[~real] = np.nan
+    padded = fnn.Padded(x, lengths)
+    jax.tree.map(np.testing.assert_allclose, scaler.fit(padded), expected)
+    z = scaler.transform(expected, padded)
+    np.testing.assert_array_equal(z.values[real], scaler.transform(expected, x[real]))
+    assert (np.asarray(z.values)[~real] == 0).all()
+    np.testing.assert_array_equal(z.lengths, lengths)
+    back = scaler.inverse_transform(expected, z).values
+    np.testing.assert_allclose(back[real][:, :3], x[real][:, :3], rtol=1e-5)
+    some, weights = np.array([0, 2, -1]), np.array([1.0, 5.0, 2.0])
+    chosen = np.concatenate([x[0], x[2, :2]])
+    shares = np.array([1.0, 1, 1, 2, 2])
+    fitted = scaler.fit(padded, rows=some, weights=weights)
+    for one, other in zip(fitted, scaler.fit(chosen, weights=shares), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"x\.values.*\(batch, time, features\)"):
+        scaler.fit(fnn.Padded(x[..., 0], lengths))
 
 
 def test_sample_weights_equal_sklearn(x64):

@@ -368,6 +368,9 @@ def test_float64_inputs_are_said_once_and_computed_in_float32():
         found = fit(Again(cut(X.astype(float), Y)), validation=(HELD_X, HELD_Y))
     assert len(said) == 1
     same(found, of_arrays())
+    with pytest.warns(UserWarning, match="x is float64 and is computed in float32") as said:
+        fit(Again(cut(X, Y)), validation=Again(cut(HELD_X.astype(float), HELD_Y)))
+    assert len(said) == 1
 
 
 def fails_at(epoch, batch, error):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.layer import Padded
 from fnn.precision import widen
 from fnn.typing import Array, ArrayLike
 
@@ -29,6 +30,8 @@ class Scaler(NamedTuple):
 
     Columns that come from the host as float64 or wide integers (dates in seconds) are fitted and transformed in
     float64, in NumPy, before anything is rounded to float32; `inverse_transform` then gives float64 back.
+
+    Of `fnn.Padded` sequences every step is a row, the padding is none, and 0 afterwards.
 
     `kind` is the constructor and its settings, by which a file says what was fitted; None for a scaler of your own.
     """
@@ -188,7 +191,7 @@ def min_max_scaler(feature_range: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)) -> S
         part = (x - a) / (b - a)
         return _original(statistics.minimum * (1 - part) + statistics.maximum * part, dtype)
 
-    return Scaler(fit, transform, inverse_transform, ("min_max", (low, high)))
+    return _over_steps("min_max_scaler", Scaler(fit, transform, inverse_transform, ("min_max", (low, high))))
 
 
 def standard_scaler() -> Scaler:
@@ -225,7 +228,42 @@ def standard_scaler() -> Scaler:
         statistics, x, dtype = _prepare("standard_scaler", statistics, x)
         return _original(x * statistics.deviation + statistics.mean, dtype)
 
-    return Scaler(fit, transform, inverse_transform, ("standard", ()))
+    return _over_steps("standard_scaler", Scaler(fit, transform, inverse_transform, ("standard", ())))
+
+
+def _over_steps(where: str, scaler: Scaler) -> Scaler:
+    """The scaler of rows, also of the steps of `Padded` sequences."""
+
+    def fit(x: Any, *, rows: ArrayLike | None = None, weights: ArrayLike | None = None) -> Any:
+        if not isinstance(x, Padded):
+            return scaler.fit(x, rows=rows, weights=weights)
+        values, counts = x.values, _real_steps(where, x)
+        if weights is not None:
+            checks.one_weight_per_row(where, weights, len(values))
+            counts = counts * checks.cast(where, "weights", weights, counts.dtype)[:, None]
+        if rows is not None:
+            rows = _check_rows(where, rows, len(values))
+            values, counts = values[rows], counts[rows] * (rows >= 0).astype(counts.dtype)[:, None]
+        return scaler.fit(values.reshape(-1, *values.shape[2:]), weights=counts.reshape(-1))
+
+    def of_steps(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def apply(statistics: Any, x: Any) -> Any:
+            if not isinstance(x, Padded):
+                return function(statistics, x)
+            real = _real_steps(where, x)[(..., *[None] * (x.values.ndim - 2))] > 0
+            clear = lambda values: (np if isinstance(values, np.ndarray) else jnp).where(real, values, 0)  # noqa: E731
+            return Padded(clear(function(statistics, clear(x.values))), x.lengths)
+
+        return apply
+
+    return Scaler(fit, of_steps(scaler.transform), of_steps(scaler.inverse_transform), scaler.kind)
+
+
+def _real_steps(where: str, x: Padded) -> Any:
+    """1 at every step, 0 in the padding, where the values are: NumPy's on the host."""
+    checks.least_rank(where, "x.values", x.values, 3, "(batch, time, features)")
+    xp: Any = np if isinstance(x.values, np.ndarray) and checks.is_concrete(x.lengths) else jnp
+    return (xp.arange(x.values.shape[1])[None] < xp.asarray(x.lengths)[:, None]).astype(np.float32)
 
 
 def from_kind(kind: tuple[str, tuple[Any, ...]]) -> tuple[Scaler, type[Any]]:

@@ -11,7 +11,9 @@ import numpy as np
 
 from fnn.diagnostics.advice import advice_on
 from fnn.diagnostics.text import table
-from fnn.layer import Layer
+from fnn.kernels.recurrence.sequences import Layout, valid_steps
+from fnn.layer import Layer, Padded
+from fnn.layer.padded import values_and_lengths
 from fnn.layer.watching import Call, elementary
 from fnn.optim.transform import Transform, identity
 from fnn.optim.wrappers import global_norm
@@ -44,7 +46,7 @@ class Diagnosis:
     - `weight`, `weight_gradient`: norms of the parameters and of the loss's gradient by them.
     - `update`: norm of the optimizer's step relative to that of the parameters; about 1e-3 is usual.
 
-    NaN stands where a layer has no such thing.
+    NaN stands where a layer has no such thing. The padding of `fnn.Padded` outputs is none of them.
     """
 
     layers: tuple[str, ...] = dataclasses.field(metadata={"static": True})
@@ -181,17 +183,28 @@ def _outputs(call: Call) -> dict[str, Array]:
     if not leaves:
         return dict.fromkeys(_OF_OUTPUTS, nothing)
     flat = jnp.concatenate([leaf.ravel().astype(jnp.float32) for leaf in leaves])
-    seen = flat.mean(), flat.std(), (flat == 0).mean(), *_slopes(call, nothing)
-    return dict(zip(_OF_OUTPUTS, seen, strict=True))
+    real = None
+    if isinstance(call.y, Padded):
+        steps = valid_steps("diagnose", Layout(*call.y.values.shape[:2]), call.y.lengths, None)
+        real = jnp.broadcast_to(jax.lax.expand_dims(steps, range(2, call.y.values.ndim)), call.y.values.shape)
+    kept = None if real is None else real.ravel()
+    share = (flat == 0).mean(where=kept)
+    return dict(
+        zip(
+            _OF_OUTPUTS,
+            (flat.mean(where=kept), flat.std(where=kept), share, *_slopes(call, real, nothing)),
+            strict=True,
+        )
+    )
 
 
-def _slopes(call: Call, nothing: Array) -> tuple[Array, Array]:
+def _slopes(call: Call, real: Array | None, nothing: Array) -> tuple[Array, Array]:
     """Shares of saturated outputs and of dead units, if the layer is an elementwise activation; else NaN.
 
     What it is, its own derivative says: pulled back through an elementwise function, ones give the slopes, and other
     numbers give these numbers times the slopes.
     """
-    x, y, layer = call.x, call.y, call.layer
+    x, y, layer = values_and_lengths(call.x)[0], values_and_lengths(call.y)[0], call.layer
     alike = [hasattr(leaf, "shape") and jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size for leaf in (x, y)]
     if not all(alike) or x.shape != y.shape or x.ndim < 2 or layer.facts.random or jax.tree.leaves(call.params):
         return nothing, nothing
@@ -201,6 +214,6 @@ def _slopes(call: Call, nothing: Array) -> tuple[Array, Array]:
     expected = slope * numbers.astype(jnp.float32)
     tolerance = 8 * float(jnp.finfo(y.dtype).eps) * jnp.abs(expected)
     elementwise = (jnp.abs(pull(numbers)[0].astype(jnp.float32) - expected) <= tolerance).all()
-    saturated = ((jnp.abs(slope) < FLAT) & (y != 0)).mean()
-    dead = (slope == 0).all(axis=tuple(range(x.ndim - 1))).mean()
+    saturated = ((jnp.abs(slope) < FLAT) & (y != 0)).mean(where=real)
+    dead = (slope == 0).all(axis=tuple(range(x.ndim - 1)), where=real).mean()
     return jnp.where(elementwise, saturated, nothing), jnp.where(elementwise, dead, nothing)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.optim.rules import stateless
-from fnn.optim.transform import Transform, keep_accepted
+from fnn.optim.transform import Transform, keep_accepted, rate_inside, with_rate
 from fnn.typing import PyTree
 
 __all__ = [
@@ -212,7 +212,10 @@ def partition(
             updates, states[label] = one.update(updates, state.inner_states[label], params, **extra)
         return updates, PartitionState(states)
 
-    return Transform(init, update)
+    rates = {label: rate for label, transform in transforms.items() if (rate := rate_inside(transform)) is not None}
+    own = next(iter(rates.items())) if len(rates) == 1 else None  # of several groups none is the rate of all
+    rate = None if own is None else lambda state: own[1](state.inner_states[own[0]])
+    return with_rate(Transform(init, update), rate)
 
 
 multi_transform = partition

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.leaves import choose, counter, leafwise, need_params
-from fnn.optim.transform import Transform, apply_updates, keep_accepted
+from fnn.optim.transform import Transform, apply_updates, keep_accepted, rate_inside, with_rate
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["LookaheadParams", "LookaheadState", "lookahead"]
@@ -98,7 +98,7 @@ def lookahead(
             return type(params)(fast=fast_updates, slow=slow_updates), LookaheadState(fast_state, since)
         return fast_updates, LookaheadState(fast_state, since, apply_updates(slow, slow_updates))
 
-    return Transform(init, update)
+    return with_rate(Transform(init, update), rate_inside(fast_optimizer, "fast_state"))
 
 
 def _lookahead(u: Array, slow: Array, fast: Array, sync: Any, rate: Any) -> tuple[Array, Array]:

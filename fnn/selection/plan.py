@@ -184,7 +184,7 @@ def _scale(makers: Makers, one: PyTree, shared: PyTree) -> Any:
     rows = jnp.maximum(train, 0)
     # Empty slots weigh nothing; a row drawn twice by a bootstrap counts twice, one of weight 0 not at all.
     counts = train >= 0 if weights is None else jnp.where(train >= 0, weights[rows], 0)
-    statistics = makers.scaler.fit(x[rows], weights=counts.astype(jnp.float32))
+    statistics = makers.scaler.fit(jax.tree.map(lambda leaf: leaf[rows], x), weights=counts.astype(jnp.float32))
     return makers.scaler.transform(statistics, x)
 
 

@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax.numpy as jnp
 
 from fnn import checks, losses, metrics
 from fnn.activations import sigmoid, softmax
-from fnn.layer import Padded
 from fnn.losses.reduction import Reduction, weighted_mean
 from fnn.metrics.protocol import broadcast_weights
+from fnn.tasks.steps import at_every_step, over_real_steps
 from fnn.tasks.targets import (
-    ARGMAX,
     classes_of,
     like_outputs,
     numbers,
-    one_class_of,
     require_class_weights,
     require_columns,
-    require_width,
     whole_numbers,
 )
-from fnn.tasks.task import Metric, Task, after, builds_a_task, every_step, real_steps
+from fnn.tasks.task import Metric, Task, after, builds_a_task
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["binary", "multiclass", "multilabel"]
 
-LEFT_OUT = -(2**31)
-"""No number of a class, and none that stands for one that is missing."""
+HINT = "ignore_index={} leaves them out"
 
 
 @builds_a_task
 def binary(*, threshold: float = 0.5) -> Task:
     """Two classes, one logit: sigmoid output, binary cross-entropy $-y\\log σ(z)-(1-y)\\log(1-σ(z))$.
 
+    A row has one class, or one at every step or pixel; the padding of `fnn.Padded` outputs does not count.
+
     Args:
         threshold: class 1 is predicted where $σ(z) >$ `threshold`.
 
     Returns:
-        A task whose targets are 0 or 1 (or booleans), shape (batch,), and outputs (batch, 1) or (batch,).
+        A task whose targets are 0 or 1 (or booleans), shape (batch,) or (batch, …), and outputs (batch, …, 1), or
+        (batch,).
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -50,9 +47,7 @@ def binary(*, threshold: float = 0.5) -> Task:
     name = "binary()"
 
     def logit(outputs: Array) -> Array:
-        if outputs.ndim == 2:
-            require_width(name, outputs, 1)
-        return outputs.reshape(outputs.shape[0])
+        return outputs[:, 0]
 
     def decode(outputs: Array) -> Array:
         return (sigmoid(logit(outputs)) > threshold).astype(jnp.int32)
@@ -70,7 +65,9 @@ def binary(*, threshold: float = 0.5) -> Task:
     # An output that is NaN is never right.
     measures["accuracy"] = after(lambda z: jnp.where(jnp.isnan(logit(z)), -1, decode(z)), metrics.accuracy)
     measures["roc_auc"] = after(logit, metrics.roc_auc)
-    return Task(loss, decode, lambda t: one_class_of(name, t, 2), measures, probabilities, name, "logits")
+    hint = "fnn.tasks.multiclass(2, ignore_index={}) leaves them out"
+    rows = Task(loss, decode, lambda t: classes_of(name, t, 2, hint), measures, probabilities, name, "logits")
+    return at_every_step(rows, 1, None)
 
 
 @builds_a_task
@@ -111,57 +108,50 @@ def multiclass(
     checks.in_range("multiclass", "label_smoothing", label_smoothing, 0, 1)
     if ignore_index is not None:
         ignore_index = checks.integer("multiclass", "ignore_index", ignore_index, None)
-        checks.in_range("multiclass", "ignore_index", ignore_index, LEFT_OUT + 1, -LEFT_OUT - 1)
+        checks.in_range("multiclass", "ignore_index", ignore_index, -(2**31), 2**31 - 1)
     name = f"multiclass({classes})"
     require_class_weights("multiclass", class_weights, classes)
 
-    def scores(outputs: Any, targets: Array) -> tuple[Array, Array, int | None]:
-        """What the classes are read from, the targets, and what stands in those that do not count."""
-        values = outputs.values if isinstance(outputs, Padded) else outputs
-        targets = like_outputs(name, values, targets, classes)
-        soft = targets.ndim == values.ndim  # shares of classes, which leave no number for what does not count
-        if not isinstance(outputs, Padded):
-            return values, targets, None if soft else ignore_index
-        if soft:
-            raise checks.wrong_shape(name, "targets", values.shape[:-1], targets.shape, ARGMAX)
-        left_out = LEFT_OUT if ignore_index is None else ignore_index
-        return values, jnp.where(real_steps(outputs, targets.ndim), targets, left_out), left_out
+    def fit(outputs: Array, targets: Array) -> tuple[Array, int | None]:
+        """The targets, and the number of those that do not count: shares of classes have none."""
+        targets = like_outputs(name, outputs, targets, classes)
+        return targets, None if targets.ndim == outputs.ndim else ignore_index
 
-    def loss(outputs: Any, targets: Array) -> Array | tuple[Array, Array]:
-        values, targets, left_out = scores(outputs, targets)
+    def loss(outputs: Array, targets: Array) -> Array | tuple[Array, Array]:
+        targets, left_out = fit(outputs, targets)
         reduction: Reduction = "none" if left_out is None and class_weights is None else "pair"
         return losses.softmax_cross_entropy(
-            values, targets, label_smoothing=label_smoothing, class_weights=class_weights, ignore_index=left_out,
+            outputs, targets, label_smoothing=label_smoothing, class_weights=class_weights, ignore_index=left_out,
             reduction=reduction,
         )  # fmt: skip
 
     @metrics.metric("max")
-    def accuracy(outputs: Any, targets: Array, *, weights: Array | None = None) -> Array:
-        values, targets, left_out = scores(outputs, targets)
+    def accuracy(outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
+        targets, left_out = fit(outputs, targets)
         if left_out is not None:
             counts = (targets != left_out).astype(float)
             weights = broadcast_weights("accuracy", weights, counts) * counts
-        return metrics.accuracy(values, targets, weights=weights)
+        return metrics.accuracy(outputs, targets, weights=weights)
 
     def decode(outputs: Array) -> Array:
         return jnp.argmax(outputs, axis=-1).astype(jnp.int32)
 
-    return Task(
-        loss, every_step(decode), lambda t: classes_of(name, t, classes, ignore_index), {"accuracy": accuracy},
-        every_step(softmax), name, "logits",
-    )  # fmt: skip
+    encode = lambda targets: classes_of(name, targets, classes, HINT, ignore_index)  # noqa: E731
+    return over_real_steps(Task(loss, decode, encode, {"accuracy": accuracy}, softmax, name, "logits"))
 
 
 @builds_a_task
 def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
     """Any number of labels at once: one sigmoid and one binary cross-entropy per label, averaged over the labels.
 
+    A row has its labels, or some at every step or pixel; the padding of `fnn.Padded` outputs does not count.
+
     Args:
         labels: number of labels.
         threshold: a label is predicted where its probability exceeds it.
 
     Returns:
-        A task whose targets are 0 or 1, shape (batch, labels), as are its outputs' shapes.
+        A task whose targets are 0 or 1, shape (batch, labels) or (batch, …, labels), and outputs of the same shape.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -178,8 +168,6 @@ def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
         return whole_numbers(name, array, 2)
 
     def loss(outputs: Array, targets: Array) -> Array:
-        require_width(name, outputs, labels)
-        checks.same_shape(name, "outputs", outputs, "targets", targets)
         return losses.sigmoid_binary_cross_entropy(outputs, targets.astype(outputs.dtype)).mean(axis=-1)
 
     def decode(outputs: Array) -> Array:
@@ -190,4 +178,4 @@ def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
         right = ((decode(outputs) == targets) & ~jnp.isnan(outputs)).astype(outputs.dtype).mean(axis=-1)
         return weighted_mean(right, weights)
 
-    return Task(loss, decode, encode, {"accuracy": accuracy}, sigmoid, name, "logits")
+    return at_every_step(Task(loss, decode, encode, {"accuracy": accuracy}, sigmoid, name, "logits"), labels, labels)

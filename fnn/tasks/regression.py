@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from fnn import checks, losses, metrics
 from fnn.layer.protocol import identity
 from fnn.losses.reduction import weighted_mean
-from fnn.tasks.targets import require_width, values_of
+from fnn.tasks.steps import at_every_step
+from fnn.tasks.targets import values_of
 from fnn.tasks.task import Metric, Task, after, builds_a_task, mean_rest
 from fnn.typing import Array
 
@@ -21,12 +22,16 @@ __all__ = ["distribution", "quantile", "regression"]
 def regression(outputs: int = 1, *, loss: Callable[[Array, Array], Array] = losses.mse) -> Task:
     """Values: identity output, squared error by default.
 
+    A row has its values, or some at every step or pixel, each of which is a row to the loss and the metrics, as in
+    every task of values; the padding of `fnn.Padded` outputs does not count.
+
     Args:
-        outputs: values per example.
-        loss: `loss(predictions, targets)` per example, for instance `fnn.losses.mae` or `fnn.losses.huber_loss`.
+        outputs: values per row.
+        loss: `loss(predictions, targets)` per row, for instance `fnn.losses.mae` or `fnn.losses.huber_loss`.
 
     Returns:
-        A task whose targets have shape (batch,) or (batch, outputs) and whose outputs have shape (batch, outputs).
+        A task whose targets have shape (batch,) or (batch, …, outputs), and whose outputs have shape
+        (batch, …, outputs).
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -38,7 +43,6 @@ def regression(outputs: int = 1, *, loss: Callable[[Array, Array], Array] = loss
     name = f"regression({outputs})"
 
     def per_example(predictions: Array, targets: Array) -> Array | tuple[Array, Array]:
-        require_width(name, predictions, outputs)
         found = loss(predictions, targets.astype(predictions.dtype))
         return found if isinstance(found, tuple) else mean_rest(found)
 
@@ -48,7 +52,8 @@ def regression(outputs: int = 1, *, loss: Callable[[Array, Array], Array] = loss
         "mae": metrics.mean_absolute_error,
         "r2": metrics.r2_score,
     }
-    return Task(per_example, identity, lambda t: values_of(name, t, outputs), measures, None, name)
+    rows = Task(per_example, identity, lambda t: values_of(name, t, outputs), measures, None, name)
+    return at_every_step(rows, outputs, outputs)
 
 
 @builds_a_task
@@ -76,7 +81,6 @@ def quantile(levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Task:
     name = f"quantile({taus})"
 
     def loss(outputs: Array, targets: Array) -> Array:
-        require_width(name, outputs, len(taus))
         return losses.quantile_loss(outputs, targets[:, 0].astype(outputs.dtype), taus).mean(axis=-1)
 
     def decode(outputs: Array) -> Array:
@@ -88,7 +92,7 @@ def quantile(levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Task:
         return weighted_mean(inside[:, 0].astype(outputs.dtype), weights)
 
     measures: dict[str, Metric] = {"pinball": _mean_of("pinball", loss), "coverage": coverage}
-    return Task(loss, decode, lambda t: values_of(name, t, 1), measures, None, name)
+    return at_every_step(Task(loss, decode, lambda t: values_of(name, t, 1), measures, None, name), len(taus), 1)
 
 
 def _mean_of(name: str, loss: Callable[[Array, Array], Array]) -> Metric:
@@ -129,7 +133,6 @@ def distribution(family: str = "gaussian", outputs: int = 1) -> Task:
         return losses.laplace_negative_log_likelihood(location, targets, log_scale=log_scale)
 
     def loss(prediction: Array, targets: Array) -> Array:
-        require_width(name, prediction, 2 * outputs)
         return mean_rest(likelihood(prediction, targets.astype(prediction.dtype)))
 
     def decode(prediction: Array) -> Array:
@@ -139,4 +142,5 @@ def distribution(family: str = "gaussian", outputs: int = 1) -> Task:
         "negative_log_likelihood": _mean_of("negative_log_likelihood", loss),
         "rmse": after(decode, metrics.root_mean_squared_error),
     }
-    return Task(loss, decode, lambda t: values_of(name, t, outputs), measures, None, name)
+    rows = Task(loss, decode, lambda t: values_of(name, t, outputs), measures, None, name)
+    return at_every_step(rows, 2 * outputs, outputs)

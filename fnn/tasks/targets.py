@@ -16,10 +16,9 @@ from fnn.typing import Array
 
 
 def require_width(name: str, outputs: Array, width: int) -> None:
-    if outputs.ndim != 2 or outputs.shape[-1] != width:
-        raise checks.wrong_shape(
-            name, "outputs", f"(batch, {width})", outputs.shape, f"end the model in dense({width})"
-        )
+    if outputs.ndim < 2 or outputs.shape[-1] != width:
+        came = "outputs", f"(batch, {width}) or (batch, …, {width})", outputs.shape
+        raise checks.wrong_shape(name, *came, f"end the model in dense({width})")
 
 
 def require_class_weights(name: str, weights: Any, classes: int) -> None:
@@ -75,36 +74,21 @@ def numbers(name: str, targets: Any) -> Any:
     return targets
 
 
-def one_class_of(name: str, targets: Any, classes: int) -> Array:
-    """One class per row."""
-    targets = _rows_of_one(numbers(name, targets))
-    if targets.ndim != 1:
-        several = "a row has one class; fnn.tasks.multiclass(2) takes several, of steps or pixels"
-        repair = (ARGMAX if targets.shape[1:] == (classes,) else several) if targets.ndim else ""
-        raise checks.wrong_shape(name, "targets", "(batch,)", targets.shape, repair)
-    return whole_numbers(name, targets, classes)
-
-
-def classes_of(name: str, targets: Any, classes: int, ignore_index: int | None) -> Array:
-    """One class per row, or one at every step or pixel of it."""
-    targets = _rows_of_one(numbers(name, targets))
+def classes_of(name: str, targets: Any, classes: int, hint: str, ignore_index: int | None = None) -> Array:
+    """One class per row, or one at every step or pixel of it, of which some may not count: the hint says how."""
+    targets = numbers(name, targets)
     if not targets.ndim:
         raise checks.wrong_shape(name, "targets", "(batch,) or (batch, …)", ())
-    return whole_numbers(name, targets, classes, "ignore_index={} leaves them out" * (targets.ndim > 1), ignore_index)
+    targets = targets[:, 0] if targets.ndim == 2 and targets.shape[-1] == 1 else targets
+    return whole_numbers(name, targets, classes, hint * (targets.ndim > 1), ignore_index)
 
 
 ARGMAX = "write targets.argmax(axis=-1) for one-hot rows"
 
 
-def _rows_of_one(targets: Any) -> Any:
-    return targets[:, 0] if targets.ndim == 2 and targets.shape[-1] == 1 else targets
-
-
 def like_outputs(name: str, outputs: Array, targets: Array, classes: int) -> Array:
     """The targets, one for each row of scores, or as many: shares of every class, as mixing makes them."""
-    if outputs.ndim < 2 or outputs.shape[-1] != classes:
-        came = "outputs", f"(batch, {classes}) or (batch, …, {classes})", outputs.shape
-        raise checks.wrong_shape(name, *came, f"end the model in dense({classes})")
+    require_width(name, outputs, classes)
     batch = outputs.shape[:-1]
     if jnp.issubdtype(targets.dtype, jnp.floating):
         if targets.shape == outputs.shape:
@@ -115,16 +99,20 @@ def like_outputs(name: str, outputs: Array, targets: Array, classes: int) -> Arr
         repair = ARGMAX
     elif targets.shape == (*batch, 1):
         repair = "write targets[..., 0]"
-    elif targets.ndim > len(batch):
-        repair = (
-            "a row has one row of scores; for scores at every step write return_sequences=True in the last layer "
+    else:
+        repair = misfit(targets.ndim, len(batch))
+    raise checks.wrong_shape(name, "targets", batch, targets.shape, repair)
+
+
+def misfit(ndim: int, expected: int) -> str:
+    """What to write where the targets have more or fewer axes than the outputs want."""
+    if ndim > expected:
+        return (
+            "a row has one row of outputs; for outputs at every step write return_sequences=True in the last layer "
             "before dense"
         )
-    elif targets.ndim < len(batch):
-        repair = "one row of scores comes of flatten(), of global_avg_pool() or of the last step"
-    else:
-        repair = ""
-    raise checks.wrong_shape(name, "targets", batch, targets.shape, repair)
+    some = "one row of outputs comes of flatten(), of global_avg_pool() or of the last step"
+    return some if ndim < expected else ""
 
 
 def whole_numbers(name: str, targets: Any, classes: int, hint: str = "", ignore_index: int | None = None) -> Array:
@@ -150,15 +138,17 @@ def _are_classes(host: np.ndarray, classes: int) -> bool:
 
 
 def require_columns(name: str, targets: Any, width: int) -> None:
-    if targets.ndim != 2 or targets.shape[1] != width:
-        raise checks.wrong_shape(name, "targets", f"(batch, {width})", targets.shape)
+    if targets.ndim < 2 or targets.shape[-1] != width:
+        raise checks.wrong_shape(name, "targets", f"(batch, {width}) or (batch, …, {width})", targets.shape)
 
 
 def values_of(name: str, targets: Any, width: int) -> Array:
+    """So many values per row, or at every step of it; where it is one, it needs no axis."""
     array = numbers(name, targets)
     if array.ndim == 1 and width == 1:
         array = array[:, None]
-    require_columns(name, array, width)
+    if array.ndim < 2 or width != 1:
+        require_columns(name, array, width)
     floating = jnp.issubdtype(array.dtype, jnp.floating)
     return checks.cast(name, "targets", array, array.dtype if floating else float, distinct=True)
 

@@ -103,6 +103,16 @@ def choose(best: Best, last: Trained) -> Trained:
     return jax.tree.map(lambda kept, now: jnp.where(best.epoch >= 0, kept, now), best.trained, last)
 
 
+def warn_if_nothing_counted(where: str, history: dict[str, Any]) -> None:
+    """Say that a run that did not diverge had no loss in any epoch."""
+    if np.isnan(np.asarray(history["loss"])).all() and history["epochs"] and not history["skipped"]:
+        checks.warn(
+            f"{where}: no target counted in any epoch, so nothing was learned: the loss leaves all of them out, by "
+            "ignore_index, where or lengths of 0; look at the targets",
+            UserWarning,
+        )
+
+
 def warn_if_never_scored(where: str, rule: EarlyStopping, history: dict[str, Any]) -> None:
     """Say that no epoch could be compared with another."""
     scores = np.asarray(history[rule.monitor])

@@ -55,8 +55,8 @@ def collect(
     outputs_of = compiled(_outputs_of_chunk, applied)
     parts: list[Any] = []
     while (chunk := feed.next(interrupted)) is not None:
-        for said in feed.reader.rounded if not parts else ():
-            checks.warn(f"{applied.where}: {said}", UserWarning)
+        while feed.reader.rounded:  # said once, also of a stream that is read every epoch
+            checks.warn(f"{applied.where}: {feed.reader.rounded.pop(0)}", UserWarning)
         outputs = outputs_of(trained, chunk.data[0], jnp.asarray(len(chunk.rows)))
         found = own_rows((outputs, *chunk.data[1:]))
         feed.reuse(chunk)

@@ -121,8 +121,10 @@ def trainer(
             if step >= 0:
                 said = explain("trainer", recipe, key, inputs, last, step)
                 warn_of_divergence("trainer", *divmod(step, sizes(batch_size, inputs.slots)[1]), said)
-            elif rule is not None:
-                stopping.warn_if_never_scored("trainer", rule, history)
+            else:
+                stopping.warn_if_nothing_counted("trainer", history)
+                if rule is not None:
+                    stopping.warn_if_never_scored("trainer", rule, history)
         return trained, history
 
     return run
