@@ -25,6 +25,7 @@ from jax.sharding import Mesh
 
 from fnn import checks
 from fnn.kernels import placement
+from fnn.programs import disk
 
 __all__ = ["cache_programs", "data_mesh", "use_cpu_cores"]
 
@@ -84,11 +85,16 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 
 def cache_programs(directory: str | Path | None = None) -> Path:
-    """Keep compiled programs on disk, so that the next process reads what this one compiled. Write it first.
+    """Keep programs on disk, so that the next process reads what this one traced and compiled. Write it first.
 
-    It is JAX's persistent compilation cache, for programs of any size, with a round trip of a small one: where an entry
-    is not read back, as on some CPUs, a warning says so. Programs are kept by what they compute, the versions of JAX
-    and the kind of device; the directory may be deleted at any time, and grows until it is.
+    Compiled programs stand in JAX's persistent cache, of any size, with a round trip of a small one: where an entry is
+    not read back, as on some CPUs, a warning says so. Beside them, in "traced", stand the programs of `fit`, `trainer`,
+    `predict`, `evaluate` and the searches as Python described them: of arrays on one device, by everything that decides
+    what they compute, with the versions of all packages installed, fnn's files and JAX's settings. A function of yours
+    that uses more than arithmetic packages (a clock, a file, the environment) is traced in every process.
+
+    The directory may be deleted at any time, and grows until it is; as with JAX's own entries, whoever can write there
+    decides what runs.
 
     Args:
         directory: by default that of `JAX_COMPILATION_CACHE_DIR`, or "fnn" among the caches of this user.
@@ -113,6 +119,8 @@ def cache_programs(directory: str | Path | None = None) -> Path:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     compilation_cache.reset_cache()  # what was compiled before has settled that there is none
+    (place / "traced").mkdir(exist_ok=True)
+    disk.use(place / "traced", f"{placement.cores()} cores")
     if not _round_trip():
         checks.warn(
             f"cache_programs: a program written to {place} was not read back, so each process compiles its own; this "

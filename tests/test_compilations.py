@@ -315,7 +315,7 @@ def test_models_that_are_dropped_leave_no_more_than_the_store_holds(monkeypatch)
 def test_what_jax_keeps_of_a_dropped_program_is_small():
     """JAX keeps static arguments beyond their program: a fingerprint in one was kept for every model of a process."""
     model, parts = fnn.serial(fnn.dense(2), fnn.relu), ({"kernel": jnp.eye(2), "bias": jnp.zeros(2)}, ())
-    identities = lambda: sum(type(one) is walk._Same for one in gc.get_objects())  # noqa: E731
+    identities = lambda: sum(type(one) is walk.Same for one in gc.get_objects())  # noqa: E731
     fnn.programs.clear()
     gc.collect()
     before = identities()

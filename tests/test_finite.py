@@ -133,3 +133,16 @@ def test_a_run_that_branches_is_differentiated_in_both_modes():
     forward, backward = jax.jacfwd(last)(0.1), jax.grad(last)(0.1)
     np.testing.assert_allclose(forward, backward, rtol=1e-4)
     np.testing.assert_allclose(forward, (last(0.101) - last(0.099)) / 0.002, rtol=1e-2)
+
+
+def test_a_run_that_stops_early_is_differentiated_forward():
+    x, y = jnp.linspace(-1, 1, 8).reshape(8, 1), jnp.linspace(-1, 1, 8)
+
+    def last(rate):
+        run = fnn.trainer(
+            fnn.dense(1), fnn.optim.sgd(rate), fnn.tasks.regression(), epochs=2, batch_size=4,
+            early_stopping=fnn.early_stopping("loss", patience=9),
+        )  # fmt: skip
+        return run(KEY, (x, y))[1]["loss"][-1]
+
+    np.testing.assert_allclose(jax.jacfwd(last)(0.1), (last(0.101) - last(0.099)) / 0.002, rtol=1e-2)

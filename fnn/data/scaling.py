@@ -242,8 +242,8 @@ def _over_steps(where: str, scaler: Scaler) -> Scaler:
             checks.one_weight_per_row(where, weights, len(values))
             counts = counts * checks.cast(where, "weights", weights, counts.dtype)[:, None]
         if rows is not None:
-            rows = _check_rows(where, rows, len(values))
-            values, counts = values[rows], counts[rows] * (rows >= 0).astype(counts.dtype)[:, None]
+            chosen = _check_rows(where, rows, len(values))
+            values, counts = values[chosen], counts[chosen] * (chosen >= 0).astype(counts.dtype)[:, None]
         return scaler.fit(values.reshape(-1, *values.shape[2:]), weights=counts.reshape(-1))
 
     def of_steps(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

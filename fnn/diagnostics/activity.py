@@ -185,7 +185,8 @@ def _outputs(call: Call) -> dict[str, Array]:
     flat = jnp.concatenate([leaf.ravel().astype(jnp.float32) for leaf in leaves])
     real = None
     if isinstance(call.y, Padded):
-        steps = valid_steps("diagnose", Layout(*call.y.values.shape[:2]), call.y.lengths, None)
+        batch, time, *_ = call.y.values.shape
+        steps: Any = valid_steps("diagnose", Layout(batch, time), call.y.lengths, None)
         real = jnp.broadcast_to(jax.lax.expand_dims(steps, range(2, call.y.values.ndim)), call.y.values.shape)
     kept = None if real is None else real.ravel()
     share = (flat == 0).mean(where=kept)

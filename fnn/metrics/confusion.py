@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Literal, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -54,9 +55,14 @@ def _confusion(name: str, predictions: ArrayLike, targets: ArrayLike, classes: i
     checks.rank(name, "predictions", p, 1, "(n,)")
     require_classes(name, targets, classes, None, None)
     require_classes(name, predictions, classes, None, None)
+    return _matrix(p, y, _counts(name, weights, p.shape), classes)
+
+
+@functools.partial(jax.jit, static_argnames="classes")
+def _matrix(p: Array, y: Array, counted: Array, classes: int) -> Array:
+    """As one program: outside of `jit` each line would be one of its own."""
     inside = (p >= 0) & (p < classes) & (y >= 0) & (y < classes)
     cell = jnp.where(inside, y.astype(jnp.int32) * classes + p.astype(jnp.int32), classes**2)
-    counted = _counts(name, weights, p.shape)
     count = auto_axes(functools.partial(_count_cells, cells=classes**2))
     return count(cell, counted).reshape(classes, classes)
 

@@ -47,7 +47,7 @@ def read(code: types.CodeType) -> CodeReading:
                 found["free"][Use(line.argval, _attributes(lines, place + 1))] = None
             elif line.opname == "IMPORT_NAME":
                 found["imports"][line.argval] = None
-    return CodeReading(_text(code), *(tuple(found[kind]) for kind in ("globals", "free", "imports")))
+    return CodeReading(text(code), *(tuple(found[kind]) for kind in ("globals", "free", "imports")))
 
 
 def _attributes(lines: list[dis.Instruction], place: int) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ def _codes_within(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _codes_within(constant)
 
 
-def _text(code: types.CodeType) -> tuple[Any, ...]:
+def text(code: types.CodeType) -> tuple[Any, ...]:
     """Everything that decides what the code computes; file and line numbers do not."""
     names = (code.co_name, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
     counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
@@ -75,7 +75,7 @@ def _text(code: types.CodeType) -> tuple[Any, ...]:
 def _constant(value: Any) -> Any:
     """1, 1.0 and True are equal in Python, and 0.0 and -0.0: here they are not."""
     if isinstance(value, types.CodeType):
-        return ("code", _text(value))
+        return ("code", text(value))
     if isinstance(value, tuple):
         return ("tuple", *map(_constant, value))
     if isinstance(value, frozenset):
@@ -84,7 +84,7 @@ def _constant(value: Any) -> Any:
 
 
 @functools.cache
-def _libraries() -> tuple[str, ...]:
+def libraries() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     kept = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     kept += [*site.getsitepackages(), site.getusersitepackages()] if hasattr(site, "getsitepackages") else []
@@ -101,4 +101,4 @@ def is_library(module: str | None) -> bool:
     if known is None or top == "__main__":
         return False
     file = getattr(known, "__file__", None) or next(iter(getattr(known, "__path__", ())), None)
-    return top in sys.stdlib_module_names if file is None else os.path.realpath(file).startswith(_libraries())
+    return top in sys.stdlib_module_names if file is None else os.path.realpath(file).startswith(libraries())

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from fnn.programs import disk
 from fnn.programs.fingerprint import Fingerprint, fingerprint
 from fnn.programs.walk import Unknown
 
@@ -20,7 +21,7 @@ LIMIT = 64
 
 class Info(NamedTuple):
     """The store in numbers: programs `kept` of at most `limit`, how often one was `found`, made `new`, or made without
-    being kept (`unknown`), and the last `reason` why not.
+    being kept (`unknown`), the last `reason` why not, and how many were `read` from disk instead of traced.
 
     Example:
         >>> import fnn
@@ -34,6 +35,7 @@ class Info(NamedTuple):
     new: int
     unknown: int
     reason: str | None
+    read: int = 0
 
 
 class _Given:
@@ -91,7 +93,7 @@ def compile(
         >>> run((), jnp.asarray([-1.0, 2.0])).tolist()
         [0.0, 2.0]
     """
-    key, program = _find(functools.partial(_jit, function, donate), (function, donate), description)
+    key, program = _find(lambda key: _jit(function, donate, key), (function, donate), description)
     if key is None:
         return otherwise or jax.jit(functools.partial(function, description), donate_argnums=donate)
     return functools.partial(_run, *program, description)
@@ -111,11 +113,13 @@ def remember(function: Callable[[Any], Any], description: Any) -> Any:
         >>> fnn.programs.remember(len, ("a", "b"))
         2
     """
-    key, value = _find(lambda: function(description), (function,), description)
+    key, value = _find(lambda _: function(description), (function,), description)
     return function(description) if key is None else value
 
 
-def _find(make: Callable[[], Any], kind: tuple[Any, ...], description: Any) -> tuple[Fingerprint | None, Any]:
+def _find(
+    make: Callable[[Fingerprint], Any], kind: tuple[Any, ...], description: Any
+) -> tuple[Fingerprint | None, Any]:
     """The fingerprint of a description and what is kept of this kind for it; None where it cannot be compared."""
     try:
         key = fingerprint(description)
@@ -127,7 +131,7 @@ def _find(make: Callable[[], Any], kind: tuple[Any, ...], description: Any) -> t
     with _lock:
         _counts["found" if place in _kept else "new"] += 1
         if place not in _kept:
-            _kept[place] = key, make()
+            _kept[place] = key, make(key)
         _kept.move_to_end(place)
         while len(_kept) > LIMIT:
             _kept.popitem(last=False)
@@ -135,14 +139,15 @@ def _find(make: Callable[[], Any], kind: tuple[Any, ...], description: Any) -> t
         return _kept[place]
 
 
-def _jit(function: Callable[..., Any], donate: tuple[int, ...]) -> tuple[int, Callable[..., Any]]:
+def _jit(function: Callable[..., Any], donate: tuple[int, ...], key: Fingerprint) -> tuple[int, Callable[..., Any]]:
     """A number and a function of its own for each program: dropped, it takes what was compiled with it."""
 
     def call(given: _Given, *arguments: Any) -> Any:
         return function(given.value, *arguments)
 
     call.__name__ = function.__name__
-    return next(_numbers), jax.jit(call, static_argnums=0, donate_argnums=tuple(place + 1 for place in donate))
+    jitted = jax.jit(call, static_argnums=0, donate_argnums=tuple(place + 1 for place in donate))
+    return next(_numbers), disk.Program(jitted, (function.__module__, function.__qualname__), donate, key)
 
 
 def _run(number: int, program: Callable[..., Any], description: Any, *arguments: Any) -> Any:
@@ -165,6 +170,7 @@ def clear() -> None:
     with _lock:
         _kept.clear()
         _counts.update(found=0, new=0, unknown=0, reason=None)
+        disk.read = 0
 
 
 def info() -> Info:
@@ -174,7 +180,7 @@ def info() -> Info:
         >>> import fnn
         >>> fnn.programs.clear()
         >>> fnn.programs.info()
-        Info(kept=0, limit=64, found=0, new=0, unknown=0, reason=None)
+        Info(kept=0, limit=64, found=0, new=0, unknown=0, reason=None, read=0)
     """
     with _lock:
-        return Info(len(_kept), LIMIT, **_counts)
+        return Info(len(_kept), LIMIT, **_counts, read=disk.read)

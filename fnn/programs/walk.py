@@ -57,7 +57,7 @@ class Unknown(TypeError):
     """What cannot be compared: a tracer, or an object that nothing can be said of."""
 
 
-class _Same:
+class Same:
     """An object compared by being the same one, without keeping it alive."""
 
     __slots__ = ("of", "own")
@@ -67,7 +67,7 @@ class _Same:
         self.own = id(value)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.of() is not None and self.of() is other.of()
+        return isinstance(other, Same) and self.of() is not None and self.of() is other.of()
 
     def __hash__(self) -> int:
         return self.own
@@ -123,14 +123,15 @@ class Walk:
         )
         given = (x.__name__, self.of(x.__defaults__), self.of(x.__kwdefaults__))
         if library:
-            return ("function", _Same(x.__code__), cells, *given)
+            return ("function", Same(x.__code__), x.__module__, cells, *given)
         reading = read(x.__code__)
         if foreign := [name for name in reading.imports if not is_library(name)]:
             raise Unknown(f"function {x.__qualname__}, which imports {foreign[0] or 'a module'} when it is called")
         outside = tuple((use, self.read(x, use)) for use in reading.globals)
         inner = tuple((use, self.attribute(held[use.name], use)) for use in reading.free)
         marks = {name: value for name, value in vars(x).items() if name[:2] != "__" and name not in UNSAID}
-        return ("function", reading.text, tuple(zip(held, cells, strict=True)), inner, *given, outside, self.of(marks))
+        return ("function", reading.text, tuple(zip(held, cells, strict=True)), inner, *given, outside, self.of(marks),
+                ("imports", *reading.imports))  # fmt: skip
 
     def read(self, x: types.FunctionType, use: Use) -> Hashable:
         """A global that a function of the user's reads."""
@@ -185,7 +186,7 @@ class Walk:
             if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
                 return ("key", *kind, self.of(jax.random.key_data(x)))
             if x.nbytes > SMALL or not x.is_fully_addressable:
-                return ("array", *kind, _Same(x))
+                return ("array", *kind, Same(x))
         elif x.dtype.hasobject:
             raise Unknown("a NumPy array of objects")
         data = np.ascontiguousarray(x)
@@ -193,10 +194,10 @@ class Walk:
 
     def type(self, x: type) -> tuple[Hashable, ...]:
         if is_library(x.__module__):
-            return ("type", _Same(x))
+            return ("type", Same(x))
         inside = [(name, value) for name, value in vars(x).items() if name not in UNREAD]
         kept = ((name, self.of(value)) for name, value in inside if not isinstance(value, DESCRIPTORS))
-        return ("class", _Same(x), *map(self.of, x.__bases__), *kept)
+        return ("class", Same(x), *map(self.of, x.__bases__), *kept)
 
     def descriptor(self, x: Any) -> tuple[Hashable, ...]:
         inside = (x.fget, x.fset, x.fdel) if isinstance(x, property) else (getattr(x, "func", None) or x.__func__,)
@@ -206,7 +207,7 @@ class Walk:
         """An instance: of a class of the user's, frozen fields, a function that JAX has wrapped, a name."""
         kind = type(x)
         if kind is object or kind.__module__ == "dataclasses":  # a mark that is asked for by `is`
-            return ("mark", _Same(x))
+            return ("mark", Same(x))
         if named := _library_name(x):
             return named
         if kind.__module__.partition(".")[0] in ("jax", "jaxlib") and hasattr(x, "__wrapped__"):

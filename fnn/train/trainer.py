@@ -121,7 +121,7 @@ def trainer(
             if step >= 0:
                 said = explain("trainer", recipe, key, inputs, last, step)
                 warn_of_divergence("trainer", *divmod(step, sizes(batch_size, inputs.slots)[1]), said)
-            else:
+            elif all(map(checks.is_concrete, history.values())):  # losses are traced where a run is differentiated
                 stopping.warn_if_nothing_counted("trainer", history)
                 if rule is not None:
                     stopping.warn_if_never_scored("trainer", rule, history)

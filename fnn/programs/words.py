@@ -1,0 +1,128 @@
+"""A fingerprint in words that another process finds again, or the reason why it cannot.
+
+Inside one process a function of a library is its code object, and a class is itself. Beyond it they are their names and
+what they say, together with the installed versions and fnn's own files. What a traced function could have read of its
+surroundings (files, clocks, variables of the environment) is nowhere in the fingerprint: a function of the user's that
+touches a module which could is refused.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import types
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jaxlib
+import numpy as np
+
+from fnn.programs.code import Use, libraries, text
+from fnn.programs.fingerprint import Fingerprint
+from fnn.programs.walk import Same, Unknown
+
+PURE = frozenset(
+    {
+        *("fnn", "jax", "jaxlib", "numpy", "optax", "chex", "flax", "haiku", "equinox", "ml_dtypes", "opt_einsum"),
+        *("builtins", "math", "cmath", "operator", "functools", "itertools", "collections", "dataclasses", "typing"),
+        *("typing_extensions", "types", "enum", "abc", "numbers", "fractions", "decimal", "string", "copy"),
+        *("argparse", "_operator", "_functools", "_collections"),
+    }
+)
+"""Packages whose functions give the same for the same arguments, `numpy.random` apart."""
+
+MARKS = frozenset({"_MISSING_TYPE", "_HAS_DEFAULT_FACTORY_CLASS", "_KW_ONLY_TYPE"})
+"""Classes of `dataclasses` with one instance each."""
+
+
+def words_of(fingerprint: Fingerprint) -> str:
+    """The fingerprint in words.
+
+    Raises:
+        Unknown: if it names something that only this process has, or whose result another could not know.
+    """
+    words = "".join(f"{_say(entry, fingerprint.table)};" for entry in (fingerprint.root, *fingerprint.table))
+    if " at 0x" in words:
+        raise Unknown("something known by its place in memory")
+    return words
+
+
+def _say(x: Hashable, table: tuple[Any, ...]) -> str:
+    if isinstance(x, Same):
+        return _name(x.of())
+    if isinstance(x, tuple):
+        _require_pure(x, table)
+        return f"({','.join(_say(part, table) for part in x)})"
+    if x is None or isinstance(x, (str, bytes, int, float, np.dtype, jax.sharding.SingleDeviceSharding)):
+        return repr(x)
+    raise Unknown(f"a {type(x).__qualname__}")
+
+
+def _require_pure(entry: tuple[Any, ...], table: tuple[Any, ...]) -> None:
+    """Of entries that name something of a library: that it computes from its arguments alone."""
+    kind, names = (entry or ("",))[0], entry[1:2]
+    if isinstance(kind, Use):  # numpy and its attribute `random`
+        read = table[names[0]] if isinstance(names[0], int) else ()
+        names = (f"numpy.{'.'.join(kind.attributes)}",) if read[:2] == ("module", "numpy") else ()
+    elif kind == "imports":
+        names = entry[1:]
+    elif kind not in ("module", "named", "builtin"):
+        return
+    for name in map(str, filter(None, names)):
+        if name.partition(".")[0] not in PURE or name.startswith("numpy.random"):
+            raise Unknown(f"a function that uses {name}, which may give something else in another process")
+
+
+def _name(x: Any) -> str:
+    if isinstance(x, types.CodeType):
+        return f"code {x.co_qualname} {text(x)!r}"
+    if isinstance(x, type):
+        return f"class {x.__module__} {x.__qualname__}"
+    if type(x).__module__ == "dataclasses" and type(x).__qualname__ in MARKS:
+        return f"mark {type(x).__qualname__}"
+    if type(x) is object:
+        for place, mark in _marks():
+            if mark is x:
+                return f"mark {place}"
+    raise Unknown(f"a {type(x).__qualname__} that only this process has")
+
+
+def _marks() -> Iterator[tuple[str, Any]]:
+    """fnn's own marks, which are asked for by `is`, by the modules they stand in."""
+    for name in sorted(name for name in sys.modules if name.partition(".")[0] == "fnn"):
+        yield from ((f"{name}.{own}", value) for own, value in vars(sys.modules[name]).items() if type(value) is object)
+
+
+@functools.cache
+def surroundings() -> str:
+    """What decides a program beside its description: versions, fnn's own files, variables, devices."""
+    device = jax.local_devices()[0]
+    installed = sorted(
+        entry.name
+        for place in libraries()
+        if os.path.isdir(place)
+        for entry in os.scandir(place)
+        if entry.name.endswith((".dist-info", ".egg-info"))
+    )
+    own = Path(__file__).parent.parent
+    files = [(str(path.relative_to(own)), path.stat()) for path in sorted(own.rglob("*.py"))]
+    sources = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]
+    prefixes = ("JAX_", "XLA_", "FNN_")
+    set_here = sorted(item for item in os.environ.items() if item[0].startswith(prefixes) and "CACHE" not in item[0])
+    versions = (sys.version, jax.__version__, jaxlib.__version__)
+    return repr((versions, installed, sources, set_here, str(device), device.device_kind, jax.device_count()))
+
+
+@functools.cache
+def _names_of_settings() -> tuple[str, ...]:
+    return tuple(
+        name for name in sorted(jax.config.values) if not any(word in name for word in ("cache", "log", "dump"))
+    )
+
+
+def settings() -> tuple[Any, ...]:
+    """JAX's settings now, also those of a `with`: what is traced under other ones is another program."""
+    return tuple(getattr(jax.config, name, None) for name in _names_of_settings())

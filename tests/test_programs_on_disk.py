@@ -1,0 +1,290 @@
+"""Programs that another process traced: the same numbers, and never those of another description."""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import time
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from every_layer import LAYERS, MODELS
+from test_programs import BUILT, CAPTURED, numbered
+
+import fnn
+from fnn.programs import Unknown, disk, fingerprint
+from fnn.programs.words import words_of
+
+OF_JAX = {"a vmapped function"}
+"""Which hold marks of JAX's own, that have no name."""
+
+
+def apply(model, x):
+    return model(x)
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A directory of programs, and how many there are in it."""
+    fnn.programs.clear()
+    disk.use(tmp_path)
+    yield lambda: len(list(tmp_path.iterdir()))
+    disk.use(None)
+    fnn.programs.clear()
+
+
+def anew(function, description, *arguments):
+    """As another process would: nothing is known but what stands on disk."""
+    fnn.programs.clear()
+    found = fnn.programs.compile(function, description)(*arguments)
+    return found, fnn.programs.info().read
+
+
+X = jnp.arange(3.0)
+
+
+def doubled(description, x):
+    """A program of its own for every description."""
+    return x * 2.0
+
+
+@pytest.mark.parametrize("name", CAPTURED)
+def test_a_program_is_read_for_what_it_captured_and_nothing_else(name, kept):
+    reads = []
+    for value in (2.0, 3.0, 2.0, 3.0):
+        found, read = anew(doubled, CAPTURED[name](value), X)
+        np.testing.assert_array_equal(found, X * 2)
+        reads.append(read)
+    assert reads == ([0, 0, 0, 0] if name in OF_JAX else [0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("name", [*CAPTURED, *BUILT])
+def test_words_are_equal_for_what_is_built_alike(name):
+    if name in OF_JAX:
+        with pytest.raises(Unknown, match="only this process has"):
+            words_of(fingerprint(CAPTURED[name](2.0)))
+        return
+    make = functools.partial(CAPTURED[name], 2.0) if name in CAPTURED else BUILT[name]
+    assert words_of(fingerprint(make())) == words_of(fingerprint(make()))
+    if name in CAPTURED:
+        assert words_of(fingerprint(CAPTURED[name](3.0))) != words_of(fingerprint(make()))
+
+
+def test_everything_of_fnn_has_words_and_no_two_the_same():
+    built = {f"layer {name}": layer for name, layer in {**LAYERS, **MODELS}.items()}
+    built |= {f"loss {name}": fnn.tasks.as_task(getattr(fnn.losses, name)) for name in ("mse", "mae", "huber_loss")}
+    built |= {f"rule {name}": getattr(fnn.optim, name)(0.1) for name in ("sgd", "adam", "adamw", "lion", "muon")}
+    words = {name: words_of(fingerprint(value)) for name, value in built.items()}
+    prints = {name: fingerprint(value) for name, value in built.items()}
+    assert len(set(words.values())) == len(set(prints.values()))
+
+
+MODEL = fnn.serial(fnn.dense(4), fnn.batch_norm(), fnn.relu, fnn.dropout(0.3), fnn.dense(2))
+DATA = np.linspace(-1, 1, 24, dtype=np.float32).reshape(12, 2), np.arange(12) % 2
+
+
+def verbs():
+    task, rule, how = fnn.tasks.multiclass(2), fnn.optim.adam(1e-2), dict(key=jax.random.key(0), epochs=2)
+    trained, history = fnn.fit(MODEL, rule, task, DATA, batch_size=4, validation=0.25, progress=False, **how)
+    run = fnn.trainer(MODEL, rule, task, epochs=2, batch_size=4)
+    found = fnn.selection.cross_validate(MODEL, rule, task, DATA, folds=3, batch_size=4, progress=False, **how)
+    scores = fnn.evaluate(MODEL, trained, DATA, task)
+    classes = fnn.predict(MODEL, trained, DATA[0], task)
+    return trained, history, run(jax.random.key(1), DATA), found.scores, found.outputs, scores, classes
+
+
+@pytest.mark.thorough
+def test_every_verb_gives_the_same_bits_from_disk(kept):
+    fnn.programs.clear()
+    first = verbs()
+    count, traced = kept(), fnn.programs.info().read
+    fnn.programs.clear()
+    second = verbs()
+    assert (traced, fnn.programs.info().read) == (0, count)
+    assert count >= 8
+    jax.tree.map(np.testing.assert_array_equal, second, first)
+    disk.use(None)
+    fnn.programs.clear()
+    plain = verbs()
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), second, plain)
+
+
+SCRIPT = """
+import json, sys, numpy as np, jax, fnn
+fnn.devices.cache_programs(sys.argv[1])
+RATE = float(sys.argv[2])
+class Scale:
+    def __call__(self, x):
+        return x * RATE
+model = fnn.serial(fnn.dense(3), lambda x: Scale()(x), fnn.dense(2))
+x, y = np.linspace(-1, 1, 16, dtype=np.float32).reshape(8, 2), np.arange(8) % 2
+trained, history = fnn.fit(
+    model, fnn.optim.sgd(0.1), fnn.tasks.multiclass(2), (x, y), key=jax.random.key(0), epochs=2, progress=False
+)
+print(json.dumps([history["loss"], fnn.programs.info().read]))
+"""
+
+
+@pytest.mark.thorough
+def test_another_process_reads_it_and_one_with_another_constant_does_not(tmp_path):
+    def losses_and_read(rate, seed):
+        run = subprocess.run(
+            [sys.executable, "-W", "error", "-c", SCRIPT, tmp_path, rate], capture_output=True, text=True,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+        )  # fmt: skip
+        assert run.returncode == 0, run.stderr[-2000:]
+        return json.loads(run.stdout)
+
+    first, second, other = losses_and_read("2", "1"), losses_and_read("2", "2"), losses_and_read("3", "1")
+    assert (first[1], other[1]) == (0, 0)
+    assert second[1] >= 3
+    assert second[0] == first[0] != other[0]
+
+
+OWN = object()
+
+
+def with_own_mark(x, given=OWN):
+    return x if given is OWN else -x
+
+
+def noisy(x):
+    warnings.warn("one should hear this every time", UserWarning, stacklevel=1)
+    return x * 2
+
+
+def by_clock(x):
+    return x * (2.0 if time.time() > 0 else 1.0)
+
+
+def by_environment(x):
+    return x * float(os.environ.get("NOT_SET", "2"))
+
+
+def by_random_numbers(x):
+    return x * np.random.uniform(2, 2)
+
+
+def imports_when_called(x):
+    import os as system
+
+    return x * float(system.environ.get("NOT_SET", "2"))
+
+
+def prints(x):
+    jax.debug.callback(lambda x: None, x)
+    return x * 2
+
+
+LARGE = jnp.full(300_000, 2.0)
+REFUSED = {
+    "a clock": by_clock,
+    "the environment": by_environment,
+    "an import inside": imports_when_called,
+    "numbers of NumPy drawn": by_random_numbers,
+    "a mark of one's own": with_own_mark,
+    "a large array": lambda x: x * LARGE[0],
+    "a callback": prints,
+    "a weak result": lambda x: (x * 2, 2.0),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_another_process_could_see_otherwise_is_traced_in_each(name, kept):
+    expected = REFUSED[name](X)
+    for _ in range(2):
+        found, read = anew(apply, REFUSED[name], X)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+        assert (read, kept()) == (0, 0)
+
+
+def test_drawing_from_a_key_is_kept(kept):
+    draw = lambda key: jax.random.normal(key, (3,))  # noqa: E731
+    for times in range(2):
+        found, read = anew(apply, draw, jax.random.key(0))
+        np.testing.assert_array_equal(found, draw(jax.random.key(0)))
+        assert (read, kept()) == (times, 1)
+
+
+def test_a_warning_while_tracing_is_heard_in_every_process(kept):
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="hear this every time"):
+            anew(apply, noisy, X)
+    assert kept() == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="hear this"):
+            anew(apply, noisy, X)
+
+
+def test_an_error_while_tracing_is_the_description_s_own(kept):
+    with pytest.raises(TypeError, match="incompatible shapes"):
+        anew(apply, lambda x: x @ jnp.ones((2, 2)) + jnp.ones(7), X[:2])
+    assert kept() == 0
+
+
+def test_a_damaged_file_is_written_anew_and_a_full_disk_stops_no_run(kept, tmp_path, monkeypatch):
+    double = numbered(2.0)
+    anew(apply, double, X)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:100], b"something else"):
+        path.write_bytes(damaged)
+        found, read = anew(apply, double, X)
+        np.testing.assert_array_equal(found, X * 2)
+        assert read == 0
+        assert len(path.read_bytes()) == len(whole)
+
+    def full(*_):
+        raise OSError("no space left")
+
+    path.unlink()
+    monkeypatch.setattr(disk, "write_whole", full)
+    np.testing.assert_array_equal(anew(apply, double, X)[0], X * 2)
+
+
+def test_other_shapes_dtypes_and_settings_are_other_programs(kept, tmp_path):
+    double = numbered(2.0)
+    anew(apply, double, X)
+    for other in (X[:2], X.astype(jnp.bfloat16), np.ones((3, 1), np.float32)):
+        before = kept()
+        found, read = anew(apply, double, other)
+        np.testing.assert_array_equal(found, double(other))
+        assert (read, kept()) == (0, before + 1)
+    with jax.default_matmul_precision("float32"):
+        assert anew(apply, double, X)[1] == 0
+    with jax.enable_x64(True):
+        assert anew(apply, double, X)[1] == 0
+    assert anew(apply, double, X)[1] == 1
+    disk.use(tmp_path, "other cores")
+    assert anew(apply, double, X)[1] == 0
+
+
+def test_traced_and_mapped_calls_are_those_of_jax(kept):
+    double = fnn.programs.compile(apply, numbered(2.0))
+    np.testing.assert_array_equal(jax.jit(double)(X), X * 2)
+    np.testing.assert_array_equal(jax.vmap(double)(X), X * 2)
+    assert jax.grad(lambda x: double(x).sum())(X).tolist() == [2, 2, 2]
+    with jax.disable_jit():
+        np.testing.assert_array_equal(double(X), X * 2)
+    assert kept() == 0
+
+
+def test_what_is_given_away_is_given_away_also_from_disk(kept):
+    for _ in range(2):
+        fnn.programs.clear()
+        state, other = {"a": jnp.ones(5), "b": jnp.zeros((2, 2))}, jnp.ones(5)
+        program = fnn.programs.compile(step, 2.0, donate=(0,))
+        found = program(state, other)
+        assert state["a"].is_deleted()
+        assert not other.is_deleted()
+        np.testing.assert_array_equal(found["a"], jnp.full(5, 3.0))
+    assert fnn.programs.info().read == 1
+
+
+def step(rate, state, x):
+    return {"a": state["a"] * rate + x, "b": state["b"] + 1}
