@@ -61,7 +61,7 @@ class Program:
             return self.jitted(given, *arguments)
         leaves, tree = jax.tree.flatten(arguments)
         forms = tuple(map(_form, leaves))
-        if None in forms or jax.process_count() > 1 or jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+        if None in forms or _is_special():
             return self.jitted(given, *arguments)
         form = (tree, forms, settings())
         if form not in self.known:
@@ -75,6 +75,8 @@ class Program:
         try:
             words = f"{(self.name, self.donate, form, surroundings(), _beside)}{words_of(self.description)}"
         except Unknown:
+            return None
+        if " at 0x" in words:  # something known by its place in memory
             return None
         path = directory / hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
         counts = [len(jax.tree.leaves(argument)) for argument in arguments]
@@ -120,6 +122,12 @@ def _load(lowered: Lowered, name: str, donated: list[int]) -> Callable[[list[Any
     call.__name__ = name
     jitted = jax.jit(call, donate_argnums=donated)
     return lambda leaves: jax.tree.unflatten(structure, jitted(*leaves))
+
+
+def _is_special() -> bool:
+    """Whether programs are those of several processes or of a mesh that was set, or none are compiled."""
+    no_jit: bool = jax.config.jax_disable_jit  # type: ignore[attr-defined]
+    return no_jit or jax.process_count() > 1 or not jax.sharding.get_abstract_mesh().empty
 
 
 def _form(leaf: Any) -> tuple[Any, ...] | None:

@@ -44,10 +44,7 @@ def words_of(fingerprint: Fingerprint) -> str:
     Raises:
         Unknown: if it names something that only this process has, or whose result another could not know.
     """
-    words = "".join(f"{_say(entry, fingerprint.table)};" for entry in (fingerprint.root, *fingerprint.table))
-    if " at 0x" in words:
-        raise Unknown("something known by its place in memory")
-    return words
+    return "".join(f"{_say(entry, fingerprint.table)};" for entry in (fingerprint.root, *fingerprint.table))
 
 
 def _say(x: Hashable, table: tuple[Any, ...]) -> str:
