@@ -36,7 +36,7 @@ def images(augment, x=IMAGES, key=KEY):
     return np.asarray(jitted(augment)(key, x, LABELS)[0])
 
 
-@pytest.mark.parametrize("name", ["random_flip", "random_crop", "random_shift", "random_rotation", "compose"])
+@pytest.mark.parametrize("name", ["random_flip", "random_crop", "random_shift", "random_rotation", "cutmix", "compose"])
 def test_what_moves_pixels_refuses_targets_of_pixels(name):
     with pytest.raises(ValueError, match=r"belong to the pixels of x \(6, 7, 5, 2\), which move while they stay"):
         EVERY[name](KEY, IMAGES, jnp.zeros((N, H, W), jnp.int32))
