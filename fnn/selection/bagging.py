@@ -148,7 +148,7 @@ def _require_arrays(model: Layer, x: PyTree) -> None:
     if isinstance(outputs, Padded):
         raise TypeError(
             "ensemble: expected a model whose outputs are arrays, got fnn.Padded; end it in lambda y: y.values, and "
-            "write -1 as the target of every step of padding and ignore_index=-1 in the task"
+            "write -1 as the target of every step of padding and fnn.tasks.multiclass(…, ignore_index=-1)"
         )
 
 
