@@ -44,6 +44,15 @@ def test_what_moves_pixels_refuses_targets_of_pixels(name):
     assert PARTS["random_flip"](KEY, IMAGES, rowwise)[1] is rowwise
 
 
+def test_steps_that_are_flipped_refuse_targets_of_steps():
+    series, steps = jnp.zeros((N, 5, 2)), jnp.zeros((N, 5))
+    for axis in (1, -2):
+        with pytest.raises(ValueError, match=r"targets \(6, 5\) belong to the steps of x \(6, 5, 2\), which move"):
+            D.random_flip(axis=axis)(KEY, series, steps)
+        assert D.random_flip(axis=axis)(KEY, series, LABELS)[1] is LABELS
+    assert D.random_flip(axis=2)(KEY, series, steps)[1] is steps
+
+
 def test_mixed_targets_are_targets_of_the_task():
     _, shares = PARTS["mixup"](KEY, IMAGES, LABELS)
     losses = fnn.tasks.multiclass(3).loss(jnp.zeros((N, 3)), shares)
