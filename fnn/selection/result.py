@@ -16,6 +16,7 @@ from fnn.metrics.protocol import Mode
 from fnn.selection.folds import mean_by_row
 from fnn.selection.plan import Plan, describe_divergence
 from fnn.tasks.task import Task, modes_of, require_mode
+from fnn.train.stopping import warn_if_nothing_counted
 from fnn.typing import Array, PyTree
 
 __all__ = ["CrossValidation"]
@@ -161,6 +162,7 @@ def assemble(
         if name.startswith("training_")
     }
     _warn_of_divergence(plan, diverged_at)
+    warn_if_nothing_counted(plan.where, history)
 
     def in_place(leaf: np.ndarray) -> np.ndarray:
         lost = diverged.reshape(*shape, *[1] * (leaf.ndim - 1))

@@ -44,5 +44,9 @@ def scores_from(
         own = jnp.ones(rows.shape, jnp.float32) if weights is None else weights[jnp.maximum(rows, 0)]
         weights = jnp.where(rows >= 0, own, 0)
     loss, counted = mean_loss(task, outputs, targets, weights)
-    scores = {name: metric(outputs, targets, weights=weights) for name, metric in task.metrics.items()}
-    return {name: jnp.where(counted == 0, jnp.nan, score) for name, score in ({"loss": loss} | scores).items()}
+    scores = {"loss": loss}
+    scores |= {name: metric(outputs, targets, weights=weights) for name, metric in task.metrics.items()}
+    nan = lambda score: jnp.where(counted == 0, jnp.nan, score)  # noqa: E731
+    return {
+        n: nan(score) if jnp.issubdtype(jnp.result_type(score), jnp.floating) else score for n, score in scores.items()
+    }

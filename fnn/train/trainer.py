@@ -121,10 +121,9 @@ def trainer(
             if step >= 0:
                 said = explain("trainer", recipe, key, inputs, last, step)
                 warn_of_divergence("trainer", *divmod(step, sizes(batch_size, inputs.slots)[1]), said)
-            else:
-                stopping.warn_if_nothing_counted("trainer", history)
-                if rule is not None:
-                    stopping.warn_if_never_scored("trainer", rule, history)
+            elif rule is not None:
+                stopping.warn_if_never_scored("trainer", rule, history)
+            stopping.warn_if_nothing_counted("trainer", history)
         return trained, history
 
     return run
