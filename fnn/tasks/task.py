@@ -160,7 +160,7 @@ class Counted(NamedTuple):
 
 def real_steps(outputs: Padded, ndim: int) -> Array:
     """Which steps are no padding, (batch, time, 1 …)."""
-    real = jnp.arange(outputs.values.shape[1])[None] < outputs.lengths.astype(jnp.int32)[:, None]
+    real = jnp.arange(outputs.values.shape[1], dtype=jnp.int32)[None] < outputs.lengths.astype(jnp.int32)[:, None]
     return real.reshape(*real.shape, *[1] * (ndim - 2))
 
 
