@@ -36,12 +36,21 @@ def images(augment, x=IMAGES, key=KEY):
     return np.asarray(jitted(augment)(key, x, LABELS)[0])
 
 
-@pytest.mark.parametrize("name", ["random_flip", "random_crop", "random_shift", "random_rotation", "compose"])
+@pytest.mark.parametrize("name", ["random_flip", "random_crop", "random_shift", "random_rotation", "cutmix", "compose"])
 def test_what_moves_pixels_refuses_targets_of_pixels(name):
     with pytest.raises(ValueError, match=r"belong to the pixels of x \(6, 7, 5, 2\), which move while they stay"):
         EVERY[name](KEY, IMAGES, jnp.zeros((N, H, W), jnp.int32))
     rowwise = jnp.zeros((N, 4))
     assert PARTS["random_flip"](KEY, IMAGES, rowwise)[1] is rowwise
+
+
+def test_steps_that_are_flipped_refuse_targets_of_steps():
+    series, steps = jnp.zeros((N, 5, 2)), jnp.zeros((N, 5))
+    for axis in (1, -2):
+        with pytest.raises(ValueError, match=r"targets \(6, 5\) belong to the steps of x \(6, 5, 2\), which move"):
+            D.random_flip(axis=axis)(KEY, series, steps)
+        assert D.random_flip(axis=axis)(KEY, series, LABELS)[1] is LABELS
+    assert D.random_flip(axis=2)(KEY, series, steps)[1] is steps
 
 
 def test_mixed_targets_are_targets_of_the_task():

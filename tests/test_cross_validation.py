@@ -309,6 +309,31 @@ def test_leave_one_out_scores_what_one_row_cannot_over_all_rows_together():
 
 
 @pytest.mark.thorough
+def test_a_fold_of_which_no_target_counts_is_warned_of():
+    x, y = np.random.default_rng(0).normal(size=(2, 6, 3, 1)).astype(np.float32)
+    halves = S.Folds(np.arange(6).reshape(2, 3), np.arange(6).reshape(2, 3)[::-1])
+    with pytest.warns(UserWarning, match="cross_validate: no target counted in any epoch of 1 of 2 runs"):
+        found = S.cross_validate(
+            fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), (fnn.Padded(x, np.array([0, 0, 0, 3, 2, 3])), y),
+            key=KEY, folds=halves, epochs=2, batch_size=None, progress=False,
+        )  # fmt: skip
+    for scores in found.scores.values():  # the second fold validates on what does not count
+        assert np.isnan(scores).ravel().tolist() == [False, True]
+
+
+@pytest.mark.thorough
+def test_what_one_step_cannot_score_is_scored_over_all_steps_of_padded_outputs():
+    x, y = np.random.default_rng(0).normal(size=(2, 6, 3, 1)).astype(np.float32)
+    with pytest.warns(RuntimeWarning, match="r2 is not defined on the one row"):
+        found = S.cross_validate(
+            fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), (fnn.Padded(x, np.ones(6, int)), y), key=KEY,
+            folds=S.leave_one_out(6), epochs=1, batch_size=None, progress=False,
+        )  # fmt: skip
+    expected = fnn.metrics.r2_score(found.outputs.values[0, 0, :, 0].astype(np.float32), y[:, 0])
+    np.testing.assert_allclose(found.mean("r2"), expected, rtol=1e-5)
+
+
+@pytest.mark.thorough
 def test_a_learning_curve_scores_what_one_row_cannot_over_all_rows_of_a_size():
     x = np.linspace(-1, 1, 8, dtype=np.float32)[:, None]
     given = (fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), (x, 3 * x[:, 0]))

@@ -86,6 +86,25 @@ def test_the_padding_of_sequences_is_no_output():
     np.testing.assert_allclose(seen.mean[0], (2 + 4 + 1) / 6, rtol=1e-6)
     np.testing.assert_allclose(seen.spread[0], np.std([0, 2, 0, 4, 0, 1]), rtol=1e-6)
     assert (float(seen.zeros[0]), float(seen.dead[0]), float(seen.saturated[0])) == (0.5, 0.5, 0.0)
+    noisy = diagnose(model, task, ((((),)), ()), (fnn.Padded(x.at[1, 1].set(jnp.nan), lengths), target))
+    jax.tree.map(np.testing.assert_array_equal, noisy, seen)
+    nothing = diagnose(model, task, ((((),)), ()), (fnn.Padded(x, 0 * lengths), target))
+    assert np.isnan([nothing.mean[0], nothing.zeros[0], nothing.dead[0], nothing.saturated[0]]).all()
+
+
+@pytest.mark.devices(2)
+def test_several_devices_with_explicit_axes_agree():
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
+    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    x, lengths = jax.random.normal(jax.random.key(0), (4, 3, 2)), jnp.array([3, 0, 2, 1])
+    model = fnn.serial(fnn.dense(2), fnn.tanh, fnn.dense(1))
+    trained = fnn.Trained(*model.init(jax.random.key(1), x))
+    for given in (x, fnn.Padded(x, lengths)):
+        batch = given, x[..., :1]
+        expected = diagnose(model, fnn.tasks.regression(), trained, batch)
+        with jax.set_mesh(mesh):
+            seen = diagnose(model, fnn.tasks.regression(), trained, jax.device_put(batch, split))
+        jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6), seen, expected)
 
 
 ELSEWISE = {

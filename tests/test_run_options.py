@@ -237,7 +237,8 @@ def test_a_rate_that_optax_keeps_in_its_state_is_found_and_one_that_nobody_state
     assert "learning_rate" not in other
     assert "learning_rate" not in fit(optimizer=fnn.optim.scale(-0.1))[1]
     by_kind = fnn.optim.by_path(lambda path: path.endswith("kernel"))
-    assert "learning_rate" not in fit(optimizer=fnn.optim.partition({True: SGD(0.1), False: SGD(0.2)}, by_kind))[1]
+    for other in (SGD(0.2), fnn.optim.scale(-0.2)):  # two groups move, also where only one states its rate
+        assert "learning_rate" not in fit(optimizer=fnn.optim.partition({True: SGD(0.1), False: other}, by_kind))[1]
 
 
 SELECTION = fnn.selection

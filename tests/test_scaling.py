@@ -75,8 +75,19 @@ def test_the_steps_of_sequences_are_rows_and_their_padding_is_none(name, dtype):
     fitted = scaler.fit(padded, rows=some, weights=weights)
     for one, other in zip(fitted, scaler.fit(chosen, weights=shares), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5)
+    drawn = jax.jit(lambda rows: scaler.fit(fnn.Padded(x.astype(np.float32), lengths), rows=rows))(some)
+    for one, other in zip(drawn, scaler.fit(padded, rows=some), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4)
     with pytest.raises(ValueError, match=r"x\.values.*\(batch, time, features\)"):
         scaler.fit(fnn.Padded(x[..., 0], lengths))
+    for use in (scaler.fit, lambda x: scaler.transform(expected, x)):
+        with pytest.raises(ValueError, match="expected lengths from 0 to 3, the number of time steps, got 4"):
+            use(fnn.Padded(x, lengths + 1))
+        with pytest.raises(TypeError, match="expected integer lengths, got float64"):
+            use(fnn.Padded(x, lengths * 1.0))
+    for nothing in ({"x": fnn.Padded(x, lengths * 0)}, {"x": padded, "weights": np.zeros(3)}):
+        with pytest.raises(ValueError, match="expected a step that counts, got none"):
+            scaler.fit(**nothing)
 
 
 def test_sample_weights_equal_sklearn(x64):

@@ -108,9 +108,29 @@ def test_targets_of_which_none_counts_are_no_perfect_score():
     with pytest.warns(UserWarning, match="fit: no target counted in any epoch.*ignore_index"):
         trained, history = fnn.fit(model, fnn.optim.sgd(0.1), task, data, epochs=2, **how)
     assert np.isnan(history["loss"]).all()
-    assert np.isnan(fnn.evaluate(model, trained, data, task)["loss"])
+    assert np.isnan(list(fnn.evaluate(model, trained, data, task).values())).all()
     with pytest.warns(UserWarning, match="trainer: no target counted"):
         fnn.trainer(model, fnn.optim.sgd(0.1), task, epochs=2)(jax.random.key(0), data)
+
+
+def leave_out(reduction):
+    return lambda p, y: fnn.losses.mse(p, y, where=y > 0, reduction=reduction)
+
+
+def test_a_loss_of_values_that_leaves_some_out_says_which_or_is_warned_of():
+    task, outputs, targets, flat, rows = case("regression")
+    task = T.regression(loss=leave_out("pair"))
+    losses, counts = task.loss(outputs, targets)
+    expected, counted = task.loss(flat, rows)
+    close((jnp.ravel(losses), jnp.ravel(counts)), (jnp.ravel(expected), jnp.ravel(counted)))
+    lengths = jnp.asarray(LENGTHS)
+    for given in (outputs, fnn.Padded(outputs, lengths)):
+        with pytest.warns(UserWarning, match=r"regression\(1\): not all entries of the loss count alike"):
+            T.regression(loss=leave_out("none")).loss(given, targets)
+        with pytest.raises(
+            ValueError, match=r"one value per example, shape \(6, …\), got \(\); write reduction=\"none\""
+        ):
+            T.regression(loss=leave_out("mean")).loss(given, targets)
 
 
 @pytest.mark.parametrize("name", ["binary", "regression", "quantile"])

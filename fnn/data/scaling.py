@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.kernels.recurrence.sequences import Layout, check_lengths
 from fnn.layer import Padded
 from fnn.precision import widen
 from fnn.typing import Array, ArrayLike
@@ -234,16 +235,21 @@ def standard_scaler() -> Scaler:
 def _over_steps(where: str, scaler: Scaler) -> Scaler:
     """The scaler of rows, also of the steps of `Padded` sequences."""
 
-    def fit(x: Any, *, rows: ArrayLike | None = None, weights: ArrayLike | None = None) -> Any:
+    def fit(x: Any, *, rows: Any = None, weights: ArrayLike | None = None) -> Any:
         if not isinstance(x, Padded):
             return scaler.fit(x, rows=rows, weights=weights)
-        values, counts = x.values, _real_steps(where, x)
+        values: Any = x.values
+        counts: Any = _real_steps(where, x)
         if weights is not None:
             checks.one_weight_per_row(where, weights, len(values))
             counts = counts * checks.cast(where, "weights", weights, counts.dtype)[:, None]
         if rows is not None:
-            chosen = _check_rows(where, rows, len(values))
-            values, counts = values[chosen], counts[chosen] * (chosen >= 0).astype(counts.dtype)[:, None]
+            rows = _check_rows(where, rows, len(values))
+            if not checks.is_concrete(rows):  # NumPy cannot take them
+                values, counts = checks.cast(where, "x", values, distinct=True), jnp.asarray(counts)
+            values, counts = values[rows], counts[rows] * (rows >= 0).astype(counts.dtype)[:, None]
+        if checks.is_concrete(counts) and not (counts != 0).any():
+            raise ValueError(f"{where}: expected a step that counts, got none: all lengths are 0, or the weights are")
         return scaler.fit(values.reshape(-1, *values.shape[2:]), weights=counts.reshape(-1))
 
     def of_steps(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -262,6 +268,7 @@ def _over_steps(where: str, scaler: Scaler) -> Scaler:
 def _real_steps(where: str, x: Padded) -> Any:
     """1 at every step, 0 in the padding, where the values are: NumPy's on the host."""
     checks.least_rank(where, "x.values", x.values, 3, "(batch, time, features)")
+    check_lengths(where, x.lengths, Layout(x.values.shape[0], x.values.shape[1]))
     xp: Any = np if isinstance(x.values, np.ndarray) and checks.is_concrete(x.lengths) else jnp
     return (xp.arange(x.values.shape[1])[None] < xp.asarray(x.lengths)[:, None]).astype(np.float32)
 

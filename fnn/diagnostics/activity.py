@@ -8,10 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from fnn.diagnostics.advice import advice_on
 from fnn.diagnostics.text import table
-from fnn.kernels.recurrence.sequences import Layout, valid_steps
+from fnn.kernels.mesh_axes import auto_axes, split_of
 from fnn.layer import Layer, Padded
 from fnn.layer.padded import values_and_lengths
 from fnn.layer.watching import Call, elementary
@@ -19,6 +20,7 @@ from fnn.optim.transform import Transform, identity
 from fnn.optim.wrappers import global_norm
 from fnn.programs import compile as compiled
 from fnn.tasks import Task, as_task
+from fnn.tasks.task import real_steps
 from fnn.train.loop import Recipe
 from fnn.train.options import Options
 from fnn.train.replay import check_step, inexact, params_after, probe_loss
@@ -185,9 +187,7 @@ def _outputs(call: Call) -> dict[str, Array]:
     flat = jnp.concatenate([leaf.ravel().astype(jnp.float32) for leaf in leaves])
     real = None
     if isinstance(call.y, Padded):
-        batch, time, *_ = call.y.values.shape
-        steps: Any = valid_steps("diagnose", Layout(batch, time), call.y.lengths, None)
-        real = jnp.broadcast_to(jax.lax.expand_dims(steps, range(2, call.y.values.ndim)), call.y.values.shape)
+        real = jnp.broadcast_to(real_steps(call.y, call.y.values.ndim), call.y.values.shape)
     kept = None if real is None else real.ravel()
     share = (flat == 0).mean(where=kept)
     return dict(
@@ -209,12 +209,15 @@ def _slopes(call: Call, real: Array | None, nothing: Array) -> tuple[Array, Arra
     alike = [hasattr(leaf, "shape") and jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size for leaf in (x, y)]
     if not all(alike) or x.shape != y.shape or x.ndim < 2 or layer.facts.random or jax.tree.leaves(call.params):
         return nothing, nothing
+    x = x if real is None else jnp.where(real, x, 0)  # whatever stands in the padding
     pull = jax.vjp(lambda v: layer.apply(call.params, call.state, v, **call.options)[0], x)[1]
     slope = pull(jnp.ones_like(y))[0].astype(jnp.float32)
-    numbers = jax.random.uniform(jax.random.key(0), y.shape, jnp.float32, 1, 2).astype(y.dtype)
+    draw = lambda y: jax.random.uniform(jax.random.key(0), y.shape, jnp.float32, 1, 2).astype(y.dtype)  # noqa: E731
+    numbers = auto_axes(draw, PartitionSpec(*split_of(y)))(y)
     expected = slope * numbers.astype(jnp.float32)
     tolerance = 8 * float(jnp.finfo(y.dtype).eps) * jnp.abs(expected)
     elementwise = (jnp.abs(pull(numbers)[0].astype(jnp.float32) - expected) <= tolerance).all()
     saturated = ((jnp.abs(slope) < FLAT) & (y != 0)).mean(where=real)
     dead = (slope == 0).all(axis=tuple(range(x.ndim - 1)), where=real).mean()
-    return jnp.where(elementwise, saturated, nothing), jnp.where(elementwise, dead, nothing)
+    seen = elementwise if real is None else elementwise & real.any()
+    return jnp.where(elementwise, saturated, nothing), jnp.where(seen, dead, nothing)

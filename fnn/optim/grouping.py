@@ -212,9 +212,10 @@ def partition(
             updates, states[label] = one.update(updates, state.inner_states[label], params, **extra)
         return updates, PartitionState(states)
 
-    rates = {label: rate for label, transform in transforms.items() if (rate := rate_inside(transform)) is not None}
-    own = next(iter(rates.items())) if len(rates) == 1 else None  # of several groups none is the rate of all
-    rate = None if own is None else lambda state: own[1](state.inner_states[own[0]])
+    # Of several groups that move none has the rate of all, and not every rule states one.
+    moving = [label for label, transform in transforms.items() if not hasattr(transform.update, "stands_still")]
+    own = rate_inside(transforms[moving[0]]) if len(moving) == 1 else None
+    rate = own and (lambda state: own(state.inner_states[moving[0]]))
     return with_rate(Transform(init, update), rate)
 
 
@@ -231,7 +232,9 @@ def set_to_zero() -> Transform:
         >>> rule.update(jnp.ones(2), rule.init(jnp.ones(2)))[0].tolist()
         [0.0, 0.0]
     """
-    return stateless(lambda updates: (jax.tree.map(jnp.zeros_like, updates),))
+    rule = stateless(lambda updates: (jax.tree.map(jnp.zeros_like, updates),))
+    rule.update.stands_still = True  # type: ignore[attr-defined]
+    return rule
 
 
 def freeze(mask: Mask) -> Transform:

@@ -29,7 +29,7 @@ from fnn.train.options import Options
 from fnn.train.outputs import outputs_of
 from fnn.train.processes import on_a_mesh
 from fnn.train.step import require_model_and_optimizer
-from fnn.train.stopping import EarlyStopping
+from fnn.train.stopping import EarlyStopping, warn_if_nothing_counted
 from fnn.train.trained import Trained
 from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, PenaltyFunction, PyTree
 
@@ -115,6 +115,7 @@ def ensemble(
 
     sound = reached & ~divergence_mask("ensemble", case_of, history["diverged_at"])
     trained, history, outputs = jax.tree.map(lambda leaf: leaf[sound], (trained, history, outputs))
+    warn_if_nothing_counted("ensemble", history)
     made = Ensemble(model, task, Trained(*jax.tree.map(jnp.asarray, trained)), history)
     if bags is None:
         return made
@@ -148,7 +149,7 @@ def _require_arrays(model: Layer, x: PyTree) -> None:
     if isinstance(outputs, Padded):
         raise TypeError(
             "ensemble: expected a model whose outputs are arrays, got fnn.Padded; end it in lambda y: y.values, and "
-            "write -1 as the target of every step of padding and ignore_index=-1 in the task"
+            "write -1 as the target of every step of padding and fnn.tasks.multiclass(…, ignore_index=-1)"
         )
 
 

@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks, programs
+from fnn.layer import Padded
 from fnn.metrics.protocol import Mode
 from fnn.selection.folds import mean_by_row
 from fnn.selection.plan import Plan, describe_divergence
 from fnn.tasks.task import Task, modes_of, require_mode
+from fnn.train.stopping import warn_if_nothing_counted
 from fnn.typing import Array, PyTree
 
 __all__ = ["CrossValidation"]
@@ -160,6 +162,7 @@ def assemble(
         if name.startswith("training_")
     }
     _warn_of_divergence(plan, diverged_at)
+    warn_if_nothing_counted(plan.where, history)
 
     def in_place(leaf: np.ndarray) -> np.ndarray:
         lost = diverged.reshape(*shape, *[1] * (leaf.ndim - 1))
@@ -223,8 +226,12 @@ def metrics_of(
     def one(leaf: Any) -> Array:
         return jnp.asarray(np.where(known.reshape(-1, *[1] * (np.ndim(leaf) - 1)), leaf, 0), dtype)
 
+    def part(node: Any) -> Any:  # lengths have become means over folds, which are whole numbers
+        return Padded(one(node.values), one(node.lengths).astype(int)) if isinstance(node, Padded) else one(node)
+
+    outputs = jax.tree.map(part, outputs, is_leaf=lambda node: isinstance(node, Padded))
     counts = known.astype(dtype) * (1 if weights is None else np.asarray(weights))
-    found = programs.compile(_metrics, task)(jax.tree.map(one, outputs), targets, jnp.asarray(counts, dtype))
+    found = programs.compile(_metrics, task)(outputs, targets, jnp.asarray(counts, dtype))
     return {name: float(score) for name, score in found.items()}
 
 

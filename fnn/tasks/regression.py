@@ -12,7 +12,7 @@ from fnn.layer.protocol import identity
 from fnn.losses.reduction import weighted_mean
 from fnn.tasks.steps import at_every_step
 from fnn.tasks.targets import values_of
-from fnn.tasks.task import Metric, Task, after, builds_a_task, mean_rest
+from fnn.tasks.task import Metric, Task, after, builds_a_task, loss_of, mean_rest, require_examples
 from fnn.typing import Array
 
 __all__ = ["distribution", "quantile", "regression"]
@@ -43,8 +43,11 @@ def regression(outputs: int = 1, *, loss: Callable[[Array, Array], Array] = loss
     name = f"regression({outputs})"
 
     def per_example(predictions: Array, targets: Array) -> Array | tuple[Array, Array]:
-        found = loss(predictions, targets.astype(predictions.dtype))
-        return found if isinstance(found, tuple) else mean_rest(found)
+        found = loss_of(name, loss, predictions, targets.astype(predictions.dtype))
+        if isinstance(found, tuple):
+            return found
+        require_examples(name, found.shape, len(predictions))
+        return mean_rest(found)
 
     measures: dict[str, Metric] = {
         "mse": metrics.mean_squared_error,

@@ -160,7 +160,7 @@ class Counted(NamedTuple):
 
 def real_steps(outputs: Padded, ndim: int) -> Array:
     """Which steps are no padding, (batch, time, 1 …)."""
-    real = jnp.arange(outputs.values.shape[1])[None] < outputs.lengths.astype(jnp.int32)[:, None]
+    real = jnp.arange(outputs.values.shape[1], dtype=jnp.int32)[None] < outputs.lengths.astype(jnp.int32)[:, None]
     return real.reshape(*real.shape, *[1] * (ndim - 2))
 
 
@@ -191,32 +191,43 @@ def _says_what_counts(function: Any) -> bool:
     return reduction is not None and reduction.default == "none"
 
 
-def sums_and_counts(task: Task, outputs: Any, targets: Any) -> tuple[Array, Array]:
-    """Of each example the sum of its losses and how many they are, whatever axes the loss leaves behind the first."""
+def loss_of(name: str, loss: Callable[..., Any], outputs: Any, targets: Any) -> Any:
+    """What the loss returns; a warning where it leaves out entries and does not say which."""
     with note_uncounted() as noted:
-        found = task.loss(outputs, targets)
-    values, counts = found if isinstance(found, tuple) else (found, None)
-    batch = jax.tree.leaves(outputs)[0].shape[0]
-    if values.ndim == 0 or values.shape[0] != batch:
-        raise ValueError(
-            f"{task.name}: expected the loss to return one value per example, shape ({batch}, …), got {values.shape}; "
-            'write reduction="none"'
-        )
-    _refuse_broadcast(task, jnp.shape(targets) if jax.tree_util.all_leaves([targets]) else (), values.shape, outputs)
-    if jnp.iscomplexobj(values):
-        raise TypeError(f"{task.name}: expected real losses, got {checks.describe(values)}; write abs(error) ** 2")
-    shape, values = values.shape, widen(values.reshape(batch, -1))
-    if counts is None and shape in noted:
+        found = loss(outputs, targets)
+    if not isinstance(found, tuple) and found.shape in noted:
         checks.warn(
-            f"{task.name}: not all entries of the loss count alike (where, ignore_index, class_weights), but it "
+            f"{name}: not all entries of the loss count alike (where, ignore_index, class_weights), but it "
             'returns no counts, so what does not count is averaged as 0; write reduction="pair" in it, or give '
             "functools.partial(loss, …) instead of a function around it",
             UserWarning,
         )
+    return found
+
+
+def sums_and_counts(task: Task, outputs: Any, targets: Any) -> tuple[Array, Array]:
+    """Of each example the sum of its losses and how many they are, whatever axes the loss leaves behind the first."""
+    found = loss_of(task.name, task.loss, outputs, targets)
+    values, counts = found if isinstance(found, tuple) else (found, None)
+    batch = jax.tree.leaves(outputs)[0].shape[0]
+    require_examples(task.name, values.shape, batch)
+    _refuse_broadcast(task, jnp.shape(targets) if jax.tree_util.all_leaves([targets]) else (), values.shape, outputs)
+    if jnp.iscomplexobj(values):
+        raise TypeError(f"{task.name}: expected real losses, got {checks.describe(values)}; write abs(error) ** 2")
+    values = widen(values.reshape(batch, -1))
     if counts is None:
         return values.mean(axis=1), jnp.ones(batch, values.dtype)
     checks.same_shape(task.name, "the values of the loss", found[0], "its counts", counts)
     return values.sum(axis=1), counts.reshape(batch, -1).astype(values.dtype).sum(axis=1)
+
+
+def require_examples(name: str, shape: tuple[int, ...], batch: int) -> None:
+    """Require a loss for every example."""
+    if shape[:1] != (batch,):
+        raise ValueError(
+            f"{name}: expected the loss to return one value per example, shape ({batch}, …), got {shape}; "
+            'write reduction="none"'
+        )
 
 
 def _refuse_broadcast(task: Task, targets: tuple[int, ...], values: tuple[int, ...], outputs: Any) -> None:

@@ -36,13 +36,17 @@ def outputs_of(
 def scores_from(
     task: Task, outputs: Array, data: tuple[PyTree, Array, Array | None], rows: Array | None
 ) -> dict[str, Array]:
-    """Loss and metrics of the outputs for the given rows; empty slots and zero weights do not count. The loss is NaN
-    where nothing does: 0 would be the best there is."""
+    """Loss and metrics of the outputs for the given rows; empty slots and zero weights do not count. All are NaN where
+    nothing does: an error of 0 would be the best there is."""
     _, targets, weights = data
     if rows is not None:
         targets = rows_.take(targets, jnp.maximum(rows, 0))
         own = jnp.ones(rows.shape, jnp.float32) if weights is None else weights[jnp.maximum(rows, 0)]
         weights = jnp.where(rows >= 0, own, 0)
     loss, counted = mean_loss(task, outputs, targets, weights)
-    scores = {"loss": jnp.where(counted == 0, jnp.nan, loss)}
-    return scores | {name: metric(outputs, targets, weights=weights) for name, metric in task.metrics.items()}
+    scores = {"loss": loss}
+    scores |= {name: metric(outputs, targets, weights=weights) for name, metric in task.metrics.items()}
+    nan = lambda score: jnp.where(counted == 0, jnp.nan, score)  # noqa: E731
+    return {
+        n: nan(score) if jnp.issubdtype(jnp.result_type(score), jnp.floating) else score for n, score in scores.items()
+    }

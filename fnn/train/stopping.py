@@ -104,11 +104,16 @@ def choose(best: Best, last: Trained) -> Trained:
 
 
 def warn_if_nothing_counted(where: str, history: dict[str, Any]) -> None:
-    """Say that a run that did not diverge had no loss in any epoch."""
-    if np.isnan(np.asarray(history["loss"])).all() and history["epochs"] and not history["skipped"]:
+    """Say that a run, or some of many, had no loss in any epoch though it did not diverge."""
+    loss, ran, left_out, diverged_at = (
+        np.asarray(history[name]) for name in ("loss", "epochs", "skipped", "diverged_at")
+    )
+    empty = np.isnan(loss).all(axis=-1) & (ran > 0) & (left_out == 0) & (diverged_at < 0)
+    if empty.any():
+        of_many = f" of {empty.sum()} of {empty.size} runs" if empty.ndim else ""
         checks.warn(
-            f"{where}: no target counted in any epoch, so nothing was learned: the loss leaves all of them out, by "
-            "ignore_index, where or lengths of 0; look at the targets",
+            f"{where}: no target counted in any epoch{of_many}, so nothing was learned: the loss leaves all of them "
+            "out, by ignore_index, where or lengths of 0; look at the targets",
             UserWarning,
         )
 

@@ -35,7 +35,8 @@ def random_flip(axis: int = 2, *, rate: ArrayLike = 0.5) -> Augmentation:
         `augment(key, x, targets) -> (x, targets)`; targets are unchanged.
 
     Raises:
-        ValueError: if `rate` is not in [0, 1], `axis` is the batch's or not one of x, or the targets are of pixels.
+        ValueError: if `rate` is not in [0, 1], `axis` is the batch's or not one of x, or the targets are of
+            pixels, or of steps that move.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -51,8 +52,9 @@ def random_flip(axis: int = 2, *, rate: ArrayLike = 0.5) -> Augmentation:
 
     def augment(key: Key, x: Array, targets: object) -> tuple[Array, object]:
         require_one_input("random_flip", x)
-        require_targets_of_rows("random_flip", x, targets)
         x = jnp.asarray(x)
+        if x.ndim != 3 or axis in (1, -2):  # the features of a series move, its steps do not
+            require_targets_of_rows("random_flip", x, targets)
         if not -x.ndim < axis < x.ndim or axis == 0:
             raise ValueError(f"random_flip: expected axis to be any axis of x but the first, got {axis} for {x.shape}")
         chosen = jax.vmap(lambda own: jax.random.bernoulli(own, jnp.asarray(rate, float)))(

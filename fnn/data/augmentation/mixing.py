@@ -10,7 +10,7 @@ import numpy as np
 
 from fnn import checks, random_bits
 from fnn.data.augmentation.images import inside_box
-from fnn.data.augmentation.protocol import IMAGES, Augmentation, narrow, require_one_input
+from fnn.data.augmentation.protocol import IMAGES, Augmentation, narrow, require_one_input, require_targets_of_rows
 from fnn.kernels.mesh_axes import auto_axes, rows_of
 from fnn.precision import wide_dtype
 from fnn.typing import Array, ArrayLike, DType, Key
@@ -118,7 +118,8 @@ def cutmix(alpha: ArrayLike = 1.0, *, classes: int | None = None) -> Augmentatio
 
     Raises:
         TypeError: on class numbers without `classes`.
-        ValueError: on another rank, `alpha` below 0, or a class number out of range (NaN where it is traced).
+        ValueError: on another rank, `alpha` below 0, targets of pixels, or a class number out of range (NaN where it is
+            traced).
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -137,6 +138,7 @@ def cutmix(alpha: ArrayLike = 1.0, *, classes: int | None = None) -> Augmentatio
     def augment(key: Key, x: Array, targets: Any) -> tuple[Array, Array]:
         require_one_input("cutmix", x)
         checks.rank("cutmix", "x", x, 4, IMAGES)
+        require_targets_of_rows("cutmix", x, targets)
         x = jnp.asarray(x)
         targets = _soft("cutmix", targets, classes, wide_dtype(x))
         for_share, for_place, for_partner = random_bits.split(key, 3)

@@ -52,11 +52,12 @@ def require_one_input(where: str, x: Any) -> None:
 
 
 def require_targets_of_rows(where: str, x: Array, targets: Any) -> None:
-    """Require targets without the pixels of images: they would stay where they are while the pixels move."""
+    """Require targets without the pixels, or the steps, of x: they would stay where they are while these move."""
     for leaf in jax.tree.leaves(targets):
-        if x.ndim > 3 and jnp.shape(leaf)[1 : x.ndim - 1] == x.shape[1:-1]:
+        if x.ndim > 2 and jnp.shape(leaf)[1 : x.ndim - 1] == x.shape[1:-1]:
+            parts = "pixels" if x.ndim > 3 else "steps"
             raise ValueError(
-                f"{where}: targets {jnp.shape(leaf)} belong to the pixels of x {x.shape}, which move while they stay; "
+                f"{where}: targets {jnp.shape(leaf)} belong to the {parts} of x {x.shape}, which move while they stay; "
                 "write a function augment(key, x, targets) that moves both, as more channels of one array"
             )
 
