@@ -25,9 +25,9 @@ import jax
 import numpy as np
 
 from fnn.files import write_whole
-from fnn.programs.fingerprint import Fingerprint
+from fnn.programs.fingerprint import Fingerprint, fingerprint
 from fnn.programs.walk import Unknown
-from fnn.programs.words import settings, surroundings, words_of
+from fnn.programs.words import kinds, settings, surroundings, words_of
 
 _directory: Path | None = None
 _beside = ""
@@ -74,6 +74,7 @@ class Program:
         global read
         try:
             words = f"{(self.name, self.donate, form, surroundings(), _beside)}{words_of(self.description)}"
+            words += words_of(fingerprint(sorted(kinds(form[0]), key=repr)))
         except Unknown:
             return None
         if " at 0x" in words:  # something known by its place in memory
