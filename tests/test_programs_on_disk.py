@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -347,7 +348,8 @@ def test_a_damaged_file_is_written_anew_and_a_full_disk_stops_no_run(kept, tmp_p
     anew(apply, double, X)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
-    for damaged in (b"", whole[:100], b"something else"):
+    flipped = whole[:-200] + bytes([whole[-200] ^ 1]) + whole[-199:]
+    for damaged in (b"", whole[:100], b"something else", flipped):
         path.write_bytes(damaged)
         found, read = anew(apply, double, X)
         np.testing.assert_array_equal(found, X * 2)
@@ -387,6 +389,60 @@ def test_traced_and_mapped_calls_are_those_of_jax(kept):
     with jax.disable_jit():
         np.testing.assert_array_equal(double(X), X * 2)
     assert kept() == 0
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_an_axis_around_it_is_no_other_axis(size, kept):
+    double = lambda x: x * jax.lax.axis_size("i")  # noqa: E731
+    for count in (size, 5 - size):
+        found = jax.vmap(lambda _: anew(apply, double, X), axis_name="i", out_axes=(0, None))(jnp.ones(count))[0]
+        np.testing.assert_array_equal(found, np.tile(X * count, (count, 1)))
+    assert kept() == 0
+
+
+def test_where_no_number_comes_from_is_named_as_ever(kept):
+    for _ in range(2):
+        with jax.debug_nans(True), pytest.raises(FloatingPointError, match="in log"):
+            anew(apply, lambda x: jnp.log(-1 - x), X)
+    assert kept() == 0
+
+
+@pytest.mark.devices(2)
+def test_among_several_devices_results_go_to_any(kept):
+    for _ in range(2):
+        found, read = anew(apply, numbered(2.0), X)
+        other = jax.device_put(X, jax.devices()[1])
+        assert (found + other).devices() == other.devices()
+        assert (read, kept()) == (0, 0)
+
+
+def in_double(x):
+    for _ in range(3):
+        x = x + jnp.asarray(x, "float64")
+    return x
+
+
+@pytest.mark.parametrize(
+    ("action", "module", "count"), [("default", "", 1), ("always", "", 3), ("ignore", __name__, 0)]
+)
+def test_a_warning_is_filtered_as_without_a_directory(action, module, count, kept):
+    globals().pop("__warningregistry__", None)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        warnings.filterwarnings(action, "Explicitly requested dtype", module=module)
+        anew(apply, in_double, X)
+    assert len(said) == count
+    assert kept() == 0
+
+
+def test_many_threads_leave_the_filters_as_they_were(kept):
+    before = warnings.showwarning
+    programs = [fnn.programs.compile(apply, numbered(float(rate))) for rate in range(4)] * 4
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda program: program(X), programs))
+    np.testing.assert_array_equal(found, [X * rate for rate in range(4)] * 4)
+    assert warnings.showwarning is before
+    assert kept() == 4
 
 
 def test_what_is_given_away_is_given_away_also_from_disk(kept):

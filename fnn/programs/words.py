@@ -144,7 +144,7 @@ def surroundings() -> str:
     sources = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]
     prefixes = ("JAX_", "XLA_", "FNN_")
     set_here = sorted(item for item in os.environ.items() if item[0].startswith(prefixes) and "CACHE" not in item[0])
-    versions = (sys.version, jax.__version__, jaxlib.__version__)
+    versions = (sys.version, sys.flags.optimize, jax.__version__, jaxlib.__version__)
     return repr((versions, installed, sources, set_here, str(device), device.device_kind, jax.device_count()))
 
 
