@@ -111,6 +111,8 @@ ELSEWHERE = {
     "s = slice(A())\nf = lambda x: x * s.stop.by",
     "of what jit is told": "g = jax.jit(lambda x, n: x * (2 if isinstance(n, int) else 3), "
     "static_argnums=(1,) * (VALUE == 2))\nf = lambda x: g(x, 1)",
+    "of a function that remembers": "by = VALUE\n@functools.cache\ndef g(): return by\ng()\nby = 0\n"
+    "f = lambda x: x * g()",
     "of a tree": "class A: ...\n"
     "jax.tree_util.register_pytree_node(A, lambda a: ((VALUE,), None), lambda *_: A())\n"
     "f = lambda x: x * jax.tree.leaves(A())[0]",

@@ -284,7 +284,7 @@ _KINDS: tuple[tuple[Any, Callable[[Walk, Any], tuple[Hashable, ...]]], ...] = (
     (type, Walk.type),
     (types.ModuleType, lambda walk, x: ("module", x.__name__) if is_library(x.__name__) else _refuse(x)),
     ((property, classmethod, staticmethod, functools.cached_property), Walk.descriptor),
-    (functools._lru_cache_wrapper, lambda walk, x: ("cached", walk.of(x.__wrapped__))),
+    (functools._lru_cache_wrapper, lambda walk, x: library_name(x) or ("cached", walk.of(x.__wrapped__))),
 )  # fmt: skip
 
 

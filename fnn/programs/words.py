@@ -78,6 +78,8 @@ def _require_pure(entry: Any) -> None:
     kind, *names = entry[2:] if entry[0] == "recursive" else entry
     if kind == "module" or (kind == "imports" and names):  # what is read of it is not known
         raise Unknown(f"a function that imports {names[0]} when it is called, or hands it on as a whole")
+    if kind == "cached":  # it may have kept what it once read
+        raise Unknown("a function that remembers what it gave")
     if kind == "type":
         names = [names[0].of().__module__, names[0].of().__qualname__]
     elif kind not in ("named", "builtin"):
