@@ -89,9 +89,10 @@ def cache_programs(directory: str | Path | None = None) -> Path:
 
     Compiled programs stand in JAX's persistent cache, of any size, with a round trip of a small one: where an entry is
     not read back, as on some CPUs, a warning says so. Beside them, in "traced", stand the programs of `fit`, `trainer`,
-    `predict`, `evaluate` and the searches as Python described them: of arrays on one device, by everything that decides
-    what they compute, with the versions of all packages installed, fnn's files and JAX's settings. A function of yours
-    that uses more than arithmetic packages (a clock, a file, the environment) is traced in every process.
+    `predict`, `evaluate` and the searches as Python described them: where JAX has one device, by everything that
+    decides what they compute, with the versions of all packages installed, fnn's files and JAX's settings. A function
+    of yours that uses more than arithmetic packages (a clock, a file, the environment), or imports inside, is traced in
+    every process.
 
     The directory may be deleted at any time, and grows until it is; as with JAX's own entries, whoever can write there
     decides what runs.

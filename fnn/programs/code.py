@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dis
 import functools
+import operator
 import os
 import site
 import sys
 import sysconfig
 import types
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
 
 GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
@@ -26,18 +27,20 @@ class Use(NamedTuple):
 
 
 class CodeReading(NamedTuple):
-    """A code object as a value, and what it reads: globals, variables of the functions around it, modules."""
+    """A code object as a value, and what it reads: globals, variables of the functions around it, modules, and what
+    attributes of whatever it handles."""
 
     text: tuple[Any, ...]
     globals: tuple[Use, ...]
     free: tuple[Use, ...]
     imports: tuple[str, ...]
+    attributes: tuple[str, ...]
 
 
 @functools.lru_cache(maxsize=4096)
 def read(code: types.CodeType) -> CodeReading:
     """The same text for the same code, wherever it stands in its file."""
-    found: dict[str, dict[Any, None]] = {"globals": {}, "free": {}, "imports": {}}
+    found: dict[str, dict[Any, None]] = {kind: {} for kind in CodeReading._fields[1:]}
     for part in _codes_within(code):
         lines = [line for line in dis.get_instructions(part) if line.opname not in SILENT]
         for place, line in enumerate(lines):
@@ -46,8 +49,15 @@ def read(code: types.CodeType) -> CodeReading:
             elif line.opname in FREE and line.argval in code.co_freevars:
                 found["free"][Use(line.argval, _attributes(lines, place + 1))] = None
             elif line.opname == "IMPORT_NAME":
-                found["imports"][line.argval] = None
-    return CodeReading(text(code), *(tuple(found[kind]) for kind in ("globals", "free", "imports")))
+                found["imports"]["." * _level(lines[place - 2]) + line.argval] = None
+            elif line.opname in ATTRIBUTE:
+                found["attributes"][line.argval] = None
+    return CodeReading(text(code), *map(tuple, found.values()))
+
+
+def _level(line: dis.Instruction) -> int:
+    """Of an import, how many packages up: `from .math import rate` is not Python's `math`."""
+    return line.argval if isinstance(line.argval, int) else 1
 
 
 def _attributes(lines: list[dis.Instruction], place: int) -> tuple[str, ...]:
@@ -102,3 +112,15 @@ def is_library(module: str | None) -> bool:
         return False
     file = getattr(known, "__file__", None) or next(iter(getattr(known, "__path__", ())), None)
     return top in sys.stdlib_module_names if file is None else os.path.realpath(file).startswith(libraries())
+
+
+def library_name(x: Any) -> tuple[Hashable, ...] | None:
+    """A library's own object, found under its name: nothing in it needs to be looked at."""
+    module, name = getattr(x, "__module__", None), getattr(x, "__qualname__", None) or getattr(x, "__name__", None)
+    if not isinstance(module, str) or not isinstance(name, str) or not is_library(module):
+        return None
+    try:
+        found = operator.attrgetter(name)(sys.modules[module])
+    except (AttributeError, KeyError):
+        return None
+    return ("named", module, name) if found is x else None

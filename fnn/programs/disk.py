@@ -5,7 +5,8 @@ longer than to read it. Here the lowered program itself is kept, as `jax.export`
 description (`words_of`), of its arguments' shapes and dtypes, and of all that surrounds it. What is read is compiled by
 JAX as ever, and found in its cache.
 
-Only programs of one device and of arrays are kept, and none that warned while it was traced, because the next process
+Only programs of arrays are kept, where JAX has one device (what it reads it commits to a device, which among several
+would refuse arrays of the others), and none that warned while it was traced, because the next process
 would not hear it; nor any that `jax.export` cannot write down, as those that call back into Python.
 """
 
@@ -16,6 +17,8 @@ import dataclasses
 import functools
 import hashlib
 import pickle
+import sys
+import threading
 import warnings
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
@@ -23,12 +26,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.extend import core
 
 from fnn.files import write_whole
-from fnn.programs.fingerprint import Fingerprint
+from fnn.programs.fingerprint import Fingerprint, fingerprint
 from fnn.programs.walk import Unknown
-from fnn.programs.words import settings, surroundings, words_of
+from fnn.programs.words import kinds, settings, surroundings, words_of
 
+_lock = threading.RLock()
 _directory: Path | None = None
 _beside = ""
 read = 0
@@ -65,7 +70,8 @@ class Program:
             return self.jitted(given, *arguments)
         form = (tree, forms, settings())
         if form not in self.known:
-            self.known[form] = self._find(_directory, form, given, arguments)
+            with _lock:  # the filters of warnings, which tracing sets aside, are those of all threads
+                self.known[form] = self._find(_directory, form, given, arguments)
         call = self.known[form]
         return self.jitted(given, *arguments) if call is None else call(leaves)
 
@@ -74,6 +80,7 @@ class Program:
         global read
         try:
             words = f"{(self.name, self.donate, form, surroundings(), _beside)}{words_of(self.description)}"
+            words += words_of(fingerprint(sorted(kinds(form[0]), key=repr)))
         except Unknown:
             return None
         if " at 0x" in words:  # something known by its place in memory
@@ -82,7 +89,7 @@ class Program:
         counts = [len(jax.tree.leaves(argument)) for argument in arguments]
         donated = [place for which in self.donate for place in range(sum(counts[:which]), sum(counts[: which + 1]))]
         with contextlib.suppress(Exception):  # a file that is not there, or damaged: it is written anew
-            call = _load(Lowered(*pickle.loads(path.read_bytes())), self.name[1], donated)
+            call = _load(Lowered(*pickle.loads(_whole(path.read_bytes()))), self.name[1], donated)
             read += 1
             return call
         lowered = self._lower(given, arguments)
@@ -90,7 +97,7 @@ class Program:
             return None
         content = pickle.dumps(tuple(lowered))
         with contextlib.suppress(OSError):  # a full disk is no reason to stop a run
-            write_whole(path, lambda file: file.write(content))
+            write_whole(path, lambda file: file.write(_digest(content) + content))
         return _load(lowered, self.name[1], donated)
 
     def _lower(self, given: Any, arguments: tuple[Any, ...]) -> Lowered | None:
@@ -107,9 +114,20 @@ class Program:
                 exported, in_tree=of_leaves, out_tree=jax.tree.structure(tuple(exported.out_avals))
             )
             pickle.dumps(results)
-            return None if exported.nr_devices > 1 else Lowered(results, bytes(flat.serialize()))
+            return Lowered(results, bytes(flat.serialize()))
         except Exception:  # whatever cannot be written down: callbacks, calls that JAX does not guarantee, own classes
             return None
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def _whole(content: bytes) -> bytes:
+    """What was written; one bit of it changed would be another constant."""
+    if content[:16] != _digest(content[16:]):
+        raise ValueError("damaged")
+    return content[16:]
 
 
 def _load(lowered: Lowered, name: str, donated: list[int]) -> Callable[[list[Any]], Any]:
@@ -125,9 +143,13 @@ def _load(lowered: Lowered, name: str, donated: list[int]) -> Callable[[list[Any
 
 
 def _is_special() -> bool:
-    """Whether programs are those of several processes or of a mesh that was set, or none are compiled."""
-    no_jit: bool = jax.config.jax_disable_jit  # type: ignore[attr-defined]
-    return no_jit or jax.process_count() > 1 or not jax.sharding.get_abstract_mesh().empty
+    """Whether programs are those of several devices, of a mesh that was set or of an axis of `vmap`, or none are
+    compiled, or their lines are to be found by what is no number."""
+    config: Any = jax.config
+    in_axis = getattr(core, "nonempty_axis_env_DO_NOT_USE", bool)
+    watched: bool = config.jax_disable_jit or config.jax_debug_nans or config.jax_debug_infs
+    around: bool = not jax.sharding.get_abstract_mesh().empty or in_axis()
+    return watched or around or jax.device_count() > 1
 
 
 def _form(leaf: Any) -> tuple[Any, ...] | None:
@@ -146,12 +168,18 @@ def _here() -> jax.sharding.Sharding:
 
 @contextlib.contextmanager
 def _warnings_kept() -> Iterator[list[warnings.WarningMessage]]:
-    """The warnings given inside, which are given again at its end, as they would have been."""
+    """The warnings given inside, which are given again at its end, as they would have been: by the same module, whose
+    registry knows which were given before."""
     said: list[warnings.WarningMessage] = []
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             yield said
     finally:
+        modules = {getattr(module, "__file__", None): module for module in list(sys.modules.values())} if said else {}
         for one in said:
-            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno, source=one.source)
+            names = vars(modules.get(one.filename, sys))
+            module = names["__name__"] if one.filename in modules else None
+            registry = names.setdefault("__warningregistry__", {})
+            where = (one.filename, one.lineno, module, registry)
+            warnings.warn_explicit(one.message, one.category, *where, source=one.source)

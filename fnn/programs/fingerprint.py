@@ -7,8 +7,8 @@ a flat table of entries, each naming others by their place, so that sharing and 
   a function of a library (fnn, jax, anything installed) is its name and what it captured.
 - Numbers, texts, tuples, lists, dicts, small arrays and NumPy arrays are their contents; a large JAX array, which
   cannot change, is itself.
-- A module of the user's is the attributes that are read of it; a class of the user's is itself and what stands in it;
-  an instance of one is its class and its attributes.
+- A module is the attributes that a function of the user's reads of it; a class of the user's is itself and what
+  stands in it; an instance of one is its class and its attributes.
 - What cannot be looked into is `Unknown`: programs of it are not kept.
 """
 

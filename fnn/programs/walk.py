@@ -10,8 +10,6 @@ import dataclasses
 import enum
 import functools
 import hashlib
-import operator
-import sys
 import types
 import typing
 import weakref
@@ -22,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.programs.code import Use, is_library, read
+from fnn.programs.code import Use, is_library, library_name, read
 
-ATOMS = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis), type(NotImplemented), range, slice)
+ATOMS = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis), type(NotImplemented), range)
 VALUES = (
     np.dtype, jax.sharding.Mesh, jax.sharding.Sharding, jax.sharding.PartitionSpec, jax.Device,
     jax.ShapeDtypeStruct, jax.tree_util.PyTreeDef,
@@ -39,13 +37,16 @@ NAMESPACES = (types.SimpleNamespace, argparse.Namespace)
 PLAIN = (object, abc.ABC, typing.Generic, typing.Protocol)
 UNREAD = frozenset(
     {
-        *("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__", "__annotate__"),
+        *("__dict__", "__weakref__", "__module__", "__qualname__", "__annotations__", "__annotate__"),
         *("__annotate_func__", "__annotations_cache__", "__firstlineno__", "__static_attributes__", "__hash__"),
         *("__orig_bases__", "__parameters__", "__type_params__", "__abstractmethods__", "_abc_impl"),
-        *("__dataclass_fields__", "__dataclass_params__", "__match_args__"),
+        *("__dataclass_fields__", "__dataclass_params__"),
     }
 )
 """What stands in every class and computes nothing."""
+
+INTERIOR = frozenset({"__globals__", "__builtins__", "__subclasses__", "__annotations__", "f_globals", "f_builtins"})
+"""Attributes by which a function finds what it does not name."""
 
 UNSAID = ("_fun", "_jit_info")
 """What `functools.wraps` copies from a function that JAX has compiled."""
@@ -95,13 +96,18 @@ class Walk:
             return ("again", self.open[id(x)][0])
         self.count += 1
         self.open[id(x)] = [self.count, False]
-        entry = self.entry(x)
-        place, again = self.open.pop(id(x))
+        try:
+            entry = self.entry(x)
+        finally:
+            place, again = self.open.pop(id(x))
         if again:
             entry = ("recursive", place, *entry)
-        number = self.table.setdefault(entry, len(self.table))
+        number = self.place(entry)
         self.done[id(x)] = (number, x)
         return number
+
+    def place(self, entry: Hashable) -> int:
+        return self.table.setdefault(entry, len(self.table))
 
     def entry(self, x: Any) -> tuple[Hashable, ...]:
         if isinstance(x, jax.core.Tracer):
@@ -112,7 +118,7 @@ class Walk:
         return self.object(x)
 
     def function(self, x: types.FunctionType) -> tuple[Hashable, ...]:
-        if named := _library_name(x):
+        if named := library_name(x):
             return named
         library = is_library(x.__globals__.get("__name__"))
         held = dict(zip(x.__code__.co_freevars, map(_content, x.__closure__ or ()), strict=True))
@@ -126,12 +132,14 @@ class Walk:
             return ("function", Same(x.__code__), x.__module__, cells, *given)
         reading = read(x.__code__)
         if foreign := [name for name in reading.imports if not is_library(name)]:
-            raise Unknown(f"function {x.__qualname__}, which imports {foreign[0] or 'a module'} when it is called")
+            raise Unknown(f"function {x.__qualname__}, which imports {foreign[0]} when it is called")
+        if interior := INTERIOR.intersection(reading.attributes):
+            raise Unknown(f"function {x.__qualname__}, which reads {min(interior)}")
         outside = tuple((use, self.read(x, use)) for use in reading.globals)
         inner = tuple((use, self.attribute(held[use.name], use)) for use in reading.free)
-        marks = {name: value for name, value in vars(x).items() if name[:2] != "__" and name not in UNSAID}
+        marks = {name: value for name, value in vars(x).items() if name not in UNSAID}
         return ("function", reading.text, tuple(zip(held, cells, strict=True)), inner, *given, outside, self.of(marks),
-                ("imports", *reading.imports))  # fmt: skip
+                self.place(("imports", *reading.imports)))  # fmt: skip
 
     def read(self, x: types.FunctionType, use: Use) -> Hashable:
         """A global that a function of the user's reads."""
@@ -139,19 +147,28 @@ class Walk:
             return self.attribute(x.__globals__[use.name], use)
         if use.name in IMPURE:
             raise Unknown(f"function {x.__qualname__}, which calls {use.name}")
-        return "builtin" if hasattr(builtins, use.name) else "absent"
+        return self.of(getattr(builtins, use.name)) if hasattr(builtins, use.name) else "absent"
 
     def attribute(self, value: Any, use: Use) -> Hashable:
-        """A value; of a module of the user's only the attribute that is read."""
-        path = iter(use.attributes)
-        while isinstance(value, types.ModuleType) and not is_library(value.__name__):
-            name = next(path, None)
-            if name is None:
-                raise Unknown(f"module {value.__name__}, handed on as a whole")
-            if not hasattr(value, name):
-                return "absent"
+        """A value; of a module only the attribute that is read."""
+        path = list(use.attributes)
+        library = None
+        while isinstance(value, types.ModuleType) and path:
+            name = path.pop(0)
+            library = ("named", value.__name__, ".".join((name, *path))) if is_library(value.__name__) else None
+            # A library may warn of a name that it makes when asked; fnn does not.
+            lazy = library and not value.__name__.startswith("fnn")
+            if name not in vars(value) if lazy else not hasattr(value, name):
+                return self.place(library) if library else "absent"
             value = getattr(value, name)
-        return self.of(value)
+        if isinstance(value, types.ModuleType) and not is_library(value.__name__):
+            raise Unknown(f"module {value.__name__}, handed on as a whole")
+        try:
+            return self.of(value)
+        except Unknown:
+            if library is None:
+                raise
+            return self.place(library)
 
     def method(self, x: types.MethodType) -> tuple[Hashable, ...]:
         return ("method", self.of(x.__func__), self.of(x.__self__))
@@ -162,12 +179,13 @@ class Walk:
         return ("builtin", getattr(x, "__module__", None), x.__qualname__, own)
 
     def partial(self, x: functools.partial[Any]) -> tuple[Hashable, ...]:
-        return ("partial", self.of(type(x)), self.of(x.func), self.of(x.args), self.of(x.keywords))
+        return ("partial", self.of(type(x)), self.of(x.func), self.of(x.args), self.of(x.keywords), self.of(vars(x)))
 
     def sequence(self, x: Any) -> tuple[Hashable, ...]:
         if type(x) not in (tuple, list) and not hasattr(type(x), "_fields"):
             raise Unknown(f"a {type(x).__qualname__}")
-        return (type(x).__name__, None if type(x) in (tuple, list) else self.of(type(x)), *map(self.of, x))
+        kind = None if type(x) in (tuple, list) else (self.of(type(x)), self.of(getattr(x, "__dict__", None)))
+        return (type(x).__name__, kind, *map(self.of, x))
 
     def mapping(self, x: Any) -> tuple[Hashable, ...]:
         if type(x) not in (dict, collections.OrderedDict, types.MappingProxyType):
@@ -187,8 +205,8 @@ class Walk:
                 return ("key", *kind, self.of(jax.random.key_data(x)))
             if x.nbytes > SMALL or not x.is_fully_addressable:
                 return ("array", *kind, Same(x))
-        elif x.dtype.hasobject:
-            raise Unknown("a NumPy array of objects")
+        elif x.dtype.hasobject or type(x) not in (np.ndarray, np.memmap):
+            raise Unknown(f"a {type(x).__qualname__} of {x.dtype}")
         data = np.ascontiguousarray(x)
         return ("array", type(x).__name__, *kind, hashlib.blake2b(data.tobytes()).digest())
 
@@ -197,9 +215,12 @@ class Walk:
             return ("type", Same(x))
         inside = [(name, value) for name, value in vars(x).items() if name not in UNREAD]
         kept = ((name, self.of(value)) for name, value in inside if not isinstance(value, DESCRIPTORS))
-        return ("class", Same(x), *map(self.of, x.__bases__), *kept)
+        said = [(field.name, field.metadata) for field in getattr(x, "__dataclass_fields__", {}).values()]
+        return ("class", Same(x), self.of(type(x)), *map(self.of, x.__bases__), *kept, self.of(said))
 
     def descriptor(self, x: Any) -> tuple[Hashable, ...]:
+        if type(x) not in (property, classmethod, staticmethod, functools.cached_property):
+            raise Unknown(f"a {type(x).__qualname__}")
         inside = (x.fget, x.fset, x.fdel) if isinstance(x, property) else (getattr(x, "func", None) or x.__func__,)
         return (type(x).__name__, *map(self.of, inside))
 
@@ -208,23 +229,35 @@ class Walk:
         kind = type(x)
         if kind is object or kind.__module__ == "dataclasses":  # a mark that is asked for by `is`
             return ("mark", Same(x))
-        if named := _library_name(x):
+        if named := library_name(x):
             return named
         if kind.__module__.partition(".")[0] in ("jax", "jaxlib") and hasattr(x, "__wrapped__"):
             inside = {name: value for name, value in vars(x).items() if not name.startswith("_")}
-            return ("wrapped", self.of(kind), self.of(x.__wrapped__), self.of(inside))
+            how: dict[str, Any] = getattr(vars(x).get("_jit_info"), "_asdict", dict)()
+            return ("wrapped", self.of(kind), self.of(x.__wrapped__), self.of(inside),
+                    *(repr(value) for name, value in how.items() if not name.startswith("fun_")))  # fmt: skip
         if kind in NAMESPACES:
             return ("namespace", kind.__name__, self.of(vars(x)))
         if dataclasses.is_dataclass(x) and kind.__dataclass_params__.frozen:
-            fields = tuple((field.name, getattr(x, field.name, None)) for field in dataclasses.fields(x))
-            return ("fields", self.of(kind), self.of(fields))
+            fields = {field.name: getattr(x, field.name, None) for field in dataclasses.fields(x)}
+            own = {} if is_library(kind.__module__) else {**getattr(x, "__dict__", {})}
+            return ("fields", self.of(kind), self.of({**fields, **own}))
         if all(part in PLAIN or not is_library(part.__module__) for part in kind.__mro__):
-            slots = [name for part in kind.__mro__ for name in vars(part).get("__slots__", ())]
-            inside = {name: getattr(x, name) for name in slots if hasattr(x, name)} | getattr(x, "__dict__", {})
-            return ("instance", self.of(kind), self.of(inside))
+            return ("instance", self.of(kind), self.of({**_slots(x), **getattr(x, "__dict__", {})}))
         if kind.__module__ == "operator":
             return ("operator", self.of(x.__reduce__()))
         raise Unknown(f"a {kind.__module__}.{kind.__qualname__}")
+
+
+def _slots(x: Any) -> dict[str, Any]:
+    members = [one for part in type(x).__mro__ for one in vars(part).items()]
+    slots = {name: one for name, one in members if isinstance(one, types.MemberDescriptorType)}
+    return {name: getattr(x, name) for name in slots if hasattr(x, name)}
+
+
+def _member(walk: Walk, x: enum.Enum) -> tuple[Hashable, ...]:
+    known = ("_value_", "_name_", "__objclass__", "_sort_order_")
+    return ("enum", walk.of(type(x)), x.name, walk.of({name: of for name, of in vars(x).items() if name not in known}))
 
 
 def _content(cell: types.CellType) -> Any:
@@ -234,35 +267,24 @@ def _content(cell: types.CellType) -> Any:
         return types.CellType  # an empty one
 
 
-def _library_name(x: Any) -> tuple[Hashable, ...] | None:
-    """A library's own object, found under its name: nothing in it needs to be looked at."""
-    module, name = getattr(x, "__module__", None), getattr(x, "__qualname__", None) or getattr(x, "__name__", None)
-    if not isinstance(module, str) or not isinstance(name, str) or not is_library(module):
-        return None
-    try:
-        found = operator.attrgetter(name)(sys.modules[module])
-    except (AttributeError, KeyError):
-        return None
-    return ("named", module, name) if found is x else None
-
-
 _KINDS: tuple[tuple[Any, Callable[[Walk, Any], tuple[Hashable, ...]]], ...] = (
     (types.FunctionType, Walk.function),
     (types.MethodType, Walk.method),
     ((types.BuiltinFunctionType, types.MethodWrapperType, types.WrapperDescriptorType, types.MethodDescriptorType),
      Walk.builtin),
     (functools.partial, Walk.partial),
-    (enum.Enum, lambda walk, x: ("enum", walk.of(type(x)), x.name)),
+    (enum.Enum, _member),
+    (slice, lambda walk, x: ("slice", walk.of(x.start), walk.of(x.stop), walk.of(x.step))),
     ((tuple, list), Walk.sequence),
     ((dict, types.MappingProxyType), Walk.mapping),
     ((set, frozenset), Walk.set),
-    (np.ufunc, lambda walk, x: _library_name(x) or _refuse(x)),
+    (np.ufunc, lambda walk, x: library_name(x) or _refuse(x)),
     (np.generic, lambda walk, x: ("scalar", str(x.dtype), x.tobytes())),
     ((np.ndarray, jax.Array), Walk.array),
     (type, Walk.type),
     (types.ModuleType, lambda walk, x: ("module", x.__name__) if is_library(x.__name__) else _refuse(x)),
     ((property, classmethod, staticmethod, functools.cached_property), Walk.descriptor),
-    (functools._lru_cache_wrapper, lambda walk, x: ("cached", walk.of(x.__wrapped__))),
+    (functools._lru_cache_wrapper, lambda walk, x: library_name(x) or ("cached", walk.of(x.__wrapped__))),
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ import jax
 import jaxlib
 import numpy as np
 
-from fnn.programs.code import Use, libraries, text
+from fnn.programs.code import is_library, libraries, text
 from fnn.programs.fingerprint import Fingerprint
 from fnn.programs.walk import Same, Unknown
 
@@ -28,11 +28,25 @@ PURE = frozenset(
     {
         *("fnn", "jax", "jaxlib", "numpy", "optax", "chex", "flax", "haiku", "equinox", "ml_dtypes", "opt_einsum"),
         *("builtins", "math", "cmath", "operator", "functools", "itertools", "collections", "dataclasses", "typing"),
-        *("typing_extensions", "types", "enum", "abc", "numbers", "fractions", "decimal", "string", "copy"),
-        *("argparse", "_operator", "_functools", "_collections"),
+        *("typing_extensions", "types", "enum", "abc", "numbers", "fractions", "string", "copy"),
+        *("_operator", "_functools", "_collections"),
     }
 )
-"""Packages whose functions give the same for the same arguments, `numpy.random` apart."""
+"""Packages whose functions give the same for the same arguments, apart from those below."""
+
+IMPURE = frozenset(
+    {
+        *("load", "loadtxt", "genfromtxt", "fromfile", "fromregex", "memmap", "open_memmap", "DataSource", "random"),
+        *("open", "input", "eval", "exec", "globals", "vars", "__import__", "id", "hash", "print"),
+    }
+)
+"""Names of functions, in whatever pure package, that ask something else than their arguments, or say something."""
+
+FILES = (
+    *("numpy.random", "fnn.files", "fnn.interop", "fnn.saving", "fnn.programs", "fnn.devices"),
+    *("fnn.data.array_files", "fnn.data.datasets", "fnn.data.image_files"),
+)
+"""Modules of pure packages that are not."""
 
 MARKS = frozenset({"_MISSING_TYPE", "_HAS_DEFAULT_FACTORY_CLASS", "_KW_ONLY_TYPE"})
 """Classes of `dataclasses` with one instance each."""
@@ -44,39 +58,44 @@ def words_of(fingerprint: Fingerprint) -> str:
     Raises:
         Unknown: if it names something that only this process has, or whose result another could not know.
     """
-    return "".join(f"{_say(entry, fingerprint.table)};" for entry in (fingerprint.root, *fingerprint.table))
+    for entry in fingerprint.table:
+        _require_pure(entry)
+    return "".join(f"{_say(entry)};" for entry in (fingerprint.root, *fingerprint.table))
 
 
-def _say(x: Hashable, table: tuple[Any, ...]) -> str:
+def _say(x: Hashable) -> str:
     if isinstance(x, Same):
         return _name(x.of())
     if isinstance(x, tuple):
-        _require_pure(x, table)
-        return f"({','.join(_say(part, table) for part in x)})"
+        return f"({','.join(map(_say, x))})"
     if x is None or isinstance(x, (str, bytes, int, float, np.dtype, jax.sharding.SingleDeviceSharding)):
         return repr(x)
     raise Unknown(f"a {type(x).__qualname__}")
 
 
-def _require_pure(entry: tuple[Any, ...], table: tuple[Any, ...]) -> None:
+def _require_pure(entry: Any) -> None:
     """Of entries that name something of a library: that it computes from its arguments alone."""
-    kind, names = (entry or ("",))[0], entry[1:2]
-    if isinstance(kind, Use):  # numpy and its attribute `random`
-        read = table[names[0]] if isinstance(names[0], int) else ()
-        names = (f"numpy.{'.'.join(kind.attributes)}",) if read[:2] == ("module", "numpy") else ()
-    elif kind == "imports":
-        names = entry[1:]
-    elif kind not in ("module", "named", "builtin"):
+    kind, *names = entry[2:] if entry[0] == "recursive" else entry
+    if kind == "module" or (kind == "imports" and names):  # what is read of it is not known
+        raise Unknown(f"a function that imports {names[0]} when it is called, or hands it on as a whole")
+    if kind == "cached":  # it may have kept what it once read
+        raise Unknown("a function that remembers what it gave")
+    if kind == "type":
+        names = [names[0].of().__module__, names[0].of().__qualname__]
+    elif kind not in ("named", "builtin"):
         return
-    for name in map(str, filter(None, names)):
-        if name.partition(".")[0] not in PURE or name.startswith("numpy.random"):
-            raise Unknown(f"a function that uses {name}, which may give something else in another process")
+    module, name = f"{names[0] or 'builtins'}", names[1]
+    inside = module.startswith(FILES) or (module, name) == ("numpy", "random")
+    if module.partition(".")[0] not in PURE or inside or (IMPURE.intersection(name.split(".")) and names[0]):
+        raise Unknown(f"a function that uses {module}.{name}, which may give something else in another process")
 
 
 def _name(x: Any) -> str:
     if isinstance(x, types.CodeType):
         return f"code {x.co_qualname} {text(x)!r}"
     if isinstance(x, type):
+        if _is_tree(x):
+            raise Unknown(f"class {x.__qualname__}, a tree to JAX by functions that do not stand in it")
         return f"class {x.__module__} {x.__qualname__}"
     if type(x).__module__ == "dataclasses" and type(x).__qualname__ in MARKS:
         return f"mark {type(x).__qualname__}"
@@ -85,6 +104,24 @@ def _name(x: Any) -> str:
             if mark is x:
                 return f"mark {place}"
     raise Unknown(f"a {type(x).__qualname__} that only this process has")
+
+
+def _is_tree(x: type) -> bool:
+    """Whether a class of the user's was registered with JAX: asked of an instance without content."""
+    if is_library(x.__module__):
+        return False
+    try:
+        return jax.tree_util.default_registry.flatten_one_level(object.__new__(x)) is not None
+    except TypeError:  # a named tuple, a class that is abstract: not made like this
+        return False
+    except Exception:  # functions that look for the content
+        return True
+
+
+def kinds(tree: Any) -> set[type]:
+    """Classes of the nodes of a tree: what an argument's leaves mean is said by them."""
+    data = tree.node_data()
+    return set().union(*map(kinds, tree.children()), () if data is None else (data[0],))
 
 
 def _marks() -> Iterator[tuple[str, Any]]:
@@ -109,15 +146,14 @@ def surroundings() -> str:
     sources = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]
     prefixes = ("JAX_", "XLA_", "FNN_")
     set_here = sorted(item for item in os.environ.items() if item[0].startswith(prefixes) and "CACHE" not in item[0])
-    versions = (sys.version, jax.__version__, jaxlib.__version__)
+    versions = (sys.version, sys.flags.optimize, jax.__version__, jaxlib.__version__)
     return repr((versions, installed, sources, set_here, str(device), device.device_kind, jax.device_count()))
 
 
 @functools.cache
 def _names_of_settings() -> tuple[str, ...]:
-    return tuple(
-        name for name in sorted(jax.config.values) if not any(word in name for word in ("cache", "log", "dump"))
-    )
+    silent = ("jax_log", "jax_debug_log", "jax_dump", "jax_explain", "jax_persistent_cache", "jax_compilation_cache")
+    return tuple(name for name in sorted(jax.config.values) if not name.startswith(silent))
 
 
 def settings() -> tuple[Any, ...]:
