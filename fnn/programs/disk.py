@@ -6,8 +6,8 @@ description (`words_of`), of its arguments' shapes and dtypes, and of all that s
 JAX as ever, and found in its cache.
 
 Only programs of arrays are kept, where JAX has one device (what it reads it commits to a device, which among several
-would refuse arrays of the others), and none that warned while it was traced, because the next process
-would not hear it; nor any that `jax.export` cannot write down, as those that call back into Python.
+would refuse arrays of the others), and none that warned while it was traced, because the next process would not hear
+it; nor any that `jax.export` cannot write down, as those that call back into Python.
 """
 
 from __future__ import annotations
