@@ -38,7 +38,7 @@ CASES = {
         lambda: run(y=np.eye(6, 3) + np.eye(6, 3, -3)),
         r"shape \(\d,\).*write targets.argmax\(axis=-1\)",
     ),
-    "a class at every step": (lambda: run(y=np.ones((6, 2))), "a row has one row of scores; .*return_sequences=True"),
+    "a class at every step": (lambda: run(y=np.ones((6, 2))), "a row has one row of outputs; .*return_sequences=True"),
     "targets by name": (lambda: run(y={"a": Y, "b": Y}), r"one array of targets, got dict; .*loss\(outputs, targets\)"),
     "two targets": (
         lambda: run(y=(Y, Y)),
