@@ -76,6 +76,7 @@ def settings_of_jax():
     for name, value in before.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
+    fnn.programs.disk.use(None)
 
 
 def test_what_is_not_read_back_is_warned_of(tmp_path, settings_of_jax, monkeypatch):

@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import itertools
 import tempfile
 import threading
 import weakref
@@ -202,10 +203,10 @@ QUICK = ("fit", "trainer", "predict", "evaluate", "predict, a stream")
 def table():
     """docs/compilations.md: verb -> change -> "0", "some" or "–"."""
     text = (Path(__file__).parents[1] / "docs" / "compilations.md").read_text(encoding="utf-8")
+    first = itertools.dropwhile(lambda line: line[:1] != "|", text.splitlines())
     lines = [
         [cell.replace("`", "").strip() for cell in line.strip("|").split("|")]
-        for line in text.splitlines()
-        if line[:1] == "|"
+        for line in itertools.takewhile(lambda line: line[:1] == "|", first)
     ]
     return {line[0]: dict(zip(lines[0][1:], line[1:], strict=True)) for line in lines[2:]}
 
