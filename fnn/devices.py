@@ -121,7 +121,7 @@ def cache_programs(directory: str | Path | None = None) -> Path:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     compilation_cache.reset_cache()  # what was compiled before has settled that there is none
     (place / "traced").mkdir(exist_ok=True)
-    disk.use(place / "traced", f"{placement.cores()} cores")
+    disk.use(place / "traced" if placement.devices() == 1 else None, f"{placement.cores()} cores")
     if not _round_trip():
         checks.warn(
             f"cache_programs: a program written to {place} was not read back, so each process compiles its own; this "

@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
+import jax
+import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 import fnn
 
@@ -67,9 +70,6 @@ def test_the_second_process_reads_what_the_first_compiled_and_no_process_compile
 
 @pytest.fixture
 def settings_of_jax():
-    import jax
-    from jax.experimental.compilation_cache import compilation_cache
-
     names = [name for name in dir(jax.config) if "cache" in name and name.startswith(("jax_comp", "jax_pers"))]
     before = {name: getattr(jax.config, name) for name in [*names, "jax_enable_compilation_cache"]}
     yield
@@ -84,6 +84,16 @@ def test_what_is_not_read_back_is_warned_of(tmp_path, settings_of_jax, monkeypat
     with pytest.warns(RuntimeWarning, match=r"written to .*programs was not read back"):
         assert fnn.devices.cache_programs(tmp_path / "programs") == tmp_path / "programs"
     assert any((tmp_path / "programs").iterdir())
+
+
+@pytest.mark.devices(1, 2)
+def test_among_several_devices_programs_are_traced_and_results_go_to_any(tmp_path, settings_of_jax):
+    fnn.devices.cache_programs(tmp_path / "programs")
+    model, x = fnn.dense(2), np.ones((3, 2), np.float32)
+    found = fnn.predict(model, fnn.Trained(*model.init(jax.random.key(0), x)), x)
+    other = jax.device_put(found, jax.devices()[-1])
+    assert (found + other).devices() == other.devices()
+    assert any((tmp_path / "programs" / "traced").iterdir()) == (len(jax.devices()) == 1)
 
 
 def test_a_place_that_is_a_file_is_refused(tmp_path, settings_of_jax):

@@ -409,15 +409,6 @@ def test_where_no_number_comes_from_is_named_as_ever(kept):
     assert kept() == 0
 
 
-@pytest.mark.devices(2)
-def test_among_several_devices_results_go_to_any(kept):
-    for _ in range(2):
-        found, read = anew(apply, numbered(2.0), X)
-        other = jax.device_put(X, jax.devices()[1])
-        assert (found + other).devices() == other.devices()
-        assert (read, kept()) == (0, 0)
-
-
 def in_double(x):
     for _ in range(3):
         x = x + jnp.asarray(x, "float64")

@@ -41,8 +41,8 @@ read = 0
 
 
 def use(directory: Path | None, beside: str = "") -> None:
-    """Look for programs in this directory, and keep new ones there; None: no more. `beside` is what else decides them,
-    as the cores of this machine."""
+    """Look for programs in this directory, and keep new ones there; None: no more, as where JAX has several devices.
+    `beside` is what else decides them, as the cores of this machine."""
     global _directory, _beside
     _directory, _beside = directory, beside
 
@@ -143,13 +143,12 @@ def _load(lowered: Lowered, name: str, donated: list[int]) -> Callable[[list[Any
 
 
 def _is_special() -> bool:
-    """Whether programs are those of several devices, of a mesh that was set or of an axis of `vmap`, or none are
-    compiled, or their lines are to be found by what is no number."""
+    """Whether programs are those of a mesh that was set or of an axis of `vmap`, or none are compiled, or what is no
+    number is to be found in their lines."""
     config: Any = jax.config
     in_axis = getattr(core, "nonempty_axis_env_DO_NOT_USE", bool)
     watched: bool = config.jax_disable_jit or config.jax_debug_nans or config.jax_debug_infs
-    around: bool = not jax.sharding.get_abstract_mesh().empty or in_axis()
-    return watched or around or jax.device_count() > 1
+    return watched or not jax.sharding.get_abstract_mesh().empty or bool(in_axis())
 
 
 def _form(leaf: Any) -> tuple[Any, ...] | None:

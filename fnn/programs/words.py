@@ -132,7 +132,7 @@ def _marks() -> Iterator[tuple[str, Any]]:
 
 @functools.cache
 def surroundings() -> str:
-    """What decides a program beside its description: versions, fnn's own files, variables, devices."""
+    """What decides a program beside its description: versions, fnn's own files, variables, the device."""
     device = jax.local_devices()[0]
     installed = sorted(
         entry.name
@@ -147,7 +147,7 @@ def surroundings() -> str:
     prefixes = ("JAX_", "XLA_", "FNN_")
     set_here = sorted(item for item in os.environ.items() if item[0].startswith(prefixes) and "CACHE" not in item[0])
     versions = (sys.version, sys.flags.optimize, jax.__version__, jaxlib.__version__)
-    return repr((versions, installed, sources, set_here, str(device), device.device_kind, jax.device_count()))
+    return repr((versions, installed, sources, set_here, str(device), device.device_kind))
 
 
 @functools.cache
