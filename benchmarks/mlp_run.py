@@ -49,10 +49,12 @@ def _keep_compiled(directory: Path) -> None:
     import jax
     from jax.experimental.compilation_cache import compilation_cache
 
-    compilation_cache.reset_cache()  # what was compiled before has settled that there is none
+    directory.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_enable_compilation_cache", True)
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    compilation_cache.reset_cache()  # what was compiled before has settled that there is none
 
 
 def before(library: str, keep: str, directory: str) -> None:
