@@ -189,14 +189,8 @@ def _outputs(call: Call) -> dict[str, Array]:
     if isinstance(call.y, Padded):
         real = jnp.broadcast_to(real_steps(call.y, call.y.values.ndim), call.y.values.shape)
     kept = None if real is None else real.ravel()
-    share = (flat == 0).mean(where=kept)
-    return dict(
-        zip(
-            _OF_OUTPUTS,
-            (flat.mean(where=kept), flat.std(where=kept), share, *_slopes(call, real, nothing)),
-            strict=True,
-        )
-    )
+    mean, spread, zeros = flat.mean(where=kept), flat.std(where=kept), (flat == 0).mean(where=kept)
+    return dict(zip(_OF_OUTPUTS, (mean, spread, zeros, *_slopes(call, real, nothing)), strict=True))
 
 
 def _slopes(call: Call, real: Array | None, nothing: Array) -> tuple[Array, Array]:

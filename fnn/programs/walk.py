@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import functools
 import hashlib
+import sys
 import types
 import typing
 import weakref
@@ -44,6 +45,8 @@ UNREAD = frozenset(
     }
 )
 """What stands in every class and computes nothing."""
+
+PACKAGE = __name__.partition(".")[0]
 
 INTERIOR = frozenset({"__globals__", "__builtins__", "__subclasses__", "__annotations__", "f_globals", "f_builtins"})
 """Attributes by which a function finds what it does not name."""
@@ -156,9 +159,9 @@ class Walk:
         while isinstance(value, types.ModuleType) and path:
             name = path.pop(0)
             library = ("named", value.__name__, ".".join((name, *path))) if is_library(value.__name__) else None
-            # A library may warn of a name that it makes when asked; fnn does not.
-            lazy = library and not value.__name__.startswith("fnn")
-            if name not in vars(value) if lazy else not hasattr(value, name):
+            # A library may warn of a name that it makes when asked; this one opens a room.
+            found = name in vars(value) if library and value is not sys.modules[PACKAGE] else hasattr(value, name)
+            if not found:
                 return self.place(library) if library else "absent"
             value = getattr(value, name)
         if isinstance(value, types.ModuleType) and not is_library(value.__name__):

@@ -178,8 +178,8 @@ def evaluate(
 
     Returns:
         A dict: "loss" and one entry per metric of the task, floats, or scalar arrays where it is traced. A metric that
-        is not defined on these rows is NaN, with a warning; so is the loss where no target counts. Several processes
-        are given the same numbers, those of all rows of all of them.
+        is not defined on these rows is NaN, with a warning; where no target counts, all are. Several processes are
+        given the same numbers, those of all rows of all of them.
 
     Raises:
         ValueError, TypeError: on data that cannot be scored.

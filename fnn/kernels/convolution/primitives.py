@@ -9,9 +9,8 @@ With $T(x, w, g) = \\sum_{n,o,t,c,f} x[n, o s + t d - p, c]\\, w[t, c, f]\\, g[n
 Every derivative of one of them is one of the others, so jvp, vjp, Hessian-vector products, `vmap`, `remat` and
 `linearize` all meet only these three, and each platform says once how to compute them.
 
-Most of what fnn uses of jax's interior (`jax.extend`, `jax.interpreters`) is here; it may change with any release:
-it is loaded when the first convolution is traced, tries what it has built, and if that fails `plain` is
-right without it.
+This module uses jax's interior (`jax.extend`, `jax.interpreters`), which may change with any release: it is loaded
+when the first convolution is traced, tries what it has built, and if that fails `plain` is right without it.
 """
 
 from __future__ import annotations
