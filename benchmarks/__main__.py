@@ -30,6 +30,7 @@ WORKLOADS = (
     "selection",
     "members",
     "streams",
+    "accelerator",
     "agreement",
 )
 

@@ -38,7 +38,7 @@ def operations(quick: bool) -> float:
     return 2 * first + 3 * (second + dense)
 
 
-def _fnn() -> Any:
+def fnn_cnn() -> Any:
     import fnn
 
     return fnn.serial(
@@ -47,17 +47,17 @@ def _fnn() -> Any:
     )  # fmt: skip
 
 
-def _linen() -> Any:
+def linen_cnn(dtype: Any = None) -> Any:
     from flax import linen as nn
 
     class CNN(nn.Module):
         @nn.compact
         def __call__(self, x: Any) -> Any:
             for channels in (32, 64):
-                x = nn.relu(nn.Conv(channels, (3, 3))(x))
+                x = nn.relu(nn.Conv(channels, (3, 3), dtype=dtype)(x))
                 x = nn.max_pool(x, (2, 2), strides=(2, 2))
-            x = nn.relu(nn.Dense(128)(x.reshape(len(x), -1)))
-            return nn.Dense(CLASSES)(x)
+            x = nn.relu(nn.Dense(128, dtype=dtype)(x.reshape(len(x), -1)))
+            return nn.Dense(CLASSES, dtype=dtype)(x)
 
     return CNN()
 
@@ -114,7 +114,7 @@ def _equinox(quick: bool) -> Any:
     return make
 
 
-def _torch() -> Any:
+def torch_cnn() -> Any:
     from torch import nn
 
     return nn.Sequential(
@@ -135,7 +135,7 @@ def _first_layout(model: Any, x: Any) -> tuple[Any, Any]:
     return model, x
 
 
-def _last_layout(model: Any, x: Any) -> tuple[Any, Any]:
+def last_layout(model: Any, x: Any) -> tuple[Any, Any]:
     return channels_last(*_first_layout(model, x))
 
 
@@ -147,16 +147,16 @@ WORKLOAD = Workload(
     title="28×28×1, twice (conv 3×3, relu, max-pool 2) with 32 and 64 channels, dense 128, dense 10; batch 128, Adam",
     cases=CASES,
     contenders={
-        "fnn": on_jax(fnn_model(_fnn), images),
-        "fnn, 2 devices": on_jax(fnn_model(_fnn), images, devices=2),
-        "flax linen": on_jax(pure_model(_linen), images, "flax", "optax"),
-        "flax linen, 2 devices": on_jax(pure_model(_linen), images, "flax", "optax", devices=2),
+        "fnn": on_jax(fnn_model(fnn_cnn), images),
+        "fnn, 2 devices": on_jax(fnn_model(fnn_cnn), images, devices=2),
+        "flax linen": on_jax(pure_model(linen_cnn), images, "flax", "optax"),
+        "flax linen, 2 devices": on_jax(pure_model(linen_cnn), images, "flax", "optax", devices=2),
         "flax nnx": on_jax(lambda x: nnx_model(lambda: _nnx(x))(x), images, "flax", "optax"),
         "haiku": on_jax(pure_model(_haiku), images, "haiku", "optax"),
         "equinox": on_jax(_equinox_begin, channels_first, "equinox", "optax"),
         "keras": on_jax(keras_model(_keras), images, "keras", "optax"),
-        "torch NCHW": on_torch(_torch, channels_first, _first_layout),
-        "torch channels-last": on_torch(_torch, channels_first, _last_layout),
+        "torch NCHW": on_torch(torch_cnn, channels_first, _first_layout),
+        "torch channels-last": on_torch(torch_cnn, channels_first, last_layout),
         "arithmetic limit": limit(operations),
     },
     repeats=9,

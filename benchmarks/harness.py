@@ -134,9 +134,12 @@ def run(name: str, options: Options) -> dict[str, Any]:
     rounds = (options.repeats or usual) if workload.timed else 1
     rows = []
     with closing(Progress(name)) as progress, closing(_Field(name, workload, options)) as field:
-        for case in cases:
-            took = _case(field, case, rounds, workload, progress)
-            rows += _rows(case, took, workload)
+        try:
+            for case in cases:
+                took = _case(field, case, rounds, workload, progress)
+                rows += _rows(case, took, workload)
+        except KeyboardInterrupt:  # what was measured until then is kept
+            field.absent[f"{case} and what follows"] = "interrupted"
         absent = field.absent
     return {
         "title": workload.title,

@@ -33,19 +33,20 @@ def operations(quick: bool) -> float:
     return 3 * recurrent + 2 * inputs + 3 * 2 * batch * HIDDEN * CLASSES
 
 
-def _fnn() -> Any:
+def fnn_classifier() -> Any:
     import fnn
 
     return fnn.serial(fnn.lstm(HIDDEN), fnn.dense(CLASSES))
 
 
-def _linen() -> Any:
+def linen_classifier(dtype: Any = None) -> Any:
     from flax import linen as nn
 
     class Classifier(nn.Module):
         @nn.compact
         def __call__(self, x: Any) -> Any:
-            return nn.Dense(CLASSES)(nn.RNN(nn.OptimizedLSTMCell(HIDDEN))(x)[:, -1])
+            core = nn.RNN(nn.OptimizedLSTMCell(HIDDEN, dtype=dtype))
+            return nn.Dense(CLASSES, dtype=dtype)(core(x)[:, -1])
 
     return Classifier()
 
@@ -98,7 +99,7 @@ def _equinox(key: Any) -> Any:
     return Classifier(eqx.nn.LSTMCell(FEATURES, HIDDEN, key=first), eqx.nn.Linear(HIDDEN, CLASSES, key=second))
 
 
-def _torch() -> Any:
+def torch_classifier() -> Any:
     from torch import nn
 
     class Classifier(nn.Module):
@@ -116,15 +117,15 @@ WORKLOAD = Workload(
     title=f"batch 64, 100 steps of {FEATURES} features, hidden {HIDDEN}, dense {CLASSES} on the last state; Adam",
     cases=CASES,
     contenders={
-        "fnn": on_jax(fnn_model(_fnn), sequences),
-        "fnn, 2 devices": on_jax(fnn_model(_fnn), sequences, devices=2),
-        "flax linen": on_jax(pure_model(_linen), sequences, "flax", "optax"),
-        "flax linen, 2 devices": on_jax(pure_model(_linen), sequences, "flax", "optax", devices=2),
+        "fnn": on_jax(fnn_model(fnn_classifier), sequences),
+        "fnn, 2 devices": on_jax(fnn_model(fnn_classifier), sequences, devices=2),
+        "flax linen": on_jax(pure_model(linen_classifier), sequences, "flax", "optax"),
+        "flax linen, 2 devices": on_jax(pure_model(linen_classifier), sequences, "flax", "optax", devices=2),
         "flax nnx": on_jax(nnx_model(_nnx), sequences, "flax", "optax"),
         "haiku": on_jax(pure_model(_haiku), sequences, "haiku", "optax"),
         "equinox": on_jax(equinox_model(_equinox), sequences, "equinox", "optax"),
         "keras": on_jax(keras_model(_keras), sequences, "keras", "optax"),
-        "torch": on_torch(_torch, sequences),
+        "torch": on_torch(torch_classifier, sequences),
         "arithmetic limit": limit(operations),
     },
     repeats=9,

@@ -56,6 +56,9 @@ def _commit() -> str:
 
 
 def _accelerators() -> str:
+    """Those that are computed on: none where JAX is told to leave them."""
+    if os.environ.get("JAX_PLATFORMS", "").startswith("cpu"):
+        return ""
     try:
         told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
     except OSError:

@@ -33,12 +33,12 @@ def copy_job(moved: float) -> Job:
     return Job(lambda: list(pool.map(lambda part: np.copyto(*part), parts)) and None, work=moved, report=_devices)
 
 
-def gemm_job(operations: float, size: int = 2048) -> Job:
-    """As many floating-point operations as `operations`, in float32 products of two square matrices by JAX."""
+def gemm_job(operations: float, size: int = 2048, dtype: str = "float32") -> Job:
+    """As many floating-point operations as `operations`, in products of two square matrices by JAX."""
     import jax
     import jax.numpy as jnp
 
-    a = jnp.ones((size, size))
+    a = jax.random.normal(jax.random.key(0), (size, size), dtype)
     product = jax.jit(jnp.matmul)
     return Job(lambda: product(a, a), calls=2 * size**3 / operations, work=operations, report=_devices)
 

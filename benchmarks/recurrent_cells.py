@@ -27,7 +27,7 @@ def linen(kind: str, hidden: int, x: Any) -> tuple[Any, Callable[[Any, Any], Any
     import jax
     from flax import linen as nn
 
-    model = nn.RNN({"rnn": nn.SimpleCell, "gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}[kind](hidden))
+    model = nn.RNN({"rnn": nn.SimpleCell, "gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}[kind](hidden, dtype=x.dtype))
     return model.init(jax.random.key(0), x), model.apply
 
 

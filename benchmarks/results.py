@@ -20,8 +20,8 @@ START, END = "<!-- measured with jax {} -->", "<!-- end of jax {} -->"
 
 def record(found: dict[str, Any], folder: Path = HERE) -> Path:
     """Merge a run into measured/jax-VERSION.json and write that section of RESULTS.md, whose path it returns."""
-    version = found["machine"]["versions"]["jax"]
-    file, page = folder / "measured" / f"jax-{version}.json", folder / "RESULTS.md"
+    version = found["machine"]["versions"]["jax"] + (" on a GPU" if found["machine"]["accelerators"] else "")
+    file, page = folder / "measured" / f"jax-{version.replace(' ', '-')}.json", folder / "RESULTS.md"
     file.parent.mkdir(exist_ok=True)
     kept = json.loads(file.read_text()) if file.exists() else {}
     for name, result in found["workloads"].items():
@@ -55,7 +55,8 @@ def section(version: str, kept: dict[str, dict[str, Any]]) -> str:
     lines = [
         f"### jax {version}, Python {last['python']}",
         "",
-        f"{last['processor']}, {last['cores']} cores, {last['memory_gib']} GiB, {last['system']}; "
+        "; ".join(filter(None, (last["accelerators"], last["processor"])))
+        + f", {last['cores']} cores, {last['memory_gib']} GiB, {last['system']}; "
         + ", ".join(f"{name} {number}" for name, number in last["versions"].items())
         + f"; {' and '.join(dict.fromkeys((days[0], days[-1])))}.",
     ]

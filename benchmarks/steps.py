@@ -88,13 +88,13 @@ def _keeping(kept: Any, advance: Callable[[Any], Any]) -> Callable[[], Any]:
     return run
 
 
-def fnn_model(make: Callable[[], Any]) -> Begin:
+def fnn_model(make: Callable[[], Any], compute_dtype: Any = None) -> Begin:
     def begin(x: Any) -> tuple[Any, Step]:
         import jax
 
         import fnn
 
-        step = fnn.train_step(make(), fnn.optim.adam(RATE), fnn.tasks.multiclass(CLASSES))
+        step = fnn.train_step(make(), fnn.optim.adam(RATE), fnn.tasks.multiclass(CLASSES), compute_dtype=compute_dtype)
         key = jax.random.key(0)
         return step.init(key, x), lambda state, x, y: step.update(state, key, (x, y))[0]
 

@@ -70,7 +70,7 @@ def _fnn(feed: Callable[[Any, Any], Any], *needs: str) -> Contender:
         import fnn
 
         x, y = _data(case, quick)
-        model = fnn.serial(fnn.flatten(), networks.fnn_mlp()) if case == "MLP" else cnn._fnn()
+        model = fnn.serial(fnn.flatten(), networks.fnn_mlp()) if case == "MLP" else cnn.fnn_cnn()
         task, optimizer, data = fnn.tasks.multiclass(CLASSES), fnn.optim.adam(RATE), feed(x, y)
         arrays = {"batch_size": BATCH} if isinstance(data, tuple) else {}
 
@@ -114,7 +114,7 @@ def _torch(case: str, quick: bool) -> Job:
     from torch import nn
 
     x, y = _data(case, quick)
-    model = nn.Sequential(nn.Flatten(), networks.torch_mlp(x[0].size)) if case == "MLP" else cnn._torch()
+    model = nn.Sequential(nn.Flatten(), networks.torch_mlp(x[0].size)) if case == "MLP" else cnn.torch_cnn()
     loader, loss_fn = _loader(x.transpose(0, 3, 1, 2).copy(), y), nn.CrossEntropyLoss()
     model(next(iter(loader))[0][:1])  # a lazy layer takes its shape
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)

@@ -29,10 +29,11 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
     """What a contender's process is given.
 
     Peers were compiled to bytecode when they were installed; fnn must be allowed to keep its own. A first call holds
-    its compilation: nothing that an earlier run compiled is read from JAX's persistent cache.
+    its compilation: nothing that an earlier run compiled is read from JAX's persistent cache. All share one
+    accelerator, of whose memory JAX would take three quarters for the first.
     """
     kept = {name: value for name, value in given.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return kept | {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+    return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} | kept | {"JAX_ENABLE_COMPILATION_CACHE": "false"}
 
 
 class Remote:

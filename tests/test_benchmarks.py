@@ -187,17 +187,18 @@ def test_nested_compilation_counts_once(monkeypatch):
     assert clock.seconds() == 4.0
 
 
-def test_results_of_pieces_and_of_two_versions_stand_side_by_side(tmp_path):
+def test_results_of_pieces_of_versions_and_of_a_gpu_stand_side_by_side(tmp_path):
     page = tmp_path / "RESULTS.md"
     page.write_text("# Measured\n\nWords.\n\n### Earlier\n\nOld.\n")
 
-    def found(version, case, seconds, label="fnn"):
+    def found(version, case, seconds, label="fnn", card=""):
         row = {"case": case, "contender": label, "seconds": {"median": seconds, "low": seconds, "high": seconds}}
         row |= {"ratio": None, "first_seconds": 1.0, "faults": 0, "of the limit": None, "samples": [seconds]}
         result = {"title": "a step", "baseline": "fnn", "unit": "ms", "timed": True, "rounds": 1, "rows": [row]}
         result |= {"headings": ["case", "contender"], "compare": [], "columns": [], "absent": {}, "notes": "Noted."}
         machine = {"processor": "P", "cores": 2, "memory_gib": 4, "system": "S", "python": "3", "date": "2026-11-26T08"}
-        return {"machine": machine | {"versions": {"jax": version}}, "workloads": {"lstm": result}}
+        machine |= {"versions": {"jax": version}, "accelerators": card}
+        return {"machine": machine, "workloads": {"lstm": result}}
 
     alone, together = load("lstm").cases
     for version, case, seconds, label in (
@@ -208,6 +209,7 @@ def test_results_of_pieces_and_of_two_versions_stand_side_by_side(tmp_path):
         ("0.10.2", together, 0.5, "torch"),
     ):
         results.record(found(version, case, seconds, label), tmp_path)
+    results.record(found("0.12.0", alone, 0.6, card="A card"), tmp_path)
     text = page.read_text()
     assert text.startswith("# Measured\n\nWords.\n\n<!--")
     assert text.endswith("\n\n### Earlier\n\nOld.\n")
@@ -216,3 +218,7 @@ def test_results_of_pieces_and_of_two_versions_stand_side_by_side(tmp_path):
     assert cells == [[alone, "fnn", "300"], [together, "fnn", "400"], [together, "torch", "500"]]
     assert "| 200" in new
     assert "| 300" not in new
+    assert "600" not in new
+    on_card = text.split("### jax 0.12.0 on a GPU, ")[1].split("<!-- end")[0]
+    assert "A card; P, 2 cores" in on_card
+    assert " 600 |" in on_card

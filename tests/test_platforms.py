@@ -87,6 +87,27 @@ def test_recurrence_off_the_cpu_projects_all_steps_at_once(kind, monkeypatch):
         assert f"tensor<{chunk}x64x" not in text
 
 
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
+def test_a_loop_over_time_takes_one_step_at_a_time_on_a_cpu_and_sixteen_elsewhere(kind, monkeypatch):
+    gates = {"lstm": 4, "gru": 3, "rnn": 1}[kind]
+    args = jnp.ones((64, 37, 5)), jnp.ones((5, 3 * gates)), jnp.ones((3, 3 * gates))
+
+    def programs(platforms, forms=(lambda run: run, of_kernel), **how):
+        def run(*args):
+            return getattr(fnn.kernels, kind)(*args, **how)[0]
+
+        texts = [text for form in forms for text in lowered(form(run), *args, platforms=platforms)]
+        return [re.sub(r"#loc.*|loc\(.*?\)", "", text) for text in texts]
+
+    assert programs(("cpu",)) == programs(("cpu",), unroll=1) != programs(("cpu",), unroll=16)
+    value = [lambda run: run]
+    assert programs(PLATFORMS, value) == programs(PLATFORMS, value, unroll=16) != programs(PLATFORMS, value, unroll=1)
+    monkeypatch.setattr(placement, "platform", lambda: "gpu")
+    core.recur.clear_cache()
+    assert programs(PLATFORMS) == programs(PLATFORMS, unroll=16) != programs(PLATFORMS, unroll=1)
+    core.recur.clear_cache()
+
+
 def gradients(case, batch):
     """The program of a training pass as every platform but a CPU gets it, and the shapes it is traced for."""
     x = case.x(batch)

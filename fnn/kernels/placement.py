@@ -2,8 +2,8 @@
 
 A form that differs between platforms is chosen when a program is lowered, by `jax.lax.platform_dependent` or a rule of
 lowering, and not by asking `platform()` while it is traced: a program exported for a GPU from a CPU is the GPU's.
-The exceptions are of recurrences: a gradient keeps the chunks of the platform that traced it, and a program has
-cuDNN's LSTM beside the plain one, for CUDA, only if the process that traced it has the card: its size of work space.
+The exceptions are of recurrences: a gradient, and a loop over a cell of one's own, are cut as suits the platform that
+traced them.
 
 What only this process can know, how many devices a batch may be spread over and how many cores there are, is asked
 below while a program is traced; an exported program keeps the answer of the process that exported it.
@@ -11,7 +11,6 @@ below while a program is traced; an exported program keeps the answer of the pro
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 from collections.abc import Iterator
@@ -41,26 +40,6 @@ def devices(platform: str | None = None) -> int:
         if platform is None:
             raise
         return 1
-
-
-def cudnn() -> str | None:
-    """ "cuda" where this process computes on one NVIDIA GPU for which JAX offers cuDNN's LSTM, else None."""
-    return "cuda" if platform() == "gpu" and devices() == 1 and _offers_cudnn() else None
-
-
-@functools.cache
-def _offers_cudnn() -> bool:
-    """Asked of `jax.experimental.rnn` by one small call, which is traced: the module may go, or the plugin lack it."""
-    x, state = jax.ShapeDtypeStruct((1, 1, 1), "float32"), jax.ShapeDtypeStruct((1, 1, 1), "float32")
-    weights, lengths = jax.ShapeDtypeStruct((16,), "float32"), jax.ShapeDtypeStruct((1,), "int32")
-    try:
-        from jax.experimental import rnn
-
-        jax.devices("cuda")
-        jax.eval_shape(lambda *args: rnn.lstm(*args, 1, 1, 1, 0.0, False), x, state, state, weights, lengths)
-    except (ImportError, AttributeError, TypeError, RuntimeError):
-        return False
-    return True
 
 
 def hosts() -> int:

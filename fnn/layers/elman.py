@@ -28,7 +28,7 @@ def rnn(
     zoneout: ArrayLike | None = None,
     kernel_init: Initializer | None = None,
     recurrent_init: Initializer | None = None,
-    unroll: int = 1,
+    unroll: int | None = None,
     remat: int | None = None,
 ) -> Layer:
     r"""Elman's recurrent network: $h_t = a(x_t W + h_{t-1} U + b)$, at the last step or at every step.

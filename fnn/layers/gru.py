@@ -28,7 +28,7 @@ def gru(
     zoneout: ArrayLike | None = None,
     kernel_init: Initializer | None = None,
     recurrent_init: Initializer | None = None,
-    unroll: int = 1,
+    unroll: int | None = None,
     remat: int | None = None,
 ) -> Layer:
     r"""Gated recurrent unit: the output at the last step, or with `return_sequences=True` at every step.

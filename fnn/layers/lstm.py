@@ -36,7 +36,7 @@ def lstm(
     zoneout: ArrayLike | None = None,
     kernel_init: Initializer | None = None,
     recurrent_init: Initializer | None = None,
-    unroll: int = 1,
+    unroll: int | None = None,
     remat: int | None = None,
 ) -> Layer:
     r"""Long short-term memory: the output at the last step, or with `return_sequences=True` at every step.
@@ -63,7 +63,7 @@ def lstm(
         zoneout: rate of units whose $h$ and $c$ stay as they were, at each step in training; their mean at inference.
         kernel_init: of each gate's columns of $W$, `initializers.glorot_uniform()` unless given.
         recurrent_init: of each gate's columns of $U$, `initializers.orthogonal()` unless given.
-        unroll: steps per iteration of the compiled loop.
+        unroll: steps per iteration of the compiled loop; None is 1 on a CPU and 16 elsewhere, where it is faster.
         remat: for long sequences: steps per segment, of which only the ends are kept for the gradient.
 
     Returns:

@@ -27,7 +27,7 @@ class RecurrentOptions(NamedTuple):
     stateful: bool
     recurrent_dropout: ArrayLike | None
     zoneout: ArrayLike | None
-    unroll: int
+    unroll: int | None
     remat: int | None
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from fnn.kernels.recurrence import cudnn, sequences
+from fnn.kernels.recurrence import sequences
 from fnn.kernels.recurrence.core import Carry, Core, recur
 from fnn.typing import Array, ArrayLike
 
@@ -19,21 +19,17 @@ class How(NamedTuple):
     return_sequences: bool
     reverse: bool
     time_major: bool
-    unroll: int
+    unroll: int | None
     remat: int | None
 
 
 class Kind(NamedTuple):
-    """A kernel's name, its core, how many gates stand side by side in its weights, and what its state is called.
-
-    `in_cudnn` says whether cuDNN, as JAX offers it, has this recurrence.
-    """
+    """A kernel's name, its core, how many gates stand side by side in its weights, and what its state is called."""
 
     name: str
     core: Core
     gates: int
     state: tuple[str, ...] = ("h",)
-    in_cudnn: bool = False
 
 
 def run_cell(
@@ -54,11 +50,5 @@ def run_cell(
     valid = sequences.valid_steps(kind.name, layout, how.lengths, how.mask)
     bias = jnp.zeros(kernel.shape[-1], kernel.dtype) if bias is None else bias
     x, weights = jnp.asarray(x), (kernel, bias, *((recurrent_kernel,) if recurrent is None else recurrent))
-    outputs = {"return_sequences": how.return_sequences, "time_major": how.time_major}
-    # A mask may have gaps; `unroll` and `remat` speak of a loop, and so ask for one.
-    if kind.in_cudnn and how.mask is None and (unroll, remat) == (1, None):
-        platform = cudnn.platform_of(x, weights, carry)
-        if platform is not None:
-            return cudnn.run(cudnn.Form(platform, kind.core, how.reverse), x, weights, carry, valid, **outputs)
-    options = {"reverse": how.reverse, "unroll": unroll, "remat": remat}
-    return recur(kind.core, x, weights, carry, valid, **outputs, **options)
+    options = {name: getattr(how, name) for name in ("return_sequences", "reverse", "time_major")}
+    return recur(kind.core, x, weights, carry, valid, **options, unroll=unroll, remat=remat)

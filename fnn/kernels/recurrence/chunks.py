@@ -21,6 +21,23 @@ def chunk_size(time: int, batch: int) -> int:
     return even[0] if even else most
 
 
+def iteration_size(unroll: int | None, cpu: bool) -> int:
+    """Steps per iteration of the loop over time.
+
+    A GPU is given the few kernels of one step one by one, those of several steps together, as one graph. A CPU gains
+    nothing. The gradient of an LSTM on an H100, TensorFloat-32, jax 0.11.2, batch × steps, features → hidden, ms:
+
+                                  1 step     8 steps    16 steps   32 steps
+        64 × 100, 64 → 256         2.14       1.44       1.32       1.32
+        128 × 25, 1024 → 1024      1.72       1.79       1.49       1.49
+        16 × 150, 256 → 256        2.79       1.60       1.48       1.57
+
+    The first compiles in 1.1, 2.9 and 3.6 s. Loops as graphs of their own (`xla_gpu_enable_command_buffer` with WHILE)
+    take longer, 2.74 for 1.99 ms; cuDNN's LSTM, by `jax.experimental.rnn`, takes 3.57, 2.17 and 5.53 ms.
+    """
+    return unroll or (1 if cpu else 16)
+
+
 def in_chunks(tree: PyTree, start: int, count: int, size: int) -> PyTree:
     """Steps start … start + count·size of time-major arrays, as (count, size, …)."""
     return jax.tree.map(lambda a: a[start : start + count * size].reshape(count, size, *a.shape[1:]), tree)

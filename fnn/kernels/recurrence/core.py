@@ -64,7 +64,15 @@ from jax.sharding import PartitionSpec
 from fnn.kernels import placement
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.mesh_axes import alike, auto_axes, split_of
-from fnn.kernels.recurrence.chunks import chunk_parts, chunk_size, in_chunks, join_parts, merge_rows, scan_in_chunks
+from fnn.kernels.recurrence.chunks import (
+    chunk_parts,
+    chunk_size,
+    in_chunks,
+    iteration_size,
+    join_parts,
+    merge_rows,
+    scan_in_chunks,
+)
 from fnn.kernels.recurrence.products import product, product_of_tangent, product_of_transpose
 from fnn.precision import wide_dtype
 from fnn.typing import Array, DType, PyTree
@@ -97,7 +105,18 @@ class Scan(NamedTuple):
 
     sequences: bool = True
     reverse: bool = False
-    unroll: int = 1
+    unroll: int | None = None
+
+
+class Cut(NamedTuple):
+    """How a platform cuts the time: steps projected by one product, and steps per iteration of the loop."""
+
+    size: int
+    steps: int
+
+
+def _cut(scan: Scan, time: int, batch: int, cpu: bool) -> Cut:
+    return Cut(chunk_size(time, batch) if cpu else time, iteration_size(scan.unroll, cpu))
 
 
 def _choose(valid: Array | None, new: Carry, old: Carry) -> Carry:
@@ -109,7 +128,7 @@ def _cast(tree: PyTree, dtype: DType) -> PyTree:
 
 
 def _forward(
-    core: Core, scan: Scan, size: int, save: bool, x: Array, weights: PyTree, carry: Carry, valid: Array | None
+    core: Core, scan: Scan, cut: Cut, save: bool, x: Array, weights: PyTree, carry: Carry, valid: Array | None
 ) -> tuple[Array | None, Carry, list[PyTree]]:
     """Outputs, final carry, and for each part what the derivative needs: (saved, carry after each step, at entry)."""
     dtype, time = x.dtype, x.shape[0]
@@ -128,11 +147,11 @@ def _forward(
         x, valid = inputs
         projected = product(merge_rows(x), kernel)
         projected = (projected + of_rank(bias, projected.ndim)).reshape(*x.shape[:2], *bias.shape)
-        new, ys = lax.scan(step, carry, (projected, valid), reverse=scan.reverse, unroll=scan.unroll)
+        new, ys = lax.scan(step, carry, (projected, valid), reverse=scan.reverse, unroll=cut.steps)
         return new, (*ys, carry) if save else ys
 
     kept = []
-    for part in chunk_parts(time, size, scan.reverse):
+    for part in chunk_parts(time, cut.size, scan.reverse):
         carry, ys = lax.scan(chunk, carry, in_chunks((x, valid), *part), reverse=scan.reverse)
         kept.append(ys)
     outputs = None
@@ -147,13 +166,13 @@ def _run(
 ) -> tuple[Array | None, Carry]:
     time, batch, _ = x.shape
 
-    def forward(size: int) -> Callable[..., tuple[Array | None, Carry]]:
-        return lambda *args: _forward(core, scan, size, False, *args)[:2]
+    def forward(cut: Cut) -> Callable[..., tuple[Array | None, Carry]]:
+        return lambda *args: _forward(core, scan, cut, False, *args)[:2]
 
-    size = chunk_size(time, batch)
-    if size == time:
-        return forward(time)(x, weights, carry, valid)
-    return lax.platform_dependent(x, weights, carry, valid, cpu=forward(size), default=forward(time))
+    cpu, default = (_cut(scan, time, batch, is_cpu) for is_cpu in (True, False))
+    if cpu == default:
+        return forward(cpu)(x, weights, carry, valid)
+    return lax.platform_dependent(x, weights, carry, valid, cpu=forward(cpu), default=forward(default))
 
 
 @functools.partial(_run.defjvp, symbolic_zeros=True)
@@ -165,8 +184,8 @@ def _run_jvp(core: Core, scan: Scan, primals: tuple[Any, ...], tangents: tuple[A
     _, (d_kernel, d_bias, *d_recurrent), d_carry = alike((x, d_weights, d_carry))
     (time, batch, _), dtype = x.shape, wide_dtype(x)
     # Chosen here and not when the program is lowered, or what is saved would be saved in both forms.
-    size = chunk_size(time, batch) if placement.platform() == "cpu" else time
-    outputs, carry, kept = _forward(core, scan, size, True, *primals)
+    cut = _cut(scan, time, batch, placement.platform() == "cpu")
+    outputs, carry, kept = _forward(core, scan, cut, True, *primals)
     # Materialised once, row-major: XLA folds a bare transpose back into the product, and then packs it at every step.
     kernel_t, *recurrent_t = lax.optimization_barrier([w.T for w in (weights[0], *weights[2:])])
 
@@ -187,14 +206,12 @@ def _run_jvp(core: Core, scan: Scan, primals: tuple[Any, ...], tangents: tuple[A
         entering = core.enter(projected, d_recurrent, merge_rows(saved), merge_rows(before))
         entering = jax.tree.map(lambda a: a.reshape(*x.shape[:2], a.shape[-1]), entering)
         body = jax.checkpoint(step, prevent_cse=False)
-        return lax.scan(
-            body, d_carry, (saved, before, after, entering, valid), reverse=scan.reverse, unroll=scan.unroll
-        )
+        return lax.scan(body, d_carry, (saved, before, after, entering, valid), reverse=scan.reverse, unroll=cut.steps)
 
     # Under checkpoint only the saved arrays are kept: the factors of the derivative are formed in the reverse pass.
     body = jax.checkpoint(chunk, prevent_cse=False)
     d_outputs = []
-    for part, ys in zip(chunk_parts(time, size, scan.reverse), kept, strict=True):
+    for part, ys in zip(chunk_parts(time, cut.size, scan.reverse), kept, strict=True):
         inputs = (*in_chunks((x, dx, valid), *part), ys)
         d_carry, d_ys = lax.scan(body, d_carry, inputs, reverse=scan.reverse)
         d_outputs.append(d_ys)
@@ -227,7 +244,7 @@ def recur(
     return_sequences: bool,
     reverse: bool,
     time_major: bool,
-    unroll: int,
+    unroll: int | None,
     remat: int | None,
 ) -> tuple[Array, Carry]:
     """Run the core over `x` (batch, time, features) from `carry`; see `fnn.kernels.lstm` for the arguments.

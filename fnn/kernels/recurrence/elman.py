@@ -46,7 +46,7 @@ def rnn(
     return_sequences: bool = True,
     reverse: bool = False,
     time_major: bool = False,
-    unroll: int = 1,
+    unroll: int | None = None,
     remat: int | None = None,
 ) -> tuple[Array, Array]:
     """Elman's network of the layer `fnn.rnn`, which has the formula, with given weights: the outputs of all steps.

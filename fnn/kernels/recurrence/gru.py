@@ -99,7 +99,7 @@ def gru(
     return_sequences: bool = True,
     reverse: bool = False,
     time_major: bool = False,
-    unroll: int = 1,
+    unroll: int | None = None,
     remat: int | None = None,
 ) -> tuple[Array, Array]:
     """The GRU of the layer `fnn.gru`, which has the formula, with given weights: the outputs of all steps.

@@ -12,8 +12,9 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec, reshard
 
 from fnn import checks
+from fnn.kernels import placement
 from fnn.kernels.mesh_axes import alike, explicit_mesh, split_of
-from fnn.kernels.recurrence.chunks import scan_in_chunks
+from fnn.kernels.recurrence.chunks import iteration_size, scan_in_chunks
 from fnn.kernels.recurrence.sequences import Layout, check_loop, valid_steps
 from fnn.typing import ArrayLike, PyTree
 
@@ -29,7 +30,7 @@ def scan_cell(
     mask: ArrayLike | None = None,
     reverse: bool = False,
     time_major: bool = False,
-    unroll: int = 1,
+    unroll: int | None = None,
     remat: int | None = None,
 ) -> tuple[PyTree, PyTree]:
     """Run any cell over time: `carry, y_t = step(carry, x_t)` for t = 1 … time.
@@ -57,6 +58,7 @@ def scan_cell(
     """
     layout = _layout(x, time_major)
     unroll, remat = check_loop("scan_cell", layout.time, unroll, remat)
+    steps = iteration_size(unroll, placement.platform() == "cpu")
     valid = valid_steps("scan_cell", layout, lengths, mask)
     if not time_major:
         x, valid = jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), (x, valid))
@@ -70,7 +72,7 @@ def scan_cell(
         return _where(valid, new, carry), _where(valid, y, jax.tree.map(jnp.zeros_like, y))
 
     carry = _as_after_a_step(valid_step, carry, (x, valid))
-    run: Callable[..., tuple[PyTree, PyTree]] = functools.partial(lax.scan, valid_step, reverse=reverse, unroll=unroll)
+    run: Callable[..., tuple[PyTree, PyTree]] = functools.partial(lax.scan, valid_step, reverse=reverse, unroll=steps)
     if remat is not None:
         segment = jax.checkpoint(run, prevent_cse=False)
         run = functools.partial(scan_in_chunks, segment, time=layout.time, size=remat, reverse=reverse)
