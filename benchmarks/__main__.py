@@ -86,7 +86,10 @@ def main(given: Sequence[str] | None = None) -> int:
         found["workloads"][name] = run(name, settings)
         if found["workloads"][name]["rows"] or found["workloads"][name]["absent"]:
             print("\n" + report.table(name, found["workloads"][name]), flush=True)
+        interrupted = found["workloads"][name].pop("interrupted")
         _save(found, options.json)
+        if interrupted:
+            break
     found["machine"]["load_after"] = machine.load()
     _save(found, options.json)
     print(f"\nwritten to {options.json}")
@@ -95,6 +98,9 @@ def main(given: Sequence[str] | None = None) -> int:
     if options.png:
         report.figure(found["workloads"], options.png)
         print(f"drawn in {options.png}")
+    if interrupted:
+        print("interrupted: the cases that were finished are kept")
+        return 130
     return int(any(label.startswith("fnn") for one in found["workloads"].values() for label in one["absent"]))
 
 

@@ -68,19 +68,37 @@ def _of(size: tuple[int, ...]) -> str:
 CASES = _cases()
 
 
-def _on_jax(library: str) -> Contender:
-    def build(name: str, quick: bool) -> Job | None:
-        import jax
+def _contender(build: Callable[[Case, bool], Job | None], platform: Callable[[], str], *needs: str) -> Contender:
+    """A CPU, on which real sizes would take an hour, has tiny ones alone."""
+    return Contender(lambda name, quick: build(CASES[name], quick) if quick or platform() != "cpu" else None, needs)
 
-        case = CASES[name]
-        jax.config.update("jax_default_matmul_precision", PRECISIONS[case.precision])
+
+def _platform() -> str:
+    from fnn.kernels import placement
+
+    return placement.platform()
+
+
+def _on_jax(library: str, *needs: str) -> Contender:
+    def build(case: Case, quick: bool) -> Job | None:
         if not case.net:
-            return _gradient(getattr(recurrent_cells, library), case, quick)
+            return _in_precision(case, _gradient(getattr(recurrent_cells, library), case, quick))
         net, narrow = NETS[case.net], case.narrow()
         begin = fnn_model(net.fnn, narrow) if library == "fnn" else pure_model(lambda: net.linen(narrow))
-        return on_jax(begin, net.shape).build(case.form, quick)
+        job = on_jax(begin, net.shape).build(case.form, quick)
+        return job and _in_precision(case, job)
 
-    return Contender(build, needs=() if library == "fnn" else ("flax", "optax"))
+    return _contender(build, _platform, *needs)
+
+
+def _in_precision(case: Case, job: Job) -> Job:
+    import jax
+
+    def run() -> Any:
+        with jax.default_matmul_precision(PRECISIONS[case.precision]):
+            return job.run()
+
+    return job._replace(run=run)
 
 
 def _gradient(make: recurrent_cells.Make, case: Case, quick: bool) -> Job:
@@ -100,16 +118,15 @@ def _gradient(make: recurrent_cells.Make, case: Case, quick: bool) -> Job:
 
 
 def _torch(compiled: str | None = None) -> Contender:
-    def build(name: str, quick: bool) -> Job | None:
+    def build(case: Case, quick: bool) -> Job | None:
         import torch
 
-        case = CASES[name]
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = case.precision != "float32"
         if case.net:
             return None if compiled and case.net != "CNN" else _torch_steps(case, quick, compiled)
         return None if compiled else _torch_gradient(case, quick)
 
-    return Contender(build, needs=("torch",))
+    return _contender(build, torch_device, "torch")
 
 
 def _torch_gradient(case: Case, quick: bool) -> Job:
@@ -150,15 +167,11 @@ def _torch_steps(case: Case, quick: bool, compiled: str | None) -> Job:
     return Job(run, calls=len(pairs))
 
 
-def _limit(name: str, quick: bool) -> Job:
+def _limit(case: Case, quick: bool) -> Job:
     """The time of as many operations in large products."""
-    import jax
-
-    case = CASES[name]
-    jax.config.update("jax_default_matmul_precision", PRECISIONS[case.precision])
     batch, time, hidden = case.shape(quick)
     operations = NETS[case.net].operations(quick) if case.net else 3 * 2.0 * batch * time * 4 * hidden * 2 * hidden
-    return gemm_job(operations, 64 if quick else 8192, case.narrow() or "float32")
+    return _in_precision(case, gemm_job(operations, 64 if quick else 8192, case.narrow() or "float32"))
 
 
 WORKLOAD = Workload(
@@ -167,18 +180,19 @@ WORKLOAD = Workload(
     quick_cases=(f"CNN, {ALONE} · TF32", f"LSTM, {TOGETHER} · bfloat16", f"lstm {_of(SIZES[0])} · float32"),
     contenders={
         "fnn": _on_jax("fnn"),
-        "flax linen": _on_jax("linen"),
+        "flax linen": _on_jax("linen", "flax", "optax"),
         "torch": _torch(),
         "torch.compile": _torch("reduce-overhead"),
-        "arithmetic limit": Contender(_limit),
+        "arithmetic limit": _contender(_limit, _platform),
     },
     repeats=9,
     compare=(("of the limit", "fraction", "arithmetic limit"),),
     notes=(
         "Times per training step or gradient; the CNN and the LSTM are those of the tables of CPUs. TF32: float32\n"
         "arrays, products as a GPU takes them unasked by JAX and allowed to torch. bfloat16: steps with float32\n"
-        "parameters (`compute_dtype`, flax's `dtype`, autocast), gradients of bfloat16 sequences; torch's weights\n"
-        "are bfloat16 there. torch: cuDNN's LSTM, channels last, Adam fused; torch.compile: CUDA graphs, mode\n"
-        "reduce-overhead. arithmetic limit: as many operations in 8192 × 8192 products of that precision."
+        "parameters (`compute_dtype`, flax's `dtype`, autocast), gradients of bfloat16 sequences, where weights\n"
+        "are bfloat16 too but flax's, whose outputs are float32. torch: cuDNN's LSTM, channels last, Adam fused;\n"
+        "torch.compile: CUDA graphs, mode reduce-overhead. arithmetic limit: as many operations in products of\n"
+        "8192 × 8192 of that precision."
     ),
 )

@@ -132,14 +132,14 @@ def run(name: str, options: Options) -> dict[str, Any]:
     cases = tuple(case for case in cases if not options.cases or any(part in case for part in options.cases))
     usual = (1 if workload.fresh else 2) if options.quick else workload.repeats
     rounds = (options.repeats or usual) if workload.timed else 1
-    rows = []
+    rows, interrupted = [], False
     with closing(Progress(name)) as progress, closing(_Field(name, workload, options)) as field:
         try:
             for case in cases:
                 took = _case(field, case, rounds, workload, progress)
                 rows += _rows(case, took, workload)
-        except KeyboardInterrupt:  # what was measured until then is kept
-            field.absent[f"{case} and what follows"] = "interrupted"
+        except KeyboardInterrupt:  # the cases that were finished are kept
+            interrupted = True
         absent = field.absent
     return {
         "title": workload.title,
@@ -153,6 +153,7 @@ def run(name: str, options: Options) -> dict[str, Any]:
         "notes": workload.notes,
         "rows": rows,
         "absent": absent,
+        "interrupted": interrupted,
     }
 
 

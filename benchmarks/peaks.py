@@ -52,7 +52,7 @@ def _devices(_: Any) -> dict[str, str]:
 def _numpy_gemm(size: int) -> Job:
     import numpy as np
 
-    a = np.ones((size, size), np.float32)
+    a = np.random.default_rng(0).standard_normal((size, size), dtype=np.float32)
     return Job(lambda: a @ a, work=2 * size**3)
 
 
@@ -60,8 +60,8 @@ def _torch(size: int, do: Callable[[Any, Any, Any], Any], work: float) -> Job:
     import torch
 
     device = torch_device()
-    a = torch.ones(size, size, device=device)
-    b, out = torch.ones_like(a), torch.empty_like(a)
+    a = torch.randn(size, size, device=device)
+    b, out = torch.randn_like(a), torch.empty_like(a)
     return Job(lambda: do(a, b, out), work=work, report=lambda _: {"threads": f"{torch.get_num_threads()} threads"})
 
 
@@ -69,7 +69,7 @@ def torch_device() -> str:
     """Where JAX would compute, for torch."""
     import torch
 
-    return "cuda" if torch.cuda.is_available() and "cpu" not in os.environ.get("JAX_PLATFORMS", "") else "cpu"
+    return "cuda" if torch.cuda.is_available() and not os.environ.get("JAX_PLATFORMS", "").startswith("cpu") else "cpu"
 
 
 def _jax(case: str, quick: bool) -> Job | None:

@@ -116,6 +116,23 @@ def test_contenders_take_turns_and_ratios_are_taken_within_a_round(monkeypatch):
     assert rows[0]["seconds"]["median"] == 4
 
 
+def test_what_is_interrupted_keeps_the_cases_that_were_finished_and_ends_the_command(monkeypatch, tmp_path, capsys):
+    def work(case):
+        if case == "second":
+            raise KeyboardInterrupt
+
+    contenders = {"fnn": Contender(lambda case, quick: Job(lambda: work(case)))}
+    made = Workload("a test", ("first", "second", "third"), contenders)
+    for module in ("__main__", "harness", "contender"):
+        monkeypatch.setattr(f"benchmarks.{module}.load", lambda name: made)
+    numbers = tmp_path / "out.json"
+    assert main(["peaks", "cnn", "--quick", "--json", str(numbers)]) == 130
+    found = json.loads(numbers.read_text())["workloads"]
+    assert [row["case"] for row in found["peaks"]["rows"]] == ["first"]
+    assert found.keys() == {"peaks"}
+    assert "interrupted: the cases that were finished are kept" in capsys.readouterr().out
+
+
 def test_a_peer_that_is_not_installed_or_fails_is_named_and_the_others_go_on(monkeypatch):
     def broken():
         raise ValueError("no such thing")

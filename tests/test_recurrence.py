@@ -394,6 +394,24 @@ def test_scan_cell_runs_any_cell(remat, reverse):
     assert count.tolist() == lengths.tolist()
 
 
+@pytest.mark.parametrize(("time", "steps"), [(1, 1), (5, 1), (25, 8), (100, 16)])
+def test_scan_cell_takes_up_to_sixteen_steps_in_an_iteration_off_the_cpu_and_gives_the_same(monkeypatch, time, steps):
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, time)))
+
+    def total(x):
+        return fnn.kernels.scan_cell(lambda total, x: (0.5 * total + x, total), jnp.zeros(2), x)
+
+    def steps_of_loop():
+        (loop,) = [e for e in jax.make_jaxpr(lambda x: total(x))(x).eqns if e.primitive.name == "scan"]
+        return loop.params["unroll"]
+
+    expected = total(x)
+    assert steps_of_loop() == 1
+    monkeypatch.setattr(placement, "platform", lambda: "gpu")
+    assert steps_of_loop() == steps
+    jax.tree.map(np.testing.assert_array_equal, total(x), expected)
+
+
 def lstm_call(x=(2, 5, 3), kernel=(3, 16), recurrent=(4, 16), bias=(16,), state=None, **options):
     state = None if state is None else (jnp.zeros(state), jnp.zeros(state))
     return fnn.kernels.lstm(jnp.zeros(x), jnp.zeros(kernel), jnp.zeros(recurrent), jnp.zeros(bias), state, **options)

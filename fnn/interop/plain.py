@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ _CALLS = frozenset({"jit", "pjit", "closed_call", "core_call", "custom_jvp_call"
 
 
 def plain(function: Callable[..., PyTree], *like: PyTree) -> Callable[..., PyTree]:
-    """The same function in operations of JAX alone: convolutions are XLA's, calls are written out.
+    """The same function in operations of JAX alone: convolutions are XLA's, calls are written out, forms a CPU's.
 
     It is traced here and now, so that a tool which changes `jax.numpy` while it reads does not meet fnn's code. With it
     jax2onnx writes fnn's layers; see the recipe on ONNX.
@@ -67,6 +67,11 @@ def _one(equation: Any, given: list[Any]) -> list[Any]:
     if product := plain_form(primitive):
         closed = jax.make_jaxpr(functools.partial(product, **settings))(*given)
         return _run(closed.jaxpr, closed.consts, given)
+    if primitive.name == "platform_index":
+        return [_of_cpu(settings["platforms"])]
+    if settings.get("branches_platforms"):
+        chosen = settings["branches"][_of_cpu(settings["branches_platforms"])]
+        return _run(chosen.jaxpr, chosen.consts, given[1:])
     inside = settings.get("jaxpr", settings.get("call_jaxpr"))
     if primitive.name in _CALLS and inside is not None:
         return _run(getattr(inside, "jaxpr", inside), getattr(inside, "consts", ()), given)
@@ -77,6 +82,11 @@ def _one(equation: Any, given: list[Any]) -> list[Any]:
     settings = {name: _inside(value) for name, value in settings.items()}
     found = primitive.bind(*given, **primitive.get_bind_params(settings))
     return found if primitive.multiple_results else [found]
+
+
+def _of_cpu(platforms: Sequence[Sequence[str] | None]) -> int:
+    """The form that differs between platforms is the one of a CPU; None are all that are not named."""
+    return next(place for place, names in enumerate(platforms) if names is None or "cpu" in names)
 
 
 def _inside(value: Any) -> Any:

@@ -63,7 +63,7 @@ def lstm(
         zoneout: rate of units whose $h$ and $c$ stay as they were, at each step in training; their mean at inference.
         kernel_init: of each gate's columns of $W$, `initializers.glorot_uniform()` unless given.
         recurrent_init: of each gate's columns of $U$, `initializers.orthogonal()` unless given.
-        unroll: steps per iteration of the compiled loop; None is 1 on a CPU and 16 elsewhere, where it is faster.
+        unroll: steps per iteration of the compiled loop; None is 1 on a CPU and up to 16 elsewhere.
         remat: for long sequences: steps per segment, of which only the ends are kept for the gradient.
 
     Returns:

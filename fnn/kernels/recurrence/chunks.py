@@ -21,21 +21,26 @@ def chunk_size(time: int, batch: int) -> int:
     return even[0] if even else most
 
 
-def iteration_size(unroll: int | None, cpu: bool) -> int:
+def iteration_size(unroll: int | None, time: int, cpu: bool) -> int:
     """Steps per iteration of the loop over time.
 
     A GPU is given the few kernels of one step one by one, those of several steps together, as one graph. A CPU gains
-    nothing. The gradient of an LSTM on an H100, TensorFloat-32, jax 0.11.2, batch × steps, features → hidden, ms:
+    nothing. The gradient of an LSTM on an H100, TensorFloat-32, jax 0.11.2, batch × steps, features → hidden, ms, all
+    in one run:
 
                                   1 step     8 steps    16 steps   32 steps
         64 × 100, 64 → 256         2.14       1.44       1.32       1.32
         128 × 25, 1024 → 1024      1.72       1.79       1.49       1.49
         16 × 150, 256 → 256        2.79       1.60       1.48       1.57
 
-    The first compiles in 1.1, 2.9 and 3.6 s. Loops as graphs of their own (`xla_gpu_enable_command_buffer` with WHILE)
-    take longer, 2.74 for 1.99 ms; cuDNN's LSTM, by `jax.experimental.rnn`, takes 3.57, 2.17 and 5.53 ms.
+    The first compiles in 1.1, 2.9 and 3.6 s with 1, 8 and 16. In another run loops as graphs of their own
+    (`xla_gpu_enable_command_buffer` with WHILE) took 2.74 for 1.99 ms (the first shape, bfloat16), and cuDNN's LSTM, by
+    `jax.experimental.rnn`, 3.57, 2.17 and 5.53 ms. What is left of a loop of one iteration is a program of all steps,
+    which compiled longest and was uneven in time; so there are three at least.
     """
-    return unroll or (1 if cpu else 16)
+    if unroll is not None or cpu:
+        return unroll or 1
+    return min(16, max(1, time // 3)) if is_static(time) else 1
 
 
 def in_chunks(tree: PyTree, start: int, count: int, size: int) -> PyTree:

@@ -116,7 +116,7 @@ class Cut(NamedTuple):
 
 
 def _cut(scan: Scan, time: int, batch: int, cpu: bool) -> Cut:
-    return Cut(chunk_size(time, batch) if cpu else time, iteration_size(scan.unroll, cpu))
+    return Cut(chunk_size(time, batch) if cpu else time, iteration_size(scan.unroll, time, cpu))
 
 
 def _choose(valid: Array | None, new: Carry, old: Carry) -> Carry:
