@@ -309,3 +309,22 @@ def test_of_no_rows_metrics_are_nan_and_there_is_no_loss(task, targets):
     for metric in task.metrics.values():
         assert np.isnan(metric(outputs[:0], targets[:0]))
         assert np.isnan(metric(outputs, targets, weights=np.zeros(40, np.float32)))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize(
+    ("task", "targets"),
+    [
+        (T.regression(2), np.array([[1003.0, 9]])), (T.quantile((0.1, 0.9)), np.array([[1003.0]])),
+        (T.distribution(), np.array([[1003.0]])), (T.multilabel(2), np.array([[0, 1]])),
+    ],
+    ids=lambda value: value.name if isinstance(value, T.Task) else "",
+)  # fmt: skip
+def test_targets_of_half_precision_outputs_are_not_rounded(task, targets, dtype):
+    outputs, targets = jnp.array([[1000.0, 6]], dtype), task.encode(targets)
+    wide = outputs.astype(jnp.float32)
+    np.testing.assert_allclose(task.loss(outputs, targets).astype(jnp.float32), task.loss(wide, targets), rtol=1e-2)
+    for name, metric in task.metrics.items():
+        np.testing.assert_allclose(metric(outputs, targets), metric(wide, targets), rtol=1e-2, err_msg=name)
+        assert metric(outputs, targets).dtype == jnp.float32
+    assert task.decode(outputs).dtype == (jnp.int32 if task.name == "multilabel(2)" else dtype)
