@@ -100,6 +100,7 @@ def make_plan(
     `split` are rows that stand in `parts` parts, where they are not the folds themselves.
     """
     require_no_module(where, model, "a layer, or what makes one of settings")
+    checks.instance(where, "scaler", scaler, Scaler | None, "a scaler", "write fnn.data.standard_scaler()")
     task, options, checked, key = check_training(where, task, data, key, options)
     settings = _settings(where, over, model, optimizer)
     split = folds_of(where, folds, checked, groups) if split is None else split

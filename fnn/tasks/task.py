@@ -89,7 +89,7 @@ def as_task(loss: Task | Callable[[Array, Array], Array]) -> Task:
     """
     if isinstance(loss, Task):
         return loss
-    if not callable(loss) or getattr(loss, "builds_a_task", False):
+    if not callable(loss) or getattr(checks.bare(loss), "builds_a_task", False):
         raise TypeError(f"expected a task or a loss function, got {_instead_of_a_task(loss)}")
     function, chosen = _bare(loss)
     counted: Any = Counted(loss) if _says_what_counts(function) and "reduction" not in chosen else loss
@@ -100,7 +100,7 @@ def as_task(loss: Task | Callable[[Array, Array], Array]) -> Task:
 def _instead_of_a_task(given: Any) -> str:
     """What came, and what to write."""
     if callable(given):
-        return f"{checks.name_of(given)}; call it, fnn.tasks.{given.__name__}(…)"
+        return f"{checks.name_of(maker := checks.bare(given))}; call it, fnn.tasks.{maker.__name__}(…)"
     if isinstance(given, str):
         return f"{given!r}; write fnn.losses.{given} or a task such as fnn.tasks.multiclass(10)"
     if hasattr(given, "shape"):
