@@ -318,3 +318,28 @@ def test_gelu_is_straight_far_out_and_has_no_curvature_there(x):
     for approximate in (True, False):
         gelu = functools.partial(fnn.gelu, approximate=approximate)
         assert (jax.grad(gelu)(x), jax.grad(jax.grad(gelu))(x)) == (float(x > 0), 0)
+
+
+@pytest.mark.parametrize(
+    ("function", "at_infinity", "slope"),
+    [
+        (lambda x, s: A.leaky_relu(x, s), (0.0, np.inf), lambda x: np.minimum(x, 0)),
+        (lambda x, s: A.prelu(x, s), (0.0, np.inf), lambda x: np.minimum(x, 0)),
+        (lambda x, s: A.rrelu(x, None, s, s), (0.0, np.inf), lambda x: np.minimum(x, 0)),
+        (lambda x, s: A.hard_sigmoid(x, slope=s), (0.5, 0.5), lambda x: x),
+        (lambda x, s: A.silu(x, s), (-np.inf, np.inf), lambda x: x**2 / 4),
+    ],
+    ids=["leaky_relu", "prelu", "rrelu", "hard_sigmoid", "silu"],
+)
+def test_a_slope_of_0_is_one_at_infinity_too_and_has_its_derivative(function, at_infinity, slope):
+    x, zero = np.array([-np.inf, np.inf, -3.0, 2.0], np.float32), np.float32(0)
+
+    @jax.jit
+    def everything(x):
+        values = jax.vmap(function, (0, None))(x, zero)
+        return values, jax.vmap(jax.grad(function, (0, 1)), (0, None))(x, zero)
+
+    values, (by_x, by_slope) = everything(x)
+    np.testing.assert_array_equal(values[:2], at_infinity)
+    np.testing.assert_allclose(by_slope[2:], slope(x[2:]), rtol=1e-6)
+    assert np.isfinite(by_x).all()

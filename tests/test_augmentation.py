@@ -50,6 +50,14 @@ def test_steps_that_are_flipped_refuse_targets_of_steps():
         with pytest.raises(ValueError, match=r"targets \(6, 5\) belong to the steps of x \(6, 5, 2\), which move"):
             D.random_flip(axis=axis)(KEY, series, steps)
         assert D.random_flip(axis=axis)(KEY, series, LABELS)[1] is LABELS
+    with pytest.raises(
+        ValueError, match="if they are 5 values of the whole series, write lambda key, x, targets: "
+    ) as e:
+        D.random_flip(axis=1, rate=1.0)(KEY, series, steps)
+    written = str(e.value).rpartition("write ")[2].replace("random_flip(…)", "fnn.data.random_flip(axis=1, rate=1.0)")
+    moved, same = eval(written)(KEY, jnp.arange(5.0).reshape(1, 5, 1), steps[:1])
+    np.testing.assert_array_equal(moved.ravel(), np.arange(5)[::-1])
+    np.testing.assert_array_equal(same, steps[:1])
     assert D.random_flip(axis=2)(KEY, series, steps)[1] is steps
 
 

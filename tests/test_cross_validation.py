@@ -321,6 +321,21 @@ def test_a_fold_of_which_no_target_counts_is_warned_of():
         assert np.isnan(scores).ravel().tolist() == [False, True]
 
 
+@pytest.mark.parametrize("verb", [S.cross_validate, S.sweep, S.learning_curve])
+@pytest.mark.parametrize("weights", [(), ([1.0, 0.0, 1.0, 1.0, 1.0, 1.0],)])
+def test_a_fold_without_a_step_to_fit_the_scaler_on_is_named(verb, weights):
+    x, y = np.random.default_rng(0).normal(size=(2, 6, 3, 1)).astype(np.float32)
+    halves = S.Folds(np.arange(6).reshape(2, 3)[::-1], np.arange(6).reshape(2, 3))
+    padded = fnn.Padded(x, np.array([0, 2 if weights else 0, 0, 3, 2, 3]))
+    how = {"sizes": [1, 3], "seed": None} if verb is S.learning_curve else {}
+    how |= {"over": {"learning_rate": [0.1]}} if verb is S.sweep else {}
+    with pytest.raises(ValueError, match=rf"{verb.__name__}: the scaler has nothing .* in fold 1: every"):
+        verb(
+            fnn.dense(1), fnn.optim.sgd if verb is S.sweep else fnn.optim.sgd(0.1), fnn.tasks.regression(),
+            (padded, y, *weights), key=KEY, folds=halves, epochs=1, scaler=fnn.data.min_max_scaler(), **how,
+        )  # fmt: skip
+
+
 @pytest.mark.thorough
 def test_what_one_step_cannot_score_is_scored_over_all_steps_of_padded_outputs():
     x, y = np.random.default_rng(0).normal(size=(2, 6, 3, 1)).astype(np.float32)
@@ -331,6 +346,21 @@ def test_what_one_step_cannot_score_is_scored_over_all_steps_of_padded_outputs()
         )  # fmt: skip
     expected = fnn.metrics.r2_score(found.outputs.values[0, 0, :, 0].astype(np.float32), y[:, 0])
     np.testing.assert_allclose(found.mean("r2"), expected, rtol=1e-5)
+
+
+@pytest.mark.thorough
+def test_the_lengths_of_outputs_are_integers_and_0_where_no_network_speaks():
+    x, y = np.random.default_rng(0).normal(size=(2, 6, 3, 1)).astype(np.float32)
+    lengths = np.array([0, 1, 3, 3, 2, 3])
+    twice = S.repeated([S.k_fold(6, 2, seed=seed) for seed in range(2)])
+    once = S.Folds(np.array([[0, 1, 2, 3]]), np.array([[4, 5]]))
+    for folds, expected in ((twice, lengths), (once, [0, 0, 0, 0, 2, 3])):
+        found = S.cross_validate(
+            fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), (fnn.Padded(x, lengths), y), key=KEY,
+            folds=folds, epochs=1, batch_size=None, progress=False,
+        )  # fmt: skip
+        assert np.issubdtype(found.outputs.lengths.dtype, np.integer)
+        np.testing.assert_array_equal(found.outputs.lengths[0, 0], expected)
 
 
 @pytest.mark.thorough

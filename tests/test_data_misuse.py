@@ -1,5 +1,6 @@
 """Data that are not what they seem: masked, ragged, in trees, of other numbers."""
 
+import functools
 import inspect
 
 import jax
@@ -313,3 +314,70 @@ def test_one_image_is_told_from_parameters_of_another_model():
         fnn.predict(model, trained, image)
     with pytest.raises(ValueError, match=r"returned for such x(\n|$)"):
         fnn.predict(model, trained, np.ones((1, 5, 5, 2), np.float32))
+
+
+MIXED = {1: np.ones((4, 1), np.float32), "a": np.ones((4, 2), np.float32)}
+OF_MIXED = fnn.Layer(
+    lambda key, x: ({1: jnp.ones((2, 2)), "a": jnp.zeros(2)}, ()),
+    lambda params, state, x, *, key=None, train=False: (x @ params[1] + params["a"][None], state),
+)
+ROWS = np.ones((4, 2), np.float32)
+
+
+def train(model, data, verb=fnn.fit, **options):
+    return verb(model, fnn.optim.sgd(0.1), fnn.losses.mse, data, key=jax.random.key(0), epochs=1, **options)
+
+
+@pytest.mark.parametrize(
+    ("where", "use"),
+    [
+        ("fit", lambda: train(fnn.dense(1), (ROWS, MIXED))),
+        ("fit", lambda: train(fnn.dense(1), (MIXED, ROWS))),
+        ("fit, batch 1 of epoch 1", lambda: train(fnn.dense(1), lambda: iter([(ROWS, MIXED)]), progress=False)),
+        ("cross_validate", lambda: train(fnn.dense(1), (ROWS, MIXED), fnn.selection.cross_validate)),
+        ("trainer", lambda: fnn.trainer(fnn.dense(1), fnn.optim.sgd(0.1), fnn.losses.mse, epochs=1)(
+            jax.random.key(0), (ROWS, [{"b": MIXED}]))),
+        ("predict", lambda: fnn.predict(OF_MIXED, fnn.Trained(OF_MIXED.init(None, ROWS)[0], ()), ROWS)),
+        ("save", lambda: fnn.save("model.npz", fnn.Trained(OF_MIXED.init(None, ROWS)[0], ()), model=OF_MIXED)),
+        ("init", lambda: train(OF_MIXED, (ROWS, ROWS))),
+        ("init", lambda: train(OF_MIXED, (ROWS, ROWS), fnn.selection.ensemble)),
+        ("init", lambda: fnn.serial(OF_MIXED).init(jax.random.key(0), ROWS)),
+        ("apply", lambda: fnn.predict(fnn.as_layer(lambda x: {1: x, "a": x}), fnn.Trained((), ()), ROWS)),
+    ],
+)  # fmt: skip
+def test_dict_keys_that_cannot_be_sorted_are_named(where, use):
+    message = rf"{where}: expected dict keys of one type, which JAX can sort, got 1 and 'a' in one dict; write '1' and"
+    with pytest.raises((TypeError, fnn.StreamError), match=message):
+        use()
+
+
+PLAIN = (fnn.dense(1), (ROWS, ROWS[:, :1]))
+
+
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [
+        ("random_crop", lambda make: train(*PLAIN, augment=make)),
+        ("random_crop", fnn.data.compose),
+        ("l2", lambda make: train(*PLAIN, penalty=make)),
+        ("cosine_decay_schedule", fnn.optim.sgd),
+        ("cosine_decay_schedule", lambda make: fnn.schedules.in_epochs(make, 3)),
+        ("csv_log", lambda make: train(*PLAIN, callbacks=[make])),
+        ("csv_log", lambda make: train(*PLAIN, callbacks=[fnn.every(2, make)])),
+        ("multiclass", lambda make: fnn.fit(fnn.dense(1), fnn.optim.sgd(0.1), make, PLAIN[1], key=KEY, epochs=1)),
+        ("dense", lambda make: train(make, PLAIN[1])),
+        ("dense", fnn.serial),
+    ],
+)
+@pytest.mark.parametrize("wrap", [lambda make: make, functools.partial], ids=["bare", "partial"])
+def test_what_makes_one_is_asked_to_be_called_in_a_partial_too(name, use, wrap):
+    homes = (fnn, fnn.data, fnn.optim, fnn.schedules, fnn.callbacks, fnn.tasks)
+    make = next(getattr(home, name) for home in homes if hasattr(home, name))
+    with pytest.raises(TypeError, match=rf"(write|call it,) (fnn\.tasks\.)?{name}\((…|\.\.\.)\)"):
+        use(wrap(make))
+
+
+@pytest.mark.parametrize("scaler", [fnn.data.standard_scaler, functools.partial(fnn.data.min_max_scaler)])
+def test_what_is_no_scaler_is_named(scaler):
+    with pytest.raises(TypeError, match=r"expected scaler to be a scaler, .*write fnn\.data\.standard_scaler\(\)"):
+        train(*PLAIN, fnn.selection.cross_validate, scaler=scaler)

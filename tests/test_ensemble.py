@@ -11,11 +11,14 @@ from fnn.selection.ensemble import outputs_for
 KEY = jax.random.key(0)
 
 
-def test_padded_outputs_cannot_be_averaged_which_is_said_before_anything_is_trained():
+@pytest.mark.parametrize("verb", ["ensemble", "snapshots"])
+def test_padded_outputs_cannot_be_averaged_which_is_said_before_anything_is_trained(verb):
     model = fnn.rnn(3, return_sequences=True)
     data = fnn.Padded(np.ones((4, 5, 2), np.float32), np.array([5, 2, 1, 3], np.int32)), np.zeros((4, 5), np.int32)
-    with pytest.raises(TypeError, match=r"outputs are arrays, got fnn\.Padded; end it in lambda y: y\.values"):
-        fnn.selection.ensemble(model, fnn.optim.sgd(0.1), fnn.tasks.multiclass(3), data, key=KEY, members=2, epochs=1)
+    rule, options = (fnn.optim.sgd(0.1), {}) if verb == "ensemble" else (fnn.optim.sgd, {"learning_rate": 0.1})
+    run = getattr(fnn.selection, verb)
+    with pytest.raises(TypeError, match=rf"{verb}: .*are arrays, got fnn\.Padded; end it in lambda y: y\.values"):
+        run(model, rule, fnn.tasks.multiclass(3), data, key=KEY, members=2, epochs=1, **options)
 
 
 S = fnn.selection

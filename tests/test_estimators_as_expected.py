@@ -1,5 +1,6 @@
 """What users of scikit-learn's own networks look for in ours: names, words, sparse matrices, going on."""
 
+import inspect
 import os
 import pickle
 import subprocess
@@ -70,6 +71,23 @@ def test_a_warm_start_with_other_columns_or_classes_is_refused():
         warm.fit(X, Y)
     with pytest.raises(ValueError, match=r"y contains .*7.*none of the classes"):
         warm.fit(X[:, :3], np.where(Y == 0, 7, Y))
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("estimator", [Classifier, Regressor])
+def test_every_method_refuses_the_columns_of_fit_in_another_order(estimator):
+    frame = pytest.importorskip("pandas").DataFrame(X, columns=["a", "b", "c", "d"])
+    fitted = estimator(**SMALL, warm_start=True).fit(frame, Y)
+    methods = {name for name in dir(estimator) if name[0] != "_" and inspect.isfunction(getattr(estimator, name))}
+    taken = {name: inspect.signature(getattr(estimator, name)).parameters for name in methods}
+    taking = {name: "y" in arguments for name, arguments in taken.items() if "X" in arguments}
+    assert {"fit", "partial_fit", "predict", "score"} <= set(taking)
+    for name, both in taking.items():
+        for other, message in ((frame[["b", "a", "c", "d"]], "same order as they were in fit"), (frame[["a"]], "- b")):
+            with pytest.raises(ValueError, match=rf"The feature names should match [\s\S]*{message}"):
+                getattr(fitted, name)(*((other, Y) if both else (other,)))
+        with pytest.warns(UserWarning, match="X does not have valid feature names"):
+            getattr(fitted, name)(*((X, Y) if both else (X,)))
 
 
 @pytest.mark.parametrize("kind", [scipy.sparse.csr_matrix, scipy.sparse.csc_array, scipy.sparse.coo_matrix])

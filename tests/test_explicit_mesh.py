@@ -5,6 +5,7 @@ Rows are split over two devices; the numbers are those of one device, and no row
 
 import functools
 import inspect
+import itertools
 import re
 
 import jax
@@ -258,6 +259,28 @@ def test_augmentations():
 
     arguments = images, series, labels
     assert_equal(jax.jit(everything)(*by_rows(arguments)), jax.jit(everything)(*arguments))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_scalers(compiled):
+    x, weights, lengths = normal(ROWS, 3, 2), jnp.array([1.0, 0.0, 2.0, 1.0]), jnp.array([3, 1, 2, 3])
+    chosen = {"rows": np.array([0, 3, -1])}  # as many as do not divide by the devices
+    for scaler in (fnn.data.standard_scaler(), fnn.data.min_max_scaler()):
+
+        def everything(x, columns, lengths, weights, scaler=scaler):
+            found = []
+            for given, options in itertools.product(
+                (x, columns, fnn.Padded(x, lengths)), ({}, chosen, {"weights": weights}, chosen | {"weights": weights})
+            ):
+                statistics = scaler.fit(given, **options)
+                z = scaler.transform(statistics, given)
+                found += [statistics, z, scaler.inverse_transform(statistics, z)]
+            return found
+
+        run = jax.jit(everything) if compiled else everything
+        columns = x[:, 0]
+        split = by_rows(x), by_features(columns), by_rows(lengths), by_rows(weights)
+        assert_equal(run(*split), run(x, columns, lengths, weights))
 
 
 def test_a_carry_of_zeros_is_split_as_the_inputs_are():

@@ -276,3 +276,26 @@ def test_cosine_similarity_leaves_zero_by_the_slope_that_epsilon_gives(x64):
     slope = jax.grad(lambda p: losses.cosine_similarity(p, jnp.array([3.0, 4.0]), epsilon=1e-4))(jnp.zeros(2))
     np.testing.assert_allclose(slope, np.array([0.6, 0.8]) / 1e-2)
     assert jnp.isfinite(jax.grad(lambda p: losses.cosine_similarity(p, jnp.ones(2)))(jnp.zeros(2))).all()
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.5])
+@pytest.mark.parametrize("alpha", [None, 0.25])
+def test_the_derivative_of_the_focal_loss_by_a_label_of_0_or_1_is_its_limit(gamma, alpha):
+    x, y = (side.ravel() for side in np.meshgrid([-300.0, -60, -3, 0, 0.5, 3, 60, 300], [0.0, 0.3, 1]))
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        p, log_p, log_q = 1 / (1 + np.exp(-x)), -np.logaddexp(0, -x), -np.logaddexp(0, x)
+        q = np.exp(log_q)
+        missed, crossed = (1 - y) * p + y * q, -y * log_p - (1 - y) * log_q
+        faded = gamma * missed ** (gamma - 1) * (q - p) if gamma else 0
+        slope = faded * crossed + missed**gamma * (log_q - log_p)
+        if alpha is not None:
+            slope = (alpha * y + (1 - alpha) * (1 - y)) * slope + (2 * alpha - 1) * missed**gamma * crossed
+
+    @jax.jit
+    def both(x, y):
+        loss = lambda x, y: losses.sigmoid_focal_loss(x, y, gamma=gamma, alpha=alpha)  # noqa: E731
+        return jax.vmap(jax.grad(loss, 1))(x, y), jax.vmap(jax.hessian(loss, (0, 1)))(x, y)
+
+    found, curvature = both(x.astype(np.float32), y.astype(np.float32))
+    np.testing.assert_allclose(found, slope, rtol=1e-4, atol=1e-9)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(curvature))

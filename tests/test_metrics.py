@@ -1,5 +1,6 @@
 """Metrics against scikit-learn, with weights, ties, padding and degenerate sets."""
 
+import functools
 import json
 
 import jax
@@ -150,10 +151,19 @@ def test_padding_does_not_count_and_jit_agrees(name):
     np.testing.assert_allclose(compiled(*padded), metric(p, y, **options), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if n not in ("roc_auc", "perplexity", "r2_score")])
-def test_nothing_is_zero(name):
+@pytest.mark.parametrize("name", CASES)
+def test_where_nothing_counts_a_metric_is_nan_and_a_count_0(name):
     p, y, options = CASES[name]
-    assert not getattr(metrics, name)(p, y, weights=np.zeros(4), **options).any()
+    metric = functools.partial(getattr(metrics, name), **options)
+    for found in (metric(p, y, weights=np.zeros(4)), metric(p[:0], y[:0]), metric(p[:0], y[:0], weights=np.ones(0))):
+        assert (found == 0).all() if name == "confusion_matrix" else np.isnan(found)
+
+
+@pytest.mark.parametrize("average", ["binary", "macro", "micro", "weighted", None])
+def test_where_nothing_counts_no_average_is_0(average):
+    none = np.zeros(0, int)
+    for metric in (metrics.precision, metrics.recall, metrics.f1):
+        assert np.isnan(metric(none, none, classes=3, average=average)).all()
 
 
 def test_degenerate_sets():
@@ -164,7 +174,6 @@ def test_degenerate_sets():
     constant = np.full(7, 0.1, np.float32)
     assert metrics.r2_score(constant, constant) == 1
     assert metrics.r2_score(constant + 1, constant) == 0
-    assert metrics.perplexity(np.zeros((0, 3)), np.zeros(0, int)) == 1
 
 
 def test_nan_scores_are_never_right():

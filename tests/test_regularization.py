@@ -158,6 +158,22 @@ def test_max_norm_holds_each_unit(x64):
     np.testing.assert_allclose(new["dense"]["bias"], 2 * tree["dense"]["bias"], rtol=1e-12)
 
 
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
+def test_a_norm_has_no_size_at_which_its_square_is_too_large_or_too_small(size):
+    w = size * jnp.array([[3.0, 0.3], [4.0, 0.4]])
+    held = regularization.max_norm(size)
+    np.testing.assert_allclose(w + held.update(0 * w, held.init(w), w)[0], w * jnp.array([0.2, 1.0])[None], rtol=1e-6)
+    rms = np.sqrt(np.mean((np.asarray(w) / size) ** 2))
+    clipped, scaled, trusted = optim.clip_by_block_rms(1.0), optim.scale_by_param_block_rms(), optim.lars(1.0)
+    found = clipped.update(w, clipped.init(w))[0]
+    np.testing.assert_allclose(found, w / max(1.0, size * rms), rtol=1e-5)
+    found = scaled.update(jnp.ones((2, 2)), scaled.init(w), w)[0]
+    np.testing.assert_allclose(found, max(size * rms, 1e-3), rtol=1e-5)
+    np.testing.assert_allclose(trusted.update(w, trusted.init(w), w)[0], -1e-3 * w, rtol=1e-5)
+    found, expected = (optim.orthogonalize(x, eps=0.0) for x in (w, w / size))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_max_norm_of_zeros_and_of_nothing():
     w = jnp.zeros((3, 2))
     rule = regularization.max_norm(0.0)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fnn
+from fnn.tasks.task import mean_loss
 
 T = fnn.tasks
 RNG = np.random.default_rng(0)
@@ -237,6 +238,16 @@ def test_targets_that_do_not_fit_the_outputs_say_what_to_write(name):
             use(outputs, task.encode(targets))
 
 
+@pytest.mark.parametrize("outputs", [SCORES, SCORES[:, 0]], ids=["steps", "rows"])
+def test_class_numbers_that_are_floats_say_what_to_write(outputs):
+    targets = jnp.zeros(outputs.shape[:-1])
+    for use in (T.multiclass(3).loss, T.multiclass(3).metrics["accuracy"]):
+        with pytest.raises(
+            TypeError, match=r"multiclass\(3\): expected targets to be integers.*targets\.astype\(int\)"
+        ):
+            use(outputs, targets)
+
+
 def test_a_class_that_is_no_class_is_ignored_where_one_says_so():
     hole = np.where(STEPS == 2, -1, STEPS)
     with pytest.raises(ValueError, match=r"got -1 at row 0.*; ignore_index=-1 leaves them out"):
@@ -281,3 +292,39 @@ def test_a_bare_loss_from_logits_refuses_a_softmax_too():
 )  # fmt: skip
 def test_an_output_that_is_nan_is_never_right(task, outputs, targets):
     assert task.metrics["accuracy"](jnp.full(outputs, jnp.nan), targets) == 0
+
+
+@pytest.mark.parametrize(
+    ("task", "targets"),
+    [
+        (T.multiclass(4), CLASSES), (T.binary(), BITS), (T.multilabel(4), RNG.integers(0, 2, (40, 4))),
+        (T.regression(4), LOGITS), (T.quantile((0.1, 0.9)), VALUES[:, None]), (T.distribution(), VALUES[:, None]),
+    ],
+    ids=lambda value: value.name if isinstance(value, T.Task) else "",
+)  # fmt: skip
+def test_of_no_rows_metrics_are_nan_and_there_is_no_loss(task, targets):
+    outputs = {"binary()": LOGIT}.get(task.name, LOGITS[:, : 4 if targets.shape[1:] != (1,) else 2])
+    losses, counts = mean_loss(task, outputs[:0], targets[:0])
+    assert (losses, counts) == (0, 0)
+    for metric in task.metrics.values():
+        assert np.isnan(metric(outputs[:0], targets[:0]))
+        assert np.isnan(metric(outputs, targets, weights=np.zeros(40, np.float32)))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize(
+    ("task", "targets"),
+    [
+        (T.regression(2), np.array([[1003.0, 9]])), (T.quantile((0.1, 0.9)), np.array([[1003.0]])),
+        (T.distribution(), np.array([[1003.0]])), (T.multilabel(2), np.array([[0, 1]])),
+    ],
+    ids=lambda value: value.name if isinstance(value, T.Task) else "",
+)  # fmt: skip
+def test_targets_of_half_precision_outputs_are_not_rounded(task, targets, dtype):
+    outputs, targets = jnp.array([[1000.0, 6]], dtype), task.encode(targets)
+    wide = outputs.astype(jnp.float32)
+    np.testing.assert_allclose(task.loss(outputs, targets).astype(jnp.float32), task.loss(wide, targets), rtol=1e-2)
+    for name, metric in task.metrics.items():
+        np.testing.assert_allclose(metric(outputs, targets), metric(wide, targets), rtol=1e-2, err_msg=name)
+        assert metric(outputs, targets).dtype == jnp.float32
+    assert task.decode(outputs).dtype == (jnp.int32 if task.name == "multilabel(2)" else dtype)

@@ -36,10 +36,18 @@ def silu(x: ArrayLike, beta: ArrayLike = 1.0) -> Array:
 
 
 _silu = with_slopes(
-    lambda x, beta: times(x, logistic(beta * x)),
-    lambda x, beta: logistic(beta * x) + times(beta * x, logistic(beta * x) * logistic(-beta * x)),
-    lambda x, beta: times(x, times(x, logistic(beta * x) * logistic(-beta * x))),
+    lambda x, beta: times(x, logistic(times(x, beta))),
+    lambda x, beta: _silu_slope(times(x, beta)),
+    lambda x, beta: times(x, times(x, _logistic_slope(times(x, beta)))),
 )
+
+
+def _silu_slope(z: Array) -> Array:
+    return logistic(z) + times(z, _logistic_slope(z))
+
+
+def _logistic_slope(z: Array) -> Array:
+    return logistic(z) * logistic(-z)
 
 
 swish = silu

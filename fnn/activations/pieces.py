@@ -58,8 +58,9 @@ def require_order(where: str, lower: ArrayLike, upper: ArrayLike) -> None:
 
 
 def times(x: Array, gate: Array) -> Array:
-    """x·gate, and 0 where the gate is 0: at infinity too, where the product is not a number."""
-    return jnp.where(gate == 0, jnp.sign(x), x) * gate
+    """x·gate, and 0 where the gate is 0: at infinity too, where the product is not a number. The derivative by the gate
+    is x, at 0 too."""
+    return jnp.where((gate == 0) & jnp.isinf(x), jnp.sign(x), x) * gate
 
 
 def with_slopes(value: Callable[..., Array], *slopes: Callable[..., Array]) -> Callable[..., Array]:

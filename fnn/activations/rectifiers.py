@@ -79,7 +79,7 @@ def leaky_relu(x: ArrayLike, negative_slope: ArrayLike = 0.01) -> Array:
         Maas, Hannun and Ng, Rectifier nonlinearities improve neural network acoustic models, 2013.
     """
     x = as_floating("leaky_relu", x)
-    return jnp.where(x > 0, x, (parameter(negative_slope, x) * widen(x)).astype(x.dtype))
+    return jnp.where(x > 0, x, times(widen(x), parameter(negative_slope, x)).astype(x.dtype))
 
 
 @of_arrays
@@ -105,7 +105,7 @@ def prelu(x: ArrayLike, alpha: ArrayLike) -> Array:
             f"prelu: expected alpha to be a scalar or one value per channel of {x.shape}, got {alpha.shape}"
         )
     alpha = jax.lax.expand_dims(alpha.astype(x.dtype), range(x.ndim - alpha.ndim))
-    return jnp.where(x > 0, x, alpha * x)
+    return jnp.where(x > 0, x, times(x, alpha))
 
 
 @of_arrays
@@ -135,7 +135,7 @@ def rrelu(
     if train:
         key = checks.require_key("rrelu", key, "training")
         slope = low + (high - low) * jax.random.uniform(key, (x.size,), x.dtype).reshape(x.shape)
-    return jnp.where(x > 0, x, slope * x)
+    return jnp.where(x > 0, x, times(x, slope))
 
 
 @of_arrays

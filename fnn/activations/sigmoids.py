@@ -82,7 +82,7 @@ def hard_sigmoid(x: ArrayLike, *, slope: ArrayLike | None = None) -> Array:
     x = as_floating("hard_sigmoid", x)
     if slope is None:
         return _hard_sigmoid(x)
-    return _unit_clamped(jnp.asarray(slope, x.dtype) * x + jnp.asarray(0.5, x.dtype))
+    return _unit_clamped(times(x, jnp.asarray(slope, x.dtype)) + jnp.asarray(0.5, x.dtype))
 
 
 _unit_clamped = clamp(0.0, 1.0)

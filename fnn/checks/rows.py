@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -44,6 +45,29 @@ def every_value(where: str, name: str, x: Any) -> None:
     """Require a value in every entry: NumPy takes a mask off in silence."""
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
         raise no_value(where, name, x, np.argwhere(np.ma.getmaskarray(x))[0].tolist())
+
+
+def leaves(where: str, tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> list[Any]:
+    """The leaves of a tree, in whose dicts the keys can be sorted, as JAX does wherever it takes one apart."""
+    try:
+        return jax.tree.leaves(tree, is_leaf=is_leaf)
+    except ValueError:
+        if (keys := _keys_of_two_types(tree)) is None:
+            raise
+        raise TypeError(
+            f"{where}: expected dict keys of one type, which JAX can sort, got {keys[0]!r} and {keys[1]!r} in one "
+            f"dict; write {str(keys[0])!r} and {str(keys[1])!r}"
+        ) from None
+
+
+def _keys_of_two_types(tree: Any) -> tuple[Any, Any] | None:
+    parts: Iterable[Any] = tree if isinstance(tree, list | tuple) else ()
+    if isinstance(tree, dict):
+        first = next(iter(tree), None)
+        if (other := next((key for key in tree if type(key) is not type(first)), first)) is not first:
+            return first, other
+        parts = tree.values()
+    return next(filter(None, map(_keys_of_two_types, parts)), None)
 
 
 def parts_of_data(where: str, data: Any, name: str, one: type) -> None:

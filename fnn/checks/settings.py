@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.checks.words import describe, describe_given, hint_of, is_concrete, name_of, to_host
+from fnn.checks.words import bare, describe, describe_given, hint_of, is_concrete, name_of, to_host
 from fnn.typing import Array
 
 
@@ -53,7 +53,9 @@ def _require_real(where: str, name: str, value: Any) -> None:
 
 def number_or_schedule(where: str, name: str, value: Any, low: float = 0) -> None:
     """Require a number of at least `low`, or a function of the step."""
-    if not callable(value):
+    if callable(value):
+        schedule(where, name, value)
+    else:
         in_range(where, name, value, low)
 
 
@@ -64,18 +66,20 @@ def schedule(where: str, name: str, value: Any) -> None:
             f"{where}: expected {name} to be a schedule, a function step -> number, got {value!r}; "
             f"write fnn.schedules.constant_schedule({value!r}) for a constant"
         )
+    function(where, name, value, "step -> number", "", "Schedule")
 
 
 def function(where: str, name: str, value: Any, signature: str, instead: str, kind: str = "") -> None:
     """Require a function, or None for none; `instead` is what to write. One of fnn that is annotated to return the
-    `kind` makes such a function, and is asked to be called."""
+    `kind` makes such a function, and is asked to be called; in a `functools.partial` too."""
     if value is None:
         return
-    ours = callable(value) and (getattr(value, "__module__", "") or "").partition(".")[0] == "fnn"
-    makes = ours and kind and getattr(value, "__annotations__", {}).get("return") == kind
+    maker = bare(value)
+    ours = callable(maker) and (getattr(maker, "__module__", "") or "").partition(".")[0] == "fnn"
+    makes = ours and kind and getattr(maker, "__annotations__", {}).get("return") == kind
     if makes or not callable(value):
-        came = f"{name_of(value)}, which makes one" if makes else describe_given(value)
-        instead = f"{value.__name__}(…)" if makes else instead
+        came = f"{name_of(maker)}, which makes one" if makes else describe_given(value)
+        instead = f"{maker.__name__}(…)" if makes else instead
         raise TypeError(f"{where}: expected {name} to be a function {signature}, got {came}; write {instead}")
 
 

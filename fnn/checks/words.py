@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
 import sys
 import warnings
@@ -38,6 +39,13 @@ def are_known(*given: Any) -> bool:
 def to_host(value: Any) -> Any:
     """A JAX array as a NumPy array: inside `jit` even a comparison of a concrete JAX array is traced."""
     return np.asarray(value) if isinstance(value, jax.Array) and is_concrete(value) else value
+
+
+def bare(function: Any) -> Any:
+    """The function inside `functools.partial`."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
 
 
 def describe(x: Any) -> str:

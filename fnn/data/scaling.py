@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from fnn import checks
+from fnn.kernels.mesh_axes import auto_axes, rows_of, split_of
 from fnn.kernels.recurrence.sequences import Layout, check_lengths
 from fnn.layer import Padded
 from fnn.precision import widen
@@ -110,15 +112,22 @@ def _fit_arguments(where: str, x: Any, rows: Any, weights: Any) -> tuple[Any, An
     w = jnp.ones(x.shape[0], jnp.result_type(float)) if w is None else w
     w = np.asarray(w, np.float64) if host else w.astype(x.dtype)
     if rows is not None:
-        x, w = x[rows], w[rows] * (rows >= 0).astype(w.dtype)
+        x, w = _take(x, rows), _take(w, rows) * (rows >= 0).astype(w.dtype)
     checks.at_least_one(where, "row", x.shape[0], checks.describe(x))
     if checks.is_concrete(w) and (not bool((w >= 0).all()) or not bool((w > 0).any())):
         raise ValueError(f"{where}: expected weights >= 0, and one above 0")
-    w = w.reshape(-1, *[1] * (x.ndim - 1))
+    w = auto_axes(lambda w: w, rows_of(x))(w).reshape(-1, *[1] * (x.ndim - 1))
     # What a row of weight 0 holds, even NaN, has no influence.
     x = (np if host else jnp).where(w > 0, x, 0)
     _reject_not_finite(where, x, names)
     return x, w, {"axis": 0, "where": w > 0}
+
+
+def _take(a: Any, rows: Any) -> Any:
+    """These rows, on every device of a mesh with explicit axes: their number need not divide by it."""
+    if isinstance(a, np.ndarray):
+        return a[rows]
+    return auto_axes(lambda a, rows: a[rows], PartitionSpec(None, *split_of(a)[1:]))(a, rows)
 
 
 def _prepare(where: str, statistics: Any, x: Any) -> tuple[Any, Any, Any]:
@@ -247,7 +256,7 @@ def _over_steps(where: str, scaler: Scaler) -> Scaler:
             rows = _check_rows(where, rows, len(values))
             if not checks.is_concrete(rows):  # NumPy cannot take them
                 values, counts = checks.cast(where, "x", values, distinct=True), jnp.asarray(counts)
-            values, counts = values[rows], counts[rows] * (rows >= 0).astype(counts.dtype)[:, None]
+            values, counts = _take(values, rows), _take(counts, rows) * (rows >= 0).astype(counts.dtype)[:, None]
         if checks.is_concrete(counts) and not (counts != 0).any():
             raise ValueError(f"{where}: expected a step that counts, got none: all lengths are 0, or the weights are")
         return scaler.fit(values.reshape(-1, *values.shape[2:]), weights=counts.reshape(-1))

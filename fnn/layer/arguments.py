@@ -52,6 +52,7 @@ def _pair(call: str, parts: str, found: Any) -> tuple[Any, Any]:
             f"{call}: expected it to return {parts}, got {checks.describe(found)}; state is () for a layer that keeps "
             "none, which fnn.stateless makes of two functions without one"
         )
+    checks.leaves(call, found)
     first, second = found
     return first, second
 

@@ -201,8 +201,7 @@ _ENDS = {
 
 
 def _facts_of(function: Callable[[Any], Any]) -> Facts:
-    while isinstance(function, functools.partial):
-        function = function.func
+    function = checks.bare(function)
     # A function that cannot be hashed is none of these.
     return Facts(ends_in=_ENDS.get(function)) if getattr(type(function), "__hash__", None) else NOTHING
 
@@ -250,8 +249,8 @@ def as_layer(layer: LayerLike) -> Layer:
         return adapter(layer)
     if not callable(layer):
         raise TypeError(f"expected a layer or a function of arrays, got {type(layer).__name__} {layer!r}")
-    if getattr(layer, "builds_a_layer", False):
-        raise TypeError(f"expected a layer, got its constructor; write {layer.__name__}(...)")
+    if getattr(maker := checks.bare(layer), "builds_a_layer", False):
+        raise TypeError(f"expected a layer, got its constructor; write {maker.__name__}(...)")
     name: str = getattr(layer, "__name__", "") or getattr(getattr(layer, "func", None), "__name__", "function")
     made = stateless(lambda key, x: (), lambda params, x: layer(x), facts=_facts_of(layer))._replace(name=name)
     return step_by_step(name, made) if _is_activation(layer) else made
@@ -261,8 +260,8 @@ def require_layer(where: str, model: Any, words: str = "a layer") -> None:
     """Require a layer, and say how one is made of what came."""
     if _adapter_of(model) is not None:
         repair = "write fnn.as_layer(model)"
-    elif getattr(model, "builds_a_layer", False):
-        repair = f"write {model.__name__}(...)"
+    elif getattr(maker := checks.bare(model), "builds_a_layer", False):
+        repair = f"write {maker.__name__}(...)"
     elif isinstance(model, list | tuple) and not isinstance(model, Layer):
         repair = "write fnn.serial(*layers), and fnn.serial(*model.parts[:2]) for the first two layers of a model"
     else:

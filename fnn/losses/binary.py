@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
@@ -147,7 +148,7 @@ def sigmoid_focal_loss(
     endless, x = jnp.isinf(x), jnp.clip(x, -bound, bound)
     log_p, log_not_p = jax.nn.log_sigmoid(x), jax.nn.log_sigmoid(-x)
     # In logarithms, because (1 - p)^(γ - 1) in the gradient is infinite at p = 1 for γ < 1.
-    log_missed = jax.nn.logsumexp(jnp.stack([log_p, log_not_p]), axis=0, b=jnp.stack([1 - y, y]))
+    log_missed = _log_of_missed(x, log_p, log_not_p, y)
     losses = jnp.exp(jnp.asarray(gamma, x.dtype) * log_missed) * _binary(log_p, log_not_p, y, 0.0, None, name)
     losses = jnp.where(endless & (losses > 1), jnp.inf, losses)
     if alpha is not None:
@@ -155,3 +156,13 @@ def sigmoid_focal_loss(
         alpha = jnp.asarray(alpha, x.dtype)
         losses = (alpha * y + (1 - alpha) * (1 - y)) * losses
     return reduce(name, losses, logits, reduction, weights, mask)
+
+
+def _log_of_missed(x: Array, log_p: Array, log_not_p: Array, y: Array) -> Array:
+    r"""$\log((1-y) p + y (1-p))$, whose derivative by a label of 0 or 1 `logsumexp` knows only in part: it leaves out
+    what has the factor 0."""
+    value = jax.nn.logsumexp(jnp.stack([log_p, log_not_p]), axis=0, b=jnp.stack([1 - y, y]))
+    largest = 0.49 * float(np.log(jnp.finfo(x.dtype).max))  # so that its square is a number
+    left_out = jnp.exp(jnp.minimum(jnp.where(y <= 0, -x, x), largest))  # (1 - p)/p, or p/(1 - p)
+    slope = jnp.where(y <= 0, left_out, jnp.where(y >= 1, -left_out, 0))
+    return value + slope * (y - jax.lax.stop_gradient(y))

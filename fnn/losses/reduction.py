@@ -121,17 +121,17 @@ def weigh(values: Array, weights: Array) -> Array:
     return weights * jnp.where((weights == 0) & ~jnp.isfinite(values), 0, values)
 
 
-def quotient(total: Array, count: Array) -> Array:
-    """`Σ total / Σ count`, and 0 where nothing counts."""
+def quotient(total: Array, count: Array, empty: float = 0) -> Array:
+    """`Σ total / Σ count`, and `empty` where nothing counts."""
     count = count.sum()
-    return jnp.where(count == 0, 0, total.sum() / jnp.where(count == 0, 1, count))
+    return jnp.where(count == 0, empty, total.sum() / jnp.where(count == 0, 1, count))
 
 
 def weighted_mean(values: Array, weights: Array | None = None) -> Array:
-    """`Σ w v / Σ w` in at least float32; 0 where nothing has weight."""
+    """`Σ w v / Σ w` in at least float32; NaN where nothing has weight, as it is of metrics."""
     values = widen(values)
     weights = jnp.ones_like(values) if weights is None else weights.astype(values.dtype)
-    return quotient(weigh(values, weights), jnp.broadcast_to(weights, values.shape))
+    return quotient(weigh(values, weights), jnp.broadcast_to(weights, values.shape), jnp.nan)
 
 
 _NOTED: ContextVar[list[tuple[int, ...]] | None] = ContextVar("noted", default=None)

@@ -1,9 +1,9 @@
 """Metrics: how good predictions are, over a whole set. Definitions are scikit-learn's.
 
 Every metric is a pure function `metric(predictions, targets, *, weights=None) -> scalar`, jittable, with `weights`
-per example; an example of weight 0 (padding) does not count. Means over nothing are 0. A metric states in its
-attribute `mode` whether small ("min") or large ("max") values are better; one of your own does so by
-`@fnn.metrics.metric("min")`.
+per example; an example of weight 0 (padding) does not count. Where none does every metric is NaN (the counts of
+`confusion_matrix` are 0): an error of 0 would be the best there is. A metric states in its attribute `mode` whether
+small ("min") or large ("max") values are better; one of your own does so by `@fnn.metrics.metric("min")`.
 """
 # ruff: noqa: F403
 

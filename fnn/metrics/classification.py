@@ -8,7 +8,7 @@ from fnn import checks
 from fnn.kernels.broadcasting import of_rank
 from fnn.losses import softmax_cross_entropy
 from fnn.losses.labels import require_classes
-from fnn.losses.reduction import floats
+from fnn.losses.reduction import floats, quotient
 from fnn.metrics.protocol import class_numbers, equal, mean, metric
 from fnn.typing import Array, ArrayLike
 
@@ -107,4 +107,5 @@ def perplexity(logits: ArrayLike, targets: ArrayLike, *, weights: ArrayLike | No
         8.0
     """
     x = floats("perplexity", "logits", logits)
-    return jnp.exp(softmax_cross_entropy(x, targets, weights=weights, reduction="mean"))
+    losses, counts = softmax_cross_entropy(x, targets, weights=weights, reduction="pair")
+    return jnp.exp(quotient(losses, counts, jnp.nan))

@@ -117,8 +117,9 @@ def _average(
     right, true, predicted = (part.astype(float) for part in (matrix.diagonal(), matrix.sum(1), matrix.sum(0)))
     whole = {"predicted": predicted, "true": true, "both": (predicted + true) / 2}[of]
     if average == "micro":
-        return quotient(right, whole)
+        return quotient(right, whole, jnp.nan)
     share = jnp.where(whole == 0, 0, right / jnp.where(whole == 0, 1, whole))
+    share = jnp.where(true.sum() == 0, jnp.nan, share)
     if average == "macro":
         present = (predicted + true > 0).astype(float)
         return weighted_mean(share, present)

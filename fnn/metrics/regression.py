@@ -5,7 +5,6 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fnn.kernels.mesh_axes import auto_axes
 from fnn.losses.reduction import elements, weigh, weighted_mean
 from fnn.metrics.protocol import broadcast_weights, metric
 from fnn.typing import Array, ArrayLike
@@ -105,8 +104,8 @@ def r2_score(predictions: ArrayLike, targets: ArrayLike, *, weights: ArrayLike |
         0.5
     """
     p, y, w = _columns("r2_score", predictions, targets, weights)
-    # By the first row that counts: constant targets become exact zeros.
-    centered = y - auto_axes(lambda y, w: jnp.take_along_axis(y, jnp.argmax(w > 0, axis=0)[None], 0))(y, w)
+    # By the smallest of those that count: constant targets become exact zeros.
+    centered = y - y.min(axis=0, where=w > 0, initial=jnp.inf)[None]
     centered = centered - jax.vmap(weighted_mean, 1)(centered, w)[None]
     left, whole = weigh((y - p) ** 2, w).sum(0), weigh(centered**2, w).sum(0)
     explained = 1 - left / jnp.where(whole == 0, 1, whole)

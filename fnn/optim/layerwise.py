@@ -11,7 +11,7 @@ from fnn.optim.adam import scale_by_adam
 from fnn.optim.gradient_descent import trace
 from fnn.optim.grouping import masked
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import leafwise, root, square
+from fnn.optim.leaves import leafwise, norm
 from fnn.optim.rules import stateless
 from fnn.optim.transform import Transform, chain
 from fnn.optim.wrappers import add_decayed_weights
@@ -20,12 +20,8 @@ from fnn.typing import Array, ArrayLike, ScalarOrSchedule
 __all__ = ["clip_by_block_rms", "lamb", "lars", "scale_by_param_block_rms", "scale_by_trust_ratio"]
 
 
-def norm(x: Array) -> Array:
-    return root(jnp.sum(jnp.real(square(x))))
-
-
 def _rms(x: Array) -> Array:
-    return root(jnp.mean(jnp.real(square(x)))) if x.size else jnp.zeros([], jnp.finfo(x.dtype).dtype)
+    return norm(x) / max(x.size, 1) ** 0.5
 
 
 def _trust(g: Array, p: Array, *, min_norm: Any, trust_coefficient: Any, eps: Any) -> tuple[Array]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.kernels.normalization.standardization import magnitude
 from fnn.typing import Array, ArrayLike, DType, PyTree
 
 
@@ -162,6 +163,15 @@ def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Arr
     y = root(primals[0])
     flat = y == 0
     return y, jnp.where(flat, 0, tangents[0] / (2 * jnp.where(flat, 1, y)))
+
+
+def norm(x: Array, axes: tuple[int, ...] | None = None) -> Array:
+    r"""$\|x\|$ over all axes, or over these, which stay as 1; no square over- or underflows."""
+    over = tuple(range(x.ndim)) if axes is None else axes
+    unit = magnitude(jnp.abs(x), 0, over)
+    squares = jnp.real(square(x / unit.astype(x.dtype)))
+    size = unit * root(jnp.sum(squares, over, keepdims=True))
+    return size.reshape(()) if axes is None else size
 
 
 @jax.custom_jvp

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 
 from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, split_of
-from fnn.optim.layerwise import norm
+from fnn.optim.leaves import norm
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["orthogonalize"]

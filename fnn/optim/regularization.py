@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.losses.reduction import absolute
 from fnn.optim.grouping import Mask, masked, resolve_mask, weights_only
-from fnn.optim.leaves import leafwise, widest
+from fnn.optim.leaves import leafwise, norm, widest
 from fnn.optim.rules import scheduled, stateless
 from fnn.optim.transform import Transform
 from fnn.typing import Array, ArrayLike, PenaltyFunction, PyTree, ScalarOrSchedule
@@ -186,10 +186,9 @@ def proximal_l1(learning_rate: ScalarOrSchedule, strength: ArrayLike, mask: Mask
 
 def _project(u: Array, p: Array, bound: Any) -> tuple[Array]:
     w = p + u
-    squares = jnp.sum(w * w, axis=tuple(range(w.ndim - 1)), keepdims=True)
-    over = squares > bound * bound
-    factor = jnp.where(over, bound / jnp.sqrt(jnp.where(over, squares, 1)), 1)
-    return (jnp.where(over, w * factor - p, u),)
+    size = norm(w, tuple(range(w.ndim - 1)))
+    over = size > bound
+    return (jnp.where(over, w * (bound / jnp.where(over, size, 1)) - p, u),)
 
 
 def max_norm(bound: ArrayLike, mask: Mask = weights_only) -> Transform:

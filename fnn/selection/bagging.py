@@ -97,7 +97,7 @@ def ensemble(
     require_model_and_optimizer("ensemble", model, optimizer)
     options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype)
     task, options, checked, key = check_training("ensemble", task, data, key, options)
-    _require_arrays(model, checked[0])
+    require_arrays("ensemble", model, checked[0])
     arguments = {"key": random_bits.split(key, count)}
     bags = _bags(key, rows_.count(checked[0]), count) if bootstrap else None
     if bags is not None:
@@ -140,7 +140,7 @@ def case(recipe: Recipe, one: PyTree, shared: PyTree, prepared: PyTree = ()) -> 
     return Case(recipe, one["key"], Inputs(shared, one.get("train"), None, None), one.get("start"))
 
 
-def _require_arrays(model: Layer, x: PyTree) -> None:
+def require_arrays(where: str, model: Layer, x: PyTree) -> None:
     """Outputs are averaged over members: lengths cannot be."""
     parts = jax.tree.leaves(x, is_leaf=lambda node: isinstance(node, Padded))
     if not any(isinstance(part, Padded) for part in parts):
@@ -148,7 +148,7 @@ def _require_arrays(model: Layer, x: PyTree) -> None:
     outputs = jax.eval_shape(lambda x: model.apply(*model.init(jax.random.key(0), x), x)[0], x)
     if isinstance(outputs, Padded):
         raise TypeError(
-            "ensemble: expected a model whose outputs are arrays, got fnn.Padded; end it in lambda y: y.values, and "
+            f"{where}: expected a model whose outputs are arrays, got fnn.Padded; end it in lambda y: y.values, and "
             "write -1 as the target of every step of padding and fnn.tasks.multiclass(…, ignore_index=-1)"
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fnn import checks
+from fnn.layer import Padded
 from fnn.selection import splits
 from fnn.selection.folds import Folds, Splitter, check_disjoint, check_groups
 from fnn.tasks.targets import are_class_numbers, are_several
@@ -51,18 +52,30 @@ def _check_given(where: str, folds: Folds, rows: int) -> None:
     check_disjoint(where, folds)
 
 
-def check_what_counts(where: str, split: Folds, data: tuple[PyTree, Array, Array | None], parts: int = 1) -> None:
-    """Every fold has rows that count, to train on and to validate on, and it is said where it lacks a class."""
-    _, targets, weights = data
+def check_what_counts(
+    where: str, split: Folds, data: tuple[PyTree, Array, Array | None], parts: int = 1, *, scaled: bool = False
+) -> None:
+    """Every fold has rows that count, to train on and to validate on, and steps to fit a scaler on where it is
+    `scaled`; it is said where it lacks a class."""
+    x, targets, weights = data
     _warn_of_missing_classes(where, split, targets)
-    if weights is None:
-        return
-    counts = np.append(np.asarray(weights) != 0, False)  # The last is the place of empty slots.
-    for fold, sides in enumerate(zip(split.train, split.valid, strict=True)):
-        for side, rows in zip(("training", "validation"), sides, strict=True):
-            if not counts[rows].any():
-                fold = fold % (len(split.train) // parts)
-                raise ValueError(f"{where}: {checks.no_weight(f' of the {side} rows of fold {fold}')}")
+    counts = np.ones(rows_.count(x), bool) if weights is None else np.asarray(weights) != 0
+    for side, folds in zip(("training", "validation"), split, strict=True):
+        if (fold := _first_without(folds, counts, parts)) is not None:
+            raise ValueError(f"{where}: {checks.no_weight(f' of the {side} rows of fold {fold}')}")
+    if scaled and isinstance(x, Padded):
+        fold = _first_without(split.train, counts & (np.asarray(x.lengths) > 0), parts)
+        if fold is not None:
+            raise ValueError(
+                f"{where}: the scaler has nothing to be fitted on in fold {fold}: every training sequence of it has "
+                "length 0 or weight 0; leave empty sequences out, or write scaler=None"
+            )
+
+
+def _first_without(folds: np.ndarray, counts: np.ndarray, parts: int) -> int | None:
+    """The number, in its part, of the first fold of whose rows none counts."""
+    counted = np.append(counts, False)[folds].any(axis=1)  # The last is the place of empty slots.
+    return None if counted.all() else int(np.argmin(counted)) % (len(folds) // parts)
 
 
 def _warn_of_missing_classes(where: str, split: Folds, targets: Array) -> None:

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from fnn import checks, programs
 from fnn.kernels import placement
 from fnn.layer import Layer
+from fnn.layer.arguments import params_and_state
 from fnn.layer.parts import any_layer
 from fnn.selection.chunk import ChunkProgram, State, advance_chunk, begin_chunk
 from fnn.selection.memory import bytes_per_member
@@ -75,7 +76,7 @@ def batched_is_faster(model: Layer, x: PyTree) -> bool:
         return not any_layer(model, lambda facts: facts.convolves)
     if any_layer(model, lambda facts: facts.convolves or facts.recurs):
         return False
-    params, _ = jax.eval_shape(model.init, jax.random.key(0), shapes_of(x, 1))
+    params, _ = jax.eval_shape(lambda: params_and_state(model.init(jax.random.key(0), shapes_of(x, 1))))
     return sum(leaf.size for leaf in jax.tree.leaves(params)) <= SMALL_MEMBER
 
 

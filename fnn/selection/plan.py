@@ -100,10 +100,11 @@ def make_plan(
     `split` are rows that stand in `parts` parts, where they are not the folds themselves.
     """
     require_no_module(where, model, "a layer, or what makes one of settings")
+    checks.instance(where, "scaler", scaler, Scaler | None, "a scaler", "write fnn.data.standard_scaler()")
     task, options, checked, key = check_training(where, task, data, key, options)
     settings = _settings(where, over, model, optimizer)
     split = folds_of(where, folds, checked, groups) if split is None else split
-    check_what_counts(where, split, checked, parts)
+    check_what_counts(where, split, checked, parts, scaled=scaler is not None)
     keys = random_bits.split(key, checks.integer(where, "seeds", seeds))
     shared = {"data": checked, "folds": jax.device_put(tuple(split)), "keys": keys}
     values = {name: jnp.asarray(value, float) for name, value in settings[0].items()}

@@ -31,6 +31,7 @@ class CrossValidation(NamedTuple):
     - `curves`: name -> (settings, folds, seeds, epochs), NaN after a run has stopped.
     - `outputs`: the model's outputs for every row when it was not trained on, (settings, seeds, rows, …); averaged
       where a row validates several times, NaN where it never does; of a model with several outputs each in its place.
+      Lengths of `fnn.Padded` outputs are integers, 0 where the values are NaN.
     - `diverged`: (settings, folds, seeds), runs whose loss stopped being finite; their scores are NaN.
     - `finished`: (settings, folds, seeds), runs that were reached before Ctrl-C.
     - `epochs`: (settings, folds, seeds), epochs each run was trained for.
@@ -188,11 +189,17 @@ def assemble(
 def _outputs_of_rows(plan: Plan, outputs: PyTree, folds: np.ndarray) -> Any:
     """(settings, folds, seeds, slots, …) -> (settings, seeds, rows, …), a mean where a row validates several times."""
 
-    def one(leaf: np.ndarray) -> np.ndarray:
+    def one(leaf: Any) -> Any:
         parts = np.moveaxis(leaf[:, folds], (1, 3), (0, 1))
         return np.moveaxis(mean_by_row(parts, plan.split.valid[folds], plan.rows), 0, 2)
 
-    return jax.tree.map(one, outputs)
+    def part(node: Any) -> Any:
+        if not isinstance(node, Padded):
+            return one(node)
+        lengths: Any = np.nan_to_num(one(node.lengths)).round().astype(np.int32)
+        return Padded(one(node.values), lengths)
+
+    return jax.tree.map(part, outputs, is_leaf=lambda node: isinstance(node, Padded))
 
 
 def _pool(plan: Plan, name: str, outputs: PyTree, values: np.ndarray, sound: np.ndarray) -> np.ndarray:
@@ -226,8 +233,8 @@ def metrics_of(
     def one(leaf: Any) -> Array:
         return jnp.asarray(np.where(known.reshape(-1, *[1] * (np.ndim(leaf) - 1)), leaf, 0), dtype)
 
-    def part(node: Any) -> Any:  # lengths have become means over folds, which are whole numbers
-        return Padded(one(node.values), one(node.lengths).astype(int)) if isinstance(node, Padded) else one(node)
+    def part(node: Any) -> Any:
+        return Padded(one(node.values), jnp.asarray(node.lengths)) if isinstance(node, Padded) else one(node)
 
     outputs = jax.tree.map(part, outputs, is_leaf=lambda node: isinstance(node, Padded))
     counts = known.astype(dtype) * (1 if weights is None else np.asarray(weights))

@@ -16,7 +16,7 @@ from fnn.layer.protocol import require_layer
 from fnn.optim.learning_rate import require_constructor
 from fnn.optim.transform import Transform
 from fnn.schedules import cosine_decay_schedule
-from fnn.selection.bagging import case, divergence_mask, member_of
+from fnn.selection.bagging import case, divergence_mask, member_of, require_arrays
 from fnn.selection.ensemble import Ensemble
 from fnn.selection.members import run_members
 from fnn.selection.training import Case, check_training
@@ -87,6 +87,7 @@ def snapshots(
     checks.in_range("snapshots", "learning_rate", learning_rate, 0, open="low")
     options = Options(epochs, batch_size, penalty, augment, None, shuffle, training_metrics, compute_dtype)
     task, options, checked, key = check_training("snapshots", task, data, key, options)
+    require_arrays("snapshots", model, checked[0])
     steps = epochs * sizes(batch_size, rows_.count(checked[0]))[1]
     rule = optimizer(cosine_decay_schedule(learning_rate, steps))
     recipe = Recipe(model, rule, task, options)

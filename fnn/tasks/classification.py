@@ -168,14 +168,14 @@ def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
         return whole_numbers(name, array, 2)
 
     def loss(outputs: Array, targets: Array) -> Array:
-        return losses.sigmoid_binary_cross_entropy(outputs, targets.astype(outputs.dtype)).mean(axis=-1)
+        return losses.sigmoid_binary_cross_entropy(outputs, targets).mean(axis=-1)
 
     def decode(outputs: Array) -> Array:
         return (sigmoid(outputs) > threshold).astype(jnp.int32)
 
     @metrics.metric("max")
     def accuracy(outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
-        right = ((decode(outputs) == targets) & ~jnp.isnan(outputs)).astype(outputs.dtype).mean(axis=-1)
+        right = ((decode(outputs) == targets) & ~jnp.isnan(outputs)).astype(float).mean(axis=-1)
         return weighted_mean(right, weights)
 
     return at_every_step(Task(loss, decode, encode, {"accuracy": accuracy}, sigmoid, name, "logits"), labels, labels)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from fnn import checks, losses, metrics
 from fnn.layer.protocol import identity
 from fnn.losses.reduction import weighted_mean
+from fnn.precision import wide_dtype, widen
 from fnn.tasks.steps import at_every_step
 from fnn.tasks.targets import values_of
 from fnn.tasks.task import Metric, Task, after, builds_a_task, loss_of, mean_rest, require_examples
@@ -43,7 +44,7 @@ def regression(outputs: int = 1, *, loss: Callable[[Array, Array], Array] = loss
     name = f"regression({outputs})"
 
     def per_example(predictions: Array, targets: Array) -> Array | tuple[Array, Array]:
-        found = loss_of(name, loss, predictions, targets.astype(predictions.dtype))
+        found = loss_of(name, loss, predictions, targets.astype(wide_dtype(predictions)))
         if isinstance(found, tuple):
             return found
         require_examples(name, found.shape, len(predictions))
@@ -84,15 +85,16 @@ def quantile(levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Task:
     name = f"quantile({taus})"
 
     def loss(outputs: Array, targets: Array) -> Array:
-        return losses.quantile_loss(outputs, targets[:, 0].astype(outputs.dtype), taus).mean(axis=-1)
+        return losses.quantile_loss(outputs, targets[:, 0], taus).mean(axis=-1)
 
     def decode(outputs: Array) -> Array:
         return jnp.sort(outputs, axis=-1)
 
     def coverage(outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
-        q = decode(outputs)
-        inside = (q[:, :1] <= targets) & (targets <= q[:, -1:])
-        return weighted_mean(inside[:, 0].astype(outputs.dtype), weights)
+        q = widen(decode(outputs))
+        y = targets.astype(q.dtype)
+        inside = (q[:, :1] <= y) & (y <= q[:, -1:])
+        return weighted_mean(inside[:, 0].astype(q.dtype), weights)
 
     measures: dict[str, Metric] = {"pinball": _mean_of("pinball", loss), "coverage": coverage}
     return at_every_step(Task(loss, decode, lambda t: values_of(name, t, 1), measures, None, name), len(taus), 1)
@@ -136,7 +138,7 @@ def distribution(family: str = "gaussian", outputs: int = 1) -> Task:
         return losses.laplace_negative_log_likelihood(location, targets, log_scale=log_scale)
 
     def loss(prediction: Array, targets: Array) -> Array:
-        return mean_rest(likelihood(prediction, targets.astype(prediction.dtype)))
+        return mean_rest(likelihood(prediction, targets))
 
     def decode(prediction: Array) -> Array:
         return prediction[:, :outputs]

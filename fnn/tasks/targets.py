@@ -93,6 +93,9 @@ def like_outputs(name: str, outputs: Array, targets: Array, classes: int) -> Arr
     if jnp.issubdtype(targets.dtype, jnp.floating):
         if targets.shape == outputs.shape:
             return targets
+        if targets.shape == batch:
+            came = f"{checks.describe(targets)}; write targets.astype(int)"
+            raise TypeError(f"{name}: expected targets to be integers, or shares of every class, got {came}")
     elif targets.shape == batch or (targets.shape == batch[:1] and math.prod(batch[1:]) == 1):
         return full_width(targets).reshape(batch)
     if targets.shape == outputs.shape:

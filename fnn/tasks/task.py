@@ -89,7 +89,7 @@ def as_task(loss: Task | Callable[[Array, Array], Array]) -> Task:
     """
     if isinstance(loss, Task):
         return loss
-    if not callable(loss) or getattr(loss, "builds_a_task", False):
+    if not callable(loss) or getattr(checks.bare(loss), "builds_a_task", False):
         raise TypeError(f"expected a task or a loss function, got {_instead_of_a_task(loss)}")
     function, chosen = _bare(loss)
     counted: Any = Counted(loss) if _says_what_counts(function) and "reduction" not in chosen else loss
@@ -100,7 +100,7 @@ def as_task(loss: Task | Callable[[Array, Array], Array]) -> Task:
 def _instead_of_a_task(given: Any) -> str:
     """What came, and what to write."""
     if callable(given):
-        return f"{checks.name_of(given)}; call it, fnn.tasks.{given.__name__}(…)"
+        return f"{checks.name_of(maker := checks.bare(given))}; call it, fnn.tasks.{maker.__name__}(…)"
     if isinstance(given, str):
         return f"{given!r}; write fnn.losses.{given} or a task such as fnn.tasks.multiclass(10)"
     if hasattr(given, "shape"):
@@ -214,11 +214,11 @@ def sums_and_counts(task: Task, outputs: Any, targets: Any) -> tuple[Array, Arra
     _refuse_broadcast(task, jnp.shape(targets) if jax.tree_util.all_leaves([targets]) else (), values.shape, outputs)
     if jnp.iscomplexobj(values):
         raise TypeError(f"{task.name}: expected real losses, got {checks.describe(values)}; write abs(error) ** 2")
-    values = widen(values.reshape(batch, -1))
+    values = widen(_flat(values))
     if counts is None:
         return values.mean(axis=1), jnp.ones(batch, values.dtype)
     checks.same_shape(task.name, "the values of the loss", found[0], "its counts", counts)
-    return values.sum(axis=1), counts.reshape(batch, -1).astype(values.dtype).sum(axis=1)
+    return values.sum(axis=1), _flat(counts).astype(values.dtype).sum(axis=1)
 
 
 def require_examples(name: str, shape: tuple[int, ...], batch: int) -> None:
@@ -281,4 +281,9 @@ def require_mode(where: str, score: str, modes: Mapping[str, Mode]) -> Mode:
 
 
 def mean_rest(per_element: Array) -> Array:
-    return per_element.reshape(per_element.shape[0], -1).mean(axis=-1)
+    return _flat(per_element).mean(axis=-1)
+
+
+def _flat(values: Array) -> Array:
+    """(batch, others), of no rows too, where -1 says nothing."""
+    return values.reshape(values.shape[0], math.prod(values.shape[1:]))

@@ -83,6 +83,9 @@ def check_callbacks(where: str, callbacks: Any) -> None:
     several = isinstance(callbacks, (list, tuple)) and not isinstance(callbacks, Every)
     if not several or not all(callable(one) or isinstance(one, Every) for one in callbacks):
         raise checks.not_one(where, "callbacks", "a list of functions", callbacks, "write callbacks=[function]")
+    for one in callbacks:
+        told = one.function if isinstance(one, Every) else one
+        checks.function(where, "a callback", told, "of what it is told", "", "Callable[[Told], None]")
 
 
 def ends_the_run(callbacks: Sequence[Callable[[Any], Any]], told: EpochEnd | StepEnd) -> bool:

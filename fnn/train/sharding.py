@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
+from fnn import checks
 from fnn.kernels.mesh_axes import explicit_mesh
 from fnn.typing import PyTree
 
@@ -27,7 +28,8 @@ def on_automatic_axes(run: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(run)
     def enter(*args: P.args, **options: P.kwargs) -> R:
-        mesh = next(filter(None, map(_explicit, jax.tree.leaves((args, options), is_leaf=_is_iterator))), None)
+        leaves = checks.leaves(run.__qualname__.partition(".")[0], (args, options), _is_iterator)
+        mesh = next(filter(None, map(_explicit, leaves)), None)
         if mesh is None and jax.sharding.get_abstract_mesh().empty:
             return run(*args, **options)
         args, options = jax.tree.map(_on_automatic, (args, options), is_leaf=_is_iterator)

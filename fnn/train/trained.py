@@ -55,6 +55,7 @@ def as_trained(where: str, given: Any) -> Trained:
         return given.trained
     if not isinstance(given, (tuple, list)) or len(given) != 2:
         raise TypeError(f"{where}: expected Trained(params, state), got {checks.describe(given)}")
+    checks.leaves(where, given)
     return Trained(*given)
 
 

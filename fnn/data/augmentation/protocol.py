@@ -52,13 +52,20 @@ def require_one_input(where: str, x: Any) -> None:
 
 
 def require_targets_of_rows(where: str, x: Array, targets: Any) -> None:
-    """Require targets without the pixels, or the steps, of x: they would stay where they are while these move."""
+    """Require targets without the pixels, or the steps, of x: they would stay where they are while these move.
+
+    As many columns as there are steps look the same, and an augmentation does not know the task: it is said how to
+    write that they belong to the series.
+    """
     for leaf in jax.tree.leaves(targets):
         if x.ndim > 2 and jnp.shape(leaf)[1 : x.ndim - 1] == x.shape[1:-1]:
-            parts = "pixels" if x.ndim > 3 else "steps"
+            parts, otherwise = "pixels", ""
+            if x.ndim == 3:
+                own = f"lambda key, x, targets: ({where}(…)(key, x, None)[0], targets)"
+                parts, otherwise = "steps", f"; if they are {x.shape[1]} values of the whole series, write {own}"
             raise ValueError(
                 f"{where}: targets {jnp.shape(leaf)} belong to the {parts} of x {x.shape}, which move while they stay; "
-                "write a function augment(key, x, targets) that moves both, as more channels of one array"
+                f"write a function augment(key, x, targets) that moves both, as more channels of one array{otherwise}"
             )
 
 
