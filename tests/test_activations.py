@@ -343,3 +343,15 @@ def test_a_slope_of_0_is_one_at_infinity_too_and_has_its_derivative(function, at
     np.testing.assert_array_equal(values[:2], at_infinity)
     np.testing.assert_allclose(by_slope[2:], slope(x[2:]), rtol=1e-6)
     assert np.isfinite(by_x).all()
+
+
+@pytest.mark.parametrize("function", [A.leaky_relu, A.prelu, lambda x, s: A.rrelu(x, None, s, s)])
+def test_infinite_values_that_no_slope_changes_leave_it_its_derivative(function):
+    x = jnp.array([np.inf, -2.0, 3.0, 0.0])
+    by_x, by_slope = jax.grad(lambda x, slope: function(x, slope).sum(), (0, 1))(x, jnp.float32(0.5))
+    assert (by_x.tolist(), by_slope.item()) == ([1, 0.5, 1, 0.5], -2)
+
+
+@pytest.mark.parametrize("x", [1e3, 1e20, 8.6e37, 3e38, -3e38])
+def test_the_curvature_of_mish_is_0_far_away(x):
+    assert jax.grad(jax.grad(fnn.mish))(np.float32(x)) == 0

@@ -348,6 +348,15 @@ def test_what_one_step_cannot_score_is_scored_over_all_steps_of_padded_outputs()
     np.testing.assert_allclose(found.mean("r2"), expected, rtol=1e-5)
 
 
+def test_a_fold_that_validates_on_no_row_is_not_said_to_have_weights():
+    x, y = np.random.default_rng(0).normal(size=(2, 4, 1)).astype(np.float32)
+    folds = S.Folds(np.array([[0, 1], [2, 3]]), np.array([[2, 3], [-1, -1]]))
+    found = S.cross_validate(
+        fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), (x, y), key=KEY, folds=folds, epochs=1
+    )
+    assert np.isfinite(found.scores["loss"]).ravel().tolist() == [True, False]
+
+
 @pytest.mark.thorough
 def test_the_lengths_of_outputs_are_integers_and_0_where_no_network_speaks():
     x, y = np.random.default_rng(0).normal(size=(2, 6, 3, 1)).astype(np.float32)

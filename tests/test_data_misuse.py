@@ -381,3 +381,8 @@ def test_what_makes_one_is_asked_to_be_called_in_a_partial_too(name, use, wrap):
 def test_what_is_no_scaler_is_named(scaler):
     with pytest.raises(TypeError, match=r"expected scaler to be a scaler, .*write fnn\.data\.standard_scaler\(\)"):
         train(*PLAIN, fnn.selection.cross_validate, scaler=scaler)
+
+
+def test_keys_that_read_alike_are_to_be_renamed():
+    with pytest.raises(TypeError, match="got 1 and '1' in one dict; rename one of them"):
+        train(fnn.dense(1), ({1: ROWS, "1": ROWS}, ROWS))

@@ -297,5 +297,8 @@ def test_the_derivative_of_the_focal_loss_by_a_label_of_0_or_1_is_its_limit(gamm
         return jax.vmap(jax.grad(loss, 1))(x, y), jax.vmap(jax.hessian(loss, (0, 1)))(x, y)
 
     found, curvature = both(x.astype(np.float32), y.astype(np.float32))
-    np.testing.assert_allclose(found, slope, rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(found, slope, rtol=1e-4, atol=1e-8)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(curvature))
+    inside = abs(x) < 10
+    _, near = both(x.astype(np.float32), np.clip(y, 1e-4, 1 - 1e-4).astype(np.float32))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[inside], b[inside], rtol=0.02, atol=2e-3), curvature, near)

@@ -256,3 +256,9 @@ def test_the_soft_threshold_follows_a_schedule():
     first, state = rule.update(jnp.zeros((1, 1)), rule.init(w), w)
     second, _ = rule.update(jnp.zeros((1, 1)), state, w)
     assert (first.item(), second.item()) == (-0.5, -0.25)
+
+
+def test_a_root_mean_square_is_a_number_where_a_norm_is_not():
+    large = jnp.full(4, 3e38, jnp.float32)
+    rule = optim.clip_by_block_rms(1e37)
+    np.testing.assert_allclose(rule.update(large, rule.init(large))[0], 1e37, rtol=1e-6)

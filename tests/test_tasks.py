@@ -328,3 +328,9 @@ def test_targets_of_half_precision_outputs_are_not_rounded(task, targets, dtype)
         np.testing.assert_allclose(metric(outputs, targets), metric(wide, targets), rtol=1e-2, err_msg=name)
         assert metric(outputs, targets).dtype == jnp.float32
     assert task.decode(outputs).dtype == (jnp.int32 if task.name == "multilabel(2)" else dtype)
+
+
+def test_a_loss_of_ones_own_meets_half_precision_outputs_in_float32():
+    task = T.regression(loss=lambda p, y: (p - y) ** 2)
+    values = task.loss(jnp.ones((2, 1), jnp.bfloat16), jnp.full((2, 1), 1.001))
+    np.testing.assert_allclose(values, 1e-6, rtol=1e-3)

@@ -72,6 +72,7 @@ def mish(x: ArrayLike) -> Array:
 
 
 def _mish_slope(x: Array) -> Array:
+    x = jnp.clip(x, -1e3, 1e3)  # It is 0 or 1 long before; the square of a larger one would overflow in its slope.
     bent = bend(x, jnp.ones((), x.dtype))
     return tangent(bent) + times(x, tangent_slope(bent) * logistic(x))
 
@@ -113,7 +114,7 @@ def _inside(x: Array) -> Array:
 
 
 def _gelu_tanh_slope(x: Array) -> Array:
-    x = jnp.clip(x, -1e3, 1e3)  # It is 0 or 1 long before; the square of a larger one would overflow in its slope.
+    x = jnp.clip(x, -1e3, 1e3)  # As of mish.
     z = _inside(x)
     inner = 2 * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * jnp.square(x))
     return logistic(z) + times(x, times(inner, logistic(z) * logistic(-z)))

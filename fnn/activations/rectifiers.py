@@ -8,7 +8,6 @@ import numpy as np
 
 from fnn import checks
 from fnn.activations.pieces import as_floating, clamp, of_arrays, parameter, require_order, times, with_slopes
-from fnn.precision import widen
 from fnn.typing import Array, ArrayLike, Key
 
 __all__ = ["celu", "elu", "leaky_relu", "prelu", "relu", "relu6", "rrelu", "selu"]
@@ -62,6 +61,11 @@ def relu6(x: ArrayLike) -> Array:
 _relu6 = clamp(0.0, 6.0)
 
 
+def _bent(x: Array, slope: Array) -> Array:
+    """x, and slope·x where it is not above 0. Only there has the slope a derivative, also beside infinite values."""
+    return jnp.where(x > 0, x, times(jnp.where(x > 0, 0, x).astype(slope.dtype), slope).astype(x.dtype))
+
+
 @of_arrays
 def leaky_relu(x: ArrayLike, negative_slope: ArrayLike = 0.01) -> Array:
     r"""$f(x) = x$ for $x > 0$, $αx$ for $x \le 0$, with $f' = 1$ or $α$.
@@ -79,7 +83,7 @@ def leaky_relu(x: ArrayLike, negative_slope: ArrayLike = 0.01) -> Array:
         Maas, Hannun and Ng, Rectifier nonlinearities improve neural network acoustic models, 2013.
     """
     x = as_floating("leaky_relu", x)
-    return jnp.where(x > 0, x, times(widen(x), parameter(negative_slope, x)).astype(x.dtype))
+    return _bent(x, parameter(negative_slope, x))
 
 
 @of_arrays
@@ -105,7 +109,7 @@ def prelu(x: ArrayLike, alpha: ArrayLike) -> Array:
             f"prelu: expected alpha to be a scalar or one value per channel of {x.shape}, got {alpha.shape}"
         )
     alpha = jax.lax.expand_dims(alpha.astype(x.dtype), range(x.ndim - alpha.ndim))
-    return jnp.where(x > 0, x, times(x, alpha))
+    return _bent(x, alpha)
 
 
 @of_arrays
@@ -135,7 +139,7 @@ def rrelu(
     if train:
         key = checks.require_key("rrelu", key, "training")
         slope = low + (high - low) * jax.random.uniform(key, (x.size,), x.dtype).reshape(x.shape)
-    return jnp.where(x > 0, x, times(x, slope))
+    return _bent(x, slope)
 
 
 @of_arrays

@@ -54,18 +54,22 @@ def leaves(where: str, tree: Any, is_leaf: Callable[[Any], bool] | None = None) 
     except ValueError:
         if (keys := _keys_of_two_types(tree)) is None:
             raise
+        one, other = map(str, keys)
+        instead = f"write {one!r} and {other!r}" if one != other else "rename one of them"
         raise TypeError(
             f"{where}: expected dict keys of one type, which JAX can sort, got {keys[0]!r} and {keys[1]!r} in one "
-            f"dict; write {str(keys[0])!r} and {str(keys[1])!r}"
+            f"dict; {instead}"
         ) from None
 
 
 def _keys_of_two_types(tree: Any) -> tuple[Any, Any] | None:
     parts: Iterable[Any] = tree if isinstance(tree, list | tuple) else ()
     if isinstance(tree, dict):
-        first = next(iter(tree), None)
-        if (other := next((key for key in tree if type(key) is not type(first)), first)) is not first:
-            return first, other
+        try:
+            sorted(tree)
+        except TypeError:
+            first = next(iter(tree))
+            return first, next((key for key in tree if type(key) is not type(first)), first)
         parts = tree.values()
     return next(filter(None, map(_keys_of_two_types, parts)), None)
 

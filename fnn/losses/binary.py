@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
@@ -148,7 +152,7 @@ def sigmoid_focal_loss(
     endless, x = jnp.isinf(x), jnp.clip(x, -bound, bound)
     log_p, log_not_p = jax.nn.log_sigmoid(x), jax.nn.log_sigmoid(-x)
     # In logarithms, because (1 - p)^(γ - 1) in the gradient is infinite at p = 1 for γ < 1.
-    log_missed = _log_of_missed(x, log_p, log_not_p, y)
+    log_missed = _log_of_missed(x, y)
     losses = jnp.exp(jnp.asarray(gamma, x.dtype) * log_missed) * _binary(log_p, log_not_p, y, 0.0, None, name)
     losses = jnp.where(endless & (losses > 1), jnp.inf, losses)
     if alpha is not None:
@@ -158,11 +162,21 @@ def sigmoid_focal_loss(
     return reduce(name, losses, logits, reduction, weights, mask)
 
 
-def _log_of_missed(x: Array, log_p: Array, log_not_p: Array, y: Array) -> Array:
-    r"""$\log((1-y) p + y (1-p))$, whose derivative by a label of 0 or 1 `logsumexp` knows only in part: it leaves out
-    what has the factor 0."""
-    value = jax.nn.logsumexp(jnp.stack([log_p, log_not_p]), axis=0, b=jnp.stack([1 - y, y]))
-    largest = 0.49 * float(np.log(jnp.finfo(x.dtype).max))  # so that its square is a number
-    left_out = jnp.exp(jnp.minimum(jnp.where(y <= 0, -x, x), largest))  # (1 - p)/p, or p/(1 - p)
-    slope = jnp.where(y <= 0, left_out, jnp.where(y >= 1, -left_out, 0))
-    return value + slope * (y - jax.lax.stop_gradient(y))
+@jax.custom_jvp
+def _log_of_missed(x: Array, y: Array) -> Array:
+    r"""$\log((1-y) p + y (1-p))$; `logsumexp` leaves what has the factor 0 out of its derivative by y."""
+    return jax.nn.logsumexp(jnp.stack([jax.nn.log_sigmoid(x), jax.nn.log_sigmoid(-x)]), axis=0, b=jnp.stack([1 - y, y]))
+
+
+@functools.partial(_log_of_missed.defjvp, symbolic_zeros=True)
+def _log_of_missed_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+    x, y = primals
+    value, log_p, log_not_p = _log_of_missed(x, y), jax.nn.log_sigmoid(x), jax.nn.log_sigmoid(-x)
+    parts = [jnp.zeros_like(x)]
+    if not isinstance(tangents[0], SymbolicZero):
+        parts.append((1 - 2 * y) * jnp.exp(log_p + log_not_p - value) * tangents[0])
+    if not isinstance(tangents[1], SymbolicZero):
+        largest = 0.49 * float(np.log(jnp.finfo(x.dtype).max))  # so that its square is a number
+        shares = (jnp.exp(jnp.minimum(share - value, largest)) for share in (log_not_p, log_p))
+        parts.append((next(shares) - next(shares)) * tangents[1])
+    return value, sum(parts[1:], parts[0])

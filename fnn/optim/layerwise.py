@@ -11,17 +11,13 @@ from fnn.optim.adam import scale_by_adam
 from fnn.optim.gradient_descent import trace
 from fnn.optim.grouping import masked
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import leafwise, norm
+from fnn.optim.leaves import leafwise, norm, rms
 from fnn.optim.rules import stateless
 from fnn.optim.transform import Transform, chain
 from fnn.optim.wrappers import add_decayed_weights
 from fnn.typing import Array, ArrayLike, ScalarOrSchedule
 
 __all__ = ["clip_by_block_rms", "lamb", "lars", "scale_by_param_block_rms", "scale_by_trust_ratio"]
-
-
-def _rms(x: Array) -> Array:
-    return norm(x) / max(x.size, 1) ** 0.5
 
 
 def _trust(g: Array, p: Array, *, min_norm: Any, trust_coefficient: Any, eps: Any) -> tuple[Array]:
@@ -76,7 +72,7 @@ def scale_by_param_block_rms(min_scale: ArrayLike = 1e-3) -> Transform:
         >>> rule.update(jnp.array([2.0]), rule.init(None), jnp.array([8.0]))[0].tolist()
         [16.0]
     """
-    step = leafwise(lambda g, p, *, min_scale: (g * jnp.maximum(_rms(p), min_scale),), min_scale=min_scale)
+    step = leafwise(lambda g, p, *, min_scale: (g * jnp.maximum(rms(p), min_scale),), min_scale=min_scale)
     return stateless(step, needs_params="scale_by_param_block_rms")
 
 
@@ -99,7 +95,7 @@ def clip_by_block_rms(threshold: ArrayLike) -> Transform:
         Shazeer and Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost, 2018.
     """
     checks.in_range("clip_by_block_rms", "threshold", threshold, 0, open="low")
-    return stateless(leafwise(lambda g, *, threshold: (g / jnp.maximum(1, _rms(g) / threshold),), threshold=threshold))
+    return stateless(leafwise(lambda g, *, threshold: (g / jnp.maximum(1, rms(g) / threshold),), threshold=threshold))
 
 
 def lamb(

@@ -167,11 +167,21 @@ def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Arr
 
 def norm(x: Array, axes: tuple[int, ...] | None = None) -> Array:
     r"""$\|x\|$ over all axes, or over these, which stay as 1; no square over- or underflows."""
-    over = tuple(range(x.ndim)) if axes is None else axes
-    unit = magnitude(jnp.abs(x), 0, over)
-    squares = jnp.real(square(x / unit.astype(x.dtype)))
-    size = unit * root(jnp.sum(squares, over, keepdims=True))
+    unit, squares = _squares(x, axes)
+    size = unit * root(jnp.sum(squares, axes, keepdims=True))
     return size.reshape(()) if axes is None else size
+
+
+def rms(x: Array) -> Array:
+    """The root of the mean square, 0 of no numbers."""
+    unit, squares = _squares(x, None)
+    return (unit * root(jnp.sum(squares, keepdims=True) / max(x.size, 1))).reshape(())
+
+
+def _squares(x: Array, axes: tuple[int, ...] | None) -> tuple[Array, Array]:
+    """A size, and the squares of x in units of it."""
+    unit = magnitude(jnp.abs(x), 0, tuple(range(x.ndim)) if axes is None else axes)
+    return unit, jnp.real(square(x / unit.astype(x.dtype)))
 
 
 @jax.custom_jvp

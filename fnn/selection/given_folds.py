@@ -61,7 +61,7 @@ def check_what_counts(
     _warn_of_missing_classes(where, split, targets)
     counts = np.ones(rows_.count(x), bool) if weights is None else np.asarray(weights) != 0
     for side, folds in zip(("training", "validation"), split, strict=True):
-        if (fold := _first_without(folds, counts, parts)) is not None:
+        if weights is not None and (fold := _first_without(folds, counts, parts)) is not None:
             raise ValueError(f"{where}: {checks.no_weight(f' of the {side} rows of fold {fold}')}")
     if scaled and isinstance(x, Padded):
         fold = _first_without(split.train, counts & (np.asarray(x.lengths) > 0), parts)

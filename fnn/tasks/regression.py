@@ -44,7 +44,7 @@ def regression(outputs: int = 1, *, loss: Callable[[Array, Array], Array] = loss
     name = f"regression({outputs})"
 
     def per_example(predictions: Array, targets: Array) -> Array | tuple[Array, Array]:
-        found = loss_of(name, loss, predictions, targets.astype(wide_dtype(predictions)))
+        found = loss_of(name, loss, widen(predictions), targets.astype(wide_dtype(predictions)))
         if isinstance(found, tuple):
             return found
         require_examples(name, found.shape, len(predictions))

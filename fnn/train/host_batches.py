@@ -146,8 +146,9 @@ class Reader:
     def _check(self, batch: Any, name: str) -> Raw:
         if (parts := self._plain and self._plain.match(batch)) is not None:
             return Raw(parts[0], parts[1], parts[2] if len(parts) == 3 else None, len(parts[0]), name)
-        checks.leaves(name, batch)
         first = self.form is None
+        if first and isinstance(batch, (tuple, list, dict)):
+            checks.leaves(name, batch)
         if self.stream.encode is None:
             given: tuple[Any, ...] = (batch[0] if _has_parts(batch) else batch,)
         else:

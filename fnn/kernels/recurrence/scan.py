@@ -58,7 +58,8 @@ def scan_cell(
     """
     layout = _layout(x, time_major)
     unroll, remat = check_loop("scan_cell", layout.time, unroll, remat)
-    steps = iteration_size(unroll, layout.time, placement.platform() == "cpu")
+    at_once = layout.time if remat is None else min(layout.time, remat)
+    steps = iteration_size(unroll, at_once, placement.platform() == "cpu")
     valid = valid_steps("scan_cell", layout, lengths, mask)
     if not time_major:
         x, valid = jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), (x, valid))
