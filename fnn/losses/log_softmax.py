@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.mesh_axes import explicit_mesh
 from fnn.losses.labels import at_label, of_label
 from fnn.typing import Array
@@ -50,16 +49,16 @@ def negative_log_softmax(x: Array, labels: Array) -> Array:
 
     Its gradient `softmax(x) - y` is one pass over `x`, and exact at the label too, where the difference would round.
     """
-    return _loss_and_total(x, labels)[0] if x.shape[-1] else of_label(x, labels)
+    return _loss_and_total(x, labels, None)[0] if x.shape[-1] else of_label(x, labels)
 
 
 @jax.custom_jvp
-def _loss_and_total(x: Array, labels: Array) -> tuple[Array, Array]:
-    """The loss, and `Σ exp(x - max x)`.
+def _loss_and_total(x: Array, labels: Array, terms: Array | None) -> tuple[Array, Array]:
+    """The loss, and `Σ exp(x - max x)`; `terms` are those of the sum, where they are there anyway.
 
     The label's term stays out of the sum of the others: they would be rounded away beside it, and they are the loss.
     """
-    others, peak = _sum_of_others(x, labels), _peak(x)
+    others, peak = _sum_of_others(x, labels, terms), _peak(x)
     own = _below_peak(of_label(x, labels), peak)
     own = jnp.where((peak == jnp.inf) & (own < 0), -jnp.inf, own)  # beside an infinite logit the loss is infinite
     total = others + jnp.exp(own)
@@ -67,48 +66,44 @@ def _loss_and_total(x: Array, labels: Array) -> tuple[Array, Array]:
 
 
 @_loss_and_total.defjvp
-def _loss_and_total_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> Any:
-    (x, labels), t = primals, tangents[0]
-    loss, total = _loss_and_total(x, labels)
+def _loss_and_total_jvp(primals: tuple[Array, Array, Any], tangents: tuple[Array, Array, Any]) -> Any:
+    (x, labels, _), t = primals, tangents[0]
+    terms = jnp.exp(_below_peak(x, _peak(x)[..., None]))
+    loss, total = _loss_and_total(x, labels, terms)
     # Numbers of a row are computed once a row: fused into the pass over `x` they would be again for every class.
     slope, share = jax.lax.optimization_barrier((jnp.expm1(-loss), 1 / total))
-    p = jnp.exp(_below_peak(x, _peak(x)[..., None])) * share[..., None]
+    p = terms * share[..., None]
     slopes = jnp.where(at_label(labels, x.shape[-1]), slope[..., None], p)
     return (loss, total), (jnp.sum(slopes * t, -1), jnp.sum(total[..., None] * p * t, -1))
 
 
-def _sum_of_others(x: Array, labels: Array) -> Array:
-    """`Σ exp(x - max x)` over the classes that are not the label.
-
-    Sums over pieces of the classes, which are computed as they are read; of the label's piece the terms themselves.
-    """
+def _sum_of_others(x: Array, labels: Array, terms: Array | None) -> Array:
+    """`Σ exp(x - max x)` over the classes that are not the label: sums over pieces of them, and of the label's piece
+    the terms themselves."""
     classes, peak = x.shape[-1], _peak(x)[..., None]
     size = _piece(classes)
-    pieces = -(-classes // size)
-    if pieces == 1:
-        return jnp.where(at_label(labels, classes), 0, jnp.exp(_below_peak(x, peak))).sum(-1)
-    inside = jnp.clip(labels, 0, classes - 1)
-    first = inside // size * size
-    begin = jnp.minimum(first, classes - size)
-    terms = jnp.exp(_below_peak(_classes_from(x, begin, size), peak))
-    numbers = begin[..., None] + of_rank(jnp.arange(size, dtype=labels.dtype), x.ndim)
-    others = jnp.where((numbers == inside[..., None]) | (numbers < first[..., None]), 0, terms).sum(-1)
-    padding = [(0, 0)] * (x.ndim - 1) + [(0, pieces * size - classes)]
-    sums = jnp.pad(jnp.exp(_below_peak(x, peak)), padding).reshape(*x.shape[:-1], pieces, size).sum(-1)
-    return others + jnp.where(at_label(inside // size, pieces), 0, sums).sum(-1)
+    if size == classes:
+        terms = jnp.exp(_below_peak(x, peak)) if terms is None else terms
+        return jnp.where(at_label(labels, classes), 0, terms).sum(-1)
+    pieces = x.reshape(*x.shape[:-1], classes // size, size)
+    place = jnp.clip(labels, 0, classes - 1) // size
+    own = jnp.exp(_below_peak(_piece_at(pieces, place), peak))
+    others = jnp.where(at_label(labels - place * size, size), 0, own).sum(-1)
+    every = jnp.exp(_below_peak(pieces, peak[..., None])) if terms is None else terms.reshape(pieces.shape)
+    return others + jnp.where(at_label(place, classes // size), 0, every.sum(-1)).sum(-1)
 
 
-def _classes_from(x: Array, begin: Array, size: int) -> Array:
-    """So many classes in a row, of every row its own: copied as they lie, not gathered one by one."""
-    if explicit_mesh((x, begin)) is not None:  # there the rows of both would have to be split alike
-        return jnp.take_along_axis(x, begin[..., None] + of_rank(jnp.arange(size, dtype=begin.dtype), x.ndim), -1)
+def _piece_at(pieces: Array, place: Array) -> Array:
+    """One piece of every row: copied as it lies, not gathered number by number."""
+    if explicit_mesh((pieces, place)) is not None:  # there the rows of both would have to be split alike
+        return jnp.take_along_axis(pieces, place[..., None, None], -2).squeeze(-2)
 
-    def piece(row: Array, first: Array) -> Array:
-        return jax.lax.dynamic_slice_in_dim(row, first, size)
+    def one(row: Array, place: Array) -> Array:
+        return jax.lax.dynamic_index_in_dim(row, place, keepdims=False)
 
-    for _ in begin.shape:
-        piece = jax.vmap(piece)
-    return jax.lax.optimization_barrier(piece(x, begin))  # fused into what reads it, it is read one by one again
+    for _ in place.shape:
+        one = jax.vmap(one)
+    return jax.lax.optimization_barrier(one(pieces, place))  # fused into what reads it, it is gathered again
 
 
 def _peak(x: Array) -> Array:
@@ -122,7 +117,5 @@ def _below_peak(x: Array, peak: Array) -> Array:
 
 
 def _piece(classes: int) -> int:
-    """A size of which there is a whole number, if there is one that is neither large nor small."""
-    if classes <= PIECE:
-        return classes
-    return next((size for size in range(PIECE, PIECE // 8, -1) if classes % size == 0), PIECE)
+    """A size of which there is a whole number, neither large nor small; all of them where there is none."""
+    return next((size for size in range(PIECE, PIECE // 8, -1) if classes % size == 0), classes)
