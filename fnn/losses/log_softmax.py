@@ -53,44 +53,47 @@ def negative_log_softmax(x: Array, labels: Array) -> Array:
 
 
 @jax.custom_jvp
-def _loss_and_total(x: Array, labels: Array, terms: Array | None) -> tuple[Array, Array]:
-    """The loss, and `Σ exp(x - max x)`; `terms` are those of the sum, where they are there anyway.
+def _loss_and_total(x: Array, labels: Array, others: Array | None) -> tuple[Array, Array]:
+    """The loss, and `Σ exp(x - max x)`; `others` are the terms of `_others`, where slopes need them anyway.
 
     The label's term stays out of the sum of the others: they would be rounded away beside it, and they are the loss.
     """
-    others, peak = _sum_of_others(x, labels, terms), _peak(x)
+    rest, peak = _sum_of_others(x, labels) if others is None else others.sum(-1), _peak(x)
     own = _below_peak(of_label(x, labels), peak)
     own = jnp.where((peak == jnp.inf) & (own < 0), -jnp.inf, own)  # beside an infinite logit the loss is infinite
-    total = others + jnp.exp(own)
-    return jnp.where(own == 0, jnp.log1p(others), jnp.log(total)) - own, total
+    total = rest + jnp.exp(own)
+    return jnp.where(own == 0, jnp.log1p(rest), jnp.log(total)) - own, total
 
 
 @_loss_and_total.defjvp
 def _loss_and_total_jvp(primals: tuple[Array, Array, Any], tangents: tuple[Array, Array, Any]) -> Any:
     (x, labels, _), t = primals, tangents[0]
-    terms = jnp.exp(_below_peak(x, _peak(x)[..., None]))
-    loss, total = _loss_and_total(x, labels, terms)
+    others = _others(x, labels, _peak(x))
+    loss, total = _loss_and_total(x, labels, others)
     # Numbers of a row are computed once a row: fused into the pass over `x` they would be again for every class.
-    slope, share = jax.lax.optimization_barrier((jnp.expm1(-loss), 1 / total))
-    p = terms * share[..., None]
-    slopes = jnp.where(at_label(labels, x.shape[-1]), slope[..., None], p)
+    slope, own, share = jax.lax.optimization_barrier((jnp.expm1(-loss), jnp.exp(-loss), 1 / total))
+    label, p = at_label(labels, x.shape[-1]), others * share[..., None]
+    slopes, p = jnp.where(label, slope[..., None], p), jnp.where(label, own[..., None], p)
     return (loss, total), (jnp.sum(slopes * t, -1), jnp.sum(total[..., None] * p * t, -1))
 
 
-def _sum_of_others(x: Array, labels: Array, terms: Array | None) -> Array:
-    """`Σ exp(x - max x)` over the classes that are not the label: sums over pieces of them, and of the label's piece
-    the terms themselves."""
-    classes, peak = x.shape[-1], _peak(x)[..., None]
+def _others(x: Array, labels: Array, peak: Array) -> Array:
+    """`exp(x - max x)`, 0 at the label."""
+    return jnp.where(at_label(labels, x.shape[-1]), 0, jnp.exp(_below_peak(x, peak[..., None])))
+
+
+def _sum_of_others(x: Array, labels: Array) -> Array:
+    """The sum of `_others`, of large vocabularies by sums over pieces, but for the label's: one pass that leaves
+    nothing out is faster than one that asks for the label everywhere."""
+    classes, peak = x.shape[-1], _peak(x)
     size = _piece(classes)
     if size == classes:
-        terms = jnp.exp(_below_peak(x, peak)) if terms is None else terms
-        return jnp.where(at_label(labels, classes), 0, terms).sum(-1)
+        return _others(x, labels, peak).sum(-1)
     pieces = x.reshape(*x.shape[:-1], classes // size, size)
     place = jnp.clip(labels, 0, classes - 1) // size
-    own = jnp.exp(_below_peak(_piece_at(pieces, place), peak))
-    others = jnp.where(at_label(labels - place * size, size), 0, own).sum(-1)
-    every = jnp.exp(_below_peak(pieces, peak[..., None])) if terms is None else terms.reshape(pieces.shape)
-    return others + jnp.where(at_label(place, classes // size), 0, every.sum(-1)).sum(-1)
+    sums = jnp.exp(_below_peak(pieces, peak[..., None, None])).sum(-1)
+    rest = jnp.where(at_label(place, classes // size), 0, sums).sum(-1)
+    return rest + _others(_piece_at(pieces, place), labels - place * size, peak).sum(-1)
 
 
 def _piece_at(pieces: Array, place: Array) -> Array:
