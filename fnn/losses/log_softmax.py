@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.mesh_axes import explicit_mesh
 from fnn.losses.labels import at_label, of_label
 from fnn.typing import Array
@@ -84,29 +85,36 @@ def _others(x: Array, labels: Array, peak: Array) -> Array:
 
 def _sum_of_others(x: Array, labels: Array) -> Array:
     """The sum of `_others`, of large vocabularies by sums over pieces, but for the label's: one pass that leaves
-    nothing out is faster than one that asks for the label everywhere."""
-    classes, peak = x.shape[-1], _peak(x)
-    size = _piece(classes)
+    nothing out is faster than one that asks for the label everywhere, and XLA keeps none of its terms."""
+    classes, peak, size = x.shape[-1], _peak(x), _piece(x.shape[-1])
     if size == classes:
         return _others(x, labels, peak).sum(-1)
-    pieces = x.reshape(*x.shape[:-1], classes // size, size)
-    place = jnp.clip(labels, 0, classes - 1) // size
-    sums = jnp.exp(_below_peak(pieces, peak[..., None, None])).sum(-1)
-    rest = jnp.where(at_label(place, classes // size), 0, sums).sum(-1)
-    return rest + _others(_piece_at(pieces, place), labels - place * size, peak).sum(-1)
+    place, shape = jnp.clip(labels, 0, classes - 1) // size, (*x.shape[:-1], -(-classes // size), size)
+    if classes % size:
+        missing = [(0, 0)] * (x.ndim - 1) + [(0, -classes % size)]
+        terms = jnp.pad(jnp.exp(_below_peak(x, peak[..., None])), missing).reshape(shape)
+        begin = jnp.minimum(place * size, classes - size)  # the last piece has some of the one before
+        own = _others(_cut(x, begin, size), labels - begin, peak)
+        own = jnp.where(of_rank(jnp.arange(size), x.ndim) < (place * size - begin)[..., None], 0, own)
+    else:
+        pieces = x.reshape(shape)
+        terms = jnp.exp(_below_peak(pieces, peak[..., None, None]))
+        own = _others(_cut(pieces, place, 1).squeeze(-2), labels - place * size, peak)
+    return jnp.where(at_label(place, shape[-2]), 0, terms.sum(-1)).sum(-1) + own.sum(-1)
 
 
-def _piece_at(pieces: Array, place: Array) -> Array:
-    """One piece of every row: copied as it lies, not gathered number by number."""
-    if explicit_mesh((pieces, place)) is not None:  # there the rows of both would have to be split alike
-        return jnp.take_along_axis(pieces, place[..., None, None], -2).squeeze(-2)
+def _cut(x: Array, begin: Array, size: int) -> Array:
+    """So many entries of every row from its own place on: copied as they lie, not gathered one by one."""
+    if explicit_mesh((x, begin)) is not None:  # there the rows of both would have to be split alike
+        places = begin[..., None] + of_rank(jnp.arange(size, dtype=begin.dtype), begin.ndim + 1)
+        return jnp.take_along_axis(x, places.reshape(*places.shape, *[1] * (x.ndim - places.ndim)), begin.ndim)
 
-    def one(row: Array, place: Array) -> Array:
-        return jax.lax.dynamic_index_in_dim(row, place, keepdims=False)
+    def part(row: Array, begin: Array) -> Array:
+        return jax.lax.dynamic_slice_in_dim(row, begin, size)
 
-    for _ in place.shape:
-        one = jax.vmap(one)
-    return jax.lax.optimization_barrier(one(pieces, place))  # fused into what reads it, it is gathered again
+    for _ in begin.shape:
+        part = jax.vmap(part)
+    return jax.lax.optimization_barrier(part(x, begin))  # fused into what reads it, it is gathered again
 
 
 def _peak(x: Array) -> Array:
@@ -120,5 +128,7 @@ def _below_peak(x: Array, peak: Array) -> Array:
 
 
 def _piece(classes: int) -> int:
-    """A size of which there is a whole number, neither large nor small; all of them where there is none."""
-    return next((size for size in range(PIECE, PIECE // 8, -1) if classes % size == 0), classes)
+    """A size of which there is a whole number, if there is one that is neither large nor small."""
+    if classes <= PIECE:
+        return classes
+    return next((size for size in range(PIECE, PIECE // 8, -1) if classes % size == 0), PIECE)
