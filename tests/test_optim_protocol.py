@@ -343,3 +343,34 @@ def test_accumulator_dtypes_are_kept():
     half = jnp.ones(2, jnp.bfloat16)
     updates, state = rule.update(half, rule.init(half), half)
     assert state[0].trace.dtype == updates.dtype == jnp.float32
+
+
+def test_a_setting_makes_no_parameter_larger():
+    for rule in (optim.sgd(jnp.array([[0.1, 0.2]])), optim.scale_by_adam(b1=jnp.array([[0.1, 0.2]]))):
+        params = jnp.ones((2, 1))
+        with pytest.raises(ValueError, match=r"settings that keep a parameter of shape \(2, 1\), got float32\[2,2\]"):
+            rule.update(params, rule.init(params), params)
+        rule.update(params.reshape(1, 2), rule.init(params.reshape(1, 2)))  # one for each column
+
+
+def test_adafactor_begins_where_fewer_steps_were_made_than_its_offset():
+    rule = optim.scale_by_factored_rms(step_offset=3)
+    updates, state = rule.update(jnp.array([2.0]), rule.init(jnp.ones(1)))
+    assert updates.tolist() == [1]
+    np.testing.assert_allclose(rule.update(jnp.array([3.0]), state)[0], 1)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: optim.rprop(0.1, min_step_size=1.0, max_step_size=0.5), "expected max_step_size in [1.0, inf), got"),
+        (lambda: optim.scale_loss(optim.sgd(0.1), 2.0**30), "expected largest in [1073741824.0, inf), got 16777216.0"),
+        (lambda: optim.presets.torch.adagrad(-1.0, lr_decay=0.1), "adagrad: expected lr in [0, inf), got -1.0"),
+        (lambda: optim.presets.torch.adagrad(lr_decay=-0.1), "adagrad: expected lr_decay in [0, inf), got -0.1"),
+        (lambda: optim.scale_by_zoom_linesearch(5, -1.0), "expected max_learning_rate in (0, inf), got -1.0"),
+    ],
+)
+def test_settings_that_no_step_could_be_made_with(call, message):
+    with pytest.raises(ValueError) as caught:
+        call()
+    assert message in str(caught.value)
