@@ -336,6 +336,13 @@ def test_orthogonalized_matrices_have_singular_values_near_one():
     np.testing.assert_allclose(optim.orthogonalize(x.T).T, optim.orthogonalize(x), atol=1e-5)
 
 
+@pytest.mark.parametrize("axes", [(0, 0), (0, 2), (-3, 1), ((0, 0), 1)], ids=str)
+def test_axes_of_a_matrix_are_its_own_and_differ(axes):
+    rule = optim.scale_by_muon(weight_dimension_numbers=optim.MuonDimensionNumbers(*axes))
+    with pytest.raises(ValueError, match=r"inputs and outputs on different axes, got MuonDim.* for float32\[2,3\]"):
+        rule.update(jnp.ones((2, 3)), rule.init(jnp.ones((2, 3))))
+
+
 def test_accumulator_dtypes_are_kept():
     params = jnp.ones(2)
     assert optim.adam(0.1, mu_dtype=jnp.bfloat16).init(params)[0].mu.dtype == jnp.bfloat16
