@@ -61,7 +61,6 @@ def scale_loss(
     """
     require_transform("scale_loss", inner, "inner")
     checks.in_range("scale_loss", "initial", initial, 1)
-    checks.in_range("scale_loss", "largest", largest, initial)
     checks.integer("scale_loss", "period", period)
     checks.in_range("scale_loss", "factor", factor, 1, open="low")
     accepted = keep_accepted(inner.update)
