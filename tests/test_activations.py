@@ -355,3 +355,9 @@ def test_infinite_values_that_no_slope_changes_leave_it_its_derivative(function)
 @pytest.mark.parametrize("x", [1e3, 1e20, 8.6e37, 3e38, -3e38])
 def test_the_curvature_of_mish_is_0_far_away(x):
     assert jax.grad(jax.grad(fnn.mish))(np.float32(x)) == 0
+
+
+def test_mixed_derivatives_by_x_and_a_parameter_agree_at_0_too(x64):
+    for function, expected in ((A.softplus, 0.0), (A.silu, 0.0), (A.squareplus, 0.0), (A.celu, 0.0), (A.elu, 1.0)):
+        hessian = jax.hessian(lambda v, function=function: function(v[0], v[1]))(jnp.array([0.0, 2.0]))
+        np.testing.assert_allclose([hessian[0, 1], hessian[1, 0]], expected, atol=1e-12, err_msg=function.__name__)

@@ -87,3 +87,12 @@ def test_a_complex_penalty_is_an_error_and_a_complex_loss_too():
         step.update(step.init(KEY, X), KEY, (X, Y))
     with pytest.raises(TypeError, match="floating-point"):
         optim.l2(1.0)({"kernel": jnp.ones((2, 2), complex)})
+
+
+@pytest.mark.parametrize("build", [lambda: optim.adadelta(1.0), lambda: optim.adam(0.1), lambda: optim.rmsprop(0.1)])
+def test_a_step_turns_with_its_gradient(build):
+    rule, steps = build(), []
+    for turn in (1, 1j):
+        gradient = turn * jnp.array([3.0 + 1.0j, -2.0j], jnp.complex64)
+        steps.append(rule.update(gradient, rule.init(gradient), gradient)[0] / turn)
+    np.testing.assert_allclose(*steps, rtol=1e-5)

@@ -178,3 +178,26 @@ def test_wrong_input_at_apply():
         fnn.reshape(2, -1).apply((), (), jnp.ones((3, 5)))
     with pytest.raises(ValueError, match="flatten: expected x of shape"):
         fnn.flatten().apply((), (), jnp.ones(()))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_gradients_of_what_every_row_uses_are_summed_in_float32(dtype):
+    """One by one in the dtype of the rows, 5000 ones in bfloat16 are 256, or 2048 of two axes."""
+    x, words = jnp.ones((50, 100, 3), dtype), jnp.zeros((50, 100), jnp.int32)
+    cases = [
+        (fnn.dense(2), x, "bias"), (fnn.conv(2, 1), x, "bias"), (fnn.depthwise_conv(1), x, "bias"),
+        (fnn.prelu(), -x, "alpha"), (fnn.embedding(1, 2, dtype=dtype), words, "embedding"),
+    ]  # fmt: skip
+    models = [(layer, layer.init(jax.random.key(0), x)[0], x, name) for layer, x, name in cases]
+
+    @jax.jit
+    def gradients(every):
+        def total(every):
+            outputs = (layer.apply(p, (), x)[0] for p, (layer, _, x, _) in zip(every, models, strict=True))
+            return sum(y.astype(jnp.float32).sum() for y in outputs)
+
+        return jax.grad(total)(every)
+
+    for found, (*_, name) in zip(gradients([p for _, p, *_ in models]), models, strict=True):
+        assert found[name].dtype == dtype
+        np.testing.assert_allclose(np.abs(found[name].astype(float)), 5000, rtol=0.01)

@@ -100,3 +100,8 @@ def test_losses(name):
     assert loss(outputs, outputs).shape[0] == 0
     mean = empty_and_its_gradients(lambda x: loss(x, outputs, reduction="mean"), outputs)
     assert not mean.any()
+
+
+def test_a_penalty_on_nothing_is_0():
+    layer, x = fnn.activity_penalty(1.0, 1.0), jnp.ones((0, 3))
+    assert layer.apply((), layer.init(jax.random.key(0), x)[1], x, train=True)[1]["penalty"].value == 0

@@ -275,3 +275,15 @@ def test_directions_keep_the_protocol():
 def test_what_cannot_be_is_said(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+def test_a_search_that_found_no_step_does_not_keep_its_size_of_0():
+    def search(state, params, loss):
+        value, grad = 9.0, jnp.array([6.0])
+        return rule.update(grad, state, params, value=value, grad=grad, value_fn=loss)
+
+    rule, params = optim.chain(optim.sgd(1.0), optim.scale_by_zoom_linesearch(4)), jnp.array([3.0])
+    stay, state = search(rule.init(params), params, lambda p: jnp.sum(p) * jnp.nan)
+    step, _ = search(state, params, lambda p: jnp.sum(p**2))
+    assert stay.tolist() == [0]
+    assert step.tolist() == [-3]

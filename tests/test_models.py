@@ -128,3 +128,16 @@ def test_summary_counts_layers_parameters_and_operations():
     lines = str(table).splitlines()
     assert lines[-1].split()[:2] == ["total", f"{table.parameters:,}"]
     assert len({len(line) for line in lines if "─" not in line}) == 1
+
+
+@pytest.mark.parametrize("unit", [1e-23, 1e20])
+def test_least_squares_in_any_unit(unit):
+    """The squares of its singular values are no numbers of float32."""
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32) * np.float32(unit)
+    wanted = np.array([1.0, 2.0, -1.0], np.float32)
+    np.testing.assert_allclose(fnn.models.least_squares(x, x @ wanted)["kernel"][:, 0], wanted, rtol=1e-4)
+
+
+def test_a_perceptron_learns_towards_its_labels():
+    with pytest.raises(ValueError, match=r"perceptron: expected learning_rate in \(0, inf\), got -1"):
+        fnn.models.perceptron(np.eye(2, dtype=np.float32), np.array([0, 1]), learning_rate=-1.0)

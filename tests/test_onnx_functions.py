@@ -118,3 +118,12 @@ def test_constants_of_selu_and_the_slope_of_hard_sigmoid(x64):
     np.testing.assert_allclose(fnn.selu(x, alpha=2.0, scale=3.0), 3 * np.where(X > 0, X, 2 * np.expm1(x)), rtol=1e-12)
     np.testing.assert_allclose(fnn.hard_sigmoid(x, slope=0.2), np.clip(0.2 * x + 0.5, 0, 1), rtol=1e-12)
     np.testing.assert_allclose(fnn.hard_sigmoid(x, slope=1 / 6), fnn.hard_sigmoid(x), rtol=1e-12, atol=1e-15)
+
+
+def test_powers_of_a_length_neither_overflow_nor_vanish():
+    for x in ([3.0, 7.0], [0.0, 7.0], [2.6, 2.7]):
+        x = np.array(x, np.float32)
+        size = np.linalg.norm(x.astype(float), 200)
+        np.testing.assert_allclose(fnn.kernels.lp_normalize(jnp.asarray(x), 200), x / size, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"lp_normalize: expected p in \[1, inf\), got inf"):
+        fnn.kernels.lp_normalize(jnp.ones(2), float("inf"))

@@ -336,6 +336,13 @@ def test_orthogonalized_matrices_have_singular_values_near_one():
     np.testing.assert_allclose(optim.orthogonalize(x.T).T, optim.orthogonalize(x), atol=1e-5)
 
 
+@pytest.mark.parametrize("axes", [(0, 0), (0, 2), (-3, 1), ((0, 0), 1)], ids=str)
+def test_axes_of_a_matrix_are_its_own_and_differ(axes):
+    rule = optim.scale_by_muon(weight_dimension_numbers=optim.MuonDimensionNumbers(*axes))
+    with pytest.raises(ValueError, match=r"inputs and outputs on different axes, got MuonDim.* for float32\[2,3\]"):
+        rule.update(jnp.ones((2, 3)), rule.init(jnp.ones((2, 3))))
+
+
 def test_accumulator_dtypes_are_kept():
     params = jnp.ones(2)
     assert optim.adam(0.1, mu_dtype=jnp.bfloat16).init(params)[0].mu.dtype == jnp.bfloat16
@@ -343,3 +350,33 @@ def test_accumulator_dtypes_are_kept():
     half = jnp.ones(2, jnp.bfloat16)
     updates, state = rule.update(half, rule.init(half), half)
     assert state[0].trace.dtype == updates.dtype == jnp.float32
+
+
+def test_a_setting_makes_no_parameter_larger():
+    for rule in (optim.sgd(jnp.array([[0.1, 0.2]])), optim.scale_by_adam(b1=jnp.array([[0.1, 0.2]]))):
+        params = jnp.ones((2, 1))
+        with pytest.raises(ValueError, match=r"settings that keep a parameter of shape \(2, 1\), got float32\[2,2\]"):
+            rule.update(params, rule.init(params), params)
+        rule.update(params.reshape(1, 2), rule.init(params.reshape(1, 2)))  # one for each column
+
+
+def test_adafactor_begins_where_fewer_steps_were_made_than_its_offset():
+    rule = optim.scale_by_factored_rms(step_offset=3)
+    updates, state = rule.update(jnp.array([2.0]), rule.init(jnp.ones(1)))
+    assert updates.tolist() == [1]
+    np.testing.assert_allclose(rule.update(jnp.array([3.0]), state)[0], 1)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: optim.rprop(0.1, min_step_size=1.0, max_step_size=0.5), "expected max_step_size in [1.0, inf), got"),
+        (lambda: optim.presets.torch.adagrad(-1.0, lr_decay=0.1), "adagrad: expected lr in [0, inf), got -1.0"),
+        (lambda: optim.presets.torch.adagrad(lr_decay=-0.1), "adagrad: expected lr_decay in [0, inf), got -0.1"),
+        (lambda: optim.scale_by_zoom_linesearch(5, -1.0), "expected max_learning_rate in (0, inf), got -1.0"),
+    ],
+)
+def test_settings_that_no_step_could_be_made_with(call, message):
+    with pytest.raises(ValueError) as caught:
+        call()
+    assert message in str(caught.value)

@@ -24,10 +24,15 @@ def test_rule_takes_the_steps_of_optax(family, name):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("dtype", ["float32", "complex128"])
 @pytest.mark.parametrize(
-    ("family", "name"),
-    [("gradient_descent", "sgd, nesterov"), ("adaptive", "rmsprop"), ("adaptive", "adadelta"), ("adam", "adam")],
+    ("family", "name", "dtype"),
+    [
+        (family, name, dtype)
+        for family, name in (("gradient_descent", "sgd, nesterov"), ("adaptive", "rmsprop"), ("adam", "adam"))
+        for dtype in ("float32", "complex128")
+    ]
+    # optax squares a complex gradient in the place of its modulus, and its steps leave the direction.
+    + [("adaptive", "adadelta", "float32")],
 )
 def test_rule_takes_the_steps_of_optax_in_other_dtypes(family, name, dtype):
     references.check(family, name, params=None, examples=2, steps=20, dtype=dtype)  # a nested tree

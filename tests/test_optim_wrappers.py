@@ -324,3 +324,31 @@ def test_gradients_of_float64_are_averaged_in_float64(x64):
     np.testing.assert_allclose(means[-1], np.mean(gradients), rtol=1e-15)
     narrow = optim.multi_steps(optim.sgd(1.0), 2, accumulator_dtype=jnp.bfloat16)
     assert narrow.init(jnp.zeros(1, jnp.float32)).acc_grads.dtype == jnp.bfloat16
+
+
+def test_lookahead_leaves_slow_parameters_without_a_gradient_where_they_are():
+    rule, params = optim.lookahead(optim.sgd(0.5), 2, 0.5), {"moved": jnp.ones(1), "kept": jnp.ones(1)}
+    for pair in (False, True):
+        fast = optim.LookaheadParams.init_synced(params) if pair else params
+        state = rule.init(fast)
+        for _ in range(2):
+            updates, state = rule.update({"moved": jnp.ones(1), "kept": None}, state, fast)
+            fast = optim.apply_updates(fast, updates)
+        slow = fast.slow if pair else state.slow
+        assert {name: float(p[0]) for name, p in slow.items()} == {"moved": 0.5, "kept": 1.0}
+
+
+def test_lookahead_starts_its_rule_anew_from_where_it_goes_on():
+    rule = optim.lookahead(optim.schedule_free(optim.sgd(0.5), 0.5), 2, 0.5, reset_state=True)
+    params = jnp.ones(1)
+    state = rule.init(params)
+    for _ in range(2):
+        updates, state = rule.update(jnp.ones(1), state, params)
+        params = optim.apply_updates(params, updates)
+    np.testing.assert_allclose(state.fast_state.z, params)
+
+
+@pytest.mark.parametrize("settings", [{"patience": -1}, {"cooldown": -1}, {"accumulation_size": 0}, {"min_scale": -1}])
+def test_a_plateau_that_is_never_looked_at_is_refused(settings):
+    with pytest.raises(ValueError, match=f"reduce_on_plateau: expected {next(iter(settings))} in"):
+        optim.reduce_on_plateau(**settings)

@@ -239,7 +239,7 @@ def test_padded_sequences_are_added_and_joined_by_their_values():
     np.testing.assert_array_equal(y.values, x.values + jnp.tanh(values))
     joined = beside.apply(((), ()), (), x)[0]
     np.testing.assert_array_equal(joined.values, jnp.concatenate([jnp.tanh(values), jax.nn.relu(values)], -1))
-    for wrong in (lambda: x + x, lambda: 2 * x, lambda: x * 2):
+    for wrong in (lambda: x + x, lambda: sum((x, x)), lambda: 2 * x, lambda: x * 2):
         with pytest.raises(TypeError, match=r"fnn\.Padded: expected arithmetic of arrays"):
             wrong()
 

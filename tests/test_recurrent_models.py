@@ -138,3 +138,22 @@ def test_misuse():
     stateful = models.encoder_decoder(3, 1, steps=2, source=fnn.batch_norm())
     with pytest.raises(ValueError, match="source layer without state"):
         stateful.init(KEY, (jnp.ones((1, 2, 1)), jnp.ones((1, 2, 1))))
+
+
+def test_sampling_from_logits_of_16_bits_prefers_no_symbol():
+    """Noise drawn in bfloat16 has a few hundred values, and the first symbol wins a tie."""
+    flat = fnn.Layer(
+        lambda key, x: ((), {"steps": jnp.zeros(())}),
+        lambda params, state, x, *, key=None, train=False: (jnp.zeros((*x.shape, 1000), jnp.bfloat16), state),
+    )
+    drawn = models.generate(flat, (), KEY, jnp.zeros((500, 1), jnp.int32), 1)
+    assert 450 < drawn.mean() < 550  # 499.5, give or take 13; 126 in bfloat16
+
+
+def test_a_layer_in_the_place_of_its_constructor_is_named():
+    with pytest.raises(
+        TypeError, match=r"forecaster: expected cell to be a function features -> layer, got Layer lstm"
+    ):
+        models.forecaster(1, cell=fnn.lstm(3))
+    with pytest.raises(TypeError, match=r"mlp: expected norm to be a function \(\) -> layer, got Layer layer_norm"):
+        models.mlp((4,), 1, norm=fnn.layer_norm())

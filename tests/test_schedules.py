@@ -226,6 +226,7 @@ def test_drops_into_optax():
         (lambda: schedules.warmup_cosine_decay_schedule(0.0, 1.0, 10, 10), "positive decay_steps"),
         (lambda: schedules.multi_step(1.0, [50, 10]), "milestones in increasing order"),
         (lambda: schedules.step_decay(1.0, 0), "step_size"),
+        (lambda: schedules.exponential_decay(1.0, 10, -0.5), r"decay_rate in \[0, inf\), got -0.5"),
         (lambda: schedules.join_schedules([lambda t: 1.0], [3]), "1 schedules and 1 boundaries"),
         (lambda: schedules.piecewise_constant_schedule(1.0, {3: -1.0}), "non-negative scale at 3"),
         (lambda: schedules.piecewise_interpolate_schedule("cubic", 1.0), "'linear', 'cosine'"),

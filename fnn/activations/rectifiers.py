@@ -108,7 +108,7 @@ def prelu(x: ArrayLike, alpha: ArrayLike) -> Array:
         raise ValueError(
             f"prelu: expected alpha to be a scalar or one value per channel of {x.shape}, got {alpha.shape}"
         )
-    alpha = jax.lax.expand_dims(alpha.astype(x.dtype), range(x.ndim - alpha.ndim))
+    alpha = jax.lax.expand_dims(parameter(alpha, x), range(x.ndim - alpha.ndim))
     return _bent(x, alpha)
 
 

@@ -172,7 +172,8 @@ def _bend(x: Array, beta: Array) -> Array:
 def _bend_in_beta(x: Array, beta: Array) -> Array:
     z = beta * x
     tail = jnp.log1p(jnp.exp(-jnp.abs(z))) / beta
-    return -(times(jnp.where(z > 0, x, -x), logistic(-jnp.abs(z))) + tail) / beta
+    # At 0 from above, as the slope of |z| is there: from two sides the terms would not cancel.
+    return -(times(jnp.where(z >= 0, x, -x), logistic(-jnp.abs(z))) + tail) / beta
 
 
 bend = with_slopes(_bend, lambda x, beta: logistic(beta * x), _bend_in_beta)

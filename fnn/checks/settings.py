@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.checks.words import bare, describe, describe_given, hint_of, is_concrete, name_of, to_host
-from fnn.typing import Array
+from fnn.typing import Array, ArrayLike
 
 
 def in_range(
-    where: str, name: str, value: Any, low: float | None = None, high: float | None = None, *, open: str = ""
+    where: str, name: str, value: Any, low: ArrayLike | None = None, high: ArrayLike | None = None, *, open: str = ""
 ) -> None:
     """Require low <= value <= high; `open` is "low", "high" or "both" where an end is excluded."""
     if callable(value):

@@ -44,6 +44,10 @@ class Padded(NamedTuple):
         """Refuse it: of tuples it would be another tuple."""
         raise _no_arithmetic()
 
+    def __radd__(self, other: Any) -> Any:
+        """As for the sum: `sum` begins with 0."""
+        raise _no_arithmetic()
+
     def __mul__(self, other: Any) -> Any:
         """As for the sum."""
         raise _no_arithmetic()

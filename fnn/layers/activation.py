@@ -115,9 +115,9 @@ def activity_penalty(l1: ArrayLike = 0.0, l2: ArrayLike = 0.0) -> Layer:
             wide, rows = widen(x), jnp.asarray(x.shape[0])
             if where is not None and where.shape == x.shape[:1]:
                 wide = jnp.where(where.reshape(-1, *(1,) * (x.ndim - 1)), wide, 0)
-                rows = jnp.maximum(where.sum(), 1)
+                rows = where.sum()
             total = jnp.asarray(l1, wide.dtype) * jnp.abs(wide).sum() + jnp.asarray(l2, wide.dtype) * (wide**2).sum()
-            return x, {"penalty": Penalty((total / rows.astype(wide.dtype)).astype(wide.dtype))}
+            return x, {"penalty": Penalty((total / jnp.maximum(rows, 1).astype(wide.dtype)).astype(wide.dtype))}
 
         return Layer(init, apply)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fnn import checks, initializers, random_bits
 from fnn.kernels import convolution
-from fnn.kernels.broadcasting import of_rank
+from fnn.kernels.broadcasting import add_bias
 from fnn.kernels.sliding_windows import Padding, PerAxis, per_axis
 from fnn.layer import Facts, Layer, constructor, stateless
 from fnn.typing import Array, Initializer, Key, PyTree
@@ -64,7 +64,7 @@ def convolution_layer(
         x = jnp.asarray(x)
         channels = _channels(where, x, groups or 1)
         y = convolve(x, params["kernel"].astype(x.dtype), groups=groups or channels)
-        return y + of_rank(params["bias"].astype(y.dtype), y.ndim) if use_bias else y
+        return add_bias(y, params["bias"]) if use_bias else y
 
     return stateless(init, apply, facts=facts._replace(convolves=True, linear=()))
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks, initializers, random_bits
-from fnn.kernels.broadcasting import of_rank
+from fnn.kernels.broadcasting import add_bias
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
 from fnn.kernels.sizes import is_static
 from fnn.layer import Facts, Layer, constructor, stateless
 from fnn.layer.padded import step_by_step
+from fnn.precision import widen
 from fnn.typing import Array, DType, Initializer, Key, PyTree
 
 __all__ = ["dense", "embedding", "flatten", "reshape"]
@@ -79,7 +81,7 @@ def dense(
         checks.same_features("dense", params["kernel"].shape[:1], (_features_of("dense", x),), x)
         x = jnp.asarray(x)
         y = x @ params["kernel"].astype(x.dtype)
-        return y + of_rank(params["bias"].astype(y.dtype), y.ndim) if use_bias else y
+        return add_bias(y, params["bias"]) if use_bias else y
 
     return step_by_step("dense", stateless(init, apply, facts=Facts(linear=())))
 
@@ -156,8 +158,17 @@ def embedding(
     return step_by_step("embedding", stateless(init, apply))
 
 
+@jax.custom_jvp
 def _rows_of(table: Array, places: Array) -> Array:
     return table.at[places].get(mode="fill", fill_value=jnp.nan)
+
+
+@_rows_of.defjvp
+def _rows_of_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
+    """Its transpose adds up, in float32 at least, the gradients of a row that is looked up often."""
+    y, change = _rows_of(*primals), tangents[0]
+    wide = change if jnp.iscomplexobj(change) else widen(change)
+    return y, wide.at[primals[1]].get(mode="fill", fill_value=0).astype(y.dtype)
 
 
 @constructor

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.kernels import wide_dtype
-from fnn.kernels.broadcasting import of_rank
+from fnn.kernels.broadcasting import add_bias, of_rank
 from fnn.layer import Layer, stateless
 from fnn.layer.combinators import same_length
 from fnn.layer.parts import at, put, put_within, within
@@ -88,5 +88,5 @@ def _affine(kernel: Array, norm: Layer, params: PyTree, state: PyTree) -> tuple[
 
 _BIAS = stateless(
     lambda key, x: {"bias": jnp.zeros(x.shape[-1:], x.dtype)},
-    lambda params, x: x + of_rank(params["bias"].astype(x.dtype), x.ndim),
+    lambda params, x: add_bias(x, params["bias"]),
 )._replace(name="bias")

@@ -13,6 +13,7 @@ from fnn.layer import Layer, constructor, serial
 from fnn.layers.dense import dense, embedding
 from fnn.layers.lstm import lstm
 from fnn.models.recurrent import final_dropout, recurrent_layers
+from fnn.precision import widen
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
 __all__ = ["generate", "language_model"]
@@ -129,6 +130,7 @@ def _generate(
 
 def _choose(key: Key, logits: Array, *, temperature: Array, top_k: int | None) -> Array:
     """One symbol per row."""
+    logits = widen(logits)  # noise drawn in 16 bits has ties, which the first symbols win
     if top_k is not None:
         least = jax.lax.top_k(logits, min(top_k, logits.shape[-1]))[0][:, -1:]
         logits = jnp.where(logits < least, -jnp.inf, logits)

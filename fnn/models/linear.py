@@ -58,7 +58,7 @@ def least_squares(x: ArrayLike, y: ArrayLike, *, ridge: ArrayLike = 0.0) -> dict
     cutoff = jnp.finfo(x.dtype).eps * max(x.shape) * s[:1]
     kept = s > cutoff
     safe = jnp.where(kept, s, 1)
-    shrink = jnp.where(kept, safe / (safe**2 + jnp.asarray(ridge, x.dtype)), 0)
+    shrink = jnp.where(kept, 1 / (safe + jnp.asarray(ridge, x.dtype) / safe), 0)  # no square, which over- or underflows
     kernel = vt.T @ (shrink[:, None] * (u.T @ (y - mean_y[None])))
     return {"kernel": kernel, "bias": mean_y - mean_x @ kernel}
 

@@ -52,6 +52,7 @@ def mlp(
         Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, 1986.
     """
     hidden = checks.sequence("mlp", "hidden", hidden, "widths")
+    checks.function("mlp", "norm", norm, "() -> layer", "norm=fnn.batch_norm")
     layers: list[LayerLike] = [flatten()]
     for width in hidden:
         checks.integer("mlp", "hidden width", width)

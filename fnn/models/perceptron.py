@@ -35,7 +35,7 @@ def perceptron(
         x: (rows, features).
         y: (rows,), classes 0 and 1, or -1 and +1.
         epochs: at most so many passes over the data.
-        learning_rate: η; it scales the weights and changes no decision.
+        learning_rate: η, positive; it scales the weights and changes no decision.
         key: shuffles the examples each epoch; None keeps their order.
 
     Returns:
@@ -60,6 +60,7 @@ def perceptron(
     checks.at_least_one("perceptron", "row", x.shape[0], checks.describe(x))
     checks.one_per_row("perceptron", "label", x.shape[0], signs.shape)
     checks.integer("perceptron", "epochs", epochs)
+    checks.in_range("perceptron", "learning_rate", learning_rate, 0, open="low")
     found = _rosenblatt(x, signs.astype(x.dtype), jnp.asarray(learning_rate, x.dtype), key, epochs)
     if checks.is_concrete(found.converged) and found.converged.ndim == 0 and not found.converged:
         checks.warn(

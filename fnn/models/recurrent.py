@@ -28,6 +28,7 @@ def recurrent_layers(
 ) -> Layer:
     """Recurrent layers of these sizes; all but the last, or all, return every output."""
     features = checks.sequence(where, "features", features, "sizes", some=True)
+    checks.function(where, "cell", cell, "features -> layer", "cell=fnn.lstm")
     sequences = [True] * (len(features) - 1) + [not last]
     layers = [cell(size, return_sequences=s, **options) for size, s in zip(features, sequences, strict=True)]
     return stacked(*([both_ways(layer) for layer in layers] if bidirectional else layers), dropout=dropout)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from fnn import checks
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import full_like, leafwise, root
+from fnn.optim.leaves import full_like, leafwise, root, square
 from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain, identity
 from fnn.optim.wrappers import add_decayed_weights
@@ -23,9 +23,9 @@ class ScaleByAdaDeltaState(NamedTuple):
 
 
 def _adadelta(g: Array, e_g: Array, e_x: Array, *, rho: Any, eps: Any) -> tuple[Array, Array, Array]:
-    e_g = rho * e_g + (1 - rho) * g * g
+    e_g = rho * e_g + (1 - rho) * square(g)
     u = root(e_x + eps) / root(e_g + eps) * g
-    return u, e_g, rho * e_x + (1 - rho) * u * u
+    return u, e_g, rho * e_x + (1 - rho) * square(u)
 
 
 def scale_by_adadelta(rho: ArrayLike = 0.9, eps: ArrayLike = 1e-6) -> Transform:

@@ -75,7 +75,7 @@ def scale_by_factored_rms(
     Arguments that are not listed are those of `adafactor`.
 
     Args:
-        step_offset: steps to subtract from the count, for fine-tuning.
+        step_offset: steps to subtract from the count, down to 0, for fine-tuning.
         epsilon: $\epsilon$, above 0.
         decay_rate_fn: (steps made, $c$) -> decay; by default $1 - t^{-c}$ at $t = 1, 2, …$.
 
@@ -111,7 +111,10 @@ def scale_by_factored_rms(
         parts = (jax.tree.map(lambda leaf: empty(leaf, part), params) for part in ("row", "col", "v"))
         return FactoredState(counter(), *parts)
 
-    return stateful(init, step, lambda count: {"beta": decay_rate_fn(count - 1 - step_offset, decay_rate)})
+    def values(count: Array) -> dict[str, Any]:
+        return {"beta": decay_rate_fn(jnp.maximum(count - 1 - step_offset, 0), decay_rate)}
+
+    return stateful(init, step, values)
 
 
 def adafactor(

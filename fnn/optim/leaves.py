@@ -81,6 +81,7 @@ def leafwise(rule: Callable[..., Any], one_shape: bool = True, **constants: Any)
         # The leaves are of one dtype now; a real factor may meet a complex leaf.
         with jax.numpy_dtype_promotion("standard"):
             update, *new = rule(*(leaf.astype(wide) for leaf in leaves), **scalars, **fixed)
+        _require_shapes((update, *new), leaves)
         kept = (store(x.astype(wide), dtype) for x, dtype in zip(new, dtypes[1:], strict=False))
         return round_to(update, update_dtype), *kept
 
@@ -110,6 +111,13 @@ def align(updates: PyTree, *trees: PyTree, one_shape: bool = True) -> tuple[list
                 f"expected updates in the shapes of the params given to init, got {checks.describe(list(row))}"
             )
     return rows, structure
+
+
+def _require_shapes(results: tuple[Array, ...], leaves: tuple[Array, ...]) -> None:
+    for result, leaf in zip(results, leaves, strict=False):
+        if result.shape != leaf.shape:  # by an array of rates, for instance
+            repair = "write fnn.optim.partition for a rate of each group of parameters"
+            raise checks.wrong_shape("update", "settings that keep a parameter", leaf.shape, result, repair)
 
 
 def full_like(params: PyTree, value: ArrayLike = 0.0, dtype: DType | None = None) -> PyTree:

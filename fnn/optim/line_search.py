@@ -45,6 +45,8 @@ def _check(rule: Rule, guess: str) -> None:
     checks.in_range(where, "increase_factor", rule.increase, 1, open="low")
     for name, value in (("tol", rule.tol), ("slope_rtol", rule.decrease), ("curv_rtol", rule.curvature)):
         checks.in_range(where, name, value, 0)
+    if rule.largest is not None:
+        checks.in_range(where, "max_learning_rate", rule.largest, 0, open="low")
     checks.one_of(where, "initial_guess_strategy", guess, ("one", "keep"))
 
 
@@ -130,7 +132,9 @@ def scale_by_zoom_linesearch(
             return Point(size, value.astype(dtype), slope), grad
 
         start = Point(jnp.zeros([], dtype), jnp.asarray(value).astype(dtype), inner_product(updates, grad, dtype))
-        first = jnp.ones([], dtype) if initial_guess_strategy == "one" else state.learning_rate
+        # After a search that found no step the last size is 0, from which none would grow.
+        keep = (initial_guess_strategy == "keep") & (state.learning_rate > 0)
+        first = jnp.where(keep, state.learning_rate, jnp.ones([], dtype))
         end = search(rule, start, grad, first, evaluate)
         if verbose:
             report(end, start)

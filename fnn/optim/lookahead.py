@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.leaves import choose, counter, leafwise, need_params
-from fnn.optim.transform import Transform, apply_updates, keep_accepted, rate_inside, with_rate
+from fnn.optim.transform import Transform, keep_accepted, rate_inside, with_rate
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["LookaheadParams", "LookaheadState", "lookahead"]
@@ -76,7 +76,7 @@ def lookahead(
     References:
         Zhang et al., Lookahead Optimizer: k steps forward, 1 step back, 2019.
     """
-    checks.in_range("lookahead", "sync_period", sync_period, 1)
+    sync_period = checks.integer("lookahead", "sync_period", sync_period)
     accepted = keep_accepted(fast_optimizer.update)
     step = leafwise(_lookahead)
 
@@ -90,17 +90,18 @@ def lookahead(
         fast, slow = (params.fast, params.slow) if _is_pair(params) else (params, state.slow)
         updates, fast_state = fast_optimizer.update(updates, state.fast_state, fast, **accepted(extra))
         sync = state.steps_since_sync == sync_period - 1
-        fast_updates, slow_updates, _ = step(updates, slow, fast, sync=sync, rate=slow_step_size)
+        fast_updates, new, _ = step(updates, slow, fast, sync=sync, rate=slow_step_size)
         if reset_state:
-            fast_state = choose(sync, fast_optimizer.init(fast), fast_state)
+            fast_state = choose(sync, fast_optimizer.init(new), fast_state)
         since = (state.steps_since_sync + 1) % sync_period
         if _is_pair(params):
+            slow_updates = jax.tree.map(jnp.subtract, new, slow)
             return type(params)(fast=fast_updates, slow=slow_updates), LookaheadState(fast_state, since)
-        return fast_updates, LookaheadState(fast_state, since, apply_updates(slow, slow_updates))
+        return fast_updates, LookaheadState(fast_state, since, new)
 
     return with_rate(Transform(init, update), rate_inside(fast_optimizer, "fast_state"))
 
 
 def _lookahead(u: Array, slow: Array, fast: Array, sync: Any, rate: Any) -> tuple[Array, Array]:
     ahead = jnp.where(sync, fast + u - slow, 0)
-    return u - (1 - rate) * ahead, rate * ahead
+    return u - (1 - rate) * ahead, slow + rate * ahead

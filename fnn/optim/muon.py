@@ -47,8 +47,9 @@ class MuonDimensionNumbers(NamedTuple):
 def _as_matrices(x: Array, numbers: MuonDimensionNumbers) -> tuple[Array, Callable[[Array], Array]]:
     """`x` as (batch, inputs, outputs), and the way back; a plain matrix stays as it is."""
     checks.least_rank("muon", "a weight", x, 2, "(in, out, ...)")
-    inputs, outputs = (tuple(a % x.ndim for a in (axes if isinstance(axes, Sequence) else (axes,))) for axes in numbers)
-    if set(inputs) & set(outputs):
+    given = [tuple(axes) if isinstance(axes, Sequence) else (axes,) for axes in numbers]
+    inputs, outputs = (tuple(a % x.ndim for a in axes if -x.ndim <= a < x.ndim) for axes in given)
+    if len({*inputs, *outputs}) < sum(map(len, given)):
         raise ValueError(f"muon: expected inputs and outputs on different axes, got {numbers} for {checks.describe(x)}")
     if (inputs, outputs, x.ndim) == ((0,), (1,), 2):
         return x, lambda matrix: matrix

@@ -53,7 +53,7 @@ def orthogonalize(
     Args:
         x: (m, n).
         ns_coeffs: $(a, b, c)$, or one such row for each iteration.
-        ns_steps: how often; a Python integer. Of rows of coefficients the last so many are taken.
+        ns_steps: how often; a Python integer. Of rows of coefficients there are at most so many, one iteration each.
         preconditioning: what $X$ is divided by before: "frobenius" as above, "spectral" the largest singular value,
             "aol" each row by the root of its row sum of $|A|$, "schatten" the root of $\|A\|_F$.
         eps: $\epsilon$.
@@ -94,7 +94,7 @@ def _iterate(x: Array, rows: Array, eps: ArrayLike, *, steps: int, preconditioni
 
 
 def coefficients(where: str, ns_coeffs: Any, ns_steps: int) -> Array:
-    """(3,), or the last `ns_steps` rows of (n, 3)."""
+    """(3,), or (n, 3) of at most `ns_steps` rows."""
     rows = ns_coeffs if isinstance(ns_coeffs, jax.Array) else jnp.asarray(ns_coeffs, float)
     if rows.ndim not in (1, 2) or rows.shape[-1] != 3:
         raise ValueError(f"{where}: expected ns_coeffs of shape (3,) or (n, 3), got {rows.shape}")

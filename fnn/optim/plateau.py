@@ -83,7 +83,7 @@ def reduce_on_plateau(
         min_scale: $s_{min}$.
 
     Raises:
-        ValueError: if the factor or a tolerance is out of range, or an update comes without `value`.
+        ValueError: if a setting is out of range, or an update comes without `value`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -94,7 +94,10 @@ def reduce_on_plateau(
     """
     checks.in_range("reduce_on_plateau", "factor", factor, 0, 1, open="both")
     checks.in_range("reduce_on_plateau", "rtol", rtol, 0, 1)
-    checks.in_range("reduce_on_plateau", "atol", atol, 0)
+    least_zero = {"atol": atol, "patience": patience, "cooldown": cooldown, "min_scale": min_scale}
+    for name, setting in least_zero.items():
+        checks.in_range("reduce_on_plateau", name, setting, 0)
+    checks.in_range("reduce_on_plateau", "accumulation_size", accumulation_size, 1)
     if checks.is_concrete(rtol) and checks.is_concrete(atol) and not checks.to_host(rtol) and not checks.to_host(atol):
         raise ValueError("reduce_on_plateau: expected rtol or atol to be positive, got 0 for both")
     scaled = leafwise(times)

@@ -107,7 +107,7 @@ def exponential_decay(
     Args:
         init_value: $I$.
         transition_steps: $T$; with 0 or less the value stays $I$.
-        decay_rate: $\gamma$; with 0 the value stays $I$.
+        decay_rate: $\gamma \ge 0$; with 0 the value stays $I$.
         transition_begin: $B$, 0 where negative.
         staircase: round the exponent down to a whole number.
         end_value: the decay stops here: a lower bound if $\gamma < 1$, else an upper one.
@@ -118,7 +118,8 @@ def exponential_decay(
         0.25
     """
     name, end = "exponential_decay", 0 if end_value is None else end_value
-    require_numbers(name, init_value=init_value, transition_steps=transition_steps, decay_rate=decay_rate)
+    require_numbers(name, init_value=init_value, transition_steps=transition_steps)
+    checks.in_range(name, "decay_rate", decay_rate, 0)
     require_numbers(name, transition_begin=transition_begin, end_value=end)
 
     def schedule(count: ArrayLike) -> Array:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import jax.numpy as jnp
+from jax import lax
 
 from fnn import checks
 from fnn.kernels.normalization.standardization import magnitude
@@ -52,7 +54,7 @@ def lp_normalize(x: Array, p: float = 2, *, axis: int = -1) -> Array:
 
     Args:
         x: any shape.
-        p: at least 1.
+        p: at least 1, finite.
         axis: along which the length is measured.
 
     Example:
@@ -60,12 +62,15 @@ def lp_normalize(x: Array, p: float = 2, *, axis: int = -1) -> Array:
         >>> fnn.kernels.lp_normalize(jnp.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
         [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
-    checks.in_range("lp_normalize", "p", p, 1)
+    checks.in_range("lp_normalize", "p", p, 1, math.inf, open="high")
     checks.floating("lp_normalize", "x", x)
     wide = widen(x)
-    # In units of the largest value, a power of two: squares of 1e30 are infinite in float32.
+    # In units near the largest value, a power of two: squares of 1e30 are infinite in float32. Then in units of it: no
+    # power of 1 overflows.
     axes = (axis % x.ndim,)
     size = jnp.where((wide == 0).all(axes, keepdims=True), 1, magnitude(wide, 0, axes))
     unit = wide * (1 / size)
+    largest = lax.stop_gradient(jnp.max(jnp.abs(unit), axis, keepdims=True, initial=0))
+    unit = unit / jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
     total = jnp.sum(jnp.abs(unit) ** p, axis, keepdims=True)
     return (unit / jnp.where(total == 0, 1, total) ** (1 / p)).astype(x.dtype)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fnn import checks
 from fnn.optim.adadelta import scale_by_adadelta
 from fnn.optim.adagrad import scale_by_rss
 from fnn.optim.adam import adamw as _adamw
@@ -196,6 +197,8 @@ def adagrad(
     def rate_at(count: Any) -> Any:
         return (lr(count) if callable(lr) else lr) / (1 + lr_decay * count.astype(float))
 
+    checks.number_or_schedule("adagrad", "lr", lr)
+    checks.in_range("adagrad", "lr_decay", lr_decay, 0)
     scaled = scale_by_rss(initial_accumulator_value, eps, eps_in_sqrt=False)
     rate = scale_by_learning_rate(lr if is_zero(lr_decay) else rate_at)
     return chain(_couple_decay(weight_decay), scaled, rate)
