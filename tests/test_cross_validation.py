@@ -123,6 +123,23 @@ def test_early_stopping_members_stop_on_their_own():
     np.testing.assert_allclose(found.scores["loss"][2, 0, 0], history["validation_loss"][best], rtol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:cross_validate. odd is not defined")
+def test_a_run_without_a_best_epoch_is_scored_where_its_network_is_from_at_its_end():
+    odd = lambda outputs, targets, weights=None: jnp.float32(jnp.nan)  # noqa: E731
+    rule = fnn.early_stopping("validation_odd", patience=2, mode="max")
+    x, y = data()
+    with pytest.warns(RuntimeWarning, match="watched validation_odd of 3 of 3 runs, which was nan in epoch 1"):
+        found = S.cross_validate(MODEL, fnn.optim.sgd(0.1), TASK._replace(metrics={"odd": odd}), (x, y), key=KEY,
+                                 folds=3, epochs=4, batch_size=8, early_stopping=rule, progress=False)  # fmt: skip
+    assert (found.epochs == 2).all()
+    np.testing.assert_array_equal(found.scores["loss"], found.curves["validation_loss"][..., 1])
+
+
+def test_every_setting_is_looked_at_and_not_the_first_alone():
+    with pytest.raises(ValueError, match=r"expected learning_rate in \[0, inf\), got -0.5"):
+        S.cross_validate(MODEL, fnn.optim.sgd, TASK, data(), key=KEY, epochs=1, over={"learning_rate": [0.1, -0.5]})
+
+
 @pytest.mark.thorough
 def test_a_member_that_diverges_leaves_the_others_unharmed():
     x, y = data()
@@ -181,12 +198,21 @@ def test_scikit_learn_splitters_and_models_of_settings():
     assert np.isfinite(grouped.outputs).all()
 
 
+class OfOtherData:
+    """A splitter that does not look at the data it is given, as scikit-learn's `PredefinedSplit`."""
+
+    def split(self, X, y=None, groups=None):
+        yield np.arange(20, 40), np.arange(20)
+        yield np.arange(20), np.arange(20, 31)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"folds": 40}, "fewer than 40 folds|at most"),
         ({"folds": S.k_fold(99, 3)}, "name row 98 of 31"),
         ({"folds": S.group_k_fold(np.arange(20) % 4, 2)}, "11 of 31 rows stand in no fold, row 20 first"),
+        ({"folds": OfOtherData()}, "cross_validate: the folds name row 39 of 31"),
         ({"batch_size": 0}, "cross_validate: expected batch_size >= 1"),
         (
             {"groups": np.arange(31) % 4},

@@ -38,7 +38,7 @@ def test_sizes_and_subsets_are_those_of_scikit_learn():
         np.testing.assert_allclose(found.training_scores["mse"][place, fold, seed], seen, rtol=1e-4)
 
 
-@pytest.mark.parametrize("sizes", [[0.0, 1.0], [1.5], [0], [40], [], "half"])
+@pytest.mark.parametrize("sizes", [[0.0, 1.0], [1.5], [0], [40], [], [float("nan")], "half"])
 def test_wrong_sizes(sizes):
     with pytest.raises(ValueError, match="learning_curve: expected sizes"):
         S.learning_curve(*PARTS, sizes=sizes, **OPTIONS)

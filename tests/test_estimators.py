@@ -350,6 +350,8 @@ def test_bad_data_is_named():
         begun.partial_fit(X[:1], ["tulip"])
     with pytest.raises(ValueError, match="as before"):
         begun.partial_fit(X[:1], ["setosa"], classes=["setosa", "tulip"])
+    with pytest.raises(ValueError, match=r"expected y \(rows,\) of classes as before, got \(2, 2\)"):
+        Classifier(**SMALL).partial_fit(X, Y, classes=[0, 1, 2]).partial_fit(X[:2], [[0, 1], [1, 0]])
     with pytest.raises(ValueError, match="stop early"):
         Regressor(**SMALL, early_stopping=True).partial_fit(*line())
 
@@ -397,3 +399,7 @@ def test_ctrl_c_keeps_what_is_trained_and_ends_the_search(monkeypatch):
     assert estimator.n_iter_ == 5
     assert len(estimator.history_["loss"]) == 5
     assert estimator.predict(X).shape == (128,)
+    Pressed.answers = iter([True])
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(X, Y)
+    assert (estimator.n_iter_, estimator.loss_curve_, estimator.best_loss_) == (0, [], None)

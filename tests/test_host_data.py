@@ -162,6 +162,7 @@ OBJECTS = {
     "numbers as objects": (np.array([1, 2.0], object), r"object; write targets.astype\(float\)"),
     "a number beyond 64 bits": ([2**70, 1], r"object; write targets.astype\(float\)"),
     "dates": (np.array(["2020-01-01"], "datetime64[D]"), "datetime64"),
+    "spans of time": (np.array([1], "timedelta64[s]"), "timedelta64"),
 }
 
 
@@ -171,6 +172,12 @@ def test_what_is_no_number_is_named(name, task):
     given, message = OBJECTS[name]
     with pytest.raises(TypeError, match=f"expected numeric targets, got .*{message}"):
         task.encode(given)
+
+
+@pytest.mark.parametrize("module", [np, jnp])
+def test_of_complex_targets_no_part_is_dropped(module):
+    with pytest.raises(TypeError, match=r"regression\(1\): expected real targets, got complex64\[2,1\]"):
+        T.regression().encode(module.ones((2, 1), np.complex64))
 
 
 @pytest.mark.parametrize(

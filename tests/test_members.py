@@ -149,6 +149,20 @@ def test_ctrl_c_in_cross_validation_and_in_a_sweep(interrupt):
 
 
 @pytest.mark.thorough
+def test_sequences_that_no_network_has_seen_before_ctrl_c_have_no_length(interrupt):
+    interrupt(1)
+    x = np.linspace(-1, 1, 36, dtype=np.float32).reshape(6, 3, 2)
+    model, loss = fnn.time_distributed(fnn.dense(1)), fnn.losses.squared_error
+    found = fnn.selection.cross_validate(
+        model, fnn.optim.sgd(0.1), loss, (fnn.Padded(x, np.array([1, 2, 3] * 2)), x[..., :1]), key=KEY, chunk=1,
+        folds=fnn.selection.k_fold(6, 3), epochs=2, batch_size=None, progress=False,
+    )  # fmt: skip
+    assert found.finished.ravel().tolist() == [True, False, False]
+    assert found.outputs.lengths[0, 0].tolist() == [1, 2, 0, 0, 0, 0]
+    assert np.isnan(found.outputs.values[0, 0, :, 0, 0]).tolist() == [False, False, True, True, True, True]
+
+
+@pytest.mark.thorough
 def test_ctrl_c_in_a_later_rung_keeps_the_earlier_ones(interrupt):
     interrupt(12)
     x = jnp.linspace(-1, 1, 20).reshape(20, 1)

@@ -5,6 +5,7 @@ import dataclasses
 import enum
 import functools
 import gc
+import os
 import threading
 import types
 import weakref
@@ -257,6 +258,17 @@ def test_a_changed_global_is_noticed(monkeypatch, function):
     assert fingerprint(function) == before
 
 
+def test_a_changed_option_of_a_library_is_noticed(monkeypatch):
+    options = threading.local()  # an object of which nothing can be said but what is read of it
+    monkeypatch.setattr(jnp, "options_of_tests", options, raising=False)
+    options.rate = 1.0
+    scale = lambda x: x * jnp.options_of_tests.rate  # noqa: E731
+    before = fingerprint(scale)
+    assert fingerprint(scale) == before
+    options.rate = 2.0
+    assert fingerprint(scale) != before
+
+
 def test_a_changed_attribute_of_a_class_is_noticed(monkeypatch):
     before = fingerprint(Scale(1.0))
     monkeypatch.setattr(Scale, "by", 3.0)
@@ -326,7 +338,12 @@ def evaluates(x):
     return eval("strength") * x
 
 
+def by_environment(x):
+    return x * float(os.environ.get("RATE_OF_A_TEST", "2"))
+
+
 UNKNOWN = {
+    "the environment": lambda: by_environment,
     "a lock": lambda: numbered(threading.Lock()),
     "a generator": lambda: numbered(np.random.default_rng(0)),
     "an iterator": lambda: numbered(iter([1])),

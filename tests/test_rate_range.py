@@ -14,9 +14,9 @@ DATA = (X, 3 * X[:, 0])
 TASK = fnn.tasks.regression()
 
 
-def found_with(**options):
+def found_with(data=DATA, **options):
     given = {"rates": 5, "seeds": 2, "steps": 12, "low": 1e-2, "high": 100.0, "batch_size": 8} | options
-    return rate_range(fnn.dense(1), fnn.optim.sgd, TASK, DATA, **{"key": KEY} | given)
+    return rate_range(fnn.dense(1), fnn.optim.sgd, TASK, data, **{"key": KEY} | given)
 
 
 def test_a_column_is_a_training_loop_by_hand():
@@ -48,6 +48,15 @@ def test_the_suggestion_trains_and_what_diverges_is_said():
 
 def test_chunks_change_nothing():
     np.testing.assert_allclose(found_with().losses[:2], found_with(chunk=4).losses[:2], rtol=1e-4)
+
+
+def test_rows_of_weight_0_are_in_no_batch():
+    counts, y = np.arange(24) % 3 == 0, np.asarray(DATA[1])
+    options = {"rates": 2, "steps": 6, "high": 1.0, "batch_size": 4}
+    with pytest.warns(RuntimeWarning, match="end of the range"):
+        found, alone = (found_with(data=data, **options) for data in (
+            (X, np.where(counts, y, 1e6), counts), (X[counts], y[counts], np.ones(8))))  # fmt: skip
+    np.testing.assert_array_equal(found.losses, alone.losses)
 
 
 def test_the_best_at_an_end_of_the_range_is_no_minimum():

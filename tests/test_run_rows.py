@@ -234,6 +234,14 @@ def test_early_stopping_that_never_saw_a_number_returns_the_last_parameters_and_
     assert trained_on(trained) == list(range(2, ROWS))
 
 
+@BOTH
+@pytest.mark.parametrize("training_metrics", [True, False])
+def test_a_metric_of_several_numbers_has_no_place_in_a_history(train, training_metrics):
+    each = lambda outputs, targets, weights=None: (outputs - targets)[:2, 0]  # noqa: E731
+    with pytest.raises(ValueError, match=r"the metric 'each' to be one number, .* got float32\[2\]"):
+        train(task=TASK._replace(metrics={"each": each}), validation=[0, 1], training_metrics=training_metrics)
+
+
 def test_one_class_among_the_rows_is_nothing_to_learn():
     data, rows = (X, np.arange(ROWS) % 3), [0, 3, 6]
     for train in (by_trainer, by_fit):

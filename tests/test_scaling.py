@@ -166,6 +166,7 @@ STANDARD = scaling.standard_scaler()
     [
         (lambda: STANDARD.fit(np.array([[1.0, 2.0], [3.0, np.nan]])), ValueError, r"nan in column 1 \(row 1\)"),
         (lambda: STANDARD.fit(np.array([[1.0, np.inf]])), ValueError, "inf in column 1"),
+        (lambda: STANDARD.fit(np.array([[1.0], [2.0], [np.nan]]), rows=[0, 2]), ValueError, r"column 0 \(row 2\)"),
         (lambda: STANDARD.transform(STANDARD.fit(np.ones((2, 2))), np.array([[np.nan, 1.0]])), ValueError, "column 0"),
         (lambda: STANDARD.transform(STANDARD.fit(np.ones((2, 2))), np.ones((2, 3))), ValueError, "features as in fit"),
         (lambda: STANDARD.fit(np.ones((0, 2))), ValueError, "at least one row"),
@@ -174,11 +175,20 @@ STANDARD = scaling.standard_scaler()
         (lambda: STANDARD.fit(np.ones((3, 2)), rows=np.array([True, False, True])), TypeError, "weights=rows"),
         (lambda: STANDARD.fit(np.float64(1.0)), ValueError, r"\(rows, features\)"),
         (lambda: scaling.min_max_scaler((1.0, 1.0)), ValueError, "low < high"),
+        (lambda: scaling.min_max_scaler((np.zeros(2), np.ones(2))), ValueError, "low < high"),
+        (lambda: STANDARD.fit(np.ones((2, 1)) * 1j), TypeError, r"expected real x, got complex128\[2,1\]"),
+        (lambda: STANDARD.fit(jnp.ones((2, 1), np.complex64)), TypeError, r"expected real x, got complex64\[2,1\]"),
     ],
 )
 def test_misuse(call, error, match):
     with pytest.raises(error, match=match):
         call()
+
+
+@pytest.mark.parametrize("name", SCALERS)
+def test_no_rows_are_scaled_to_none(name):
+    scaler = SCALERS[name]()
+    assert scaler.transform(scaler.fit(np.ones((3, 2))), np.ones((0, 2))).shape == (0, 2)
 
 
 SECONDS = 1.7e9 + np.arange(200.0).reshape(-1, 1)

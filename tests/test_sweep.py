@@ -125,3 +125,9 @@ def test_the_largest_score_wins_where_larger_is_better():
 def test_misuse(options, message):
     with pytest.raises(ValueError, match=message):
         search(**options)
+
+
+@pytest.mark.parametrize("how", ["grid", "random"])
+def test_a_number_is_no_key(how):
+    with pytest.raises(TypeError, match=r"sweep: expected a random key, got int; write jax.random.key\(0\)"):
+        S.sweep(LINEAR, SGD, TASK, DATA, key=0, over={"learning_rate": RATES}, how=how, trials=3, epochs=1)

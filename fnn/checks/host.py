@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.checks.rows import IN_FLOAT64, no_value, one_array, place_of
+from fnn.checks.words import describe
 from fnn.typing import Array
 
 
@@ -32,7 +33,7 @@ def as_numbers(where: str, name: str, x: Any, repair: str = "encode it as a numb
     host = one_array(where, name, x)
     if not host.dtype.isnative:
         host = host.astype(host.dtype.newbyteorder("="))
-    if host.dtype == bool or (jnp.issubdtype(host.dtype, np.number) and host.dtype.char not in "gG"):
+    if host.dtype == bool or (jnp.issubdtype(host.dtype, np.number) and host.dtype.char not in "gGm"):
         return host
     entries = zip(np.ndindex(host.shape), host.ravel().tolist(), strict=True)
     place, entry = next(((i, e) for i, e in entries if not isinstance(e, numbers.Number)), (None, None))
@@ -78,6 +79,7 @@ def cast(where: str, name: str, x: Any, dtype: Any = None, *, distinct: bool = F
     """
     given = as_numbers(where, name, x)
     if isinstance(given, jax.Array):
+        _require_real(where, name, given, given.dtype if dtype is None else dtype)
         return given if dtype is None else given.astype(dtype)
     return own(host_cast(where, name, x, given, dtype, distinct=distinct))
 
@@ -108,17 +110,26 @@ def host_cast(
 ) -> np.ndarray:
     """`cast` of the values `host` of `x`, left on the host."""
     target = jax.dtypes.canonicalize_dtype(host.dtype if dtype is None else dtype)
+    _require_real(where, name, host, target)
     if host.dtype == target or host.dtype == bool or not host.size:
         return host.astype(target, copy=False)
     if jnp.issubdtype(target, np.integer) and jnp.issubdtype(host.dtype, np.integer):
         _require_fit(where, name, x, host, jnp.iinfo(target).min, jnp.iinfo(target).max, target)
-    elif jnp.issubdtype(target, jnp.floating) and not jnp.issubdtype(host.dtype, np.complexfloating):
+    elif jnp.issubdtype(target, jnp.floating):
         largest = float(jnp.finfo(target).max)
         if not (jnp.issubdtype(host.dtype, jnp.floating) and float(jnp.finfo(host.dtype).max) <= largest):
             _require_fit(where, name, x, host, -largest, largest, target)
         if distinct and host.ndim and (found := find_lost_digits(host, target)):
             raise LostDigits(f"{where}: {describe_lost_digits(name, x, host, target, found)}")
     return host.astype(target)
+
+
+def _require_real(where: str, name: str, given: Any, target: Any) -> None:
+    """A cast from complex to real numbers drops one of two parts."""
+    if jnp.issubdtype(given.dtype, jnp.complexfloating) and not jnp.issubdtype(target, jnp.complexfloating):
+        raise TypeError(
+            f"{where}: expected real {name}, got {describe(given)}; write {name}.real, or both parts as two columns"
+        )
 
 
 def _require_fit(where: str, name: str, x: Any, host: np.ndarray, low: Any, high: Any, target: Any) -> None:

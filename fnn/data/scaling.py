@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -72,22 +73,25 @@ def _numbers(where: str, x: Any) -> tuple[Any, Sequence[Any]]:
         x = np.stack([np.asarray(x.iloc[:, i], float) for i in range(len(names))], axis=1)
     x = checks.as_numbers(where, "x", x)
     checks.least_rank(where, "x", x, 1, "(rows, features)")
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        raise TypeError(f"{where}: expected real x, got {checks.describe(x)}; scale x.real and x.imag as two columns")
     if isinstance(x, np.ndarray):
         exact = x.dtype.itemsize <= 2 or x.dtype == np.float32 or jnp.result_type(float) == np.float64
         x = jnp.asarray(x) if exact else x.astype(np.float64)
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float), names
 
 
-def _reject_not_finite(where: str, x: Any, names: Sequence[Any]) -> None:
+def _reject_not_finite(where: str, x: Any, names: Sequence[Any], rows: Any = None) -> None:
     if not checks.is_concrete(x):
         return
-    values = np.asarray(x, np.float64).reshape(x.shape[0], -1)
+    values = np.asarray(x, np.float64).reshape(len(x), math.prod(x.shape[1:]))
     bad = np.flatnonzero(~np.isfinite(values).all(axis=0))
     if bad.size:
         column = names[bad[0]] if names else int(bad[0])
         row = int(np.flatnonzero(~np.isfinite(values[:, bad[0]]))[0])
+        given = row if rows is None else rows[row]
         raise ValueError(
-            f"{where}: expected finite numbers, got {values[row, bad[0]]} in column {column!r} (row {row}); "
+            f"{where}: expected finite numbers, got {values[row, bad[0]]} in column {column!r} (row {given}); "
             "fill or drop it, or leave the row out by weights"
         )
 
@@ -119,7 +123,7 @@ def _fit_arguments(where: str, x: Any, rows: Any, weights: Any) -> tuple[Any, An
     w = auto_axes(lambda w: w, rows_of(x))(w).reshape(-1, *[1] * (x.ndim - 1))
     # What a row of weight 0 holds, even NaN, has no influence.
     x = (np if host else jnp).where(w > 0, x, 0)
-    _reject_not_finite(where, x, names)
+    _reject_not_finite(where, x, names, rows)
     return x, w, {"axis": 0, "where": w > 0}
 
 
@@ -181,8 +185,9 @@ def min_max_scaler(feature_range: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)) -> S
         [[0.0], [3.0]]
     """
     low, high = feature_range
-    if checks.is_concrete(low) and checks.is_concrete(high) and not np.less(low, high):
-        raise ValueError(f"min_max_scaler: expected feature_range (low, high) with low < high, got {feature_range}")
+    known = checks.is_concrete(low) and checks.is_concrete(high)
+    if np.ndim(low) or np.ndim(high) or (known and not np.less(low, high)):
+        raise ValueError(f"min_max_scaler: expected feature_range (low, high), low < high, got {feature_range}")
 
     def fit(x: ArrayLike, *, rows: ArrayLike | None = None, weights: ArrayLike | None = None) -> MinMaxStatistics:
         kept, _, reduced = _fit_arguments("min_max_scaler", x, rows, weights)

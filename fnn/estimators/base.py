@@ -245,8 +245,7 @@ class Estimator(Checking, Curves, BaseEstimator, abc.ABC):
             raise KeyboardInterrupt
         if outcome.diverged_at >= 0:
             warn_of_divergence(self._name, *divmod(outcome.diverged_at, -(-len(rows) // size)), outcome.replay)
-        elif rule is not None:
-            warn_if_never_scored(self._name, rule, self.history_)
+        warn_if_never_scored(self._name, rule, self.history_ | {"epochs": epochs, "diverged_at": outcome.diverged_at})
         return self
 
     def _outputs(self, x: Any) -> np.ndarray:

@@ -182,6 +182,8 @@ class Classifier(Score, ClassifierMixin, Estimator):
             if y.shape[1:] != (len(self.classes_),):
                 raise ValueError(f"Classifier: expected y with {len(self.classes_)} labels as before, got {y.shape}")
             return y.astype(np.int32)
+        if y.ndim > 1:
+            raise ValueError(f"Classifier: expected y (rows,) of classes as before, got {y.shape}")
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise ValueError(f"Classifier: y contains {unknown[0]!r}, which is none of the classes {self.classes_}")

@@ -40,7 +40,7 @@ class Curves:
             >>> fitted.best_loss_ == min(fitted.loss_curve_)
             True
         """
-        return None if self.early_stopping else min(self.loss_curve_)
+        return None if self.early_stopping else min(self.loss_curve_, default=None)
 
     @property
     def validation_scores_(self) -> list[float] | None:
@@ -71,4 +71,4 @@ class Curves:
             True
         """
         scores = self.validation_scores_
-        return None if scores is None else max(scores)
+        return None if scores is None else max(scores, default=None)

@@ -39,10 +39,7 @@ def floats(name: str, argument: str, x: ArrayLike) -> Array:
 
 def follow(name: str, argument: str, x: ArrayLike, predictions: Array) -> Array:
     """Targets (real numbers or booleans) in the dtype of the predictions."""
-    came: Any = checks.as_numbers(name, argument, x)
-    if jnp.issubdtype(came.dtype, jnp.complexfloating):
-        raise TypeError(f"{name}: expected real {argument}, got {checks.describe(came)}")
-    return checks.cast(name, argument, came, predictions.dtype)
+    return checks.cast(name, argument, x, predictions.dtype)
 
 
 def number_or_alike(name: str, argument: str, x: ArrayLike, first: str, predictions: Array) -> Array:

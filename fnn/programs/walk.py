@@ -14,7 +14,7 @@ import sys
 import types
 import typing
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import jax
@@ -169,8 +169,11 @@ class Walk:
         try:
             return self.of(value)
         except Unknown:
-            if library is None:
+            if library is None or isinstance(value, Mapping):  # os.environ is no constant
                 raise
+        try:  # what is read of an object of a library, an option that was set anew
+            return self.place((*library, self.of(getattr(value, path[0]))))
+        except Exception:
             return self.place(library)
 
     def method(self, x: types.MethodType) -> tuple[Hashable, ...]:

@@ -29,7 +29,7 @@ from fnn.train.options import Options
 from fnn.train.outputs import outputs_of
 from fnn.train.processes import on_a_mesh
 from fnn.train.step import require_model_and_optimizer
-from fnn.train.stopping import EarlyStopping, warn_if_nothing_counted
+from fnn.train.stopping import EarlyStopping, warn_if_never_scored, warn_if_nothing_counted
 from fnn.train.trained import Trained
 from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, PenaltyFunction, PyTree
 
@@ -116,6 +116,7 @@ def ensemble(
     sound = reached & ~divergence_mask("ensemble", case_of, history["diverged_at"])
     trained, history, outputs = jax.tree.map(lambda leaf: leaf[sound], (trained, history, outputs))
     warn_if_nothing_counted("ensemble", history)
+    warn_if_never_scored("ensemble", options.early_stopping, history)
     made = Ensemble(model, task, Trained(*jax.tree.map(jnp.asarray, trained)), history)
     if bags is None:
         return made

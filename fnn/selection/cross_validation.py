@@ -61,8 +61,7 @@ def cross_validate(
         task: a task, or a bare loss function.
         data: `(x, targets)` or `(x, targets, weights)`.
         key: random key; seed s trains from `split(key, seeds)[s]` in every fold and setting.
-        folds: a number (stratified for classes), `Folds`, or any scikit-learn splitter; every row must stand in one
-            of them.
+        folds: a number (stratified for classes), `Folds`, in which every row must stand, or any scikit-learn splitter.
         seeds: trainings per fold and setting.
         over: name -> numbers to try, every combination being one setting; or the settings themselves, dicts of
             numbers.

@@ -121,7 +121,7 @@ def _counts(sizes: Sequence[float], most: int) -> np.ndarray:
             f"learning_curve: expected sizes as numbers of rows, or shares of them, got {checks.describe(sizes)}"
         )
     shares = np.issubdtype(given.dtype, np.floating)
-    if given.min() <= 0 or given.max() > (1 if shares else most):
+    if not (given.min() > 0 and given.max() <= (1 if shares else most)):
         bounds = "shares in (0, 1]" if shares else f"numbers of rows from 1 to {most}"
         raise ValueError(f"learning_curve: expected sizes to be {bounds}, got {given.min()} to {given.max()}")
     return np.unique(np.clip((given * most).astype(int), 1, most) if shares else given.astype(int))

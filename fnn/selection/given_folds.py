@@ -31,7 +31,9 @@ def folds_of(
     if hasattr(folds, "split"):
         # Numbers that are no classes stand for several arrays: a splitter that stratifies refuses them.
         y = np.linspace(0.25, 0.75, rows) if are_several(targets) else np.asarray(targets)
-        return splits.using(folds, np.zeros((rows, 1)), y, groups)
+        found = splits.using(folds, np.zeros((rows, 1)), y, groups)
+        _require_rows(where, found, rows)
+        return found
     if groups is not None:
         return splits.group_k_fold(groups, folds)
     if are_class_numbers(targets):
@@ -40,9 +42,7 @@ def folds_of(
 
 
 def _check_given(where: str, folds: Folds, rows: int) -> None:
-    top = max(int(folds.train.max()), int(folds.valid.max()))
-    if top >= rows:
-        raise ValueError(f"{where}: the folds name row {top} of {rows} rows")
+    _require_rows(where, folds, rows)
     unused = np.setdiff1d(np.arange(rows), np.concatenate([folds.train.ravel(), folds.valid.ravel()]))
     if len(unused):
         raise ValueError(
@@ -50,6 +50,13 @@ def _check_given(where: str, folds: Folds, rows: int) -> None:
             "make the folds for this data set, or leave these rows out of it"
         )
     check_disjoint(where, folds)
+
+
+def _require_rows(where: str, folds: Folds, rows: int) -> None:
+    """No number beyond the last row: a splitter may have been made for other data, and not look at these."""
+    top = max(int(folds.train.max()), int(folds.valid.max()))
+    if top >= rows:
+        raise ValueError(f"{where}: the folds name row {top} of {rows} rows")
 
 
 def check_what_counts(

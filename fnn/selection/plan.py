@@ -107,9 +107,12 @@ def make_plan(
     check_what_counts(where, split, checked, parts, scaled=scaler is not None)
     keys = random_bits.split(key, checks.integer(where, "seeds", seeds))
     shared = {"data": checked, "folds": jax.device_put(tuple(split)), "keys": keys}
-    values = {name: jnp.asarray(value, float) for name, value in settings[0].items()}
-    layer = _build(where, "a layer", model, Layer, values)
-    _build(where, "an optimizer", optimizer, Transform, values)
+    for one in reversed(settings):  # each of them: inside the program a number cannot be looked at
+        for name, value in one.items():
+            checks.in_range(where, name, value)
+        values = {name: jnp.asarray(value, float) for name, value in one.items()}
+        layer = _build(where, "a layer", model, Layer, values)
+        _build(where, "an optimizer", optimizer, Transform, values)
     together = batched_is_faster(layer, checked[0]) if together is None else together
     makers = Makers(model, optimizer, task, options, scaler, _classes(where, class_weight, checked[1]))
     return Plan(where, settings, split, shared, makers, together, parts)

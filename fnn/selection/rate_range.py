@@ -122,6 +122,8 @@ def rate_range(
     if chunk is not None:
         checks.integer(where, "chunk", chunk)
     inputs = check_run(where, task, data, None, None, checks.random_key(where, key))
+    if (weights := inputs.data[2]) is not None:  # a batch of rows that do not count has no loss
+        inputs = inputs._replace(rows=np.flatnonzero(weights).astype(np.int32))
     tried = np.geomspace(low, high, rates)
     # Taken by their places: keys of raw numbers have an axis more.
     keys = random_bits.split(key, seeds)[np.tile(np.arange(seeds), rates)]
@@ -149,7 +151,7 @@ def _try_rates(given: tuple[Any, int, int | None], members: tuple[Array, Key], i
             finite = finite & jnp.isfinite(loss)
             return (train_state, finite), jnp.where(finite, loss, jnp.nan)
 
-        rows = _batches(order, inputs.slots, size, steps)
+        rows = inputs.training_rows()[_batches(order, inputs.slots, size, steps)]
         start = (step.init(begin, shapes_of(x, 1)), jnp.array(True))
         return jax.lax.scan(one, start, (jnp.arange(steps), rows))[1]
 

@@ -16,7 +16,7 @@ from fnn.metrics.protocol import Mode
 from fnn.selection.folds import mean_by_row
 from fnn.selection.plan import Plan, describe_divergence
 from fnn.tasks.task import Task, modes_of, require_mode
-from fnn.train.stopping import warn_if_nothing_counted
+from fnn.train.stopping import warn_if_never_scored, warn_if_nothing_counted
 from fnn.typing import Array, PyTree
 
 __all__ = ["CrossValidation"]
@@ -148,7 +148,8 @@ def assemble(
     shape, settings = plan.shape, plan.settings
     curves = {name: values.reshape(*shape, -1) for name, values in history.items() if values.ndim == 2}
     epochs = np.maximum(history["epochs"], 0).reshape(shape)
-    last = history.get("best_epoch", history["epochs"] - 1).reshape(shape)
+    last = history.get("best_epoch", ended := history["epochs"] - 1)
+    last = np.where(last < 0, ended, last).reshape(shape)  # where no epoch was the best, the network is the last one
     diverged_at, found = history["diverged_at"].reshape(shape), finished.reshape(shape)
     diverged = diverged_at >= 0
     at = np.maximum(last, 0)[..., None]
@@ -164,10 +165,11 @@ def assemble(
     }
     _warn_of_divergence(plan, diverged_at)
     warn_if_nothing_counted(plan.where, history)
+    warn_if_never_scored(plan.where, plan.makers.options.early_stopping, history)
 
     def in_place(leaf: np.ndarray) -> np.ndarray:
-        lost = diverged.reshape(*shape, *[1] * (leaf.ndim - 1))
-        return np.where(lost, np.nan, leaf.reshape(*shape, *leaf.shape[1:]))
+        known = ((epochs > 0) & ~diverged).reshape(*shape, *[1] * (leaf.ndim - 1))
+        return np.where(known, leaf.reshape(*shape, *leaf.shape[1:]), np.nan)
 
     outputs = jax.tree.map(in_place, outputs)
     every = _outputs_of_rows(plan, outputs, np.arange(shape[1]))

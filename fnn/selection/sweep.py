@@ -120,6 +120,7 @@ def sweep(
         Non-stochastic Best Arm Identification and Hyperparameter Optimization, 2016; Li et al., Hyperband: A Novel
         Bandit-Based Approach to Hyperparameter Optimization, 2018.
     """
+    key = checks.random_key("sweep", key)
     checks.one_of("sweep", "how", how, ("grid", "random", "halving", "hyperband"))
     checks.integer("sweep", "epochs", epochs)
     checks.integer("sweep", "factor", factor, 2)

@@ -153,8 +153,8 @@ def _finish(run: Setup, carry: Carry, record: Record) -> tuple[Trained, dict[str
     history: dict[str, Any] = {
         name: [row[name] for row in table] for name in (table[0] if table else run.columns(carry))
     }
-    stopping.warn_if_nothing_counted("fit", history | counts)
-    if run.rule is not None and counts["diverged_at"] < 0:
-        stopping.warn_if_never_scored("fit", run.rule, history)
+    history |= counts
+    stopping.warn_if_nothing_counted("fit", history)
+    stopping.warn_if_never_scored("fit", run.rule, history)
     run.pace(1)  # nothing raises after it: a warning may, where it is an error
-    return trained, history | counts
+    return trained, history

@@ -23,7 +23,7 @@ from fnn.train import stopping
 from fnn.train.inputs import Inputs
 from fnn.train.means import Means
 from fnn.train.options import Options, check_options
-from fnn.train.outputs import outputs_of, scores_from
+from fnn.train.outputs import one_number_each, outputs_of, scores_from
 from fnn.train.precision import compute_in
 from fnn.train.sharding import split
 from fnn.train.step import Advance, TrainStep, require_model_and_optimizer, train_step
@@ -159,7 +159,7 @@ def _entries(recipe: Recipe, carry: Carry, inputs: Inputs, scores: dict[str, Arr
         held, trained, model = inputs.validation_rows, carry.train_state.trained, evaluation_model(recipe)
         outputs = outputs_of(model, trained, inputs.validation[0], held, EVALUATION_ROWS)
         scores = scores_from(recipe.task, outputs, inputs.validation, held)
-    return row | {f"validation_{name}": score for name, score in (scores or {}).items()}
+    return row | {f"validation_{name}": score for name, score in one_number_each(scores or {}).items()}
 
 
 def outcome_of(recipe: Recipe, carry: Carry) -> tuple[Trained, dict[str, Array]]:
@@ -195,6 +195,7 @@ def _accept(carry: Carry, step: Advance, metrics: Mapping[str, Any], number: Arr
     state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new.state, old.state)
     kept = either(good, new._replace(state=state), old)
     scores = {name: metric(step.outputs, *step.batch[1:2], weights=step.batch[2]) for name, metric in metrics.items()}
+    scores = one_number_each(scores)
     seen = {name: score.astype(jnp.float32) for name, score in (scores | {"loss": step.loss}).items()}
     counts = {name: good & finite & jnp.isfinite(score) for name, score in seen.items()}
     return carry._replace(

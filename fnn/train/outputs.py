@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from fnn import checks
 from fnn.layer import Layer
 from fnn.tasks.task import Task, mean_loss
 from fnn.train import rows as rows_
@@ -50,3 +51,14 @@ def scores_from(
     return {
         n: nan(score) if jnp.issubdtype(jnp.result_type(score), jnp.floating) else score for n, score in scores.items()
     }
+
+
+def one_number_each(scores: dict[str, Array]) -> dict[str, Array]:
+    """The scores of an epoch, of which a history has one entry."""
+    for name, score in scores.items():
+        if jnp.ndim(score):
+            raise ValueError(
+                f"expected the metric {name!r} to be one number, as every epoch has an entry in the history, got "
+                f"{checks.describe(score)}; evaluate takes metrics of several numbers"
+            )
+    return scores

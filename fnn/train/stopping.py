@@ -118,12 +118,17 @@ def warn_if_nothing_counted(where: str, history: dict[str, Any]) -> None:
         )
 
 
-def warn_if_never_scored(where: str, rule: EarlyStopping, history: dict[str, Any]) -> None:
-    """Say that no epoch could be compared with another."""
-    scores = np.asarray(history[rule.monitor])
-    if len(scores) and not np.isfinite(scores).any():
+def warn_if_never_scored(where: str, rule: EarlyStopping | None, history: dict[str, Any]) -> None:
+    """Say that in a run, or in some of many, no epoch could be compared with another."""
+    if rule is None:
+        return
+    scores, ran, diverged_at = (np.asarray(history[name]) for name in (rule.monitor, "epochs", "diverged_at"))
+    never = ~np.isfinite(scores).any(axis=-1) & (ran > 0) & (diverged_at < 0)
+    if never.any():
+        of_many = f" of {never.sum()} of {never.size} runs" if never.ndim else ""
+        first = scores[never][0, 0]
         checks.warn(
-            f"{where}: early_stopping watched {rule.monitor}, which was {float(scores[0])} in epoch 1 and finite in "
+            f"{where}: early_stopping watched {rule.monitor}{of_many}, which was {first} in epoch 1 and finite in "
             "none, so no epoch was the best; the parameters of the last one are returned. Watch another metric, or "
             "look at the data it is computed on"
         )

@@ -117,14 +117,13 @@ def trainer(
         (trained, history), last = compiled(*replicate(mesh, (keys, inputs, start)))
         trained, history = lay_on(theirs, (trained, history))
         if checks.is_concrete(history["diverged_at"]) and history["diverged_at"].ndim == 0:
-            rule, step = recipe.options.early_stopping, int(history["diverged_at"])
+            step = int(history["diverged_at"])
             if step >= 0:
                 said = explain("trainer", recipe, key, inputs, last, step)
                 warn_of_divergence("trainer", *divmod(step, sizes(batch_size, inputs.slots)[1]), said)
             elif all(map(checks.is_concrete, history.values())):  # losses are traced where a run is differentiated
                 stopping.warn_if_nothing_counted("trainer", history)
-                if rule is not None:
-                    stopping.warn_if_never_scored("trainer", rule, history)
+                stopping.warn_if_never_scored("trainer", recipe.options.early_stopping, history)
         return trained, history
 
     return run
