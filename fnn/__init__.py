@@ -58,7 +58,23 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"fnn.{name}")
     if name in _LAZY_NAMES:
         return getattr(importlib.import_module(f"fnn.{_LAZY_NAMES[name]}"), name)
-    raise AttributeError(f"module 'fnn' has no attribute {name!r}")
+    raise AttributeError(f"module 'fnn' has no attribute {name!r}{'' if name.startswith('_') else _repair_of(name)}")
+
+
+_ELSEWHERE = {"linear": "dense", "fc": "dense", "sequential": "serial", "concat": "concatenate"}
+
+
+def _repair_of(name: str) -> str:
+    """What to write in the place of a name that stands in a room, or that other libraries have; nothing if unknown."""
+    import difflib
+
+    plain = name.lower().removesuffix("1d").removesuffix("2d").removesuffix("3d")
+    for room in ("losses", "optim", "schedules", "metrics", "tasks", "models", "initializers", "data", "selection"):
+        for word in (name, plain):
+            if word in importlib.import_module(f"fnn.{room}").__all__:
+                return f"; write fnn.{room}.{word}"
+    near = difflib.get_close_matches(_ELSEWHERE.get(plain, plain), __all__, 1, 0.8)
+    return f"; write fnn.{near[0]}" if near else ""
 
 
 def __dir__() -> list[str]:

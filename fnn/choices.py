@@ -80,15 +80,17 @@ PROBLEMS = tuple(
         ),
         (
             "counts", "a count", "fnn.losses.poisson_negative_log_likelihood", "fnn.dense(1)", "exp",
-            "Poisson's negative log-likelihood of the log-rate", "the loss of rows not seen",
+            "Poisson's negative log-likelihood of the log-rate; targets (rows, 1)", "the loss of rows not seen",
         ),
         (
             "margin", "one of two classes, -1 or 1, by a line as far from both as it can be",
-            "fnn.losses.hinge_loss", "fnn.dense(1)", "none", "hinge loss", "the sign's accuracy",
+            "fnn.losses.hinge_loss", "fnn.dense(1)", "none", "hinge loss; targets (rows, 1)", "the sign's accuracy",
         ),
         (
-            "similarity", "what lies near what", "fnn.losses.triplet_margin_loss", "fnn.dense(size)", "none",
-            "triplet margin loss of three embeddings", "the share of triplets in the right order",
+            "similarity", "what lies near what",
+            "lambda y, _: fnn.losses.triplet_margin_loss(y[:, 0], y[:, 1], y[:, 2])", "fnn.dense(size)", "none",
+            "triplet margin loss of three embeddings; x (rows, 3, features)",
+            "the share of triplets in the right order",
         ),
     )
 )  # fmt: skip

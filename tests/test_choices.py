@@ -21,11 +21,8 @@ LOSSES_OF_TASKS = [problem for problem in choices.PROBLEMS if problem.task.start
 @pytest.mark.parametrize("problem", choices.PROBLEMS, ids=lambda problem: problem.name)
 def test_task_and_last_layer_train_together(problem):
     task, layer = (eval(code, {"fnn": fnn}, SIZES) for code in (problem.task, problem.last_layer))
-    if problem.name == "similarity":
-        assert callable(task)
-        return
     model = fnn.serial(fnn.dense(2), layer)
-    x, column = jnp.ones((4, 3)), jnp.ones((4, 1))
+    x, column = jnp.ones((4, 3, 3) if problem.name == "similarity" else (4, 3)), jnp.ones((4, 1))
     targets = fnn.tasks.as_task(task).encode(TARGETS.get(problem.name, column))
     step = fnn.train_step(model, fnn.optim.sgd(0.1), task)
     state = jax.eval_shape(step.init, jax.random.key(0), x)
@@ -58,6 +55,21 @@ def test_everything_prints_without_markup_in_lines_that_fit():
     assert str(fnn.guide("Optimizer")) in text
     assert fnn.guide("classification") is fnn.guide("multiclass")
     assert {choices._ALSO[word] for word in choices._ALSO} <= {e.name for e in (*choices.PROBLEMS, *choices.TABLES)}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("Linear", "; write fnn.dense"), ("Sequential", "; write fnn.serial"), ("conv2d", "; write fnn.conv"),
+        ("LSTM", "; write fnn.lstm"), ("batchnorm", "; write fnn.batch_norm"), ("Adam", "; write fnn.optim.adam"),
+        ("mse", "; write fnn.losses.mse"), ("cross_validate", "; write fnn.selection.cross_validate"),
+        ("attention", ""), ("__path", ""),
+    ],
+)  # fmt: skip
+def test_a_name_of_another_library_or_room_is_answered_with_the_one_here(name, meant):
+    with pytest.raises(AttributeError) as caught:
+        getattr(fnn, name)
+    assert str(caught.value) == f"module 'fnn' has no attribute {name!r}{meant}"
 
 
 def test_an_unknown_question_names_what_there_is():

@@ -22,6 +22,24 @@ def run(x=X, y=Y, *, model=None, task=MULTICLASS, key=KEY, batch_size=2, **optio
     return fnn.trainer(model, fnn.optim.sgd(0.1), task, epochs=1, batch_size=batch_size)(key, (x, y), **options)
 
 
+def fit_on(data, **options):
+    return fnn.fit(fnn.dense(3), fnn.optim.sgd(0.1), MULTICLASS, data, key=KEY, epochs=1, progress=False, **options)
+
+
+def never_reached(key, x, targets):
+    raise AssertionError("a step was taken")
+
+
+class Examples:
+    """A data set as torch has them: one example at a time."""
+
+    def __len__(self):
+        return len(X)
+
+    def __getitem__(self, row):
+        return X[row], Y[row]
+
+
 CASES = {
     "wrong rank": (lambda: run(np.ones(6, np.float32)), r"expected x of shape \(batch, .*features\), got float32\[1\]"),
     "integer input": (lambda: run(X.astype(np.int32)), r"floating-point.*astype\(jnp.float32\)"),
@@ -78,6 +96,25 @@ CASES = {
     "negative weights": (
         lambda: fnn.trainer(fnn.dense(3), fnn.optim.sgd(0.1), MULTICLASS, epochs=1)(KEY, (X, Y, -np.ones(6))),
         "weights >= 0",
+    ),
+    "monitor that fit has no validation for": (
+        lambda: fit_on((X, Y), early_stopping=fnn.early_stopping(), augment=never_reached),
+        "got 'validation_loss'; give validation data",
+    ),
+    "early stopping as a callback": (
+        lambda: fit_on((X, Y), callbacks=[fnn.early_stopping()]),
+        r"callbacks to be a list of functions, .*write early_stopping=fnn.early_stopping\(…\)",
+    ),
+    "a data set of single examples": (lambda: fit_on(Examples()), r"got Examples; .*write torch.utils.data.DataLoader"),
+    "a table of inputs and targets": (lambda: fit_on({"x": X, "y": Y}), r"\(x, targets, weights\), got dict$"),
+    "a shape for an input": (lambda: fnn.dense(3).init(KEY, (1, 2)), r"where a shape is meant, write jax.ShapeDtype"),
+    "a shape for an input of a model": (
+        lambda: fnn.serial(fnn.conv(3, 3), fnn.relu).init(KEY, (1, 8, 8, 1)),
+        r"where a shape is meant, write jax.ShapeDtypeStruct\(shape, jax.numpy.float32\) for x",
+    ),
+    "a task by a word": (
+        lambda: fnn.predict(fnn.dense(3), fnn.Trained(*fnn.dense(3).init(KEY, X)), X, "classes"),
+        "expected a task or a loss function, got 'classes'",
     ),
     "monitor by another name": (
         lambda: fnn.trainer(

@@ -78,6 +78,9 @@ def parts_of_data(where: str, data: Any, name: str, one: type) -> None:
     """Require what is trained on in two or three parts; a tuple of the type `one` is one part."""
     if not isinstance(data, (tuple, list)) or isinstance(data, one) or len(data) not in (2, 3):
         repair = "write data.batches(32, key=key), or data.arrays()" if hasattr(data, "batches") else ""
+        known = isinstance(data, dict | list | str | tuple) or hasattr(data, "shape")
+        if not repair and not known and hasattr(data, "__getitem__"):
+            repair = "of a data set of single examples write torch.utils.data.DataLoader(data, batch_size=32)"
         came = f"{describe(data)}{hint_of(repair)}"
         raise TypeError(f"{where}: expected {name}(x, targets) or (x, targets, weights), got {came}")
 

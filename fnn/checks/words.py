@@ -106,6 +106,11 @@ def name_of(value: Any) -> str:
     return f"the function {name}" if name else type(value).__name__
 
 
+def _is_size(part: Any) -> bool:
+    """A whole number, or what `init` made of one."""
+    return isinstance(part, int) or (getattr(part, "shape", None) == () and np.issubdtype(part.dtype, np.integer))
+
+
 def not_an_array(where: str, name: str, x: Any) -> TypeError:
     """The error about something that has no shape or dtype."""
     kind = type(x).__name__
@@ -118,6 +123,8 @@ def not_an_array(where: str, name: str, x: Any) -> TypeError:
         repair = f"write {name}.toarray()"
     elif hasattr(x, "to_numpy"):
         repair = f'write {name}.to_numpy(dtype="float32")'
+    elif isinstance(x, list | tuple) and x and all(map(_is_size, x)):
+        repair = f"where a shape is meant, write jax.ShapeDtypeStruct(shape, jax.numpy.float32) for {name}"
     elif isinstance(x, tuple) and any(hasattr(part, "shape") for part in x):
         repair = "write fnn.Padded(x, lengths) for sequences of several lengths; merge= of fnn.parallel joins outputs"
     elif isinstance(x, list | tuple):

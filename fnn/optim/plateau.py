@@ -79,7 +79,8 @@ def reduce_on_plateau(
         patience: checks without improvement before the scale falls.
         rtol, atol: relative and absolute improvement that counts.
         cooldown: checks after a fall that are not counted.
-        accumulation_size: how many values are averaged for one check.
+        accumulation_size: how many values are averaged for one check: with the steps of an epoch `patience` counts
+            epochs, with 1 single batches are compared.
         min_scale: $s_{min}$.
 
     Raises:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from fnn import checks
+from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import TrainState
 
 __all__ = ["EpochEnd", "Every", "StepEnd", "every"]
@@ -82,7 +83,9 @@ def check_callbacks(where: str, callbacks: Any) -> None:
     """A list of functions, some of them under `every`."""
     several = isinstance(callbacks, (list, tuple)) and not isinstance(callbacks, Every)
     if not several or not all(callable(one) or isinstance(one, Every) for one in callbacks):
-        raise checks.not_one(where, "callbacks", "a list of functions", callbacks, "write callbacks=[function]")
+        stops = several and any(isinstance(one, EarlyStopping) for one in callbacks)
+        repair = "write early_stopping=fnn.early_stopping(…)" if stops else "write callbacks=[function]"
+        raise checks.not_one(where, "callbacks", "a list of functions", callbacks, repair)
     for one in callbacks:
         told = one.function if isinstance(one, Every) else one
         checks.function(where, "a callback", told, "of what it is told", "", "Callable[[Told], None]")

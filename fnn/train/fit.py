@@ -143,6 +143,8 @@ def fit(
 
         store = store_of(checkpoint, recipe.options.early_stopping, identity, mesh)
         total = None if source.steps is None else epochs * source.steps
+        if recipe.options.early_stopping is not None:
+            columns(carry)  # a score that is not there is said before the first step
         with progress_bar(progress, total) as show:
             run = Setup(
                 source.epochs(recipe, keys, inputs, interrupted), source.stands if checkpoint else lambda: None,

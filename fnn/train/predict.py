@@ -82,7 +82,7 @@ def predict(
     check_mesh("predict", mesh)
     require_same_kinds("predict", mesh, x=x if is_stream(x) else (x, None))
     trained = as_trained("predict", trained)
-    decode = identity if task is None else functools.partial(_decode, task.decode)
+    decode = identity if task is None else functools.partial(_decode, as_task(task).decode)
     applied = Application("predict", compute_in(compute_dtype, model), decode, mesh)
     if (stream := _inputs_as_stream(x, trained, batch_size, mesh)) is not None:
         with contextlib.closing(Feed(stream, mesh)) as feed:
