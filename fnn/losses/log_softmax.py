@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.mesh_axes import explicit_mesh
 from fnn.losses.labels import at_label, of_label
 from fnn.typing import Array
@@ -85,12 +86,41 @@ def _sum_of_others(x: Array, labels: Array, terms: Array | None) -> Array:
     if size == classes:
         terms = jnp.exp(_below_peak(x, peak)) if terms is None else terms
         return jnp.where(at_label(labels, classes), 0, terms).sum(-1)
+    if classes % size:
+        return _sum_of_others_uneven(x, labels, terms, size)
     pieces = x.reshape(*x.shape[:-1], classes // size, size)
     place = jnp.clip(labels, 0, classes - 1) // size
     own = jnp.exp(_below_peak(_piece_at(pieces, place), peak))
     others = jnp.where(at_label(labels - place * size, size), 0, own).sum(-1)
     every = jnp.exp(_below_peak(pieces, peak[..., None])) if terms is None else terms.reshape(pieces.shape)
     return others + jnp.where(at_label(place, classes // size), 0, every.sum(-1)).sum(-1)
+
+
+def _sum_of_others_uneven(x: Array, labels: Array, terms: Array | None, size: int) -> Array:
+    """The same where the last piece is filled up: as one sum it would have an array of all its terms before it."""
+    classes, peak = x.shape[-1], _peak(x)[..., None]
+    terms = jnp.exp(_below_peak(x, peak)) if terms is None else terms
+    missing = [(0, 0)] * (x.ndim - 1) + [(0, -classes % size)]
+    sums = jnp.pad(terms, missing).reshape(*x.shape[:-1], -(-classes // size), size).sum(-1)
+    first = jnp.clip(labels, 0, classes - 1) // size * size
+    begin = jnp.minimum(first, classes - size)  # the last piece has some of the one before
+    numbers = begin[..., None] + of_rank(jnp.arange(size, dtype=labels.dtype), x.ndim)
+    counts = (numbers != labels[..., None]) & (numbers >= first[..., None])
+    others = jnp.where(counts, jnp.exp(_below_peak(_classes_at(x, numbers), peak)), 0).sum(-1)
+    return others + jnp.where(at_label(first // size, sums.shape[-1]), 0, sums).sum(-1)
+
+
+def _classes_at(x: Array, numbers: Array) -> Array:
+    """So many classes that follow one another, of every row its own."""
+    if explicit_mesh((x, numbers)) is not None:
+        return jnp.take_along_axis(x, numbers, -1)
+
+    def some(row: Array, numbers: Array) -> Array:
+        return jax.lax.dynamic_slice_in_dim(row, numbers[0], len(numbers))
+
+    for _ in x.shape[:-1]:
+        some = jax.vmap(some)
+    return jax.lax.optimization_barrier(some(x, numbers))
 
 
 def _piece_at(pieces: Array, place: Array) -> Array:
@@ -117,5 +147,7 @@ def _below_peak(x: Array, peak: Array) -> Array:
 
 
 def _piece(classes: int) -> int:
-    """A size of which there is a whole number, neither large nor small; all of them where there is none."""
-    return next((size for size in range(PIECE, PIECE // 8, -1) if classes % size == 0), classes)
+    """A size of which there is a whole number, if there is one that is neither large nor small."""
+    if classes <= PIECE:
+        return classes
+    return next((size for size in range(PIECE, PIECE // 8, -1) if classes % size == 0), PIECE)
