@@ -163,7 +163,9 @@ def without_ignored(x: Array, labels: ArrayLike, ignore_index: int | None) -> Ar
     """The scores with 0 in rows that do not count: NaN there would reach the gradient."""
     if ignore_index is None or np.shape(labels) != x.shape[:-1]:
         return x
-    return jnp.where((jnp.asarray(labels) == ignore_index)[..., None], 0, x)
+    labels = jnp.asarray(labels)
+    labels = full_width(labels) if jnp.issubdtype(labels.dtype, jnp.integer) else labels  # others are refused later
+    return jnp.where((labels == ignore_index)[..., None], 0, x)
 
 
 def full_width(numbers: Array) -> Array:
