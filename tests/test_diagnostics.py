@@ -192,6 +192,9 @@ def test_a_table_of_no_model_is_refused():
 def test_a_sound_network_gets_no_advice_on_its_layers():
     model = fnn.serial(fnn.dense(32), fnn.tanh, fnn.dense(1))
     assert diagnose(model, fnn.losses.mse, started(model), (X, Y)).advice == []
+    words, tokens = fnn.serial(lambda x: x[:, :-1], fnn.embedding(9, 4), fnn.dense(9)), jnp.array([[1, 2, 3]])
+    seen = diagnose(words, fnn.tasks.multiclass(9), started(words, tokens), (tokens, jnp.array([[1, 2]])))
+    assert not any("not finite" in line for line in seen.advice)  # of integers there is no mean and no gradient
 
 
 def test_it_is_a_pure_function_under_jit_and_over_many_runs():

@@ -87,6 +87,13 @@ def test_integers_and_half_precision_are_exported(tmp_path):
         program(x.astype(np.float32))
 
 
+def test_a_number_beside_the_rows_stays_one(tmp_path):
+    scaled = fnn.Layer(lambda key, x: ((), ()), lambda params, state, x, **options: (x["a"] * x["t"], state))
+    x = {"a": X[:, 0, 0], "t": np.float32(2)}
+    fnn.export(scaled, fnn.Trained((), ()), x, path=tmp_path / "m", platforms=("cpu",))
+    np.testing.assert_array_equal(fnn.load_exported(tmp_path / "m")(x), 2 * x["a"])
+
+
 def test_inputs_of_another_shape_are_named(tmp_path):
     fnn.export(MODEL, TRAINED, X, path=tmp_path / "m")
     program = fnn.load_exported(tmp_path / "m")

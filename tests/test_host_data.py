@@ -1,5 +1,7 @@
 """Check, then cast: what the host gives is looked at in its own dtype, and no number wraps around or collapses."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -227,6 +229,9 @@ def test_narrow_class_numbers_hold_more_classes_than_their_dtype(narrow):
     ignoring = losses.softmax_cross_entropy(z, labels, ignore_index=-1)
     np.testing.assert_array_equal(ignoring, losses.softmax_cross_entropy(z, wide, ignore_index=-1))
     np.testing.assert_array_equal(jax.jit(losses.softmax_cross_entropy)(z, labels), ignoring)
+    frames, none = z[:1].repeat(3, 0)[None], np.zeros((1, 3))
+    aligned = [losses.ctc_loss(frames, none, y[None], none[:, :2], blank_id=299) for y in (labels, wide)]
+    np.testing.assert_array_equal(*aligned)
     assert metrics.accuracy(jnp.asarray(labels), jnp.asarray(wide + 256)) == 0
     assert metrics.accuracy(jnp.asarray(wide + 256), jnp.asarray(labels)) == 0
     assert fnn.embedding(300, 2).apply({"embedding": jnp.ones((300, 2))}, (), labels)[0].shape == (2, 2)
@@ -234,8 +239,10 @@ def test_narrow_class_numbers_hold_more_classes_than_their_dtype(narrow):
 
 def test_255_is_not_minus_1():
     labels = np.array([255, 1], np.uint8)
-    z = jnp.zeros((2, 300))
-    assert (losses.softmax_cross_entropy(z, labels, ignore_index=-1) > 0).all()
+    z = jnp.asarray(np.random.default_rng(0).normal(size=(2, 300)), jnp.float32)
+    for options in ({}, {"label_smoothing": 0.1}):
+        of = functools.partial(losses.softmax_cross_entropy, z, ignore_index=-1, **options)
+        np.testing.assert_array_equal(of(labels), of(labels.astype(np.int32)))
     assert metrics.accuracy(jnp.array([-1, 1]), jnp.asarray(labels)) == 0.5
     assert metrics.accuracy(jnp.array([-1], jnp.int32), jnp.array([2**32 - 1], jnp.uint32)) == 0
 

@@ -121,6 +121,23 @@ def test_outputs_are_those_of_linen_and_weights_come_back(name):
     jax.tree.map(np.testing.assert_array_equal, again, variables)
 
 
+class Trains(nn.Module):
+    """A module that is told whether it is trained, and is so unless it is told."""
+
+    @nn.compact
+    def __call__(self, x, train=True):
+        x = nn.BatchNorm(use_running_average=not train)(nn.Dense(4, name="second")(x))
+        return nn.Dense(4, name="first")(nn.Dropout(0.5, deterministic=not train)(x))
+
+
+def test_a_module_that_trains_unless_told_is_looked_at_at_inference():
+    module, x = Trains(), np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    model = fnn.serial(fnn.dense(4), fnn.batch_norm(), fnn.dense(4))
+    variables = randomized(jax.eval_shape(lambda x: module.init(KEY, x, train=False), x))
+    trained = from_flax(variables, model, x, module=module)
+    close(model.apply(*trained, x)[0], module.apply(variables, x, train=False))
+
+
 def test_names_as_init_gives_them_are_in_order_and_sorted_ones_are_doubted():
     weights = np.random.default_rng(0).normal(size=(2, 4, 4)).astype(np.float32)
     params = {"b": {"kernel": weights[0]}, "a": {"kernel": weights[1]}}

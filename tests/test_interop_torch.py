@@ -213,6 +213,11 @@ BAD = {
                      r"the model has 1 batch norms, torch 0; .*: layer 1, batch_norm\(\)"),
     "another eps": (nn.LayerNorm(4, eps=1e-3), fnn.layer_norm(), (4,),
                     r"adds eps=1e-05 to the variance, .* adds 0.001; write eps=0.001"),
+    "lengths of the inputs": (nn.utils.parametrizations.weight_norm(nn.Linear(3, 3), dim=1),
+                              fnn.weight_norm(fnn.dense(3)), (3,), r"kernel_scale is .*float32\[1,3\]"),
+    "lengths of the inputs, transposed": (
+        nn.utils.parametrizations.weight_norm(nn.ConvTranspose2d(3, 3, 2)),
+        fnn.weight_norm(fnn.conv_transpose(3, 2, padding="VALID")), IMAGE, r"kernel_scale is .*float32\[3,1,1,1\]"),
     "state of its own": (nn.Linear(4, 3), fnn.serial(fnn.spectral_norm(fnn.dense(3))), (4,),
                          r"layer 0, spectral_norm.*: its state layer, u stand in no other library"),
     "spectral norm": (nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3))), fnn.dense(3), (4,),
@@ -293,6 +298,13 @@ def test_several_outputs_are_not_compared():
     heads = Flattened({"a": nn.Linear(4, 2), "b": nn.Linear(4, 3)}, lambda self, x: (self.a(x), self.b(x)))
     trained = from_torch(randomized(heads), fnn.parallel(fnn.dense(2), fnn.dense(3)), (2, 4))
     np.testing.assert_array_equal(trained.params[1]["kernel"], heads.b.weight.detach().numpy().T)
+
+
+def test_what_fnn_has_no_place_for_stays_as_it_is():
+    module = nn.BatchNorm1d(4, momentum=None)
+    module(torch.ones(2, 4))
+    norm, x = fnn.batch_norm(), np.ones((2, 4), np.float32)
+    assert to_torch(from_torch(module, norm, x), norm, x, module)["num_batches_tracked"] == 1
 
 
 def test_what_is_no_state_dict_is_named():

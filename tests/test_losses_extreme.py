@@ -226,6 +226,8 @@ def test_the_derivative_by_a_weight_of_0_is_the_loss():
 def test_a_small_probability_is_not_lost_beside_1():
     p = np.array([1e-6, 1e-7, 1e-9], np.float32)
     np.testing.assert_allclose(losses.binary_cross_entropy(p, np.zeros(3)), -np.log1p(-p.astype(float)), rtol=1e-6)
+    above = np.nextafter(np.ones(2, np.float32), 2)  # a sum of probabilities
+    np.testing.assert_allclose(losses.binary_cross_entropy(above, np.array([1, 0])), [0, 87.3], atol=0.1)
 
 
 @pytest.mark.parametrize(

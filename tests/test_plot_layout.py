@@ -162,6 +162,19 @@ def test_the_numbers_of_a_heat_map_are_read():
     assert written([[1.234e-5, 2e-5]]) == (["1.23e-05", "2e-05"], ["white", "black"], ["0.1", "0.000464"])
     cells = written([[1.0, 2.0, np.inf]], [0.1, 0.10000001, 12345])
     assert cells == (["1.000", "2.000"], ["white", "black"], ["0.1", "0.10000001", "12345"])
+    assert written([[0.1, 0.8, 0.9, 0.9, 0.9, 0.9]], range(6))[1] == ["white"] + ["black"] * 5
+    assert written([[0.5]], [0])[1] == ["white"]  # one value has the darkest colour
+
+
+def test_colours_of_a_confusion_matrix_are_shares_of_weights_too():
+    drawn = fnn.plot.confusion_matrix([[0.3, 0.1], [0.0, 0.0]]).axes[0].images[0].get_array()
+    np.testing.assert_allclose(drawn, [[0.75, 0.25], [0, 0]])
+
+
+def test_losses_below_0_are_not_cut_off():
+    losses = np.array([[[-0.5, -0.5]], [[-0.5, -2.5]]])
+    axes = fnn.plot.rate_range(fnn.selection.RateRange(np.array([0.01, 0.1]), losses)).axes[0]
+    assert axes.get_ylim()[1] > -0.5
 
 
 def test_counts_are_written_in_full_and_classes_named_by_numbers():
@@ -183,6 +196,8 @@ def test_misclassified_images_say_what_is_true_and_what_was_read():
     images = np.arange(4)[:, None, None] * np.ones((4, 3, 3))
     figure = fnn.plot.misclassified(images, [0, 1, 2, 1], [0, 2, 2, 0], ["cat", "dog", "cow"])
     assert [axes.get_title() for axes in figure.axes] == ["true: dog\nread as: cow", "true: dog\nread as: cat"]
+    figure = fnn.plot.misclassified(images[:2], np.array([-1.0, 1.0]), np.array([True, False]), ["cat", "dog"])
+    assert [axes.get_title() for axes in figure.axes] == ["true: -1.0\nread as: dog", "true: dog\nread as: cat"]
     np.testing.assert_allclose([axes.images[0].get_array()[0, 0] for axes in figure.axes], [0, 1])
     assert len(fnn.plot.misclassified(images, [0] * 4, [1] * 4, count=2).axes) == 2
     with pytest.raises(ValueError, match="4 images to be read wrongly, all are right"):

@@ -16,7 +16,8 @@ STEP = 1e-5, 0.1
 
 def advice_on(layers: Sequence[str], seen: Mapping[str, np.ndarray]) -> list[str]:
     """Lines that say what is wrong where, and what to try."""
-    if not all(np.isfinite(seen[name]).all() for name in ("mean", "gradient")):
+    numbers = ~np.isnan(seen["zeros"])  # of a layer that gives integers there is neither mean nor gradient
+    if not all(np.isfinite(seen[name][numbers]).all() for name in ("mean", "gradient")):
         return ["some numbers are not finite: fnn.diagnostics.explain_divergence says where they first are not"]
     return [*_units(layers, seen), *_gradients(layers, seen), *_spreads(layers, seen), *_steps(layers, seen)]
 

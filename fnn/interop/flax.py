@@ -231,7 +231,7 @@ def _calls(module: Any, variables: PyTree, x: Any) -> dict[Path, tuple[int, floa
         return function(*args, **kwargs)
 
     with linen.intercept_methods(see):
-        jax.eval_shape(module.apply, variables, example(x))
+        jax.eval_shape(module_layer(module).apply, *_variables(variables), example(x))
     return found
 
 

@@ -263,7 +263,8 @@ def back(
             entries[np.asarray(place)] = np.asarray(leaf).astype(dtype)
     entries[0] = 0
     # Of a single number NumPy gives no array.
-    return {key: np.asarray(entries[own]) for key, own in numbers.items()}
+    kept = {module.keys[name] for module in modules for name in library.ignored & set(module.arrays)}
+    return {key: np.asarray(entries[own]) for key, own in numbers.items() if key not in kept}
 
 
 def _drop_second_bias(module: Module, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -192,7 +192,8 @@ def _arrange(slot: Slot, name: str, array: np.ndarray) -> np.ndarray:
     """A weight as fnn has it: channels last, and features in the order of an image with channels last."""
     if name == "kernel" and array.ndim > 2:
         return _convolution(slot, array)
-    array = array.reshape(-1) if name == "kernel_scale" else array
+    if name == "kernel_scale" and array.size in (1, *array.shape[slot.transposed :][:1]):  # one length for each output
+        array = array.reshape(-1)
     if array.size == 1 and np.shape(slot.params.get(name, array)) == ():  # the one slope of a PReLU
         return array.reshape(())
     rows, columns = slot.order

@@ -50,6 +50,8 @@ def pair_of_classes(
     return jnp.where(mask, p, 0), jnp.where(mask, t, 0), mask, mask.any(-1)
 
 
+MOST = 1.01
+"""What rounding makes of a probability of 1, in half precision too."""
 SIGNED = "for labels -1 and 1 write (labels + 1) / 2"
 
 
@@ -60,9 +62,9 @@ def log_of_probability(p: Array, predictions: ArrayLike) -> Array:
 
 
 def log_of_complement(p: Array, predictions: ArrayLike) -> Array:
-    """`log(1 − p)` to the last digit of a small p; 1 as `log_of_probability` has 0."""
+    """`log(1 − p)` to the last digit of a small p; 1, and what rounding made of it, as `log_of_probability` has 0."""
     tiny = jnp.finfo(jnp.result_type(predictions)).tiny.astype(p.dtype)
-    none = jnp.abs(1 - p) < tiny
+    none = (1 - p < tiny) & (p <= MOST)
     return jnp.where(none, jnp.log(tiny), jnp.log1p(-jnp.where(none, 0, p)))
 
 
@@ -79,7 +81,7 @@ def entropy_term(y: Array) -> Array:
 def probabilities(name: str, argument: str, x: ArrayLike, where: ArrayLike | None, hint: str) -> None:
     """Require numbers in [0, 1], up to rounding, where they can be looked at."""
     host = visible(x, where)
-    if (outside := (host < 0) | (host > 1.01)).any():
+    if (outside := (host < 0) | (host > MOST)).any():
         raise ValueError(f"{name}: expected {argument} in [0, 1], got {host[outside][0]:g}; {hint}")
 
 
@@ -163,7 +165,9 @@ def without_ignored(x: Array, labels: ArrayLike, ignore_index: int | None) -> Ar
     """The scores with 0 in rows that do not count: NaN there would reach the gradient."""
     if ignore_index is None or np.shape(labels) != x.shape[:-1]:
         return x
-    return jnp.where((jnp.asarray(labels) == ignore_index)[..., None], 0, x)
+    labels = jnp.asarray(labels)
+    labels = full_width(labels) if jnp.issubdtype(labels.dtype, jnp.integer) else labels  # others are refused later
+    return jnp.where((labels == ignore_index)[..., None], 0, x)
 
 
 def full_width(numbers: Array) -> Array:

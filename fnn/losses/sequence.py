@@ -10,7 +10,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, rows_of
-from fnn.losses.labels import require_classes
+from fnn.losses.labels import full_width, require_classes
 from fnn.losses.log_softmax import log_softmax
 from fnn.losses.reduction import Reduction, floats, follow, full_mask, readable, reduce, takes
 from fnn.typing import Array, ArrayLike
@@ -78,6 +78,7 @@ def ctc_loss(
     require_classes(name, raw, x.shape[-1], None, ~padded_labels)
     _require_labels_first(name, raw, label_paddings, keep, blank_id)
     # A traced label out of range is read beyond the last class, where there is NaN.
+    labels = full_width(labels)
     labels = jnp.where(labels < 0, x.shape[-1], labels)
     labels = jnp.where(padded_labels, blank_id, labels)
     align = functools.partial(_minus_log_alignments, blank_id=blank_id)

@@ -111,8 +111,11 @@ def misclassified(
     wrong = np.flatnonzero(true != predicted)[:count]
     if not len(wrong):
         raise ValueError(f"misclassified: expected some of the {len(true)} images to be read wrongly, all are right")
-    named = str if names is None else lambda number: names[number]
-    titles = [f"true: {named(true[k])}\nread as: {named(predicted[k])}" for k in wrong]
+
+    def title(number: Any) -> str:  # -1 of an image without a class has no name
+        return str(number) if names is None or not 0 <= number < len(names) else str(names[int(number)])
+
+    titles = [f"true: {title(true[k])}\nread as: {title(predicted[k])}" for k in wrong]
     return image_grid(np.asarray(images)[wrong], titles)
 
 

@@ -45,7 +45,8 @@ def rate_range(found: Any) -> Figure:
     # Beyond a few times the first loss nothing is to be seen, and a band about a mean may reach below 0.
     first = float(np.nanmean(found.losses[..., 0]))
     if finite.size:
-        axes.set_ylim(0.8 * finite.min() if finite.min() > 0 else None, max(2 * first, finite.min() * 2))
+        highest = max(loss + abs(loss) for loss in (first, finite.min()))
+        axes.set_ylim(0.8 * finite.min() if finite.min() > 0 else None, highest)
     legend_above(axes)
     return figure
 

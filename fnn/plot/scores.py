@@ -56,7 +56,7 @@ def heat_map(values: Any, rows: tuple[str, Sequence[Any]], columns: tuple[str, S
     drawn = axes.imshow(np.ma.masked_invalid(cells), aspect="auto", cmap="viridis")
     figure.colorbar(drawn, label=score)
     finite = cells[np.isfinite(cells)]
-    write_cells(axes, cells, _score, cells < (finite.mean() if finite.size else 0))
+    write_cells(axes, cells, _score, cells <= (np.ptp(finite) / 2 + finite.min() if finite.size else 0))
     axes.set(xlabel=columns[0], ylabel=rows[0])
     name_columns(axes, under, room=7)
     axes.set_yticks(range(expected[0]), names)

@@ -96,7 +96,8 @@ def confusion_matrix(matrix: Any, labels: Sequence[Any] | None = None) -> Figure
     figure = blank(side + letters, side + 0.7 * letters)
     axes = figure.subplots()
     # Shares of the true class: a rare class is as visible as a frequent one.
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    of_class = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.where(of_class == 0, 1, of_class)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     write_cells(axes, counts, _count, shares > 0.6)
     axes.set(xlabel="predicted class", ylabel="true class")

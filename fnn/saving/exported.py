@@ -168,7 +168,7 @@ def _any_rows(x: PyTree) -> PyTree:
     sizes = [size for a in jax.tree.leaves(shapes) for size in a.shape]
     if not all(isinstance(size, int) for size in sizes):
         return shapes
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((rows, *a.shape[1:]), a.dtype), shapes)
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((rows, *a.shape[1:]) if a.shape else (), a.dtype), shapes)
 
 
 def _before(scaler: tuple[Scaler, Any] | None) -> Callable[[PyTree], PyTree]:

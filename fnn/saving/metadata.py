@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,11 +33,12 @@ def require_outputs(where: str, classes: Sequence[Any], model: Layer, trained: T
 
 def classes_as_json(where: str, classes: Sequence[Any]) -> list[Any]:
     """Class names as JSON can hold them."""
-    names = np.asarray(classes).tolist() if hasattr(classes, "dtype") else list(classes)
+    given = np.asarray(classes).tolist() if hasattr(classes, "dtype") else classes
+    names = [name.item() if isinstance(name, np.generic) else name for name in given]
     if isinstance(classes, str):
         raise checks.not_one(where, "classes", "a list of texts or numbers", classes)
     for name in names:
-        checks.instance(where, "each of classes", name, str | numbers.Number, "a text or a number")
+        checks.instance(where, "each of classes", name, str | int | float, "a text or a number")
     return json.loads(json.dumps(names))
 
 
