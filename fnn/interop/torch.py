@@ -27,7 +27,8 @@ def from_torch(state_dict: Any, model: Layer, x: Any) -> Trained:
     Convolutions, dense layers and embeddings, batch norms, other norms, recurrent layers: each kind of layer takes the
     torch modules of that kind in their order, and every shape must fit. Kernels change from channels first to channels
     last; so do the rows of a dense layer after `flatten`, which torch counts channel by channel, and the columns of one
-    before `reshape` to an image. In a residual block the body comes before the shortcut, as in torchvision.
+    before `reshape` to an image. In a residual block the body comes before the shortcut, as in torchvision. Through a
+    `residual` or `parallel` of features that are a flattened image their order is not followed: give the module itself.
 
     Not in the weights, and so to be written in the model: paddings (torch's `padding=1` is `padding=1`, not "SAME",
     where there is a stride), `batch_norm(decay=1 - momentum, unbiased=True)` to go on training as torch does, and

@@ -54,12 +54,12 @@ def negative_log_softmax(x: Array, labels: Array) -> Array:
 
 
 @jax.custom_jvp
-def _loss_and_total(x: Array, labels: Array, others: Array | None) -> tuple[Array, Array]:
-    """The loss, and `Σ exp(x - max x)`; `others` are the terms of `_others`, where slopes need them anyway.
+def _loss_and_total(x: Array, labels: Array, terms: Array | None) -> tuple[Array, Array]:
+    """The loss, and `Σ exp(x - max x)`; `terms` are its terms, where slopes need them anyway.
 
     The label's term stays out of the sum of the others: they would be rounded away beside it, and they are the loss.
     """
-    rest, peak = _sum_of_others(x, labels) if others is None else others.sum(-1), _peak(x)
+    rest, peak = _sum_of_others(x, labels, terms), _peak(x)
     own = _below_peak(of_label(x, labels), peak)
     own = jnp.where((peak == jnp.inf) & (own < 0), -jnp.inf, own)  # beside an infinite logit the loss is infinite
     total = rest + jnp.exp(own)
@@ -69,11 +69,11 @@ def _loss_and_total(x: Array, labels: Array, others: Array | None) -> tuple[Arra
 @_loss_and_total.defjvp
 def _loss_and_total_jvp(primals: tuple[Array, Array, Any], tangents: tuple[Array, Array, Any]) -> Any:
     (x, labels, _), t = primals, tangents[0]
-    others = _others(x, labels, _peak(x))
-    loss, total = _loss_and_total(x, labels, others)
+    terms = _terms(x, labels, _peak(x))
+    loss, total = _loss_and_total(x, labels, terms)
     # Numbers of a row are computed once a row: fused into the pass over `x` they would be again for every class.
     slope, own, share = jax.lax.optimization_barrier((jnp.expm1(-loss), jnp.exp(-loss), 1 / total))
-    label, p = at_label(labels, x.shape[-1]), others * share[..., None]
+    label, p = at_label(labels, x.shape[-1]), terms * share[..., None]
     slopes, p = jnp.where(label, slope[..., None], p), jnp.where(label, own[..., None], p)
     return (loss, total), (jnp.sum(slopes * t, -1), jnp.sum(total[..., None] * p * t, -1))
 
@@ -83,12 +83,19 @@ def _others(x: Array, labels: Array, peak: Array) -> Array:
     return jnp.where(at_label(labels, x.shape[-1]), 0, jnp.exp(_below_peak(x, peak[..., None])))
 
 
-def _sum_of_others(x: Array, labels: Array) -> Array:
+def _terms(x: Array, labels: Array, peak: Array) -> Array:
+    """`exp(x - max x)` as its sum and the slopes share it: what asks for the label in one alone is computed twice."""
+    size = _piece(x.shape[-1])
+    even = size < x.shape[-1] and x.shape[-1] % size == 0
+    return jnp.exp(_below_peak(x, peak[..., None])) if even else _others(x, labels, peak)
+
+
+def _sum_of_others(x: Array, labels: Array, terms: Array | None) -> Array:
     """The sum of `_others`, of large vocabularies by sums over pieces, but for the label's: one pass that leaves
     nothing out is faster than one that asks for the label everywhere, and XLA keeps none of its terms."""
     classes, peak, size = x.shape[-1], _peak(x), _piece(x.shape[-1])
-    if size == classes:
-        return _others(x, labels, peak).sum(-1)
+    if size == classes or (classes % size and terms is not None):
+        return (_others(x, labels, peak) if terms is None else terms).sum(-1)
     place, shape = jnp.clip(labels, 0, classes - 1) // size, (*x.shape[:-1], -(-classes // size), size)
     if classes % size:
         missing = [(0, 0)] * (x.ndim - 1) + [(0, -classes % size)]
@@ -98,7 +105,7 @@ def _sum_of_others(x: Array, labels: Array) -> Array:
         own = jnp.where(of_rank(jnp.arange(size), x.ndim) < (place * size - begin)[..., None], 0, own)
     else:
         pieces = x.reshape(shape)
-        terms = jnp.exp(_below_peak(pieces, peak[..., None, None]))
+        terms = jnp.exp(_below_peak(pieces, peak[..., None, None])) if terms is None else terms.reshape(shape)
         own = _others(_cut(pieces, place, 1).squeeze(-2), labels - place * size, peak)
     return jnp.where(at_label(place, shape[-2]), 0, terms.sum(-1)).sum(-1) + own.sum(-1)
 
