@@ -112,12 +112,13 @@ def activity_penalty(l1: ArrayLike = 0.0, l2: ArrayLike = 0.0) -> Layer:
         def apply(
             params: PyTree, state: PyTree, x: Array, /, *, key: Key | None = None, train: bool = False
         ) -> tuple[Array, PyTree]:
-            wide, rows = widen(x), jnp.asarray(x.shape[0])
+            wide = widen(x)
+            rows = jnp.asarray(x.shape[0]).astype(wide.dtype)
             if where is not None and where.shape == x.shape[:1]:
                 wide = jnp.where(where.reshape(-1, *(1,) * (x.ndim - 1)), wide, 0)
-                rows = where.sum()
+                rows = where.sum().astype(wide.dtype)
             total = jnp.asarray(l1, wide.dtype) * jnp.abs(wide).sum() + jnp.asarray(l2, wide.dtype) * (wide**2).sum()
-            return x, {"penalty": Penalty((total / jnp.maximum(rows, 1).astype(wide.dtype)).astype(wide.dtype))}
+            return x, {"penalty": Penalty(total / jnp.maximum(rows, 1))}
 
         return Layer(init, apply)
 
