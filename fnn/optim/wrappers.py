@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
+from fnn.optim.choice import all_finite, choose
 from fnn.optim.grouping import Mask, masked
-from fnn.optim.leaves import all_finite, choose, counter, increment, leafwise, widest
+from fnn.optim.leaves import counter, increment, leafwise, widest
 from fnn.optim.rules import scheduled, stateless
 from fnn.optim.transform import Transform, keep_accepted, rate_inside, with_rate
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule

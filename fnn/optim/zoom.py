@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.optim.leaves import choose
+from fnn.optim.choice import choose
 from fnn.typing import Array, ArrayLike, PyTree
 
 
