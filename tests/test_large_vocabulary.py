@@ -80,3 +80,14 @@ def test_a_row_that_does_not_count_may_hold_anything():
     gradient = jax.grad(lambda x: loss(x, jnp.array([-1, -1, 0]), ignore_index=-1, reduction="mean"))(x)
     np.testing.assert_array_equal(gradient[:2], 0)
     assert jnp.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "int64"])
+@pytest.mark.parametrize("classes", [2 * PIECE, 521])
+def test_labels_of_any_width_in_float64(classes, dtype, x64):
+    x, labels = jax.random.normal(jax.random.key(0), (4, classes)), np.array([0, 1, classes - 2, classes - 1], dtype)
+    value, gradient = jax.value_and_grad(lambda x: loss(x, jnp.asarray(labels)).sum())(x)
+    losses, _, slope = reference(x, labels.astype(int))
+    np.testing.assert_allclose(loss(x, jnp.asarray(labels)), losses, rtol=1e-12)
+    np.testing.assert_allclose(value, losses.sum(), rtol=1e-12)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-10)

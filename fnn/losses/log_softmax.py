@@ -102,7 +102,9 @@ def _sum_of_others(x: Array, labels: Array, terms: Array | None) -> Array:
         terms = jnp.pad(jnp.exp(_below_peak(x, peak[..., None])), missing).reshape(shape)
         begin = jnp.minimum(place * size, classes - size)  # the last piece has some of the one before
         own = _others(_cut(x, begin, size), labels - begin, peak)
-        own = jnp.where(of_rank(jnp.arange(size), x.ndim) < (place * size - begin)[..., None], 0, own)
+        own = jnp.where(
+            of_rank(jnp.arange(size, dtype=place.dtype), x.ndim) < (place * size - begin)[..., None], 0, own
+        )
     else:
         pieces = x.reshape(shape)
         terms = jnp.exp(_below_peak(pieces, peak[..., None, None])) if terms is None else terms.reshape(shape)
