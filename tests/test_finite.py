@@ -7,8 +7,8 @@ import pytest
 
 import fnn
 from fnn import programs
-from fnn.optim import choice
-from fnn.optim.choice import all_finite
+from fnn.optim import acceptance
+from fnn.optim.acceptance import all_finite
 
 KEY = jax.random.key(0)
 
@@ -25,10 +25,10 @@ def tree(dtype=jnp.float32):
     }
 
 
-@pytest.mark.parametrize("few", [choice.FEW, 0], ids=["small", "large"])
+@pytest.mark.parametrize("few", [acceptance.FEW, 0], ids=["small", "large"])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16, jnp.bfloat16])
 def test_one_number_that_is_not_finite_is_seen_wherever_it_stands(monkeypatch, few, dtype):
-    monkeypatch.setattr(choice, "FEW", few)
+    monkeypatch.setattr(acceptance, "FEW", few)
     numbers = tree(dtype)
     assert all_finite(numbers)
     for place, at in (("kernel", (2, 1)), ("bias", 0), ("scale", ())):
@@ -77,12 +77,12 @@ def test_where_nan_is_looked_for_none_is_made():
     np.testing.assert_array_equal(updates["w"], 0)
 
 
-@pytest.mark.parametrize("limit", [choice.SMALL, 0], ids=["small", "large"])
+@pytest.mark.parametrize("limit", [acceptance.SMALL, 0], ids=["small", "large"])
 def test_what_is_kept_has_the_dtype_and_shape_of_both(monkeypatch, limit):
-    monkeypatch.setattr(choice, "SMALL", limit)
+    monkeypatch.setattr(acceptance, "SMALL", limit)
     new, old = (jnp.ones((), jnp.float32), jnp.ones(1, jnp.float16)), (jnp.zeros(1), jnp.zeros(1))
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        kept = jax.jit(choice.either)(jnp.asarray(True), new, old)
+        kept = jax.jit(acceptance.either)(jnp.asarray(True), new, old)
     assert [(leaf.shape, leaf.dtype) for leaf in kept] == [((1,), jnp.float32)] * 2
     np.testing.assert_array_equal(kept, 1)
 
@@ -98,7 +98,7 @@ def test_leaves_split_over_an_explicit_mesh_are_looked_at():
 
 def runs(few_bytes, monkeypatch, rates):
     """Parameters and histories of runs whose gradients stay finite while their parameters may overflow."""
-    monkeypatch.setattr(choice, "SMALL", few_bytes)
+    monkeypatch.setattr(acceptance, "SMALL", few_bytes)
     programs.clear()
     x, y = jnp.linspace(-1, 1, 8).reshape(8, 1), jnp.linspace(-1, 1, 8)
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.choice import choose
+from fnn.optim.acceptance import choose
 from fnn.optim.leaves import counter, leafwise, need_params
 from fnn.optim.transform import Transform, keep_accepted, rate_inside, with_rate
 from fnn.typing import Array, ArrayLike, PyTree

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.choice import all_finite
+from fnn.optim.acceptance import all_finite
 from fnn.optim.leaves import nodes
 from fnn.optim.transform import Transform, keep_accepted, rate_inside, require_transform, with_rate
 from fnn.typing import Array, PyTree

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.optim.choice import all_finite, choose
+from fnn.optim.acceptance import all_finite, choose
 from fnn.optim.grouping import Mask, masked
 from fnn.optim.leaves import counter, increment, leafwise, widest
 from fnn.optim.rules import scheduled, stateless

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.optim.choice import choose
+from fnn.optim.acceptance import choose
 from fnn.typing import Array, ArrayLike, PyTree
 
 

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from fnn import random_bits
 from fnn.layer import Layer
-from fnn.optim.choice import all_finite, either
+from fnn.optim.acceptance import all_finite, either
 from fnn.optim.transform import Transform, as_transform, is_skipped, learning_rate
 from fnn.tasks import Task
 from fnn.train import stopping

@@ -1,4 +1,4 @@
-"""One tree or the other, and whether every number of a tree is finite: what decides if a step is taken."""
+"""What decides whether a step is taken: one tree or the other, and whether every number of a tree is finite."""
 
 from __future__ import annotations
 
