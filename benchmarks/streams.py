@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks import cnn, networks
 from benchmarks.contender import CPU_TIME, PEAK_MEMORY, Contender, Job, Workload
+from benchmarks.peaks import torch_device
 from benchmarks.steps import CLASSES, RATE
 
 BATCH = 128
@@ -114,14 +115,16 @@ def _torch(case: str, quick: bool) -> Job:
     from torch import nn
 
     x, y = _data(case, quick)
+    device = torch_device()
     model = nn.Sequential(nn.Flatten(), networks.torch_mlp(x[0].size)) if case == "MLP" else cnn.torch_cnn()
+    model = model.to(device)
     loader, loss_fn = _loader(x.transpose(0, 3, 1, 2).copy(), y), nn.CrossEntropyLoss()
-    model(next(iter(loader))[0][:1])  # a lazy layer takes its shape
+    model(next(iter(loader))[0][:1].to(device))  # a lazy layer takes its shape
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
 
     def run() -> None:
         for inputs, targets in itertools.chain.from_iterable(itertools.repeat(loader, EPOCHS[case])):
-            loss = loss_fn(model(inputs), targets)
+            loss = loss_fn(model(inputs.to(device)), targets.to(device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -125,6 +125,15 @@ CASES = {
         Flattened({"a": nn.Linear(90, 2), "b": nn.Linear(90, 2)},
                   lambda self, x: self.a(x.flatten(1)) + self.b(x.flatten(1))),
         fnn.serial(fnn.flatten(), fnn.parallel(fnn.dense(2), fnn.dense(2), merge=sum)), IMAGE),
+    "one position, around a layer": (
+        Flattened({"c": nn.Conv2d(3, 4, (5, 6)), "a": nn.Linear(4, 4), "b": nn.Linear(4, 2)},
+                  lambda self, x: self.b((y := self.c(x).flatten(1)) + self.a(y))),
+        fnn.serial(fnn.conv(4, (5, 6), padding="VALID"), fnn.flatten(), fnn.residual(fnn.dense(4)), fnn.dense(2)),
+        IMAGE),
+    "around a layer behind the first": (
+        Flattened({"a": nn.Linear(90, 4), "b": nn.Linear(4, 4), "c": nn.Linear(4, 2)},
+                  lambda self, x: self.c((y := self.a(x.flatten(1))) + self.b(y))),
+        fnn.serial(fnn.flatten(), fnn.dense(4), fnn.residual(fnn.dense(4)), fnn.dense(2)), IMAGE),
     "image from a vector": (
         nn.Sequential(nn.Linear(4, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Unflatten(1, (4, 2, 3)), nn.Conv2d(4, 3, 1)),
         fnn.serial(fnn.dense(24), fnn.batch_norm(), fnn.relu, fnn.reshape(2, 3, 4), fnn.conv(3, 1)), (4,)),
@@ -218,6 +227,18 @@ BAD = {
     "lengths of the inputs, transposed": (
         nn.utils.parametrizations.weight_norm(nn.ConvTranspose2d(3, 3, 2)),
         fnn.weight_norm(fnn.conv_transpose(3, 2, padding="VALID")), IMAGE, r"kernel_scale is .*float32\[3,1,1,1\]"),
+    "a flattened image around a layer": (
+        nn.Sequential(nn.Linear(90, 90), nn.Linear(90, 2)),
+        fnn.serial(fnn.flatten(), fnn.residual(fnn.dense(90)), fnn.dense(2)), IMAGE,
+        "dense.*flattened before branches"),
+    "a flattened image around the last layer": (
+        nn.Linear(90, 90), fnn.serial(fnn.flatten(), fnn.residual(fnn.dense(90))), IMAGE, "flattened before branches"),
+    "a flattened image beside features": (
+        nn.Sequential(nn.Linear(90, 3), nn.Linear(93, 2)),
+        fnn.serial(fnn.flatten(), fnn.parallel(fnn.dense(3), fnn.relu, merge=fnn.concatenate), fnn.dense(2)), IMAGE,
+        "flattened before branches"),
+    "a part of a flattened image": (
+        nn.Linear(9, 2), fnn.serial(fnn.flatten(), lambda x: x[:, :9], fnn.dense(2)), IMAGE, "or a selection"),
     "state of its own": (nn.Linear(4, 3), fnn.serial(fnn.spectral_norm(fnn.dense(3))), (4,),
                          r"layer 0, spectral_norm.*: its state layer, u stand in no other library"),
     "spectral norm": (nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3))), fnn.dense(3), (4,),

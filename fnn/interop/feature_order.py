@@ -13,10 +13,12 @@ from fnn.typing import PyTree, Shape
 
 
 class FeatureOrder(NamedTuple):
-    """The shape (*spatial, channels) of which a layer's inputs, or its outputs, are the entries; None for none."""
+    """The shape (*spatial, channels) of which a layer's inputs, or its outputs, are the entries; None for none. Lost is
+    it where such entries come by a way that is not followed."""
 
     inputs: Shape | None = None
     outputs: Shape | None = None
+    lost: bool = False
 
 
 class _Features(NamedTuple):
@@ -34,7 +36,7 @@ def orders(model: Layer, params: PyTree, state: PyTree, x: PyTree) -> dict[tuple
     opposite. Sequences (batch, time, features) count as images where a convolution came before.
     """
     flow = _Flow()
-    jax.eval_shape(lambda p, s, v: watch(model, p, s, flow.see).apply(p, s, v)[0], params, state, x)
+    jax.eval_shape(lambda p, s, v: flow.end(watch(model, p, s, flow.see).apply(p, s, v)[0]), params, state, x)
     return flow.found
 
 
@@ -44,6 +46,7 @@ class _Flow:
     def __init__(self) -> None:
         self.found: dict[tuple[int, ...], FeatureOrder] = {}
         self.known: dict[int, _Features] = {}
+        self.unread: dict[int, Any] = {}  # entries of an image that no layer has taken: merged, they come as unknown
         self.convolved = False
 
     def see(self, call: Call) -> Any:
@@ -52,24 +55,43 @@ class _Flow:
         self.convolved |= call.layer.facts.convolves
         return call.y
 
+    def end(self, y: Any) -> Any:
+        if self.found and self.is_lost(y):
+            last = next(reversed(self.found))
+            self.found[last] = self.found[last]._replace(lost=True)
+        return y
+
+    def is_lost(self, x: Any) -> bool:
+        return bool(self.unread) and id(x) not in self.known and hasattr(x, "ndim") and x.ndim == 2
+
     def of(self, x: Any) -> _Features:
         return self.known.get(id(x), _Features(None, (), None))
+
+    def give(self, x: Any, y: Any, shape: Shape | None, makers: tuple[tuple[int, ...], ...]) -> None:
+        """`y` was made of `x`; of one channel, or one position, there is one order."""
+        self.unread.pop(id(x), None)
+        shape = shape if shape and math.prod(shape) not in (shape[-1], math.prod(shape[:-1])) else None
+        self.known[id(y)] = _Features(shape, makers, y)
+        if shape:
+            self.unread[id(y)] = y
 
     def learn(self, call: Call) -> None:
         place, y = call.path, call.y
         shape, makers, _ = self.of(call.x)
-        self.found[place] = self.found.get(place, FeatureOrder())._replace(inputs=shape)
+        found = self.found.pop(place, FeatureOrder())  # the last one is the last that was seen
+        self.found[place] = found._replace(inputs=shape, lost=found.lost or self.is_lost(call.x))
         mixes = any(leaf.ndim > 1 for leaf in jax.tree.leaves(call.params))
         through = call.x.shape == y.shape and not mixes  # a norm or a slope: feature by feature
-        self.known[id(y)] = _Features(shape, (*makers, place), y) if through else _Features(None, (place,), y)
+        self.give(call.x, y, *(shape, (*makers, place)) if through else (None, (place,)))
 
     def plain(self, x: Any, y: Any) -> None:
         shape, makers, _ = self.of(x)
         if x.ndim > y.ndim == 2 and y.shape[1] == math.prod(x.shape[1:]):
             if x.ndim > 3 or self.convolved:
-                self.known[id(y)] = _Features(tuple(x.shape[1:]), (), y)
+                self.give(x, y, tuple(x.shape[1:]), ())
         elif y.ndim > max(x.ndim, 3) and x.ndim == 2 and x.shape[1] == math.prod(y.shape[1:]):
+            self.unread.pop(id(x), None)
             for maker in makers:
                 self.found[maker] = self.found[maker]._replace(outputs=tuple(y.shape[1:]))
         elif x.shape == y.shape:
-            self.known[id(y)] = _Features(shape, makers, y)
+            self.give(x, y, shape, makers)

@@ -27,8 +27,7 @@ def from_torch(state_dict: Any, model: Layer, x: Any) -> Trained:
     Convolutions, dense layers and embeddings, batch norms, other norms, recurrent layers: each kind of layer takes the
     torch modules of that kind in their order, and every shape must fit. Kernels change from channels first to channels
     last; so do the rows of a dense layer after `flatten`, which torch counts channel by channel, and the columns of one
-    before `reshape` to an image. In a residual block the body comes before the shortcut, as in torchvision. Through a
-    `residual` or `parallel` of features that are a flattened image their order is not followed: give the module itself.
+    before `reshape` to an image. In a residual block the body comes before the shortcut, as in torchvision.
 
     Not in the weights, and so to be written in the model: paddings (torch's `padding=1` is `padding=1`, not "SAME",
     where there is a stride), `batch_norm(decay=1 - momentum, unbiased=True)` to go on training as torch does, and
@@ -197,7 +196,12 @@ def _arrange(slot: Slot, name: str, array: np.ndarray) -> np.ndarray:
         array = array.reshape(-1)
     if array.size == 1 and np.shape(slot.params.get(name, array)) == ():  # the one slope of a PReLU
         return array.reshape(())
-    rows, columns = slot.order
+    rows, columns, lost = slot.order
+    if lost:
+        raise ValueError(
+            f"{slot.text}: its inputs, or the outputs after it, are entries of an image that was flattened before "
+            "branches or a selection, behind which torch has them in another order; flatten behind these"
+        )
     if name == "kernel" and array.ndim == 2:
         return _reorder(_reorder(array.T, 0, rows), 1, columns)
     if array.ndim != 1:  # a norm over all axes of an image; of an embedding nothing changes
