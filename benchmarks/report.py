@@ -72,7 +72,8 @@ def table(name: str, result: dict[str, Any]) -> str:
         + "|".join("-" * (width + 1) + ("-" if left else ":") for width, left in zip(widths, text, strict=True))
         + "|"
     )
-    rounds = f" ({result['rounds']} rounds)" if result["timed"] else ""
+    count = result["rounds"]
+    rounds = f" ({count} round{'s' * (count > 1)})" if result["timed"] else ""
     parts = [f"{name}: {result['title']}{rounds}", "", drawn[0], rule, *drawn[1:]]
     parts += [f"  {label} — {why}" for label, why in result["absent"].items()]
     return "\n".join(parts + ([result["notes"]] if result["notes"] else []))

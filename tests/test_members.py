@@ -176,8 +176,11 @@ def test_ctrl_c_in_a_later_rung_keeps_the_earlier_ones(interrupt):
     assert found.best("mse") == {"learning_rate": 0.3}
 
 
-def test_members_run_as_measured_to_be_faster():
+def test_members_run_as_measured_to_be_faster(monkeypatch):
     rows, pictures, series = jnp.zeros((5, 64)), jnp.zeros((5, 28, 28, 1)), jnp.zeros((5, 7, 3))
+    monkeypatch.setattr(members.placement, "platform", lambda: "gpu")
+    assert members.batched_is_faster(fnn.models.lenet5(2), pictures)
+    monkeypatch.setattr(members.placement, "platform", lambda: "cpu")
     assert members.batched_is_faster(fnn.models.mlp((8,), 2), rows)
     assert members.batched_is_faster(fnn.models.mlp((256, 256), 10), rows)  # 85,000 parameters
     assert not members.batched_is_faster(fnn.models.mlp((512, 512), 10), rows)  # 300,000

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import fnn
+from fnn.kernels import placement
 from fnn.train.feeding import Feed
 from fnn.train.process_batches import Part, _fill_up
 from fnn.train.stream import Stream
@@ -61,6 +62,12 @@ def same(one, other):
 
 def close(one, other):
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), one, other)
+
+
+def same_run(one, other):
+    """The bits of all that is trained; a GPU may sum the means of an epoch in another order."""
+    same(one[0], other[0])
+    (same if placement.platform() == "cpu" else close)(one[1], other[1])
 
 
 class Again:
@@ -115,11 +122,11 @@ SOURCES = {
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_stream_gives_the_bits_of_arrays_in_its_order(name):
-    same(fit(SOURCES[name](), validation=(HELD_X, HELD_Y)), of_arrays())
+    same_run(fit(SOURCES[name](), validation=(HELD_X, HELD_Y)), of_arrays())
 
 
 def test_weights_of_a_stream_are_weights_of_arrays():
-    same(fit(Again(cut(X, Y, WEIGHTS)), validation=(HELD_X, HELD_Y)), of_arrays(weighted=True))
+    same_run(fit(Again(cut(X, Y, WEIGHTS)), validation=(HELD_X, HELD_Y)), of_arrays(weighted=True))
 
 
 @pytest.mark.parametrize("size", [4, 11, 64])
@@ -367,7 +374,7 @@ def test_float64_inputs_are_said_once_and_computed_in_float32():
     with pytest.warns(UserWarning, match="fit: x is float64 and is computed in float32") as said:
         found = fit(Again(cut(X.astype(float), Y)), validation=(HELD_X, HELD_Y))
     assert len(said) == 1
-    same(found, of_arrays())
+    same_run(found, of_arrays())
     with pytest.warns(UserWarning, match="x is float64 and is computed in float32") as said:
         fit(Again(cut(X, Y)), validation=Again(cut(HELD_X.astype(float), HELD_Y)))
     assert len(said) == 1
