@@ -388,6 +388,8 @@ FORMS = {
     "dense": ((8, 8), (3, 3), 8, 20, 1),
     "first layer, 1 channel": ((8, 8), (3, 3), 1, 32, 1),
     "first layer, 3 channels": ((8, 8), (3, 3), 3, 32, 1),
+    "first layer, 3 channels, many features": ((8, 8), (3, 3), 3, 40, 1),
+    "6 channels": ((8, 8), (3, 3), 6, 16, 1),
     "few features": ((8, 8), (3, 3), 32, 3, 1),
     "one place": ((8, 8), (1, 1), 3, 5, 1),
     "grouped": ((8, 8), (3, 3), 16, 16, 2),

@@ -23,6 +23,8 @@ def patches(x: Array, windows: Windows) -> Array:
 
 
 def widen_axis(a: Array, axis: int, length: int) -> Array:
+    if length == a.shape[axis]:
+        return a
     widths = [(0, 0)] * a.ndim
     widths[axis] = (0, length - a.shape[axis])
     return jnp.pad(a, widths)
