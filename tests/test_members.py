@@ -130,6 +130,16 @@ def test_ctrl_c_before_the_first_member_is_finished_ends_the_call(interrupt):
         run(7, together=True)
 
 
+def test_ctrl_c_when_all_finished_members_of_an_ensemble_diverged_ends_the_call_and_says_so(interrupt):
+    interrupt(2)
+    data = np.full((20, 1), 1e25, np.float32), np.ones(20, np.float32)  # its square overflows
+    with pytest.raises(KeyboardInterrupt, match=r"ensemble: Ctrl-C was .*every member finished until then diverged\. "):
+        fnn.selection.ensemble(
+            fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), data, key=KEY, members=6, epochs=2, chunk=2,
+            bootstrap=False, progress=False,
+        )  # fmt: skip
+
+
 def test_ctrl_c_in_cross_validation_and_in_a_sweep(interrupt):
     interrupt(8)
     x = jnp.linspace(-1, 1, 20).reshape(20, 1)

@@ -109,6 +109,16 @@ def test_the_file_says_what_it_holds(tmp_path):
     np.testing.assert_array_equal(again.transform(statistics, seconds), [[-1, -1], [1, 1]])
 
 
+def test_a_scaler_of_a_table_comes_back_with_its_columns(tmp_path):
+    frame = pytest.importorskip("pandas").DataFrame({"a": [1.0, 2.0], "b": [10.0, 30.0]})
+    scaler = fnn.data.standard_scaler()
+    fnn.save(tmp_path / "m", fnn.Trained((), ()), scaler=(scaler, scaler.fit(frame)))
+    again, statistics = fnn.read_metadata(tmp_path / "m").scaler
+    assert statistics.columns == ("a", "b")
+    with pytest.raises(ValueError, match="expected column 'a' at place 0, as in fit, got 'b'"):
+        again.transform(statistics, frame[["b", "a"]])
+
+
 def test_notes_come_back_as_they_were_given(tmp_path):
     notes = {"columns": ["age", "height"], "scores": {"accuracy": 0.98, "rows": 2**60}, "seen": None, "final": True}
     fnn.save(tmp_path / "m", fnn.Trained((), ()), notes=notes)

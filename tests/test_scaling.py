@@ -158,6 +158,31 @@ def test_dataframe_names_its_columns():
         scaling.standard_scaler().fit(pandas.DataFrame({"name": ["a", "b"]}))
 
 
+@pytest.mark.parametrize("way", ["transform", "inverse_transform"])
+@pytest.mark.parametrize("name", SCALERS)
+def test_a_table_with_its_columns_in_another_order_is_refused(name, way):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1.0, 2.0], "b": [10.0, 30.0], "c": [5.0, 7.0]})
+    scaler = SCALERS[name]()
+    statistics, given = scaler.fit(frame), getattr(scaler, way)
+    with pytest.raises(
+        ValueError, match=r"_scaler: expected column 'b' at place 1, as in fit, got 'c'; write x\[list\("
+    ):
+        given(statistics, frame[["a", "c", "b"]])
+    with pytest.raises(ValueError, match="expected column 'c' at place 2, as in fit, got 'd'"):
+        given(statistics, frame.rename(columns={"c": "d"}))
+    expected = given(scaler.fit(frame.to_numpy()), frame.to_numpy())
+    for x in (
+        frame,
+        frame[["c", "b", "a"]][list(statistics.columns)],
+        frame.to_numpy(),
+        frame.set_axis([0, 1, 2], axis=1),
+    ):
+        np.testing.assert_array_equal(given(statistics, x), expected)
+    mapped = jax.tree.map(jnp.asarray, statistics)  # whose fields are arrays alone
+    np.testing.assert_allclose(jax.jit(given)(mapped, jnp.asarray(frame.to_numpy(np.float32))), expected, rtol=1e-6)
+
+
 STANDARD = scaling.standard_scaler()
 
 

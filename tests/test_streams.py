@@ -617,6 +617,52 @@ def test_a_run_of_a_stream_goes_on_in_the_middle_of_an_epoch(tmp_path, files, na
     assert any(again in one for one in said) if name == "none" else not said
 
 
+def begun_and_gone_on(folder, before, after):
+    """A run that ended within its first epoch, and went on with another object."""
+    keeps = fnn.checkpoints(folder, steps=1)
+    fit(before, checkpoint=keeps, callbacks=[fnn.every(1, lambda end: end.step == 2)])
+    return fit(after, checkpoint=keeps)
+
+
+def test_a_state_from_before_the_first_epoch_is_given_back_within_it(tmp_path, recwarn):
+    whole, other = fit(Knowing()), Knowing()
+    other.rng = np.random.default_rng(6)
+    same(begun_and_gone_on(tmp_path, Knowing(), other), whole)
+    assert not recwarn.list
+
+
+class Late(Knowing):
+    """It has no state before it was read."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.seed = seed
+        del self.rng
+
+    def __iter__(self):
+        self.rng = np.random.default_rng(self.seed)
+        yield from super().__iter__()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (lambda: Late(5), lambda: Late(6)),
+        (lambda: Again(cut(X, Y)), lambda: Again(cut(X + 1, Y))),
+        (lambda: lambda epoch: cut(X, Y), lambda: lambda epoch: cut(X, 1 - Y)),
+    ],
+    ids=["own state, late", "none", "of the epoch"],
+)
+@pytest.mark.filterwarnings("ignore:fit. the stream has no state of its own")
+def test_a_run_that_goes_on_within_its_first_epoch_with_another_stream_says_so(tmp_path, before, after):
+    words = "another first batch than before the run was resumed, so the numbers from epoch 1 on need not be"
+    with pytest.warns(UserWarning, match=words):
+        begun_and_gone_on(tmp_path / "other", before(), after())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "fit: the stream gives another first batch")
+        same(begun_and_gone_on(tmp_path / "same", before(), before()), fit(before()))
+
+
 def test_an_epoch_with_fewer_batches_than_were_taken_of_it_is_an_error(tmp_path):
     keeps = fnn.checkpoints(tmp_path, steps=1)
     fit(batches, checkpoint=keeps, callbacks=[fnn.every(1, lambda end: end.step == 2)])

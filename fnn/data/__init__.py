@@ -6,6 +6,7 @@ from fnn.data.datasets import *
 from fnn.data.image_files import *
 from fnn.data.image_folder import *
 from fnn.data.scaling import *
+from fnn.data.statistics import *
 from fnn.data.windowing import *
 
 __all__ = sorted(

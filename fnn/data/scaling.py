@@ -12,13 +12,14 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from fnn import checks
+from fnn.data.statistics import MinMaxStatistics, StandardStatistics, require_same_columns, with_columns
 from fnn.kernels.mesh_axes import auto_axes, rows_of, split_of
 from fnn.kernels.recurrence.sequences import Layout, check_lengths
 from fnn.layer import Padded
 from fnn.precision import widen
 from fnn.typing import Array, ArrayLike
 
-__all__ = ["MinMaxStatistics", "Scaler", "StandardStatistics", "min_max_scaler", "standard_scaler"]
+__all__ = ["Scaler", "min_max_scaler", "standard_scaler"]
 
 
 @checks.refuse_pickling(
@@ -33,7 +34,8 @@ class Scaler(NamedTuple):
     `vmap` one call fits every fold.
 
     Columns that come from the host as float64 or wide integers (dates in seconds) are fitted and transformed in
-    float64, in NumPy, before anything is rounded to float32; `inverse_transform` then gives float64 back.
+    float64, in NumPy, before anything is rounded to float32; `inverse_transform` then gives float64 back. The
+    statistics of a pandas table know its columns, and another one with them in another order is an error.
 
     Of `fnn.Padded` sequences every step is a row, the padding is none, and 0 afterwards.
 
@@ -44,20 +46,6 @@ class Scaler(NamedTuple):
     transform: Callable[[Any, ArrayLike], Array]
     inverse_transform: Callable[[Any, ArrayLike], Array]
     kind: tuple[str, tuple[Any, ...]] | None = None
-
-
-class MinMaxStatistics(NamedTuple):
-    """Smallest and largest value of each column."""
-
-    minimum: Array | np.ndarray
-    maximum: Array | np.ndarray
-
-
-class StandardStatistics(NamedTuple):
-    """Mean and standard deviation of each column."""
-
-    mean: Array | np.ndarray
-    deviation: Array | np.ndarray
 
 
 def _numbers(where: str, x: Any) -> tuple[Any, Sequence[Any]]:
@@ -251,7 +239,7 @@ def _over_steps(where: str, scaler: Scaler) -> Scaler:
 
     def fit(x: Any, *, rows: Any = None, weights: ArrayLike | None = None) -> Any:
         if not isinstance(x, Padded):
-            return scaler.fit(x, rows=rows, weights=weights)
+            return with_columns(scaler.fit(x, rows=rows, weights=weights), x)
         values: Any = x.values
         counts: Any = _real_steps(where, x)
         if weights is not None:
@@ -269,6 +257,7 @@ def _over_steps(where: str, scaler: Scaler) -> Scaler:
     def of_steps(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         def apply(statistics: Any, x: Any) -> Any:
             if not isinstance(x, Padded):
+                require_same_columns(where, statistics, x)
                 return function(statistics, x)
             real = _real_steps(where, x)[(..., *[None] * (x.values.ndim - 2))] > 0
             clear = lambda values: (np if isinstance(values, np.ndarray) else jnp).where(real, values, 0)  # noqa: E731

@@ -61,7 +61,7 @@ def notes_as_json(where: str, notes: dict[str, Any] | None) -> dict[str, Any] | 
 
 
 def scaler_as_json(where: str, scaler: tuple[Scaler, Any] | None) -> tuple[list[Any] | None, content.NamedArrays]:
-    """The name and settings of a fitted scaler, and its statistics as arrays of a file."""
+    """Name, settings and columns of a fitted scaler, and its statistics as arrays of a file."""
     if scaler is None:
         return None, {}
     if not (isinstance(scaler, tuple) and len(scaler) == 2 and isinstance(scaler[0], Scaler)):
@@ -79,11 +79,13 @@ def scaler_as_json(where: str, scaler: tuple[Scaler, Any] | None) -> tuple[list[
             f"{type(statistics).__name__}; fit this scaler, or write {fits.__name__}({', '.join(fits._fields)})"
         )
     arrays = {f"scaler.{name}": content.storable(name, value) for name, value in statistics._asdict().items()}
-    return [kind[0], [float(setting) for setting in kind[1]]], arrays
+    return [kind[0], [float(setting) for setting in kind[1]], list(statistics.columns)], arrays
 
 
 def scaler_from_json(kind: list[Any] | None, arrays: content.NamedArrays) -> tuple[Scaler, PyTree] | None:
     if kind is None:
         return None
-    scaler, statistics = data.scaling.from_kind((kind[0], tuple(kind[1])))
-    return scaler, statistics(*(arrays[f"scaler.{name}"] for name in statistics._fields))
+    scaler, fits = data.scaling.from_kind((kind[0], tuple(kind[1])))
+    statistics = fits(*(arrays[f"scaler.{name}"] for name in fits._fields))
+    statistics.columns = tuple(kind[2]) if len(kind) > 2 else ()  # older files do not know them
+    return scaler, statistics

@@ -79,6 +79,7 @@ def ensemble(
 
     Raises:
         ValueError: on data that cannot be trained on, or if every member diverged; a few are left out with a warning.
+        KeyboardInterrupt: after Ctrl-C if no member is finished that did not diverge.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -113,7 +114,7 @@ def ensemble(
     def case_of(member: int) -> Case:
         return case(recipe, jax.tree.map(lambda leaf: leaf[member], arguments), checked)
 
-    sound = reached & ~divergence_mask("ensemble", case_of, history["diverged_at"])
+    sound = reached & ~divergence_mask("ensemble", case_of, history["diverged_at"], reached)
     trained, history, outputs = jax.tree.map(lambda leaf: leaf[sound], (trained, history, outputs))
     warn_if_nothing_counted("ensemble", history)
     warn_if_never_scored("ensemble", options.early_stopping, history)
@@ -184,8 +185,11 @@ def _out_of_bag(task: Task, data: tuple[Any, Array, Any], outputs: PyTree, valid
     return {"out_of_bag": estimate, "out_of_bag_scores": scores, "always_in_bag": int((~seen).sum())}
 
 
-def divergence_mask(where: str, case_of: Callable[[int], Case], diverged_at: np.ndarray) -> np.ndarray:
-    """Which members diverged: they are named, and do not predict with the others; of the first it is said where."""
+def divergence_mask(
+    where: str, case_of: Callable[[int], Case], diverged_at: np.ndarray, reached: np.ndarray | None = None
+) -> np.ndarray:
+    """Which members diverged: they are named, and do not predict with the others; of the first it is said where. Of the
+    members that were not `reached` before Ctrl-C nothing is known."""
     lost = diverged_at >= 0
     if not lost.any():
         return lost
@@ -193,5 +197,7 @@ def divergence_mask(where: str, case_of: Callable[[int], Case], diverged_at: np.
     advice = f"{WHAT_HELPS}.{retrain(*case_of(first), int(diverged_at[first]))}"
     if lost.all():
         raise ValueError(f"{where}: every member diverged. {advice}")
+    if reached is not None and lost[reached].all():
+        raise KeyboardInterrupt(f"{where}: Ctrl-C was pressed, and every member finished until then diverged. {advice}")
     checks.warn(f"{where}: members {np.flatnonzero(lost).tolist()} diverged and are left out. {advice}")
     return lost

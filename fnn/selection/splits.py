@@ -89,7 +89,7 @@ def stratified_k_fold(targets: Labels, folds: int = 5, *, seed: int | None = Non
     _require_counts("stratified_k_fold", len(targets), folds)
     names, first, encoded, counts = np.unique(targets, return_index=True, return_inverse=True, return_counts=True)
     if counts.min() < folds:
-        rare = names[counts.argmin()]
+        rare = names.tolist()[counts.argmin()]
         raise ValueError(f"stratified_k_fold: class {rare!r} has {counts.min()} rows, fewer than {folds} folds")
     # Classes are numbered by first appearance, as in scikit-learn, so that the same fold gets the odd rows.
     encoded = np.argsort(np.argsort(first))[encoded]

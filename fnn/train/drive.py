@@ -32,7 +32,7 @@ class Setup(NamedTuple):
     """What does not change while a run is driven."""
 
     epoch: Callable[[int, int], Take]  # its number, and how many steps the run took before it
-    stands: Callable[[], Any]  # where the streams are at the end of an epoch
+    stands: Callable[[int], Any]  # where the streams are after so many epochs
     resume: Callable[[Record], None]  # brings the streams to the end of the last epoch of a checkpoint
     row: Callable[[Carry, Array], tuple[Carry, dict[str, Array] | None]]  # None: interrupted
     columns: Callable[[Carry], list[str]]  # names of the entries of a row
@@ -56,10 +56,8 @@ class Setup(NamedTuple):
 
 def drive(run: Setup, carry: Carry, epochs: int, store: Store) -> tuple[Trained, dict[str, Any]]:
     """Epoch after epoch, from where the checkpoint ends, until something ends the run."""
-    carry, record = _resume(store, carry, epochs)
+    carry, record = _resume(run, store, carry, epochs)
     table, ends = record.table, record.ends
-    if table and len(table) < epochs and not bool(carry.over) and int(carry.diverged_at) < 0:
-        run.resume(record)
     run.show(record.steps + record.place, table[-1] if table else {})
     at_epochs = [one for one in run.callbacks if not isinstance(one, Every)]
     most = 1
@@ -79,7 +77,7 @@ def drive(run: Setup, carry: Carry, epochs: int, store: Store) -> tuple[Trained,
         table.append(_plain(scores))
         ends.append(taken)
         run.show(0, table[-1])
-        record = record._replace(streams=run.stands(), place=0)
+        record = record._replace(streams=run.stands(len(table)), place=0)
         store.save(carry, record)
         ended = bool(at_epochs) and ends_the_run(at_epochs, EpochEnd(epoch, table[-1], _copy(carry.train_state)))
         if not run.pace(not ended):
@@ -90,13 +88,18 @@ def drive(run: Setup, carry: Carry, epochs: int, store: Store) -> tuple[Trained,
     return _finish(run, carry, record)
 
 
-def _resume(store: Store, carry: Carry, epochs: int) -> tuple[Carry, Record]:
-    carry, record = store.restore(carry) or (carry, Record([], []))
+def _resume(run: Setup, store: Store, carry: Carry, epochs: int) -> tuple[Carry, Record]:
+    found = store.restore(carry)
+    if found is None:
+        return carry, Record([], [], run.stands(0))
+    carry, record = found
     if (begun := len(record.table) + (record.place > 0)) > epochs:
         raise ValueError(
             f"fit: expected epochs >= {begun}, those the checkpoint was trained for, got {epochs}; "
             "give as many, or another directory"
         )
+    if record.streams and len(record.table) < epochs and not bool(carry.over) and int(carry.diverged_at) < 0:
+        run.resume(record)
     return carry, record
 
 

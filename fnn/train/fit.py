@@ -147,7 +147,7 @@ def fit(
             columns(carry)  # a score that is not there is said before the first step
         with progress_bar(progress, total) as show:
             run = Setup(
-                source.epochs(recipe, keys, inputs, interrupted), source.stands if checkpoint else lambda: None,
+                source.epochs(recipe, keys, inputs, interrupted), source.stands if checkpoint else lambda epochs: None,
                 functools.partial(source.resume, interrupted), close, columns, finish, recipe.options.early_stopping,
                 callbacks, functools.partial(source.explain, recipe, key, inputs), functools.partial(pace, mesh), show,
                 interrupted,

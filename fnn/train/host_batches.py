@@ -20,7 +20,7 @@ from fnn.tasks.targets import are_several, map_targets
 from fnn.train import rows as rows_
 from fnn.train.plain_form import PlainForm, plain_form
 from fnn.train.stream import Stream, StreamError, length, takes_epoch
-from fnn.train.stream_state import Accessors, own_state
+from fnn.train.stream_state import Accessors, encode_state, own_state
 from fnn.typing import PyTree
 
 HostBatch = tuple[PyTree, Any, np.ndarray]
@@ -51,6 +51,7 @@ class Reader:
         self.rounded: list[str] = []  # what is to be said of float64 in the first batch
         self.own: Accessors | None = None  # to the state of the source or of the iterator that is read
         self.state: Any = None  # that it had at the end of the epoch that was read last
+        self.begun: Any = None  # that the source had before its first epoch, encoded, since the source goes on with it
         self.counts = False  # whether a row of the epoch has a weight
         self.digits = Digits()
 
@@ -64,6 +65,7 @@ class Reader:
                 try:
                     if batches is None:
                         batches = self._open(number)
+                        self._note_beginning()
                         self.own = self.own or own_state(batches)
                     batch = next(batches)
                 except StopIteration:
@@ -119,6 +121,13 @@ class Reader:
         for number in range(epochs):
             if own := own_state(self._open(number)):
                 own.set(state)
+
+    def _note_beginning(self) -> None:
+        """The state of a source that is opened for the first time: before that, a loader would open itself to say it,
+        and some have none until they were read."""
+        if self.begun is None and self.state is None and self.own:
+            with contextlib.suppress(Exception):
+                self.begun = encode_state(self.own.get())
 
     def _open(self, number: int | None) -> Iterator[Any]:
         source = self.stream.source

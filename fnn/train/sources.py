@@ -45,7 +45,8 @@ class Source(NamedTuple):
     - `describe(inputs)`: what is said of the data where runs are compared.
     - `score(trained, epoch, interrupted)`: scores of a validation that is read, None where the run is interrupted; it
       is None where the validation is among the inputs or there is none.
-    - `stands()` and `resume(interrupted, record)`: where what is read stands at an epoch's end, and how it comes there.
+    - `stands(epochs)` and `resume(interrupted, record)`: where what is read stands after so many epochs, and how it
+      comes there.
     - `close()`: nothing is read any further.
     """
 
@@ -56,7 +57,7 @@ class Source(NamedTuple):
     describe: Callable[[Inputs], dict[str, str]]
     score: Callable[[Trained, int, Callable[[], bool]], dict[str, Array] | None] | None
     close: Callable[[], None]
-    stands: Callable[[], dict[str, Any]] = dict
+    stands: Callable[[int], dict[str, Any]] = lambda epochs: {}
     resume: Callable[[Callable[[], bool], Record], None] = lambda interrupted, record: None
 
 
@@ -87,7 +88,7 @@ def _with_scoring(source: Source, held: Scoring) -> Source:
         held.resume(record)
 
     return source._replace(
-        score=held, close=close, resume=resume, stands=lambda: source.stands() | held.stands(),
+        score=held, close=close, resume=resume, stands=lambda epochs: source.stands(epochs) | held.stands(epochs),
         describe=lambda inputs: source.describe(inputs) | held.describe(),
     )  # fmt: skip
 

@@ -131,8 +131,8 @@ class Scoring:
                 self._hold_against(known, epochs)
                 return
 
-    def stands(self) -> dict[str, Any]:
-        return {"validation": place_of(self.feed, "" if self.seen is None else digest_of(self.seen))}
+    def stands(self, epochs: int) -> dict[str, Any]:
+        return {"validation": place_of(self.feed, epochs, "" if self.seen is None else digest_of(self.seen))}
 
     def resume(self, record: Record) -> None:
         """Its state is given back to what has one; of a function of the epoch the last pass's first batch is looked at

@@ -14,10 +14,10 @@ from fnn.train.stream import takes_epoch
 from fnn.train.stream_state import decode_state, encode_state
 
 
-def place_of(feed: Feed, seen: str = "") -> dict[str, Any]:
-    """The room of a batch and the slots of a super-batch, and of every process the state of its stream and what it has
-    `seen` of it last."""
-    state = feed.attempt(lambda: encode_state(feed.reader.state))
+def place_of(feed: Feed, epochs: int, seen: str = "") -> dict[str, Any]:
+    """The room of a batch and the slots of a super-batch, and of every process the state of its stream after so many
+    epochs and what it has `seen` of it last."""
+    state = feed.attempt(lambda: encode_state(feed.reader.state)) if epochs else feed.reader.begun
     parts = gather(feed.mesh, {"state": state, "seen": seen})
     return {"room": feed.room * len(parts), "slots": feed.slots, "parts": parts}
 
@@ -26,7 +26,7 @@ def come_to(
     feed: Feed, place: dict[str, Any], epochs: int, read_again: Callable[[], None] = lambda: None
 ) -> str | None:
     """Be where the stream was after so many epochs: what knows its state is given it back, a list and a function of the
-    epoch stand there already, anything else is read again.
+    epoch stand there already, anything else is read again. In the first epoch nothing is but what is given its state.
 
     Returns:
         What this process had seen of a stream without a state in the last pass, None or empty where it is not known.
@@ -61,8 +61,10 @@ def _come_to(feed: Feed, place: dict[str, Any], epochs: int, read_again: Callabl
     elif own["state"] is not None:
         feed.close(wait=True)
         feed.reader.restore(decode_state(own["state"]), epochs)
-    else:
+    elif epochs:
         read_again()
+    if not epochs:  # what is read of it was measured as before
+        return own and own["seen"]
     feed.close(wait=True)  # its thread fills super-batches of these sizes
     feed.room = feed.round_up(-(-place["room"] // feed.processes))
     feed.slots = place["slots"]

@@ -52,8 +52,7 @@ class Reading:
         self.last: Given | None = None  # which may be computed with still while the next one is
         self.now: Given | None = Given(chunk, 0)
         self.failed: StreamError | None = None
-        known = stands_by_itself(stream.source) and not beside  # gives the same first batch again
-        self.seen = digest_of(first_rows(feed.first)) if known else ""
+        self.seen = self._look()
         self.example = jax.tree.map(lambda leaf: np.zeros((2, *leaf.shape[1:]), leaf.dtype), feed.first)
 
     def epochs(
@@ -134,8 +133,13 @@ class Reading:
         self.now = None if chunk is None else Given(chunk, before + passed)
         return place - passed
 
-    def stands(self) -> dict[str, Any]:
-        return {"data": place_of(self.feed, self.seen)}
+    def _look(self) -> str:
+        """By what the first batch is known again; a memory map is known by more."""
+        return "" if self.beside else digest_of(first_rows(self.feed.first))
+
+    def stands(self, epochs: int) -> dict[str, Any]:
+        gives_again = stands_by_itself(self.stream.source) or not epochs  # the same first batch
+        return {"data": place_of(self.feed, epochs, self.seen if gives_again else "")}
 
     def resume(self, interrupted: Callable[[], bool], record: Record) -> None:
         """What has no state of its own is read as often as it was read before."""
@@ -155,11 +159,18 @@ class Reading:
                 UserWarning,
             )
 
-        seen = come_to(self.feed, record.streams["data"], done, read_again)
+        place = record.streams["data"]
+        seen = come_to(self.feed, place, done, read_again)
+        if not done and any(part["state"] is not None for part in place["parts"]):
+            self.feed.begin(0)
+            if (chunk := self.feed.next(interrupted)) is None:
+                return
+            self.now, self.seen = Given(chunk, 0), self._look()
         if seen and seen != self.seen:
             warn_of_another(
-                "fit", "another first batch", f"the numbers after epoch {done}", "the same files, keys and batch size"
-            )
+                "fit", "another first batch", f"the numbers from epoch {done + 1} on",
+                "the same files, keys and batch size",
+            )  # fmt: skip
 
     def explain(self, recipe: Recipe, key: Key, inputs: Inputs, before: TrainState, step: int) -> str:
         """Why a step that this run took diverged; of one before a resume the batch was not read again."""
