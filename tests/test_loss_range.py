@@ -101,15 +101,18 @@ def test_pairs_whose_squares_overflow_are_inf_where_alike_and_cost_nothing_elsew
         return loss(a), jax.grad(lambda a: loss(a).sum())(a)
 
     value, slope = both(LARGE, zero, jnp.zeros(4))
-    assert not value.any() and not slope.any()
+    assert not value.any()
+    assert not slope.any()
     value, slope = both(LARGE, zero, jnp.ones(4))
     np.testing.assert_allclose(value, [np.inf, np.inf, 13, np.inf], rtol=1e-6)
     np.testing.assert_array_equal(slope, 2 * LARGE)
     value, slope = both(LARGE[:2] * 2, -LARGE[:2] * 2, jnp.zeros(2))  # the differences are inf
-    assert not value.any() and not slope.any()
+    assert not value.any()
+    assert not slope.any()
 
 
 def test_a_triplet_beyond_float32_is_inf():
     loss = jax.value_and_grad(lambda a, p, n: L.triplet_margin_loss(a, p, n))
     value, slope = loss(jnp.full(3, 3e38), jnp.full(3, -3e38), jnp.full(3, -2e38))
-    assert value == jnp.inf and not jnp.isnan(slope).any()
+    assert value == jnp.inf
+    assert not jnp.isnan(slope).any()
