@@ -75,3 +75,44 @@ def test_value_and_gradient_are_those_of_float64(name, dtype):
             close = np.abs(np.asarray(ours, np.float64) - exact) <= 100 * float(info.eps) * np.abs(exact) + floor
             bad = np.flatnonzero(~(close | (np.asarray(ours, np.float64) == rounded)))
             assert bad.size == 0, [(float(x[i]), float(ours[i]), exact[i]) for i in bad[:4]]
+
+
+LARGE = np.array([[1e20, 2e20, -3e20], [1.2e38, 0, 1e38], [1e-3, 2, 3], [3e19, 1, 0]], np.float32)
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3, 2.5, 300.0])
+def test_a_triplet_whose_powers_overflow_has_the_distance_and_its_gradient(degree):
+    zero = np.zeros_like(LARGE)
+    loss = lambda a: L.triplet_margin_loss(zero, a, zero, norm_degree=degree, eps=0.0)  # noqa: E731
+    value, slope = jax.jit(lambda a: (loss(a), jax.grad(lambda a: loss(a).sum())(a)))(LARGE)
+    x = np.abs(LARGE.astype(float))
+    unit = x.max(-1, keepdims=True)
+    distance = unit * ((x / unit) ** degree).sum(-1, keepdims=True) ** (1 / degree)
+    np.testing.assert_allclose(value, distance[:, 0] + 1, rtol=2e-5)
+    np.testing.assert_allclose(slope, np.sign(LARGE) * (x / distance) ** (degree - 1), rtol=1e-4, atol=1e-30)
+
+
+def test_pairs_whose_squares_overflow_are_inf_where_alike_and_cost_nothing_elsewhere():
+    zero = np.zeros_like(LARGE)
+
+    @jax.jit
+    def both(a, b, y):
+        loss = lambda a: L.contrastive_loss(a, b, y)  # noqa: E731
+        return loss(a), jax.grad(lambda a: loss(a).sum())(a)
+
+    value, slope = both(LARGE, zero, jnp.zeros(4))
+    assert not value.any()
+    assert not slope.any()
+    value, slope = both(LARGE, zero, jnp.ones(4))
+    np.testing.assert_allclose(value, [np.inf, np.inf, 13, np.inf], rtol=1e-6)
+    np.testing.assert_array_equal(slope, 2 * LARGE)
+    value, slope = both(LARGE[:2] * 2, -LARGE[:2] * 2, jnp.zeros(2))  # the differences are inf
+    assert not value.any()
+    assert not slope.any()
+
+
+def test_a_triplet_beyond_float32_is_inf():
+    loss = jax.value_and_grad(lambda a, p, n: L.triplet_margin_loss(a, p, n))
+    value, slope = loss(jnp.full(3, 3e38), jnp.full(3, -3e38), jnp.full(3, -2e38))
+    assert value == jnp.inf
+    assert not jnp.isnan(slope).any()

@@ -65,6 +65,7 @@ MISUSE = [
     (lambda: losses.laplace_negative_log_likelihood(X, Y, 1.0, log_scale=0.0), ValueError, "either scale or log_scale"),
     (lambda: losses.mse(X, Y, reduction="average"), ValueError, "reduction to be one of 'none', 'mean', 'sum', 'pair', got 'average'"),
     (lambda: losses.triplet_margin_loss(X, X, X, norm_degree=0), ValueError, "norm_degree"),
+    (lambda: losses.triplet_margin_loss(X, X, X, norm_degree=np.inf), ValueError, "norm_degree"),
 ]  # fmt: skip
 
 

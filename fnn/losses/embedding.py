@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import math
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from fnn import checks
+from fnn.kernels.normalization.standardization import magnitude
 from fnn.losses.labels import SIGNED, pair_of_classes, probabilities
-from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, follow, full_mask, negligible, reduce
+from fnn.losses.reduction import (
+    Axis,
+    Reduction,
+    absolute,
+    elements,
+    floats,
+    follow,
+    full_mask,
+    negligible,
+    reduce,
+    weigh,
+)
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["contrastive_loss", "cosine_distance", "cosine_similarity", "triplet_margin_loss"]
@@ -107,12 +123,49 @@ def _vectors(
     return [jnp.where(jnp.expand_dims(keep, axis), x, 0) for x in arrays], keep
 
 
-def _distance(r: Array, axis: int, degree: float = 2, eps: ArrayLike = 0.0) -> Array:
-    """$(\\sum_i |r_i|^k + ε)^{1/k}$, with derivative 0 where it is 0."""
-    powers = r ** int(degree) if isinstance(degree, int | float) and degree % 2 == 0 else absolute(r) ** degree
-    total = powers.sum(axis) + jnp.asarray(eps, r.dtype)
-    none = negligible(total)
-    return jnp.where(none, 0, jnp.where(none, 1, total) ** (1 / degree))
+def _powers(r: Array, axis: int, degree: float) -> Array:
+    even = isinstance(degree, int | float) and degree % 2 == 0
+    return (r ** int(degree) if even else absolute(r) ** degree).sum(axis)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def _distance(a: Array, b: Array, eps: Array, axis: int, degree: float = 2) -> tuple[Array, Array]:
+    """$(\\sum_i |a_i - b_i|^k + ε)^{1/k}$, and the sum below the root.
+
+    Where that is inf the root is taken in units of the largest difference, for which they are read once more. The
+    derivative of the root is 0 where it is 0; where a number is inf, derivatives are finite or inf.
+    """
+    total = _powers(a - b, axis, degree) + eps
+    plain = jnp.where(negligible(total), 0, total ** (1 / degree))
+
+    def of_any_size() -> Array:
+        unit = magnitude(a - b, 1, (axis,))
+        r = (a - b) / unit
+        largest = jnp.clip(jnp.abs(r).max(axis, keepdims=True, initial=0), 1 / 4, 4)  # no power of 1 overflows
+        size = (unit * largest).squeeze(axis)
+        scaled = size * (_powers(r / largest, axis, degree) + eps / size**degree) ** (1 / degree)
+        return jnp.where(jnp.isfinite(total), plain, scaled)
+
+    return jax.lax.cond(jnp.isfinite(total).all(), lambda: plain, of_any_size), total
+
+
+@_distance.defjvp
+def _distance_jvp(axis: int, degree: float, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    (a, b, eps), (da, db, deps) = primals, tangents
+    root, total = _distance(a, b, eps, axis, degree)
+    largest = jnp.finfo(a.dtype).max
+    r, dr = jnp.clip(a - b, -largest, largest), da - db
+
+    def slope(x: Array) -> Array:
+        return x if isinstance(degree, int | float) and degree == 2 else jnp.sign(x) * absolute(x) ** (degree - 1)
+
+    none = root == 0
+    below = jnp.where(none, 1, root)
+    size = magnitude(below, 0, ())  # 1 / below may be subnormal, which may be taken for 0
+    inverse = jnp.where(none, 0, 1 / (below / size))
+    unit = r * jnp.expand_dims(1 / size, axis) * jnp.expand_dims(inverse, axis)
+    droot = (slope(unit) * dr).sum(axis) + jnp.where(none, 0, below ** (1 - degree) / degree) * deps
+    return (root, total), (droot, degree * (slope(r) * dr).sum(axis) + deps)
 
 
 def contrastive_loss(
@@ -150,12 +203,12 @@ def contrastive_loss(
     """
     name = "contrastive_loss"
     (a, b), keep = _vectors(name, ("first", "second"), (first, second), axis, where)
-    d = _distance(a - b, axis)
+    d, squares = _distance(a, b, jnp.zeros((), a.dtype), axis)
     probabilities(name, "labels", labels, where, SIGNED)
     y = follow(name, "labels", labels, d)
     checks.same_shape(name, "distances", d, "labels", y)
-    squares = ((a - b) ** 2).sum(axis)  # d² has no curvature where d is 0
-    losses = y * squares + (1 - y) * jnp.maximum(0, jnp.asarray(margin, d.dtype) - d) ** 2
+    # d² has no curvature where d is 0, its sum of squares has
+    losses = weigh(squares, y) + (1 - y) * jnp.maximum(0, jnp.asarray(margin, d.dtype) - d) ** 2
     return reduce(name, losses, first, reduction, weights, keep)
 
 
@@ -198,9 +251,11 @@ def triplet_margin_loss(
         Balntas et al., Learning Shallow Convolutional Feature Descriptors with Triplet Losses, 2016.
     """
     name = "triplet_margin_loss"
-    checks.in_range(name, "norm_degree", norm_degree, 1)
+    checks.in_range(name, "norm_degree", norm_degree, 1, math.inf, open="high")
     names = ("anchors", "positives", "negatives")
     (a, p, n), keep = _vectors(name, names, (anchors, positives, negatives), axis, where)
-    near, far = _distance(a - p, axis, norm_degree, eps), _distance(a - n, axis, norm_degree, eps)
+    eps = jnp.asarray(eps, a.dtype)
+    near, far = (_distance(a, other, eps, axis, norm_degree)[0] for other in (p, n))
+    far = jnp.minimum(far, jnp.finfo(far.dtype).max)  # inf - inf is no number
     losses = jnp.maximum(near - far + jnp.asarray(margin, a.dtype), 0)
     return reduce(name, losses, anchors, reduction, weights, keep)
