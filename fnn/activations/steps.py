@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fnn.activations.pieces import as_floating, of_arrays
+from fnn.activations.pieces import as_floating, of_arrays, require_finite
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["binary_step", "identity", "sign"]
@@ -55,5 +55,6 @@ def binary_step(x: ArrayLike, at_zero: ArrayLike = 1.0) -> Array:
         Rosenblatt, The Perceptron, 1958.
     """
     x = jax.lax.stop_gradient(as_floating("binary_step", x))
+    require_finite("binary_step", "at_zero", at_zero)
     step = jnp.where(x == 0, jnp.asarray(at_zero, x.dtype), (x > 0).astype(x.dtype))
     return jnp.where(jnp.isnan(x), x, step)

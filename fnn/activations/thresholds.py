@@ -72,6 +72,7 @@ def thresholded_relu(x: ArrayLike, threshold: ArrayLike = 1.0) -> Array:
     References:
         Konda, Memisevic and Krueger, Zero-bias autoencoders and the benefits of co-adapting features, 2015.
     """
+    checks.in_range("thresholded_relu", "threshold", threshold)
     x = as_floating("thresholded_relu", x)
     return jnp.where(x <= jnp.asarray(threshold, x.dtype), 0, x)
 

@@ -26,10 +26,10 @@ def local_response_norm(
     Args:
         x: (batch, …, channels).
         size: n.
-        alpha, beta, bias: α, β and k.
+        alpha, beta, bias: α and k, at least 0, and β.
 
     Raises:
-        ValueError: for a size below 1.
+        ValueError: for a size below 1, or an α or k below 0.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -40,6 +40,9 @@ def local_response_norm(
         Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutional neural networks, 2012.
     """
     size = checks.integer("local_response_norm", "size", size)
+    checks.in_range("local_response_norm", "alpha", alpha, 0)
+    checks.in_range("local_response_norm", "beta", beta)
+    checks.in_range("local_response_norm", "bias", bias, 0)
     checks.floating("local_response_norm", "x", x)
     wide = widen(x)
     before, channels = (size - 1) // 2, x.shape[-1]
