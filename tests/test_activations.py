@@ -297,7 +297,12 @@ def test_alpha_may_be_traced_and_everything_vmaps():
 @pytest.mark.parametrize(
     ("misuse", "message"),
     [
-        (lambda: A.sigmoid(jnp.ones(3, jnp.complex64)), r"floating-point, got complex64\[3\]; write x.astype"),
+        (
+            lambda: A.sigmoid(jnp.ones(3, jnp.complex64)),
+            r"floating-point, got complex64\[3\]; write x.real or jnp.abs\(x\)",
+        ),
+        (lambda: A.relu(jnp.ones(3, jnp.complex64)), r"relu: expected x to be real, got complex64\[3\]; write x.real"),
+        (lambda: A.sign(jnp.ones(3, jnp.complex64)), r"sign: expected x to be real, got complex64\[3\]; write x.real"),
         (lambda: A.glu(jnp.ones(3)), "even number along axis -1"),
         (lambda: A.celu(jnp.ones(3), 0), "alpha other than 0"),
         (lambda: A.squareplus(jnp.ones(3), -1), "b in"),
@@ -309,6 +314,14 @@ def test_alpha_may_be_traced_and_everything_vmaps():
 def test_misuse(misuse, message):
     with pytest.raises((TypeError, ValueError), match=message):
         misuse()
+
+
+@pytest.mark.parametrize("name", ["glu", "swiglu", "hardmax", "softmax", "log_softmax"])
+@pytest.mark.parametrize("axis", [2, -3, (0, 0), (), 1.0, True, "batch"])
+def test_what_is_no_axis_is_named(name, axis):
+    rank = "to name distinct axes of an array of rank 2, got"
+    with pytest.raises((TypeError, ValueError), match=f"{name}: expected axis ({rank}|to be a Python int, got)"):
+        getattr(A, name)(jnp.ones((2, 4)), axis=axis)
 
 
 SETTINGS = {

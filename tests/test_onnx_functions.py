@@ -133,3 +133,11 @@ def test_powers_of_a_length_neither_overflow_nor_vanish():
 def test_a_setting_of_local_response_norm_by_which_roots_of_negative_numbers_are_taken_is_named(setting, value):
     with pytest.raises((TypeError, ValueError), match=f"local_response_norm: expected {setting} (in|to be a number)"):
         fnn.kernels.local_response_norm(jnp.ones((2, 3)), **{setting: value})
+
+
+@pytest.mark.parametrize("axis", [2, (0, 1), "a", None])
+def test_what_is_no_axis_is_named(axis):
+    with pytest.raises(
+        (TypeError, ValueError), match="lp_normalize: expected axis to (name .* rank 2|be a Python int)"
+    ):
+        fnn.kernels.lp_normalize(jnp.ones((2, 3)), axis=axis)

@@ -48,7 +48,9 @@ def relu(x: ArrayLike) -> Array:
     References:
         Nair and Hinton, Rectified linear units improve restricted Boltzmann machines, 2010.
     """
-    return _relu(jnp.asarray(x))
+    x = jnp.asarray(x)
+    checks.real("relu", "x", x)
+    return _relu(x)
 
 
 @of_arrays

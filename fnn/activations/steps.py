@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from fnn import checks
 from fnn.activations.pieces import as_floating, of_arrays, require_finite
 from fnn.typing import Array, ArrayLike
 
@@ -35,7 +36,9 @@ def sign(x: ArrayLike) -> Array:
         >>> fnn.sign(jnp.array([-2.0, 0.0, 3.0])).tolist()
         [-1.0, 0.0, 1.0]
     """
-    return jnp.sign(jnp.asarray(x))
+    x = jnp.asarray(x)
+    checks.real("sign", "x", x)
+    return jnp.sign(x)
 
 
 @of_arrays

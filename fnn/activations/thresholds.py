@@ -94,6 +94,7 @@ def hardmax(x: ArrayLike, axis: int = -1) -> Array:
         Bridle, Probabilistic interpretation of feedforward classification network outputs, 1990 (the limit of softmax).
     """
     x = as_floating("hardmax", x)
+    axis = checks.axis("hardmax", "axis", axis, x.ndim)
     return jax.nn.one_hot(jnp.argmax(x, axis), x.shape[axis], dtype=x.dtype, axis=axis)
 
 

@@ -70,10 +70,10 @@ def lp_normalize(x: Array, p: float = 2, *, axis: int = -1) -> Array:
     wide = widen(x)
     # In units near the largest value, a power of two: squares of 1e30 are infinite in float32. Then in units of it: no
     # power of 1 overflows.
-    axes = (axis % x.ndim,)
+    axes = (checks.axis("lp_normalize", "axis", axis, x.ndim),)
     size = jnp.where((wide == 0).all(axes, keepdims=True), 1, magnitude(wide, 0, axes))
     unit = wide * (1 / size)
-    largest = lax.stop_gradient(jnp.max(jnp.abs(unit), axis, keepdims=True, initial=0))
+    largest = lax.stop_gradient(jnp.max(jnp.abs(unit), axes, keepdims=True, initial=0))
     unit = unit / jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
-    total = jnp.sum(jnp.abs(unit) ** p, axis, keepdims=True)
+    total = jnp.sum(jnp.abs(unit) ** p, axes, keepdims=True)
     return (unit / jnp.where(total == 0, 1, total) ** (1 / p)).astype(x.dtype)
