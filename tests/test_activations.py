@@ -297,15 +297,56 @@ def test_alpha_may_be_traced_and_everything_vmaps():
 @pytest.mark.parametrize(
     ("misuse", "message"),
     [
-        (lambda: A.sigmoid(jnp.ones(3, jnp.complex64)), r"floating-point, got complex64\[3\]; write x.astype"),
+        (
+            lambda: A.sigmoid(jnp.ones(3, jnp.complex64)),
+            r"floating-point, got complex64\[3\]; write x.real or jnp.abs\(x\)",
+        ),
+        (lambda: A.relu(jnp.ones(3, jnp.complex64)), r"relu: expected x to be real, got complex64\[3\]; write x.real"),
+        (lambda: A.sign(jnp.ones(3, jnp.complex64)), r"sign: expected x to be real, got complex64\[3\]; write x.real"),
         (lambda: A.glu(jnp.ones(3)), "even number along axis -1"),
         (lambda: A.celu(jnp.ones(3), 0), "alpha other than 0"),
         (lambda: A.squareplus(jnp.ones(3), -1), "b in"),
+        (lambda: A.squareplus(jnp.ones(3), np.inf), "b in"),
+        (lambda: A.thresholded_relu(jnp.ones(3), np.nan), "threshold in"),
+        (lambda: A.prelu(jnp.ones(3), 1j), "prelu: expected alpha to be floating-point, got complex"),
     ],
 )
 def test_misuse(misuse, message):
     with pytest.raises((TypeError, ValueError), match=message):
         misuse()
+
+
+@pytest.mark.parametrize("name", ["glu", "swiglu", "hardmax", "softmax", "log_softmax"])
+@pytest.mark.parametrize("axis", [2, -3, (0, 0), (), 1.0, True, "batch"])
+def test_what_is_no_axis_is_named(name, axis):
+    rank = "to name distinct axes of an array of rank 2, got"
+    with pytest.raises((TypeError, ValueError), match=f"{name}: expected axis ({rank}|to be a Python int, got)"):
+        getattr(A, name)(jnp.ones((2, 4)), axis=axis)
+
+
+SETTINGS = {
+    "binary_step": ["at_zero"], "celu": ["alpha"], "elu": ["alpha"], "hard_sigmoid": ["slope"], "silu": ["beta"],
+    "leaky_relu": ["negative_slope"], "rrelu": ["lower", "upper"], "selu": ["alpha", "scale"], "softplus": ["beta"],
+}  # fmt: skip
+DIVISORS = [("celu", "alpha"), ("selu", "scale"), ("softplus", "beta")]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, "1", 1j])
+def test_a_setting_that_is_no_finite_number_is_named(value):
+    x = jnp.ones(2)
+    for name, settings in SETTINGS.items():
+        for setting in settings:
+            with pytest.raises((TypeError, ValueError), match=f"{name}: expected {setting} (in|to be a)"):
+                jax.eval_shape(lambda x: getattr(A, name)(x, **{setting: value}), x)
+    for build, setting in ((fnn.prelu, "alpha"), (fnn.rrelu, "lower")):
+        with pytest.raises((TypeError, ValueError), match=f"{build.__name__}: expected {setting} (in|to be a)"):
+            build(**{setting: value})
+
+
+@pytest.mark.parametrize(("name", "setting"), DIVISORS)
+def test_a_setting_by_which_everything_is_0_or_divided_by_0_is_named(name, setting):
+    with pytest.raises(ValueError, match=f"{name}: expected {setting} other than 0"):
+        getattr(A, name)(jnp.ones(2), **{setting: 0.0})
 
 
 @pytest.mark.parametrize("name", ["hard_shrink", "soft_shrink", "thresholded_relu", "binary_step"])

@@ -316,6 +316,35 @@ def test_features_of_a_kernel_may_be_split_but_not_over_the_axis_of_the_rows():
         jax.jit(fnn.kernels.conv)(by_rows(x), by_features(kernel))
 
 
+@pytest.mark.parametrize("classes", [4, 768], ids=["few classes", "a large vocabulary"])
+def test_classes_may_be_split(classes):
+    logits, labels = normal(ROWS, classes), jnp.array([0, 2, 3, 1])
+    soft = jax.nn.softmax(normal(ROWS, classes, seed=1))
+
+    def everything(logits, soft, labels):
+        losses, p = fnn.losses, jax.nn.softmax
+        of_classes = {
+            "logits": losses.softmax_cross_entropy,
+            "integers": losses.softmax_cross_entropy_with_integer_labels,
+            "probabilities": lambda x, y: losses.cross_entropy(p(x), y),
+            "log_probabilities": lambda x, y: losses.categorical_negative_log_likelihood(fnn.log_softmax(x), y),
+            "poly": losses.poly_loss_cross_entropy,
+            "ignored": functools.partial(losses.softmax_cross_entropy, ignore_index=2),
+            "smoothed": functools.partial(losses.softmax_cross_entropy, label_smoothing=0.1),
+            "masked": lambda x, y: losses.softmax_cross_entropy(x, y, where=soft > soft.mean(-1, keepdims=True)),
+        }
+        found = {name: jax.value_and_grad(lambda x: f(x, labels).sum())(logits) for name, f in of_classes.items()}
+        found["distributions"] = jax.value_and_grad(lambda x: losses.softmax_cross_entropy(x, soft).sum())(logits)
+        found["top_k"] = fnn.metrics.top_k_accuracy(logits, labels, k=2)
+        return found | {
+            "perplexity": fnn.metrics.perplexity(logits, labels),
+            "best": fnn.metrics.accuracy(logits, labels),
+        }
+
+    both = jax.jit(everything)
+    assert_equal(both(by_features(logits), by_features(soft), whole(labels)), both(logits, soft, labels))
+
+
 @pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto], ids=["explicit", "automatic"])
 def test_a_training_step_of_ones_own(kind):
     model = fnn.serial(

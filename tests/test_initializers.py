@@ -126,6 +126,12 @@ def test_traced_scale_and_vmap():
     [
         (lambda: I.glorot_uniform()(KEY, (3,), jnp.float32), r"\(\.\.\., in, out\)"),
         (lambda: I.orthogonal()(KEY, (3,), jnp.float32), r"\(\.\.\., in, out\)"),
+        (lambda: I.he_normal(in_axis=3)(KEY, (3, 4)), "expected in_axis to name distinct axes .* rank 2, got 3"),
+        (lambda: I.he_normal(out_axis="a")(KEY, (3, 4)), "expected out_axis to be a Python int, got str 'a'"),
+        (lambda: I.he_normal(batch_axis=(0, -3))(KEY, (3, 4, 5)), r"expected batch_axis to name distinct .* \(0, -3\)"),
+        (lambda: I.he_normal(in_axis=-1)(KEY, (3, 4)), "expected in_axis, out_axis, batch_axis to name distinct axes"),
+        (lambda: I.orthogonal(column_axis=2)(KEY, (3, 4)), "expected column_axis to name .* rank 2, got 2"),
+        (lambda: I.orthogonal(column_axis=(0,))(KEY, (3, 4)), "expected column_axis to be a Python int"),
         (lambda: I.variance_scaling(1.0, "fan", "normal"), "mode to be one of"),
         (lambda: I.variance_scaling(1.0, "fan_in", "cauchy"), "distribution to be one of"),
         (lambda: I.variance_scaling(-1.0, "fan_in", "normal"), "scale in"),

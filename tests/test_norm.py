@@ -539,15 +539,16 @@ def test_wrong_arguments(build, error, message):
     [
         (fnn.batch_norm(), (4, 3), (4, 5), ValueError, "batch_norm: expected 3 features, as initialised, got 5"),
         (fnn.layer_norm(), (4, 3), (4, 5), ValueError, "layer_norm: expected 3 features, as initialised, got 5"),
-        (fnn.batch_norm(axis=2), (4, 3, 2), (4, 3), ValueError, "batch_norm: expected x with an axis 2"),
+        (fnn.batch_norm(axis=2), (4, 3, 2), (4, 3), ValueError, "batch_norm: expected axis to name .* rank 2, got 2"),
         (fnn.batch_norm(axis=(1, -1)), (4, 3), (4, 3), ValueError, "batch_norm: expected axis to name distinct axes"),
+        (fnn.batch_norm(axis=(0, 0)), (4, 3), (4, 3), ValueError, "batch_norm: expected axis to name distinct axes"),
         (fnn.group_norm(2), (4, 3), (4, 3), ValueError, "channels divisible by num_groups=2"),
         (fnn.instance_norm(), (4, 3), (4, 3), ValueError, "instance_norm: expected x of shape"),
     ],
 )
 def test_wrong_inputs(layer, first, then, error, message):
-    params, state = layer.init(jax.random.key(0), jax.ShapeDtypeStruct(first, jnp.float32))
     with pytest.raises(error, match=message):
+        params, state = layer.init(jax.random.key(0), jax.ShapeDtypeStruct(first, jnp.float32))
         layer.apply(params, state, jnp.ones(then), train=True)
 
 

@@ -127,3 +127,17 @@ def test_powers_of_a_length_neither_overflow_nor_vanish():
         np.testing.assert_allclose(fnn.kernels.lp_normalize(jnp.asarray(x), 200), x / size, rtol=1e-6)
     with pytest.raises(ValueError, match=r"lp_normalize: expected p in \[1, inf\), got inf"):
         fnn.kernels.lp_normalize(jnp.ones(2), float("inf"))
+
+
+@pytest.mark.parametrize(("setting", "value"), [("alpha", -1.0), ("bias", -0.5), ("beta", np.nan), ("alpha", None)])
+def test_a_setting_of_local_response_norm_by_which_roots_of_negative_numbers_are_taken_is_named(setting, value):
+    with pytest.raises((TypeError, ValueError), match=f"local_response_norm: expected {setting} (in|to be a number)"):
+        fnn.kernels.local_response_norm(jnp.ones((2, 3)), **{setting: value})
+
+
+@pytest.mark.parametrize("axis", [2, (0, 1), "a", None])
+def test_what_is_no_axis_is_named(axis):
+    with pytest.raises(
+        (TypeError, ValueError), match="lp_normalize: expected axis to (name .* rank 2|be a Python int)"
+    ):
+        fnn.kernels.lp_normalize(jnp.ones((2, 3)), axis=axis)

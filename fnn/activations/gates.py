@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.activations.pieces import as_floating, of_arrays, parameter, times, with_slopes
+from fnn.activations.pieces import as_floating, of_arrays, parameter, require_finite, times, with_slopes
 from fnn.activations.sigmoids import bend, hard_gate, hard_slope, logistic, tangent, tangent_slope
 from fnn.typing import Array, ArrayLike
 
@@ -32,6 +32,7 @@ def silu(x: ArrayLike, beta: ArrayLike = 1.0) -> Array:
         Ramachandran, Zoph and Le, Searching for activation functions, 2017.
     """
     x = as_floating("silu", x)
+    require_finite("silu", "beta", beta)
     return _silu(x, parameter(beta, x))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
@@ -36,16 +37,23 @@ def of_arrays(function: Callable[P, Array]) -> Callable[P, Array]:
     return of_array
 
 
-def as_floating(where: str, x: ArrayLike) -> Array:
+def as_floating(where: str, x: ArrayLike, name: str = "x") -> Array:
     """`x` as a floating-point array; integers become numbers of the default precision, as in `jax.nn`."""
     if isinstance(x, jax.Array | np.ndarray | np.generic | int) and jnp.issubdtype(jnp.result_type(x), jnp.integer):
         return jnp.asarray(x, float)
-    checks.floating(where, "x", x)
+    checks.floating(where, name, x)
     return jnp.asarray(x)
 
 
 def parameter(value: ArrayLike, x: Array) -> Array:
     return jnp.asarray(value, wide_dtype(x))
+
+
+def require_finite(where: str, name: str, value: ArrayLike, *, zero: bool = True) -> None:
+    """Require a setting by which every x has a value: 0 · ∞ has none, nor has a formula divided by 0."""
+    checks.in_range(where, name, value, -math.inf, math.inf, open="both")
+    if not zero and checks.is_concrete(value) and np.any(checks.to_host(value) == 0):
+        raise ValueError(f"{where}: expected {name} other than 0")
 
 
 def require_order(where: str, lower: ArrayLike, upper: ArrayLike) -> None:

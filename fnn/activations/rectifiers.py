@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from fnn import checks
-from fnn.activations.pieces import as_floating, clamp, of_arrays, parameter, require_order, times, with_slopes
+from fnn.activations.pieces import (
+    as_floating,
+    clamp,
+    of_arrays,
+    parameter,
+    require_finite,
+    require_order,
+    times,
+    with_slopes,
+)
 from fnn.typing import Array, ArrayLike, Key
 
 __all__ = ["celu", "elu", "leaky_relu", "prelu", "relu", "relu6", "rrelu", "selu"]
@@ -40,7 +48,9 @@ def relu(x: ArrayLike) -> Array:
     References:
         Nair and Hinton, Rectified linear units improve restricted Boltzmann machines, 2010.
     """
-    return _relu(jnp.asarray(x))
+    x = jnp.asarray(x)
+    checks.real("relu", "x", x)
+    return _relu(x)
 
 
 @of_arrays
@@ -72,7 +82,7 @@ def leaky_relu(x: ArrayLike, negative_slope: ArrayLike = 0.01) -> Array:
 
     Args:
         x: floating-point array.
-        negative_slope: $α$.
+        negative_slope: $α$, finite.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -83,6 +93,7 @@ def leaky_relu(x: ArrayLike, negative_slope: ArrayLike = 0.01) -> Array:
         Maas, Hannun and Ng, Rectifier nonlinearities improve neural network acoustic models, 2013.
     """
     x = as_floating("leaky_relu", x)
+    require_finite("leaky_relu", "negative_slope", negative_slope)
     return _bent(x, parameter(negative_slope, x))
 
 
@@ -102,7 +113,7 @@ def prelu(x: ArrayLike, alpha: ArrayLike) -> Array:
     References:
         He et al., Delving deep into rectifiers, 2015.
     """
-    x, alpha = as_floating("prelu", x), jnp.asarray(alpha)
+    x, alpha = as_floating("prelu", x), as_floating("prelu", alpha, "alpha")
     trailing = zip(alpha.shape[::-1], x.shape[::-1], strict=False)
     if alpha.ndim > x.ndim or any(own not in (1, size) for own, size in trailing):
         raise ValueError(
@@ -110,6 +121,12 @@ def prelu(x: ArrayLike, alpha: ArrayLike) -> Array:
         )
     alpha = jax.lax.expand_dims(parameter(alpha, x), range(x.ndim - alpha.ndim))
     return _bent(x, alpha)
+
+
+def require_slopes(lower: ArrayLike, upper: ArrayLike) -> None:
+    require_finite("rrelu", "lower", lower)
+    require_finite("rrelu", "upper", upper)
+    require_order("rrelu", lower, upper)
 
 
 @of_arrays
@@ -133,7 +150,7 @@ def rrelu(
         Xu et al., Empirical evaluation of rectified activations in convolutional network, 2015.
     """
     x = as_floating("rrelu", x)
-    require_order("rrelu", lower, upper)
+    require_slopes(lower, upper)
     low, high = jnp.asarray(lower, x.dtype), jnp.asarray(upper, x.dtype)
     slope = (low + high) / 2
     if train:
@@ -159,6 +176,7 @@ def elu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
         Clevert, Unterthiner and Hochreiter, Fast and accurate deep network learning by ELUs, 2016.
     """
     x = as_floating("elu", x)
+    require_finite("elu", "alpha", alpha)
     return _elu(x, parameter(alpha, x))
 
 
@@ -191,8 +209,7 @@ def celu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
         Barron, Continuously differentiable exponential linear units, 2017.
     """
     x = as_floating("celu", x)
-    if checks.is_concrete(alpha) and np.any(checks.to_host(alpha) == 0):
-        raise ValueError("celu: expected alpha other than 0")
+    require_finite("celu", "alpha", alpha, zero=False)
     return _celu(x, parameter(alpha, x))
 
 
@@ -217,7 +234,7 @@ def selu(x: ArrayLike, *, alpha: ArrayLike = _ALPHA, scale: ArrayLike = _SCALE) 
 
     Args:
         x: floating-point array.
-        alpha, scale: $α$ and $λ$; others than these constants normalize nothing.
+        alpha, scale: $α$ and $λ$, which is not 0; others than these constants normalize nothing.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -230,6 +247,8 @@ def selu(x: ArrayLike, *, alpha: ArrayLike = _ALPHA, scale: ArrayLike = _SCALE) 
     x = as_floating("selu", x)
     if alpha is _ALPHA and scale is _SCALE:
         return _selu(x)
+    require_finite("selu", "alpha", alpha)
+    require_finite("selu", "scale", scale, zero=False)
     return jnp.asarray(scale, x.dtype) * elu(x, alpha)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.activations.pieces import as_floating, clamp, of_arrays, parameter, times, with_slopes
+from fnn.activations.pieces import as_floating, clamp, of_arrays, parameter, require_finite, times, with_slopes
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -72,7 +73,7 @@ def hard_sigmoid(x: ArrayLike, *, slope: ArrayLike | None = None) -> Array:
 
     Args:
         x: floating-point array.
-        slope: $s$; by default 1/6, as in PyTorch; 0.2 as in older Keras and ONNX.
+        slope: $s$, finite; by default 1/6, as in PyTorch; 0.2 as in older Keras and ONNX.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -82,6 +83,7 @@ def hard_sigmoid(x: ArrayLike, *, slope: ArrayLike | None = None) -> Array:
     x = as_floating("hard_sigmoid", x)
     if slope is None:
         return _hard_sigmoid(x)
+    require_finite("hard_sigmoid", "slope", slope)
     return _unit_clamped(times(x, jnp.asarray(slope, x.dtype)) + jnp.asarray(0.5, x.dtype))
 
 
@@ -150,7 +152,7 @@ def softplus(x: ArrayLike, beta: ArrayLike = 1.0) -> Array:
 
     Args:
         x: floating-point array.
-        beta: $β$; the larger, the closer to relu.
+        beta: $β$, not 0; the larger, the closer to relu.
 
     Example:
         >>> import fnn
@@ -161,6 +163,7 @@ def softplus(x: ArrayLike, beta: ArrayLike = 1.0) -> Array:
         Dugas et al., Incorporating second-order functional knowledge for better option pricing, 2001.
     """
     x = as_floating("softplus", x)
+    require_finite("softplus", "beta", beta, zero=False)
     return bend(x, parameter(beta, x))
 
 
@@ -201,7 +204,7 @@ def squareplus(x: ArrayLike, b: ArrayLike = 4.0) -> Array:
 
     Args:
         x: floating-point array.
-        b: how wide the bend is, at least 0.
+        b: how wide the bend is, at least 0, finite.
 
     Example:
         >>> import fnn
@@ -212,7 +215,7 @@ def squareplus(x: ArrayLike, b: ArrayLike = 4.0) -> Array:
         Barron, Squareplus: a softplus-like algebraic rectifier, 2021.
     """
     x = as_floating("squareplus", x)
-    checks.in_range("squareplus", "b", b, 0)
+    checks.in_range("squareplus", "b", b, 0, math.inf, open="high")
     return _squareplus(x, parameter(b, x))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnn import checks
 from fnn.activations.pieces import as_floating, of_arrays
 from fnn.precision import widen
 from fnn.typing import Array, ArrayLike
@@ -34,6 +35,7 @@ def softmax(x: ArrayLike, axis: int | tuple[int, ...] | None = -1, where: ArrayL
         Bridle, Probabilistic interpretation of feedforward classification network outputs, 1990.
     """
     x = as_floating("softmax", x)
+    axis = None if axis is None else checks.axes("softmax", "axis", axis, x.ndim)
     kept, filled = _mask_and_fill(widen(x), where)
     powers = jnp.where(kept, jnp.exp(_shift(filled, kept, axis)), 0)
     total = powers.sum(axis, keepdims=True)
@@ -69,6 +71,7 @@ def log_softmax(x: ArrayLike, axis: int | tuple[int, ...] | None = -1, where: Ar
         [0.0, -10000.0]
     """
     x = as_floating("log_softmax", x)
+    axis = None if axis is None else checks.axes("log_softmax", "axis", axis, x.ndim)
     kept, filled = _mask_and_fill(widen(x), where)
     infinite = (kept & (x == jnp.inf)).any(axis, keepdims=True)
     # Beside an infinite entry nothing is left for a finite one: the limit, and not the largest number below 0.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fnn.activations.pieces import as_floating, of_arrays
+from fnn import checks
+from fnn.activations.pieces import as_floating, of_arrays, require_finite
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["binary_step", "identity", "sign"]
@@ -35,7 +36,9 @@ def sign(x: ArrayLike) -> Array:
         >>> fnn.sign(jnp.array([-2.0, 0.0, 3.0])).tolist()
         [-1.0, 0.0, 1.0]
     """
-    return jnp.sign(jnp.asarray(x))
+    x = jnp.asarray(x)
+    checks.real("sign", "x", x)
+    return jnp.sign(x)
 
 
 @of_arrays
@@ -55,5 +58,6 @@ def binary_step(x: ArrayLike, at_zero: ArrayLike = 1.0) -> Array:
         Rosenblatt, The Perceptron, 1958.
     """
     x = jax.lax.stop_gradient(as_floating("binary_step", x))
+    require_finite("binary_step", "at_zero", at_zero)
     step = jnp.where(x == 0, jnp.asarray(at_zero, x.dtype), (x > 0).astype(x.dtype))
     return jnp.where(jnp.isnan(x), x, step)

@@ -72,6 +72,7 @@ def thresholded_relu(x: ArrayLike, threshold: ArrayLike = 1.0) -> Array:
     References:
         Konda, Memisevic and Krueger, Zero-bias autoencoders and the benefits of co-adapting features, 2015.
     """
+    checks.in_range("thresholded_relu", "threshold", threshold)
     x = as_floating("thresholded_relu", x)
     return jnp.where(x <= jnp.asarray(threshold, x.dtype), 0, x)
 
@@ -93,6 +94,7 @@ def hardmax(x: ArrayLike, axis: int = -1) -> Array:
         Bridle, Probabilistic interpretation of feedforward classification network outputs, 1990 (the limit of softmax).
     """
     x = as_floating("hardmax", x)
+    axis = checks.axis("hardmax", "axis", axis, x.ndim)
     return jax.nn.one_hot(jnp.argmax(x, axis), x.shape[axis], dtype=x.dtype, axis=axis)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from fnn.checks.settings import integer
 from fnn.checks.words import describe, hint_of, not_an_array
 from fnn.typing import Array, ArrayLike
 
@@ -19,10 +20,22 @@ def floating(where: str, name: str, x: ArrayLike) -> None:
     dtype = jnp.result_type(x)
     if not jnp.issubdtype(dtype, jnp.floating):
         scaled = " / 255" if dtype == jnp.uint8 else ""
-        raise TypeError(
-            f"{where}: expected {name} to be floating-point, got {describe(x)}; "
-            f"write {name}.astype(jnp.float32){scaled}"
-        )
+        repair = _real_part(name) if _is_complex(dtype) else f"write {name}.astype(jnp.float32){scaled}"
+        raise TypeError(f"{where}: expected {name} to be floating-point, got {describe(x)}; {repair}")
+
+
+def real(where: str, name: str, x: ArrayLike) -> None:
+    """Require anything but complex numbers, which have no order: JAX compares their real parts, then the others."""
+    if _is_complex(jnp.result_type(x)):
+        raise TypeError(f"{where}: expected {name} to be real, got {describe(x)}; {_real_part(name)}")
+
+
+def _is_complex(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.complexfloating)
+
+
+def _real_part(name: str) -> str:
+    return f"write {name}.real or jnp.abs({name})"
 
 
 def wrong_shape(where: str, name: str, layout: Any, x: Any, repair: str = "") -> ValueError:
@@ -70,11 +83,26 @@ def divisible(where: str, name: str, number: int, groups: int, came: str = "", r
         raise ValueError(f"{where}: expected {name} divisible by groups={groups}, got {number}{came}{hint_of(repair)}")
 
 
-def halves(where: str, x: Array, axis: int) -> list[Array]:
+def axes(where: str, name: str, given: Any, ndim: int, least: int = 1) -> tuple[int, ...]:
+    """An axis of an array of rank `ndim`, or several that differ, as they were given and counted from the front."""
+    several = given if isinstance(given, tuple | list) else (given,)
+    found = tuple(a % ndim for a in (integer(where, name, a, None) for a in several) if -ndim <= a < ndim)
+    if len(set(found)) != len(several) or len(several) < least:
+        raise ValueError(f"{where}: expected {name} to name distinct axes of an array of rank {ndim}, got {given}")
+    return found
+
+
+def axis(where: str, name: str, given: Any, ndim: int) -> int:
+    """One axis of an array of rank `ndim`, counted from the front."""
+    return axes(where, name, integer(where, name, given, None), ndim)[0]
+
+
+def halves(where: str, x: Array, along: int) -> list[Array]:
     """Both halves of `x` along an axis of an even length."""
-    if x.shape[axis] % 2:
-        raise ValueError(f"{where}: expected an even number along axis {axis}, got {describe(x)}")
-    return jnp.split(x, 2, axis)
+    place = axis(where, "axis", along, x.ndim)
+    if x.shape[place] % 2:
+        raise ValueError(f"{where}: expected an even number along axis {along}, got {describe(x)}")
+    return jnp.split(x, 2, place)
 
 
 ONE_EXAMPLE = "write x[None] for a single example"

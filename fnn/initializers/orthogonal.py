@@ -62,8 +62,8 @@ def orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType | Non
         if len(shape) < 2:
             raise checks.wrong_shape("orthogonal", "a kernel", "(..., in, out)", tuple(shape))
         dtype = resolve_dtype(dtype)
-        columns = shape[column_axis]
-        rest = [size for axis, size in enumerate(shape) if axis != column_axis % len(shape)]
+        column = checks.axis("orthogonal", "column_axis", column_axis, len(shape))
+        columns, rest = shape[column], [size for axis, size in enumerate(shape) if axis != column]
         rows = math.prod(rest)
         wide = jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else dtype  # LAPACK has no half precision.
         if not math.prod(shape):
@@ -72,7 +72,7 @@ def orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType | Non
         # The signs of R's diagonal make the result uniform over all such matrices.
         q = q * jnp.sign(jnp.diag(r))[None]
         q = (q.T if columns < rows else q).reshape(columns, *rest)
-        return (jnp.asarray(scale, wide) * jnp.moveaxis(q, 0, column_axis)).astype(dtype)
+        return (jnp.asarray(scale, wide) * jnp.moveaxis(q, 0, column)).astype(dtype)
 
     return init
 

@@ -32,21 +32,18 @@ __all__ = [
 Axes: TypeAlias = int | Sequence[int]
 
 
-def _tuple(axes: Axes) -> tuple[int, ...]:
-    return (axes,) if isinstance(axes, int) else tuple(axes)
-
-
 def _fans(shape: Sequence[int], in_axis: Axes, out_axis: Axes, batch_axis: Axes) -> tuple[float, float]:
     """$n_{in}$ and $n_{out}$: connections into and out of one unit."""
-    if any(not -len(shape) <= axis < len(shape) for axes in (in_axis, out_axis, batch_axis) for axis in _tuple(axes)):
+    where = "variance_scaling"
+    if len(shape) < 2 and (in_axis, out_axis) == (-2, -1):
         repair = "write in_axis= and out_axis= if its inputs and outputs are elsewhere"
-        raise checks.wrong_shape("variance_scaling", "a kernel", "(..., in, out)", tuple(shape), repair)
+        raise checks.wrong_shape(where, "a kernel", "(..., in, out)", tuple(shape), repair)
 
-    def size(axes: Axes) -> int:
-        return math.prod(shape[axis] for axis in _tuple(axes))
-
-    n_in, n_out = size(in_axis), size(out_axis)
-    field = math.prod(shape) / max(n_in * n_out * size(batch_axis), 1)
+    given = {"in_axis": in_axis, "out_axis": out_axis, "batch_axis": batch_axis}
+    found = [checks.axes(where, name, axes, len(shape), 0) for name, axes in given.items()]
+    checks.axes(where, ", ".join(given), sum(found, ()), len(shape), 0)
+    n_in, n_out, kernels = (math.prod(shape[axis] for axis in axes) for axes in found)
+    field = math.prod(shape) / max(n_in * n_out * kernels, 1)
     return n_in * field, n_out * field
 
 

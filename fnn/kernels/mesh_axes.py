@@ -36,6 +36,11 @@ def split_of(x: Any) -> tuple[Any, ...]:
     return (*spec, *[None] * (x.ndim - len(spec)))
 
 
+def features_are_split(x: Any) -> bool:
+    """Whether the last axis lies on several devices, as that of the outputs of a wide layer may."""
+    return explicit_mesh(x) is not None and split_of(x)[-1] is not None
+
+
 def rows_and_features(where: str, x: Any, kernel: Any = None, ndim: int | None = None) -> PartitionSpec:
     """What has the rows of `x` and the features of the kernel (None: of `x`), and is whole in between."""
     rows, features = split_of(x)[0], split_of(x if kernel is None else kernel)[-1]

@@ -7,7 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from fnn import activations, checks
-from fnn.activations.pieces import require_order
+from fnn.activations.pieces import require_finite
+from fnn.activations.rectifiers import require_slopes
 from fnn.layer import Facts, Layer, Penalty, constructor, stateless
 from fnn.layer.padded import step_by_step
 from fnn.precision import widen
@@ -35,7 +36,7 @@ def prelu(alpha: ArrayLike = 0.25, *, per_channel: bool = True) -> Layer:
     References:
         He et al., Delving deep into rectifiers, 2015.
     """
-    checks.in_range("prelu", "alpha", alpha)
+    require_finite("prelu", "alpha", alpha)
 
     def init(key: Key, x: Any) -> PyTree:
         checks.floating("prelu", "x", x)
@@ -65,7 +66,7 @@ def rrelu(lower: ArrayLike = 1 / 8, upper: ArrayLike = 1 / 3) -> Layer:
     References:
         Xu et al., Empirical evaluation of rectified activations in convolutional network, 2015.
     """
-    require_order("rrelu", lower, upper)
+    require_slopes(lower, upper)
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
         checks.floating("rrelu", "x", x)

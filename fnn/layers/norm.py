@@ -37,10 +37,7 @@ def affine_init(use_scale: bool, use_bias: bool, scale_init: Initializer, bias_i
 def features_shape(where: str, x: Any, axis: Axes) -> Shape:
     """The shape of the features of `x`."""
     checks.floating(where, "x", x)
-    axes = (axis,) if isinstance(axis, int) else axis
-    if not all(-len(x.shape) <= a < len(x.shape) for a in axes):
-        raise ValueError(f"{where}: expected x with an axis {axis}, got {checks.describe(x)}")
-    return tuple(x.shape[a] for a in sorted(a % len(x.shape) for a in axes))
+    return tuple(x.shape[a] for a in sorted(checks.axes(where, "axis", axis, len(x.shape))))
 
 
 def require_same_features(where: str, arrays: PyTree, axis: Axes, x: Array) -> None:

@@ -116,6 +116,7 @@ def _vectors(
 ) -> tuple[list[Array], Array | None]:
     """Embeddings of one shape and which examples count; the others are 0."""
     first = floats(name, names[0], vectors[0])
+    checks.axis(name, "axis", axis, first.ndim)
     arrays = [elements(name, first, v, None, first=names[0], second=n)[1] for v, n in zip(vectors, names, strict=True)]
     keep = full_mask(name, where, jax.eval_shape(lambda x: x.sum(axis), first).shape)
     if keep is None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
+from fnn.kernels.mesh_axes import features_are_split
 from fnn.losses.reduction import Axis, Reduction, along, elements, follow, negligible, readable, reduce, visible
 from fnn.typing import Array, ArrayLike
 
@@ -18,10 +19,7 @@ __all__ = ["smooth_labels"]
 
 def last(name: str, x: Array, axis: Axis) -> Array:
     """`x` with the axis (or axes, flattened into one) along which the loss is computed moved to the end."""
-    axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
-    if not x.ndim or any(not -x.ndim <= a < x.ndim for a in axes):
-        raise ValueError(f"{name}: expected an array with axis {axis}, got {checks.describe(x)}")
-    axes = tuple(a % x.ndim for a in axes)
+    axes = checks.axes(name, "axis", tuple(range(x.ndim)) if axis is None else axis, x.ndim)
     rest = tuple(a for a in range(x.ndim) if a not in axes)
     return x.transpose(rest + axes).reshape((*(x.shape[a] for a in rest), math.prod(x.shape[a] for a in axes)))
 
@@ -177,9 +175,12 @@ def full_width(numbers: Array) -> Array:
 
 
 def of_label(x: Array, labels: Array) -> Array:
-    """`x` at the label, read without a product over all classes; NaN out of range."""
+    """`x` at the label, read without a product over all classes where one device has them all; NaN out of range."""
     inside = (labels >= 0) & (labels < x.shape[-1])
-    found = jnp.take_along_axis(x, jnp.where(inside, labels, 0)[..., None], -1)[..., 0]
+    if features_are_split(x):
+        found = jnp.where(at_label(labels, x.shape[-1]), x, 0).sum(-1)
+    else:
+        found = jnp.take_along_axis(x, jnp.where(inside, labels, 0)[..., None], -1)[..., 0]
     return jnp.where(inside, 1, jnp.nan) * found
 
 
@@ -221,6 +222,7 @@ def smooth_labels(labels: ArrayLike, alpha: ArrayLike, *, axis: Axis = -1, where
     checks.floating("smooth_labels", "labels", labels)
     checks.in_range("smooth_labels", "alpha", alpha, 0, 1)
     labels = checks.cast("smooth_labels", "labels", labels)
+    axis = None if axis is None else checks.axes("smooth_labels", "axis", axis, labels.ndim)
     alpha = jnp.asarray(alpha, labels.dtype)
     if where is None:
         return (1 - alpha) * labels + alpha / jnp.size(labels, axis)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.kernels.broadcasting import of_rank
-from fnn.kernels.mesh_axes import explicit_mesh
+from fnn.kernels.mesh_axes import explicit_mesh, features_are_split
 from fnn.losses.labels import at_label, of_label
 from fnn.typing import Array
 
@@ -85,7 +85,7 @@ def _others(x: Array, labels: Array, peak: Array) -> Array:
 
 def _terms(x: Array, labels: Array, peak: Array) -> Array:
     """`exp(x - max x)` as its sum and the slopes share it: what asks for the label in one alone is computed twice."""
-    size = _piece(x.shape[-1])
+    size = _piece(x)
     even = size < x.shape[-1] and x.shape[-1] % size == 0
     return jnp.exp(_below_peak(x, peak[..., None])) if even else _others(x, labels, peak)
 
@@ -93,7 +93,7 @@ def _terms(x: Array, labels: Array, peak: Array) -> Array:
 def _sum_of_others(x: Array, labels: Array, terms: Array | None) -> Array:
     """The sum of `_others`, of large vocabularies by sums over pieces, but for the label's: one pass that leaves
     nothing out is faster than one that asks for the label everywhere, and XLA keeps none of its terms."""
-    classes, peak, size = x.shape[-1], _peak(x), _piece(x.shape[-1])
+    classes, peak, size = x.shape[-1], _peak(x), _piece(x)
     if size == classes or (classes % size and terms is not None):
         return (_others(x, labels, peak) if terms is None else terms).sum(-1)
     place, shape = jnp.clip(labels, 0, classes - 1) // size, (*x.shape[:-1], -(-classes // size), size)
@@ -136,8 +136,9 @@ def _below_peak(x: Array, peak: Array) -> Array:
     return jnp.minimum(x, largest) - jnp.minimum(peak, largest)
 
 
-def _piece(classes: int) -> int:
-    """A size of which there is a whole number, if there is one that is neither large nor small."""
-    if classes <= PIECE:
+def _piece(x: Array) -> int:
+    """A size of which there is a whole number, neither large nor small if there is one; all if they are split."""
+    classes = x.shape[-1]
+    if classes <= PIECE or features_are_split(x):
         return classes
     return next((size for size in range(PIECE, PIECE // 8, -1) if classes % size == 0), PIECE)

@@ -78,7 +78,7 @@ def dice_loss(
         p = jax.nn.sigmoid(p) if p.shape[-1] == 1 else jax.nn.softmax(p)
     if mask is not None:
         p, t = jnp.where(mask, p, 0), jnp.where(mask, t, 0)
-    axis = tuple(range(1, p.ndim - 1)) if axis is None else axis
+    axis = tuple(range(1, p.ndim - 1)) if axis is None else checks.axes(name, "axis", axis, p.ndim, 0)
     losses = _overlap_loss(p, t, axis, smooth, alpha, beta)
     if class_weights is not None:
         losses = losses * of_rank(per_class(name, class_weights, p), losses.ndim)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
 from fnn.losses import softmax_cross_entropy
-from fnn.losses.labels import require_classes
+from fnn.losses.labels import of_label, require_classes
 from fnn.losses.reduction import floats, quotient
 from fnn.metrics.protocol import class_numbers, equal, mean, metric
 from fnn.typing import Array, ArrayLike
@@ -78,7 +78,7 @@ def top_k_accuracy(scores: ArrayLike, targets: ArrayLike, *, k: int = 5, weights
         raise checks.wrong_shape(name, "scores", (*y.shape, "classes"), s.shape)
     require_classes(name, targets, s.shape[-1], None, None)
     number = of_rank(jnp.arange(s.shape[-1], dtype=y.dtype), s.ndim)
-    own = jnp.take_along_axis(s, y[..., None], -1, mode="fill")
+    own = of_label(s, y)[..., None]
     ahead = (s > own) | ((s == own) & (number < y[..., None]))
     hit = (ahead.sum(-1) < k) & ~jnp.isnan(s).any(-1) & (y >= 0) & (y < s.shape[-1])
     return mean(name, hit.astype(float), weights)

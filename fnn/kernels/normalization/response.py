@@ -26,10 +26,10 @@ def local_response_norm(
     Args:
         x: (batch, …, channels).
         size: n.
-        alpha, beta, bias: α, β and k.
+        alpha, beta, bias: α and k, at least 0, and β.
 
     Raises:
-        ValueError: for a size below 1.
+        ValueError: for a size below 1, or an α or k below 0.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -40,6 +40,9 @@ def local_response_norm(
         Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutional neural networks, 2012.
     """
     size = checks.integer("local_response_norm", "size", size)
+    checks.in_range("local_response_norm", "alpha", alpha, 0)
+    checks.in_range("local_response_norm", "beta", beta)
+    checks.in_range("local_response_norm", "bias", bias, 0)
     checks.floating("local_response_norm", "x", x)
     wide = widen(x)
     before, channels = (size - 1) // 2, x.shape[-1]
@@ -67,10 +70,10 @@ def lp_normalize(x: Array, p: float = 2, *, axis: int = -1) -> Array:
     wide = widen(x)
     # In units near the largest value, a power of two: squares of 1e30 are infinite in float32. Then in units of it: no
     # power of 1 overflows.
-    axes = (axis % x.ndim,)
+    axes = (checks.axis("lp_normalize", "axis", axis, x.ndim),)
     size = jnp.where((wide == 0).all(axes, keepdims=True), 1, magnitude(wide, 0, axes))
     unit = wide * (1 / size)
-    largest = lax.stop_gradient(jnp.max(jnp.abs(unit), axis, keepdims=True, initial=0))
+    largest = lax.stop_gradient(jnp.max(jnp.abs(unit), axes, keepdims=True, initial=0))
     unit = unit / jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
-    total = jnp.sum(jnp.abs(unit) ** p, axis, keepdims=True)
+    total = jnp.sum(jnp.abs(unit) ** p, axes, keepdims=True)
     return (unit / jnp.where(total == 0, 1, total) ** (1 / p)).astype(x.dtype)

@@ -37,11 +37,7 @@ from fnn.typing import Array, ArrayLike
 
 def axes_of(where: str, axis: int | tuple[int, ...], ndim: int) -> tuple[int, ...]:
     """The axes as sorted, non-negative numbers."""
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
-    found = tuple(sorted(a % ndim for a in axes if -ndim <= a < ndim))
-    if not axes or len(set(found)) != len(axes):
-        raise ValueError(f"{where}: expected axis to name distinct axes of an array of rank {ndim}, got {axis}")
-    return found
+    return tuple(sorted(checks.axes(where, "axis", axis, ndim)))
 
 
 def per_feature(where: str, name: str, parameter: Array, axes: tuple[int, ...], x: Array) -> Array:
