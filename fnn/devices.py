@@ -140,10 +140,10 @@ def _user_cache() -> Path:
 
 def _round_trip() -> bool:
     """Whether a program that was just compiled is read the second time."""
-    hits: list[str] = []
+    hits: list[bool] = []
 
     def listen(event: str, **_: Any) -> None:
-        hits.extend([event] * (event == HIT))
+        hits.append(event == HIT)
 
     jax.monitoring.register_event_listener(listen)
     try:
@@ -152,4 +152,4 @@ def _round_trip() -> bool:
             jax.jit(lambda x: x * 3 + 1).lower(jax.ShapeDtypeStruct((3,), np.float32)).compile()
     finally:
         jax.monitoring.unregister_event_listener(listen)
-    return bool(hits)
+    return any(hits)

@@ -54,14 +54,13 @@ def split_mapped(key: Key, count: int) -> Key:
 
 @functools.cache
 def _splitter(count: int) -> Any:
-    splitter = jax.custom_batching.custom_vmap(functools.partial(jax.random.split, num=count))
+    of_one = functools.partial(jax.random.split, num=count)
+    splitter = jax.custom_batching.custom_vmap(of_one)
 
     @splitter.def_vmap
     def of_many(_: int, __: Any, keys: Key) -> tuple[Key, bool]:
         words = _words_at_hand(keys, 1)
-        if words is None:
-            return jax.vmap(functools.partial(jax.random.split, num=count))(keys), True
-        return _derive(words, np.arange(count)), True
+        return (jax.vmap(of_one)(keys) if words is None else _derive(words, np.arange(count))), True
 
     return splitter
 
@@ -106,7 +105,12 @@ def _generator() -> Any:
     """Threefry with its bits in one pass, for `jax.random`; None where there is no such thing."""
     try:
         return jax.extend.random.define_prng_impl(
-            key_shape=(2,), seed=_seed, split=_split, random_bits=_random_bits, fold_in=_fold_in, name=f"fnn_{THREEFRY}"
+            key_shape=(2,),
+            name=f"fnn_{THREEFRY}",
+            random_bits=_random_bits,
+            seed=lambda seed: jax.random.key_data(jax.random.key(seed, impl=THREEFRY)),
+            split=lambda key, shape: jax.random.key_data(jax.random.split(_plain(key), shape)),
+            fold_in=lambda key, number: jax.random.key_data(jax.random.fold_in(_plain(key), number)),
         )
     except (AttributeError, TypeError):
         return None
@@ -137,18 +141,6 @@ _four_rounds_once, _rounds_once = jax.jit(_four_rounds), jax.jit(_rounds)
 
 def _plain(key: Array) -> Key:
     return jax.random.wrap_key_data(key, impl=THREEFRY)
-
-
-def _seed(seed: Array) -> Array:
-    return jax.random.key_data(jax.random.key(seed, impl=THREEFRY))
-
-
-def _split(key: Array, shape: Shape) -> Array:
-    return jax.random.key_data(jax.random.split(_plain(key), shape))
-
-
-def _fold_in(key: Array, data: Any) -> Array:
-    return jax.random.key_data(jax.random.fold_in(_plain(key), data))
 
 
 def _random_bits(key: Array, width: int, shape: Shape) -> Array:

@@ -25,7 +25,7 @@ def explicit_mesh(tree: PyTree) -> AbstractMesh | None:
     """The mesh with explicit axes on which one of the arrays lies, if one does."""
     for leaf in jax.tree.leaves(tree):
         mesh = jax.typeof(leaf).sharding.mesh
-        if AxisType.Explicit in mesh.axis_types:
+        if mesh.explicit_axes:
             return mesh
     return None
 
@@ -90,14 +90,9 @@ def auto_axes(kernel: Callable[..., PyTree], out: PyTree = WHOLE) -> Callable[..
         mesh = explicit_mesh(args)
         if mesh is None:
             return kernel(*args)
-        names = [name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind == AxisType.Explicit]
-        inside = mesh.update_axis_types(dict.fromkeys(names, AxisType.Auto))
+        inside = mesh.update_axis_types(dict.fromkeys(mesh.explicit_axes, AxisType.Auto))
         with use_abstract_mesh(inside):
             results = kernel(*reshard(args, NamedSharding(inside, PartitionSpec())))
-        return reshard(results, jax.tree.map(lambda spec: NamedSharding(mesh, spec), out, is_leaf=_is_spec))
+        return reshard(results, jax.tree.map(lambda spec: NamedSharding(mesh, spec), out))
 
     return automatic
-
-
-def _is_spec(x: Any) -> bool:
-    return isinstance(x, PartitionSpec)

@@ -211,10 +211,8 @@ def conv_output_size(
     spatial = (size,) if isinstance(size, int) else tuple(size)
     rank = len(spatial)
     spatial = per_axis(where, "size", spatial, rank, 0)
-    window, stride, dilation = (
-        per_axis(where, name, value, rank)
-        for name, value in (("window", window), ("stride", stride), ("dilation", dilation))
-    )
+    window = per_axis(where, "window", window, rank)
+    stride, dilation = per_axis(where, "stride", stride, rank), per_axis(where, "dilation", dilation, rank)
     windows = Windows(window, stride, pads(where, padding, spatial, window, stride, dilation), dilation)
     counts = windows.counts(spatial)
     return counts[0] if isinstance(size, int) else counts

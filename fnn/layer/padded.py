@@ -41,27 +41,13 @@ class Padded(NamedTuple):
     lengths: Array
 
     def __add__(self, other: Any) -> Any:
-        """Refuse it: of tuples it would be another tuple."""
-        raise _no_arithmetic()
+        """Refuse it: of tuples it would be another tuple; so is `sum`, which begins with 0, and a product."""
+        raise TypeError("fnn.Padded: expected arithmetic of arrays; write x._replace(values=…x.values…)")
 
-    def __radd__(self, other: Any) -> Any:
-        """As for the sum: `sum` begins with 0."""
-        raise _no_arithmetic()
-
-    def __mul__(self, other: Any) -> Any:
-        """As for the sum."""
-        raise _no_arithmetic()
-
-    def __rmul__(self, other: Any) -> Any:
-        """As for the sum."""
-        raise _no_arithmetic()
+    __radd__ = __mul__ = __rmul__ = __add__  # type: ignore[misc]
 
 
 register_namedtuple_serialization(Padded, serialized_name="fnn.Padded")
-
-
-def _no_arithmetic() -> TypeError:
-    return TypeError("fnn.Padded: expected arithmetic of arrays; write x._replace(values=…x.values…)")
 
 
 def values_and_lengths(x: Any) -> tuple[Any, Any]:
@@ -93,8 +79,7 @@ def step_by_step(name: str, layer: Layer) -> Layer:
     def apply(
         params: PyTree, state: PyTree, x: Any = MISSING, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
-        if x is MISSING:
-            require_apply(x)
+        require_apply(x)
         if not isinstance(x, Padded):
             return layer.apply(params, state, x, key=key, train=train)
         _require_features(name, x.values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias
 
 import jax
@@ -185,8 +185,7 @@ def stateless(
     def apply_both(
         params: PyTree, state: PyTree, x: Any = MISSING, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
-        if x is MISSING:
-            require_apply(x)
+        require_apply(x)
         return apply(params, x), state
 
     return Layer(init_both, apply_both, getattr(apply, "__name__", "stateless"), facts=facts)
@@ -203,7 +202,7 @@ _ENDS = {
 def _facts_of(function: Callable[[Any], Any]) -> Facts:
     function = checks.bare(function)
     # A function that cannot be hashed is none of these.
-    return Facts(ends_in=_ENDS.get(function)) if getattr(type(function), "__hash__", None) else NOTHING
+    return Facts(ends_in=_ENDS.get(function)) if isinstance(function, Hashable) else NOTHING
 
 
 _ACTIVATIONS = {
@@ -215,7 +214,7 @@ _ACTIVATIONS = {
 def _is_activation(function: Any) -> bool:
     while isinstance(function, functools.partial) and function.keywords.get("axis", -1) == -1:
         function = function.func
-    return getattr(type(function), "__hash__", None) is not None and function in _ACTIVATIONS
+    return isinstance(function, Hashable) and function in _ACTIVATIONS
 
 
 LayerLike: TypeAlias = Layer | Callable[[Any], Any]

@@ -39,21 +39,22 @@ def shared(layer: Layer, body: Callable[[Layer], Layer]) -> Layer:
     """
     checks.instance("shared", "body", body, Callable, "a function layer -> layer", "write lambda use: fnn.serial(use)")
     layer = as_layer(layer)
-    place = _place_of(layer)
+
+    def refuse() -> PyTree:
+        raise ValueError(
+            f"shared: the body was rebuilt around other layers, but {layer.name} is hidden in a layer of it that does "
+            "not show its parts; give that layer parts and rebuild"
+        )
+
+    place = _placeholder(layer, _init_empty, refuse)
     inside, init = as_layer(body(place)), _init_of(layer, body)
-
-    def with_params(params: PyTree) -> Layer:
-        def apply(
-            _: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
-        ) -> tuple[Any, PyTree]:
-            return layer.apply(params, (), x, key=key, train=train)
-
-        return _placeholder(layer, _init_empty, apply)
 
     def apply(
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
-        return as_layer(body(with_params(params["shared"]))).apply(params["body"], state, x, key=key, train=train)
+        own = params["shared"]
+        use = _placeholder(layer, _init_empty, lambda: own)
+        return as_layer(body(use)).apply(params["body"], state, x, key=key, train=train)
 
     facts = Facts(ends_in=inside.facts.ends_in)
     if not _stands_in(inside, place):  # hidden in a layer that does not show its parts: nothing can be rebuilt
@@ -80,12 +81,7 @@ def _init_of(layer: Layer, body: Callable[[Layer], Layer]) -> Callable[..., tupl
                 found.append(params)
             return (), ()
 
-        def first_apply(
-            _: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
-        ) -> tuple[Any, PyTree]:
-            return layer.apply(found[0], (), x, key=key, train=train)
-
-        params, state = as_layer(body(_placeholder(layer, first_use, first_apply))).init(key, x)
+        params, state = as_layer(body(_placeholder(layer, first_use, lambda: found[0]))).init(key, x)
         if not found:
             raise ValueError("shared: body(use) never uses the shared layer")
         return {"shared": found[0], "body": params}, state
@@ -93,8 +89,14 @@ def _init_of(layer: Layer, body: Callable[[Layer], Layer]) -> Callable[..., tupl
     return init
 
 
-def _placeholder(layer: Layer, init: Callable[..., Any], apply: Callable[..., Any]) -> Layer:
-    """What a body uses for the shared layer: it stays the same whatever the body is mapped by."""
+def _placeholder(layer: Layer, init: Callable[..., Any], find: Callable[[], PyTree]) -> Layer:
+    """What a body uses for the shared layer, whose parameters are found when it is applied: it stays the same whatever
+    the body is mapped by."""
+
+    def apply(
+        _: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        return layer.apply(find(), (), x, key=key, train=train)
 
     def same(_: tuple[Layer, ...]) -> Layer:
         return place
@@ -105,18 +107,6 @@ def _placeholder(layer: Layer, init: Callable[..., Any], apply: Callable[..., An
 
 def _init_empty(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
     return (), ()
-
-
-def _place_of(layer: Layer) -> Layer:
-    def apply(
-        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Any, PyTree]:
-        raise ValueError(
-            f"shared: the body was rebuilt around other layers, but {layer.name} is hidden in a layer of it that does "
-            "not show its parts; give that layer parts and rebuild"
-        )
-
-    return _placeholder(layer, _init_empty, apply)
 
 
 def _stands_in(model: Layer, place: Layer) -> bool:

@@ -79,7 +79,7 @@ def text(code: types.CodeType) -> tuple[Any, ...]:
     names = (code.co_name, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
     counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
     constants = tuple(map(_constant, code.co_consts))
-    return (code.co_code, constants, names, counts, getattr(code, "co_exceptiontable", b""))
+    return (code.co_code, constants, names, counts, code.co_exceptiontable)
 
 
 def _constant(value: Any) -> Any:

@@ -176,9 +176,6 @@ class Walk:
         except Exception:
             return self.place(library)
 
-    def method(self, x: types.MethodType) -> tuple[Hashable, ...]:
-        return ("method", self.of(x.__func__), self.of(x.__self__))
-
     def builtin(self, x: Any) -> tuple[Hashable, ...]:
         owner = getattr(x, "__self__", None)
         own = None if isinstance(owner, types.ModuleType) else self.of(owner)
@@ -275,7 +272,7 @@ def _content(cell: types.CellType) -> Any:
 
 _KINDS: tuple[tuple[Any, Callable[[Walk, Any], tuple[Hashable, ...]]], ...] = (
     (types.FunctionType, Walk.function),
-    (types.MethodType, Walk.method),
+    (types.MethodType, lambda walk, x: ("method", walk.of(x.__func__), walk.of(x.__self__))),
     ((types.BuiltinFunctionType, types.MethodWrapperType, types.WrapperDescriptorType, types.MethodDescriptorType),
      Walk.builtin),
     (functools.partial, Walk.partial),

@@ -9,14 +9,7 @@ from fnn.activations import sigmoid, softmax
 from fnn.losses.reduction import Reduction, weighted_mean
 from fnn.metrics.protocol import broadcast_weights
 from fnn.tasks.steps import at_every_step, over_real_steps
-from fnn.tasks.targets import (
-    classes_of,
-    like_outputs,
-    numbers,
-    require_class_weights,
-    require_columns,
-    whole_numbers,
-)
+from fnn.tasks.targets import classes_of, like_outputs, numbers, require_class_weights, require_columns, whole_numbers
 from fnn.tasks.task import Metric, Task, after, builds_a_task
 from fnn.typing import Array, ArrayLike
 

@@ -55,11 +55,8 @@ def conv(
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     rank = _check("conv", x, kernel, groups)
     size = kernel.shape[:-2]
-    strides, dilations, between = (
-        per_axis("conv", name, value, rank)
-        for name, value in (("stride", stride), ("dilation", dilation), ("input_dilation", input_dilation))
-    )
-    x = _spread(x, between)
+    strides, dilations = per_axis("conv", "stride", stride, rank), per_axis("conv", "dilation", dilation, rank)
+    x = _spread(x, per_axis("conv", "input_dilation", input_dilation, rank))
     x, padding = _explicit("conv", x, padding, size, dilations)
     windows = Windows(size, strides, pads("conv", padding, x.shape[1:-1], size, strides, dilations), dilations)
     windows = require_fit("conv", windows, x)
@@ -74,13 +71,7 @@ def _conv(x: Array, kernel: Array, windows: Windows, groups: int, flip: bool) ->
 
 
 def conv_transpose(
-    x: Array,
-    kernel: Array,
-    *,
-    stride: PerAxis = 1,
-    padding: Padding = "SAME",
-    dilation: PerAxis = 1,
-    groups: int = 1,
+    x: Array, kernel: Array, *, stride: PerAxis = 1, padding: Padding = "SAME", dilation: PerAxis = 1, groups: int = 1
 ) -> Array:
     """The transposed convolution of the layer `fnn.conv_transpose`, by a given kernel and without a bias.
 

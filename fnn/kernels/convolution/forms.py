@@ -179,12 +179,7 @@ def input_gradient(g: Array, w: Array, *, windows: Windows, groups: int, spatial
     m = tuple(-(-n // s) for n, s in zip(spatial, windows.strides, strict=True))
     phases = []
     for phase in itertools.product(*map(range, windows.strides)):
-        axes = [
-            phase_of(p, *axis)
-            for p, *axis in zip(
-                phase, windows.size, windows.strides, windows.padding, windows.dilation, m, g.shape[1:-1], strict=True
-            )
-        ]
+        axes = [phase_of(*axis) for axis in zip(phase, *windows, m, g.shape[1:-1], strict=True)]
         chosen = tuple(taken for taken, *_ in axes)
         if any(taken.stop <= taken.start for taken in chosen):
             phases.append(jnp.zeros((g.shape[0], *m, flipped.shape[-1]), g.dtype))

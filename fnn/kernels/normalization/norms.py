@@ -24,15 +24,7 @@ from fnn.kernels.normalization.standardization import (
 from fnn.precision import widen
 from fnn.typing import Array, ArrayLike
 
-__all__ = [
-    "Moments",
-    "batch_norm",
-    "group_norm",
-    "instance_norm",
-    "layer_norm",
-    "normalize",
-    "rms_norm",
-]
+__all__ = ["Moments", "batch_norm", "group_norm", "instance_norm", "layer_norm", "normalize", "rms_norm"]
 
 Axes = int | tuple[int, ...]
 

@@ -32,6 +32,7 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from fnn import checks
+from fnn.kernels.broadcasting import of_rank
 from fnn.typing import Array, ArrayLike
 
 
@@ -60,7 +61,7 @@ def affine(where: str, scale: Array | None, bias: Array | None, axes: tuple[int,
 
 def with_axes_of(x: Array, eps: ArrayLike) -> Array:
     """What broadcasts to x, in its rank and dtype."""
-    return jnp.reshape(jnp.asarray(eps, x.dtype), (1,) * (x.ndim - jnp.ndim(eps)) + jnp.shape(eps))
+    return of_rank(jnp.asarray(eps, x.dtype), x.ndim)
 
 
 def inverse_deviation(variance: Array, eps: ArrayLike, eps_inside_sqrt: bool) -> Array:
@@ -218,7 +219,7 @@ def standardize(
     eps = with_axes_of(x, eps)
     # One for each statistic, though eps may have one for each value.
     floor = jnp.max(jnp.sqrt(eps) if eps_inside_sqrt else eps, axes, keepdims=True)
-    seen = None if where is None else jnp.reshape(where, (1,) * (x.ndim - jnp.ndim(where)) + jnp.shape(where))
+    seen = None if where is None else of_rank(jnp.asarray(where), x.ndim)
     over = Over(axes, axis_name, eps_inside_sqrt)
     per_unit, mean, variance = statistics(*lax.stop_gradient((x, floor)), seen, over)
     scaled = eps * per_unit * per_unit if eps_inside_sqrt else eps * per_unit

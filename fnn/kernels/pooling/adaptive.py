@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -55,9 +56,7 @@ def adaptive_avg_pool(x: Array, output_size: PerAxis) -> Array:
         >>> fnn.kernels.adaptive_avg_pool(jnp.arange(5.0).reshape(1, 5, 1), 2).ravel().tolist()
         [1.0, 3.0]
     """
-    sizes = _adaptive("adaptive_avg_pool", x, output_size)
-    split = rows_and_features("adaptive_avg_pool", x)
-    return auto_axes(functools.partial(_adaptive_mean, sizes=sizes), split)(x)
+    return _adaptive("adaptive_avg_pool", _adaptive_mean, x, output_size)
 
 
 def adaptive_max_pool(x: Array, output_size: PerAxis) -> Array:
@@ -72,12 +71,10 @@ def adaptive_max_pool(x: Array, output_size: PerAxis) -> Array:
         >>> fnn.kernels.adaptive_max_pool(jnp.arange(5.0).reshape(1, 5, 1), 2).ravel().tolist()
         [2.0, 4.0]
     """
-    sizes = _adaptive("adaptive_max_pool", x, output_size)
-    split = rows_and_features("adaptive_max_pool", x)
-    return auto_axes(functools.partial(_adaptive_maximum, sizes=sizes), split)(x)
+    return _adaptive("adaptive_max_pool", _adaptive_maximum, x, output_size)
 
 
-def _adaptive_mean(x: Array, *, sizes: tuple[int, ...]) -> Array:
+def _adaptive_mean(x: Array, sizes: tuple[int, ...]) -> Array:
     y = widen(x)
     for axis, m in enumerate(sizes, 1):
         # Not a product with weights: an inf of one window, times 0, would be NaN in all others.
@@ -87,7 +84,7 @@ def _adaptive_mean(x: Array, *, sizes: tuple[int, ...]) -> Array:
     return y.astype(x.dtype)
 
 
-def _adaptive_maximum(x: Array, *, sizes: tuple[int, ...]) -> Array:
+def _adaptive_maximum(x: Array, sizes: tuple[int, ...]) -> Array:
     rank, y, missing = len(sizes), x, np.zeros((), bool)
     for axis, m in enumerate(sizes):
         # axes of y so far: batch, (m, longest) per axis done, the other spatial axes, channels
@@ -111,14 +108,15 @@ def _windows(x: Array, axis: int, m: int) -> tuple[Array, np.ndarray]:
     return y, np.expand_dims(members >= ends[:, None], (*range(axis), *range(axis + 2, y.ndim)))
 
 
-def _adaptive(where: str, x: Any, output_size: PerAxis) -> tuple[int, ...]:
+def _adaptive(where: str, pool: Callable[[Array, tuple[int, ...]], Array], x: Any, output_size: PerAxis) -> Array:
     axes = spatial_axes(where, x)
     if not is_static(*x.shape[1:-1]):
         raise ValueError(
             f"{where}: expected spatial sizes that are numbers, got {checks.describe(x)}: the windows are others for "
             f"every size; write fnn.{where.replace('adaptive', 'global')}() for one window over everything"
         )
-    return per_axis(where, "output_size", output_size, len(axes))
+    sizes = per_axis(where, "output_size", output_size, len(axes))
+    return auto_axes(lambda x: pool(x, sizes), rows_and_features(where, x))(x)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))

@@ -63,9 +63,7 @@ def _window_sum(x: Array, windows: Windows) -> Array:
     """Sum over each window, one axis after another."""
     x = pad(x, windows.padding)
     if tiles(windows):
-        parts, axes = blocks(x, windows.size)
-        return jnp.sum(parts, axes)
-    rank = len(windows.size)
-    for axis in range(rank):
+        return jnp.sum(*blocks(x, windows.size))
+    for axis in range(len(windows.size)):
         x = functools.reduce(jnp.add, taps(x, along(windows, axis)))
     return x

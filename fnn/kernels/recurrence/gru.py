@@ -21,20 +21,14 @@ def _split(gates: Array) -> tuple[Array, Array]:
     return r_z, n
 
 
-def _interpolate(r_z: Array, candidate: Array, h: Array) -> tuple[Array, ...]:
-    z = jnp.split(r_z, 2, axis=-1)[1]
-    n = jnp.tanh(candidate)
-    return n, n + z * (h - n)
-
-
 def _step_after(recurrent: PyTree, projected: Array, carry: Carry) -> tuple[Carry, PyTree]:
     (h,), (kernel, bias) = carry, recurrent
     x_rz, x_n = _split(projected)
     h_rz, h_n = _split(product(h, kernel) + bias.astype(h.dtype)[None])
     r_z = lax.optimization_barrier(sigmoid(x_rz + h_rz))
-    r = jnp.split(r_z, 2, axis=-1)[0]
-    n, h = _interpolate(r_z, x_n + r * h_n, h)
-    return (h,), (r_z, n, h_n)
+    r, z = jnp.split(r_z, 2, axis=-1)
+    n = jnp.tanh(x_n + r * h_n)
+    return (n + z * (h - n),), (r_z, n, h_n)
 
 
 def _enter_after(projected: Array, recurrent: PyTree, saved: PyTree, before: Carry) -> PyTree:
@@ -59,9 +53,9 @@ def _step_before(recurrent: PyTree, projected: Array, carry: Carry) -> tuple[Car
     (h,), (kernel_rz, kernel_n) = carry, recurrent
     x_rz, x_n = _split(projected)
     r_z = lax.optimization_barrier(sigmoid(x_rz + product(h, kernel_rz)))
-    r = jnp.split(r_z, 2, axis=-1)[0]
-    n, h = _interpolate(r_z, x_n + product(r * h, kernel_n), h)
-    return (h,), (r_z, n)
+    r, z = jnp.split(r_z, 2, axis=-1)
+    n = jnp.tanh(x_n + product(r * h, kernel_n))
+    return (n + z * (h - n),), (r_z, n)
 
 
 def _enter_before(projected: Array, recurrent: PyTree, saved: PyTree, before: Carry) -> PyTree:

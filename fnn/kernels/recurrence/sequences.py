@@ -95,10 +95,8 @@ def initial(
 
 def check_loop(where: str, time: int, unroll: int | None, remat: int | None) -> tuple[int | None, int | None]:
     """Steps per iteration and per segment: at least one. A time of any length is not cut."""
-    unroll, remat = (
-        None if steps is None else checks.integer(where, name, steps)
-        for name, steps in (("unroll", unroll), ("remat", remat))
-    )
+    unroll = None if unroll is None else checks.integer(where, "unroll", unroll)
+    remat = None if remat is None else checks.integer(where, "remat", remat)
     return (unroll, remat) if is_static(time) else (1, None)
 
 
