@@ -12,8 +12,7 @@ import numpy as np
 
 __all__ = ["MnistData", "load_mnist", "read_idx"]
 
-_KINDS = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-TYPES: dict[int, np.dtype[Any]] = {code: np.dtype(kind) for code, kind in _KINDS.items()}
+TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 """Type code of an idx file -> its numbers, most significant byte first."""
 
 GZIP = b"\x1f\x8b"
@@ -87,12 +86,12 @@ def read_idx(path: Any) -> np.ndarray:
     if len(content) < header:
         raise ValueError(f"read_idx: {path} is truncated: expected a header of {header} bytes, got {len(content)}")
     shape = tuple(int(size) for size in np.frombuffer(content, ">u4", rank, 4))
-    expected = header + math.prod(shape) * TYPES[code].itemsize
+    dtype: np.dtype[Any] = np.dtype(TYPES[code])
+    expected = header + math.prod(shape) * dtype.itemsize
     if len(content) != expected:
         state = "truncated" if len(content) < expected else "too long"
         raise ValueError(f"read_idx: {path} is {state}: expected {expected} bytes for {shape}, got {len(content)}")
-    numbers = np.frombuffer(content, TYPES[code], offset=header).reshape(shape)
-    return numbers.astype(TYPES[code].newbyteorder("="))
+    return np.frombuffer(content, dtype, offset=header).reshape(shape).astype(dtype.newbyteorder("="))
 
 
 def _find(folder: Path, name: str) -> Path:

@@ -19,13 +19,11 @@ AHEAD = 2
 """Batches that are being decoded while another is used."""
 
 
-def decode(paths: Sequence[Path], shape: tuple[int, int, int], resized: bool) -> np.ndarray:
-    """All of these files, float32 (count, height, width, channels) from 0 to 1."""
-    return next(batches_of([paths], shape, resized))
-
-
 def batches_of(batches: Iterable[Sequence[Path]], shape: tuple[int, int, int], resized: bool) -> Iterator[np.ndarray]:
-    """One array after another. Where files are damaged, the error names the first of them in this order."""
+    """One array after another, float32 (count, height, width, channels) from 0 to 1.
+
+    Where files are damaged, the error names the first of them in this order.
+    """
     waiting: collections.deque[tuple[np.ndarray, list[Future[None]]]] = collections.deque()
     with ThreadPoolExecutor(placement.cores(), "fnn-images") as pool:
         try:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks, random_bits
-from fnn.data.decoding import batches_of, decode
+from fnn.data.decoding import batches_of
 from fnn.data.image_files import SUFFIXES, check_shape, size_of
 from fnn.kernels import placement
 from fnn.typing import Key
@@ -63,7 +63,7 @@ class ImageFolder:
         Raises:
             ValueError: naming the first file that cannot be read, or has another size.
         """
-        return decode(self.paths, self.shape, self.resized), self.labels.copy()
+        return next(batches_of([self.paths], self.shape, self.resized)), self.labels.copy()
 
     def batches(self, batch_size: int = 32, *, key: Key | None = None) -> ImageBatches:
         """A stream for `fit`, `evaluate` and `predict`: decoded by all cores on the way, some batches ahead.

@@ -174,13 +174,7 @@ def _group(leaves: list[_Leaf], eps: Mapping[Path, float | None]) -> dict[Path, 
 
 
 def _kind(arrays: Mapping[str, np.ndarray]) -> matching.ModuleKind:
-    if any("/" in name for name in arrays):
-        return matching.RECURRENT
-    if "mean" in arrays:
-        return matching.STATISTICS
-    if "kernel" in arrays:
-        return matching.CONVOLUTION if arrays["kernel"].ndim > 2 else matching.MATRIX
-    return matching.MATRIX if "embedding" in arrays else matching.VECTOR
+    return matching.RECURRENT if any("/" in name for name in arrays) else matching.kind_of(arrays)
 
 
 def _linen_leaves(tree: Mapping[str, Any], path: Path) -> Iterator[_Leaf]:

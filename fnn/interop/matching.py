@@ -12,7 +12,7 @@ from fnn import checks
 from fnn.interop.feature_order import FeatureOrder, orders
 from fnn.layer import Layer, Penalty
 from fnn.layer.arguments import example
-from fnn.layer.parts import any_layer, put_within, within
+from fnn.layer.parts import any_layer, is_empty, put_within, within
 from fnn.train.trained import Trained
 from fnn.typing import PyTree
 
@@ -58,13 +58,7 @@ class Slot(NamedTuple):
 
     @property
     def kind(self) -> ModuleKind:
-        if "recurrent_kernel" in self.params:
-            return RECURRENT
-        if isinstance(self.state, dict) and "mean" in self.state:
-            return STATISTICS
-        if "kernel" in self.params:
-            return CONVOLUTION if self.params["kernel"].ndim > 2 else MATRIX
-        return MATRIX if "embedding" in self.params else VECTOR
+        return RECURRENT if "recurrent_kernel" in self.params else kind_of({**self.params, **_statistics(self.state)})
 
     @property
     def transposed(self) -> bool:
@@ -92,33 +86,41 @@ class Library(NamedTuple):
     ignored: frozenset[str] = frozenset()
 
 
-def shapes_of(model: Layer, x: Any) -> tuple[Trained, Any]:
-    """Shapes of the model's arrays for an input, or a shape of one, and of that input."""
-    x = example(x)
-    return Trained(*jax.eval_shape(model.init, jax.random.key(0), x)), x
+def kind_of(arrays: Mapping[str, Any]) -> ModuleKind:
+    """What has arrays of these names, those of fnn and flax."""
+    if "mean" in arrays:
+        return STATISTICS
+    if "kernel" in arrays:
+        return CONVOLUTION if arrays["kernel"].ndim > 2 else MATRIX
+    return MATRIX if "embedding" in arrays else VECTOR
+
+
+def _statistics(state: PyTree) -> dict[str, Any]:
+    return {name: state[name] for name in ("mean", "var") if isinstance(state, dict) and name in state}
 
 
 def read(where: str, library: Library, modules: list[Module], model: Layer, x: Any) -> Trained:
-    """`fill`, each array in the dtype of the model's."""
-    found, (like, _) = fill(where, library, modules, model, x), shapes_of(model, x)
+    """The model's arrays with what the modules hold, each in the dtype of the model's."""
+    found, like = _fill(where, library, modules, model, x)
     return jax.tree.map(lambda a, b: checks.cast(where, "weights", np.asarray(a), b.dtype), found, like)
 
 
-def fill(where: str, library: Library, modules: list[Module], model: Layer, x: Any) -> Trained:
-    """The model's arrays with what the modules hold, each cast to nothing: of the dtype that came.
+def _fill(where: str, library: Library, modules: list[Module], model: Layer, x: Any) -> tuple[Trained, Trained]:
+    """The model's arrays with what the modules hold, each in the dtype that came, and the shapes of the model's own.
 
     Raises:
         ValueError: naming every layer and module that do not fit.
     """
-    like, x = shapes_of(model, x)
+    x = example(x)
+    like = Trained(*jax.eval_shape(model.init, jax.random.key(0), x))
     slots = _slots(model, like, x)
     _require_counts(where, library, slots, modules)
     waiting = {kind: [m for m in modules if m.kind == kind] for kind in {m.kind for m in modules}}
-    pairs = {slot.numbers: (slot, waiting[slot.kind].pop(0)) for slot in slots}
     wrong: list[str] = []
     done: dict[tuple[Any, ...], tuple[PyTree, PyTree]] = {}
-    for numbers, (slot, module) in pairs.items():
-        done[numbers] = _one(library, slot, module, wrong)
+    for slot in slots:
+        module = waiting[slot.kind].pop(0)
+        done[slot.numbers] = _one(library, slot, module, wrong)
         _say_eps(where, library, slot, module)
     if wrong:
         more = f"; and {len(wrong) - SAID} more" if len(wrong) > SAID else ""
@@ -131,10 +133,9 @@ def fill(where: str, library: Library, modules: list[Module], model: Layer, x: A
             return put_within(layer, parts, params, state)
         if _is_nested(params):
             return {name: done[(*numbers, name)][0] for name in params}, state
-        zeros = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), (params, state))
-        return done.get(numbers, zeros)
+        return done[numbers] if numbers in done else _zeros((params, state))
 
-    return Trained(*put(model, *like, ()))
+    return Trained(*put(model, *like, ())), like
 
 
 def _is_nested(params: PyTree) -> bool:
@@ -157,22 +158,25 @@ def _slots(model: Layer, like: Trained, x: Any) -> list[Slot]:
         own = order.get(numbers, FeatureOrder())
         if _is_nested(params):
             slots.extend(Slot((*numbers, name), layer, value, (), own) for name, value in params.items())
-        elif jax.tree.leaves(params) or (isinstance(state, dict) and "mean" in state):
-            slots.append(Slot(numbers, layer, _arrays_by_name(layer, numbers, params, state), state, own))
+        elif jax.tree.leaves(params) or "mean" in _statistics(state):
+            slots.append(Slot(numbers, layer, params if isinstance(params, dict) else {}, state, own))
+            _require_names(slots[-1], params)
 
     visit(model, *like, ())
     return slots
 
 
-def _arrays_by_name(layer: Layer, numbers: Any, params: PyTree, state: PyTree) -> dict[str, Any]:
-    kept = state if isinstance(state, dict) else {}
-    other = [name for name, value in kept.items() if name not in ("mean", "var", "carry")]
-    other = [name for name in other if not isinstance(kept[name], Penalty)]
-    if not isinstance(params, dict | tuple) or (isinstance(params, tuple) and params) or other:
+def _zeros(shapes: PyTree) -> PyTree:
+    return jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes)
+
+
+def _require_names(slot: Slot, params: PyTree) -> None:
+    kept = slot.state if isinstance(slot.state, dict) else {}
+    known = ("mean", "var", "carry")
+    other = [name for name, value in kept.items() if name not in known and not isinstance(value, Penalty)]
+    if other or not (isinstance(params, dict) or is_empty(params)):
         what = f"state {', '.join(other)}" if other else "parameters without names"
-        place = f"layer {' > '.join(map(str, numbers))}, " if numbers else ""
-        raise ValueError(f"{place}{layer.name}: its {what} stand in no other library")
-    return dict(params) if isinstance(params, dict) else {}
+        raise ValueError(f"{slot.text}: its {what} stand in no other library")
 
 
 def _require_counts(where: str, library: Library, slots: list[Slot], modules: list[Module]) -> None:
@@ -191,8 +195,7 @@ def _require_counts(where: str, library: Library, slots: list[Slot], modules: li
 
 def _one(library: Library, slot: Slot, module: Module, wrong: list[str]) -> tuple[PyTree, PyTree]:
     """Parameters and state of a layer from those of a module; what does not fit is added to `wrong`."""
-    kept = slot.state if isinstance(slot.state, dict) else {}
-    expected = {**slot.params, **{name: kept[name] for name in ("mean", "var") if name in kept}}
+    expected = {**slot.params, **_statistics(slot.state)}
     if slot.kind == RECURRENT:
         given = {name: np.asarray(array) for name, array in library.recurrent(module).items()}
         sources = {name: name for name in given}
@@ -211,7 +214,7 @@ def _one(library: Library, slot: Slot, module: Module, wrong: list[str]) -> tupl
             there = module.arrays.get(sources.get(name, ""), given.get(name))
             came = "not there" if there is None else checks.describe(there)
             wrong.append(f"{slot.text}: {name} is {here}, in {module.text} of {library.title} {came}")
-    state = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), slot.state)
+    state = _zeros(slot.state)
     if isinstance(state, dict):
         state |= {name: given[name] for name in ("mean", "var") if name in given}
     return {name: given.get(name) for name in slot.params} or (), state
@@ -241,16 +244,15 @@ def back(
     The modules hold numbers of entries, 0 for what stays 0: where they come to stand in the model says where each of
     its entries goes.
     """
-    count, numbers = 1, dict[Any, np.ndarray]()
+    count, numbers, numbered = 1, dict[Any, np.ndarray](), []
     for module in modules:
+        own = {}
         for name, array in module.arrays.items():
-            numbers[module.keys[name]] = np.arange(count, count + array.size).reshape(array.shape)
+            own[name] = np.arange(count, count + array.size).reshape(array.shape)
             count += array.size
-    numbered = []
-    for module in modules:
-        own = {name: numbers[module.keys[name]] for name in module.arrays}
+        numbers |= {module.keys[name]: array for name, array in own.items()}
         numbered.append(module._replace(arrays=_drop_second_bias(module, own)))
-    places = fill(where, library, numbered, model, x)
+    places, _ = _fill(where, library, numbered, model, x)
     structures: list[Any] = [jax.tree.structure(places), jax.tree.structure(trained)]
     if structures[0] != structures[1]:
         raise ValueError(f"{where}: expected Trained(params, state) of this model, got another structure")

@@ -79,15 +79,18 @@ def one_from_torch(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, Arr
     hidden = recurrent.shape[1] if projection is None else projection.shape[1]
     none = np.zeros(kernel.shape[0], kernel.dtype)
     bias, second = (arrays.get(f"bias_{kind}_{name}", none) for kind in ("ih", "hh"))
-    params = {"kernel": kernel.T, "recurrent_kernel": recurrent.T}
-    if _GATES.get(kernel.shape[0] // hidden) == "gru":
-        outside = np.concatenate([second[: 2 * hidden], none[2 * hidden :]])
-        params |= {"bias": bias + outside, "recurrent_bias": second[2 * hidden :]}
-    else:
-        params |= {"bias": bias + second}
+    params = {"kernel": kernel.T, "recurrent_kernel": recurrent.T, **_biases(bias, second, hidden, np.concatenate)}
     if projection is not None:
         params["projection"] = projection.T
     return {name: checks.cast("interop", name, value) for name, value in params.items()}
+
+
+def _biases(first: Any, second: Any, hidden: int, join: Any) -> dict[str, Any]:
+    """Two biases that act as their sum, but for the candidate of a GRU, whose second one its reset gate scales."""
+    if _GATES.get(len(first) // hidden) != "gru":
+        return {"bias": first + second}
+    gates = 2 * hidden
+    return {"bias": join([(first + second)[:gates], first[gates:]]), "recurrent_bias": second[gates:]}
 
 
 def recurrent_to_torch(params: PyTree, *, bidirectional: bool = False) -> dict[str, np.ndarray]:
@@ -174,7 +177,9 @@ def recurrent_from_flax(params: Mapping[str, Any]) -> dict[str, Array]:
     found = {_gate(name): entry for name, entry in params.items()}
     for gates in _FLAX_GATES.values():
         if set(found) == _names(gates):
-            return _from_flax_pair(*(_join([found[side + gate] for gate in gates]) for side in "ih"))
+            inputs, hidden = (_join([found[side + gate] for gate in gates]) for side in "ih")
+            biases = _biases(inputs["bias"], hidden["bias"], hidden["kernel"].shape[0], jnp.concatenate)
+            return {"kernel": inputs["kernel"], "recurrent_kernel": hidden["kernel"], **biases}
     raise ValueError(
         "recurrent_from_flax: expected the parameters of an LSTMCell, GRUCell or SimpleCell, "
         f"got the names {', '.join(sorted(params)) or 'none'}"
@@ -192,15 +197,6 @@ def _names(gates: Sequence[str]) -> set[str]:
 def is_cell(names: Iterable[str]) -> bool:
     """Whether these are the names of the gates in one of flax's cells."""
     return set(map(_gate, names)) in map(_names, _FLAX_GATES.values())
-
-
-def _from_flax_pair(inputs: dict[str, Array], hidden: dict[str, Array]) -> dict[str, Array]:
-    params = {"kernel": inputs["kernel"], "recurrent_kernel": hidden["kernel"]}
-    size, second = hidden["kernel"].shape[0], hidden["bias"]
-    if _GATES.get(inputs["kernel"].shape[1] // size) == "gru":
-        outside = second.at[2 * size :].set(0)
-        return params | {"bias": inputs["bias"] + outside, "recurrent_bias": second[2 * size :]}
-    return params | {"bias": inputs["bias"] + second}
 
 
 def _join(entries: list[Any]) -> dict[str, Array]:

@@ -17,6 +17,9 @@ else:
 # Okabe and Ito (2008): told apart with every kind of colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
+COLORS = {"training": PALETTE[0], "validation": PALETTE[1]}
+"""Of the rows that a score is of."""
+
 DASHES = ("-", "--", ":", "-.")
 STYLES = len(PALETTE) * len(DASHES)
 """Lines that can be told apart."""
@@ -56,10 +59,11 @@ def names_of(values: Iterable[Any]) -> list[str]:
     return whole
 
 
-def name_columns(axes: Any, names: list[str], room: int) -> None:
-    """Names under the columns of a panel, slanted where one has more letters than there is room for."""
-    slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if longest(names) > room else {}
-    axes.set_xticks(range(len(names)), names, **slanted)
+def name_cells(axes: Any, rows: list[str], columns: list[str], room: int) -> None:
+    """Names beside the rows and under the columns, slanted where one has more letters than there is room for."""
+    slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if longest(columns) > room else {}
+    axes.set_xticks(range(len(columns)), columns, **slanted)
+    axes.set_yticks(range(len(rows)), rows)
 
 
 def longest(names: Iterable[str]) -> int:

@@ -9,13 +9,13 @@ import numpy as np
 
 from fnn import checks
 from fnn.plot.canvas import (
-    PALETTE,
+    COLORS,
     Figure,
     band,
     blank,
     legend_above,
     longest,
-    name_columns,
+    name_cells,
     names_of,
     panel,
     write_cells,
@@ -58,8 +58,7 @@ def heat_map(values: Any, rows: tuple[str, Sequence[Any]], columns: tuple[str, S
     finite = cells[np.isfinite(cells)]
     write_cells(axes, cells, _score, cells <= (np.ptp(finite) / 2 + finite.min() if finite.size else 0))
     axes.set(xlabel=columns[0], ylabel=rows[0])
-    name_columns(axes, under, room=7)
-    axes.set_yticks(range(expected[0]), names)
+    name_cells(axes, names, under, room=7)
     return figure
 
 
@@ -130,11 +129,8 @@ def _bands(where: str, found: Any, metric: str, x: np.ndarray, order: np.ndarray
     """A line with a band for validation and one for training."""
     checks.one_of(where, "metric", metric, found.scores)
     figure, axes = panel(5, 3.5, xlabel=xlabel, ylabel=metric)
-    # The colours of `learning_curves`.
-    for name, scores, color in (
-        ("validation", found.scores, PALETTE[1]),
-        ("training", found.training_scores, PALETTE[0]),
-    ):
+    for name, scores in {"validation": found.scores, "training": found.training_scores}.items():
+        color = COLORS[name]
         folds = mean_of(scores[metric], axis=2)[order]
         mean, error = mean_of(folds, axis=1), np.nan_to_num(standard_error(folds))
         axes.plot(x, mean, marker="o", color=color, label=f"{name}, mean ± one standard error")

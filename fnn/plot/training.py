@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from fnn.plot.canvas import (
-    PALETTE,
+    COLORS,
     Figure,
     blank,
     legend_above,
     longest,
     mark_alone,
-    name_columns,
+    name_cells,
     names_of,
     write_cells,
 )
@@ -50,13 +50,12 @@ def learning_curves(history: Mapping[str, Any]) -> Figure:
     metrics = list(dict.fromkeys(name.removeprefix("validation_") for name in series))
     figure = blank(4.5 * len(metrics), 3.5)
     for axes, metric in zip(np.atleast_1d(figure.subplots(1, len(metrics))), metrics, strict=True):
-        lines = {"training": series.get(metric), "validation": series.get(f"validation_{metric}")}
-        shown = [label for label, values in lines.items() if values is not None]
-        for (label, values), color in zip(lines.items(), PALETTE, strict=False):
-            if values is not None:
-                axes.plot(1 + np.arange(len(values)), values, color=color, label=label)
+        names = {"training": metric, "validation": f"validation_{metric}"}
+        lines = {label: series[name] for label, name in names.items() if name in series}
+        for label, values in lines.items():
+            axes.plot(1 + np.arange(len(values)), values, color=COLORS[label], label=label)
         mark_alone(axes)
-        axes.set(xlabel="epoch", ylabel=metric if len(shown) == 2 else f"{metric}, {shown[0]}")
+        axes.set(xlabel="epoch", ylabel=metric if len(lines) == 2 else f"{metric}, {next(iter(lines))}")
         if metric == "learning_rate":
             axes.set_ylabel("learning rate")  # neither of training rows nor of others
         else:
@@ -101,8 +100,7 @@ def confusion_matrix(matrix: Any, labels: Sequence[Any] | None = None) -> Figure
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     write_cells(axes, counts, _count, shares > 0.6)
     axes.set(xlabel="predicted class", ylabel="true class")
-    name_columns(axes, names, room=4)
-    axes.set_yticks(range(len(names)), names)
+    name_cells(axes, names, names, room=4)
     return figure
 
 

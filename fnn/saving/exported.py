@@ -117,7 +117,7 @@ def export(
         "jax": jax.__version__,
         "description": repr(model),
         "expects": checks.describe(shapes),
-        "classes": None if classes is None else classes_as_json("export", classes),
+        "classes": classes_as_json("export", classes),
     }
     if jax.process_index() == 0:
         write_whole(path, lambda file: file.write(_seal(content, json.dumps(about).encode())))
@@ -173,7 +173,7 @@ def _any_rows(x: PyTree) -> PyTree:
 
 def _before(scaler: tuple[Scaler, Any] | None) -> Callable[[PyTree], PyTree]:
     if scaler is None:
-        return lambda x: x
+        return identity
     transform, statistics = scaler[0].transform, scaler[1]
     first, second = (np.asarray(part, np.float64) for part in statistics)
     spread = second if scaler[0].kind == ("standard", ()) else second - first

@@ -115,7 +115,7 @@ def save(
         "description": "" if model is None else repr(model) if x is None else str(summary(model, x)),
         "paths": dict(zip(names, places, strict=True)),
         "scaler": kind,
-        "classes": None if classes is None else classes_as_json("save", classes),
+        "classes": classes_as_json("save", classes),
         "notes": notes_as_json("save", notes),
     }
     content.write(path, arrays | statistics, about)
@@ -238,8 +238,7 @@ def _differences(expected: _Expected, saved: content.NamedArrays, names: dict[st
     for (path, leaf), other in zip(leaves, jax.tree.leaves(expected.other), strict=True):
         place = jax.tree_util.keystr(path)
         known.add(place)
-        complaint = _complaint(leaf, other, saved.get(place))
-        if complaint:
+        if complaint := _complaint(leaf, other, saved.get(place)):
             said.append(f"{_label(expected.model, path)} {complaint}")
     return said + [
         f"{names[p]} is {checks.describe(saved[p])} there, not in the model" for p in saved if p not in known

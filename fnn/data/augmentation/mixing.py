@@ -29,14 +29,13 @@ def _soft(where: str, targets: Any, classes: int | None, dtype: DType) -> Array:
         raise TypeError(f"{where}: class numbers cannot be mixed, got {checks.describe(raw)}; write {where}(classes=…)")
     if targets.ndim != 1:
         raise checks.wrong_shape(where, "class numbers", "(batch,)", raw)
-    outside = (targets < 0) | (targets >= classes)
     if checks.is_concrete(targets):
         known = np.asarray(targets)
-        wrong = (known < 0) | (known >= classes)
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise checks.no_class(where, "class numbers", classes, known[row], f"row {row}")
+        wrong = np.flatnonzero((known < 0) | (known >= classes))
+        if wrong.size:
+            raise checks.no_class(where, "class numbers", classes, known[wrong[0]], f"row {wrong[0]}")
     # A wrong number that cannot be seen now shows as a loss of NaN.
+    outside = (targets < 0) | (targets >= classes)
     return jnp.where(outside[:, None], jnp.nan, jax.nn.one_hot(targets, classes, dtype=dtype))
 
 
