@@ -547,9 +547,12 @@ def test_wrong_arguments(build, error, message):
     ],
 )
 def test_wrong_inputs(layer, first, then, error, message):
-    with pytest.raises(error, match=message):
+    def both():
         params, state = layer.init(jax.random.key(0), jax.ShapeDtypeStruct(first, jnp.float32))
         layer.apply(params, state, jnp.ones(then), train=True)
+
+    with pytest.raises(error, match=message):
+        both()
 
 
 def test_integer_input():

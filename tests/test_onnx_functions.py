@@ -138,6 +138,6 @@ def test_a_setting_of_local_response_norm_by_which_roots_of_negative_numbers_are
 @pytest.mark.parametrize("axis", [2, (0, 1), "a", None])
 def test_what_is_no_axis_is_named(axis):
     with pytest.raises(
-        (TypeError, ValueError), match="lp_normalize: expected axis to (name .* rank 2|be a Python int)"
+        (TypeError, ValueError), match=r"lp_normalize: expected axis to (name .* rank 2|be a Python int)"
     ):
         fnn.kernels.lp_normalize(jnp.ones((2, 3)), axis=axis)

@@ -69,9 +69,9 @@ def batched_is_faster(model: Layer, x: PyTree) -> bool:
     A member alone keeps its parameters, gradient and moments in the cores' own caches from step to step; many at once
     do not. A batched convolution is a grouped one everywhere. A batched recurrence is many small products: `lax.map`
     won on jax 0.10.2 (15.6 against 23.9 ms for 16) and wins on two devices with both, so it is taken, also where one
-    device with jax 0.12 would be faster batched. Small steps leave a GPU idle: on an H100 (jax 0.11.2) the MLP × 16 takes
-    1.91 ms batched, 6.15 by `lax.map` and 23.4 in a loop, the CNN × 16 2.86, 12.6 and 34.4. Others, and a TPU, were not
-    measured.
+    device with jax 0.12 would be faster batched. Small steps leave a GPU idle: on an H100 (jax 0.11.2) the MLP × 16
+    takes 1.91 ms batched, 6.15 by `lax.map` and 23.4 in a loop, the CNN × 16 2.86, 12.6 and 34.4. Others, and a TPU,
+    were not measured.
     """
     if placement.platform() != "cpu":
         return True

@@ -18,7 +18,7 @@ product of a batch of 128 (inside a scan; in brackets the peak's):
 | 5×5, 28×28, VALID, input gradient | padded, then XLA             | 21.8 (25.7)  | XLA padding it 29.6                |
 
 Filled up to 4, three channels take 0.15 to 0.5 of XLA's time with jax 0.10 and at most 32 features (3×3, 32×32 and
-96×96, processor time), 1.1 to 1.5 times as long with 40 and more, with two channels, and mostly with jax 0.12. Five to
+96×96, processor time), 1.1 to 1.7 times as long with 40 and more, with two channels, and mostly with jax 0.12. Five to
 seven filled up to 8 take 0.6 to 0.8 with 8 and 16 features (3×3, 32×32; 6→16 also 5×5, 14×14), mostly more with 24 and
 up, both jax.
 
