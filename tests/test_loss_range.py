@@ -92,6 +92,13 @@ def test_a_triplet_whose_powers_overflow_has_the_distance_and_its_gradient(degre
     np.testing.assert_allclose(slope, np.sign(LARGE) * (x / distance) ** (degree - 1), rtol=1e-4, atol=1e-30)
 
 
+def test_the_degree_of_a_norm_has_its_derivative(x64):
+    a, p, n = np.random.default_rng(0).normal(size=(3, 5, 4))
+    loss = lambda degree: L.triplet_margin_loss(a, p, n, margin=3.0, norm_degree=degree).sum()  # noqa: E731
+    slope = (loss(3 + 1e-5) - loss(3 - 1e-5)) / 2e-5
+    np.testing.assert_allclose(jax.grad(loss)(3.0), slope, rtol=1e-7)
+
+
 def test_pairs_whose_squares_overflow_are_inf_where_alike_and_cost_nothing_elsewhere():
     zero = np.zeros_like(LARGE)
 

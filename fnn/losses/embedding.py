@@ -129,9 +129,18 @@ def _powers(r: Array, axis: int, degree: float) -> Array:
     return (r ** int(degree) if even else absolute(r) ** degree).sum(axis)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
 def _distance(a: Array, b: Array, eps: Array, axis: int, degree: float = 2) -> tuple[Array, Array]:
-    """$(\\sum_i |a_i - b_i|^k + ε)^{1/k}$, and the sum below the root.
+    """$(\\sum_i |a_i - b_i|^k + ε)^{1/k}$, with derivative 0 where it is 0, and the sum below the root."""
+    if isinstance(degree, int | float):
+        return _distance_of_any_size(a, b, eps, axis, degree)
+    total = _powers(a - b, axis, degree) + eps  # whose derivative by k may be asked for
+    none = negligible(total)
+    return jnp.where(none, 0, jnp.where(none, 1, total) ** (1 / degree)), total
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def _distance_of_any_size(a: Array, b: Array, eps: Array, axis: int, degree: float) -> tuple[Array, Array]:
+    """The same for differences of which the powers overflow too.
 
     Where that is inf the root is taken in units of the largest difference, for which they are read once more. The
     derivative of the root is 0 where it is 0; where a number is inf, derivatives are finite or inf.
@@ -150,15 +159,15 @@ def _distance(a: Array, b: Array, eps: Array, axis: int, degree: float = 2) -> t
     return jax.lax.cond(jnp.isfinite(total).all(), lambda: plain, of_any_size), total
 
 
-@_distance.defjvp
-def _distance_jvp(axis: int, degree: float, primals: Any, tangents: Any) -> tuple[Any, Any]:
+@_distance_of_any_size.defjvp
+def _jvp_of_any_size(axis: int, degree: float, primals: Any, tangents: Any) -> tuple[Any, Any]:
     (a, b, eps), (da, db, deps) = primals, tangents
-    root, total = _distance(a, b, eps, axis, degree)
+    root, total = _distance_of_any_size(a, b, eps, axis, degree)
     largest = jnp.finfo(a.dtype).max
     r, dr = jnp.clip(a - b, -largest, largest), da - db
 
     def slope(x: Array) -> Array:
-        return x if isinstance(degree, int | float) and degree == 2 else jnp.sign(x) * absolute(x) ** (degree - 1)
+        return x if degree == 2 else jnp.sign(x) * absolute(x) ** (degree - 1)
 
     none = root == 0
     below = jnp.where(none, 1, root)
