@@ -13,8 +13,8 @@ from fnn.typing import PyTree, Shape
 
 
 class FeatureOrder(NamedTuple):
-    """The shape (*spatial, channels) of which a layer's inputs, or its outputs, are the entries; None for none. Lost is
-    it where such entries come by a way that is not followed."""
+    """The shape (*spatial, channels) of which a layer's inputs, or its outputs, are the entries; None for none. It is
+    lost where such entries come by a way that is not followed."""
 
     inputs: Shape | None = None
     outputs: Shape | None = None

@@ -43,7 +43,8 @@ def from_torch(state_dict: Any, model: Layer, x: Any) -> Trained:
         `Trained(params, state)`.
 
     Raises:
-        ValueError: naming the layers and modules that do not fit, with both shapes.
+        ValueError: naming the layers and modules that do not fit, with both shapes, or a layer behind branches or a
+            selection through which a flattened image comes: its order is not followed there.
 
     Example:
         >>> import numpy as np, fnn
