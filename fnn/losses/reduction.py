@@ -74,7 +74,10 @@ def visible(x: ArrayLike, where: ArrayLike | None = None) -> np.ndarray:
     """The numbers that can be looked at now: not traced, not masked."""
     if not (readable(x) and readable(where)):
         return np.zeros(0)
-    host = np.asarray(x).astype(np.float64)
+    host = np.asarray(x)
+    if np.iscomplexobj(host):  # they are refused when they are cast
+        return np.zeros(0)
+    host = host.astype(np.float64)
     if where is None:
         return host.ravel()
     mask = np.asarray(where)
