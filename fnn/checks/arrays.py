@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from fnn.checks.settings import integer
 from fnn.checks.words import describe, hint_of, not_an_array
@@ -124,12 +125,12 @@ def reshape(name: str, shape: Any) -> str:
 
 def same_shape(where: str, first: str, a: Any, second: str, b: Any) -> None:
     """Require equal shapes: nothing is broadcast silently."""
-    if jnp.shape(a) != jnp.shape(b):
+    if np.shape(a) != np.shape(b):
         hint = ""
-        if sorted(str(d) for d in jnp.shape(a) if d != 1) == sorted(str(d) for d in jnp.shape(b) if d != 1):
+        if sorted(str(d) for d in np.shape(a) if d != 1) == sorted(str(d) for d in np.shape(b) if d != 1):
             hint = hint_of(reshape(second, f"{first}.shape"))
         raise ValueError(
-            f"{where}: expected {first} and {second} of the same shape, got {jnp.shape(a)} and {jnp.shape(b)}{hint}"
+            f"{where}: expected {first} and {second} of the same shape, got {np.shape(a)} and {np.shape(b)}{hint}"
         )
 
 
