@@ -89,10 +89,51 @@ def test_a_complex_penalty_is_an_error_and_a_complex_loss_too():
         optim.l2(1.0)({"kernel": jnp.ones((2, 2), complex)})
 
 
-@pytest.mark.parametrize("build", [lambda: optim.adadelta(1.0), lambda: optim.adam(0.1), lambda: optim.rmsprop(0.1)])
-def test_a_step_turns_with_its_gradient(build):
-    rule, steps = build(), []
-    for turn in (1, 1j):
-        gradient = turn * jnp.array([3.0 + 1.0j, -2.0j], jnp.complex64)
-        steps.append(rule.update(gradient, rule.init(gradient), gradient)[0] / turn)
-    np.testing.assert_allclose(*steps, rtol=1e-5)
+TURNING = {
+    "adabelief": lambda: optim.adabelief(0.1),
+    "adadelta": lambda: optim.adadelta(1.0),
+    "adam": lambda: optim.adam(0.1),
+    "adamax": lambda: optim.adamax(0.1),
+    "amsgrad": lambda: optim.amsgrad(0.1),
+    "clip_by_block_rms": lambda: optim.clip_by_block_rms(0.1),
+    "clip_by_global_norm": lambda: optim.clip_by_global_norm(0.1),
+    "lamb": lambda: optim.lamb(0.1),
+    "lars": lambda: optim.lars(0.1),
+    "lion": lambda: optim.lion(0.1),
+    "lion, smooth": lambda: optim.scale_by_lion(mode="smooth"),
+    "lion, refined": lambda: optim.scale_by_lion(mode="refined"),
+    "max_norm": lambda: optim.max_norm(1.0, mask=True),
+    "proximal_l1": lambda: optim.proximal_l1(1.0, 1.0, mask=True),
+    "radam": lambda: optim.radam(0.1),
+    "rmsprop": lambda: optim.rmsprop(0.1),
+    "rmsprop, centered": lambda: optim.rmsprop(0.1, centered=True),
+    "signum": lambda: optim.signum(0.1),
+    "yogi": lambda: optim.scale_by_yogi(initial_accumulator_value=0.0),
+}
+
+
+@pytest.mark.parametrize("name", TURNING)
+def test_a_step_turns_with_its_gradient(name):
+    rule, steps = TURNING[name](), []
+    update = jax.jit(lambda gradient: rule.update(gradient, rule.init(gradient), gradient)[0])
+    for turn in (1, 1j, np.exp(2j)):
+        gradient = jnp.asarray(turn * np.array([3.0 + 1.0j, -2.0j, 0.1 + 0.2j]), jnp.complex64)
+        steps.append(np.asarray(update(gradient)) / turn)
+    assert np.isfinite(steps).all()
+    for other in steps[1:]:
+        np.testing.assert_allclose(other, steps[0], rtol=1e-5, atol=1e-6)
+
+
+def test_the_soft_threshold_of_a_complex_number_shortens_it():
+    rule, params = optim.proximal_l1(0.5, 1.0, mask=True), jnp.array([3.0 + 4.0j, 0.3 - 0.4j, 0.1j, 0])
+    updates, _ = rule.update(jnp.zeros_like(params), rule.init(params), params)
+    np.testing.assert_allclose(params + updates, [2.7 + 3.6j, 0, 0, 0], rtol=1e-6)
+    assert (params + updates)[2] == 0
+
+
+def test_what_has_an_order_alone_says_what_to_write():
+    rule = optim.chain(optim.clip(1.0), optim.sgd(0.1))
+    with pytest.raises(
+        TypeError, match=r"clip: expected updates to be real, got complex64\[2\]; write fnn.optim.clip_by_"
+    ):
+        rule.update(jnp.asarray(TRUE), rule.init(TRUE))

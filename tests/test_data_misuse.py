@@ -342,6 +342,10 @@ def train(model, data, verb=fnn.fit, **options):
         ("init", lambda: train(OF_MIXED, (ROWS, ROWS))),
         ("init", lambda: train(OF_MIXED, (ROWS, ROWS), fnn.selection.ensemble)),
         ("init", lambda: fnn.serial(OF_MIXED).init(jax.random.key(0), ROWS)),
+        ("init", lambda: fnn.optim.adam(0.1).init({1: ROWS, "a": ROWS})),
+        ("init", lambda: fnn.optim.sgd(0.1).init([{1: ROWS, "a": ROWS}])),
+        ("init", lambda: fnn.optim.masked(fnn.optim.scale(2.0), True).init({1: ROWS, "a": ROWS})),
+        ("init", lambda: fnn.optim.swa_params(fnn.optim.identity()).init({1: ROWS, "a": ROWS})),
         ("apply", lambda: fnn.predict(fnn.as_layer(lambda x: {1: x, "a": x}), fnn.Trained((), ()), ROWS)),
     ],
 )  # fmt: skip

@@ -204,3 +204,13 @@ def test_masks_do_not_depend_on_the_number_of_devices():
     for layer in (fnn.dropout(0.5), fnn.alpha_dropout(0.5)):
         found = jax.jit(lambda x, layer=layer: train(layer, x))(sharded)
         np.testing.assert_allclose(found, train(layer, x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("sequence", [list, np.array])
+def test_axes_and_shapes_of_the_kernels_may_be_any_sequence(sequence):
+    key, x = jax.random.key(0), jnp.ones((2, 3, 4))
+    expected = fnn.kernels.dropout(key, x, 0.5, broadcast_dims=(0, -1))
+    np.testing.assert_array_equal(fnn.kernels.dropout(key, x, 0.5, broadcast_dims=sequence([0, -1])), expected)
+    np.testing.assert_array_equal(
+        fnn.kernels.keep_mask(key, sequence([2, 3]), 0.5), fnn.kernels.keep_mask(key, (2, 3), 0.5)
+    )

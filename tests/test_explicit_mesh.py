@@ -335,6 +335,10 @@ def test_classes_may_be_split(classes):
         }
         found = {name: jax.value_and_grad(lambda x: f(x, labels).sum())(logits) for name, f in of_classes.items()}
         found["distributions"] = jax.value_and_grad(lambda x: losses.softmax_cross_entropy(x, soft).sum())(logits)
+        frames, paddings = jnp.zeros((ROWS, 3)).at[1, 2:].set(1), jnp.zeros((ROWS, 2)).at[2, 1:].set(1)
+        symbols = jnp.stack([labels % 3 + 1, jnp.full_like(labels, 2)], 1)
+        aligned = functools.partial(losses.ctc_loss, logit_paddings=frames, labels=symbols, label_paddings=paddings)
+        found["ctc"] = jax.value_and_grad(lambda x: aligned(jnp.stack([x, 2 * x, -x], 1)).sum())(logits)
         found["top_k"] = fnn.metrics.top_k_accuracy(logits, labels, k=2)
         return found | {
             "perplexity": fnn.metrics.perplexity(logits, labels),

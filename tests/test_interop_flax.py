@@ -230,3 +230,41 @@ def test_what_does_not_fit_is_named():
         from_flax(variables, fnn.serial(fnn.dense(4)), (1, *IMAGE))
     with pytest.raises(TypeError, match="expected linen's variables or an nnx module"):
         from_flax(np.ones(3), fnn.dense(4), (1, 3))
+
+
+DENSE = {"kernel": np.ones((3, 4)), "bias": np.ones(4)}
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"params": np.ones(3)}, r"expected 'params' to be a tree of arrays by their names, got float64\[3\]"),
+        ({"params": None}, "expected 'params' to be a tree of arrays by their names, got None"),
+        ({"params": {"Dense_0": DENSE}, "batch_stats": [1]}, r"expected 'batch_stats' to be a tree .*, got \[1\]"),
+        ({"params": [DENSE]}, r"expected 'params' to be a tree of arrays by their names, got \(dict\)"),
+        ({"params": {"Dense_0": [DENSE]}}, "expected Dense_0 to be an array or a tree of arrays by their names"),
+        ({"Dense_0": DENSE | {"bias": None}}, "expected Dense_0/bias to be an array or a tree .*, got None"),
+        ({"Dense_0": DENSE | {"bias": "none"}}, "expected Dense_0/bias to be an array or a tree .*, got 'none'"),
+        ({"Dense_0": DENSE, 1: DENSE}, "expected dict keys of one type"),
+    ],
+)
+def test_what_is_no_tree_of_arrays_is_named(variables, message):
+    with pytest.raises(TypeError, match=f"^from_flax: {message}"):
+        from_flax(variables, fnn.dense(4), (1, 3))
+    trained = fnn.Trained(*fnn.dense(4).init(jax.random.key(0), np.ones((1, 3), np.float32)))
+    with pytest.raises(TypeError, match=f"^to_flax: {message}"):
+        to_flax(trained, fnn.dense(4), (1, 3), variables)
+
+
+def test_numbers_may_be_names():
+    trained = from_flax({"params": {0: DENSE}}, fnn.dense(4), (1, 3))
+    np.testing.assert_array_equal(trained.params["kernel"], DENSE["kernel"])
+
+
+def test_a_module_or_model_that_is_none_is_named():
+    pytest.importorskip("flax.linen")
+    for module in (fnn.dense(4), "Dense"):
+        with pytest.raises(TypeError, match="from_flax: expected module to be a linen module"):
+            from_flax({"params": DENSE}, fnn.dense(4), (1, 3), module=module)
+    with pytest.raises(TypeError, match="from_flax: expected model to be a layer"):
+        from_flax({"params": DENSE}, (1, 3), fnn.dense(4))

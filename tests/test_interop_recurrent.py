@@ -153,3 +153,33 @@ def test_what_the_others_do_not_have():
     params, _ = fnn.bidirectional(fnn.lstm(4)).init(KEY, x)
     with pytest.raises(ValueError, match="bidirectional=True"):
         recurrent_to_torch((params, params))
+
+
+GATE = {"kernel": np.ones((3, 4)), "bias": np.zeros(4)}
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        (np.ones(3), TypeError, r"expected params to be the gates of a cell by their names, got float64\[3\]"),
+        ({"i": np.ones((3, 4)), "h": GATE}, ValueError, "SimpleCell, a kernel in each gate, got the names h, i"),
+        ({"i": {"bias": np.ones(4)}, "h": GATE}, ValueError, "SimpleCell, a kernel in each gate, got the names h, i"),
+        ({1: GATE, "h": GATE}, ValueError, "SimpleCell, a kernel in each gate, got the names 1, h"),
+    ],
+)
+def test_what_is_no_cell_of_flax_is_named(params, error, message):
+    with pytest.raises(error, match=f"^recurrent_from_flax: .*{message}"):
+        recurrent_from_flax(params)
+
+
+@pytest.mark.parametrize("params", [{"kernel": np.ones((3, 4)), "bias": np.zeros(4)}, {}, {1: np.ones(3)}], ids=str)
+def test_what_is_no_recurrent_layer_is_named(params):
+    for where, call in (("recurrent_to_torch", recurrent_to_torch), ("recurrent_to_flax", recurrent_to_flax)):
+        with pytest.raises(ValueError, match=f"^{where}: expected a plain lstm, gru .*, got "):
+            call(params)
+    with pytest.raises(ValueError, match=r"^recurrent_to_flax: expected a plain lstm, .*, got float64\[3\]"):
+        recurrent_to_flax(np.ones(3))
+    with pytest.raises(
+        TypeError, match=r"^recurrent_to_torch: expected params to be the parameters .*, got float64\[3\]"
+    ):
+        recurrent_to_torch(np.ones(3))

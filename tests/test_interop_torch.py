@@ -328,9 +328,35 @@ def test_what_fnn_has_no_place_for_stays_as_it_is():
     assert to_torch(from_torch(module, norm, x), norm, x, module)["num_batches_tracked"] == 1
 
 
-def test_what_is_no_state_dict_is_named():
-    with pytest.raises(TypeError, match="expected a module or its state_dict"):
-        from_torch([np.ones(3)], fnn.dense(3), (1, 4))
+WEIGHT = {"weight": np.ones((3, 4))}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [[np.ones(3)], np.ones(3), WEIGHT | {"bias": None}, {0: np.ones(3)}, {"layer": WEIGHT}, torch.nn.Linear],
+    ids=["list", "array", "none in it", "number", "nested", "class"],
+)
+def test_what_is_no_state_dict_is_named(given):
+    model, x = fnn.dense(3), (1, 4)
+    trained = fnn.Trained(*model.init(jax.random.key(0), np.ones(x, np.float32)))
+    for where, call in (
+        ("from_torch", lambda: from_torch(given, model, x)),
+        ("to_torch", lambda: to_torch(trained, model, x, given)),
+        ("recurrent_from_torch", lambda: fnn.interop.recurrent_from_torch(given)),
+    ):
+        with pytest.raises(TypeError, match=rf"^{where}: expected a module or its state_dict\(\), got "):
+            call()
+
+
+def test_a_recurrent_module_without_half_of_its_matrices_is_named():
+    half = {"weight_ih_l0": np.ones((16, 3)), "bias_ih_l0": np.ones(16)}
+    message = r"expected matrices weight_ih_l0 and weight_hh_l0, got weight_ih_l0 float64\[16,3\], bias_ih_l0 float64"
+    with pytest.raises(ValueError, match=f"^from_torch: {message}"):
+        from_torch(half, fnn.lstm(4), (1, 2, 3))
+    with pytest.raises(ValueError, match=f"^recurrent_from_torch: {message}"):
+        fnn.interop.recurrent_from_torch(half)
+    with pytest.raises(ValueError, match="recurrent_from_torch: expected matrices"):
+        fnn.interop.recurrent_from_torch(half | {"weight_hh_l0": np.ones(16)})
 
 
 def test_weights_on_their_way_back_are_arrays_also_where_they_are_one_number():

@@ -269,7 +269,11 @@ def test_directions_keep_the_protocol():
             r"grad and value_fn did not come; write update\(updates, state, params, value=loss",
         ),
         (lambda: optim.rprop(0.1, eta_minus=1.0), ValueError, "eta_minus"),
-        (lambda: optim.rprop(0.1).init(jnp.ones(1, jnp.complex64)), TypeError, r"real parameters, got complex64\[1\]"),
+        (
+            lambda: optim.rprop(0.1).init(jnp.ones(1, jnp.complex64)),
+            TypeError,
+            r"parameters to be real, got complex64\[1\]",
+        ),
     ],
 )
 def test_what_cannot_be_is_said(call, error, text):

@@ -1,10 +1,13 @@
 """Wrong arguments are answered with what was expected, what came, and what to write."""
 # ruff: noqa: E501 (a table, one case per line)
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_losses_values import CALLS
 
 from fnn import losses
 
@@ -122,3 +125,17 @@ def test_labels_of_ctc_that_mean_nothing_are_named(labels, paddings, blank, word
         losses.ctc_loss(logits, frames, labels, paddings, blank_id=blank)
     if len(labels) > 1:
         assert losses.ctc_loss(logits, frames, labels, paddings, where=np.array([True, False])).shape == (2,)
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray], ids=["host", "device"])
+def test_complex_numbers_are_named_by_every_loss(name, array):
+    inputs, others, keywords = CALLS[name]
+    loss, given = getattr(losses, name), [*inputs, *others]
+    arguments = list(inspect.signature(loss).parameters)[: len(given)]
+    for place, argument in enumerate(arguments):
+        complex_one = [*given[:place], array(given[place] + 0j), *given[place + 1 :]]
+        with pytest.raises(
+            (TypeError, ValueError), match=rf"expected .*({argument}|labels|class numbers).*got complex"
+        ):
+            loss(*complex_one, **keywords)

@@ -286,3 +286,13 @@ def test_hyperparameters_may_be_traced():
     calls.append(lambda a: losses.softmax_cross_entropy(x, LABELS, label_smoothing=a))
     for traced, given in jax.jit(lambda: [(jax.vmap(one)(grid), one(0.9)) for one in calls])():
         np.testing.assert_allclose(traced[2], given, rtol=1e-6)
+
+
+@names
+def test_nested_lists_are_arrays(name):
+    inputs, others, keywords = CALLS[name]
+    loss, given = getattr(losses, name), [np.asarray(one) for one in (*inputs, *others)]
+    expected = loss(*given, **keywords)
+    found = loss(*(one.tolist() for one in given), **keywords)
+    assert found.dtype == expected.dtype
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)

@@ -1,6 +1,7 @@
 """Metrics against scikit-learn, with weights, ties, padding and degenerate sets."""
 
 import functools
+import inspect
 import json
 
 import jax
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import fnn
 from fnn import metrics
+from fnn.metrics.protocol import in_order
 
 N, K = 20, 4
 seeds = st.integers(0, 10_000)
@@ -291,3 +293,48 @@ def test_the_scale_of_weights_does_not_matter(scale):
 def test_one_column_of_scores_is_no_class():
     with pytest.raises(ValueError, match=r"accuracy: expected scores of two classes.*write scores\[..., 0\] > 0"):
         metrics.accuracy(jnp.array([[3.0], [-2.0]]), jnp.array([1, 0]))
+
+
+CLOSE = np.array([0.5, 0.5 + 1e-12, 0.5 - 1e-12, 0.5, np.nextafter(0.5, 1), 1e300, -np.inf])
+
+
+def test_scores_of_the_host_are_compared_in_the_dtype_they_come_in():
+    y, weights = np.array([0, 1, 0, 1, 1, 1, 0]), np.array([1.0, 2, 1, 3, 1, 1, 2])
+    expected = reference.roc_auc_score(y, CLOSE.clip(-1e300), sample_weight=weights)
+    np.testing.assert_allclose(metrics.roc_auc(CLOSE, y, weights=weights), expected, rtol=1e-6)
+    np.testing.assert_allclose(metrics.roc_auc(CLOSE.tolist(), y, weights=weights), expected, rtol=1e-6)
+    unread = np.where(weights == 3, np.nan, CLOSE)
+    assert np.isnan(metrics.roc_auc(unread, y, weights=weights))
+    np.testing.assert_allclose(
+        metrics.roc_auc(unread, y, weights=np.where(weights == 3, 0, weights)),
+        reference.roc_auc_score(y, CLOSE.clip(-1e300), sample_weight=np.where(weights == 3, 0, weights)),
+        rtol=1e-6,
+    )
+    rows = np.stack([CLOSE, CLOSE[::-1]])
+    best = [5, 1]
+    assert metrics.accuracy(rows, np.array(best)) == 1
+    assert metrics.accuracy(rows[:, [0, 1, 2, 3, 4, 6]], np.array([1, 5])) == 0.5
+    for k, right in ((1, [0, 0]), (2, [1, 0]), (3, [1, 1])):
+        np.testing.assert_allclose(metrics.top_k_accuracy(rows, np.array([1, 2]), k=k), np.mean(right))
+
+
+def test_what_float32_holds_is_not_put_in_ranks():
+    scores = np.array([0.25, np.inf, -1.5, 0.25])
+    np.testing.assert_array_equal(in_order("roc_auc", "scores", scores), scores)
+    np.testing.assert_array_equal(in_order("roc_auc", "scores", scores + 1e-12), [1, 2, 0, 1])
+    assert in_order("roc_auc", "scores", scores[:0] + 1e-12).shape == (0,)
+    with jax.enable_x64(True):
+        np.testing.assert_array_equal(in_order("roc_auc", "scores", CLOSE), CLOSE)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray, np.ndarray.tolist], ids=["host", "device", "list"])
+def test_complex_numbers_are_named_by_every_metric(name, array):
+    p, y, options = CASES[name]
+    metric, given = getattr(metrics, name), (array(p + 0j), array(y + 0j))
+    arguments = list(inspect.signature(metric).parameters)[:2]
+    for predictions, targets, argument in ((given[0], y, arguments[0]), (p, given[1], arguments[1])):
+        with pytest.raises(
+            TypeError, match=rf"^{name}: expected .*{argument}.* complex|^softmax_cross_entropy: .* complex"
+        ):
+            metric(predictions, targets, **options)

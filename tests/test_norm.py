@@ -559,3 +559,31 @@ def test_integer_input():
     for layer in (fnn.batch_norm(), *BATCH_FREE):
         with pytest.raises(TypeError, match=r"expected x to be floating-point, got int32.*astype"):
             layer.init(jax.random.key(0), jnp.ones((2, 3, 4), int))
+
+
+@pytest.mark.parametrize("axis", [[1, -1], np.array([1, -1]), range(1, 3), (np.int32(1), jnp.int32(2))], ids=str)
+def test_axes_may_be_any_sequence(axis):
+    x, k = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32), fnn.kernels
+    mean, variance = x.mean(0), x.var(0)
+    for kernel, statistics in (
+        (k.batch_norm, ()), (k.layer_norm, ()), (k.rms_norm, ()), (k.normalize, (mean, variance)),
+    ):  # fmt: skip
+        found, expected = kernel(x, *statistics, axis=axis), kernel(x, *statistics, axis=(1, 2))
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+    for build in (fnn.batch_norm, fnn.layer_norm, fnn.rms_norm):
+        layer, usual = build(axis=axis), build(axis=(1, 2))
+        params, state = usual.init(jax.random.key(0), x)
+        np.testing.assert_array_equal(layer.apply(params, state, x)[0], usual.apply(params, state, x)[0])
+    np.testing.assert_array_equal(fnn.softmax(x, axis), fnn.softmax(x, (1, 2)))
+
+
+@pytest.mark.parametrize("kernel", [fnn.kernels.batch_norm, fnn.kernels.layer_norm, fnn.kernels.rms_norm])
+def test_what_is_no_sequence_of_axes_is_said(kernel):
+    for axis, error, message in (
+        ([0.5], TypeError, "expected axis to be a Python int, got float 0.5"),
+        (np.array([1, 1]), ValueError, "expected axis to name distinct axes"),
+        (np.array([[1, 2]]), TypeError, "expected axis to be a Python int"),
+        ("1", TypeError, "expected axis to be a Python int"),
+    ):
+        with pytest.raises(error, match=message):
+            kernel(np.ones((2, 3, 4), np.float32), axis=axis)

@@ -14,6 +14,8 @@ from flax.training.train_state import TrainState
 from hypothesis import strategies as st
 
 from fnn import optim
+from fnn.optim import leaves
+from fnn.optim.radam import degrees_of_freedom
 from fnn.testing import strategies
 
 RULES = {
@@ -217,7 +219,7 @@ def test_inside_optax_and_around_it():
             for _ in range(3):
                 for i, each in enumerate((rule, expected)):
                     updates[i], states[i] = each.update(grads, states[i], params)
-            chex.assert_trees_all_close(*updates, rtol=1e-6)
+            chex.assert_trees_all_close(*updates, rtol=1e-5)  # optax rounds 0.999 to float32
         every = optax.MultiSteps(optim.adam(0.1), every_k_schedule=2)
         state = every.init(params)
         first, state = every.update(grads, state, params)
@@ -380,3 +382,62 @@ def test_settings_that_no_step_could_be_made_with(call, message):
     with pytest.raises(ValueError) as caught:
         call()
     assert message in str(caught.value)
+
+
+CORRECTED = {
+    "adabelief": lambda b2, eps: optim.adabelief(0.1, b2=b2, eps=eps, eps_root=0.0),
+    "adam": lambda b2, eps: optim.adam(0.1, b2=b2, eps=eps),
+    "adam_hat": lambda b2, eps: optim.adam(0.1, b2=b2, eps=eps, eps_hat=True),
+    "amsgrad": lambda b2, eps: optim.amsgrad(0.1, b2=b2, eps=eps),
+    "nadam": lambda b2, eps: optim.nadam(0.1, b2=b2, eps=eps),
+    "rmsprop": lambda b2, eps: optim.rmsprop(0.1, b2, eps=eps, bias_correction=True),
+    "torch_nadam": lambda b2, eps: optim.presets.torch.nadam(0.1, (0.9, b2), eps),
+    "yogi": lambda b2, eps: optim.scale_by_yogi(b2=b2, eps=eps, initial_accumulator_value=0.0),
+}
+
+
+def steps_of(build, decay, dtype, gradients):
+    rule = build(decay, 1e-8)
+    params = jnp.zeros(gradients.shape[1:], dtype)
+
+    @jax.jit
+    def run(gradients):
+        return jax.lax.scan(lambda state, g: rule.update(g, state, params)[::-1], rule.init(params), gradients)[1]
+
+    return np.asarray(run(jnp.asarray(gradients, dtype)))
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.999, 1 - 1e-8])
+@pytest.mark.parametrize("name", CORRECTED)
+def test_a_decay_near_1_is_corrected_in_float32_as_in_float64(name, decay):
+    gradients = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
+    single = steps_of(CORRECTED[name], decay, jnp.float32, gradients)
+    with jax.enable_x64(True):
+        double = steps_of(CORRECTED[name], decay, jnp.float64, gradients)
+    np.testing.assert_allclose(single, double, rtol=2e-5, atol=2e-6 * np.abs(double).max())
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9, 0.999, 1 - 1e-8])
+def test_what_an_average_is_corrected_by_is_the_double(decay):
+    counts = jnp.array([1, 2, 5, 100, 10_000, 2**30])
+    found = leaves.correction(decay, counts)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, -1 / np.expm1(np.asarray(counts, float) * np.log(max(decay, 1e-300))), rtol=3e-7)
+
+
+def test_a_debiased_average_of_parameters_is_their_mean_where_hardly_anything_decays():
+    rule = optim.ema_params(optim.identity(), 1 - 1e-8, debias=True)
+    state = rule.init(jnp.zeros(1))
+    for value in (1.0, 2.0, 6.0):
+        _, state = rule.update(jnp.zeros(1), state, jnp.full(1, value))
+    np.testing.assert_allclose(state.ema, [3.0], rtol=1e-6)
+
+
+def test_the_degrees_of_freedom_of_radam_keep_their_digits():
+    counts = np.array([1, 2, 5, 6, 7, 100, 10_000, 10**6])
+    for b2 in (0.9, 0.999, 1 - 1e-6, 1 - 1e-8):
+        with np.errstate(over="ignore"):
+            x = -counts * np.log(np.longdouble(b2))
+            expected = 2 / (1 - np.longdouble(b2)) - 1 - 2 * counts / np.expm1(x)
+        found = degrees_of_freedom(b2, jnp.asarray(counts), 2 / (1 - b2) - 1)
+        np.testing.assert_allclose(found, expected.astype(float), rtol=2e-5)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fnn
+from fnn.optim.stated_rate import learning_rate
 from fnn.train.options import Options
 
 KEY = jax.random.key(0)
@@ -212,6 +213,7 @@ RATES = {
         ),
         [0.25, 0.25],
     ),
+    "masked": (lambda: fnn.optim.masked(SGD(0.25), fnn.optim.by_path(lambda path: "kernel" in path)), [0.25, 0.25]),
     "every second step": (lambda: fnn.optim.multi_steps(SGD(falling), 2), [0.5, 0.5 / 3]),
     "skipping": (lambda: fnn.optim.scale_loss(fnn.optim.apply_if_finite(SGD(0.25), 3)), [0.25, 0.25]),
     "plateau": (
@@ -239,6 +241,26 @@ def test_a_rate_that_optax_keeps_in_its_state_is_found_and_one_that_nobody_state
     by_kind = fnn.optim.by_path(lambda path: path.endswith("kernel"))
     for other in (SGD(0.2), fnn.optim.scale(-0.2)):  # two groups move, also where only one states its rate
         assert "learning_rate" not in fit(optimizer=fnn.optim.partition({True: SGD(0.1), False: other}, by_kind))[1]
+
+
+def test_a_masked_rule_states_its_rate_unless_another_moves_the_rest():
+    optim, optax = fnn.optim, pytest.importorskip("optax")
+    params = {"a": np.ones(1, np.float32), "b": np.ones(1, np.float32)}
+    some, rest = {"a": True, "b": False}, {"a": False, "b": True}
+    one, other = optim.masked(SGD(0.25), some), optim.masked(SGD(0.5), rest)
+    injected = optax.inject_hyperparams(optax.sgd)
+    for rule, rate in (
+        (one, 0.25),
+        (optim.chain(optim.clip(1.0), one, optim.freeze(rest)), 0.25),
+        (optim.chain(one, optim.reduce_on_plateau(0.5)), 0.25),
+        (optim.partition({True: optim.chain(one), False: optim.set_to_zero()}, {"a": True, "b": True}), 0.25),
+        (optim.chain(optim.apply_if_finite(one, 1), other), None),
+        (optim.chain(optim.chain(one), SGD(1.0)), None),
+        (optim.chain(optax.masked(injected(0.25), some)), 0.25),
+        (optim.chain(optax.masked(injected(0.25), some), optax.masked(injected(0.5), rest)), None),
+    ):
+        with jax.numpy_dtype_promotion("standard"):
+            assert learning_rate(rule, rule.init(params)) == rate
 
 
 SELECTION = fnn.selection

@@ -1,5 +1,6 @@
 """Tasks: losses and metrics of each against their definitions, decoding, and refused pairings."""
 
+import functools
 import inspect
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import fnn
+from fnn.metrics.protocol import measure_all
 from fnn.tasks.task import mean_loss
 
 T = fnn.tasks
@@ -334,3 +336,45 @@ def test_a_loss_of_ones_own_meets_half_precision_outputs_in_float32():
     task = T.regression(loss=lambda p, y: (p - y) ** 2)
     values = task.loss(jnp.ones((2, 1), jnp.bfloat16), jnp.full((2, 1), 1.001))
     np.testing.assert_allclose(values, 1e-6, rtol=1e-3)
+
+
+def worst(outputs, targets):
+    return jnp.abs(outputs - targets).max()
+
+
+def test_a_metric_that_takes_no_weights_is_named():
+    x, model, task = np.ones((4, 1), np.float32), fnn.dense(1), T.regression()._replace(metrics={"worst": worst})
+    run, rule = {"key": jax.random.key(0), "epochs": 1, "batch_size": 2}, fnn.optim.sgd(0.1)
+    trained = fnn.Trained(*model.init(jax.random.key(0), x))
+    for use in (
+        lambda: fnn.evaluate(model, trained, (x, x), task),
+        lambda: fnn.fit(model, rule, task, (x, x), training_metrics=True, **run),
+        lambda: fnn.selection.cross_validate(model, rule, task, (x, x), folds=2, **run),
+    ):
+        with pytest.raises(TypeError, match=r"metric 'worst'.*, got one of \(outputs, targets\); write weights=None"):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("metric", "came"),
+    [
+        (lambda outputs, targets, scale, weights=None: 0.0, r"got one of \(outputs, targets, scale, weights=None\)"),
+        (lambda outputs, targets, weights, /: 0.0, "got one of"),
+        (0.5, "got 0.5$"),
+    ],
+)
+def test_what_cannot_be_called_with_weights_is_no_metric(metric, came):
+    with pytest.raises(TypeError, match=f"metric 'mine'.*{came}"):
+        measure_all({"mine": metric}, VALUES, VALUES, None)
+
+
+def test_every_kind_of_function_with_weights_is_a_metric():
+    def scaled(outputs, targets, scale, *, weights=None):
+        return scale
+
+    class Constant:
+        def __call__(self, outputs, targets, weights):
+            return 2
+
+    metrics = {"partial": functools.partial(scaled, scale=1), "object": Constant(), "all": lambda *given, **named: 3}
+    assert measure_all(metrics, VALUES, VALUES, None) == {"partial": 1, "object": 2, "all": 3}

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from fnn.checks.settings import integer
 from fnn.checks.words import describe, hint_of, not_an_array
@@ -24,10 +25,10 @@ def floating(where: str, name: str, x: ArrayLike) -> None:
         raise TypeError(f"{where}: expected {name} to be floating-point, got {describe(x)}; {repair}")
 
 
-def real(where: str, name: str, x: ArrayLike) -> None:
+def real(where: str, name: str, x: ArrayLike, repair: str = "") -> None:
     """Require anything but complex numbers, which have no order: JAX compares their real parts, then the others."""
     if _is_complex(jnp.result_type(x)):
-        raise TypeError(f"{where}: expected {name} to be real, got {describe(x)}; {_real_part(name)}")
+        raise TypeError(f"{where}: expected {name} to be real, got {describe(x)}{hint_of(repair or _real_part(name))}")
 
 
 def _is_complex(dtype: Any) -> bool:
@@ -83,10 +84,18 @@ def divisible(where: str, name: str, number: int, groups: int, came: str = "", r
         raise ValueError(f"{where}: expected {name} divisible by groups={groups}, got {number}{came}{hint_of(repair)}")
 
 
+def static_axes(where: str, name: str, given: Any) -> int | tuple[int, ...]:
+    """An axis, or several in any sequence, as Python ints, which can be hashed."""
+    if isinstance(given, tuple | list | range) or (hasattr(given, "ndim") and given.ndim == 1):
+        return tuple(integer(where, name, a, None) for a in given)
+    return integer(where, name, given, None)
+
+
 def axes(where: str, name: str, given: Any, ndim: int, least: int = 1) -> tuple[int, ...]:
     """An axis of an array of rank `ndim`, or several that differ, as they were given and counted from the front."""
-    several = given if isinstance(given, tuple | list) else (given,)
-    found = tuple(a % ndim for a in (integer(where, name, a, None) for a in several) if -ndim <= a < ndim)
+    known = static_axes(where, name, given)
+    several = known if isinstance(known, tuple) else (known,)
+    found = tuple(a % ndim for a in several if -ndim <= a < ndim)
     if len(set(found)) != len(several) or len(several) < least:
         raise ValueError(f"{where}: expected {name} to name distinct axes of an array of rank {ndim}, got {given}")
     return found
@@ -116,12 +125,12 @@ def reshape(name: str, shape: Any) -> str:
 
 def same_shape(where: str, first: str, a: Any, second: str, b: Any) -> None:
     """Require equal shapes: nothing is broadcast silently."""
-    if jnp.shape(a) != jnp.shape(b):
+    if np.shape(a) != np.shape(b):
         hint = ""
-        if sorted(str(d) for d in jnp.shape(a) if d != 1) == sorted(str(d) for d in jnp.shape(b) if d != 1):
+        if sorted(str(d) for d in np.shape(a) if d != 1) == sorted(str(d) for d in np.shape(b) if d != 1):
             hint = hint_of(reshape(second, f"{first}.shape"))
         raise ValueError(
-            f"{where}: expected {first} and {second} of the same shape, got {jnp.shape(a)} and {jnp.shape(b)}{hint}"
+            f"{where}: expected {first} and {second} of the same shape, got {np.shape(a)} and {np.shape(b)}{hint}"
         )
 
 

@@ -25,6 +25,7 @@ __all__ = ["from_flax", "to_flax"]
 
 Path = tuple[Any, ...]
 _Leaf = tuple[Path, Path, np.ndarray]
+_TREE = "a tree of arrays by their names"
 
 
 def from_flax(variables: Any, model: Layer, x: Any, *, module: Any = None) -> Trained:
@@ -54,7 +55,7 @@ def from_flax(variables: Any, model: Layer, x: Any, *, module: Any = None) -> Tr
         >>> fnn.interop.from_flax({"params": dense}, fnn.dense(3), (1, 4)).params["kernel"].shape
         (4, 3)
     """
-    trained = read("from_flax", _FLAX, _modules(variables, module, x), model, x)
+    trained = read("from_flax", _FLAX, _modules("from_flax", variables, module, x), model, x)
     if _is_nnx(variables) or module is not None:
         layer = module_layer(variables if module is None else module)
         params, state = layer.init(jax.random.key(0), x) if module is None else _variables(variables)
@@ -95,7 +96,7 @@ def to_flax(trained: Trained, model: Layer, x: Any, like: Any, *, module: Any = 
         >>> bool((found["params"]["Dense_0"]["kernel"] == trained.params["kernel"]).all())
         True
     """
-    found = back("to_flax", _FLAX, _modules(like, module, x), as_trained("to_flax", trained), model, x)
+    found = back("to_flax", _FLAX, _modules("to_flax", like, module, x), as_trained("to_flax", trained), model, x)
     nested: dict[Any, Any] = {} if _is_nnx(like) else _copy(like)
     for (*path, name), array in found.items():
         inside = nested
@@ -114,21 +115,23 @@ def _is_nnx(given: Any) -> bool:
     return nnx is not None and isinstance(given, nnx.Module)
 
 
-def _modules(given: Any, module: Any, x: Any) -> list[Module]:
+def _modules(where: str, given: Any, module: Any, x: Any) -> list[Module]:
     """The modules that have arrays, in the order in which they are used as far as it is known."""
     if _is_nnx(given):
         found = list(_nnx_leaves(given, (), set()))
         return list(_group([leaf[:3] for leaf in found], {path[:-1]: eps for path, _, _, eps in found}).values())
     if not isinstance(given, Mapping):
-        raise TypeError(f"from_flax: expected linen's variables or an nnx module, got {checks.describe(given)}")
+        raise TypeError(f"{where}: expected linen's variables or an nnx module, got {checks.describe(given)}")
+    checks.leaves(where, given)
     collections = given if "params" in given else {"params": given}
     leaves: list[_Leaf] = []
     for name in ("params", "batch_stats"):
         own = collections.get(name, {})
         keys = (name,) if "params" in given else ()
-        leaves += [(path, (*keys, *place), array) for path, place, array in _linen_leaves(own, ())]
+        checks.instance(where, repr(name), own, Mapping, _TREE)
+        leaves += [(path, (*keys, *place), array) for path, place, array in _linen_leaves(where, own, ())]
     if module is not None:
-        calls = _calls(module, collections, x)
+        calls = _calls(where, module, collections, x)
         modules = _group(leaves, {path: eps for path, (_, eps) in calls.items()})
         return [modules[path] for path in sorted(modules, key=lambda path: calls.get(path, (len(calls), None))[0])]
     modules = _group(leaves, {})
@@ -177,19 +180,22 @@ def _kind(arrays: Mapping[str, np.ndarray]) -> matching.ModuleKind:
     return matching.RECURRENT if any("/" in name for name in arrays) else matching.kind_of(arrays)
 
 
-def _linen_leaves(tree: Mapping[str, Any], path: Path) -> Iterator[_Leaf]:
+def _linen_leaves(where: str, tree: Mapping[Any, Any], path: Path) -> Iterator[_Leaf]:
     for name, value in tree.items():
+        place = (*path, name)
         if isinstance(value, Mapping):
-            yield from _linen_leaves(value, (*path, name))
+            yield from _linen_leaves(where, value, place)
         else:
             value = value.unbox() if hasattr(value, "unbox") else value
-            yield _owner_of(tree, path, name), (*path, name), np.asarray(value)
+            if not hasattr(value, "shape"):
+                raise checks.not_one(where, "/".join(map(str, place)), f"an array or {_TREE}", value)
+            yield _owner_of(tree, path, name), place, np.asarray(value)
 
 
-def _owner_of(tree: Mapping[str, Any], path: Path, name: str) -> Path:
+def _owner_of(tree: Mapping[Any, Any], path: Path, name: Any) -> Path:
     """The module of an array and its name there: what linen's `WeightNorm` keeps of another's kernel, as
     "Dense_0/kernel/scale" beside or around that module, is the module's "kernel_scale"."""
-    owner, _, own = name.partition("/")
+    owner, _, own = str(name).partition("/")
     if not own:
         return (*path, name)
     return (*(path if owner in tree else path[:-1]), owner, own.replace("/", "_"))
@@ -214,9 +220,10 @@ def _nnx_leaves(node: Any, path: Path, seen: set[int]) -> Iterator[tuple[Path, P
             yield from _nnx_leaves(value, (*path, name), seen)
 
 
-def _calls(module: Any, variables: PyTree, x: Any) -> dict[Path, tuple[int, float | None]]:
+def _calls(where: str, module: Any, variables: PyTree, x: Any) -> dict[Path, tuple[int, float | None]]:
     """Path of each part of a linen module -> when it is first called, and what it adds to a variance."""
-    linen = sys.modules["flax.linen"]
+    linen: Any = sys.modules.get("flax.linen")
+    checks.instance(where, "module", module, getattr(linen, "Module", ()), "a linen module")
     found: dict[Path, tuple[int, float | None]] = {}
 
     def see(function: Any, args: Any, kwargs: Any, context: Any) -> Any:

@@ -13,6 +13,7 @@ from fnn.interop.feature_order import FeatureOrder, orders
 from fnn.layer import Layer, Penalty
 from fnn.layer.arguments import example
 from fnn.layer.parts import any_layer, is_empty, put_within, within
+from fnn.layer.protocol import require_layer
 from fnn.train.trained import Trained
 from fnn.typing import PyTree
 
@@ -111,6 +112,7 @@ def _fill(where: str, library: Library, modules: list[Module], model: Layer, x: 
     Raises:
         ValueError: naming every layer and module that do not fit.
     """
+    require_layer(where, model)
     x = example(x)
     like = Trained(*jax.eval_shape(model.init, jax.random.key(0), x))
     slots = _slots(model, like, x)

@@ -42,7 +42,7 @@ def recurrent_from_torch(state_dict: Mapping[str, Any], *, dropout: bool = False
         >>> {name: value.shape for name, value in params.items()}
         {'kernel': (3, 16), 'recurrent_kernel': (4, 16), 'bias': (16,)}
     """
-    arrays = {name: as_numpy(value) for name, value in state_dict.items()}
+    arrays = arrays_of("recurrent_from_torch", state_dict)
     if "weight_ih_l0" not in arrays:
         raise ValueError(
             "recurrent_from_torch: expected the names of torch.nn.LSTM, GRU or RNN (weight_ih_l0, …), "
@@ -51,12 +51,22 @@ def recurrent_from_torch(state_dict: Mapping[str, Any], *, dropout: bool = False
     layers: list[PyTree] = []
     while f"weight_ih_l{len(layers)}" in arrays:
         names = [f"l{len(layers)}"] + [f"l{len(layers)}_reverse"] * (f"weight_ih_l{len(layers)}_reverse" in arrays)
-        directions = tuple(one_from_torch(arrays, name) for name in names)
+        directions = tuple(one_from_torch("recurrent_from_torch", arrays, name) for name in names)
         layers.append(directions if len(names) == 2 else directions[0])
     if len(layers) == 1:
         return layers[0]
     # Dropout has the parameters () between the layers.
     return tuple(entry for layer in layers for entry in (layer, ()))[:-1] if dropout else tuple(layers)
+
+
+def arrays_of(where: str, given: Any) -> dict[str, np.ndarray]:
+    """Names and arrays of a torch module or a state dict."""
+    if hasattr(given, "state_dict") and not isinstance(given, type):
+        given = given.state_dict()
+    named = isinstance(given, Mapping) and all(isinstance(name, str) for name in given)
+    if not named or not all(hasattr(value, "shape") for value in given.values()):
+        raise TypeError(f"{where}: expected a module or its state_dict(), got {checks.describe_given(given)}")
+    return {name: as_numpy(value) for name, value in given.items()}
 
 
 def as_numpy(value: Any) -> np.ndarray:
@@ -72,9 +82,12 @@ def for_torch(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: array if array.dtype.isbuiltin == 1 else array.astype(np.float32) for name, array in arrays.items()}
 
 
-def one_from_torch(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, Array]:
+def one_from_torch(where: str, arrays: Mapping[str, np.ndarray], name: str) -> dict[str, Array]:
     """The parameters of one layer in one direction, "l0" or "l0_reverse"."""
-    kernel, recurrent = arrays[f"weight_ih_{name}"], arrays[f"weight_hh_{name}"]
+    kernel, recurrent = (arrays.get(f"weight_{kind}_{name}") for kind in ("ih", "hh"))
+    if kernel is None or recurrent is None or kernel.ndim != 2 or recurrent.ndim != 2:
+        came = ", ".join(f"{key} {checks.describe(array)}" for key, array in arrays.items())
+        raise ValueError(f"{where}: expected matrices weight_ih_{name} and weight_hh_{name}, got {came}")
     projection = arrays.get(f"weight_hr_{name}")
     hidden = recurrent.shape[1] if projection is None else projection.shape[1]
     none = np.zeros(kernel.shape[0], kernel.dtype)
@@ -82,7 +95,7 @@ def one_from_torch(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, Arr
     params = {"kernel": kernel.T, "recurrent_kernel": recurrent.T, **_biases(bias, second, hidden, np.concatenate)}
     if projection is not None:
         params["projection"] = projection.T
-    return {name: checks.cast("interop", name, value) for name, value in params.items()}
+    return {name: checks.cast(where, name, value) for name, value in params.items()}
 
 
 def _biases(first: Any, second: Any, hidden: int, join: Any) -> dict[str, Any]:
@@ -113,8 +126,9 @@ def recurrent_to_torch(params: PyTree, *, bidirectional: bool = False) -> dict[s
         >>> sorted(fnn.interop.recurrent_to_torch(params))
         ['bias_hh_l0', 'bias_ih_l0', 'weight_hh_l0', 'weight_ih_l0']
     """
-    single = isinstance(params, dict) or (bidirectional and isinstance(params[0], dict))
-    layers = [layer for layer in ((params,) if single else params) if layer != ()]
+    checks.instance("recurrent_to_torch", "params", params, dict | list | tuple, "the parameters of a recurrent layer")
+    single = isinstance(params, dict) or (bidirectional and isinstance(next(iter(params), None), dict))
+    layers = [layer for layer in ((params,) if single else params) if not isinstance(layer, tuple) or layer]
     arrays: dict[str, np.ndarray] = {}
     for number, layer in enumerate(layers):
         directions = layer if bidirectional else (layer,)
@@ -125,17 +139,18 @@ def recurrent_to_torch(params: PyTree, *, bidirectional: bool = False) -> dict[s
     return for_torch(arrays)
 
 
-def _kind(where: str, params: Mapping[str, Any], known: set[str]) -> str:
+def _kind(where: str, params: Any, known: set[str]) -> str:
     """ "lstm", "gru" or "rnn", by the shapes; only with the parameters the other library has."""
-    known = known | {"kernel", "recurrent_kernel", "bias"}
-    hidden = params["projection" if "projection" in params else "recurrent_kernel"].shape[0]
-    kind = _GATES.get(params["kernel"].shape[1] // hidden, "")
-    plain = kind != "gru" or "recurrent_bias" in params
-    # Three gates with a projection are an LSTM with coupled gates.
-    coupled = kind == "gru" and "projection" in params
-    if set(params) - known or not kind or not plain or coupled:
-        raise ValueError(f"{where}: expected a plain lstm, gru (reset after) or rnn, got {', '.join(sorted(params))}")
-    return kind
+    needed = {"kernel", "recurrent_kernel", "bias"}
+    names = set(params) if isinstance(params, Mapping) else set()
+    if needed <= names <= needed | known:
+        hidden = params["projection" if "projection" in params else "recurrent_kernel"].shape[0]
+        kind = _GATES.get(params["kernel"].shape[1] // hidden, "")
+        # Three gates with a projection are an LSTM with coupled gates.
+        if kind and (kind != "gru" or ("recurrent_bias" in params and "projection" not in params)):
+            return kind
+    came = ", ".join(sorted(map(str, names))) or checks.describe_given(params)
+    raise ValueError(f"{where}: expected a plain lstm, gru (reset after) or rnn, got {came}")
 
 
 def _one_to_torch(params: Mapping[str, Any], name: str) -> dict[str, np.ndarray]:
@@ -174,16 +189,18 @@ def recurrent_from_flax(params: Mapping[str, Any]) -> dict[str, Array]:
         >>> sorted(fnn.interop.recurrent_from_flax(cell))
         ['bias', 'kernel', 'recurrent_kernel']
     """
-    found = {_gate(name): entry for name, entry in params.items()}
-    for gates in _FLAX_GATES.values():
-        if set(found) == _names(gates):
-            inputs, hidden = (_join([found[side + gate] for gate in gates]) for side in "ih")
-            biases = _biases(inputs["bias"], hidden["bias"], hidden["kernel"].shape[0], jnp.concatenate)
-            return {"kernel": inputs["kernel"], "recurrent_kernel": hidden["kernel"], **biases}
-    raise ValueError(
-        "recurrent_from_flax: expected the parameters of an LSTMCell, GRUCell or SimpleCell, "
-        f"got the names {', '.join(sorted(params)) or 'none'}"
-    )
+    checks.instance("recurrent_from_flax", "params", params, Mapping, "the gates of a cell by their names")
+    found = {_gate(str(name)): entry for name, entry in params.items()}
+    named = [gates for gates in _FLAX_GATES.values() if set(found) == _names(gates)]
+    matrices = [isinstance(entry, Mapping) and jnp.ndim(entry.get("kernel", 0)) == 2 for entry in found.values()]
+    if not named or not all(matrices):
+        raise ValueError(
+            "recurrent_from_flax: expected the parameters of an LSTMCell, GRUCell or SimpleCell, a kernel in each "
+            f"gate, got the names {', '.join(sorted(map(str, params))) or 'none'}"
+        )
+    inputs, hidden = (_join([found[side + gate] for gate in named[0]]) for side in "ih")
+    biases = _biases(inputs["bias"], hidden["bias"], hidden["kernel"].shape[0], jnp.concatenate)
+    return {"kernel": inputs["kernel"], "recurrent_kernel": hidden["kernel"], **biases}
 
 
 def _gate(name: str) -> str:

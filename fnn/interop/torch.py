@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from fnn import checks
 from fnn.interop import matching
 from fnn.interop.comparing import compare
 from fnn.interop.matching import Library, Module, Slot, back, read
-from fnn.interop.recurrent import as_numpy, for_torch, one_from_torch
+from fnn.interop.recurrent import arrays_of, for_torch, one_from_torch
 from fnn.layer import Layer
 from fnn.layer.parts import any_layer
 from fnn.train.trained import Trained, as_trained
@@ -54,7 +53,7 @@ def from_torch(state_dict: Any, model: Layer, x: Any) -> Trained:
         >>> trained.params[0]["kernel"].shape
         (2, 2, 3, 4)
     """
-    trained = read("from_torch", _TORCH, _modules(state_dict), model, x)
+    trained = read("from_torch", _TORCH, _modules("from_torch", state_dict), model, x)
     if hasattr(state_dict, "eval"):
         images = any_layer(model, lambda facts: facts.convolves)
         compare("from_torch", model, trained, x, lambda x: _outputs(state_dict, x, images), _say_axes(state_dict))
@@ -117,8 +116,8 @@ def to_torch(trained: Trained, model: Layer, x: Any, like: Any) -> dict[str, np.
         >>> {name: array.shape for name, array in fnn.interop.to_torch(trained, model, (1, 3), like).items()}
         {'weight': (5, 3), 'bias': (5,)}
     """
-    found = back("to_torch", _TORCH, _modules(like), as_trained("to_torch", trained), model, x)
-    given = _dict_of(like)
+    found = back("to_torch", _TORCH, _modules("to_torch", like), as_trained("to_torch", trained), model, x)
+    given = arrays_of("to_torch", like)
     first = _first(given)
     return for_torch({name: found.get(name, found.get(first[name], array)) for name, array in given.items()})
 
@@ -132,10 +131,10 @@ def _first(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     }
 
 
-def _modules(given: Any) -> list[Module]:
+def _modules(where: str, given: Any) -> list[Module]:
     """The modules that have arrays, in the order of their names; a recurrent one as its layers and directions."""
     grouped: dict[str, dict[str, str]] = {}
-    arrays = _dict_of(given)
+    arrays = arrays_of(where, given)
     first = _first(arrays)
     for key in arrays:
         _refuse_spectral_norm(key)
@@ -240,17 +239,8 @@ _TORCH = Library(
         "mean": "running_mean", "var": "running_var",
     },
     _arrange,
-    lambda module: one_from_torch(module.arrays, next(iter(module.arrays)).split("_", 2)[2]),
+    lambda module: one_from_torch("from_torch", module.arrays, next(iter(module.arrays)).split("_", 2)[2]),
     # Without a bias it is an RMS norm, or a layer norm that was asked to have none.
     lambda module: (1e-5,) if "bias" in module.arrays else (1e-5, float(np.finfo(np.float32).eps)),
     _IGNORED,
 )  # fmt: skip
-
-
-def _dict_of(given: Any) -> dict[str, np.ndarray]:
-    """Names and arrays of a module or a state dict."""
-    if hasattr(given, "state_dict"):
-        given = given.state_dict()
-    if not isinstance(given, Mapping) or not all(hasattr(value, "shape") for value in given.values()):
-        raise TypeError(f"from_torch: expected a module or its state_dict(), got {checks.describe(given)}")
-    return {name: as_numpy(value) for name, value in given.items()}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from fnn import checks
-from fnn.kernels.sizes import is_static
+from fnn.kernels.sizes import compile_for, is_static
 from fnn.precision import wide_dtype
 from fnn.random_bits import in_one_pass
 from fnn.typing import Array, ArrayLike, Key, Shape
@@ -20,7 +18,7 @@ SELU_FLOOR = -1.6732632423543772 * 1.0507009873554805
 """What SELU tends to at minus infinity: the value a unit dropped by `alpha_dropout` takes."""
 
 
-@functools.partial(jax.jit, static_argnames=("shape",))
+@compile_for("shape")
 def keep_mask(key: Key, shape: Shape, rate: ArrayLike) -> Array:
     r"""Independent Bernoulli draws: True with probability $1 - p$.
 
@@ -58,7 +56,7 @@ def _mask_shape(where: str, x: Array, broadcast_dims: tuple[int, ...]) -> Shape:
     return tuple(1 if axis in shared else size for axis, size in enumerate(x.shape))
 
 
-@functools.partial(jax.jit, static_argnames=("broadcast_dims",))
+@compile_for("broadcast_dims")
 def dropout(key: Key, x: Array, rate: ArrayLike, *, broadcast_dims: tuple[int, ...] = ()) -> Array:
     """Zero a fraction $p$ of the values and scale the others, as the layer `fnn.dropout` does in training.
 

@@ -6,7 +6,42 @@ takes, where it is open, the form that is right for all sizes.
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from fnn import checks
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+
+def compile_for(*static: str) -> Callable[[Kernel], Kernel]:
+    """`jax.jit` with static arguments, which are hashed: several axes, or a shape, may come in any sequence."""
+
+    def decorate(kernel: Kernel) -> Kernel:
+        compiled = jax.jit(kernel, static_argnames=static)
+        places = [place for place, name in enumerate(inspect.signature(kernel).parameters) if name in static]
+
+        @functools.wraps(kernel)
+        def call(*given: Any, **options: Any) -> Any:
+            given = tuple(_hashable(one) if place in places else one for place, one in enumerate(given))
+            return compiled(
+                *given, **{name: _hashable(one) if name in static else one for name, one in options.items()}
+            )
+
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def _hashable(value: Any) -> Any:
+    value = checks.to_host(value)
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 
 def is_static(*sizes: Any) -> bool:

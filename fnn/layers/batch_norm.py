@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fnn import checks, initializers, kernels
 from fnn.layer import Facts, Layer, constructor
-from fnn.layers.norm import Axes, affine_init, features_shape, require_same_features, static_axis, static_eps
+from fnn.layers.norm import Axes, affine_init, features_shape, require_same_features, static_eps
 from fnn.typing import Array, ArrayLike, Initializer, Key, PyTree
 
 __all__ = ["batch_norm"]
@@ -70,7 +70,7 @@ def batch_norm(
     References:
         Ioffe and Szegedy, Batch Normalization, 2015.
     """
-    axis = static_axis("batch_norm", axis)
+    axis = checks.static_axes("batch_norm", "axis", axis)
     checks.in_range("batch_norm", "decay", decay, 0, 1)
     checks.in_range("batch_norm", "eps", eps, 0)
     affine = affine_init(use_scale, use_bias, scale_init, bias_init)
@@ -88,7 +88,7 @@ def batch_norm(
         ) -> tuple[Array, PyTree]:
             x = jnp.asarray(x)
             require_same_features("batch_norm", state, axis, x)
-            options = {"axis": axis, "eps": eps, "eps_inside_sqrt": eps_inside_sqrt}
+            options: dict[str, Any] = {"axis": axis, "eps": eps, "eps_inside_sqrt": eps_inside_sqrt}
             if not train:
                 return kernels.normalize(x, state["mean"], state["var"], **dict(params), **options), state
             counts = None if where is None else _mask_of(x, axis, axis_name, where)

@@ -46,12 +46,6 @@ def require_same_features(where: str, arrays: PyTree, axis: Axes, x: Array) -> N
         checks.same_features(where, array.shape, shape, x)
 
 
-def static_axis(where: str, axis: Axes) -> Axes:
-    if isinstance(axis, (tuple, list)):
-        return tuple(checks.integer(where, "axis", a, low=None) for a in axis)
-    return checks.integer(where, "axis", axis, low=None)
-
-
 def static_eps(eps: ArrayLike) -> float | None:
     return float(checks.to_host(eps)) if checks.is_concrete(eps) and jnp.ndim(eps) == 0 else None
 
@@ -109,7 +103,7 @@ def layer_norm(
     References:
         Ba, Kiros and Hinton, Layer Normalization, 2016.
     """
-    axis = static_axis("layer_norm", axis)
+    axis = checks.static_axes("layer_norm", "axis", axis)
     affine = affine_init(use_scale, use_bias, scale_init, bias_init)
     kernel = functools.partial(kernels.layer_norm, axis=axis)
     layer = _per_example("layer_norm", axis, affine, eps, kernel)
@@ -144,7 +138,7 @@ def rms_norm(
     References:
         Zhang and Sennrich, Root Mean Square Layer Normalization, 2019.
     """
-    axis = static_axis("rms_norm", axis)
+    axis = checks.static_axes("rms_norm", "axis", axis)
     affine = affine_init(use_scale, False, scale_init, initializers.zeros)
     kernel = functools.partial(kernels.rms_norm, axis=axis)
     layer = _per_example("rms_norm", axis, affine, eps, kernel)

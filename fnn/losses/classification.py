@@ -19,7 +19,7 @@ from fnn.losses.labels import (
     without_ignored,
 )
 from fnn.losses.log_softmax import log_softmax, negative_log_softmax
-from fnn.losses.reduction import Axis, Reduction, floats, reduce, takes
+from fnn.losses.reduction import Axis, Reduction, dtype_of, floats, reduce, takes
 from fnn.typing import Array, ArrayLike
 
 __all__ = [
@@ -118,7 +118,7 @@ def softmax_cross_entropy_with_integer_labels(
         1.386
     """
     name = "softmax_cross_entropy_with_integer_labels"
-    if not jnp.issubdtype(jnp.result_type(labels), jnp.integer) or np.ndim(labels) >= np.ndim(logits):
+    if not jnp.issubdtype(dtype_of(labels), jnp.integer) or np.ndim(labels) >= np.ndim(logits):
         raise TypeError(
             f"{name}: expected integer class numbers without the class axis, got "
             f"{checks.describe(jnp.asarray(labels))}; for distributions write softmax_cross_entropy"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from fnn import checks
 from fnn.losses.labels import entropy_term, log_of_probability, pair_of_classes, probabilities, times_log
 from fnn.losses.reduction import Axis, Reduction, floats, full_mask, number_or_alike, reduce, takes
 from fnn.losses.scale import divide_by_scale
@@ -54,7 +53,7 @@ def kl_divergence(
         Kullback, Leibler, On Information and Sufficiency, 1951.
     """
     name = "kl_divergence"
-    checks.floating(name, "targets", targets)
+    floats(name, "targets", targets)
     probabilities(name, "targets", targets, where, "for log-probabilities write kl_divergence_with_log_targets")
     log_q, p, _, keep = pair_of_classes(name, "log_predictions", log_predictions, "targets", targets, axis, where)
     losses = (entropy_term(p) - times_log(p, log_q)).sum(-1)
@@ -89,7 +88,7 @@ def kl_divergence_with_log_targets(
         [0.693]
     """
     name = "kl_divergence_with_log_targets"
-    checks.floating(name, "log_targets", log_targets)
+    floats(name, "log_targets", log_targets)
     log_q, log_p, inside, keep = pair_of_classes(
         name, "log_predictions", log_predictions, "log_targets", log_targets, axis, where
     )
@@ -165,7 +164,7 @@ def generalized_kl_divergence(
         Boyd, Vandenberghe, Convex Optimization, 2004, page 90.
     """
     name = "generalized_kl_divergence"
-    checks.floating(name, "targets", targets)
+    floats(name, "targets", targets)
     log_q, p, inside, keep = pair_of_classes(name, "log_predictions", log_predictions, "targets", targets, axis, where)
     terms = entropy_term(p) - times_log(p, log_q) + jnp.exp(log_q) - p
     losses = jnp.where(inside, terms, 0).sum(-1)

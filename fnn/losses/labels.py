@@ -11,7 +11,18 @@ import numpy as np
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.mesh_axes import features_are_split
-from fnn.losses.reduction import Axis, Reduction, along, elements, follow, negligible, readable, reduce, visible
+from fnn.losses.reduction import (
+    Axis,
+    Reduction,
+    along,
+    dtype_of,
+    elements,
+    follow,
+    negligible,
+    readable,
+    reduce,
+    visible,
+)
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["smooth_labels"]
@@ -55,13 +66,13 @@ SIGNED = "for labels -1 and 1 write (labels + 1) / 2"
 
 def log_of_probability(p: Array, predictions: ArrayLike) -> Array:
     """`log p`, with 0 raised to the smallest normal number of the predictions' dtype; NaN if `p < 0`."""
-    tiny = jnp.finfo(jnp.result_type(predictions)).tiny.astype(p.dtype)
+    tiny = jnp.finfo(dtype_of(predictions)).tiny.astype(p.dtype)
     return jnp.log(jnp.where(jnp.abs(p) < tiny, tiny, p))
 
 
 def log_of_complement(p: Array, predictions: ArrayLike) -> Array:
     """`log(1 − p)` to the last digit of a small p; 1, and what rounding made of it, as `log_of_probability` has 0."""
-    tiny = jnp.finfo(jnp.result_type(predictions)).tiny.astype(p.dtype)
+    tiny = jnp.finfo(dtype_of(predictions)).tiny.astype(p.dtype)
     none = (1 - p < tiny) & (p <= MOST)
     return jnp.where(none, jnp.log(tiny), jnp.log1p(-jnp.where(none, 0, p)))
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.precision import widen
-from fnn.typing import Array, ArrayLike
+from fnn.typing import Array, ArrayLike, DType
 
 Reduction: TypeAlias = Literal["none", "mean", "sum", "pair"]
 Axis: TypeAlias = int | tuple[int, ...] | None
@@ -28,6 +28,11 @@ def takes(kind: str) -> Callable[[Loss], Loss]:
         return loss
 
     return state
+
+
+def dtype_of(x: ArrayLike) -> DType:
+    """The dtype in which JAX computes with `x`, nested lists of numbers among them."""
+    return jnp.result_type(x) if hasattr(x, "dtype") else jnp.asarray(x).dtype
 
 
 def floats(name: str, argument: str, x: ArrayLike) -> Array:
@@ -74,7 +79,10 @@ def visible(x: ArrayLike, where: ArrayLike | None = None) -> np.ndarray:
     """The numbers that can be looked at now: not traced, not masked."""
     if not (readable(x) and readable(where)):
         return np.zeros(0)
-    host = np.asarray(x).astype(np.float64)
+    host = np.asarray(x)
+    if np.iscomplexobj(host):  # they are refused when they are cast
+        return np.zeros(0)
+    host = host.astype(np.float64)
     if where is None:
         return host.ravel()
     mask = np.asarray(where)
@@ -175,7 +183,7 @@ def reduce(
     if weights is not None:
         w = along(name, "weights", follow(name, "weights", weights, losses), losses.shape)
         losses = weigh(losses, w)
-    dtype = jnp.result_type(predictions)
+    dtype = dtype_of(predictions)
     noted = _NOTED.get()
     if noted is not None and reduction == "none" and not (mask is None and share is None and weights is None):
         noted.append(losses.shape)

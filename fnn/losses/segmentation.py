@@ -11,7 +11,7 @@ import numpy as np
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
 from fnn.losses.labels import per_class, probabilities
-from fnn.losses.reduction import Reduction, elements, floats, full_mask, readable, reduce
+from fnn.losses.reduction import Reduction, dtype_of, elements, floats, full_mask, readable, reduce
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["binary_dice_loss", "dice_loss"]
@@ -116,7 +116,7 @@ def _require_distributions(name: str, p: ArrayLike, where: ArrayLike | None) -> 
         mask: Any = np.asarray(where)
         mask = mask.any(-1) if mask.ndim > sums.ndim else mask.reshape(mask.shape + (1,) * (sums.ndim - mask.ndim))
         sums = np.where(mask, sums, 1)
-    off = np.abs(sums - 1) > (1e-5 if jnp.finfo(jnp.result_type(p)).bits >= 32 else 1e-2)
+    off = np.abs(sums - 1) > (1e-5 if jnp.finfo(dtype_of(p)).bits >= 32 else 1e-2)
     if off.any():
         place = tuple(int(i) for i in np.argwhere(off)[0])
         raise ValueError(

@@ -70,7 +70,8 @@ def ctc_loss(
     if labels.ndim != 2 or labels.shape[0] != x.shape[0] or not jnp.issubdtype(labels.dtype, jnp.integer):
         raise checks.wrong_shape(name, "integer labels", f"({x.shape[0]}, length)", labels)
     checks.same_shape(name, "labels", labels, "label_paddings", padded_labels)
-    checks.same_shape(name, "logits[..., 0]", x[..., 0], "logit_paddings", padded_frames)
+    if padded_frames.shape != x.shape[:2]:
+        raise checks.wrong_shape(name, "logit_paddings", x.shape[:2], padded_frames.shape)
     keep = full_mask(name, where, x.shape[:1])
     if keep is not None:
         x = jnp.where(keep[:, None, None], x, 0)

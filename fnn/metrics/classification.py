@@ -9,7 +9,7 @@ from fnn.kernels.broadcasting import of_rank
 from fnn.losses import softmax_cross_entropy
 from fnn.losses.labels import of_label, require_classes
 from fnn.losses.reduction import floats, quotient
-from fnn.metrics.protocol import class_numbers, equal, mean, metric
+from fnn.metrics.protocol import class_numbers, equal, in_order, mean, metric
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["accuracy", "perplexity", "top_k_accuracy"]
@@ -34,7 +34,7 @@ def accuracy(predictions: ArrayLike, targets: ArrayLike, *, weights: ArrayLike |
         0.75
     """
     y = class_numbers("accuracy", "targets", targets)
-    predictions = checks.cast("accuracy", "predictions", predictions)
+    predictions = in_order("accuracy", "predictions", predictions)
     if predictions.ndim == y.ndim + 1:
         scores = predictions
         if scores.shape[-1] == 1:
@@ -72,7 +72,7 @@ def top_k_accuracy(scores: ArrayLike, targets: ArrayLike, *, k: int = 5, weights
     """
     name = "top_k_accuracy"
     k = checks.integer(name, "k", k)
-    s = floats(name, "scores", scores)
+    s = floats(name, "scores", in_order(name, "scores", scores))
     y = class_numbers(name, "targets", targets)
     if s.shape[:-1] != y.shape or not s.ndim:
         raise checks.wrong_shape(name, "scores", (*y.shape, "classes"), s.shape)

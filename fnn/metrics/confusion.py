@@ -88,7 +88,8 @@ def _count_cells(cell: Array, counted: Array, *, cells: int) -> Array:
 
 def _require_two_classes(name: str, *labels: ArrayLike) -> None:
     """Require classes 0 and 1, where they can be looked at, or the choice of an average over more."""
-    seen = [int(np.max(checks.to_host(y))) for y in labels if checks.is_concrete(y) and np.size(y)]
+    known = [np.asarray(checks.to_host(y)) for y in labels if checks.is_concrete(y)]
+    seen = [int(y.max()) for y in known if y.size and y.dtype.kind in "biu"]  # others are refused as class numbers
     if seen and max(seen) > 1:
         raise ValueError(
             f"{name}: expected classes 0 and 1 with average='binary', got class {max(seen)}; write average='macro' "

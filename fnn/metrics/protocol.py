@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias, TypeVar
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks
 from fnn.losses.labels import full_width
@@ -57,6 +60,31 @@ def mode_of(function: Any) -> Mode | None:
     return None
 
 
+def measure_all(
+    metrics: Mapping[str, Callable[..., Any]], outputs: Any, targets: Any, weights: Array | None
+) -> dict[str, Any]:
+    """What every metric says, by its name."""
+    for name, function in metrics.items():
+        _require_weights(name, function)
+    return {name: function(outputs, targets, weights=weights) for name, function in metrics.items()}
+
+
+def _require_weights(name: str, function: Any) -> None:
+    """Require a function that can be called with weights, where it says what it takes."""
+    try:
+        inspect.signature(function, follow_wrapped=False).bind(None, None, weights=None)
+    except ValueError:  # one that is written in C
+        return
+    except TypeError:
+        came = checks.describe_given(function)
+        if callable(function):
+            taken = inspect.signature(function, follow_wrapped=False)
+            came = f"one of {taken}; write weights=None as its third argument, where a row of weight 0 does not count"
+        raise TypeError(
+            f"expected the metric {name!r} to be a function (outputs, targets, *, weights=None), got {came}"
+        ) from None
+
+
 def broadcast_weights(name: str, weights: ArrayLike | None, like: Array) -> Array:
     """Weights in the shape of `like`, ones if there are none."""
     if weights is None:
@@ -77,6 +105,28 @@ def class_numbers(name: str, argument: str, x: ArrayLike) -> Array:
             f"write jnp.argmax(scores, -1), or ({argument} > 0.5).astype(jnp.int32)"
         )
     return full_width(x)
+
+
+def in_order(name: str, argument: str, x: ArrayLike) -> Array:
+    """Real scores that stand in their rows as they came: numbers of the host whose digits a cast would drop, so that
+    some that differ became equal, are their ranks along the last axis."""
+    given = checks.as_numbers(name, argument, x)
+    checks.real(name, argument, given)
+    dtype = jax.dtypes.canonicalize_dtype(given.dtype)
+    if isinstance(given, jax.Array) or given.dtype == dtype or not given.ndim or dtype.kind != "f":
+        return checks.cast(name, argument, x)
+    with np.errstate(over="ignore"):
+        cast = given.astype(dtype)
+    return checks.own(cast if (cast == given).all() else _ranks(given).astype(dtype))
+
+
+def _ranks(scores: np.ndarray) -> np.ndarray:
+    """How many different numbers of its row are below each; NaN stays."""
+    order = np.argsort(scores, axis=-1)
+    ascending, ranks = np.take_along_axis(scores, order, -1), np.zeros(scores.shape)
+    steps = np.cumsum(ascending[..., 1:] > ascending[..., :-1], axis=-1)
+    np.put_along_axis(ranks, order[..., 1:], steps, -1)
+    return np.where(np.isnan(scores), np.nan, ranks)
 
 
 def equal(a: Array, b: Array) -> Array:

@@ -8,7 +8,7 @@ from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes
 from fnn.losses.labels import require_classes
 from fnn.losses.reduction import floats
-from fnn.metrics.protocol import broadcast_weights, class_numbers, metric
+from fnn.metrics.protocol import broadcast_weights, class_numbers, in_order, metric
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["roc_auc"]
@@ -39,7 +39,7 @@ def roc_auc(scores: ArrayLike, targets: ArrayLike, *, weights: ArrayLike | None 
         Fawcett, An Introduction to ROC Analysis, 2006.
     """
     name = "roc_auc"
-    s = floats(name, "scores", scores)
+    s = floats(name, "scores", in_order(name, "scores", scores))
     y = class_numbers(name, "targets", targets)
     checks.same_shape(name, "scores", s, "targets", y)
     checks.rank(name, "scores", s, 1, "(n,)")

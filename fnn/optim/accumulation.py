@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.leaves import counter, full_like, increment, widest
-from fnn.optim.transform import Transform, keep_accepted, rate_inside, with_rate
+from fnn.optim.stated_rate import rate_inside, with_rate
+from fnn.optim.transform import Transform, keep_accepted
 from fnn.optim.wrappers import global_norm
 from fnn.typing import Array, ArrayLike, DType, PyTree
 
@@ -145,4 +146,4 @@ def multi_steps(
         acc = jax.tree.map(lambda a: jnp.where(emit, jnp.zeros_like(a), a), acc)
         return new, MultiStepsState(mini_step, gradient_step, inner, acc, report)
 
-    return with_rate(Transform(init, update), rate_inside(opt, "inner_opt_state"))
+    return with_rate(Transform(init, update), rate_inside(opt, lambda state: state.inner_opt_state))

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.leaves import correction, counter, increment, need_params, widest
-from fnn.optim.transform import Transform, apply_updates, keep_accepted, rate_inside, with_rate
+from fnn.optim.stated_rate import rate_inside, with_rate
+from fnn.optim.transform import Transform, apply_updates, keep_accepted
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["EmaParamsState", "SwaParamsState", "ema_params", "ewma", "swa_params"]
@@ -121,7 +122,7 @@ def ema_params(inner: Transform, decay: ArrayLike, *, debias: bool = False) -> T
             beta = jnp.asarray(decay, jnp.finfo(old.dtype).dtype)
             if debias:
                 # beta (1 - beta^(t-1)) / (1 - beta^t) weighs the unbiased old average, 0 at the first step.
-                share = (1 - beta) * correction(beta, count).astype(beta.dtype)
+                share = jnp.asarray(1 - decay, beta.dtype) * correction(decay, count).astype(beta.dtype)
                 beta = jnp.where(count == 1, 0, 1 - jnp.where(decay == 1, 1 / count.astype(beta.dtype), share))
             return beta.astype(old.dtype) * old + (1 - beta).astype(old.dtype) * new.astype(old.dtype)
 

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from fnn.optim.rules import stateless
-from fnn.optim.transform import Transform, keep_accepted, rate_inside, with_rate
+from fnn.optim.stated_rate import OfSome, rate_inside, with_rate
+from fnn.optim.transform import Transform, identity, keep_accepted
 from fnn.typing import PyTree
 
 __all__ = [
@@ -164,7 +165,8 @@ def masked(inner: Transform, mask: Mask, *, mask_compatible_extra_args: bool = F
         updates = jax.tree.map(lambda m, n, old: n if m else old, where, new, updates)
         return updates, MaskedState(inner_state)
 
-    return Transform(init, update)
+    rate = rate_inside(inner)
+    return with_rate(Transform(init, update), rate and OfSome(rate))
 
 
 def partition(
@@ -214,8 +216,8 @@ def partition(
 
     # Of several groups that move none has the rate of all, and not every rule states one.
     moving = [label for label, transform in transforms.items() if not hasattr(transform.update, "stands_still")]
-    own = rate_inside(transforms[moving[0]]) if len(moving) == 1 else None
-    rate = own and (lambda state: own(state.inner_states[moving[0]]))
+    alone = transforms[moving[0]] if len(moving) == 1 else identity()
+    rate = rate_inside(alone, lambda state: state.inner_states[moving[0]].inner_state)
     return with_rate(Transform(init, update), rate)
 
 

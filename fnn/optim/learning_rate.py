@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.optim.leaves import leafwise, times
 from fnn.optim.rules import scheduled, stateless
-from fnn.optim.transform import Transform, with_rate
+from fnn.optim.stated_rate import with_rate
+from fnn.optim.transform import Transform
 from fnn.typing import Array, ArrayLike, ScalarOrSchedule, Schedule
 
 __all__ = ["ScaleByScheduleState", "scale", "scale_by_learning_rate", "scale_by_schedule"]

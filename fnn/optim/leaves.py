@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -145,9 +146,22 @@ def power(decay: ArrayLike, count: Array) -> Array:
     return jnp.asarray(decay, dtype) ** count.astype(dtype)
 
 
+def complement(decay: ArrayLike, count: Array) -> Array:
+    r"""$1 - \beta^t$ in the default precision."""
+    log = log_of(decay)
+    return 1 - power(decay, count) if log is None else -jnp.expm1(count.astype(jnp.float32) * log)
+
+
+def log_of(decay: ArrayLike) -> float | None:
+    r"""$\log\beta$ of a number that float32 would round, near 1 to 1; None where it is traced or has its digits."""
+    if jnp.result_type(float) != jnp.float32 or not isinstance(decay, (int, float, np.number)) or decay == 0:
+        return None
+    return math.log(decay)
+
+
 def correction(decay: ArrayLike, count: Array) -> Array:
     r"""$1/(1-\beta^t)$, what an average started at zero is multiplied with."""
-    return 1 / (1 - power(decay, count))
+    return 1 / complement(decay, count)
 
 
 def times(g: Array, factor: Any) -> tuple[Array]:

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.optim.acceptance import choose
 from fnn.optim.leaves import counter, leafwise, need_params
-from fnn.optim.transform import Transform, keep_accepted, rate_inside, with_rate
+from fnn.optim.stated_rate import rate_inside, with_rate
+from fnn.optim.transform import Transform, keep_accepted
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["LookaheadParams", "LookaheadState", "lookahead"]
@@ -100,7 +101,7 @@ def lookahead(
             return type(params)(fast=fast_updates, slow=slow_updates), LookaheadState(fast_state, since)
         return fast_updates, LookaheadState(fast_state, since, new)
 
-    return with_rate(Transform(init, update), rate_inside(fast_optimizer, "fast_state"))
+    return with_rate(Transform(init, update), rate_inside(fast_optimizer, lambda state: state.fast_state))
 
 
 def _lookahead(u: Array, slow: Array, fast: Array, sync: Any, rate: Any) -> tuple[Array, Array]:

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.optim.acceptance import all_finite
 from fnn.optim.leaves import nodes
-from fnn.optim.transform import Transform, keep_accepted, rate_inside, require_transform, with_rate
+from fnn.optim.stated_rate import rate_inside, with_rate
+from fnn.optim.transform import Transform, keep_accepted, require_transform
 from fnn.typing import Array, PyTree
 
 __all__ = ["ScaleLossState", "scale_loss"]

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.leaves import counter, increment, leafwise, not_given, times
-from fnn.optim.transform import Transform, with_rate
+from fnn.optim.stated_rate import with_rate
+from fnn.optim.transform import Transform
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["ReduceLROnPlateauState", "reduce_on_plateau"]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.optim.adam import check_moments, corrections, mean_ahead, no_moments, ratio
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import leafwise, power, square
+from fnn.optim.leaves import leafwise, log_of, power, square
 from fnn.optim.rules import stateful
 from fnn.optim.transform import Transform, chain
 from fnn.typing import Array, ArrayLike, ScalarOrSchedule
@@ -26,6 +26,17 @@ def _radam(
     mean = mean_ahead(g, m, b1, c1, ahead)
     hat = jnp.sqrt(c2) if eps_hat else 1
     return jnp.where(tractable, rectifier * ratio(mean, c2 * v, hat * eps, eps_root), mean), m, v
+
+
+def degrees_of_freedom(b2: Any, count: Array, limit: Any) -> Any:
+    r"""$\rho_t$: near $\beta_2 = 1$ both of its terms are about $2/(1 - \beta_2)$, and their difference about $t$."""
+    if (log := log_of(b2)) is None:
+        b2t = power(b2, count)
+        return limit - 2 * count.astype(b2t.dtype) * b2t / (1 - b2t)
+    t = count.astype(jnp.float32)
+    x = -log * t
+    near = 1 / 2 - x / 12 + x**3 / 720 - x**5 / 30240  # the series of what follows
+    return (limit + 2 / log) + 2 * t * jnp.where(x < 0.5, near, 1 / x - 1 / jnp.expm1(x))
 
 
 def scale_by_radam(
@@ -64,8 +75,7 @@ def scale_by_radam(
     limit = 2 / (1 - b2) - 1
 
     def values(count: Array) -> dict[str, Array]:
-        b2t = power(b2, count)
-        rho: Any = limit - 2 * count.astype(b2t.dtype) * b2t / (1 - b2t)
+        rho = degrees_of_freedom(b2, count, limit)
         tractable = rho >= threshold
         safe = jnp.where(tractable, rho, limit)
         squared = (safe - 4) * (safe - 2) * limit / ((limit - 4) * (limit - 2) * safe)

@@ -144,7 +144,11 @@ class ProximalL1State(NamedTuple):
 
 def _soft_threshold(u: Array, p: Array, threshold: Any) -> tuple[Array]:
     w = p + u
-    shrunk = w - jnp.clip(w, -threshold, threshold)
+    if jnp.iscomplexobj(w):
+        size = jnp.abs(w)
+        shrunk = w * (jnp.maximum(size - threshold, 0) / jnp.where(size == 0, 1, size))
+    else:
+        shrunk = w - jnp.clip(w, -threshold, threshold)
     # p + (-p) is exactly zero, whatever was rounded on the way.
     return (jnp.where(shrunk == 0, -p, shrunk - p),)
 
@@ -152,7 +156,8 @@ def _soft_threshold(u: Array, p: Array, threshold: Any) -> tuple[Array]:
 def proximal_l1(learning_rate: ScalarOrSchedule, strength: ArrayLike, mask: Mask = weights_only) -> Transform:
     r"""Soft threshold after the step: $\theta \leftarrow \mathrm{sign}(w)\max(|w|-\alpha\lambda,0)$, $w=\theta+u$.
 
-    It reaches exact zeros, where the gradient of `l1` only jumps around them. Put it last in a `chain`.
+    It reaches exact zeros, where the gradient of `l1` only jumps around them; the sign of a complex number is $w/|w|$.
+    Put it last in a `chain`.
 
     Args:
         learning_rate: $\alpha$ of the rule before it, a number, a traced scalar or a schedule.

@@ -74,8 +74,7 @@ def scale_by_rprop(
 
     def init(params: PyTree) -> ScaleByRpropState:
         for leaf in jax.tree.leaves(params):
-            if jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
-                raise TypeError(f"rprop: expected real parameters, got {checks.describe(leaf)}; their sign decides")
+            checks.real("rprop", "parameters", leaf, "write fnn.optim.sign_sgd, whose steps go along complex gradients")
         return ScaleByRpropState(full_like(params, learning_rate), full_like(params))
 
     return stateful(init, step)

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.leaves import increment, leafwise, need_params
-from fnn.optim.transform import Transform, chain, rate_inside, schedule_free_average, with_rate
+from fnn.optim.stated_rate import rate_inside, with_rate
+from fnn.optim.transform import Transform, chain, schedule_free_average
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
 
 __all__ = ["ScheduleFreeState", "schedule_free", "schedule_free_eval_params"]
@@ -102,7 +103,7 @@ def schedule_free(
         new = ScheduleFreeState(state.b1, total, increment(state.step_count), max_lr, inner, z)
         return updates, new
 
-    return with_rate(Transform(init, update), rate_inside(base_optimizer, "base_optimizer_state"))
+    return with_rate(Transform(init, update), rate_inside(base_optimizer, lambda state: state.base_optimizer_state))
 
 
 def schedule_free_eval_params(state: ScheduleFreeState, params: PyTree) -> PyTree:

@@ -20,7 +20,7 @@ __all__ = ["ScaleByLionState", "lion", "scale_by_lion", "scale_by_sign", "sign_s
 
 
 def scale_by_sign() -> Transform:
-    r"""The sign of each entry: $u = \mathrm{sign}(g)$, 0 at 0.
+    r"""The sign of each entry: $u = \mathrm{sign}(g)$, 0 at 0, of complex numbers their direction $g/|g|$.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -78,7 +78,8 @@ class ScaleByLionState(NamedTuple):
 def _lion(g: Array, m: Array, *, b1: Any, b2: Any, mode: str, smooth_beta: Any) -> tuple[Array, Array]:
     c = b1 * m + (1 - b1) * g
     if mode == "smooth":
-        u = jnp.tanh(smooth_beta * c)
+        size = jnp.abs(c)  # the hyperbolic tangent of complex numbers has poles
+        u = jnp.sign(c) * jnp.tanh(smooth_beta * size) if jnp.iscomplexobj(c) else jnp.tanh(smooth_beta * c)
     else:
         u = jnp.where(jnp.abs(c) < 1, c, jnp.sign(c)) if mode == "refined" else jnp.sign(c)
     return u, b2 * m + (1 - b2) * g

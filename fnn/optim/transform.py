@@ -8,15 +8,16 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, Self
 
 import jax
 import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.leaves import leafwise, nodes, over, widest
-from fnn.typing import Array, ArrayLike, PyTree
+from fnn.optim.stated_rate import rate_of_all, with_rate
+from fnn.typing import Array, PyTree
 
 __all__ = ["EmptyState", "Transform", "apply_updates", "chain", "eval_params", "identity"]
 
@@ -55,6 +56,9 @@ class Transform(_Transform):
 
     __slots__ = ()
 
+    def __new__(cls, init: Callable[[PyTree], PyTree], update: Update) -> Self:
+        return super().__new__(cls, _with_sortable_keys(init), update)
+
     @property  # type: ignore[misc]
     def __class__(self) -> type:
         """optax's class where a program uses optax, which hands extra arguments only to what `isinstance` says is one.
@@ -65,6 +69,20 @@ class Transform(_Transform):
 
     def __repr__(self) -> str:
         return f"Transform(init={self.init!r}, update={self.update!r})"
+
+
+def _with_sortable_keys(init: Any) -> Callable[[PyTree], PyTree]:
+    """`init`, which names dict keys that JAX cannot sort; one that does already is itself, as in a copy."""
+    if getattr(init, "names_keys", False):
+        return init
+
+    @functools.wraps(init)
+    def begin(params: PyTree) -> PyTree:
+        checks.leaves("init", params)
+        return init(params)
+
+    begin.names_keys = True  # type: ignore[attr-defined]
+    return begin
 
 
 class EmptyState(NamedTuple):
@@ -132,50 +150,12 @@ def chain(*transforms: Transform) -> Transform:
             new_state.append(one)
         return updates, tuple(new_state)
 
-    return with_rate(Transform(init, update), _rate_of_all(transforms))
+    return with_rate(Transform(init, update), rate_of_all(transforms))
 
 
 def as_transform(optimizer: Transform) -> Transform:
     """A transform of fnn, which takes any extra argument; another is made one."""
     return optimizer if isinstance(optimizer, Transform) else chain(optimizer)
-
-
-Rate: TypeAlias = Callable[[PyTree], ArrayLike]
-"""State after a step -> the learning rate of that step."""
-
-
-def with_rate(transform: Transform, rate: Rate | None, factor: Rate | None = None) -> Transform:
-    """State a transform's learning rate, or a factor by which it changes that of others, on its `update` function."""
-    update: Any = transform.update
-    update.states_rate, update.states_factor = rate, factor
-    return transform
-
-
-def rate_inside(inner: Transform, field: str = "inner_state") -> Rate | None:
-    """The rate of a transform whose state stands in this field of another."""
-    rate = getattr(inner.update, "states_rate", None)
-    return rate and (lambda state: rate(getattr(state, field)))
-
-
-def _rate_of_all(transforms: tuple[Transform, ...]) -> Rate | None:
-    """The product of what they state, None if none of them has a learning rate."""
-    own = [(place, getattr(t.update, "states_rate", None)) for place, t in enumerate(transforms)]
-    factors = [(place, getattr(t.update, "states_factor", None)) for place, t in enumerate(transforms)]
-    if not any(rate for _, rate in own):
-        return None
-    stated = [(place, rate) for place, rate in own + factors if rate is not None]
-    return lambda state: functools.reduce(
-        jnp.multiply, [jnp.asarray(rate(state[p]), jnp.float32) for p, rate in stated]
-    )
-
-
-def learning_rate(optimizer: Transform, state: PyTree) -> Array | None:
-    """The learning rate of the last step, as the optimizer states it, or optax's `inject_hyperparams` in its state."""
-    if (rate := getattr(optimizer.update, "states_rate", None)) is not None:
-        return jnp.asarray(rate(state), jnp.float32)
-    found = nodes(state, lambda node: isinstance(getattr(node, "hyperparams", None), Mapping))
-    rates = [node.hyperparams["learning_rate"] for node in found if "learning_rate" in node.hyperparams]
-    return jnp.asarray(rates[0], jnp.float32) if rates else None
 
 
 def eval_params(state: PyTree, params: PyTree) -> PyTree:

@@ -12,7 +12,8 @@ from fnn.optim.acceptance import all_finite, choose
 from fnn.optim.grouping import Mask, masked
 from fnn.optim.leaves import counter, increment, leafwise, widest
 from fnn.optim.rules import scheduled, stateless
-from fnn.optim.transform import Transform, keep_accepted, rate_inside, with_rate
+from fnn.optim.stated_rate import rate_inside, with_rate
+from fnn.optim.transform import Transform, keep_accepted
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
 
 __all__ = [
@@ -32,6 +33,9 @@ def clip(max_delta: ArrayLike) -> Transform:
     Args:
         max_delta: $c \ge 0$.
 
+    Raises:
+        TypeError: at `update`, for complex updates, which have no order.
+
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> rule = fnn.optim.clip(1.0)
@@ -39,7 +43,12 @@ def clip(max_delta: ArrayLike) -> Transform:
         [-1.0, 0.5]
     """
     checks.in_range("clip", "max_delta", max_delta, 0)
-    return stateless(leafwise(lambda g, *, bound: (jnp.clip(g, -bound, bound),), bound=max_delta))
+    return stateless(leafwise(_clip, bound=max_delta))
+
+
+def _clip(g: Array, *, bound: Any) -> tuple[Array]:
+    checks.real("clip", "updates", g, "write fnn.optim.clip_by_global_norm or clip_by_block_rms, which keep directions")
+    return (jnp.clip(g, -bound, bound),)
 
 
 def global_norm(updates: PyTree) -> Array:

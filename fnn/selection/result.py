@@ -12,7 +12,7 @@ import numpy as np
 
 from fnn import checks, programs
 from fnn.layer import Padded
-from fnn.metrics.protocol import Mode
+from fnn.metrics.protocol import Mode, measure_all
 from fnn.selection.folds import mean_by_row
 from fnn.selection.plan import Plan, describe_divergence
 from fnn.tasks.task import Task, modes_of, require_mode
@@ -245,4 +245,4 @@ def metrics_of(
 
 
 def _metrics(task: Task, outputs: PyTree, targets: PyTree, weights: Array) -> dict[str, Array]:
-    return {name: metric(outputs, targets, weights=weights) for name, metric in task.metrics.items()}
+    return measure_all(task.metrics, outputs, targets, weights)

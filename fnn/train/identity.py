@@ -18,6 +18,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.kernels import placement
+from fnn.metrics.protocol import measure_all
 from fnn.train.epochs import sizes
 from fnn.train.inputs import Inputs
 from fnn.train.loop import Carry, Recipe, evaluation_model, step_of
@@ -63,7 +64,7 @@ def describe_programs(recipe: Recipe, train_state: TrainState, key: Key, inputs:
         return augment_batch(options.augment, given[0], given[1:])  # type: ignore[arg-type]
 
     def score(outputs: PyTree, targets: PyTree, weights: Array) -> list[Any]:
-        return [metric(outputs, targets, weights=weights) for metric in task.metrics.values()]
+        return list(measure_all(task.metrics, outputs, targets, weights).values())
 
     size = sizes(options.batch_size, inputs.slots)[0]
     x, targets = shapes_of(inputs.data[:2], size)

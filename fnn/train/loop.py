@@ -16,8 +16,10 @@ from jax.sharding import Mesh
 
 from fnn import random_bits
 from fnn.layer import Layer
+from fnn.metrics.protocol import measure_all
 from fnn.optim.acceptance import all_finite, either
-from fnn.optim.transform import Transform, as_transform, is_skipped, learning_rate
+from fnn.optim.stated_rate import learning_rate
+from fnn.optim.transform import Transform, as_transform, is_skipped
 from fnn.tasks import Task
 from fnn.train import stopping
 from fnn.train.inputs import Inputs
@@ -194,8 +196,7 @@ def _accept(carry: Carry, step: Advance, metrics: Mapping[str, Any], number: Arr
     good = real & running & sound
     state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new.state, old.state)
     kept = either(good, new._replace(state=state), old)
-    scores = {name: metric(step.outputs, *step.batch[1:2], weights=step.batch[2]) for name, metric in metrics.items()}
-    scores = one_number_each(scores)
+    scores = one_number_each(measure_all(metrics, step.outputs, *step.batch[1:]))
     seen = {name: score.astype(jnp.float32) for name, score in (scores | {"loss": step.loss}).items()}
     counts = {name: good & finite & jnp.isfinite(score) for name, score in seen.items()}
     return carry._replace(

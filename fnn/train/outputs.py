@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 
 from fnn import checks
 from fnn.layer import Layer
+from fnn.metrics.protocol import measure_all
 from fnn.tasks.task import Task, mean_loss
 from fnn.train import rows as rows_
 from fnn.train.sharding import round_up, split, whole
@@ -46,7 +47,7 @@ def scores_from(
         weights = jnp.where(rows >= 0, own, 0)
     loss, counted = mean_loss(task, outputs, targets, weights)
     scores = {"loss": loss}
-    scores |= {name: metric(outputs, targets, weights=weights) for name, metric in task.metrics.items()}
+    scores |= measure_all(task.metrics, outputs, targets, weights)
     nan = lambda score: jnp.where(counted == 0, jnp.nan, score)  # noqa: E731
     return {
         n: nan(score) if jnp.issubdtype(jnp.result_type(score), jnp.floating) else score for n, score in scores.items()

@@ -21,6 +21,7 @@ from fnn.kernels.normalization.standardization import (
     statistics,
     with_axes_of,
 )
+from fnn.kernels.sizes import compile_for
 from fnn.precision import widen
 from fnn.typing import Array, ArrayLike
 
@@ -37,7 +38,7 @@ class Moments(NamedTuple):
     size: Array
 
 
-@functools.partial(jax.jit, static_argnames=("axis", "eps_inside_sqrt", "axis_name"))
+@compile_for("axis", "eps_inside_sqrt", "axis_name")
 def batch_norm(
     x: Array,
     scale: Array | None = None,
@@ -80,7 +81,7 @@ def batch_norm(
     return y.astype(x.dtype), Moments(mean.reshape(shape), variance.reshape(shape), size.reshape(shape))
 
 
-@functools.partial(jax.jit, static_argnames=("axis", "eps_inside_sqrt"))
+@compile_for("axis", "eps_inside_sqrt")
 def normalize(
     x: Array,
     mean: Array,
@@ -116,7 +117,7 @@ def normalize(
     return ((wide - mu) * (inverse_deviation(sigma2, eps, eps_inside_sqrt) * gamma) + beta).astype(x.dtype)
 
 
-@functools.partial(jax.jit, static_argnames=("axis",))
+@compile_for("axis")
 def layer_norm(
     x: Array, scale: Array | None = None, bias: Array | None = None, *, axis: Axes = -1, eps: ArrayLike = 1e-5
 ) -> Array:
@@ -142,7 +143,7 @@ def layer_norm(
     return standardize(wide, gamma, beta, eps, None, axes)[0].astype(x.dtype)
 
 
-@functools.partial(jax.jit, static_argnames=("axis",))
+@compile_for("axis")
 def rms_norm(x: Array, scale: Array | None = None, *, axis: Axes = -1, eps: ArrayLike = 1e-6) -> Array:
     r"""Divide each example by the root mean square of its features: the layer `fnn.rms_norm` with a given scale.
 
