@@ -138,3 +138,15 @@ def test_a_damaged_program_is_never_run(tmp_path):
         (tmp_path / "damaged").write_bytes(damaged)
         with pytest.raises(ValueError, match=r"is damaged|is cut off or was not written"):
             fnn.load_exported(tmp_path / "damaged")
+
+
+def test_a_table_with_its_columns_in_another_order_is_refused(tmp_path):
+    frame = pytest.importorskip("pandas").DataFrame({"a": [1.0, 2.0], "b": [10.0, 30.0]}, dtype=np.float32)
+    scaler, model = fnn.data.standard_scaler(), fnn.dense(1)
+    fitted = scaler.fit(frame)
+    trained = fnn.Trained(*model.init(KEY, np.ones((1, 2), np.float32)))
+    fnn.export(model, trained, np.ones((1, 2), np.float32), path=tmp_path / "m", scaler=(scaler, fitted))
+    program = fnn.load_exported(tmp_path / "m")
+    with pytest.raises(ValueError, match=r"expected column 'a' at place 0, as in fit, got 'b'; write x\[\["):
+        program(frame[["b", "a"]])
+    np.testing.assert_array_equal(program(frame), program(frame.to_numpy()))
