@@ -103,6 +103,16 @@ def test_inputs_of_another_shape_are_named(tmp_path):
         program((X, X))
 
 
+def test_inputs_that_mean_nothing_are_named(tmp_path):
+    model, x = fnn.dense(3), np.ones((2, 4), np.float32)
+    fnn.export(model, trained_of(model, x), x, TASK, path=tmp_path / "m")
+    program = fnn.load_exported(tmp_path / "m")
+    with pytest.raises(ValueError, match="x contains nan at row 1, column 2"):
+        program(np.where(np.arange(8).reshape(2, 4) == 6, np.nan, x))
+    with pytest.raises(ValueError, match=r"expected at least one row, got float32\[0,4\]"):
+        program(x[:0])
+
+
 def test_what_cannot_be_exported_says_why(tmp_path):
     with pytest.raises(ValueError, match="a task with classes"):
         fnn.export(MODEL, TRAINED, X, fnn.tasks.regression(), path=tmp_path / "m", probabilities=True)

@@ -23,6 +23,7 @@ from fnn.layer.protocol import identity
 from fnn.saving.content import canonical
 from fnn.saving.metadata import classes_as_json, require_outputs, scaler_as_json
 from fnn.tasks import Task
+from fnn.train.rows import require_finite
 from fnn.train.trained import Trained, apply_trained, as_trained, check_trained
 from fnn.typing import PyTree
 from fnn.versions import __version__
@@ -211,7 +212,12 @@ def _check(path: Any, x: Any, aval: Any) -> jax.Array:
         raise ValueError(f"{path}: expected {checks.describe(aval)}, got {checks.describe(x)}; sizes {fixed} are fixed")
     if jnp.issubdtype(aval.dtype, jnp.integer) and not jnp.issubdtype(jnp.result_type(x), jnp.integer):
         raise TypeError(f"{path}: expected {checks.describe(aval)}, got {checks.describe(x)}")
-    return checks.cast(str(path), "x", x, aval.dtype)
+    checks.at_least_one(str(path), "row", np.size(x), checks.describe(x))
+    given = checks.cast(str(path), "x", x, aval.dtype)
+    host = checks.to_host(given)
+    if isinstance(host, np.ndarray) and host.ndim:  # a class is a number like any other, also that of NaN
+        require_finite(str(path), x, host)
+    return given
 
 
 def _seal(content: bytes, about: bytes) -> bytes:
