@@ -52,6 +52,15 @@ def test_a_hold_out_split_is_scored_at_a_part_of_its_size():
         S.learning_curve(*PARTS, folds=S.hold_out(20, 0.25), sizes=[1.0], **OPTIONS)
 
 
+def test_targets_are_encoded_once():
+    task = fnn.tasks.regression()
+    doubled = task._replace(encode=lambda targets: task.encode(2 * targets))
+    given, folds = (*PARTS[:2], doubled, (X, Y)), S.hold_out(22, 0.25)
+    found = S.learning_curve(*given, folds=folds, sizes=[1.0], seed=None, **OPTIONS)
+    whole = S.cross_validate(*given, folds=folds, **OPTIONS)
+    np.testing.assert_allclose(found.scores["mse"][0], whole.scores["mse"][0], rtol=1e-5)
+
+
 def test_a_size_without_a_row_that_counts_is_refused():
     weights = np.ones(22)
     weights[:3] = 0

@@ -103,6 +103,16 @@ def test_inputs_of_another_shape_are_named(tmp_path):
         program((X, X))
 
 
+def test_inputs_that_mean_nothing_are_named(tmp_path):
+    model, x = fnn.dense(3), np.ones((2, 4), np.float32)
+    fnn.export(model, trained_of(model, x), x, TASK, path=tmp_path / "m")
+    program = fnn.load_exported(tmp_path / "m")
+    with pytest.raises(ValueError, match="x contains nan at row 1, column 2"):
+        program(np.where(np.arange(8).reshape(2, 4) == 6, np.nan, x))
+    with pytest.raises(ValueError, match=r"expected at least one row, got float32\[0,4\]"):
+        program(x[:0])
+
+
 def test_what_cannot_be_exported_says_why(tmp_path):
     with pytest.raises(ValueError, match="a task with classes"):
         fnn.export(MODEL, TRAINED, X, fnn.tasks.regression(), path=tmp_path / "m", probabilities=True)
@@ -138,3 +148,15 @@ def test_a_damaged_program_is_never_run(tmp_path):
         (tmp_path / "damaged").write_bytes(damaged)
         with pytest.raises(ValueError, match=r"is damaged|is cut off or was not written"):
             fnn.load_exported(tmp_path / "damaged")
+
+
+def test_a_table_with_its_columns_in_another_order_is_refused(tmp_path):
+    frame = pytest.importorskip("pandas").DataFrame({"a": [1.0, 2.0], "b": [10.0, 30.0]}, dtype=np.float32)
+    scaler, model = fnn.data.standard_scaler(), fnn.dense(1)
+    fitted = scaler.fit(frame)
+    trained = fnn.Trained(*model.init(KEY, np.ones((1, 2), np.float32)))
+    fnn.export(model, trained, np.ones((1, 2), np.float32), path=tmp_path / "m", scaler=(scaler, fitted))
+    program = fnn.load_exported(tmp_path / "m")
+    with pytest.raises(ValueError, match=r"expected column 'a' at place 0, as in fit, got 'b'; write x\[\["):
+        program(frame[["b", "a"]])
+    np.testing.assert_array_equal(program(frame), program(frame.to_numpy()))

@@ -192,6 +192,8 @@ def test_class_weights_divide_by_weights_in_scores_steps_and_runs():
     np.testing.assert_allclose(step.update(state, KEY, (jnp.asarray(x), jnp.asarray(LABELS)))[1], expected, rtol=1e-5)
     _, history = fnn.trainer(model, still, task, epochs=1, batch_size=4)(KEY, (x, LABELS), start=trained)
     np.testing.assert_allclose(history["loss"][0], expected, rtol=1e-5)
+    right = (np.asarray(outputs).argmax(-1) == LABELS).mean()  # of every row as much, whatever its class weighs
+    np.testing.assert_allclose(history["accuracy"][0], right, rtol=1e-5)
 
 
 def test_class_weights_train_what_the_same_weights_of_rows_train():

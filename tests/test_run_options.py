@@ -104,7 +104,7 @@ def test_sums_over_many_steps_lose_no_digits():
     from fnn.train.loop import Means
 
     value, zero = jnp.float32(0.1), Means(("loss",), jnp.zeros((1, 2)), jnp.zeros((1, 2)))
-    plus = lambda i, mean: mean.plus({"loss": value}, jnp.ones(()), {"loss": jnp.array(True)})  # noqa: E731
+    plus = lambda i, mean: mean.plus({"loss": value}, {"loss": jnp.ones(())}, {"loss": jnp.array(True)})  # noqa: E731
     total = jax.jit(lambda mean: jax.lax.fori_loop(0, 100_000, plus, mean))(zero).total
     np.testing.assert_allclose(total[0], 100_000 * np.float64([value, 1]), rtol=1e-7)
 

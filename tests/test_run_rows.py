@@ -306,3 +306,17 @@ def test_a_fraction_of_classes_of_one_row_is_refused():
             fnn.dense(4), fnn.optim.sgd(0.1), fnn.tasks.multiclass(4), data, key=jax.random.key(0), epochs=1,
             validation=0.25,
         )  # fmt: skip
+
+
+@BOTH
+def test_tables_to_train_and_to_validate_on_have_their_columns_in_one_order(train):
+    frame = pytest.importorskip("pandas").DataFrame(X[:, :3], columns=list("abc"))
+    model = fnn.dense(1)
+    with pytest.raises(
+        ValueError, match="validation: expected column 'a' at place 0, as in the data, got 'c'; write x"
+    ):
+        train((frame, Y), model=model, validation=(frame[list("cba")], Y))
+    several, task = frame.rename(columns=str.upper), fnn.tasks.regression(3)
+    with pytest.raises(ValueError, match=r"expected column 'B' at place 1, as in the data, got 'C'; write targets"):
+        train((frame, several), model=fnn.dense(3), task=task, validation=(frame, several[list("ACB")]))
+    train((frame, Y), model=model, validation=(frame.to_numpy(), Y))

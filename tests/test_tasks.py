@@ -306,7 +306,7 @@ def test_an_output_that_is_nan_is_never_right(task, outputs, targets):
 )  # fmt: skip
 def test_of_no_rows_metrics_are_nan_and_there_is_no_loss(task, targets):
     outputs = {"binary()": LOGIT}.get(task.name, LOGITS[:, : 4 if targets.shape[1:] != (1,) else 2])
-    losses, counts = mean_loss(task, outputs[:0], targets[:0])
+    losses, counts, _ = mean_loss(task, outputs[:0], targets[:0])
     assert (losses, counts) == (0, 0)
     for metric in task.metrics.values():
         assert np.isnan(metric(outputs[:0], targets[:0]))

@@ -257,7 +257,7 @@ def _over_steps(where: str, scaler: Scaler) -> Scaler:
     def of_steps(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         def apply(statistics: Any, x: Any) -> Any:
             if not isinstance(x, Padded):
-                require_same_columns(where, statistics, x)
+                require_same_columns(where, getattr(statistics, "columns", ()), x, "x[list(statistics.columns)]")
                 return function(statistics, x)
             real = _real_steps(where, x)[(..., *[None] * (x.values.ndim - 2))] > 0
             clear = lambda values: (np if isinstance(values, np.ndarray) else jnp).where(real, values, 0)  # noqa: E731

@@ -38,23 +38,21 @@ class StandardStatistics(_Moments):
 
 def with_columns(statistics: Statistics, x: Any) -> Statistics:
     """The statistics, which know the names of the columns of the table `x`."""
-    if names := _names(x):
+    if names := columns_of(x):
         statistics.columns = names  # type: ignore[attr-defined]
     return statistics
 
 
-def require_same_columns(where: str, statistics: Any, x: Any) -> None:
+def require_same_columns(where: str, fitted: tuple[str, ...], x: Any, instead: str, of: str = "fit") -> None:
     """A table has the columns that were fitted, in their order."""
-    fitted, names = getattr(statistics, "columns", ()), _names(x)
+    names = columns_of(x)
     if not (fitted and names) or fitted == names or len(fitted) != len(names):  # how many is said by the shape
         return
     place, (own, came) = next((i, pair) for i, pair in enumerate(zip(fitted, names, strict=True)) if len({*pair}) > 1)
-    raise ValueError(
-        f"{where}: expected column {own!r} at place {place}, as in fit, got {came!r}; write x[list(statistics.columns)]"
-    )
+    raise ValueError(f"{where}: expected column {own!r} at place {place}, as in {of}, got {came!r}; write {instead}")
 
 
-def _names(x: Any) -> tuple[str, ...]:
-    """Names of columns where all are texts, as scikit-learn knows them; numbers may only say their places."""
-    names = tuple(getattr(x, "columns", ()))
+def columns_of(x: Any) -> tuple[str, ...]:
+    """Names of a table's columns where all are texts, as scikit-learn knows them; numbers may only say their places."""
+    names = () if isinstance(x, tuple) else tuple(getattr(x, "columns", ()))  # of a named tuple it may be an array
     return names if all(isinstance(name, str) for name in names) else ()

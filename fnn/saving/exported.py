@@ -15,6 +15,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.data.scaling import Scaler
+from fnn.data.statistics import require_same_columns
 from fnn.files import write_whole
 from fnn.layer import Layer
 from fnn.layer.arguments import mirror
@@ -22,6 +23,7 @@ from fnn.layer.protocol import identity
 from fnn.saving.content import canonical
 from fnn.saving.metadata import classes_as_json, require_outputs, scaler_as_json
 from fnn.tasks import Task
+from fnn.train.rows import require_finite
 from fnn.train.trained import Trained, apply_trained, as_trained, check_trained
 from fnn.typing import PyTree
 from fnn.versions import __version__
@@ -98,7 +100,7 @@ def export(
     """
     # On the host and back: a program for everywhere carries no device of this machine.
     trained = jax.tree.map_with_path(_array, jax.device_get(as_trained("export", trained)))
-    scaler_as_json("export", scaler)
+    kind, _ = scaler_as_json("export", scaler)
     before, after = _before(scaler), _after(task, probabilities)
     shapes = _any_rows(x)
 
@@ -118,6 +120,7 @@ def export(
         "description": repr(model),
         "expects": checks.describe(shapes),
         "classes": classes_as_json("export", classes),
+        "columns": kind[2] if kind else [],
     }
     if jax.process_index() == 0:
         write_whole(path, lambda file: file.write(_seal(content, json.dumps(about).encode())))
@@ -145,12 +148,14 @@ def load_exported(path: str | Path) -> Exported:
     content, about = _unseal(Path(path))
     checks.package("flatbuffers", "fnn.load_exported", "flatbuffers", "export")
     program = jax.export.deserialize(bytearray(content))
+    columns = tuple(about.get("columns", ()))  # older files do not know them
 
     def call(x: PyTree) -> PyTree:
         like = jax.tree.unflatten(program.in_tree, program.in_avals)[0][0]
         given: Any = jax.tree.structure(x)
         if given != jax.tree.structure(like):
             raise ValueError(f"{path}: expected {about['expects']}, got {checks.describe(x)}")
+        require_same_columns(str(path), columns, x, f"x[{list(columns)}]")
         return program.call(jax.tree.map(lambda a, aval: _check(path, a, aval), x, like))
 
     classes = None if about["classes"] is None else tuple(about["classes"])
@@ -207,7 +212,12 @@ def _check(path: Any, x: Any, aval: Any) -> jax.Array:
         raise ValueError(f"{path}: expected {checks.describe(aval)}, got {checks.describe(x)}; sizes {fixed} are fixed")
     if jnp.issubdtype(aval.dtype, jnp.integer) and not jnp.issubdtype(jnp.result_type(x), jnp.integer):
         raise TypeError(f"{path}: expected {checks.describe(aval)}, got {checks.describe(x)}")
-    return checks.cast(str(path), "x", x, aval.dtype)
+    checks.at_least_one(str(path), "row", np.size(x), checks.describe(x))
+    given = checks.cast(str(path), "x", x, aval.dtype)
+    host = checks.to_host(given)
+    if isinstance(host, np.ndarray) and host.ndim:  # a class is a number like any other, also that of NaN
+        require_finite(str(path), x, host)
+    return given
 
 
 def _seal(content: bytes, about: bytes) -> bytes:

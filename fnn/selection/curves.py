@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -14,10 +15,8 @@ from fnn.layer import Layer
 from fnn.optim.transform import Transform
 from fnn.selection.cross_validation import run_plan
 from fnn.selection.folds import Folds, Splitter
-from fnn.selection.given_folds import folds_of
 from fnn.selection.plan import make_plan
-from fnn.tasks import Task, as_task
-from fnn.train import rows as rows_
+from fnn.tasks import Task
 from fnn.train.options import Options
 from fnn.train.processes import on_a_mesh
 from fnn.train.stopping import EarlyStopping
@@ -90,27 +89,31 @@ def learning_curve(
         >>> found.sizes.tolist(), found.scores["mse"].shape
         ([3, 15], (2, 4, 1))
     """
-    checked = rows_.check_data("learning_curve", data, as_task(task))
-    split = folds_of("learning_curve", folds, checked, groups)
+    plan = make_plan(
+        "learning_curve", model, optimizer, task, data, key=key, folds=folds, seeds=seeds, over=None, scaler=scaler,
+        groups=groups, grow=functools.partial(_grow, sizes, seed), class_weight=class_weight, together=together,
+        options=Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype),
+    )  # fmt: skip
+    found = run_plan(plan, chunk=chunk, mesh=mesh, progress=progress)
+    train = plan.split.train.reshape(plan.parts, -1, plan.split.train.shape[-1])
+    shape = (*train.shape[:2], -1)
+    both = found.scores, found.training_scores
+    scores = ({name: part[0].reshape(shape) for name, part in scores.items()} for scores in both)
+    return LearningCurve((train[:, 0] >= 0).sum(axis=-1), *scores)
+
+
+def _grow(sizes: Sequence[float], seed: int | None, split: Folds) -> Folds:
+    """Of every fold so many rows to train on, for one size after another."""
     lines = [line[line >= 0] for line in split.train]
     counts = _counts(sizes, len(lines[0]))
     if seed is not None:
         rng = np.random.default_rng(seed)
         lines = [rng.permutation(line) for line in lines]
     train = np.full((len(counts), *split.train.shape), -1, np.int32)
-    for place, count in enumerate(counts):
-        for fold, line in enumerate(lines):
-            train[place, fold, : min(count, len(line))] = line[:count]
-    every = Folds(train.reshape(-1, train.shape[-1]), np.tile(split.valid, (len(counts), 1)))
-    plan = make_plan(
-        "learning_curve", model, optimizer, task, checked, key=key, folds=folds, seeds=seeds, over=None, scaler=scaler,
-        groups=groups, split=every, parts=len(counts), class_weight=class_weight, together=together,
-        options=Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype),
-    )  # fmt: skip
-    found = run_plan(plan, chunk=chunk, mesh=mesh, progress=progress)
-    shape = (len(counts), len(lines), -1)
-    both = found.scores, found.training_scores
-    return LearningCurve(counts, *({name: part[0].reshape(shape) for name, part in scores.items()} for scores in both))
+    for part, count in zip(train, counts, strict=True):
+        for row, line in zip(part, lines, strict=True):
+            row[: min(count, len(line))] = line[:count]
+    return Folds(train.reshape(-1, train.shape[-1]), np.tile(split.valid, (len(counts), 1)))
 
 
 def _counts(sizes: Sequence[float], most: int) -> np.ndarray:

@@ -92,18 +92,19 @@ def make_plan(
     class_weight: str | None,
     together: bool | None,
     options: Options,
-    split: Folds | None = None,
-    parts: int = 1,
+    grow: Callable[[Folds], Folds] | None = None,
 ) -> Plan:
     """Everything that is given, checked on the host; `where` is what the errors speak for.
 
-    `split` are rows that stand in `parts` parts, where they are not the folds themselves.
+    `grow` makes of the folds some of each, part after part, where they are not trained on as they are.
     """
     require_no_module(where, model, "a layer, or what makes one of settings")
     checks.instance(where, "scaler", scaler, Scaler | None, "a scaler", "write fnn.data.standard_scaler()")
     task, options, checked, key = check_training(where, task, data, key, options)
     settings = _settings(where, over, model, optimizer)
-    split = folds_of(where, folds, checked, groups) if split is None else split
+    base = folds_of(where, folds, checked, groups)
+    split = base if grow is None else grow(base)
+    parts = len(split.train) // len(base.train)
     check_what_counts(where, split, checked, parts, scaled=scaler is not None)
     keys = random_bits.split(key, checks.integer(where, "seeds", seeds))
     shared = {"data": checked, "folds": jax.device_put(tuple(split)), "keys": keys}

@@ -205,8 +205,9 @@ def loss_of(name: str, loss: Callable[..., Any], outputs: Any, targets: Any) -> 
     return found
 
 
-def sums_and_counts(task: Task, outputs: Any, targets: Any) -> tuple[Array, Array]:
-    """Of each example the sum of its losses and how many they are, whatever axes the loss leaves behind the first."""
+def sums_and_counts(task: Task, outputs: Any, targets: Any) -> tuple[Array, Array, Array]:
+    """Of each example the sum of its losses, how much they count and how many of them do, whatever axes the loss leaves
+    behind the first."""
     found = loss_of(task.name, task.loss, outputs, targets)
     values, counts = found if isinstance(found, tuple) else (found, None)
     batch = jax.tree.leaves(outputs)[0].shape[0]
@@ -216,9 +217,10 @@ def sums_and_counts(task: Task, outputs: Any, targets: Any) -> tuple[Array, Arra
         raise TypeError(f"{task.name}: expected real losses, got {checks.describe(values)}; write abs(error) ** 2")
     values = widen(_flat(values))
     if counts is None:
-        return values.mean(axis=1), jnp.ones(batch, values.dtype)
+        return values.mean(axis=1), (one := jnp.ones(batch, values.dtype)), one
     checks.same_shape(task.name, "the values of the loss", found[0], "its counts", counts)
-    return values.sum(axis=1), _flat(counts).astype(values.dtype).sum(axis=1)
+    counts = _flat(counts).astype(values.dtype)
+    return values.sum(axis=1), counts.sum(axis=1), (counts != 0).astype(values.dtype).sum(axis=1)
 
 
 def require_examples(name: str, shape: tuple[int, ...], batch: int) -> None:
@@ -244,13 +246,14 @@ def _refuse_broadcast(task: Task, targets: tuple[int, ...], values: tuple[int, .
         )
 
 
-def mean_loss(task: Task, outputs: Any, targets: Any, weights: Array | None = None) -> tuple[Array, Array]:
-    """The mean loss over what counts, $\\sum_i w_i s_i / \\sum_i w_i c_i$, and how much counts, $\\sum_i w_i c_i$."""
-    sums, counts = sums_and_counts(task, outputs, targets)
+def mean_loss(task: Task, outputs: Any, targets: Any, weights: Array | None = None) -> tuple[Array, Array, Array]:
+    """The mean loss over what counts, $\\sum_i w_i s_i / \\sum_i w_i c_i$, how much it is, $\\sum_i w_i c_i$, and the
+    same by the weights of rows alone, without those of classes: $\\sum_i w_i n_i$ of $n_i$ entries that count."""
+    sums, counts, entries = sums_and_counts(task, outputs, targets)
     if weights is not None:
         weights = weights.astype(sums.dtype)
-        sums, counts = weigh(sums, weights), weigh(counts, weights)
-    return quotient(sums, counts), counts.sum()
+        sums, counts, entries = (weigh(part, weights) for part in (sums, counts, entries))
+    return quotient(sums, counts), counts.sum(), entries.sum()
 
 
 def after(decode: Callable[[Array], Any], measure: Metric) -> Metric:

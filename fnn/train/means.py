@@ -23,10 +23,10 @@ class Means:
     total: Array
     lost: Array
 
-    def plus(self, values: Mapping[str, Array], weight: Array, counts: Mapping[str, Array]) -> Means:
+    def plus(self, values: Mapping[str, Array], weights: Mapping[str, Array], counts: Mapping[str, Array]) -> Means:
         """With one value more of each that counts."""
-        value, counted = (jnp.stack([of[name] for name in self.names]) for of in (values, counts))
-        pair = jnp.stack([value * weight, jnp.broadcast_to(weight, value.shape)], -1)
+        value, weight, counted = (jnp.stack([of[name] for name in self.names]) for of in (values, weights, counts))
+        pair = jnp.stack([value * weight, weight], -1)
         term = jnp.where(counted[..., None], pair, 0) - self.lost
         total = self.total + term
         return Means(self.names, total, (total - self.total) - term)

@@ -45,7 +45,7 @@ def scores_from(
         targets = rows_.take(targets, jnp.maximum(rows, 0))
         own = jnp.ones(rows.shape, jnp.float32) if weights is None else weights[jnp.maximum(rows, 0)]
         weights = jnp.where(rows >= 0, own, 0)
-    loss, counted = mean_loss(task, outputs, targets, weights)
+    loss, counted, _ = mean_loss(task, outputs, targets, weights)
     scores = {"loss": loss}
     scores |= measure_all(task.metrics, outputs, targets, weights)
     nan = lambda score: jnp.where(counted == 0, jnp.nan, score)  # noqa: E731

@@ -74,17 +74,22 @@ def _check_leaf(where: str, x: Any, rounding: Callable[..., str | None]) -> Any:
     host = checks.to_host(given)
     if not isinstance(host, np.ndarray):
         return given
-    if (place := first_not_finite(host)) is not None:
-        at = checks.place_of(x, place)
-        error = ValueError(f"{where}: x contains {host[place]} at {at}; {checks.WITHOUT_IT}")
-        error.row = place[0]  # type: ignore[attr-defined] # for whoever knows which row of all this one is
-        raise error
+    require_finite(where, x, host)
     if isinstance(given, jax.Array):
         return given
     narrow = checks.host_cast(where, "x", x, given)
     if host.dtype == np.float64 and narrow.dtype != np.float64 and (said := rounding(x, host, narrow.dtype)):
         checks.warn(f"{where}: {said}", UserWarning)
     return narrow
+
+
+def require_finite(where: str, x: Any, host: np.ndarray) -> None:
+    """Require the numbers `host` of the inputs `x` to be finite."""
+    if (place := first_not_finite(host)) is not None:
+        at = checks.place_of(x, place)
+        error = ValueError(f"{where}: x contains {host[place]} at {at}; {checks.WITHOUT_IT}")
+        error.row = place[0]  # type: ignore[attr-defined] # for whoever knows which row of all this one is
+        raise error
 
 
 def describe_rounding(x: Any, host: np.ndarray, dtype: Any) -> str:

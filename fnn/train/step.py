@@ -34,11 +34,13 @@ __all__ = ["TrainStep", "train_step"]
 
 class Advance(NamedTuple):
     """One step: the new state, the loss, how much `counted`, over which the loss is the mean (the sum of the weights,
-    or what the loss says of tokens and classes), the outputs, and the batch as it was trained on."""
+    or what the loss says of tokens and classes), the `entries`, the same by the weights of rows alone, over
+    which metrics are means, the outputs, and the batch as it was trained on."""
 
     train_state: TrainState
     loss: Array
     counted: Array
+    entries: Array
     outputs: PyTree
     batch: tuple[Any, ...]
 
@@ -95,7 +97,7 @@ def require_functions(where: str, penalty: Any, augment: Any) -> None:
 def _objective_of(
     model: Layer, task: Task, penalty: PenaltyFunction | None
 ) -> Callable[..., tuple[Array, tuple[Any, ...]]]:
-    """`objective(params, state, key, batch, full) -> (value, (state, counted, outputs))`."""
+    """`objective(params, state, key, batch, full) -> (value, (state, counted, entries, outputs))`."""
 
     def objective(params: PyTree, state: PyTree, key: Key, batch: Arrays, full: bool) -> tuple[Array, tuple[Any, ...]]:
         x, targets, *weights = batch
@@ -103,12 +105,12 @@ def _objective_of(
         given = weights[0] if weights else None
         counted_model = model if given is None or full else count_rows(model, given != 0)
         outputs, state = output_and_state(counted_model.apply(params, state, x, key=key, train=True))
-        value, counted = mean_loss(task, outputs, targets, given)
+        value, counted, entries = mean_loss(task, outputs, targets, given)
         for term in penalties(penalty, params, state):
             if jnp.iscomplexobj(term):
                 raise TypeError(f"penalty: expected a real number, got {checks.describe(term)}; write abs(w) ** 2")
             value = value + term.astype(value.dtype)
-        return value, (state, counted, outputs)
+        return value, (state, counted, entries, outputs)
 
     return objective
 
@@ -187,7 +189,7 @@ def train_step(
             value, seen = objective(params, state, key, batch, full)
             return value if scale is None else value * scale.astype(value.dtype), (value, *seen)
 
-        gradients, (value, new_state, counted, outputs) = jax.grad(times_scale, has_aux=True)(params)
+        gradients, (value, new_state, counted, entries, outputs) = jax.grad(times_scale, has_aux=True)(params)
         gradients = jax.tree.map(_ascent, gradients)
         if scale is not None:
             gradients = jax.tree.map(lambda g: g / scale.astype(g.dtype), gradients)
@@ -199,7 +201,7 @@ def train_step(
         extra = loss_arguments(opt_state, value, gradients, value_fn)
         updates, opt_state = optimizer.update(gradients, opt_state, params, **extra)
         new = TrainState(apply_updates(params, updates), new_state, opt_state)
-        return Advance(new, value, counted, outputs, batch)
+        return Advance(new, value, counted, entries, outputs, batch)
 
     def update(train_state: TrainState, key: Key, batch: Arrays) -> tuple[TrainState, Array]:
         name = "train_step.update"
