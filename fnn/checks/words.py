@@ -6,7 +6,7 @@ import functools
 import numbers
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -91,6 +91,16 @@ def _argument_text(value: Any) -> str:
         return getattr(value, "__name__", type(value).__name__)
     name = getattr(value, "name", None)  # of a layer, a task
     return name if isinstance(value, tuple) and isinstance(name, str) else repr(value)
+
+
+SAID = 4
+"""Faults named in one message."""
+
+
+def first_few(faults: Sequence[str]) -> str:
+    """As many as a message names, and how many more there are."""
+    more = f"; and {len(faults) - SAID} more" if len(faults) > SAID else ""
+    return "; ".join(faults[:SAID]) + more
 
 
 def hint_of(repair: str) -> str:

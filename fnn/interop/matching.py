@@ -17,9 +17,6 @@ from fnn.layer.protocol import require_layer
 from fnn.train.trained import Trained
 from fnn.typing import PyTree
 
-SAID = 4
-"""Differences named in one message."""
-
 ModuleKind = str
 CONVOLUTION, MATRIX, STATISTICS, VECTOR, RECURRENT = (
     "convolutions", "dense layers and embeddings", "batch norms", "other norms and slopes", "recurrent layers",
@@ -125,8 +122,7 @@ def _fill(where: str, library: Library, modules: list[Module], model: Layer, x: 
         done[slot.numbers] = _one(library, slot, module, wrong)
         _say_eps(where, library, slot, module)
     if wrong:
-        more = f"; and {len(wrong) - SAID} more" if len(wrong) > SAID else ""
-        raise ValueError(f"{where}: {'; '.join(wrong[:SAID])}{more}")
+        raise ValueError(f"{where}: {checks.first_few(wrong)}")
 
     def put(layer: Layer, params: PyTree, state: PyTree, numbers: tuple[int, ...]) -> tuple[PyTree, PyTree]:
         inside = within(layer, params, state)
@@ -191,7 +187,7 @@ def _require_counts(where: str, library: Library, slots: list[Slot], modules: li
             ]
             raise ValueError(
                 f"{where}: the model has {len(mine)} {kind}, {library.title} {len(theirs)}; in order, without a "
-                f"counterpart: {'; '.join(longer[:SAID])}"
+                f"counterpart: {'; '.join(longer[: checks.SAID])}"
             )
 
 

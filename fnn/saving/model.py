@@ -34,8 +34,6 @@ __all__ = ["Metadata", "load", "read_metadata", "save"]
 FORMAT = 1
 _KEYS = {"format", "fnn", "jax", "description", "paths", "scaler", "classes"}
 """Of every file; "notes" came later."""
-SAID = 4
-"""Differences named in one message."""
 
 
 class Metadata(NamedTuple):
@@ -156,9 +154,8 @@ def load(path: str | Path, like: Any, *, which: str = "best") -> Trained:
         names = {place: name for name, place in about["paths"].items()}
     wrong = _differences(expected, saved, names)
     if wrong:
-        more = f"; and {len(wrong) - SAID} more" if len(wrong) > SAID else ""
         written = f"\nIt was saved from\n{description}" if description else ""
-        raise ValueError(f"load: {path} is of another model: {'; '.join(wrong[:SAID])}{more}{written}")
+        raise ValueError(f"load: {path} is of another model: {checks.first_few(wrong)}{written}")
 
     def put_leaf(place: Any, leaf: Any) -> jax.Array:
         array = jnp.asarray(saved[jax.tree_util.keystr(place)])
