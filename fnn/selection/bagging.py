@@ -31,7 +31,7 @@ from fnn.train.processes import on_a_mesh
 from fnn.train.step import require_model_and_optimizer
 from fnn.train.stopping import EarlyStopping, warn_if_never_scored, warn_if_nothing_counted
 from fnn.train.trained import Trained
-from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, PenaltyFunction, PyTree
+from fnn.typing import Arrays, Augmentation, DType, Key, LossFunction, PenaltyFunction, PyTree
 
 __all__ = ["ensemble"]
 
@@ -100,9 +100,8 @@ def ensemble(
     task, options, checked, key = check_training("ensemble", task, data, key, options)
     require_arrays("ensemble", model, checked[0])
     arguments = {"key": random_bits.split(key, count)}
-    bags = _bags(key, rows_.count(checked[0]), count) if bootstrap else None
+    bags = _bags(key, checked, count) if bootstrap else None
     if bags is not None:
-        _check_counted(bags, checked[2])
         arguments |= {"train": jnp.asarray(bags.train), "valid": jnp.asarray(bags.valid)}
     together = batched_is_faster(model, checked[0]) if together is None else together
     recipe = Recipe(model, optimizer, task, options)
@@ -155,22 +154,17 @@ def require_arrays(where: str, model: Layer, x: PyTree) -> None:
         )
 
 
-def _bags(key: Key, rows: int, members: int) -> splits.Folds:
-    """The same bootstrap samples for the same key."""
+def _bags(key: Key, data: rows_.Checked, members: int) -> splits.Folds:
+    """The same bootstrap samples for the same key; every one has a row that counts."""
     seed = int.from_bytes(np.asarray(jax.random.key_data(key)).tobytes(), "big")
-    return splits.bootstrap(rows, members, seed=seed)
-
-
-def _check_counted(bags: splits.Folds, weights: Array | None) -> None:
-    """Every member has drawn a row that counts."""
-    if weights is None:
-        return
-    counted = np.asarray(weights)[bags.train].any(axis=1)
+    bags = splits.bootstrap(rows_.count(data[0]), members, seed=seed)
+    counted = np.ones(members, bool) if data[2] is None else np.asarray(data[2])[bags.train].any(axis=1)
     if not counted.all():
         raise ValueError(f"ensemble: {checks.no_weight(f' of the rows drawn for member {int(np.argmin(counted))}')}")
+    return bags
 
 
-def _out_of_bag(task: Task, data: tuple[Any, Array, Any], outputs: PyTree, valid: np.ndarray) -> dict[str, Any]:
+def _out_of_bag(task: Task, data: rows_.Checked, outputs: PyTree, valid: np.ndarray) -> dict[str, Any]:
     """Estimates from the members that did not see a row, and their scores."""
     rows = rows_.count(data[0])
     each = jax.tree.map(np.asarray, probabilities(task, jax.tree.map(jnp.asarray, outputs)))

@@ -10,12 +10,10 @@ from fnn.selection import splits
 from fnn.selection.folds import Folds, Splitter, check_disjoint, check_groups
 from fnn.tasks.targets import are_class_numbers, are_several
 from fnn.train import rows as rows_
-from fnn.typing import Array, Labels, PyTree
+from fnn.typing import Array, Labels
 
 
-def folds_of(
-    where: str, folds: int | Folds | Splitter, data: tuple[PyTree, Array, Array | None], groups: Labels | None
-) -> Folds:
+def folds_of(where: str, folds: int | Folds | Splitter, data: rows_.Checked, groups: Labels | None) -> Folds:
     """The folds as row numbers: where a number is given, groups stay together, or classes have their shares."""
     x, targets, _ = data
     rows = rows_.count(x)
@@ -59,9 +57,7 @@ def _require_rows(where: str, folds: Folds, rows: int) -> None:
         raise ValueError(f"{where}: the folds name row {top} of {rows} rows")
 
 
-def check_what_counts(
-    where: str, split: Folds, data: tuple[PyTree, Array, Array | None], parts: int = 1, *, scaled: bool = False
-) -> None:
+def check_what_counts(where: str, split: Folds, data: rows_.Checked, parts: int = 1, *, scaled: bool = False) -> None:
     """Every fold has rows that count, to train on and to validate on, and steps to fit a scaler on where it is
     `scaled`; it is said where it lacks a class."""
     x, targets, weights = data

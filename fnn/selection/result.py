@@ -16,6 +16,7 @@ from fnn.metrics.protocol import Mode, measure_all
 from fnn.selection.folds import mean_by_row
 from fnn.selection.plan import Plan, describe_divergence
 from fnn.tasks.task import Task, modes_of, require_mode
+from fnn.train import rows as rows_
 from fnn.train.stopping import warn_if_never_scored, warn_if_nothing_counted
 from fnn.typing import Array, PyTree
 
@@ -225,9 +226,7 @@ def _pool(plan: Plan, name: str, outputs: PyTree, values: np.ndarray, sound: np.
     return np.where(sound, scored, np.nan)
 
 
-def metrics_of(
-    task: Task, outputs: Any, data: tuple[PyTree, Array, Array | None], known: np.ndarray
-) -> dict[str, float]:
+def metrics_of(task: Task, outputs: Any, data: rows_.Checked, known: np.ndarray) -> dict[str, float]:
     """A task's metrics over the known ones of all rows; the others weigh nothing, so that one program does for all."""
     _, targets, weights = data
     dtype = jnp.result_type(float)

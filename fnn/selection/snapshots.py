@@ -28,7 +28,7 @@ from fnn.train.loop import Recipe
 from fnn.train.options import Options
 from fnn.train.sharding import on_automatic_axes
 from fnn.train.trained import Trained, shapes_of
-from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, PenaltyFunction, PyTree
+from fnn.typing import Arrays, Augmentation, DType, Key, LossFunction, PenaltyFunction, PyTree
 
 __all__ = ["snapshots"]
 
@@ -104,7 +104,7 @@ def snapshots(
 
 
 def _cycles(
-    recipe: Recipe, data: tuple[Any, Array, Any], keys: Sequence[Key], start: Trained
+    recipe: Recipe, data: rows_.Checked, keys: Sequence[Key], start: Trained
 ) -> tuple[list[dict[str, Any]], list[tuple[Trained, dict[str, Any]]]]:
     """Key and start of every cycle that came to its end, and what it ended in: there the next one begins."""
     begun: list[dict[str, Any]] = []

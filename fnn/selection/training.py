@@ -21,7 +21,7 @@ from fnn.typing import Array, Key, LossFunction, PyTree
 
 def check_training(
     where: str, task: Task | LossFunction, data: Any, key: Key, options: Options
-) -> tuple[Task, Options, tuple[PyTree, Array, Array | None], Key]:
+) -> tuple[Task, Options, rows_.Checked, Key]:
     """What every training here is given, checked on the host."""
     task = as_task(task)
     options = check_options(where, task, options)

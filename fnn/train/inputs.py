@@ -15,7 +15,7 @@ from fnn.data.statistics import columns_of, require_same_columns
 from fnn.tasks import Task
 from fnn.tasks.targets import are_several
 from fnn.train import rows as rows_
-from fnn.typing import Array, Key, PyTree
+from fnn.typing import Array, Key
 
 HOLD_OUT = 0x686F6C64
 """Folded into the run's key for the rows that a fraction holds out."""
@@ -24,9 +24,9 @@ HOLD_OUT = 0x686F6C64
 class Inputs(NamedTuple):
     """The arrays of a run, checked: data with encoded targets, rows to train on, data and rows to validate on."""
 
-    data: tuple[PyTree, Array, Array | None]
+    data: rows_.Checked
     rows: Any
-    validation: tuple[PyTree, Array, Array | None] | None
+    validation: rows_.Checked | None
     validation_rows: Any
 
     @property

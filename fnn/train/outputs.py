@@ -35,9 +35,7 @@ def outputs_of(
     return whole(mesh, jax.tree.map(lambda leaf: leaf.reshape(batches * batch_size, *leaf.shape[2:])[:total], stacked))
 
 
-def scores_from(
-    task: Task, outputs: Array, data: tuple[PyTree, Array, Array | None], rows: Array | None
-) -> dict[str, Array]:
+def scores_from(task: Task, outputs: Array, data: rows_.Checked, rows: Array | None) -> dict[str, Array]:
     """Loss and metrics of the outputs for the given rows; empty slots and zero weights do not count. All are NaN where
     nothing does: an error of 0 would be the best there is."""
     _, targets, weights = data

@@ -245,8 +245,6 @@ def _as_floats(scores: dict[str, Array]) -> dict[str, float] | dict[str, Array]:
     return plain
 
 
-def _scores(
-    given: tuple[Application, int, Task], trained: Trained, data: tuple[PyTree, Array, Array | None], rows: Array | None
-) -> dict[str, Array]:
+def _scores(given: tuple[Application, int, Task], trained: Trained, data: rows_.Checked, rows: Any) -> dict[str, Array]:
     applied, batch_size, task = given
     return scores_from(task, _predict((applied, batch_size), trained, data[0], rows), data, rows)

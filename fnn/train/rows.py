@@ -10,7 +10,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,9 @@ from fnn.random_bits import in_one_pass
 from fnn.tasks import Task
 from fnn.tasks.targets import are_class_numbers, are_several, map_targets
 from fnn.typing import Array, Key, PyTree
+
+Checked: TypeAlias = tuple[PyTree, Array, Array | None]
+"""x, targets and the weights of the rows, as `check_data` gives them."""
 
 ENTRIES_AT_ONCE = 2**20
 """Numbers that are looked at together."""
@@ -131,7 +134,7 @@ def lend(x: PyTree) -> PyTree:
     return jax.tree.map(one, x) if placement.platform() == "cpu" else x
 
 
-def check_data(where: str, data: Any, task: Task) -> tuple[PyTree, Array, Array | None]:
+def check_data(where: str, data: Any, task: Task) -> Checked:
     """`(x, targets)` or `(x, targets, weights)` as arrays of the same number of rows, targets encoded by the task."""
     # Padded sequences are inputs alone, not inputs and targets.
     checks.parts_of_data(where, data, "data ", Padded)
