@@ -51,12 +51,12 @@ def _require_real(where: str, name: str, value: Any) -> None:
         raise TypeError(f"{where}: expected {name} to be {kind}, got {value!r}{hint_of(repair)}")
 
 
-def number_or_schedule(where: str, name: str, value: Any, low: float = 0) -> None:
-    """Require a number of at least `low`, or a function of the step."""
+def number_or_schedule(where: str, name: str, value: Any) -> None:
+    """Require a number of at least 0, or a function of the step."""
     if callable(value):
         schedule(where, name, value)
     else:
-        in_range(where, name, value, low)
+        in_range(where, name, value, 0)
 
 
 def schedule(where: str, name: str, value: Any) -> None:
@@ -83,12 +83,12 @@ def function(where: str, name: str, value: Any, signature: str, instead: str, ki
         raise TypeError(f"{where}: expected {name} to be a function {signature}, got {came}; write {instead}")
 
 
-def keeps_some(where: str, name: str, rate: Any) -> None:
+def keeps_some(where: str, rate: Any) -> None:
     """Require a rate below 1 in training: where everything is dropped, no gradient is left to learn from."""
     if rate is not None and is_concrete(rate) and np.ndim(rate) == 0 and to_host(rate) == 1:
         raise ValueError(
-            f"{where}: {name}=1 drops everything, so that nothing before it is trained; write a {name} below 1, or "
-            "leave the layer out"
+            f"{where}: rate=1 drops everything, so that nothing before it is trained; write a rate below 1, or leave "
+            "the layer out"
         )
 
 

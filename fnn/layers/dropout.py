@@ -30,7 +30,7 @@ def _random_layer(name: str, draw: Callable[[Key, Array], Array], rate: ArrayLik
     ) -> tuple[Array, PyTree]:
         if not train:
             return x, state
-        checks.keeps_some(name, "rate", rate)
+        checks.keeps_some(name, rate)
         return draw(checks.require_key(name, key, "train=True"), jnp.asarray(x)), state
 
     return step_by_step(name, Layer(init, apply, facts=Facts(random=True)))

@@ -75,7 +75,7 @@ def drop_connect(layer: Layer, rate: ArrayLike, name: str = "kernel") -> Layer:
         params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
         if train:
-            checks.keeps_some("drop_connect", "rate", rate)
+            checks.keeps_some("drop_connect", rate)
             mask_key, key = random_bits.split(checks.require_key("drop_connect", key, "train=True"))
             params = params | {name: kernels.dropout(mask_key, params[name], rate)}
         return layer.apply(params, state, x, key=key, train=train)

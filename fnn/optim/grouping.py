@@ -100,14 +100,14 @@ def resolve_mask(mask: Mask, tree: PyTree) -> PyTree:
     return mask(tree) if callable(mask) and is_function else mask
 
 
-def _keep(where: str, mask: PyTree, tree: PyTree) -> PyTree:
+def _keep(mask: PyTree, tree: PyTree) -> PyTree:
     try:
         return jax.tree.map(lambda m, x: x if m else MaskedNode(), mask, tree)
     except jax.errors.TracerBoolConversionError:
-        raise TypeError(f"{where}: the mask decides the structure of the state; expected Python booleans") from None
+        raise TypeError("masked: the mask decides the structure of the state; expected Python booleans") from None
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"{where}: expected a mask with the structure of the parameters, or with a prefix of it: {error}"
+            f"masked: expected a mask with the structure of the parameters, or with a prefix of it: {error}"
         ) from error
 
 
@@ -148,7 +148,7 @@ def masked(inner: Transform, mask: Mask, *, mask_compatible_extra_args: bool = F
     def init(params: PyTree) -> MaskedState:
         if not jax.tree.leaves(params):  # Nothing to hide; optax asks so which parts of a state mirror the parameters.
             return MaskedState(inner.init(params))
-        return MaskedState(inner.init(_keep("masked", resolve_mask(mask, params), params)))
+        return MaskedState(inner.init(_keep(resolve_mask(mask, params), params)))
 
     def update(
         updates: PyTree, state: MaskedState, params: PyTree | None = None, **extra: Any
@@ -157,11 +157,11 @@ def masked(inner: Transform, mask: Mask, *, mask_compatible_extra_args: bool = F
         structure: Any = jax.tree.structure(updates)
         for name in extra if mask_compatible_extra_args else extra.keys() & {"grad"}:
             if jax.tree.structure(extra[name]) == structure:
-                extra[name] = _keep("masked", where, extra[name])
+                extra[name] = _keep(where, extra[name])
         if params is not None and extra.get("value_fn") is not None:
             extra["value_fn"] = _restrict(extra["value_fn"], where, params)
-        seen = None if params is None else _keep("masked", where, params)
-        new, inner_state = inner.update(_keep("masked", where, updates), state.inner_state, seen, **accepted(extra))
+        seen = None if params is None else _keep(where, params)
+        new, inner_state = inner.update(_keep(where, updates), state.inner_state, seen, **accepted(extra))
         updates = jax.tree.map(lambda m, n, old: n if m else old, where, new, updates)
         return updates, MaskedState(inner_state)
 
