@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import sys
 from collections.abc import Collection
 from typing import Any
 
@@ -56,10 +57,7 @@ def rank(where: str, name: str, x: Any, ranks: int | Collection[int], layout: st
 
 def least_rank(where: str, name: str, x: Any, least: int, layout: str, repair: str = "") -> None:
     """Require `x.ndim` to be `least` or more."""
-    if not hasattr(x, "shape"):
-        raise not_an_array(where, name, x)
-    if len(x.shape) < least:
-        raise wrong_shape(where, name, layout, x, repair)
+    rank(where, name, x, range(least, sys.maxsize), layout, repair)
 
 
 def integers(where: str, name: str, x: Any, repair: str = "") -> None:

@@ -191,7 +191,8 @@ def images(
     names = _classes(place, classes)
     found = [_files(place / name) for name in names]
     _require_images(place, names, [files for files, _ in found], classes is not None)
-    if others := [path for _, rest in found for path in rest] + _images_beside(place):
+    beside = [path for path in place.iterdir() if path.suffix.lower() in SUFFIXES and not _is_hidden(path.name)]
+    if others := [path for _, rest in found for path in rest] + sorted(beside):
         checks.warn(
             f"images: {len(others)} files are left out, {others[0]} first: no images by name, or in no class's folder",
             UserWarning,
@@ -239,11 +240,6 @@ def _files(folder: Path) -> tuple[list[Path], list[Path]]:
                 odd = path.exists() and not path.is_file()  # a pipe or a device, which may never end
                 found[odd or path.suffix.lower() not in SUFFIXES].append(path)
     return sorted(found[0]), sorted(found[1])
-
-
-def _images_beside(place: Path) -> list[Path]:
-    """Those in the directory itself, of which nobody knows the class."""
-    return sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES and not _is_hidden(path.name))
 
 
 def _is_hidden(name: str) -> bool:

@@ -199,12 +199,6 @@ _ENDS = {
 """The functions themselves, ours and JAX's, that end in probabilities or their logarithms."""
 
 
-def _facts_of(function: Callable[[Any], Any]) -> Facts:
-    function = checks.bare(function)
-    # A function that cannot be hashed is none of these.
-    return Facts(ends_in=_ENDS.get(function)) if isinstance(function, Hashable) else NOTHING
-
-
 _ACTIVATIONS = {
     getattr(home, name) for home in (activations, jax.nn) for name in activations.__all__ if hasattr(home, name)
 }
@@ -251,7 +245,9 @@ def as_layer(layer: LayerLike) -> Layer:
     if getattr(maker := checks.bare(layer), "builds_a_layer", False):
         raise TypeError(f"expected a layer, got its constructor; write {maker.__name__}(...)")
     name: str = getattr(layer, "__name__", "") or getattr(getattr(layer, "func", None), "__name__", "function")
-    made = stateless(lambda key, x: (), lambda params, x: layer(x), facts=_facts_of(layer))._replace(name=name)
+    # A function that cannot be hashed ends in none of these.
+    facts = Facts(ends_in=_ENDS.get(maker)) if isinstance(maker, Hashable) else NOTHING
+    made = stateless(lambda key, x: (), lambda params, x: layer(x), facts=facts)._replace(name=name)
     return step_by_step(name, made) if _is_activation(layer) else made
 
 

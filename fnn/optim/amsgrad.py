@@ -70,9 +70,6 @@ def scale_by_amsgrad(
     checks.one_of("scale_by_amsgrad", "max_over", max_over, ("corrected", "raw"))
     step = leafwise(_amsgrad, b1=b1, b2=b2, eps=eps, eps_root=eps_root)
 
-    def init(params: PyTree) -> ScaleByAmsgradState:
-        return ScaleByAmsgradState(*no_moments(params, mu_dtype), full_like(params))
-
     def values(count: Array) -> dict[str, Array]:
         one = jnp.ones([], jnp.float32)
         c1 = correction(b1, count) if bias_correction_mu else one
@@ -80,7 +77,7 @@ def scale_by_amsgrad(
         before, after = (c2, one) if max_over == "corrected" else (one, c2)
         return {"c1": c1, "before": before, "after": after, "hat": jnp.sqrt(c2) if eps_hat else one}
 
-    return stateful(init, step, values)
+    return stateful(lambda params: ScaleByAmsgradState(*no_moments(params, mu_dtype), full_like(params)), step, values)
 
 
 def amsgrad(

@@ -252,13 +252,11 @@ def _differences(first: dict[str, Any], other: dict[str, Any]) -> list[str]:
         for name in there | settings
         if settings.get(name, NOT_ASKED) != there.get(name, NOT_ASKED)
     ]
-    said += [_other(name) for name, found in other["arrays"].items() if found != first["arrays"].get(name)]
+    other_of = {"data", "rows", "validation rows", "data or keys"}
+    arrays = [name for name, found in other["arrays"].items() if found != first["arrays"].get(name)]
+    said += [f"{'other' if name in other_of else 'another'} {name}" for name in arrays]
     # Shapes of other data, or another batch size, make other programs by themselves.
     if said:
         return said
     differ = [name for name, found in other["programs"].items() if found != first["programs"].get(name)]
     return [f"another {name}" for name in [n for n in differ if n in PROGRAMS] or differ[:1]]
-
-
-def _other(name: str) -> str:
-    return f"other {name}" if name in ("data", "rows", "validation rows", "data or keys") else f"another {name}"
