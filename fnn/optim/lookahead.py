@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.optim.acceptance import choose
 from fnn.optim.leaves import counter, leafwise, need_params
-from fnn.optim.transform import Transform, keep_accepted, rate_inside, with_rate
+from fnn.optim.transform import Transform, keep_accepted, rate_inside, require_transform, with_rate
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["LookaheadParams", "LookaheadState", "lookahead"]
@@ -77,7 +77,10 @@ def lookahead(
     References:
         Zhang et al., Lookahead Optimizer: k steps forward, 1 step back, 2019.
     """
+    require_transform("lookahead", fast_optimizer, "fast_optimizer")
     sync_period = checks.integer("lookahead", "sync_period", sync_period)
+    checks.in_range("lookahead", "slow_step_size", slow_step_size, 0, 1)
+    checks.flags("lookahead", reset_state=reset_state)
     accepted = keep_accepted(fast_optimizer.update)
     step = leafwise(_lookahead)
 
