@@ -372,7 +372,7 @@ def test_adafactor_begins_where_fewer_steps_were_made_than_its_offset():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: optim.rprop(0.1, min_step_size=1.0, max_step_size=0.5), "expected max_step_size in [1.0, inf), got"),
+        (lambda: optim.rprop(0.1, min_step_size=1.0, max_step_size=0.5), "expected max_step_size in [1.0, inf], got"),
         (lambda: optim.presets.torch.adagrad(-1.0, lr_decay=0.1), "adagrad: expected lr in [0, inf), got -1.0"),
         (lambda: optim.presets.torch.adagrad(lr_decay=-0.1), "adagrad: expected lr_decay in [0, inf), got -0.1"),
         (lambda: optim.scale_by_zoom_linesearch(5, -1.0), "expected max_learning_rate in (0, inf), got -1.0"),

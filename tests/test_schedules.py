@@ -223,7 +223,7 @@ def test_drops_into_optax():
     ("call", "match"),
     [
         (lambda: schedules.cosine_decay_schedule(1.0, 0), "positive decay_steps"),
-        (lambda: schedules.warmup_cosine_decay_schedule(0.0, 1.0, 10, 10), "positive decay_steps"),
+        (lambda: schedules.warmup_cosine_decay_schedule(0.0, 1.0, 10, 10), r"decay_steps in \(10, inf\), got 10"),
         (lambda: schedules.multi_step(1.0, [50, 10]), "milestones in increasing order"),
         (lambda: schedules.step_decay(1.0, 0), "step_size"),
         (lambda: schedules.exponential_decay(1.0, 10, -0.5), r"decay_rate in \[0, inf\), got -0.5"),

@@ -57,8 +57,8 @@ def require_finite(where: str, name: str, value: ArrayLike, *, zero: bool = True
 
 
 def require_order(where: str, lower: ArrayLike, upper: ArrayLike) -> None:
-    checks.in_range(where, "lower", lower)
-    checks.in_range(where, "upper", upper)
+    checks.in_range(where, "lower", lower, -math.inf, math.inf)
+    checks.in_range(where, "upper", upper, -math.inf, math.inf)
     if not (checks.is_concrete(lower) and checks.is_concrete(upper)):
         return
     if np.any(checks.to_host(lower) > checks.to_host(upper)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import operator
 from collections.abc import Collection, Mapping, Set
@@ -19,7 +20,10 @@ from fnn.typing import Array, ArrayLike
 def in_range(
     where: str, name: str, value: Any, low: ArrayLike | None = None, high: ArrayLike | None = None, *, open: str = ""
 ) -> None:
-    """Require low <= value <= high; `open` is "low", "high" or "both" where an end is excluded."""
+    """Require low <= value <= high; `open` is "low", "high" or "both" where an end is excluded.
+
+    Where there is no end the value is finite; `math.inf` as an end allows infinity.
+    """
     if callable(value):
         raise TypeError(
             f"{where}: expected {name} to be a number, got {name_of(value)}; a schedule stands only where "
@@ -29,20 +33,20 @@ def in_range(
     if not all(map(is_concrete, (value, low, high))):
         return
     value, low, high = map(to_host, (value, low, high))
-    below = low is not None and np.any(value <= low if open in ("low", "both") else value < low)
-    above = high is not None and np.any(value >= high if open in ("high", "both") else value > high)
-    if below or above or np.any(value != value):
-        left = "(" if open in ("low", "both") or low is None else "["
-        right = ")" if open in ("high", "both") or high is None else "]"
-        bounds = f"{left}{'-inf' if low is None else low}, {'inf' if high is None else high}{right}"
+    above_low, below_high = open in ("low", "both") or low is None, open in ("high", "both") or high is None
+    low, high = -math.inf if low is None else low, math.inf if high is None else high
+    inside = (value > low if above_low else value >= low) & (value < high if below_high else value <= high)
+    if not np.all(inside):
+        bounds = f"{'(['[not above_low]}{low}, {high}{')]'[not below_high]}"
         raise ValueError(f"{where}: expected {name} in {bounds}, got {value}")
 
 
 def _require_real(where: str, name: str, value: Any) -> None:
-    """Require a real number or an array of them; of a traced one the dtype is known."""
+    """Require a real number or an array of them; of a traced one the dtype is known. True is no number."""
+    if isinstance(value, bool | np.bool_):
+        raise not_one(where, name, "a number", bool(value), f"write {float(value)} if that is meant")
     if isinstance(value, np.ndarray | np.generic | jax.Array):
-        scalar = isinstance(value, np.bool_)
-        found = scalar or any(jnp.issubdtype(value.dtype, kind) for kind in (np.integer, np.floating))
+        found = any(jnp.issubdtype(value.dtype, kind) for kind in (np.integer, np.floating))
     else:
         found = isinstance(value, int | float) and np.asarray(value).dtype != object  # an int of more than 64 bits
     if not found:
@@ -57,6 +61,30 @@ def number_or_schedule(where: str, name: str, value: Any) -> None:
         schedule(where, name, value)
     else:
         in_range(where, name, value, 0)
+
+
+def whole_number(where: str, name: str, value: Any, low: int) -> None:
+    """Require a whole number of at least `low`, which counts steps and decides no shape: it may be traced."""
+    in_range(where, name, value, low)
+    if is_concrete(value) and np.any(to_host(value) % 1 != 0):
+        raise ValueError(f"{where}: expected {name} to be a whole number, got {value}; write {np.ceil(to_host(value))}")
+
+
+def flags(where: str, **given: Any) -> None:
+    """Require True or False of each, or 1 or 0: "no" is true."""
+    for name, value in given.items():
+        if not (isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1))):
+            raise not_one(where, name, "True or False", value)
+
+
+def floating_dtype(where: str, name: str, value: Any, kind: Any = jnp.floating) -> None:
+    """Require a floating dtype, or None; with `jnp.inexact` as the kind, complex ones too."""
+    try:
+        found = value is None or jnp.issubdtype(jnp.dtype(value), kind)
+    except TypeError:
+        found = False
+    if not found:
+        raise not_one(where, name, "a floating dtype", value, f"write {name}=jnp.bfloat16")
 
 
 def schedule(where: str, name: str, value: Any) -> None:
@@ -99,7 +127,9 @@ def integer(where: str, name: str, value: Any, low: int | None = 1) -> int:
     except TypeError:
         whole = None
     if whole is None:
-        raise TypeError(f"{where}: expected {name} to be a Python int, got {describe(value)} {value!r}")
+        repair = f"write {int(value)}" if isinstance(value, float | np.floating) and float(value).is_integer() else ""
+        came = f"{describe(value)} {value!r}{hint_of(repair)}"
+        raise TypeError(f"{where}: expected {name} to be a Python int, got {came}")
     if low is not None and whole < low:
         raise ValueError(f"{where}: expected {name} >= {low}, got {whole}")
     return whole
@@ -107,7 +137,7 @@ def integer(where: str, name: str, value: Any, low: int | None = 1) -> int:
 
 def one_of(where: str, name: str, value: Any, options: Collection[Any], repair: str = "") -> None:
     """Require `value` to be one of `options`."""
-    if isinstance(value, np.ndarray | jax.Array) or value not in options:
+    if isinstance(value, np.ndarray | jax.Array) or value not in tuple(options):
         these = ", ".join(map(repr, options))
         raise ValueError(f"{where}: expected {name} to be one of {these}, got {value!r}{hint_of(repair)}")
 
@@ -138,11 +168,25 @@ def sequence(where: str, name: str, value: Any, of: str, *, some: bool = False) 
     return found
 
 
+def pair(where: str, name: str, value: Any, of: str) -> tuple[Any, Any]:
+    """Require two values in an order, "(low, high)"."""
+    several = np.iterable(value) and not isinstance(value, str | bytes | Set | Mapping)
+    found = tuple(value) if several else ()
+    if len(found) != 2:
+        raise not_one(where, name, f"a pair {of}", value)
+    return found[0], found[1]
+
+
 def require_key(where: str, key: Array | None, why: str) -> Array:
     """Require a random key where randomness is asked for."""
     if key is None:
         raise ValueError(f"{where}: {why} needs a random key; write key=jax.random.key(0)")
     return key
+
+
+def generator(where: str, seed: Any) -> np.random.Generator:
+    """Random numbers of NumPy, from a seed that is a whole number."""
+    return np.random.default_rng(integer(where, "seed", seed, 0))
 
 
 def random_key(where: str, key: Any) -> Array:

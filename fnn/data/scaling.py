@@ -172,7 +172,9 @@ def min_max_scaler(feature_range: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)) -> S
         >>> scaler.transform(statistics, jnp.array([[5.0], [20.0]])).tolist()
         [[0.0], [3.0]]
     """
-    low, high = feature_range
+    low, high = checks.pair("min_max_scaler", "feature_range", feature_range, "(low, high)")
+    for end in (low, high):
+        checks.in_range("min_max_scaler", "every end of feature_range", end)
     known = checks.is_concrete(low) and checks.is_concrete(high)
     if np.ndim(low) or np.ndim(high) or (known and not np.less(low, high)):
         raise ValueError(f"min_max_scaler: expected feature_range (low, high), low < high, got {feature_range}")

@@ -37,8 +37,8 @@ def windows(series: Any, length: int, *, horizon: int = 1, stride: int = 1) -> t
         >>> x[..., 0].tolist(), y.tolist()
         ([[1, 2, 3], [2, 3, 4]], [[4], [5]])
     """
-    for name, value in (("length", length), ("horizon", horizon), ("stride", stride)):
-        checks.integer("windows", name, value)
+    given = (("length", length), ("horizon", horizon), ("stride", stride))
+    length, horizon, stride = (checks.integer("windows", *one) for one in given)
     values = checks.one_array("windows", "series", series)
     if values.ndim not in (1, 2):
         raise ValueError(f"windows: expected a series (time,) or (time, features), got {checks.describe(values)}")

@@ -33,7 +33,6 @@ from fnn.train.divergence import warn_of_divergence
 from fnn.train.inputs import Inputs
 from fnn.train.loop import EVALUATION_ROWS
 from fnn.train.options import Options
-from fnn.train.precision import require_compute_dtype
 from fnn.train.predict import predict
 from fnn.train.stopping import EarlyStopping, early_stopping, warn_if_never_scored
 
@@ -137,7 +136,7 @@ class Estimator(Checking, Curves, BaseEstimator, abc.ABC):
             )
         checks.number_or_schedule(self._name, "learning_rate", self._rate())
         checks.in_range(self._name, "l2", self.l2, 0)
-        require_compute_dtype(self._name, self.compute_dtype)
+        checks.floating_dtype(self._name, "compute_dtype", self.compute_dtype)
         task, monitored = self._task(), () if rule is None else (rule.monitor.removeprefix("validation_"),)
         kept = [name for name in ("accuracy", "r2", *monitored) if name in task.metrics]
         return Description(

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
-from fnn import checks
-from fnn.initializers.drawing import maker, resolve_dtype
+from fnn.initializers.drawing import maker, require_finite, resolve_dtype
 from fnn.typing import Array, ArrayLike, DType, Initializer, Key
 
 __all__ = ["constant", "identity", "ones", "zeros"]
@@ -58,10 +58,11 @@ def constant(value: ArrayLike, dtype: DType | None = None) -> Initializer:
         >>> fnn.initializers.constant(3)(None, (2,)).tolist()
         [3.0, 3.0]
     """
-    checks.as_numbers("constant", "value", value)
+    require_finite("constant", "value", value, array=True)
 
     def init(key: Key | None, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
-        return jnp.full(shape, value, resolve_dtype(dtype))
+        entries = np.asarray(value) if isinstance(value, list | tuple) else value
+        return jnp.full(shape, entries, resolve_dtype(dtype))
 
     return init
 
@@ -85,7 +86,7 @@ def identity(gain: ArrayLike = 1.0, dtype: DType | None = None) -> Initializer:
     References:
         Le, Jaitly and Hinton, A simple way to initialize recurrent networks of rectified linear units, 2015.
     """
-    checks.as_numbers("identity", "gain", gain)
+    require_finite("identity", "gain", gain)
 
     def init(key: Key | None, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         if len(shape) != 2:

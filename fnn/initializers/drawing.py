@@ -9,6 +9,7 @@ from typing import Any, ParamSpec
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks, random_bits
 from fnn.random_bits import in_one_pass
@@ -26,12 +27,24 @@ def maker(make: Callable[P, Initializer]) -> Callable[P, Initializer]:
 
     @functools.wraps(make)
     def make_named(*args: P.args, **kwargs: P.kwargs) -> Initializer:
+        checks.floating_dtype(make.__name__, "dtype", kwargs.get("dtype"), jnp.number)
         init = make(*args, **kwargs)
         init.__name__ = checks.call_text(make.__name__, args, kwargs)
         return init
 
     make_named.makes_an_initializer = True  # type: ignore[attr-defined]
     return make_named
+
+
+def require_finite(where: str, name: str, value: Any, *, array: bool = False) -> None:
+    """Require a number, real or complex, or an `array` of them: none is NaN, infinite or a truth value."""
+    found = checks.to_host(checks.as_numbers(where, name, value))
+    if (
+        (found.ndim and not array)
+        or found.dtype == bool
+        or (checks.is_concrete(found) and not np.isfinite(found).all())
+    ):
+        raise checks.not_one(where, name, "finite numbers" if array else "one finite number", value)
 
 
 def resolve_dtype(dtype: DType | None) -> Any:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, random_bits
-from fnn.initializers.drawing import draw_flat, maker, resolve_dtype
+from fnn.initializers.drawing import draw_flat, maker, require_finite, resolve_dtype
 from fnn.typing import Array, ArrayLike, DType, Initializer, Key
 
 __all__ = ["delta_orthogonal", "orthogonal", "per_gate"]
@@ -56,7 +56,8 @@ def orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType | Non
     References:
         Saxe, McClelland and Ganguli, Exact solutions to the nonlinear dynamics of learning, 2014.
     """
-    checks.as_numbers("orthogonal", "scale", scale)
+    require_finite("orthogonal", "scale", scale)
+    column_axis = checks.integer("orthogonal", "column_axis", column_axis, None)
 
     def init(key: Key, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         if len(shape) < 2:
@@ -98,7 +99,8 @@ def delta_orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType
     References:
         Xiao et al., Dynamical isometry and a mean field theory of CNNs, 2018.
     """
-    checks.as_numbers("delta_orthogonal", "scale", scale)
+    require_finite("delta_orthogonal", "scale", scale)
+    column_axis = checks.integer("delta_orthogonal", "column_axis", column_axis, None)
 
     def init(key: Key, shape: Sequence[int], dtype: DType | None = dtype) -> Array:
         if len(shape) not in (3, 4, 5):

@@ -272,6 +272,8 @@ def gain(activation: str | Callable[..., Any], slope: float = 0.01) -> float:
     References:
         He et al., Delving deep into rectifiers, 2015.
     """
+    checks.instance("gain", "activation", activation, str | Callable, "the name of an activation or the function")
+    checks.in_range("gain", "slope", slope)
     name = activation if isinstance(activation, str) else _name_of(activation)
     if name == "leaky_relu":
         return math.sqrt(2 / (1 + slope**2))

@@ -208,14 +208,13 @@ def conv_output_size(
         Dumoulin and Visin, A guide to convolution arithmetic for deep learning, 2016.
     """
     where = "conv_output_size"
-    spatial = (size,) if isinstance(size, int) else tuple(size)
-    rank = len(spatial)
-    spatial = per_axis(where, "size", spatial, rank, 0)
+    rank = len(size) if isinstance(size, tuple | list) else 1
+    spatial = per_axis(where, "size", size, rank, 0)
     window = per_axis(where, "window", window, rank)
     stride, dilation = per_axis(where, "stride", stride, rank), per_axis(where, "dilation", dilation, rank)
     windows = Windows(window, stride, pads(where, padding, spatial, window, stride, dilation), dilation)
     counts = windows.counts(spatial)
-    return counts[0] if isinstance(size, int) else counts
+    return counts if isinstance(size, tuple | list) else counts[0]
 
 
 def positions(windows: Windows) -> int:

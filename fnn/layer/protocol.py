@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias
 
 import jax
-import numpy as np
 from jax.export import register_namedtuple_serialization
 
 from fnn import activations, checks
@@ -146,8 +145,8 @@ def constructor(build: Callable[P, Layer]) -> Callable[P, Layer]:
             text = texts.get(name)
             if text == "Initializer" or (text == "Initializer | None" and given is not None):
                 options[name] = as_initializer(build.__name__, name, given)
-            elif text == "bool" and not isinstance(given, bool | int | np.bool_):
-                raise checks.not_one(build.__name__, name, "True or False", given)
+            elif text == "bool":
+                checks.flags(build.__name__, **{name: given})
         return build(*args, **options)._replace(name=made_by)  # type: ignore[arg-type]
 
     construct.builds_a_layer = True  # type: ignore[attr-defined]
@@ -174,6 +173,9 @@ def stateless(
         >>> scale.apply(params, state, jnp.ones((4, 2)))[0].shape
         (4, 2)
     """
+    checks.instance("stateless", "init", init, Callable, "a function (key, x) -> params")
+    checks.instance("stateless", "apply", apply, Callable, "a function (params, x) -> y")
+    checks.instance("stateless", "facts", facts, Facts, "fnn.Facts")
 
     def init_both(key: Key, x: Any = MISSING, /) -> tuple[PyTree, PyTree]:
         if x is MISSING:

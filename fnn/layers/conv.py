@@ -41,7 +41,8 @@ def convolution_layer(
     """A layer with the parameters of a convolution, the rest said to its kernel; `groups` None: one per channel."""
     if groups is not None or not callable(features):
         features = checks.integer(where, "features", features)
-        checks.divisible(where, "features", features, checks.integer(where, "groups", groups))
+        groups = checks.integer(where, "groups", groups)
+        checks.divisible(where, "features", features, groups)
     kernel_init = initializers.lecun_normal() if kernel_init is None else kernel_init
     bias_init = initializers.zeros if bias_init is None else bias_init
 

@@ -128,6 +128,7 @@ def embedding(
     """
     num_embeddings = checks.integer("embedding", "num_embeddings", num_embeddings)
     features = checks.integer("embedding", "features", features)
+    checks.floating_dtype("embedding", "dtype", dtype, jnp.inexact)
 
     def init(key: Key, x: Any) -> PyTree:
         checks.integers("embedding", "x", x, "write x.astype(jnp.int32)")
@@ -211,8 +212,7 @@ def reshape(*shape: int) -> Layer:
         >>> layer.apply((), (), jnp.ones((8, 12)))[0].shape
         (8, 4, 3)
     """
-    for size in shape:
-        checks.integer("reshape", "every size", size, low=-1)
+    shape = tuple(checks.integer("reshape", "every size", size, low=-1) for size in shape)
     if shape.count(-1) > 1:
         raise ValueError(f"reshape: expected at most one size of -1, got {shape}")
 

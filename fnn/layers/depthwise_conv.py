@@ -48,7 +48,7 @@ def depthwise_conv(
         >>> params["kernel"].shape
         (3, 3, 1, 16)
     """
-    checks.integer("depthwise_conv", "multiplier", multiplier)
+    multiplier = checks.integer("depthwise_conv", "multiplier", multiplier)
     kernel = functools.partial(convolution.conv, stride=stride, padding=padding, dilation=dilation, flip=flip)
 
     def features(channels: int) -> int:

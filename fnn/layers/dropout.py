@@ -65,7 +65,8 @@ def dropout(rate: ArrayLike, *, broadcast_dims: tuple[int, ...] = ()) -> Layer:
     References:
         Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014.
     """
-    dims = checks.sequence("dropout", "broadcast_dims", broadcast_dims, "axes")
+    axes = checks.sequence("dropout", "broadcast_dims", broadcast_dims, "axes")
+    dims = tuple(checks.integer("dropout", "every axis of broadcast_dims", axis, None) for axis in axes)
     return _random_layer("dropout", lambda key, x: kernels.dropout(key, x, rate, broadcast_dims=dims), rate)
 
 

@@ -85,6 +85,7 @@ def lstm(
         Ghahramani, 2016, recurrent dropout; Krueger et al., Zoneout, 2017.
     """
     features = checks.integer("lstm", "features", features)
+    checks.in_range("lstm", "forget_bias", forget_bias)
     outputs = features if projection is None else checks.integer("lstm", "projection", projection)
     gates = 3 if coupled else 4
     draw = weights(gates, outputs, features, kernel_init, recurrent_init)

@@ -107,6 +107,7 @@ def stacked(*layers: Layer, dropout: ArrayLike | None = None, variational: bool 
         Zaremba et al., Recurrent Neural Network Regularization, 2014. Gal and Ghahramani, 2016, variational dropout.
     """
     checks.at_least_one("stacked", "layer", len(layers))
+    checks.flags("stacked", variational=variational)
     between = [] if dropout is None else [_on_values((variational_dropout if variational else dropout_layer)(dropout))]
     parts: list[Layer] = [as_layer(layers[0])]
     for layer in layers[1:]:

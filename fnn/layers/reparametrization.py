@@ -18,6 +18,7 @@ __all__ = ["drop_connect", "spectral_norm", "weight_norm"]
 
 def _init_with(where: str, layer: Layer, key: Key, x: Any, name: str) -> tuple[PyTree, PyTree]:
     """The arrays of `layer`, with the parameter `name` among them."""
+    checks.instance(where, "name", name, str, "the name of a parameter", 'write "kernel"')
     params, state = layer.init(key, x)
     if not isinstance(params, dict) or name not in params:
         found = ", ".join(map(repr, params)) if isinstance(params, dict) else type(params).__name__

@@ -128,7 +128,8 @@ def vgg(
     """
     checks.integer("vgg", "classes", classes)
     layers: list = []
-    for features, depth in stages:
+    for stage in checks.sequence("vgg", "stages", stages, "pairs (features, number of convolutions)"):
+        features, depth = checks.pair("vgg", "every stage", stage, "(features, number of convolutions)")
         for _ in range(checks.integer("vgg", "number of convolutions", depth)):
             layers += [*_conv_norm(features), relu]
         layers.append(max_pool(2))
@@ -166,8 +167,9 @@ def resnet(classes: int = 10, *, blocks: Sequence[int] = (2, 2, 2, 2), width: in
         He et al., Deep Residual Learning for Image Recognition, 2016.
     """
     checks.integer("resnet", "classes", classes)
-    layers: list = [*_conv_norm(checks.integer("resnet", "width", width)), relu]
-    for stage, depth in enumerate(blocks):
+    width = checks.integer("resnet", "width", width)
+    layers: list = [*_conv_norm(width), relu]
+    for stage, depth in enumerate(checks.sequence("resnet", "blocks", blocks, "numbers of blocks")):
         for place in range(checks.integer("resnet", "number of blocks", depth)):
             first = place == 0 and stage > 0
             layers.append(_block(width * 2**stage, 2 if first else 1, first))

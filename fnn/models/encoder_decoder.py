@@ -65,7 +65,12 @@ def encoder_decoder(
     References:
         Sutskever, Vinyals and Le, Sequence to Sequence Learning with Neural Networks, 2014.
     """
+    features = checks.integer("encoder_decoder", "features", features)
+    outputs = checks.integer("encoder_decoder", "outputs", outputs)
     steps = checks.integer("encoder_decoder", "steps", steps)
+    repair = "feedback=lambda y: jnp.argmax(y, -1)"
+    checks.function("encoder_decoder", "feedback", feedback, "outputs -> target", repair)
+    checks.in_range("encoder_decoder", "start", start)
     parts = tuple(as_layer(IDENTITY if layer is None else layer) for layer in (source, target))
     read, write = map(time_distributed, parts)
     cell, output = lstm(features), dense(outputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 
 from fnn import checks, random_bits
 from fnn.layer import Layer, constructor, serial
+from fnn.layer.protocol import require_layer
 from fnn.layers.dense import dense, embedding
 from fnn.layers.lstm import lstm
 from fnn.models.recurrent import final_dropout, recurrent_layers
@@ -59,6 +61,8 @@ def language_model(
         Mikolov et al., Recurrent Neural Network Based Language Model, 2010. Graves, Generating Sequences With Recurrent
         Neural Networks, 2013.
     """
+    vocabulary = checks.integer("language_model", "vocabulary", vocabulary)
+    embedding_features = checks.integer("language_model", "embedding_features", embedding_features)
     body = recurrent_layers("language_model", features, cell, dropout, last=False, stateful=stateful)
     return serial(embedding(vocabulary, embedding_features), body, *final_dropout(dropout), dense(vocabulary))
 
@@ -97,8 +101,10 @@ def generate(
         >>> fnn.models.generate(model, params, jax.random.key(1), prompt, 20, temperature=0.8, top_k=5).shape
         (1, 20)
     """
+    require_layer("generate", model)
+    key = checks.random_key("generate", key)
     steps = checks.integer("generate", "steps", steps)
-    checks.in_range("generate", "temperature", temperature, 0)
+    checks.in_range("generate", "temperature", temperature, 0, math.inf)
     prompt = checks.cast("generate", "prompt", prompt)
     if prompt.ndim != 2 or 0 in prompt.shape or not jnp.issubdtype(prompt.dtype, jnp.integer):
         raise ValueError(f"generate: expected a prompt of integers (batch, time), got {checks.describe(prompt)}")

@@ -99,6 +99,8 @@ def lasso(x: ArrayLike, y: ArrayLike, *, l1: ArrayLike, iterations: int = 10_000
     """
     x, y = _columns("lasso", x, y)
     checks.in_range("lasso", "l1", l1, 0)
+    checks.whole_number("lasso", "iterations", iterations, 1)
+    checks.in_range("lasso", "tolerance", tolerance, 0)
     mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
     a, b = x - mean_x[None], y - mean_y[None]
     gram, moment = a.T @ a / x.shape[0], a.T @ b / x.shape[0]

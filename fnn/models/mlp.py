@@ -55,12 +55,11 @@ def mlp(
     checks.function("mlp", "norm", norm, "() -> layer", "norm=fnn.batch_norm")
     layers: list[LayerLike] = [flatten()]
     for width in hidden:
-        checks.integer("mlp", "hidden width", width)
-        layers.append(dense(width))
+        layers.append(dense(checks.integer("mlp", "hidden width", width)))
         layers.extend([norm()] if norm is not None else [])
         layers.append(activation)
         layers.extend([dropout_layer(dropout)] if dropout is not None else [])
-    return serial(*layers, dense(outputs))
+    return serial(*layers, dense(checks.integer("mlp", "outputs", outputs)))
 
 
 @constructor
@@ -79,7 +78,7 @@ def linear_regression(outputs: int = 1) -> Layer:
         >>> params["kernel"].tolist()
         [[0.0], [0.0], [0.0]]
     """
-    return dense(outputs, kernel_init=initializers.zeros)
+    return dense(checks.integer("linear_regression", "outputs", outputs), kernel_init=initializers.zeros)
 
 
 @constructor

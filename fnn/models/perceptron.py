@@ -59,7 +59,8 @@ def perceptron(
     checks.rank("perceptron", "x", x, 2, "(rows, features)")
     checks.at_least_one("perceptron", "row", x.shape[0], checks.describe(x))
     checks.one_per_row("perceptron", "label", x.shape[0], signs.shape)
-    checks.integer("perceptron", "epochs", epochs)
+    epochs = checks.integer("perceptron", "epochs", epochs)
+    key = None if key is None else checks.random_key("perceptron", key)
     checks.in_range("perceptron", "learning_rate", learning_rate, 0, open="low")
     found = _rosenblatt(x, signs.astype(x.dtype), jnp.asarray(learning_rate, x.dtype), key, epochs)
     if checks.is_concrete(found.converged) and found.converged.ndim == 0 and not found.converged:

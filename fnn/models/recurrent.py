@@ -28,7 +28,7 @@ def recurrent_layers(
 ) -> Layer:
     """Recurrent layers of these sizes; all but the last, or all, return every output."""
     features = checks.sequence(where, "features", features, "sizes", some=True)
-    checks.function(where, "cell", cell, "features -> layer", "cell=fnn.lstm")
+    checks.instance(where, "cell", cell, Callable, "a function features -> layer", "write cell=fnn.lstm")
     sequences = [True] * (len(features) - 1) + [not last]
     layers = [cell(size, return_sequences=s, **options) for size, s in zip(features, sequences, strict=True)]
     return stacked(*([both_ways(layer) for layer in layers] if bidirectional else layers), dropout=dropout)
@@ -70,6 +70,7 @@ def sequence_classifier(
         >>> model.apply(params, state, jnp.ones((4, 8, 8)))[0].shape
         (4, 10)
     """
+    classes = checks.integer("sequence_classifier", "classes", classes)
     body = recurrent_layers("sequence_classifier", features, cell, dropout, bidirectional)
     return serial(body, *final_dropout(dropout), dense(classes))
 
@@ -106,4 +107,5 @@ def forecaster(
         >>> model.apply(params, state, jnp.ones((4, 12, 1)))[0].shape
         (4, 3)
     """
+    outputs = checks.integer("forecaster", "outputs", outputs)
     return serial(recurrent_layers("forecaster", features, cell, dropout), *final_dropout(dropout), dense(outputs))

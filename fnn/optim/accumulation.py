@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.optim.leaves import counter, full_like, increment, widest
 from fnn.optim.stated_rate import rate_inside, with_rate
-from fnn.optim.transform import Transform, keep_accepted
+from fnn.optim.transform import Transform, keep_accepted, require_transform
 from fnn.optim.wrappers import global_norm
 from fnn.typing import Array, ArrayLike, DType, PyTree
 
@@ -108,6 +108,11 @@ def multi_steps(
         >>> first.tolist(), rule.update(jnp.array([3.0]), state)[0].tolist()
         ([0.0], [-2.0])
     """
+    require_transform("multi_steps", opt, "opt")
+    checks.flags("multi_steps", use_grad_mean=use_grad_mean)
+    checks.floating_dtype("multi_steps", "accumulator_dtype", accumulator_dtype, jnp.inexact)
+    signature, name = "(updates, gradient_step, params) -> (skip, report)", "should_skip_update_fn"
+    checks.function("multi_steps", name, should_skip_update_fn, signature, f"{name}=fnn.optim.skip_not_finite")
     every_k: Any = every_k_schedule
     if not callable(every_k):
         every_k = checks.integer("multi_steps", "every_k_schedule", every_k)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from fnn import checks
 from fnn.optim.adam import check_moments, corrections, mean_ahead, no_moments, ratio
 from fnn.optim.learning_rate import scale_by_learning_rate
 from fnn.optim.leaves import leafwise, square
@@ -56,6 +57,7 @@ def scale_by_belief(
         [-2.0]
     """
     check_moments("scale_by_belief", b1, b2, eps=eps, eps_root=eps_root)
+    checks.flags("scale_by_belief", nesterov=nesterov)
     step = leafwise(_belief, b1=b1, b2=b2, eps=eps, eps_root=eps_root)
 
     def init(params: PyTree) -> ScaleByBeliefState:

@@ -93,6 +93,9 @@ def scale_by_factored_rms(
         Shazeer and Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost, 2018.
     """
     checks.in_range("scale_by_factored_rms", "decay_rate", decay_rate, 0)
+    checks.whole_number("scale_by_factored_rms", "step_offset", step_offset, 0)
+    checks.flags("scale_by_factored_rms", factored=factored)
+    checks.instance("scale_by_factored_rms", "decay_rate_fn", decay_rate_fn, Callable, "a function (step, c) -> decay")
     checks.in_range("scale_by_factored_rms", "epsilon", epsilon, 0, open="low")
     least = checks.integer("scale_by_factored_rms", "min_dim_size_to_factor", min_dim_size_to_factor)
     options: dict[str, Any] = {"factored": factored, "min_dim_size_to_factor": least}
@@ -157,6 +160,8 @@ def adafactor(
     References:
         Shazeer and Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost, 2018.
     """
+    checks.flags("adafactor", multiply_by_parameter_scale=multiply_by_parameter_scale)
+    checks.floating_dtype("adafactor", "dtype_momentum", dtype_momentum, jnp.inexact)
     parts = [scale_by_factored_rms(factored, decay_rate, decay_offset, min_dim_size_to_factor, eps)]
     if clipping_threshold is not None:
         parts.append(clip_by_block_rms(clipping_threshold))

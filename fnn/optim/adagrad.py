@@ -54,6 +54,7 @@ def scale_by_rss(
     """
     checks.in_range("scale_by_rss", "initial_accumulator_value", initial_accumulator_value, 0)
     checks.in_range("scale_by_rss", "eps", eps, 0)
+    checks.flags("scale_by_rss", eps_in_sqrt=eps_in_sqrt)
     step = leafwise(_rss, eps=eps, eps_in_sqrt=eps_in_sqrt)
 
     return stateful(lambda params: ScaleByRssState(full_like(params, initial_accumulator_value)), step)

@@ -100,6 +100,8 @@ def scale_by_adam(
         [-1.0]
     """
     check_moments("scale_by_adam", b1, b2, eps=eps, eps_root=eps_root)
+    checks.floating_dtype("scale_by_adam", "mu_dtype", mu_dtype, jnp.inexact)
+    checks.flags("scale_by_adam", nesterov=nesterov, bias_correction=bias_correction, eps_hat=eps_hat)
     if (nesterov or eps_hat) and not bias_correction:
         raise ValueError("scale_by_adam: nesterov and eps_hat are forms of the bias correction; leave it on")
     step = leafwise(_adam, b1=b1, b2=b2, eps=eps, eps_root=eps_root, eps_hat=eps_hat)

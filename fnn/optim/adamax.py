@@ -6,6 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from fnn import checks
 from fnn.optim.adam import check_moments, no_moments
 from fnn.optim.learning_rate import scale_by_learning_rate
 from fnn.optim.leaves import correction, leafwise
@@ -48,6 +49,7 @@ def scale_by_adamax(
         [-1.0]
     """
     check_moments("scale_by_adamax", b1, b2, eps=eps)
+    checks.flags("scale_by_adamax", eps_in_max=eps_in_max)
     step = leafwise(_adamax, b1=b1, b2=b2, eps=eps, eps_in_max=eps_in_max)
 
     return stateful(no_moments, step, lambda count: {"c1": correction(b1, count)})

@@ -67,6 +67,9 @@ def scale_by_amsgrad(
         [-1.0]
     """
     check_moments("scale_by_amsgrad", b1, b2, eps=eps, eps_root=eps_root)
+    checks.floating_dtype("scale_by_amsgrad", "mu_dtype", mu_dtype, jnp.inexact)
+    checks.flags("scale_by_amsgrad", bias_correction_mu=bias_correction_mu, bias_correction_nu=bias_correction_nu)
+    checks.flags("scale_by_amsgrad", eps_hat=eps_hat)
     checks.one_of("scale_by_amsgrad", "max_over", max_over, ("corrected", "raw"))
     step = leafwise(_amsgrad, b1=b1, b2=b2, eps=eps, eps_root=eps_root)
 

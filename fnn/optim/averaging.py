@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.optim.leaves import correction, counter, increment, need_params, widest
 from fnn.optim.stated_rate import rate_inside, with_rate
-from fnn.optim.transform import Transform, apply_updates, keep_accepted
+from fnn.optim.transform import Transform, apply_updates, keep_accepted, require_transform
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["EmaParamsState", "SwaParamsState", "ema_params", "ewma", "swa_params"]
@@ -41,6 +41,7 @@ def ewma(series: ArrayLike, decay: ArrayLike, *, init_from_first: bool = True, d
     """
     checks.floating("ewma", "series", series)
     checks.in_range("ewma", "decay", decay, 0, 1)
+    checks.flags("ewma", init_from_first=init_from_first, debias=debias)
     if init_from_first and debias:
         raise ValueError("ewma: a start from the first value has no bias; write init_from_first=False, debias=True")
     series = jnp.asarray(series)
@@ -111,6 +112,7 @@ def ema_params(inner: Transform, decay: ArrayLike, *, debias: bool = False) -> T
         Polyak and Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992.
     """
     checks.in_range("ema_params", "decay", decay, 0, 1)
+    checks.flags("ema_params", debias=debias)
 
     def init(params: PyTree) -> EmaParamsState:
         return EmaParamsState(inner.init(params), _wide(params), counter())
@@ -135,6 +137,7 @@ def _beside(
     where: str, inner: Transform, init: Callable[[PyTree], Any], follow: Callable[[PyTree, Any, PyTree], Any]
 ) -> Transform:
     """The rule `inner`, and in its state what `follow(inner state, state before, new parameters)` keeps of these."""
+    require_transform(where, inner, "inner")
     accepted = keep_accepted(inner.update)
 
     def update(updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, Any]:
@@ -184,8 +187,8 @@ def swa_params(inner: Transform, start_step: ArrayLike = 0, every: ArrayLike = 1
     References:
         Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization, 2018.
     """
-    checks.in_range("swa_params", "start_step", start_step, 0)
-    checks.in_range("swa_params", "every", every, 1)
+    checks.whole_number("swa_params", "start_step", start_step, 0)
+    checks.whole_number("swa_params", "every", every, 1)
 
     def init(params: PyTree) -> SwaParamsState:
         return SwaParamsState(inner.init(params), counter(), counter(), _wide(params))

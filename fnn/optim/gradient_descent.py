@@ -70,6 +70,8 @@ def trace(
     """
     checks.in_range("trace", "decay", decay, 0, 1)
     checks.in_range("trace", "dampening", dampening, 0, 1)
+    checks.flags("trace", nesterov=nesterov, init_from_first=init_from_first)
+    checks.floating_dtype("trace", "accumulator_dtype", accumulator_dtype, jnp.inexact)
     step = leafwise(_accumulate, decay=decay, dampening=dampening, nesterov=nesterov)
 
     def init(params: PyTree) -> TraceState | TraceWithCountState:
@@ -123,6 +125,8 @@ def ema(
         >>> rule.update(jnp.ones(1), rule.init(jnp.ones(1)))[0].tolist()
         [0.5]
     """
+    checks.flags("ema", debias=debias, nesterov=nesterov, init_from_first=init_from_first)
+    checks.floating_dtype("ema", "accumulator_dtype", accumulator_dtype, jnp.inexact)
     checks.in_range("ema", "decay", decay, 0, 1, open="high" if debias else "")
     if debias and (nesterov or init_from_first):
         raise ValueError("ema: expected debias=False together with nesterov or init_from_first; write debias=False")
@@ -166,6 +170,8 @@ def sgd(
     """
     if momentum is not None:
         checks.in_range("sgd", "momentum", momentum, 0, 1)
+    checks.flags("sgd", nesterov=nesterov)
+    checks.floating_dtype("sgd", "accumulator_dtype", accumulator_dtype, jnp.inexact)
     first = identity() if momentum is None else trace(momentum, nesterov, accumulator_dtype)
     return chain(first, scale_by_learning_rate(learning_rate))
 
@@ -212,6 +218,7 @@ def momentum(
         Nesterov, A method for solving a convex programming problem with convergence rate 1/k², 1983.
     """
     checks.one_of("momentum", "form", form, ("trace", "average", "velocity"))
+    checks.in_range("momentum", "dampening", dampening, 0, 1)
     if form != "trace" and not is_zero(dampening):
         raise ValueError(f'momentum: expected dampening with form="trace" only, got form={form!r}')
     rate = scale_by_learning_rate(learning_rate)

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from fnn import checks
 from fnn.optim.rules import stateless
 from fnn.optim.stated_rate import OfSome, rate_inside, with_rate
-from fnn.optim.transform import Transform, identity, keep_accepted
+from fnn.optim.transform import Transform, identity, keep_accepted, require_transform
 from fnn.typing import PyTree
 
 __all__ = [
@@ -85,6 +86,7 @@ def by_path(function: Callable[[str], Any]) -> Callable[[PyTree], PyTree]:
         >>> fnn.optim.by_path(lambda path: path.endswith("kernel"))([{"kernel": jnp.ones(2), "bias": jnp.ones(2)}])
         [{'bias': False, 'kernel': True}]
     """
+    checks.instance("by_path", "function", function, Callable, "a function of a path")
 
     def apply(params: PyTree) -> PyTree:
         return jax.tree.map_with_path(
@@ -98,6 +100,15 @@ def resolve_mask(mask: Mask, tree: PyTree) -> PyTree:
     """What a mask or labels are for this tree. A tree that happens to be callable (a module) is read, not called."""
     is_function = isinstance(mask, jax.tree_util.Partial) or jax.tree_util.all_leaves([mask])
     return mask(tree) if callable(mask) and is_function else mask
+
+
+def booleans(where: str, mask: Mask, tree: PyTree) -> PyTree:
+    """What a mask is for this tree. A word or a number in it would count as True."""
+    found = resolve_mask(mask, tree)
+    for leaf in jax.tree.leaves(found):
+        if getattr(leaf, "dtype", None) != jnp.bool_ or leaf.ndim:
+            checks.flags(where, **{"every value of the mask": leaf})
+    return found
 
 
 def _keep(mask: PyTree, tree: PyTree) -> PyTree:
@@ -143,17 +154,19 @@ def masked(inner: Transform, mask: Mask, *, mask_compatible_extra_args: bool = F
         >>> updates["a"].tolist(), updates["b"].tolist()
         ([2.0], [1.0])
     """
+    require_transform("masked", inner, "inner")
+    checks.flags("masked", mask_compatible_extra_args=mask_compatible_extra_args)
     accepted = keep_accepted(inner.update)
 
     def init(params: PyTree) -> MaskedState:
         if not jax.tree.leaves(params):  # Nothing to hide; optax asks so which parts of a state mirror the parameters.
             return MaskedState(inner.init(params))
-        return MaskedState(inner.init(_keep(resolve_mask(mask, params), params)))
+        return MaskedState(inner.init(_keep(booleans("masked", mask, params), params)))
 
     def update(
         updates: PyTree, state: MaskedState, params: PyTree | None = None, **extra: Any
     ) -> tuple[PyTree, MaskedState]:
-        where = resolve_mask(mask, updates)
+        where = booleans("masked", mask, updates)
         structure: Any = jax.tree.structure(updates)
         for name in extra if mask_compatible_extra_args else extra.keys() & {"grad"}:
             if jax.tree.structure(extra[name]) == structure:
@@ -190,6 +203,11 @@ def partition(
         >>> [u.tolist() for u in rule.update(params, rule.init(params), params)[0]]
         [[-1.0], [-0.5]]
     """
+
+    checks.flags("partition", mask_compatible_extra_args=mask_compatible_extra_args)
+    checks.instance("partition", "transforms", transforms, Mapping, "a dict {label: transform}")
+    for name, rule in transforms.items():
+        require_transform("partition", rule, f"the transform of {name!r}")
 
     def group(transform: Transform, label: Hashable, labels: PyTree) -> Transform:
         mask = jax.tree.map(lambda one: one == label, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -53,6 +54,7 @@ def scale_by_trust_ratio(
     """
     checks.in_range("scale_by_trust_ratio", "min_norm", min_norm, 0)
     checks.in_range("scale_by_trust_ratio", "eps", eps, 0)
+    checks.in_range("scale_by_trust_ratio", "trust_coefficient", trust_coefficient, 0)
     step = leafwise(_trust, min_norm=min_norm, trust_coefficient=trust_coefficient, eps=eps)
     return stateless(step, needs_params="scale_by_trust_ratio")
 
@@ -72,6 +74,7 @@ def scale_by_param_block_rms(min_scale: ArrayLike = 1e-3) -> Transform:
         >>> rule.update(jnp.array([2.0]), rule.init(None), jnp.array([8.0]))[0].tolist()
         [16.0]
     """
+    checks.in_range("scale_by_param_block_rms", "min_scale", min_scale, 0)
     step = leafwise(lambda g, p, *, min_scale: (g * jnp.maximum(rms(p), min_scale),), min_scale=min_scale)
     return stateless(step, needs_params="scale_by_param_block_rms")
 
@@ -94,7 +97,7 @@ def clip_by_block_rms(threshold: ArrayLike) -> Transform:
     References:
         Shazeer and Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost, 2018.
     """
-    checks.in_range("clip_by_block_rms", "threshold", threshold, 0, open="low")
+    checks.in_range("clip_by_block_rms", "threshold", threshold, 0, math.inf, open="low")
     return stateless(leafwise(lambda g, *, threshold: (g / jnp.maximum(1, rms(g) / threshold),), threshold=threshold))
 
 

@@ -11,7 +11,7 @@ from fnn import checks
 from fnn.optim.learning_rate import scale, scale_by_learning_rate
 from fnn.optim.leaves import counter, full_like, increment, inner_product, leafwise, need_params, real_dtype, times
 from fnn.optim.line_search import scale_by_zoom_linesearch
-from fnn.optim.transform import Transform, chain, identity
+from fnn.optim.transform import Transform, chain, identity, require_transform
 from fnn.optim.wrappers import global_norm
 from fnn.typing import Array, PyTree, ScalarOrSchedule
 
@@ -85,6 +85,7 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Tr
         Numerical Optimization, 1999, algorithm 7.4.
     """
     size = checks.integer("scale_by_lbfgs", "memory_size", memory_size)
+    checks.flags("scale_by_lbfgs", scale_init_precond=scale_init_precond)
 
     def remember(params: PyTree) -> PyTree:
         return jax.tree.map(lambda zero: jnp.stack([zero] * size), full_like(params))
@@ -155,6 +156,8 @@ def lbfgs(
     References:
         Liu and Nocedal, On the limited memory BFGS method for large scale optimization, 1989.
     """
+    if linesearch is not None:
+        require_transform("lbfgs", linesearch, "linesearch")
     return chain(
         scale_by_lbfgs(memory_size, scale_init_precond),
         scale(-1.0) if learning_rate is None else scale_by_learning_rate(learning_rate),

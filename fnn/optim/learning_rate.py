@@ -34,6 +34,7 @@ def scale(step_size: ArrayLike) -> Transform:
         >>> rule.update(jnp.array([2.0]), rule.init(None))[0].tolist()
         [-1.0]
     """
+    checks.in_range("scale", "step_size", step_size)
     return stateless(leafwise(times, factor=step_size))
 
 
@@ -77,6 +78,7 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule, *, flip_sign: bool =
         [-1.0]
     """
     checks.number_or_schedule("scale_by_learning_rate", "learning_rate", learning_rate)
+    checks.flags("scale_by_learning_rate", flip_sign=flip_sign)
     sign = -1 if flip_sign else 1
     if callable(learning_rate):
         schedule = scale_by_schedule(lambda count: sign * learning_rate(count))

@@ -41,10 +41,13 @@ def _begin(params: PyTree) -> ScaleByZoomLinesearchState:
 
 def _check(rule: Rule, guess: str) -> None:
     where = "scale_by_zoom_linesearch"
-    checks.in_range(where, "max_linesearch_steps", rule.most, 1)
+    checks.whole_number(where, "max_linesearch_steps", rule.most, 1)
     checks.in_range(where, "increase_factor", rule.increase, 1, open="low")
-    for name, value in (("tol", rule.tol), ("slope_rtol", rule.decrease), ("curv_rtol", rule.curvature)):
+    shares = {"tol": rule.tol, "slope_rtol": rule.decrease, "curv_rtol": rule.curvature}
+    for name, value in (shares | {"stepsize_precision": rule.precision}).items():
         checks.in_range(where, name, value, 0)
+    if rule.near is not None:
+        checks.in_range(where, "approx_dec_rtol", rule.near, 0)
     if rule.largest is not None:
         checks.in_range(where, "max_learning_rate", rule.largest, 0, open="low")
     checks.one_of(where, "initial_guess_strategy", guess, ("one", "keep"))
@@ -114,6 +117,7 @@ def scale_by_zoom_linesearch(
         approx_dec_rtol, stepsize_precision,
     )  # fmt: skip
     _check(settings, initial_guess_strategy)
+    checks.flags("scale_by_zoom_linesearch", verbose=verbose)
     scaled = leafwise(times)
 
     def update(

@@ -11,7 +11,7 @@ from fnn import checks
 from fnn.optim.acceptance import choose
 from fnn.optim.leaves import counter, leafwise, need_params
 from fnn.optim.stated_rate import rate_inside, with_rate
-from fnn.optim.transform import Transform, keep_accepted
+from fnn.optim.transform import Transform, keep_accepted, require_transform
 from fnn.typing import Array, ArrayLike, PyTree
 
 __all__ = ["LookaheadParams", "LookaheadState", "lookahead"]
@@ -78,7 +78,10 @@ def lookahead(
     References:
         Zhang et al., Lookahead Optimizer: k steps forward, 1 step back, 2019.
     """
+    require_transform("lookahead", fast_optimizer, "fast_optimizer")
     sync_period = checks.integer("lookahead", "sync_period", sync_period)
+    checks.in_range("lookahead", "slow_step_size", slow_step_size, 0, 1)
+    checks.flags("lookahead", reset_state=reset_state)
     accepted = keep_accepted(fast_optimizer.update)
     step = leafwise(_lookahead)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -63,8 +64,9 @@ def scale_loss(
     """
     require_transform("scale_loss", inner, "inner")
     checks.in_range("scale_loss", "initial", initial, 1)
-    checks.integer("scale_loss", "period", period)
+    period = checks.integer("scale_loss", "period", period)
     checks.in_range("scale_loss", "factor", factor, 1, open="low")
+    checks.in_range("scale_loss", "largest", largest, initial, math.inf)
     accepted = keep_accepted(inner.update)
 
     def init(params: PyTree) -> ScaleLossState:

@@ -154,6 +154,9 @@ def scale_by_muon(
     checks.in_range("scale_by_muon", "eps", eps, 0, open="low")
     checks.one_of("scale_by_muon", "preconditioning", preconditioning, PRECONDITIONINGS)
     ns_steps = checks.integer("scale_by_muon", "ns_steps", ns_steps)
+    checks.flags("scale_by_muon", nesterov=nesterov, adaptive=adaptive)
+    checks.floating_dtype("scale_by_muon", "mu_dtype", mu_dtype, jnp.inexact)
+    coefficients("scale_by_muon", ns_coeffs, ns_steps)
     options: dict[str, Any] = {"ns_steps": ns_steps, "how": preconditioning, "adaptive": adaptive}
     step = _on_matrices(leafwise(_muon, beta=beta, eps=eps, **options), weight_dimension_numbers)
 
@@ -241,6 +244,8 @@ def muon(
     if isinstance(ns_coeffs, str):
         checks.one_of("muon", "ns_coeffs", ns_coeffs, COEFFICIENTS)
         ns_coeffs = COEFFICIENTS[ns_coeffs]
+    if consistent_rms is not None:
+        checks.in_range("muon", "consistent_rms", consistent_rms, 0)
     numbers = muon_weight_dimension_numbers
     orthogonal = scale_by_muon(
         ns_coeffs, ns_steps, beta, eps, mu_dtype, nesterov=nesterov, adaptive=adaptive,

@@ -76,6 +76,8 @@ def orthogonalize(
     """
     checks.rank("orthogonalize", "x", x, 2, "(m, n)")
     checks.one_of("orthogonalize", "preconditioning", preconditioning, PRECONDITIONINGS)
+    ns_steps = checks.integer("orthogonalize", "ns_steps", ns_steps)
+    checks.in_range("orthogonalize", "eps", eps, 0)
     rows = coefficients("orthogonalize", ns_coeffs, ns_steps).astype(jnp.finfo(x.dtype).dtype)
     iterate = functools.partial(
         _iterate, steps=ns_steps if rows.ndim == 1 else rows.shape[0], preconditioning=preconditioning
@@ -95,7 +97,8 @@ def _iterate(x: Array, rows: Array, eps: ArrayLike, *, steps: int, preconditioni
 
 def coefficients(where: str, ns_coeffs: Any, ns_steps: int) -> Array:
     """(3,), or (n, 3) of at most `ns_steps` rows."""
-    rows = ns_coeffs if isinstance(ns_coeffs, jax.Array) else jnp.asarray(ns_coeffs, float)
+    rows = ns_coeffs if isinstance(ns_coeffs, jax.Array) else checks.cast(where, "ns_coeffs", ns_coeffs, float)
+    checks.in_range(where, "ns_coeffs", rows)
     if rows.ndim not in (1, 2) or rows.shape[-1] != 3:
         raise ValueError(f"{where}: expected ns_coeffs of shape (3,) or (n, 3), got {rows.shape}")
     if rows.ndim == 2 and rows.shape[0] > ns_steps:

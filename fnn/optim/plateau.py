@@ -96,10 +96,11 @@ def reduce_on_plateau(
     """
     checks.in_range("reduce_on_plateau", "factor", factor, 0, 1, open="both")
     checks.in_range("reduce_on_plateau", "rtol", rtol, 0, 1)
-    least_zero = {"atol": atol, "patience": patience, "cooldown": cooldown, "min_scale": min_scale}
-    for name, setting in least_zero.items():
-        checks.in_range("reduce_on_plateau", name, setting, 0)
-    checks.in_range("reduce_on_plateau", "accumulation_size", accumulation_size, 1)
+    checks.in_range("reduce_on_plateau", "atol", atol, 0)
+    checks.in_range("reduce_on_plateau", "min_scale", min_scale, 0)
+    checks.whole_number("reduce_on_plateau", "patience", patience, 0)
+    checks.whole_number("reduce_on_plateau", "cooldown", cooldown, 0)
+    checks.whole_number("reduce_on_plateau", "accumulation_size", accumulation_size, 1)
     if checks.is_concrete(rtol) and checks.is_concrete(atol) and not checks.to_host(rtol) and not checks.to_host(atol):
         raise ValueError("reduce_on_plateau: expected rtol or atol to be positive, got 0 for both")
     scaled = leafwise(times)

@@ -71,6 +71,7 @@ def scale_by_radam(
     """
     check_moments("scale_by_radam", b1, b2, eps=eps, eps_root=eps_root)
     checks.in_range("scale_by_radam", "threshold", threshold, 4)  # the rectifier has no root below
+    checks.flags("scale_by_radam", nesterov=nesterov, eps_hat=eps_hat)
     step = leafwise(_radam, b1=b1, b2=b2, eps=eps, eps_root=eps_root, eps_hat=eps_hat)
     limit = 2 / (1 - b2) - 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.losses.reduction import absolute
-from fnn.optim.grouping import Mask, masked, resolve_mask, weights_only
+from fnn.optim.grouping import Mask, booleans, masked, weights_only
 from fnn.optim.leaves import leafwise, norm, widest
 from fnn.optim.rules import scheduled, stateless
 from fnn.optim.transform import Transform
@@ -19,9 +20,9 @@ from fnn.typing import Array, ArrayLike, PenaltyFunction, PyTree, ScalarOrSchedu
 __all__ = ["ProximalL1State", "elastic_net", "l1", "l2", "max_norm", "proximal_l1", "sparsity"]
 
 
-def _select(mask: Mask, params: PyTree) -> list[tuple[str, Array]]:
+def _select(where: str, mask: Mask, params: PyTree) -> list[tuple[str, Array]]:
     """The leaves under the mask, with their paths."""
-    flags = jax.tree.broadcast(resolve_mask(mask, params), params)
+    flags = jax.tree.broadcast(booleans(where, mask, params), params)
     pairs = zip(jax.tree.leaves_with_path(params), jax.tree.leaves(flags), strict=True)
     kept = [found for found, keep in pairs if keep]
     return [(jax.tree_util.keystr(path, simple=True, separator="/"), jnp.asarray(leaf)) for path, leaf in kept]
@@ -32,9 +33,10 @@ def _penalty(
 ) -> PenaltyFunction:
     r"""$w \mapsto \lambda \sum f(w)$, or half of it, in float32 at least."""
     checks.in_range(where, "strength", strength, 0)
+    checks.flags(where, half=half)
 
     def penalty(params: PyTree) -> Array:
-        chosen = _select(mask, params)
+        chosen = _select(where, mask, params)
         for name, leaf in chosen:
             checks.floating(where, name, leaf)
         leaves = [leaf for _, leaf in chosen]
@@ -129,7 +131,7 @@ def sparsity(params: PyTree, mask: Mask = weights_only) -> dict[str, Array]:
         >>> {path: float(fraction) for path, fraction in report.items()}
         {'kernel': 0.5, 'total': 0.5}
     """
-    leaves = _select(mask, params)
+    leaves = _select("sparsity", mask, params)
     zeros = {name: jnp.sum(leaf == 0).astype(jnp.float32) for name, leaf in leaves}
     report = {name: zeros[name] / max(leaf.size, 1) for name, leaf in leaves}
     total = sum(zeros.values(), start=jnp.zeros([], jnp.float32))
@@ -219,5 +221,5 @@ def max_norm(bound: ArrayLike, mask: Mask = weights_only) -> Transform:
     References:
         Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014.
     """
-    checks.in_range("max_norm", "bound", bound, 0)
+    checks.in_range("max_norm", "bound", bound, 0, math.inf)
     return masked(stateless(leafwise(_project, bound=bound), needs_params="max_norm"), mask)

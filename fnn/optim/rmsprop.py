@@ -68,7 +68,7 @@ def scale_by_rms(
         >>> rule.update(jnp.array([-4.0]), rule.init(jnp.ones(1)))[0].tolist()
         [-2.0]
     """
-    _check_rms("scale_by_rms", decay, eps, initial_scale, bias_correction)
+    _check_rms("scale_by_rms", decay, eps, initial_scale, eps_in_sqrt=eps_in_sqrt, bias_correction=bias_correction)
     step = leafwise(_rms, decay=decay, eps=eps, eps_in_sqrt=eps_in_sqrt)
 
     def init(params: PyTree) -> ScaleByRmsState | ScaleByRmsWithCountState:
@@ -82,8 +82,9 @@ def _debias(decay: Any) -> Callable[[Array], dict[str, Array]]:
     return lambda count: {"rescale": correction(decay, count)}
 
 
-def _check_rms(where: str, decay: Any, eps: Any, initial_scale: Any, bias_correction: bool) -> None:
-    checks.in_range(where, "decay", decay, 0, 1, open="high" if bias_correction else "")
+def _check_rms(where: str, decay: Any, eps: Any, initial_scale: Any, **switches: bool) -> None:
+    checks.flags(where, **switches)
+    checks.in_range(where, "decay", decay, 0, 1, open="high" if switches["bias_correction"] else "")
     checks.in_range(where, "eps", eps, 0)
     checks.in_range(where, "initial_scale", initial_scale, 0)
 
@@ -142,7 +143,7 @@ def scale_by_stddev(
         >>> rule.update(jnp.array([-4.0]), rule.init(jnp.ones(1)))[0].tolist()
         [-2.0]
     """
-    _check_rms("scale_by_stddev", decay, eps, initial_scale, bias_correction)
+    _check_rms("scale_by_stddev", decay, eps, initial_scale, eps_in_sqrt=eps_in_sqrt, bias_correction=bias_correction)
     step = leafwise(_stddev, decay=decay, eps=eps, eps_in_sqrt=eps_in_sqrt)
 
     def init(params: PyTree) -> ScaleByRStdDevState | ScaleByRStdDevWithCountState:
@@ -192,6 +193,7 @@ def rmsprop(
         Hinton, Neural Networks for Machine Learning, lecture 6e, 2012.
         Graves, Generating Sequences With Recurrent Neural Networks, 2013 (centered).
     """
+    checks.flags("rmsprop", centered=centered, nesterov=nesterov, learning_rate_inside=learning_rate_inside)
     scale_by = scale_by_stddev if centered else scale_by_rms
     scaled = scale_by(decay, eps, initial_scale, eps_in_sqrt, bias_correction)
     if momentum is not None:

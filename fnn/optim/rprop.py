@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -69,7 +70,7 @@ def scale_by_rprop(
     checks.in_range("rprop", "eta_minus", eta_minus, 0, 1, open="both")
     checks.in_range("rprop", "eta_plus", eta_plus, 1)
     checks.in_range("rprop", "min_step_size", min_step_size, 0)
-    checks.in_range("rprop", "max_step_size", max_step_size, min_step_size)
+    checks.in_range("rprop", "max_step_size", max_step_size, min_step_size, math.inf)
     step = leafwise(_rprop, shrink=eta_minus, grow=eta_plus, least=min_step_size, most=max_step_size)
 
     def init(params: PyTree) -> ScaleByRpropState:

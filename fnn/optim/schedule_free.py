@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.optim.leaves import increment, leafwise, need_params
 from fnn.optim.stated_rate import rate_inside, with_rate
-from fnn.optim.transform import Transform, chain, schedule_free_average
+from fnn.optim.transform import Transform, chain, require_transform, schedule_free_average
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
 
 __all__ = ["ScheduleFreeState", "schedule_free", "schedule_free_eval_params"]
@@ -75,6 +75,10 @@ def schedule_free(
         Defazio et al., The Road Less Scheduled, 2024.
     """
     checks.in_range("schedule_free", "b1", b1, 0, 1, open="low")
+    checks.number_or_schedule("schedule_free", "learning_rate", learning_rate)
+    checks.in_range("schedule_free", "weight_lr_power", weight_lr_power, 0)
+    checks.floating_dtype("schedule_free", "state_dtype", state_dtype, jnp.inexact)
+    require_transform("schedule_free", base_optimizer, "base_optimizer")
     step = leafwise(_average)
     base = chain(base_optimizer)
 

@@ -113,6 +113,8 @@ def scale_by_lion(
     """
     check_moments("scale_by_lion", b1, b2)
     checks.one_of("scale_by_lion", "mode", mode, ("hard", "smooth", "refined"))
+    checks.in_range("scale_by_lion", "smooth_beta", smooth_beta)
+    checks.floating_dtype("scale_by_lion", "mu_dtype", mu_dtype, jnp.inexact)
     step = leafwise(_lion, b1=b1, b2=b2, mode=mode, smooth_beta=smooth_beta)
 
     return stateful(

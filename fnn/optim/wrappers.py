@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ from fnn.optim.grouping import Mask, masked
 from fnn.optim.leaves import counter, increment, leafwise, widest
 from fnn.optim.rules import scheduled, stateless
 from fnn.optim.stated_rate import rate_inside, with_rate
-from fnn.optim.transform import Transform, keep_accepted
+from fnn.optim.transform import Transform, keep_accepted, require_transform
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
 
 __all__ = [
@@ -42,7 +43,7 @@ def clip(max_delta: ArrayLike) -> Transform:
         >>> rule.update(jnp.array([-3.0, 0.5]), rule.init(None))[0].tolist()
         [-1.0, 0.5]
     """
-    checks.in_range("clip", "max_delta", max_delta, 0)
+    checks.in_range("clip", "max_delta", max_delta, 0, math.inf)
     return stateless(leafwise(_clip, bound=max_delta))
 
 
@@ -92,7 +93,7 @@ def clip_by_global_norm(max_norm: ArrayLike) -> Transform:
     References:
         Pascanu et al., On the difficulty of training Recurrent Neural Networks, 2013.
     """
-    checks.in_range("clip_by_global_norm", "max_norm", max_norm, 0)
+    checks.in_range("clip_by_global_norm", "max_norm", max_norm, 0, math.inf)
     shrink = leafwise(_shrink, bound=max_norm)
 
     return stateless(lambda updates: shrink(updates, norm=global_norm(updates)))
@@ -168,6 +169,8 @@ def apply_if_finite(inner: Transform, max_consecutive_errors: ArrayLike) -> Tran
         >>> updates.tolist(), int(state.total_notfinite)
         ([0.0], 1)
     """
+    require_transform("apply_if_finite", inner, "inner")
+    checks.whole_number("apply_if_finite", "max_consecutive_errors", max_consecutive_errors, 0)
     accepted = keep_accepted(inner.update)
 
     def init(params: PyTree) -> ApplyIfFiniteState:

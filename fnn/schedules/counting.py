@@ -54,6 +54,7 @@ def require_numbers(where: str, **given: Any) -> None:
 
 
 def require_increasing(where: str, name: str, steps: Sequence[Any]) -> None:
+    require_numbers(where, **{f"{name}[{place}]": step for place, step in enumerate(steps)})
     known = [checks.to_host(step) for step in steps if checks.is_concrete(step)]
     if any(a > b for a, b in itertools.pairwise(known)):
         raise ValueError(f"{where}: expected {name} in increasing order, got {list(steps)}")

@@ -68,7 +68,8 @@ def polynomial_schedule(
         >>> float(schedule(5))
         0.25
     """
-    require_numbers("polynomial_schedule", init_value=init_value, end_value=end_value, power=power)
+    require_numbers("polynomial_schedule", init_value=init_value, end_value=end_value)
+    checks.in_range("polynomial_schedule", "power", power, 0)
     require_numbers("polynomial_schedule", transition_steps=transition_steps, transition_begin=transition_begin)
 
     def schedule(count: ArrayLike) -> Array:
@@ -121,6 +122,7 @@ def exponential_decay(
     require_numbers(name, init_value=init_value, transition_steps=transition_steps)
     checks.in_range(name, "decay_rate", decay_rate, 0)
     require_numbers(name, transition_begin=transition_begin, end_value=end)
+    checks.flags(name, staircase=staircase)
 
     def schedule(count: ArrayLike) -> Array:
         steps, rate = real(transition_steps), real(decay_rate)
@@ -152,7 +154,8 @@ def step_decay(init_value: ArrayLike, step_size: ArrayLike, gamma: ArrayLike = 0
         >>> float(fnn.schedules.step_decay(1.0, step_size=50, gamma=0.5)(149))
         0.25
     """
-    require_numbers("step_decay", init_value=init_value, gamma=gamma)
+    require_numbers("step_decay", init_value=init_value)
+    checks.in_range("step_decay", "gamma", gamma, 0)
     checks.in_range("step_decay", "step_size", step_size, 1)
 
     def schedule(count: ArrayLike) -> Array:
@@ -179,7 +182,8 @@ def multi_step(init_value: ArrayLike, milestones: Sequence[int], gamma: ArrayLik
         0.25
     """
     milestones = checks.sequence("multi_step", "milestones", milestones, "steps")
-    require_numbers("multi_step", init_value=init_value, gamma=gamma, **{f"milestone {m!r}": m for m in milestones})
+    require_numbers("multi_step", init_value=init_value)
+    checks.in_range("multi_step", "gamma", gamma, 0)
     require_increasing("multi_step", "milestones", milestones)
 
     def schedule(count: ArrayLike) -> Array:
@@ -211,7 +215,8 @@ def cosine_decay_schedule(
     References:
         Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017.
     """
-    require_numbers("cosine_decay_schedule", init_value=init_value, alpha=alpha, exponent=exponent)
+    require_numbers("cosine_decay_schedule", init_value=init_value, alpha=alpha)
+    checks.in_range("cosine_decay_schedule", "exponent", exponent, 0)
     checks.in_range("cosine_decay_schedule", "positive decay_steps", decay_steps, 0, open="low")
 
     def schedule(count: ArrayLike) -> Array:

@@ -36,7 +36,8 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
         >>> float(fnn.schedules.join_schedules(halves, [5])(10))
         0.5
     """
-    schedules, boundaries = list(schedules), list(boundaries)
+    schedules = checks.sequence("join_schedules", "schedules", schedules, "schedules")
+    boundaries = checks.sequence("join_schedules", "boundaries", boundaries, "steps")
     if not schedules or len(boundaries) != len(schedules) - 1:
         raise ValueError(
             "join_schedules: expected one boundary between each two schedules, "
@@ -117,7 +118,9 @@ def piecewise_constant_schedule(
 
 def _pieces(where: str, scales: Mapping[int, ArrayLike] | None) -> list[tuple[int, ArrayLike]]:
     """Boundaries and their scales in order."""
+    checks.instance(where, "boundaries_and_scales", scales, Mapping | None, "a dict {boundary: scale}")
     for boundary, scale in (scales or {}).items():
+        checks.in_range(where, "every boundary", boundary)
         checks.in_range(where, f"the non-negative scale at {boundary}", scale, 0)
     return sorted((scales or {}).items())
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 
+from fnn import checks
 from fnn.schedules.counting import is_past, real, require_numbers
 from fnn.schedules.decay import cosine_decay_schedule, exponential_decay, inverse_sqrt_schedule, linear_schedule
 from fnn.schedules.piecewise import join_schedules
@@ -35,6 +36,7 @@ def warmup_constant_schedule(init_value: ArrayLike, peak_value: ArrayLike, warmu
         >>> float(fnn.schedules.warmup_constant_schedule(0.0, 1.0, warmup_steps=4)(2))
         0.5
     """
+    require_numbers("warmup_constant_schedule", init_value=init_value, peak_value=peak_value, warmup_steps=warmup_steps)
     return linear_schedule(init_value, peak_value, warmup_steps)
 
 
@@ -65,8 +67,9 @@ def warmup_cosine_decay_schedule(
         >>> float(schedule(5)), float(schedule(10))
         (0.5, 1.0)
     """
-    name, ends = "warmup_cosine_decay_schedule", {"peak_value": peak_value, "end_value": end_value}
-    require_numbers(name, **ends, warmup_steps=warmup_steps, decay_steps=decay_steps)
+    name, values = "warmup_cosine_decay_schedule", {"init_value": init_value, "peak_value": peak_value}
+    require_numbers(name, **values, end_value=end_value, warmup_steps=warmup_steps)
+    checks.in_range(name, "decay_steps", decay_steps, warmup_steps, open="low")
     peak = real(peak_value)
     alpha = jnp.where(peak == 0, 0, real(end_value) / jnp.where(peak == 0, 1, peak))
     warmup = linear_schedule(init_value, peak_value, warmup_steps)
@@ -98,6 +101,8 @@ def warmup_exponential_decay_schedule(
         >>> float(schedule(5)), float(schedule(110))
         (0.5, 0.5)
     """
+    name = "warmup_exponential_decay_schedule"
+    require_numbers(name, init_value=init_value, peak_value=peak_value, warmup_steps=warmup_steps)
     warmup = linear_schedule(init_value, peak_value, warmup_steps)
     decay = exponential_decay(peak_value, transition_steps, decay_rate, transition_begin, staircase, end_value)
     return join_schedules([warmup, decay], [warmup_steps])
@@ -120,6 +125,9 @@ def warmup_inverse_sqrt_schedule(init_value: ArrayLike, peak_value: ArrayLike, w
     References:
         Vaswani et al., Attention Is All You Need, 2017.
     """
+    name = "warmup_inverse_sqrt_schedule"
+    require_numbers(name, init_value=init_value, peak_value=peak_value)
+    checks.in_range(name, "warmup_steps", warmup_steps, 0, open="low")
     warmup = linear_schedule(init_value, peak_value, warmup_steps)
     decay = inverse_sqrt_schedule(peak_value, warmup_steps)
     return lambda count: jnp.where(is_past(count, warmup_steps), decay(count), warmup(count))
@@ -140,6 +148,8 @@ def sgdr_schedule(cosine_kwargs: Iterable[dict[str, Any]]) -> Schedule:
     References:
         Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017.
     """
-    cycles = list(cosine_kwargs)
-    ends = itertools.accumulate(cycle["decay_steps"] for cycle in cycles[:-1])
-    return join_schedules([warmup_cosine_decay_schedule(**cycle) for cycle in cycles], list(ends))
+    cycles = checks.sequence("sgdr_schedule", "cosine_kwargs", cosine_kwargs, "dicts")
+    for cycle in cycles:
+        checks.instance("sgdr_schedule", "every cycle", cycle, Mapping, "a dict of arguments")
+    schedules = [warmup_cosine_decay_schedule(**cycle) for cycle in cycles]
+    return join_schedules(schedules, list(itertools.accumulate(cycle["decay_steps"] for cycle in cycles[:-1])))

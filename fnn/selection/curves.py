@@ -107,7 +107,7 @@ def _grow(sizes: Sequence[float], seed: int | None, split: Folds) -> Folds:
     lines = [line[line >= 0] for line in split.train]
     counts = _counts(sizes, len(lines[0]))
     if seed is not None:
-        rng = np.random.default_rng(seed)
+        rng = checks.generator("learning_curve", seed)
         lines = [rng.permutation(line) for line in lines]
     train = np.full((len(counts), *split.train.shape), -1, np.int32)
     for part, count in zip(train, counts, strict=True):

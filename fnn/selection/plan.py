@@ -110,7 +110,7 @@ def make_plan(
     shared = {"data": checked, "folds": jax.device_put(tuple(split)), "keys": keys}
     for one in reversed(settings):  # each of them: inside the program a number cannot be looked at
         for name, value in one.items():
-            checks.in_range(where, name, value)
+            checks.in_range(where, name, value, -np.inf, np.inf)
         values = {name: jnp.asarray(value, float) for name, value in one.items()}
         layer = _build(where, "a layer", model, Layer, values)
         _build(where, "an optimizer", optimizer, Transform, values)

@@ -61,7 +61,7 @@ def k_fold(rows: int, folds: int = 5, *, seed: int | None = None) -> Folds:
         Stone, Cross-validatory choice and assessment of statistical predictions, 1974.
     """
     _require_counts("k_fold", rows, folds)
-    order = np.arange(rows) if seed is None else np.random.default_rng(seed).permutation(rows)
+    order = np.arange(rows) if seed is None else checks.generator("k_fold", seed).permutation(rows)
     labels = np.empty(rows, int)
     for fold, part in enumerate(np.array_split(order, folds)):
         labels[part] = fold
@@ -95,7 +95,7 @@ def stratified_k_fold(targets: Labels, folds: int = 5, *, seed: int | None = Non
     encoded = np.argsort(np.argsort(first))[encoded]
     dealt = np.sort(encoded)
     shares = np.stack([np.bincount(dealt[fold::folds], minlength=len(names)) for fold in range(folds)])
-    rng = None if seed is None else np.random.default_rng(seed)
+    rng = None if seed is None else checks.generator("stratified_k_fold", seed)
     labels = np.empty(len(targets), int)
     for k in range(len(names)):
         part = np.repeat(np.arange(folds), shares[:, k])
@@ -178,9 +178,9 @@ def hold_out(rows: int, fraction: float = 0.2, *, seed: int | None = 0, stratify
         >>> fnn.selection.hold_out(5, 0.4, seed=None).valid.tolist()
         [[3, 4]]
     """
-    checks.integer("hold_out", "rows", rows, 2)
+    rows = checks.integer("hold_out", "rows", rows, 2)
     checks.in_range("hold_out", "fraction", fraction, 0, 1, open="both")
-    order = np.arange(rows) if seed is None else np.random.default_rng(seed).permutation(rows)
+    order = np.arange(rows) if seed is None else checks.generator("hold_out", seed).permutation(rows)
     count = min(int(np.ceil(fraction * rows)), rows - 1)
     if stratify is None:
         return folds_from([(order[: rows - count], order[rows - count :])], "hold_out")
@@ -241,7 +241,7 @@ def bootstrap(rows: int, samples: int, *, seed: int = 0) -> Folds:
     """
     checks.integer("bootstrap", "rows", rows, 2)
     checks.integer("bootstrap", "samples", samples)
-    rng = np.random.default_rng(seed)
+    rng = checks.generator("bootstrap", seed)
     drawn = [rng.integers(0, rows, rows) for _ in range(samples)]
     # A sample that drew every row leaves none to validate on; in small sets it happens, and it is drawn again.
     for place, sample in enumerate(drawn):
@@ -259,7 +259,9 @@ def repeated(folds: Sequence[Folds]) -> Folds:
         >>> fnn.selection.repeated([fnn.selection.k_fold(10, 5, seed=s) for s in range(3)]).train.shape
         (15, 8)
     """
-    checks.at_least_one("repeated", "split", len(folds))
+    checks.at_least_one("repeated", "split", len(checks.sequence("repeated", "folds", folds, "splits")))
+    for split in folds:
+        checks.instance("repeated", "every split", split, Folds, "Folds", "write [fnn.selection.k_fold(…), …]")
     sides = ([line[line >= 0] for table in side for line in table] for side in zip(*folds, strict=True))
     return Folds(*map(fill_up, sides))
 
@@ -287,7 +289,7 @@ def using(
         [[0, 1, 2], [2, 3, -1]]
     """
     given: Any = splitter.split(x, targets, groups) if hasattr(splitter, "split") else splitter
-    pairs = list(given) if isinstance(given, Iterable) else []
+    pairs = list(given) if np.iterable(given) else []
     if not pairs or any(not hasattr(pair, "__len__") or len(pair) != 2 for pair in pairs):
         words = "an object with a split method, or pairs of row numbers (train, valid)"
         raise checks.not_one("using", "splitter", words, splitter)

@@ -97,7 +97,7 @@ def multiclass(
         >>> float(tags.metrics["accuracy"](jnp.ones((1, 4, 3)), jnp.array([[0, 2, -1, -1]])))
         0.5
     """
-    checks.integer("multiclass", "classes", classes, 2)
+    classes = checks.integer("multiclass", "classes", classes, 2)
     checks.in_range("multiclass", "label_smoothing", label_smoothing, 0, 1)
     if ignore_index is not None:
         ignore_index = checks.integer("multiclass", "ignore_index", ignore_index, None)
@@ -151,7 +151,7 @@ def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
         >>> fnn.tasks.multilabel(2).decode(jnp.array([[1.0, -1.0]])).tolist()
         [[1, 0]]
     """
-    checks.integer("multilabel", "labels", labels)
+    labels = checks.integer("multilabel", "labels", labels)
     checks.in_range("multilabel", "threshold", threshold, 0, 1)
     name = f"multilabel({labels})"
 

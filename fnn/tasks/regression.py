@@ -39,7 +39,7 @@ def regression(outputs: int = 1, *, loss: Callable[[Array, Array], Array] = loss
         >>> fnn.tasks.regression().loss(jnp.array([[1.0]]), jnp.array([[3.0]])).tolist()
         [4.0]
     """
-    checks.integer("regression", "outputs", outputs)
+    outputs = checks.integer("regression", "outputs", outputs)
     checks.instance("regression", "loss", loss, Callable, "a function of outputs and targets", "write fnn.losses.mae")
     name = f"regression({outputs})"
 
@@ -77,9 +77,10 @@ def quantile(levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Task:
         >>> fnn.tasks.quantile((0.1, 0.9)).decode(jnp.array([[3.0, 1.0]])).tolist()
         [[1.0, 3.0]]
     """
-    taus: Any = checks.sequence("quantile", "levels", levels, "numbers")
-    for level in taus:
+    levels = checks.sequence("quantile", "levels", levels, "numbers")
+    for level in levels:
         checks.in_range("quantile", "levels", level, 0, 1, open="both")
+    taus: Any = tuple(float(checks.to_host(level)) for level in levels)
     if not taus or list(taus) != sorted(set(taus)):
         raise ValueError(f"quantile: expected ascending levels, got {taus}")
     name = f"quantile({taus})"
@@ -128,7 +129,7 @@ def distribution(family: str = "gaussian", outputs: int = 1) -> Task:
         [[2.0]]
     """
     checks.one_of("distribution", "family", family, ("gaussian", "laplace"))
-    checks.integer("distribution", "outputs", outputs)
+    outputs = checks.integer("distribution", "outputs", outputs)
     name = f"distribution({family!r})"
 
     def likelihood(prediction: Array, targets: Array) -> Array:

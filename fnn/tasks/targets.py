@@ -32,6 +32,7 @@ def require_class_weights(name: str, weights: Any, classes: int) -> None:
     elif np.shape(weights) != (classes,):
         repair = f"got shape {np.shape(weights)}"
     else:
+        checks.in_range(name, "class_weights", checks.as_numbers(name, "class_weights", weights), 0)
         return
     came = repr(weights) if isinstance(weights, dict | str) else type(weights).__name__
     raise ValueError(f"{name}: expected class_weights, one number for each of {classes} classes, got {came}; {repair}")

@@ -7,7 +7,6 @@ from typing import NamedTuple
 from fnn import checks
 from fnn.tasks.task import Task
 from fnn.train import stopping
-from fnn.train.precision import require_compute_dtype
 from fnn.train.step import require_functions
 from fnn.train.stopping import EarlyStopping
 from fnn.typing import Augmentation, DType, PenaltyFunction
@@ -32,8 +31,9 @@ def check_options(where: str, task: Task, options: Options) -> Options:
     checks.integer(where, "epochs", options.epochs)
     if options.batch_size is not None:
         checks.integer(where, "batch_size", options.batch_size)
+    checks.flags(where, shuffle=options.shuffle, training_metrics=options.training_metrics)
     require_functions(where, options.penalty, options.augment)
-    require_compute_dtype(where, options.compute_dtype)
+    checks.floating_dtype(where, "compute_dtype", options.compute_dtype)
     rule = options.early_stopping
     if rule is not None:
         checks.instance(where, "early_stopping", rule, EarlyStopping, "a rule", "write fnn.early_stopping(patience=10)")

@@ -18,19 +18,6 @@ LEAST = 1e-30
 """Of a gradient: a dtype whose numbers begin above it loses some that matter."""
 
 
-def require_compute_dtype(where: str, dtype: Any) -> None:
-    """A floating dtype, or None for that of the parameters."""
-    try:
-        floats = dtype is None or jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
-    except TypeError:
-        floats = False
-    if not floats:
-        raise TypeError(
-            f"{where}: expected compute_dtype to be a floating dtype, got {checks.describe(dtype)} {dtype!r}; write "
-            "compute_dtype=jnp.bfloat16"
-        )
-
-
 def warn_unless_scaled(dtype: DType | None, scale: Any) -> None:
     """Say so where gradients may vanish unseen: in a dtype of a small range, with a loss that nothing scales."""
     if dtype is not None and scale is None and float(jnp.finfo(dtype).smallest_normal) > LEAST:

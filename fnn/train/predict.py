@@ -21,7 +21,7 @@ from fnn.train.feeding import Feed
 from fnn.train.loop import EVALUATION_ROWS
 from fnn.train.memory_maps import MappedFiles, holds_maps, is_mapped, map_files, require_same_kinds, without_inputs
 from fnn.train.outputs import outputs_of, scores_from
-from fnn.train.precision import compute_in, require_compute_dtype
+from fnn.train.precision import compute_in
 from fnn.train.process_batches import gather_rows
 from fnn.train.processes import on_a_mesh, pace, together
 from fnn.train.sharding import check_mesh, replicate
@@ -78,7 +78,7 @@ def predict(
         (5,)
     """
     checks.integer("predict", "batch_size", batch_size)
-    require_compute_dtype("predict", compute_dtype)
+    checks.floating_dtype("predict", "compute_dtype", compute_dtype)
     check_mesh("predict", mesh)
     require_same_kinds("predict", mesh, x=x if is_stream(x) else (x, None))
     trained = as_trained("predict", trained)
@@ -193,7 +193,7 @@ def evaluate(
         ['loss', 'mae', 'mse', 'r2', 'rmse']
     """
     checks.integer("evaluate", "batch_size", batch_size)
-    require_compute_dtype("evaluate", compute_dtype)
+    checks.floating_dtype("evaluate", "compute_dtype", compute_dtype)
     task = as_task(task)
     require_same_kinds("evaluate", mesh, data=data)
     check_mesh("evaluate", mesh)

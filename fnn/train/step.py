@@ -25,7 +25,7 @@ from fnn.optim.transform import (
     require_transform,
 )
 from fnn.tasks.task import Task, as_task, check_pairing, mean_loss
-from fnn.train.precision import compute_in, require_compute_dtype, warn_unless_scaled
+from fnn.train.precision import compute_in, warn_unless_scaled
 from fnn.train.trained import Trained, TrainState, as_trained, check_trained
 from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, PenaltyFunction, PyTree
 
@@ -172,7 +172,7 @@ def train_step(
     """
     require_model_and_optimizer("train_step", model, optimizer)
     require_functions("train_step", penalty, augment)
-    require_compute_dtype("train_step", compute_dtype)
+    checks.floating_dtype("train_step", "compute_dtype", compute_dtype)
     task = as_task(loss)
     check_pairing(model, task)
     model = compute_in(compute_dtype, model)

@@ -62,7 +62,7 @@ def early_stopping(
         Prechelt, Early Stopping – But When?, 1998.
     """
     checks.instance("early_stopping", "monitor", monitor, str, "the name of a score", 'write "validation_loss"')
-    checks.in_range("early_stopping", "patience", patience, 0)
+    checks.in_range("early_stopping", "patience", patience, 0, np.inf)
     checks.in_range("early_stopping", "min_delta", min_delta, 0)
     checks.one_of("early_stopping", "mode", mode, (None, "min", "max"))
     return EarlyStopping(monitor, patience, min_delta, mode)

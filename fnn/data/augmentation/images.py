@@ -90,7 +90,7 @@ def random_crop(padding: int, mode: str = "constant") -> Augmentation:
     References:
         He et al., Deep Residual Learning for Image Recognition, 2016, section 4.2.
     """
-    checks.integer("random_crop", "padding", padding, 0)
+    padding = checks.integer("random_crop", "padding", padding, 0)
     checks.one_of("random_crop", "mode", mode, MODES)
 
     def change(key: Key, x: Array) -> Array:
@@ -257,7 +257,7 @@ def cutout(size: int) -> Augmentation:
     References:
         DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout, 2017.
     """
-    checks.integer("cutout", "size", size, 0)
+    size = checks.integer("cutout", "size", size, 0)
 
     def change(key: Key, x: Array) -> Array:
         if size > min(x.shape[:2]):

@@ -86,7 +86,7 @@ def mixup(alpha: ArrayLike = 0.2, *, classes: int | None = None) -> Augmentation
     """
     checks.in_range("mixup", "alpha", alpha, 0)
     if classes is not None:
-        checks.integer("mixup", "classes", classes, 2)
+        classes = checks.integer("mixup", "classes", classes, 2)
 
     def augment(key: Key, x: Array, targets: Any) -> tuple[Array, Array]:
         require_one_input("mixup", x)
@@ -132,7 +132,7 @@ def cutmix(alpha: ArrayLike = 1.0, *, classes: int | None = None) -> Augmentatio
     """
     checks.in_range("cutmix", "alpha", alpha, 0)
     if classes is not None:
-        checks.integer("cutmix", "classes", classes, 2)
+        classes = checks.integer("cutmix", "classes", classes, 2)
 
     def augment(key: Key, x: Array, targets: Any) -> tuple[Array, Array]:
         require_one_input("cutmix", x)

@@ -58,7 +58,7 @@ def random_window(length: int) -> Augmentation:
     References:
         Le Guennec et al., Data Augmentation for Time Series Classification using Convolutional Neural Networks, 2016.
     """
-    checks.integer("random_window", "length", length)
+    length = checks.integer("random_window", "length", length)
 
     def change(key: Key, x: Array) -> Array:
         if length > x.shape[0]:

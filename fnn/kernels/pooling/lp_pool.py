@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
@@ -44,9 +44,10 @@ def lp_pool(
         >>> fnn.kernels.lp_pool(jnp.array([3.0, -4.0]).reshape(1, 2, 1), 2).ravel().tolist()
         [5.0]
     """
-    if not isinstance(p, (int, float)):
+    if not checks.is_concrete(p) or np.ndim(p):
         raise TypeError(f"lp_pool: expected p to be a Python number, got {checks.describe(p)}")
-    checks.in_range("lp_pool", "p", p, 1, math.inf, open="high")
+    checks.in_range("lp_pool", "p", p, 1)
+    p = np.asarray(checks.to_host(p)).item()
     windows = pool_windows("lp_pool", x, window, stride, padding, dilation)
     return auto_axes(lambda x: _lp_pool(x, windows, p), rows_and_features("lp_pool", x))(x)
 

@@ -8,6 +8,7 @@ In the equations $\alpha$ is `learning_rate`, a scalar or a schedule, $\mu$ `mom
 
 from __future__ import annotations
 
+from fnn import checks
 from fnn.optim.adadelta import adadelta as _adadelta
 from fnn.optim.adagrad import adagrad as _adagrad
 from fnn.optim.adam import scale_by_adam
@@ -36,12 +37,14 @@ def sgd(learning_rate: ScalarOrSchedule = 0.01, momentum: ArrayLike = 0.0, neste
         >>> import fnn
         >>> rule = fnn.optim.presets.keras.sgd(momentum=0.9)
     """
+    checks.flags("sgd", nesterov=nesterov)
     if is_zero(momentum):
         return _sgd(learning_rate)
     return _momentum(learning_rate, momentum, form="velocity", nesterov=nesterov)
 
 
 def _adam_rule(beta_1: ArrayLike, beta_2: ArrayLike, epsilon: ArrayLike, amsgrad: bool) -> Transform:
+    checks.flags("adam", amsgrad=amsgrad)
     if amsgrad:
         return scale_by_amsgrad(beta_1, beta_2, epsilon, max_over="raw", eps_hat=True)
     return scale_by_adam(beta_1, beta_2, epsilon, eps_hat=True)
@@ -163,6 +166,7 @@ def adadelta(learning_rate: ScalarOrSchedule = 0.001, rho: ArrayLike = 0.95, eps
         >>> import fnn
         >>> rule = fnn.optim.presets.keras.adadelta()
     """
+    checks.number_or_schedule("adadelta", "learning_rate", learning_rate)
     return _adadelta(learning_rate, rho, epsilon)
 
 

@@ -78,7 +78,9 @@ def adam(
         >>> import fnn
         >>> rule = fnn.optim.presets.torch.adam(1e-3, amsgrad=True)
     """
-    scaled = scale_by_amsgrad(*betas, eps, max_over="raw") if amsgrad else scale_by_adam(*betas, eps)
+    b1, b2 = checks.pair("adam", "betas", betas, "(b1, b2)")
+    checks.flags("adam", amsgrad=amsgrad)
+    scaled = scale_by_amsgrad(b1, b2, eps, max_over="raw") if amsgrad else scale_by_adam(b1, b2, eps)
     return chain(_couple_decay(weight_decay), scaled, scale_by_learning_rate(lr))
 
 
@@ -95,9 +97,11 @@ def adamw(
         >>> import fnn
         >>> rule = fnn.optim.presets.torch.adamw(1e-3)
     """
+    b1, b2 = checks.pair("adamw", "betas", betas, "(b1, b2)")
+    checks.flags("adamw", amsgrad=amsgrad)
     if not amsgrad:
-        return _adamw(lr, *betas, eps, weight_decay=weight_decay)
-    scaled = scale_by_amsgrad(*betas, eps, max_over="raw")
+        return _adamw(lr, b1, b2, eps, weight_decay=weight_decay)
+    scaled = scale_by_amsgrad(b1, b2, eps, max_over="raw")
     return chain(scaled, add_decayed_weights(weight_decay), scale_by_learning_rate(lr))
 
 
@@ -114,7 +118,8 @@ def nadam(
         >>> import fnn
         >>> rule = fnn.optim.presets.torch.nadam()
     """
-    scaled = scale_by_scheduled_nadam(*betas, eps, momentum_decay)
+    b1, b2 = checks.pair("nadam", "betas", betas, "(b1, b2)")
+    scaled = scale_by_scheduled_nadam(b1, b2, eps, momentum_decay)
     return chain(_couple_decay(weight_decay), scaled, scale_by_learning_rate(lr))
 
 
@@ -133,7 +138,8 @@ def radam(
         >>> import fnn
         >>> rule = fnn.optim.presets.torch.radam()
     """
-    scaled = scale_by_radam(*betas, eps, eps_hat=True)
+    b1, b2 = checks.pair("radam", "betas", betas, "(b1, b2)")
+    scaled = scale_by_radam(b1, b2, eps, eps_hat=True)
     return chain(_couple_decay(weight_decay), scaled, scale_by_learning_rate(lr))
 
 
@@ -151,7 +157,8 @@ def adamax(
         >>> import fnn
         >>> rule = fnn.optim.presets.torch.adamax()
     """
-    scaled = scale_by_adamax(*betas, eps)
+    b1, b2 = checks.pair("adamax", "betas", betas, "(b1, b2)")
+    scaled = scale_by_adamax(b1, b2, eps)
     return chain(_couple_decay(weight_decay), scaled, scale_by_learning_rate(lr))
 
 
