@@ -199,10 +199,9 @@ def _accept(carry: Carry, step: Advance, metrics: Mapping[str, Any], number: Arr
     scores = one_number_each(measure_all(metrics, step.outputs, *step.batch[1:]))
     seen = {name: score.astype(jnp.float32) for name, score in (scores | {"loss": step.loss}).items()}
     counts = {name: good & finite & jnp.isfinite(score) for name, score in seen.items()}
-    weights = dict.fromkeys(scores, step.entries.astype(jnp.float32)) | {"loss": weight}
     return carry._replace(
         train_state=kept,
-        means=carry.means.plus(seen, weights, counts),
+        means=carry.means.plus(seen, dict.fromkeys(scores, step.entries) | {"loss": weight}, counts),
         diverged_at=jnp.where(real & running & ~sound, number, carry.diverged_at),
         skipped=carry.skipped + (good & left_out).astype(jnp.int32),
     )

@@ -201,7 +201,7 @@ def train_step(
         extra = loss_arguments(opt_state, value, gradients, value_fn)
         updates, opt_state = optimizer.update(gradients, opt_state, params, **extra)
         new = TrainState(apply_updates(params, updates), new_state, opt_state)
-        return Advance(new, value, counted, entries, outputs, batch)
+        return Advance(new, value, counted, entries.astype(jnp.float32), outputs, batch)
 
     def update(train_state: TrainState, key: Key, batch: Arrays) -> tuple[TrainState, Array]:
         name = "train_step.update"
