@@ -570,6 +570,8 @@ def test_axes_may_be_any_sequence(axis):
     ):  # fmt: skip
         found, expected = kernel(x, *statistics, axis=axis), kernel(x, *statistics, axis=(1, 2))
         jax.tree.map(np.testing.assert_array_equal, found, expected)
+        ahead = kernel.lower(x, *statistics, axis=(1, 2)).compile()(x, *statistics)
+        jax.tree.map(np.testing.assert_array_equal, ahead, expected)
     for build in (fnn.batch_norm, fnn.layer_norm, fnn.rms_norm):
         layer, usual = build(axis=axis), build(axis=(1, 2))
         params, state = usual.init(jax.random.key(0), x)

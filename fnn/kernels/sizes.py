@@ -33,6 +33,8 @@ def compile_for(*static: str) -> Callable[[Kernel], Kernel]:
                 *given, **{name: _hashable(one) if name in static else one for name, one in options.items()}
             )
 
+        for ahead in ("lower", "trace", "eval_shape", "clear_cache"):  # what a jitted function can besides
+            setattr(call, ahead, getattr(compiled, ahead))
         return call  # type: ignore[return-value]
 
     return decorate
