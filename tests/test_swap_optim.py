@@ -40,7 +40,7 @@ def test_a_concrete_array_is_a_setting_inside_jit(name, setting):
     if name.startswith("schedule_free") and "base_optimizer" in required:
         required["base_optimizer"] = fnn.optim.sgd(0.5)
     if "inner" in required and name == "scale_loss":
-        required["inner"] = fnn.optim.sgd(0.5)
+        required |= {"inner": fnn.optim.sgd(0.5), "initial": LARGE}  # of a largest one that is no smaller
     if "max_linesearch_steps" in required:
         required["max_linesearch_steps"] = 5
 
