@@ -99,7 +99,7 @@ def test_a_state_of_optax_is_carried_on_as_one(name):
     with jax.numpy_dtype_promotion("standard"):  # optax promotes
         expected, wanted = moved(theirs)
     assert type(state) is type(expected)
-    np.testing.assert_allclose(updates, wanted, rtol=1e-5)
+    np.testing.assert_allclose(updates, wanted, rtol=2e-5)  # optax corrects for bias in float32, 1e-5 off
 
 
 def test_optax_hands_extra_arguments_on():

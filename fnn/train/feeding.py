@@ -155,6 +155,9 @@ class Feed:
                 return
             if item.rows > self.room:  # by half at least: sizes that grow slowly compile seldom
                 self.room = self.round_up(max(item.rows, self.room + self.room // 2))
+                if filling and self.joined is None:  # no number depends on whether the run has waited for them
+                    yield from self._hand_out(filling)
+                    filling = None
                 filling = filling and filling.move(self._memory(first[0]))
             if filling is None:
                 filling = Filling(first, self._memory(first[0]))
