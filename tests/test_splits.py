@@ -91,7 +91,7 @@ def test_bootstrap_has_the_size_of_the_data_and_validates_on_what_was_not_drawn(
 
 
 def test_repeated_and_foreign_splitters():
-    folds = S.repeated([S.k_fold(7, 3, seed=s) for s in range(2)])
+    folds = S.repeated(S.k_fold(7, 3, seed=s) for s in range(2))
     assert folds.train.shape == (6, 5)
     splitter = model_selection.ShuffleSplit(3, random_state=0)
     same(S.using(splitter, np.zeros(20)), splitter, np.zeros(20))

@@ -50,14 +50,18 @@ class Cell(NamedTuple):
     carry: Callable[[Iterable[Array]], tuple[Array, ...]] = tuple
 
 
-def recurrent(name: str, cell: Cell, options: RecurrentOptions) -> Layer:
-    """The layer of a cell."""
+def _check(name: str, options: RecurrentOptions) -> None:
     for rate in ("recurrent_dropout", "zoneout"):
         if getattr(options, rate) is not None:
             checks.in_range(name, rate, getattr(options, rate), 0, 1)
     for steps in ("unroll", "remat"):
         if getattr(options, steps) is not None:
             checks.integer(name, steps, getattr(options, steps))
+
+
+def recurrent(name: str, cell: Cell, options: RecurrentOptions) -> Layer:
+    """The layer of a cell."""
+    _check(name, options)
 
     def start(x: Any) -> tuple[Array, ...]:
         # Arrays of their own: a buffer that stands in two places cannot be given away.
@@ -127,10 +131,8 @@ def _noisy_step(
         keep = dropout(random_bits.fold_in(key, 0), jnp.ones_like(carry[0]), options.recurrent_dropout)
     stay = None
     if key is not None and options.zoneout is not None:
-        rate, keys = (
-            jnp.asarray(options.zoneout, float),
-            iter(random_bits.split(random_bits.fold_in(key, 1), len(carry))),
-        )
+        rate = jnp.asarray(options.zoneout, float)
+        keys = iter(random_bits.split(random_bits.fold_in(key, 1), len(carry)))
         stay = jax.tree.map(lambda old: jax.random.bernoulli(next(keys), rate, (*x.shape[:2], old.shape[-1])), carry)
 
     def step(old: tuple[Array, ...], inputs: tuple[Array, PyTree]) -> tuple[tuple[Array, ...], Array]:

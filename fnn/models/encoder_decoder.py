@@ -65,12 +65,9 @@ def encoder_decoder(
     References:
         Sutskever, Vinyals and Le, Sequence to Sequence Learning with Neural Networks, 2014.
     """
-    features = checks.integer("encoder_decoder", "features", features)
-    outputs = checks.integer("encoder_decoder", "outputs", outputs)
-    steps = checks.integer("encoder_decoder", "steps", steps)
-    repair = "feedback=lambda y: jnp.argmax(y, -1)"
-    checks.function("encoder_decoder", "feedback", feedback, "outputs -> target", repair)
-    checks.in_range("encoder_decoder", "start", start)
+    given = (("features", features), ("outputs", outputs), ("steps", steps))
+    features, outputs, steps = (checks.integer("encoder_decoder", *one) for one in given)
+    _check_feedback(feedback, start)
     parts = tuple(as_layer(IDENTITY if layer is None else layer) for layer in (source, target))
     read, write = map(time_distributed, parts)
     cell, output = lstm(features), dense(outputs)
@@ -105,11 +102,17 @@ def encoder_decoder(
         return _write_freely(functools.partial(decode, params), feedback, state_before, steps, second), state
 
     def rebuild(new: tuple[Layer, ...]) -> Layer:
-        return encoder_decoder(
-            features, outputs, steps=steps, source=new[0], target=new[1], feedback=feedback, start=start
-        )
+        how: dict[str, Any] = {"steps": steps, "feedback": feedback, "start": start}
+        return encoder_decoder(features, outputs, source=new[0], target=new[1], **how)
 
     return Layer(init, apply, parts=parts, rebuild=rebuild, facts=Facts(recurs=True))
+
+
+def _check_feedback(feedback: Any, start: ArrayLike) -> None:
+    checks.function(
+        "encoder_decoder", "feedback", feedback, "outputs -> target", "feedback=lambda y: jnp.argmax(y, -1)"
+    )
+    checks.in_range("encoder_decoder", "start", start)
 
 
 def _init_side(name: str, layer: Layer, cell: Layer, keys: Key, x: Any) -> tuple[PyTree, PyTree]:

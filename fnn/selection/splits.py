@@ -18,18 +18,9 @@ from fnn.train.inputs import ONE_ROW, shares
 from fnn.typing import Labels, PyTree, Rows
 
 __all__ = [
-    "Folds",
-    "bootstrap",
-    "group_k_fold",
-    "hold_out",
-    "k_fold",
-    "leave_one_out",
-    "leave_p_out",
-    "repeated",
-    "stratified_k_fold",
-    "time_series",
-    "using",
-]
+    "Folds", "bootstrap", "group_k_fold", "hold_out", "k_fold", "leave_one_out", "leave_p_out", "repeated",
+    "stratified_k_fold", "time_series", "using",
+]  # fmt: skip
 
 
 def _require_counts(where: str, rows: int, folds: int) -> None:
@@ -239,8 +230,8 @@ def bootstrap(rows: int, samples: int, *, seed: int = 0) -> Folds:
     References:
         Efron, Bootstrap methods: another look at the jackknife, 1979.
     """
-    checks.integer("bootstrap", "rows", rows, 2)
-    checks.integer("bootstrap", "samples", samples)
+    rows = checks.integer("bootstrap", "rows", rows, 2)
+    samples = checks.integer("bootstrap", "samples", samples)
     rng = checks.generator("bootstrap", seed)
     drawn = [rng.integers(0, rows, rows) for _ in range(samples)]
     # A sample that drew every row leaves none to validate on; in small sets it happens, and it is drawn again.
@@ -259,7 +250,8 @@ def repeated(folds: Sequence[Folds]) -> Folds:
         >>> fnn.selection.repeated([fnn.selection.k_fold(10, 5, seed=s) for s in range(3)]).train.shape
         (15, 8)
     """
-    checks.at_least_one("repeated", "split", len(checks.sequence("repeated", "folds", folds, "splits")))
+    folds = checks.sequence("repeated", "folds", folds, "splits")
+    checks.at_least_one("repeated", "split", len(folds))
     for split in folds:
         checks.instance("repeated", "every split", split, Folds, "Folds", "write [fnn.selection.k_fold(…), …]")
     sides = ([line[line >= 0] for table in side for line in table] for side in zip(*folds, strict=True))
