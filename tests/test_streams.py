@@ -1059,6 +1059,32 @@ def test_a_run_that_is_resumed_computes_the_super_batches_of_the_unbroken_one(tm
     same(resumed, whole)
 
 
+def test_the_room_of_a_batch_does_not_depend_on_how_long_the_run_waited(monkeypatch):
+    """A row more in the sum, of weight 0, may change its last digit."""
+    rooms, give = [], Feed.next
+
+    def seen(feed, *given):
+        chunk = give(feed, *given)
+        rooms.extend([chunk.data[2].shape[1]] * len(chunk.rows) if chunk else [])
+        return chunk
+
+    def run(seconds):
+        def growing():
+            for size in (4, 4, 4, 12, 4):
+                time.sleep(seconds)
+                yield X[:size], Y[:size]
+
+        rooms.clear()
+        return fit(growing, epochs=2), list(rooms)
+
+    monkeypatch.setattr("fnn.train.feeding.BATCHES_LOOKED_AT", 2)
+    monkeypatch.setattr("fnn.train.feeding.WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(Feed, "next", seen)
+    (quick, ahead), (slow, waited) = run(0), run(0.03)
+    assert ahead == waited == [4, 4, 4, 12, 12] + [12] * 5
+    same(quick, slow)
+
+
 def test_nobody_fills_a_super_batch_while_its_sizes_are_those_of_a_checkpoint(monkeypatch):
     small_chunks(monkeypatch, 1)
     feed = Feed(Stream("fit", lambda epoch: iter(20 * [(X, Y)]), TASK.encode))
