@@ -145,3 +145,20 @@ def test_entries_of_a_sparse_matrix_are_made_dense_before_rows_are_counted():
         for one, x in ((model, entries), (layer, table.toarray()))
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), found, expected)
+
+
+LOSSES_OF_UNKNOWN = [
+    "mse", "mae", "half_mse", "squared_error", "huber_loss", "smooth_l1_loss", "log_cosh", "quantile_loss",
+    "poisson_negative_log_likelihood", "cosine_distance", "softmax_cross_entropy", "sigmoid_binary_cross_entropy",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("unknown", [np.nan, np.inf])
+@pytest.mark.parametrize("name", LOSSES_OF_UNKNOWN)
+def test_targets_that_are_not_known_move_nothing_where_their_weight_is_0(x64, name, unknown):
+    y = np.abs(Y[:SIZE]) / np.abs(Y[:SIZE]).sum(1, keepdims=True)
+    weights = np.where(np.arange(SIZE) < 5, 1.0, 0.0)
+    given = np.where(weights[:, None] == 0, unknown, y)
+    step = fnn.train_step(fnn.dense(2), fnn.optim.sgd(RATE), getattr(fnn.losses, name))
+    start = step.init(KEY, X[:SIZE])
+    close(step.update(start, KEY, (X[:SIZE], given, weights)), step.update(start, KEY, (X[:5], y[:5], np.ones(5))))
