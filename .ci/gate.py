@@ -7,14 +7,15 @@ suite        README's own test command, word for word, with the machine's `pytho
 newest       the suite again and the tests marked `thorough`, on the newest Python found here and the newest JAX it is
              served; of the machine's own `python`, where that is the newest, only these
 two-devices  the tests marked `devices`, in processes with two of them, on the newest Python
-end-to-end   import and a short script, the package installed as a user does, on every other Python declared
+end-to-end   import and a short script, the package installed as a user does, on every other Python declared, with the
+             newest JAX and with the version between it and the oldest
 examples     README's first command, then the tests of the examples run by an interpreter with exactly those extras
 lint         lint, format, types, import directions
 docs         the code of the documentation's pages, beside the libraries they speak of, and its site: built without a
              network, warnings as errors
 
 Every configuration is run though another failed; a Python that is not here is a line of the table. Ends with 1 if any
-failed.
+failed. Environments are made beside the tests that come before: most of making one is waiting.
 """
 
 import glob
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,10 +34,11 @@ README = (ROOT / "README.md").read_text()
 DECLARED = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
 NEXT = f"3.{max(int(version[2:]) for version in DECLARED) + 1}"
 TORCH = {"3.11": ["torch==2.13.0"]}  # the optional peer is compared with where its CPU build is at hand
+JAX = {"newest": [], "between": ["jax<0.12"]}  # no suite runs the one between
 CONFIGURATIONS = ("suite", "newest", "two-devices", "end-to-end", "examples", "lint", "docs")
 VERSIONS = "import sys, jax, jaxlib; print('%d.%d.%d' % sys.version_info[:3], jax.__version__, jaxlib.__version__)"
 
-rows, endings = [], []
+rows, endings, environments = [], [], {}
 
 
 def run(*command, **environment):
@@ -83,11 +86,50 @@ def interpreter(version):
     return None
 
 
-def environment(name, python, *wanted):
-    """A new environment of `python` with `wanted` in it; its interpreter."""
-    shutil.rmtree(work / name, ignore_errors=True)
-    fresh = work / name / "bin" / "python"
-    done = run(python, "-m", "venv", work / name)[0] and run(fresh, "-m", "pip", "install", "--quiet", *wanted)[0]
+def make(name, python, *wanted):
+    """Make a new environment of `python` with `wanted` in it: its interpreter, whether it was made, what was said."""
+    fresh, told = work / name / "bin" / "python", []
+    for command in ([python, "-m", "venv", work / name], [fresh, "-m", "pip", "install", "--quiet", *wanted]):
+        ended = subprocess.run(
+            ["nice", *map(str, command)], cwd=copy, text=True, errors="replace",
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        told += [" ".join(["+", *map(str, command)]), ended.stdout.rstrip()]
+        if ended.returncode:
+            return fresh, False, told
+    return fresh, True, told
+
+
+def others():
+    """The Pythons that no suite runs."""
+    suites = {"suite": machine, "newest": best}
+    return [version for version in [*DECLARED, NEXT] if version not in [suites.get(name) for name in asked]]
+
+
+def prepare(maker):
+    """Start to make every environment that was asked for, in the order of its turn."""
+    newest = ("newest", found.get(best, "python"), "-e", ".[test]", *TORCH.get(best, []))
+    wanted = {
+        "newest": [newest],
+        "two-devices": [newest],
+        "end-to-end": [
+            (f"{version} {which}", found[version], ".[train,data]", *jax)
+            for version in others() if version in found for which, jax in JAX.items()
+        ],
+        "examples": [] if {"suite", "newest", "two-devices"} & set(asked) else [newest],
+        "lint": [("lint", "python", "-e", ".[lint]")],
+        "docs": [("docs", "python", "-e", ".[docs,test,bench]", *TORCH.get(machine, []))],
+    }  # fmt: skip
+    for name, *recipe in [recipe for configuration in asked for recipe in wanted.get(configuration, [])]:
+        if name not in environments:
+            environments[name] = maker.submit(make, name, *recipe)
+
+
+def environment(name):
+    """The interpreter of an environment and whether it could be made."""
+    fresh, done, told = environments[name].result()
+    print(*filter(None, told), sep="\n", flush=True)
+    told.clear()  # once is enough
     return fresh, done
 
 
@@ -104,31 +146,26 @@ def suite():
 def newest():
     """Where the machine's Python is the newest, what its suite left out."""
     name, tests = ("thorough", "thorough") if best == machine else ("suite again", "thorough or not thorough")
-    base, peers = found.get(best, "python"), TORCH.get(best, [])
-    begun, (python, done) = time.time(), environment("newest", base, "-e", ".[test]", *peers)
-    done, told = run(python, "-m", "pytest", "-m", tests) if done else (False, [])
+    begun, (python, done) = time.time(), environment("newest")
+    done, told = run(python, "-m", "pytest", "-m", tests, "--durations=40") if done else (False, [])
     report(name, python, begun, done, told)
 
 
 def two_devices():
-    begun, python, done = time.time(), work / "newest/bin/python", True
-    if not python.exists():
-        python, done = environment("newest", found.get(best, "python"), "-e", ".[test]")
+    begun, (python, done) = time.time(), environment("newest")
     done, told = run(python, "-m", "pytest", "-m", "devices", JAX_NUM_CPU_DEVICES="2") if done else (False, [])
     report("two devices", python, begun, done, told, devices=2)
 
 
 def end_to_end():
-    suites = {"suite": machine, "newest": best}
-    for version in [*DECLARED, NEXT]:
-        if version in [suites.get(name) for name in asked]:
-            continue
+    for version in others():
         if version not in found:
             absent("end to end", version, f"no python{version} here" + ", nor declared" * (version == NEXT))
             continue
-        begun, (python, done) = time.time(), environment("other", found[version], ".[train,data]")
-        done, told = run(python, "-I", copy / ".ci" / "smoke.py") if done else (False, [])
-        report("end to end", python, begun, done, told)
+        for which in JAX:
+            begun, (python, done) = time.time(), environment(f"{version} {which}")
+            done, told = run(python, "-I", copy / ".ci" / "smoke.py") if done else (False, [])
+            report("end to end", python, begun, done, told)
 
 
 def examples():
@@ -136,16 +173,14 @@ def examples():
     begun, first = time.time(), re.search(r"^python3? -m venv .*quickstart\.py$", README, re.M)[0]
     exact, lead = work / "examples", first.replace(".venv", str(work / "examples"))
     done, told = shell(lead)
-    tester = next((path for path in (copy / ".venv/bin/python", work / "newest/bin/python") if path.exists()), None)
-    if done and tester is None:
-        tester, done = environment("tester", "python", "-e", ".[test]")
     if done:
+        tester = copy / ".venv/bin/python" if "suite" in asked else environment("newest")[0]
         done, told = run(tester, "-m", "pytest", "examples/tests", FNN_EXAMPLES_PYTHON=str(exact / "bin/python"))
     report("examples", exact / "bin/python", begun, done, told)
 
 
 def lint():
-    begun, (python, done) = time.time(), environment("lint", "python", "-e", ".[lint]")
+    begun, (python, done) = time.time(), environment("lint")
     bin = python.parent
     checks = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",))
     results = [run(bin / tool, *rest)[0] for tool, *rest in checks] if done else []
@@ -154,8 +189,7 @@ def lint():
 
 
 def docs():
-    wanted = ["-e", ".[docs,test,bench]", *TORCH.get(machine, [])]
-    begun, (python, done) = time.time(), environment("docs", "python", *wanted)
+    begun, (python, done) = time.time(), environment("docs")
     done, told = run(python, "-m", "pytest", "-n", "2", "--dist", "loadfile", "docs/tests") if done else (False, [])
     report("docs", python, begun, done, told)
 
@@ -194,8 +228,10 @@ with tempfile.TemporaryDirectory() as folder:
         if (ROOT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, copy / name)
-    for name in asked:
-        print(f"\n== {name}", flush=True)
-        globals()[name.replace("-", "_")]()
+    with ThreadPoolExecutor(1) as maker:
+        prepare(maker)
+        for name in asked:
+            print(f"\n== {name}", flush=True)
+            globals()[name.replace("-", "_")]()
 show()
 sys.exit(any(row[-1] == "FAILED" for row in rows))
