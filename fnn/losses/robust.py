@@ -32,9 +32,6 @@ def huber_loss(
         delta: δ > 0, the largest derivative.
         where, weights, reduction: as in every loss, see `fnn.losses`.
 
-    Raises:
-        ValueError: if shapes differ, or `delta` is not positive.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.losses.huber_loss(jnp.array([0.5, 3.0]), delta=1.0).tolist()
@@ -70,9 +67,6 @@ def smooth_l1_loss(
         beta: β > 0.
         where, weights, reduction: as in every loss, see `fnn.losses`.
 
-    Raises:
-        ValueError: if shapes differ, or `beta` is not positive.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.losses.smooth_l1_loss(jnp.array([0.5, 3.0]), beta=2.0).tolist()
@@ -103,9 +97,6 @@ def log_cosh(
         predictions: (...); $r = ŷ - y$.
         targets: of the same shape; None is zero.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -138,9 +129,6 @@ def quantile_loss(
         levels: τ in (0, 1), a number, or several at once: shape (levels,).
         where: in the shape of `predictions`, or its leading axes.
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes do not fit, or a level is not in (0, 1).
 
     Example:
         >>> import jax.numpy as jnp, fnn

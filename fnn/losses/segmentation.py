@@ -43,7 +43,7 @@ def dice_loss(
         class_weights: (classes,), factors of the losses of the classes.
         smooth: s; with 0, two empty regions lose 0.
         alpha, beta: weights of false positives and of false negatives.
-        apply_softmax: False if the predictions are probabilities already.
+        apply_softmax: False if the predictions are probabilities already, which sum to 1 over several classes.
         reduction: over the **classes**, as in optax: "mean", "sum" or "none", which keeps one loss per class. The
             examples stay apart.
         ignore_background: leave class 0 out of the average.
@@ -53,9 +53,6 @@ def dice_loss(
 
     Returns:
         One loss per example (batch,), with `reduction="none"` one per example and class.
-
-    Raises:
-        ValueError: if shapes do not fit, or probabilities are not in [0, 1] or of several classes do not sum to 1.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -154,9 +151,6 @@ def binary_dice_loss(
         apply_sigmoid: False if the predictions are probabilities already.
         where: pixels or examples to include.
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ, or probabilities are not in [0, 1].
 
     Example:
         >>> import jax.numpy as jnp, fnn

@@ -36,10 +36,6 @@ def confusion_matrix(
         (classes, classes), true classes in rows, predicted ones in columns; integers, exact up to 2³¹, without weights
         and with whole ones that are not traced, or sums of weights. A traced class number out of range is in no cell.
 
-    Raises:
-        ValueError: if shapes differ, or a class number is out of range.
-        TypeError: if class numbers are not integers.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.metrics.confusion_matrix(jnp.array([0, 1, 1]), jnp.array([0, 0, 1]), 2).tolist()
@@ -145,15 +141,8 @@ def precision(
         targets: class numbers (n,).
         classes: number of classes, a Python int; not needed for "binary".
         average: "binary" is of class 1; "macro" the mean over the classes that occur, "weighted" by how often they are
-            true, "micro" over all predictions together; None is one value per class.
+            true, "micro" over all predictions together; None is one value per class, (classes,).
         weights: per example (n,).
-
-    Returns:
-        A scalar in [0, 1], or (classes,) for `average=None`.
-
-    Raises:
-        ValueError: if shapes differ, a class number is out of range, or `classes` is missing.
-        TypeError: if class numbers are not integers.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -177,9 +166,6 @@ def recall(
     Args:
         predictions, targets, classes, average, weights: as in `precision`.
 
-    Raises:
-        ValueError, TypeError: as `precision`.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> float(fnn.metrics.recall(jnp.array([0, 1, 2, 0]), jnp.array([0, 1, 2, 2]), classes=3, average="micro"))
@@ -201,9 +187,6 @@ def f1(
 
     Args:
         predictions, targets, classes, average, weights: as in `precision`.
-
-    Raises:
-        ValueError, TypeError: as `precision`.
 
     Example:
         >>> import jax.numpy as jnp, fnn

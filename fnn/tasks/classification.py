@@ -9,7 +9,7 @@ from fnn.activations import sigmoid, softmax
 from fnn.losses.reduction import Reduction, weighted_mean
 from fnn.metrics.protocol import broadcast_weights
 from fnn.tasks.steps import at_every_step, over_real_steps
-from fnn.tasks.targets import classes_of, like_outputs, numbers, require_class_weights, require_columns, whole_numbers
+from fnn.tasks.targets import classes_of, like_outputs, numbers, require_class_weights, require_width, whole_numbers
 from fnn.tasks.task import Metric, Task, after, builds_a_task
 from fnn.typing import Array, ArrayLike
 
@@ -157,7 +157,7 @@ def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
 
     def encode(targets: ArrayLike) -> Array:
         array = numbers(name, targets)
-        require_columns(name, array, labels)
+        require_width(name, "targets", array, labels)
         return whole_numbers(name, array, 2)
 
     def loss(outputs: Array, targets: Array) -> Array:
