@@ -175,8 +175,7 @@ def swiglu(x: ArrayLike, axis: int = -1) -> Array:
     r"""$f(x) = \mathrm{silu}(a) ⊙ b$ where $a$ and $b$ are the two halves of x along `axis`.
 
     Args:
-        x: floating-point array, of even length along `axis`.
-        axis: the axis that is halved.
+        x, axis: as in `glu`.
 
     Example:
         >>> import jax.numpy as jnp, fnn

@@ -89,8 +89,7 @@ def soft_shrink(x: ArrayLike, threshold: ArrayLike = 0.5) -> Array:
     r"""$f(x) = \mathrm{sign}(x) \max(|x| - λ, 0)$, with $f' = 1$ for $|x| > λ$ and 0 elsewhere.
 
     Args:
-        x: floating-point array.
-        threshold: $λ \ge 0$.
+        x, threshold: as in `hard_shrink`.
 
     Example:
         >>> import jax.numpy as jnp, fnn

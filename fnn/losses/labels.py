@@ -84,13 +84,11 @@ def probabilities(name: str, argument: str, x: ArrayLike, where: ArrayLike | Non
 
 def require_classes(name: str, labels: ArrayLike, classes: int, ignore_index: int | None, keep: Array | None) -> None:
     """Require class numbers in range, except those that do not count, where they can be looked at."""
-    if not readable(labels):
+    if not (readable(labels) and readable(keep)):
         return
     host = np.asarray(labels)
     wrong = ((host < 0) | (host >= classes)) & (host != ignore_index)
     if keep is not None and wrong.any():
-        if not readable(keep):
-            return
         wrong &= np.asarray(keep)
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])

@@ -54,9 +54,8 @@ def top_k_accuracy(scores: ArrayLike, targets: ArrayLike, *, k: int = 5, weights
 
     Args:
         scores: (..., classes).
-        targets: class numbers (...).
         k: number of guesses, a Python int.
-        weights: per example, of the shape of `targets` or of its leading axes.
+        targets, weights: as in `accuracy`.
 
     Example:
         >>> import jax.numpy as jnp, fnn

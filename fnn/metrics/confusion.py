@@ -27,8 +27,7 @@ def confusion_matrix(
     r"""How often class i was predicted as class j: $C_{ij} = \#\{y = i, ŷ = j\}$.
 
     Args:
-        predictions: class numbers (n,).
-        targets: class numbers (n,).
+        predictions, targets: class numbers (n,).
         classes: number of classes, a Python int.
         weights: per example (n,).
 
@@ -137,8 +136,7 @@ def precision(
     r"""Share of the predictions of a class that are right: $TP / (TP + FP)$; 0 for a class never predicted.
 
     Args:
-        predictions: class numbers (n,).
-        targets: class numbers (n,).
+        predictions, targets: class numbers (n,).
         classes: number of classes, a Python int; not needed for "binary".
         average: "binary" is of class 1; "macro" the mean over the classes that occur, "weighted" by how often they are
             true, "micro" over all predictions together; None is one value per class, (classes,).

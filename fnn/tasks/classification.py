@@ -22,8 +22,6 @@ HINT = "ignore_index={} leaves them out"
 def binary(*, threshold: float = 0.5) -> Task:
     """Two classes, one logit: sigmoid output, binary cross-entropy $-y\\log σ(z)-(1-y)\\log(1-σ(z))$.
 
-    A row has one class, or one at every step or pixel; the padding of `fnn.Padded` outputs does not count.
-
     Args:
         threshold: class 1 is predicted where $σ(z) >$ `threshold`.
 
@@ -73,9 +71,6 @@ def multiclass(
 ) -> Task:
     """One of several classes: softmax output, cross-entropy $-\\log \\mathrm{softmax}(z)_y$.
 
-    A row has one class, or one at every step or pixel: of those the loss and the accuracy are means over all that
-    count. The padding of `fnn.Padded` outputs does not.
-
     Args:
         classes: number of classes, at least 2.
         label_smoothing: share of the target spread evenly over all classes.
@@ -85,9 +80,6 @@ def multiclass(
     Returns:
         A task whose targets are class numbers 0 … classes-1, shape (batch,) or (batch, …), and outputs
         (batch, …, classes).
-
-    Raises:
-        ValueError: on targets out of range, naming the row.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -136,8 +128,6 @@ def multiclass(
 @builds_a_task
 def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
     """Any number of labels at once: one sigmoid and one binary cross-entropy per label, averaged over the labels.
-
-    A row has its labels, or some at every step or pixel; the padding of `fnn.Padded` outputs does not count.
 
     Args:
         labels: number of labels.
