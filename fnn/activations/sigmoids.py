@@ -224,8 +224,4 @@ def _squareplus_slope(x: Array, b: Array) -> Array:
     return jnp.where(x >= 0, 0.5 + size / root / 2, b / root / half / 4)
 
 
-_squareplus = with_slopes(
-    _squareplus_value,
-    _squareplus_slope,
-    lambda x, b: 1 / (4 * jnp.hypot(jnp.where(jnp.isinf(x), jnp.finfo(x.dtype).max, x), jnp.sqrt(b))),
-)
+_squareplus = with_slopes(_squareplus_value, _squareplus_slope, lambda x, b: 1 / (4 * _roots(x, b)[1]))

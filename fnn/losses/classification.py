@@ -189,12 +189,11 @@ def poly_loss_cross_entropy(
         Leng et al., PolyLoss, 2022.
     """
     name = "poly_loss_cross_entropy"
-    x = floats(name, "logits", logits)
-    rows, classes_in = classes_last(name, x, axis, where)
-    log_p = log_softmax(rows, classes_in)
+    x, classes_in = classes_last(name, floats(name, "logits", logits), axis, where)
+    log_p = log_softmax(x, classes_in)
     keep = None if classes_in is None else classes_in.any(-1)
     if classes_in is not None:
         log_p = jnp.where(classes_in, log_p, 0)
-    y, keep = distribution(name, labels, x.shape, log_p, axis, keep=keep)
+    y, keep = distribution(name, labels, np.shape(logits), log_p, axis, keep=keep)
     losses = (y * (jnp.asarray(epsilon, x.dtype) * -jnp.expm1(log_p)) - times_log(y, log_p)).sum(-1)
     return reduce(name, losses, logits, reduction, weights, keep)
