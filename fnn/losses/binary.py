@@ -119,11 +119,9 @@ def sigmoid_focal_loss(
     $p_t$ is the probability given to the label, $α_t = α$ for label 1 and $1-α$ for label 0.
 
     Args:
-        logits: (...).
-        labels: 0, 1 or between, of the same shape.
         alpha: weight of label 1, in [0, 1]; None weighs both alike.
         gamma: how fast easy examples fade; 0 is the cross-entropy.
-        where, weights, reduction: as in every loss, see `fnn.losses`.
+        logits, labels, where, weights, reduction: as in `sigmoid_binary_cross_entropy`.
 
     Example:
         >>> import jax.numpy as jnp, fnn

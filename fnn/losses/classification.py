@@ -11,7 +11,7 @@ from fnn.losses.labels import (
     distribution,
     labels_and_mask,
     log_of_probability,
-    minus_log_likelihood,
+    negative_log_likelihood,
     one_term,
     probabilities,
     times_log,
@@ -74,7 +74,7 @@ def softmax_cross_entropy(
         x = x if keep is None else jnp.where(keep[..., None], x, 0)
         return reduce(name, negative_log_softmax(x, numbers), logits, reduction, weights, keep)
     log_p = log_softmax(without_ignored(x, labels, ignore_index), classes_in)
-    losses, keep, share = minus_log_likelihood(
+    losses, keep, share = negative_log_likelihood(
         name, logits, log_p, labels, axis, classes_in, label_smoothing, class_weights, ignore_index
     )
     return reduce(name, losses, logits, reduction, weights, keep, share)
@@ -155,7 +155,7 @@ def cross_entropy(
     if classes_in is not None:
         p = jnp.where(classes_in, p, 1)
     log_p = log_of_probability(p, predictions)
-    losses, keep, share = minus_log_likelihood(
+    losses, keep, share = negative_log_likelihood(
         name, predictions, log_p, labels, axis, classes_in, label_smoothing, class_weights, ignore_index
     )
     return reduce(name, losses, predictions, reduction, weights, keep, share)

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 
 from fnn.kernels.mesh_axes import auto_axes, split_of
 from fnn.losses.binary import sigmoid_binary_cross_entropy
-from fnn.losses.labels import classes_last, minus_log_likelihood, times_log
+from fnn.losses.labels import classes_last, negative_log_likelihood, times_log
 from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, number_or_alike, reduce, takes, visible
 from fnn.losses.scale import divide_by_scale, log_scale_of
 from fnn.typing import Array, ArrayLike
@@ -53,7 +53,7 @@ def categorical_negative_log_likelihood(
     """
     name = "categorical_negative_log_likelihood"
     log_p, classes_in = classes_last(name, floats(name, "log_probabilities", log_probabilities), axis, where)
-    losses, keep, share = minus_log_likelihood(
+    losses, keep, share = negative_log_likelihood(
         name, log_probabilities, log_p, labels, axis, classes_in, 0.0, class_weights, ignore_index
     )
     return reduce(name, losses, log_probabilities, reduction, weights, keep, share)
@@ -194,10 +194,7 @@ def student_t_negative_log_likelihood(
     Its tails forgive outliers: the derivative tends to 0 for large residuals.
 
     Args:
-        location: μ, (...).
-        targets: of the same shape.
-        scale: $s > 0$, of the same shape or one number; or else
-        log_scale: $\log s$, any number.
+        location, targets, scale, log_scale: as in `laplace_negative_log_likelihood`, whose $b$ is $s$ here.
         degrees_of_freedom: ν > 0, one number or of the same shape; 1 is the Cauchy distribution.
         where, weights, reduction: as in every loss, see `fnn.losses`.
 

@@ -227,7 +227,7 @@ def per_class(name: str, class_weights: ArrayLike | None, x: Array) -> Array:
     return w
 
 
-def minus_log_likelihood(
+def negative_log_likelihood(
     name: str,
     predictions: ArrayLike,
     log_p: Array,

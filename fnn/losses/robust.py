@@ -62,10 +62,8 @@ def smooth_l1_loss(
     It is `huber_loss` with δ = β, divided by β.
 
     Args:
-        predictions: (...); $r = ŷ - y$.
-        targets: of the same shape; None is zero.
         beta: β > 0.
-        where, weights, reduction: as in every loss, see `fnn.losses`.
+        predictions, targets, where, weights, reduction: as in `huber_loss`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -94,9 +92,7 @@ def log_cosh(
     r"""$\log \cosh r$: about $\frac12 r^2$ near zero and $|r| - \log 2$ far away; its derivative is $\tanh r$.
 
     Args:
-        predictions: (...); $r = ŷ - y$.
-        targets: of the same shape; None is zero.
-        where, weights, reduction: as in every loss, see `fnn.losses`.
+        predictions, targets, where, weights, reduction: as in `huber_loss`.
 
     Example:
         >>> import jax.numpy as jnp, fnn

@@ -159,14 +159,9 @@ def binary_dice_loss(
     """
     checks.same_shape("binary_dice_loss", "predictions", predictions, "targets", targets)
     p = floats("binary_dice_loss", "predictions", predictions)
-    flat = p.ndim < 2 or p.shape[-1] != 1
     mask = full_mask("binary_dice_loss", where, p.shape)
-    losses = dice_loss(
-        _append_axis(predictions) if flat else predictions,
-        _append_axis(targets) if flat else targets,
-        smooth=smooth,
-        apply_softmax=apply_sigmoid,
-        where=mask,
-    )
+    if p.ndim < 2 or p.shape[-1] != 1:
+        predictions, targets = _append_axis(predictions), _append_axis(targets)
+    losses = dice_loss(predictions, targets, smooth=smooth, apply_softmax=apply_sigmoid, where=mask)
     keep = None if mask is None else mask.any(tuple(range(1, mask.ndim)))
     return reduce("binary_dice_loss", losses, predictions, reduction, weights, keep)
