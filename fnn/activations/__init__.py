@@ -1,5 +1,8 @@
 """Activation functions: elementwise unless said, in the dtype of x, with the derivative of the formula everywhere.
 
+x is a floating-point array of any shape; integers become numbers of the default precision. What the Args do not allow
+is a `ValueError`.
+
 Names and signatures are those of `jax.nn` where it has the function. What `jax.nn` lets become NaN at large inputs
 (an overflow in the branch that is not taken) is written here so that it cannot.
 
@@ -14,7 +17,6 @@ from fnn.activations.gates import *
 from fnn.activations.rectifiers import *
 from fnn.activations.sigmoids import *
 from fnn.activations.softmax import *
-from fnn.activations.steps import *
 from fnn.activations.thresholds import *
 
 # Written out, because type checkers take the names of `fnn` from here and follow no list that is computed.

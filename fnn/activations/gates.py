@@ -12,7 +12,7 @@ from fnn.activations.pieces import as_floating, of_arrays, parameter, require_fi
 from fnn.activations.sigmoids import bend, hard_gate, hard_slope, logistic, tangent, tangent_slope
 from fnn.typing import Array, ArrayLike
 
-__all__ = ["gelu", "glu", "hard_silu", "hard_swish", "mish", "silu", "swish"]
+__all__ = ["gelu", "glu", "hard_silu", "hard_swish", "mish", "silu", "swiglu", "swish"]
 
 
 @of_arrays
@@ -57,9 +57,6 @@ swish = silu
 @of_arrays
 def mish(x: ArrayLike) -> Array:
     r"""$f(x) = x\tanh(\mathrm{softplus}(x))$.
-
-    Args:
-        x: floating-point array.
 
     Example:
         >>> import fnn
@@ -129,9 +126,6 @@ _gelu_tanh = with_slopes(lambda x: times(x, logistic(_inside(x))), _gelu_tanh_sl
 def hard_silu(x: ArrayLike) -> Array:
     r"""$f(x) = x\,\mathrm{relu6}(x + 3)/6$. Also called hard swish.
 
-    Args:
-        x: floating-point array.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.hard_silu(jnp.array([-4.0, 0.0, 4.0])).tolist()
@@ -157,9 +151,6 @@ def glu(x: ArrayLike, axis: int = -1) -> Array:
         x: floating-point array, of even length along `axis`.
         axis: the axis that is halved.
 
-    Raises:
-        ValueError: if the axis has odd length.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.glu(jnp.array([2.0, 0.0])).tolist()
@@ -177,3 +168,23 @@ _glu = with_slopes(
     lambda value, gate: logistic(gate),
     lambda value, gate: times(value, logistic(gate) * logistic(-gate)),
 )
+
+
+@of_arrays
+def swiglu(x: ArrayLike, axis: int = -1) -> Array:
+    r"""$f(x) = \mathrm{silu}(a) ⊙ b$ where $a$ and $b$ are the two halves of x along `axis`.
+
+    Args:
+        x, axis: as in `glu`.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.swiglu(jnp.array([0.0, 2.0])).tolist()
+        [0.0]
+
+    References:
+        Shazeer, GLU Variants Improve Transformer, 2020.
+    """
+    x = as_floating("swiglu", x)
+    gate, value = checks.halves("swiglu", x, axis)
+    return silu(gate) * value

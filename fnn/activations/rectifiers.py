@@ -57,9 +57,6 @@ def relu(x: ArrayLike) -> Array:
 def relu6(x: ArrayLike) -> Array:
     r"""$f(x) = \min(\max(0, x), 6)$, with $f' = 1$ for $0 < x < 6$ and 0 elsewhere.
 
-    Args:
-        x: floating-point array.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.relu6(jnp.array([-1.0, 2.0, 7.0])).tolist()

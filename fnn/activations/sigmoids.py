@@ -29,9 +29,6 @@ __all__ = [
 def sigmoid(x: ArrayLike) -> Array:
     r"""$σ(x) = \frac{1}{1 + e^{-x}}$, with $σ' = σ(1 - σ)$, at most 0.25.
 
-    Args:
-        x: floating-point array.
-
     Example:
         >>> import fnn
         >>> fnn.sigmoid(0.0).tolist()
@@ -47,9 +44,6 @@ logistic: Callable[[Array], Array] = with_slopes(jax.lax.logistic, lambda x: log
 @of_arrays
 def tanh(x: ArrayLike) -> Array:
     r"""$\tanh x = \frac{1 - e^{-2x}}{1 + e^{-2x}} = 2σ(2x) - 1$, with $\tanh' = 1 - \tanh^2$.
-
-    Args:
-        x: floating-point array.
 
     Example:
         >>> import fnn
@@ -105,9 +99,6 @@ _hard_sigmoid = with_slopes(hard_gate, hard_slope)
 def hard_tanh(x: ArrayLike) -> Array:
     r"""$f(x) = \min(\max(-1, x), 1)$, with $f' = 1$ for $-1 < x < 1$ and 0 elsewhere.
 
-    Args:
-        x: floating-point array.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.hard_tanh(jnp.array([-4.0, 0.5, 4.0])).tolist()
@@ -122,9 +113,6 @@ _hard_tanh = clamp(-1.0, 1.0)
 @of_arrays
 def soft_sign(x: ArrayLike) -> Array:
     r"""$f(x) = \frac{x}{1 + |x|}$, with $f' = \frac{1}{(1 + |x|)^2}$.
-
-    Args:
-        x: floating-point array.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -186,9 +174,6 @@ bend = with_slopes(_bend, lambda x, beta: logistic(beta * x), _bend_in_beta)
 def log_sigmoid(x: ArrayLike) -> Array:
     r"""$f(x) = \logσ(x) = -\log(1 + e^{-x})$, with $f' = σ(-x)$.
 
-    Args:
-        x: floating-point array.
-
     Example:
         >>> import fnn
         >>> fnn.log_sigmoid(-1e4).tolist()
@@ -239,8 +224,4 @@ def _squareplus_slope(x: Array, b: Array) -> Array:
     return jnp.where(x >= 0, 0.5 + size / root / 2, b / root / half / 4)
 
 
-_squareplus = with_slopes(
-    _squareplus_value,
-    _squareplus_slope,
-    lambda x, b: 1 / (4 * jnp.hypot(jnp.where(jnp.isinf(x), jnp.finfo(x.dtype).max, x), jnp.sqrt(b))),
-)
+_squareplus = with_slopes(_squareplus_value, _squareplus_slope, lambda x, b: 1 / (4 * _roots(x, b)[1]))

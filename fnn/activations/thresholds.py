@@ -1,4 +1,4 @@
-"""Functions with a threshold: shrinkage, the thresholded rectifier, the hard maximum; and the gate made of swish."""
+"""The identity, steps, and functions with a threshold: shrinkage, the thresholded rectifier, the hard maximum."""
 
 from __future__ import annotations
 
@@ -6,11 +6,61 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.activations.gates import silu
-from fnn.activations.pieces import as_floating, of_arrays
+from fnn.activations.pieces import as_floating, of_arrays, require_finite
 from fnn.typing import Array, ArrayLike
 
-__all__ = ["hard_shrink", "hardmax", "soft_shrink", "swiglu", "thresholded_relu"]
+__all__ = ["binary_step", "hard_shrink", "hardmax", "identity", "sign", "soft_shrink", "thresholded_relu"]
+
+
+@of_arrays
+def identity(x: ArrayLike) -> Array:
+    r"""$f(x) = x$, the output of a regression.
+
+    Example:
+        >>> import fnn
+        >>> fnn.identity(2.0).tolist()
+        2.0
+    """
+    return jnp.asarray(x)
+
+
+@of_arrays
+def sign(x: ArrayLike) -> Array:
+    r"""$f(x) = -1, 0, +1$ for $x < 0$, $x = 0$, $x > 0$; the derivative is 0 everywhere.
+
+    Args:
+        x: any real array.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.sign(jnp.array([-2.0, 0.0, 3.0])).tolist()
+        [-1.0, 0.0, 1.0]
+    """
+    x = jnp.asarray(x)
+    checks.real("sign", "x", x)
+    return jnp.sign(x)
+
+
+@of_arrays
+def binary_step(x: ArrayLike, at_zero: ArrayLike = 1.0) -> Array:
+    r"""$f(x) = 0$ for $x < 0$, 1 for $x > 0$; the derivative is 0 everywhere.
+
+    Args:
+        x: floating-point array.
+        at_zero: the value at 0; 1 is the unit step, 0 the perceptron's.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.binary_step(jnp.array([-1.0, 0.0, 1.0])).tolist()
+        [0.0, 1.0, 1.0]
+
+    References:
+        Rosenblatt, The Perceptron, 1958.
+    """
+    x = jax.lax.stop_gradient(as_floating("binary_step", x))
+    require_finite("binary_step", "at_zero", at_zero)
+    step = jnp.where(x == 0, jnp.asarray(at_zero, x.dtype), (x > 0).astype(x.dtype))
+    return jnp.where(jnp.isnan(x), x, step)
 
 
 @of_arrays
@@ -39,8 +89,7 @@ def soft_shrink(x: ArrayLike, threshold: ArrayLike = 0.5) -> Array:
     r"""$f(x) = \mathrm{sign}(x) \max(|x| - λ, 0)$, with $f' = 1$ for $|x| > λ$ and 0 elsewhere.
 
     Args:
-        x: floating-point array.
-        threshold: $λ \ge 0$.
+        x, threshold: as in `hard_shrink`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -96,27 +145,3 @@ def hardmax(x: ArrayLike, axis: int = -1) -> Array:
     x = as_floating("hardmax", x)
     axis = checks.axis("hardmax", "axis", axis, x.ndim)
     return jax.nn.one_hot(jnp.argmax(x, axis), x.shape[axis], dtype=x.dtype, axis=axis)
-
-
-@of_arrays
-def swiglu(x: ArrayLike, axis: int = -1) -> Array:
-    r"""$f(x) = \mathrm{silu}(a) ⊙ b$ where $a$ and $b$ are the two halves of x along `axis`.
-
-    Args:
-        x: floating-point array, of even length along `axis`.
-        axis: the axis that is halved.
-
-    Raises:
-        ValueError: if the axis has odd length.
-
-    Example:
-        >>> import jax.numpy as jnp, fnn
-        >>> fnn.swiglu(jnp.array([0.0, 2.0])).tolist()
-        [0.0]
-
-    References:
-        Shazeer, GLU Variants Improve Transformer, 2020.
-    """
-    x = as_floating("swiglu", x)
-    gate, value = checks.halves("swiglu", x, axis)
-    return silu(gate) * value

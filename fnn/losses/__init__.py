@@ -22,11 +22,15 @@ Every loss takes, by keyword:
   anything, infinities and NaN included. Losses over an axis also take a `where` of the predictions' shape,
   which leaves out single classes or features.
 
-Shapes must match: nothing is broadcast, (n, 1) against (n,) is an error. Half-precision inputs are computed in
-float32; a loss has the dtype of its predictions, and targets follow it. Names, argument order and values are
-those of optax, where it has the loss; the `reduction` of `dice_loss` is over classes, as there. They differ in this:
-`triplet_margin_loss` takes absolute differences, for odd degrees too; a class number left out by `where` loses 0, as
-the one-hot row does, where `optax.softmax_cross_entropy_with_integer_labels` gives a negative loss.
+Shapes must match: nothing is broadcast, (n, 1) against (n,) is an error. What the Args of a loss do not allow is
+refused: a shape or a number by a `ValueError`, integers in the place of predictions or others in that of class numbers
+by a `TypeError`. Numbers that are traced cannot be looked at; a class number out of range then makes its loss NaN.
+
+Half-precision inputs are computed in float32; a loss has the dtype of its predictions, and targets follow it. Names,
+argument order and values are those of optax, where it has the loss; the `reduction` of `dice_loss` is over classes, as
+there. They differ in this: `triplet_margin_loss` takes absolute differences, for odd degrees too; a class number left
+out by `where` loses 0, as the one-hot row does, where `optax.softmax_cross_entropy_with_integer_labels` gives a
+negative loss.
 """
 # ruff: noqa: F403
 

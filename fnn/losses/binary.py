@@ -55,9 +55,6 @@ def sigmoid_binary_cross_entropy(
         pos_weight: factor of the first term, a scalar or one per label (last axis).
         where, weights, reduction: as in every loss, see `fnn.losses`.
 
-    Raises:
-        ValueError: if shapes differ, or labels are not in [0, 1].
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> logits = jnp.array([0.0, 1e4, -1e4])
@@ -90,11 +87,7 @@ def binary_cross_entropy(
     Args:
         predictions: probabilities (...).
         labels: 0, 1 or between, of the same shape.
-        label_smoothing, pos_weight: as in `sigmoid_binary_cross_entropy`.
-        where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ, or predictions or labels are not in [0, 1].
+        label_smoothing, pos_weight, where, weights, reduction: as in `sigmoid_binary_cross_entropy`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -126,14 +119,9 @@ def sigmoid_focal_loss(
     $p_t$ is the probability given to the label, $α_t = α$ for label 1 and $1-α$ for label 0.
 
     Args:
-        logits: (...).
-        labels: 0, 1 or between, of the same shape.
         alpha: weight of label 1, in [0, 1]; None weighs both alike.
         gamma: how fast easy examples fade; 0 is the cross-entropy.
-        where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ, or labels are not in [0, 1].
+        logits, labels, where, weights, reduction: as in `sigmoid_binary_cross_entropy`.
 
     Example:
         >>> import jax.numpy as jnp, fnn

@@ -7,12 +7,11 @@ import numpy as np
 
 from fnn import checks
 from fnn.losses.labels import (
-    class_mask,
+    classes_last,
     distribution,
     labels_and_mask,
-    last,
-    log_likelihood_loss,
     log_of_probability,
+    negative_log_likelihood,
     one_term,
     probabilities,
     times_log,
@@ -59,11 +58,6 @@ def softmax_cross_entropy(
         ignore_index: class number of examples that do not count.
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Raises:
-        ValueError: on labels of another shape or out of range. Labels that are traced cannot be compared:
-            one out of range makes its loss NaN.
-        TypeError: on integer logits, or class numbers that are not integers.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> logits = jnp.array([[2.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
@@ -74,16 +68,16 @@ def softmax_cross_entropy(
         Goodfellow, Bengio, Courville, Deep Learning, 2016, section 6.2.2.
     """
     name = "softmax_cross_entropy"
-    x = floats(name, "logits", logits)
-    classes_in, x = class_mask(name, where, x, axis), last(name, x, axis)
+    x, classes_in = classes_last(name, floats(name, "logits", logits), axis, where)
     if classes_in is None and one_term(labels, x, label_smoothing, class_weights):
         numbers, keep = labels_and_mask(name, labels, np.shape(logits), x, ignore_index=ignore_index)
         x = x if keep is None else jnp.where(keep[..., None], x, 0)
         return reduce(name, negative_log_softmax(x, numbers), logits, reduction, weights, keep)
     log_p = log_softmax(without_ignored(x, labels, ignore_index), classes_in)
-    return log_likelihood_loss(
-        name, logits, log_p, labels, axis, classes_in, label_smoothing, class_weights, ignore_index, weights, reduction
+    losses, keep, share = negative_log_likelihood(
+        name, logits, log_p, labels, axis, classes_in, label_smoothing, class_weights, ignore_index
     )
+    return reduce(name, losses, logits, reduction, weights, keep, share)
 
 
 @takes("logits")
@@ -104,12 +98,7 @@ def softmax_cross_entropy_with_integer_labels(
     Args:
         logits: (..., classes).
         labels: class numbers (...); with several axes, places in the flattened axes.
-        axis, where, label_smoothing, class_weights, ignore_index: as in `softmax_cross_entropy`.
-        weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        TypeError: if the labels are not integers.
-        ValueError: as `softmax_cross_entropy`.
+        axis, where, label_smoothing, class_weights, ignore_index, weights, reduction: as in `softmax_cross_entropy`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -150,12 +139,8 @@ def cross_entropy(
     Args:
         predictions: probabilities (..., classes).
         labels: class numbers (...), or distributions of the shape of `predictions`.
-        axis, label_smoothing, class_weights, ignore_index: as in `softmax_cross_entropy`.
         where: classes or examples to include; the probabilities are not normalized again.
-        weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if the predictions are not in [0, 1]; on labels as `softmax_cross_entropy`.
+        axis, label_smoothing, class_weights, ignore_index, weights, reduction: as in `softmax_cross_entropy`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -166,15 +151,14 @@ def cross_entropy(
     name = "cross_entropy"
     p = floats(name, "predictions", predictions)
     probabilities(name, "probabilities", predictions, where, "for logits write softmax_cross_entropy")
-    classes_in = class_mask(name, where, p, axis)
-    p = last(name, p, axis)
+    p, classes_in = classes_last(name, p, axis, where)
     if classes_in is not None:
         p = jnp.where(classes_in, p, 1)
     log_p = log_of_probability(p, predictions)
-    return log_likelihood_loss(
-        name, predictions, log_p, labels, axis, classes_in, label_smoothing, class_weights, ignore_index, weights,
-        reduction,
-    )  # fmt: skip
+    losses, keep, share = negative_log_likelihood(
+        name, predictions, log_p, labels, axis, classes_in, label_smoothing, class_weights, ignore_index
+    )
+    return reduce(name, losses, predictions, reduction, weights, keep, share)
 
 
 @takes("logits")
@@ -194,11 +178,7 @@ def poly_loss_cross_entropy(
         logits: (..., classes); $p = \mathrm{softmax}(x)$.
         labels: class numbers (...), or distributions of the shape of `logits`.
         epsilon: ε; 0 is `softmax_cross_entropy`.
-        axis, where: as in `softmax_cross_entropy`.
-        weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError, TypeError: on labels, as `softmax_cross_entropy`.
+        axis, where, weights, reduction: as in `softmax_cross_entropy`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -209,12 +189,11 @@ def poly_loss_cross_entropy(
         Leng et al., PolyLoss, 2022.
     """
     name = "poly_loss_cross_entropy"
-    x = floats(name, "logits", logits)
-    classes_in = class_mask(name, where, x, axis)
-    log_p = log_softmax(last(name, x, axis), classes_in)
+    x, classes_in = classes_last(name, floats(name, "logits", logits), axis, where)
+    log_p = log_softmax(x, classes_in)
     keep = None if classes_in is None else classes_in.any(-1)
     if classes_in is not None:
         log_p = jnp.where(classes_in, log_p, 0)
-    y, keep = distribution(name, labels, x.shape, log_p, axis, keep=keep)
+    y, keep = distribution(name, labels, np.shape(logits), log_p, axis, keep=keep)
     losses = (y * (jnp.asarray(epsilon, x.dtype) * -jnp.expm1(log_p)) - times_log(y, log_p)).sum(-1)
     return reduce(name, losses, logits, reduction, weights, keep)

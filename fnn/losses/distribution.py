@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 
 from fnn.kernels.mesh_axes import auto_axes, split_of
 from fnn.losses.binary import sigmoid_binary_cross_entropy
-from fnn.losses.labels import class_mask, last, log_likelihood_loss, times_log
+from fnn.losses.labels import classes_last, negative_log_likelihood, times_log
 from fnn.losses.reduction import Axis, Reduction, absolute, elements, floats, number_or_alike, reduce, takes, visible
 from fnn.losses.scale import divide_by_scale, log_scale_of
 from fnn.typing import Array, ArrayLike
@@ -43,11 +43,7 @@ def categorical_negative_log_likelihood(
     Args:
         log_probabilities: $\log p$, (..., classes), as `fnn.log_softmax` gives them; not normalized here.
         labels: class numbers (...), or distributions of the shape of `log_probabilities`.
-        axis, where, class_weights, ignore_index: as in `softmax_cross_entropy`.
-        weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError, TypeError: on labels, as `softmax_cross_entropy`.
+        axis, where, class_weights, ignore_index, weights, reduction: as in `softmax_cross_entropy`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -56,12 +52,11 @@ def categorical_negative_log_likelihood(
         [1.386]
     """
     name = "categorical_negative_log_likelihood"
-    x = floats(name, "log_probabilities", log_probabilities)
-    classes_in = class_mask(name, where, x, axis)
-    log_p = last(name, x, axis)
-    return log_likelihood_loss(
-        name, log_probabilities, log_p, labels, axis, classes_in, 0.0, class_weights, ignore_index, weights, reduction
+    log_p, classes_in = classes_last(name, floats(name, "log_probabilities", log_probabilities), axis, where)
+    losses, keep, share = negative_log_likelihood(
+        name, log_probabilities, log_p, labels, axis, classes_in, 0.0, class_weights, ignore_index
     )
+    return reduce(name, losses, log_probabilities, reduction, weights, keep, share)
 
 
 @takes("logits")
@@ -79,9 +74,6 @@ def bernoulli_negative_log_likelihood(
         logits: (...).
         targets: 0 or 1, of the same shape.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ, or targets are not in [0, 1].
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -114,9 +106,6 @@ def gaussian_negative_log_likelihood(
         variance: $σ^2 > 0$, of the same shape or one number; or else
         log_variance: $\log σ^2$, any number, which suits the output of a network.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ, a variance is not positive, or not exactly one of the two is given.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -152,9 +141,6 @@ def laplace_negative_log_likelihood(
         scale: $b > 0$, of the same shape or one number; or else
         log_scale: $\log b$, any number.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ, a scale is not positive, or not exactly one of the two is given.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -208,15 +194,9 @@ def student_t_negative_log_likelihood(
     Its tails forgive outliers: the derivative tends to 0 for large residuals.
 
     Args:
-        location: μ, (...).
-        targets: of the same shape.
-        scale: $s > 0$, of the same shape or one number; or else
-        log_scale: $\log s$, any number.
+        location, targets, scale, log_scale: as in `laplace_negative_log_likelihood`, whose $b$ is $s$ here.
         degrees_of_freedom: ν > 0, one number or of the same shape; 1 is the Cauchy distribution.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ, a scale is not positive, or not exactly one of the two is given.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -249,9 +229,6 @@ def poisson_negative_log_likelihood(
         log_rate: $z = \log λ$, (...), any number, which suits the output of a network.
         targets: counts $y ≥ 0$, of the same shape.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ, or a count is negative.
 
     Example:
         >>> import jax.numpy as jnp, fnn

@@ -40,9 +40,6 @@ def kl_divergence(
         where: classes to include, in the shape of `targets`, or examples to include, without `axis`.
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Raises:
-        ValueError: if shapes differ, or targets are not in [0, 1].
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> log_q = jnp.log(jnp.array([[0.5, 0.5]]))
@@ -75,11 +72,7 @@ def kl_divergence_with_log_targets(
     Args:
         log_predictions: $\log q$, (..., classes).
         log_targets: $\log p$, of the same shape; -inf is a probability of 0.
-        axis, where: as in `kl_divergence`.
-        weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ.
+        axis, where, weights, reduction: as in `kl_divergence`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -115,11 +108,7 @@ def kl_divergence_from_probabilities(
     Args:
         predictions: $q$, (..., classes).
         targets: $p$, of the same shape.
-        axis, where: as in `kl_divergence`.
-        weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ, or one of them is not in [0, 1].
+        axis, where, weights, reduction: as in `kl_divergence`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -149,11 +138,7 @@ def generalized_kl_divergence(
     Args:
         log_predictions: $\log q$, (..., classes).
         targets: $p ≥ 0$, of the same shape.
-        axis, where: as in `kl_divergence`.
-        weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ.
+        axis, where, weights, reduction: as in `kl_divergence`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -186,11 +171,7 @@ def js_divergence(
     Args:
         predictions: $q$, (..., classes).
         targets: $p$, of the same shape.
-        axis, where: as in `kl_divergence`.
-        weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ, or one of them is not in [0, 1].
+        axis, where, weights, reduction: as in `kl_divergence`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -228,9 +209,6 @@ def gaussian_kl_divergence(
         p_mean, p_log_variance: of P, (...).
         q_mean, q_log_variance: of Q, of the same shape or one number; the standard normal by default.
         where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ.
 
     Example:
         >>> import jax.numpy as jnp, fnn

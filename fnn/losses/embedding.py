@@ -60,9 +60,6 @@ def cosine_similarity(
         where: features to include, in the shape of `predictions`, or examples to include, without `axis`.
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Raises:
-        ValueError: if shapes differ.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> [round(float(x), 2) for x in fnn.losses.cosine_similarity(jnp.array([[3.0, 4.0]]), jnp.array([[4.0, 3.0]]))]
@@ -87,11 +84,7 @@ def cosine_distance(
     Args:
         predictions: (..., features).
         targets: of the same shape.
-        epsilon, axis, where: as in `cosine_similarity`.
-        weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ.
+        epsilon, axis, where, weights, reduction: as in `cosine_similarity`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -199,9 +192,6 @@ def contrastive_loss(
         where: pairs to include, (...).
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Raises:
-        ValueError: if shapes do not fit.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> a, b = jnp.array([[0.0, 0.0], [0.0, 0.0]]), jnp.array([[0.3, 0.4], [0.3, 0.4]])
@@ -247,9 +237,6 @@ def triplet_margin_loss(
         eps: ε, which keeps the derivative finite where a distance is 0.
         where: triplets to include, (...).
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ.
 
     Example:
         >>> import jax.numpy as jnp, fnn

@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
 from fnn.kernels.mesh_axes import features_are_split
-from fnn.losses.reduction import (
-    Axis,
-    Reduction,
-    along,
-    dtype_of,
-    elements,
-    follow,
-    negligible,
-    readable,
-    reduce,
-    visible,
-)
+from fnn.losses.reduction import Axis, along, dtype_of, elements, follow, negligible, readable, visible
 from fnn.typing import Array, ArrayLike
 
 __all__ = ["smooth_labels"]
@@ -35,16 +23,16 @@ def last(name: str, x: Array, axis: Axis) -> Array:
     return x.transpose(rest + axes).reshape((*(x.shape[a] for a in rest), math.prod(x.shape[a] for a in axes)))
 
 
-def class_mask(name: str, where: ArrayLike | None, x: Array, axis: Axis) -> Array | None:
-    """`where`, given per class (the shape of `x`) or per example (without `axis`), with the classes last."""
+def classes_last(name: str, x: Array, axis: Axis, where: ArrayLike | None) -> tuple[Array, Array | None]:
+    """`x` with the classes last, and so `where`, given per class (the shape of `x`) or per example (without `axis`)."""
+    rows = last(name, x, axis)
     if where is None:
-        return None
+        return rows, None
     where = checks.mask(name, where)
-    shape = jax.eval_shape(lambda x: last(name, x, axis), x).shape
     if where.ndim == x.ndim:
         checks.same_shape(name, "predictions", x, "where", where)
-        return last(name, where, axis)
-    return jnp.broadcast_to(along(name, "where", where, shape[:-1])[..., None], shape)
+        return rows, last(name, where, axis)
+    return rows, jnp.broadcast_to(along(name, "where", where, rows.shape[:-1])[..., None], rows.shape)
 
 
 def pair_of_classes(
@@ -52,8 +40,8 @@ def pair_of_classes(
 ) -> tuple[Array, Array, Array, Array | None]:
     """Both with the classes last, the classes to include, and which examples count; the rest is 0."""
     p, t, _ = elements(name, predictions, targets, None, first=first, second=second)
-    mask = class_mask(name, where, p, axis)
-    p, t = last(name, p, axis), last(name, t, axis)
+    p, mask = classes_last(name, p, axis, where)
+    t = last(name, t, axis)
     if mask is None:
         return p, t, jnp.ones((), bool), None
     return jnp.where(mask, p, 0), jnp.where(mask, t, 0), mask, mask.any(-1)
@@ -96,13 +84,11 @@ def probabilities(name: str, argument: str, x: ArrayLike, where: ArrayLike | Non
 
 def require_classes(name: str, labels: ArrayLike, classes: int, ignore_index: int | None, keep: Array | None) -> None:
     """Require class numbers in range, except those that do not count, where they can be looked at."""
-    if not readable(labels):
+    if not (readable(labels) and readable(keep)):
         return
     host = np.asarray(labels)
     wrong = ((host < 0) | (host >= classes)) & (host != ignore_index)
     if keep is not None and wrong.any():
-        if not readable(keep):
-            return
         wrong &= np.asarray(keep)
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
@@ -121,17 +107,9 @@ def distribution(
 ) -> tuple[Array, Array | None]:
     """Labels as one distribution over the classes per example, and which examples count.
 
-    Args:
-        name: of the loss, for messages.
-        labels: distributions of shape `shape`, or class numbers of that shape without `axis`.
-        shape: of the predictions as they were given.
-        scores: the predictions with the classes last.
-        axis: where the classes were.
-        keep: examples that count.
-        ignore_index: class number of examples that do not count.
-
-    Returns:
-        `(y, keep)`. A class number out of range that cannot be seen now (it is traced) gives a row of NaN.
+    They are distributions of shape `shape`, that of the predictions as they were given, or class numbers of that shape
+    without `axis`; `scores` are the predictions with the classes last. A class number out of range that cannot be seen
+    now (it is traced) gives a row of NaN.
     """
     if np.shape(labels) != shape:
         labels, keep = labels_and_mask(name, labels, shape, scores, keep=keep, ignore_index=ignore_index)
@@ -218,10 +196,6 @@ def smooth_labels(labels: ArrayLike, alpha: ArrayLike, *, axis: Axis = -1, where
     Returns:
         Labels of the same shape and dtype.
 
-    Raises:
-        TypeError: if the labels are class numbers.
-        ValueError: if `alpha` is not in [0, 1].
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.losses.smooth_labels(jnp.array([0.0, 1.0]), 0.5).tolist()
@@ -253,7 +227,7 @@ def per_class(name: str, class_weights: ArrayLike | None, x: Array) -> Array:
     return w
 
 
-def log_likelihood_loss(
+def negative_log_likelihood(
     name: str,
     predictions: ArrayLike,
     log_p: Array,
@@ -263,10 +237,8 @@ def log_likelihood_loss(
     label_smoothing: ArrayLike,
     class_weights: ArrayLike | None,
     ignore_index: int | None,
-    weights: ArrayLike | None,
-    reduction: Reduction,
-) -> Array:
-    """`-Σ_i w_i y_i log p_i` with the classes of `log_p` last: what all cross-entropies share."""
+) -> tuple[Array, Array | None, Array | None]:
+    """`-Σ_i w_i y_i log p_i` with the classes of `log_p` last, which examples count, and the class weights in each."""
     keep = None if classes_in is None else classes_in.any(-1)
     if classes_in is not None:  # A target in a class left out asks for nothing: -inf there would cost infinity.
         log_p = jnp.where(classes_in, log_p, 0)
@@ -274,14 +246,13 @@ def log_likelihood_loss(
         numbers, keep = labels_and_mask(
             name, labels, np.shape(predictions), log_p, keep=keep, ignore_index=ignore_index
         )
-        return reduce(name, 0 - of_label(log_p, numbers), predictions, reduction, weights, keep)
+        return 0 - of_label(log_p, numbers), keep, None
     y, keep = distribution(name, labels, np.shape(predictions), log_p, axis, keep=keep, ignore_index=ignore_index)
     w = of_rank(per_class(name, class_weights, log_p), y.ndim)
     checks.in_range(name, "label_smoothing", label_smoothing, 0, 1)
     share = (w * y).sum(-1) if class_weights is not None else None
     y = smooth_labels(y, label_smoothing, where=classes_in)
-    losses = (-times_log(w * y, log_p)).sum(-1)
-    return reduce(name, losses, predictions, reduction, weights, keep, share)
+    return (-times_log(w * y, log_p)).sum(-1), keep, share
 
 
 def one_term(labels: ArrayLike, scores: Array, label_smoothing: ArrayLike, class_weights: ArrayLike | None) -> bool:

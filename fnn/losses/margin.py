@@ -41,9 +41,6 @@ def hinge_loss(
         targets: -1 or 1, of the same shape.
         where, weights, reduction: as in every loss, see `fnn.losses`.
 
-    Raises:
-        ValueError: if shapes differ, or a target is not -1 or 1.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.losses.hinge_loss(jnp.array([2.0, 0.5, -1.0]), jnp.array([1, 1, 1])).tolist()
@@ -67,12 +64,7 @@ def squared_hinge_loss(
     r"""Squared hinge loss of two classes: $\max(0, 1 - yŷ)^2$.
 
     Args:
-        predictor_outputs: scores (...).
-        targets: -1 or 1, of the same shape.
-        where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ, or a target is not -1 or 1.
+        predictor_outputs, targets, where, weights, reduction: as in `hinge_loss`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -95,12 +87,7 @@ def perceptron_loss(
     r"""Perceptron loss of two classes: $\max(0, -yŷ)$.
 
     Args:
-        predictor_outputs: scores (...).
-        targets: -1 or 1, of the same shape.
-        where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ, or a target is not -1 or 1.
+        predictor_outputs, targets, where, weights, reduction: as in `hinge_loss`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -153,9 +140,6 @@ def multiclass_hinge_loss(
         where: examples to include, (...).
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Raises:
-        ValueError, TypeError: on labels, as `softmax_cross_entropy`; on an unknown form.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> scores, labels = jnp.array([[2.0, 1.5, 1.75]]), jnp.array([0])
@@ -190,13 +174,7 @@ def multiclass_perceptron_loss(
     r"""Perceptron loss of several classes: $\max_j s_j - s_y$.
 
     Args:
-        scores: (..., classes).
-        labels: class numbers (...) or one-hot (..., classes).
-        where: examples to include, (...).
-        weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError, TypeError: on labels, as `softmax_cross_entropy`.
+        scores, labels, where, weights, reduction: as in `multiclass_hinge_loss`.
 
     Example:
         >>> import jax.numpy as jnp, fnn

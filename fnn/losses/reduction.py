@@ -165,16 +165,11 @@ def reduce(
     mask: Array | None = None,
     share: Array | None = None,
 ) -> Any:
-    """The losses weighted, masked and reduced, in the dtype of the predictions.
+    """The losses, one per example or element, in the dtype of the predictions: "none" `w·l`, "sum" `Σ w·l`, "mean"
+    `Σ w·l / Σ w` (0 if `Σ w = 0`), "pair" `(w·l, w)`.
 
-    Args:
-        name: of the loss, for messages.
-        losses: one per example (or element).
-        predictions: only their dtype is read.
-        reduction: "none" `w·l`, "sum" `Σ w·l`, "mean" `Σ w·l / Σ w` (0 if `Σ w = 0`), "pair" `(w·l, w)`.
-        weights: `w`, of the shape of `losses` or of its leading axes.
-        mask: of the shape of `losses`; where it is False the loss is 0 and does not count.
-        share: weights that `losses` contain already (class weights), counted in the mean.
+    Where `mask` is False the loss is 0 and does not count. `share` are weights that `losses` contain already (class
+    weights), counted in the mean.
     """
     checks.one_of(name, "reduction", reduction, ("none", "mean", "sum", "pair"))
     if mask is not None:

@@ -33,9 +33,6 @@ def squared_error(
         targets: of the same shape; None is zero.
         where, weights, reduction: as in every loss, see `fnn.losses`.
 
-    Raises:
-        ValueError: if shapes differ.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.losses.squared_error(jnp.array([1.0, 2.0]), jnp.array([1.0, 4.0])).tolist()
@@ -56,12 +53,7 @@ def l2_loss(
     r"""Half the squared error of every element: $\frac12 (ŷ - y)^2$.
 
     Args:
-        predictions: (...).
-        targets: of the same shape; None is zero.
-        where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ.
+        predictions, targets, where, weights, reduction: as in `squared_error`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -86,12 +78,7 @@ def absolute_error(
     r"""Absolute error of every element: $|ŷ - y|$, with derivative 0 at 0.
 
     Args:
-        predictions: (...).
-        targets: of the same shape; None is zero.
-        where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ.
+        predictions, targets, where, weights, reduction: as in `squared_error`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -128,9 +115,6 @@ def mse(
         where: (batch,) or the shape of `predictions`; the mean is over what it includes.
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Raises:
-        ValueError: if shapes differ.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> predictions, targets = jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([[1.0, 0.0], [3.0, 4.0]])
@@ -159,9 +143,6 @@ def half_mse(
         targets: of the same shape.
         where, weights, reduction: as in every loss, see `fnn.losses`.
 
-    Raises:
-        ValueError: if shapes differ.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.losses.half_mse(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 0.0]])).tolist()
@@ -183,13 +164,7 @@ def mae(
     r"""Mean absolute error of every example: $\frac1n \sum_{i=1}^n |ŷ_i - y_i|$, with derivative 0 at 0.
 
     Args:
-        predictions: (batch, ...); the mean is over every axis but the first.
-        targets: of the same shape.
-        where: (batch,) or the shape of `predictions`; the mean is over what it includes.
-        weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ.
+        predictions, targets, where, weights, reduction: as in `mse`.
 
     Example:
         >>> import jax.numpy as jnp, fnn

@@ -32,9 +32,6 @@ def huber_loss(
         delta: δ > 0, the largest derivative.
         where, weights, reduction: as in every loss, see `fnn.losses`.
 
-    Raises:
-        ValueError: if shapes differ, or `delta` is not positive.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.losses.huber_loss(jnp.array([0.5, 3.0]), delta=1.0).tolist()
@@ -65,13 +62,8 @@ def smooth_l1_loss(
     It is `huber_loss` with δ = β, divided by β.
 
     Args:
-        predictions: (...); $r = ŷ - y$.
-        targets: of the same shape; None is zero.
         beta: β > 0.
-        where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ, or `beta` is not positive.
+        predictions, targets, where, weights, reduction: as in `huber_loss`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -100,12 +92,7 @@ def log_cosh(
     r"""$\log \cosh r$: about $\frac12 r^2$ near zero and $|r| - \log 2$ far away; its derivative is $\tanh r$.
 
     Args:
-        predictions: (...); $r = ŷ - y$.
-        targets: of the same shape; None is zero.
-        where, weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes differ.
+        predictions, targets, where, weights, reduction: as in `huber_loss`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -138,9 +125,6 @@ def quantile_loss(
         levels: τ in (0, 1), a number, or several at once: shape (levels,).
         where: in the shape of `predictions`, or its leading axes.
         weights, reduction: as in every loss, see `fnn.losses`.
-
-    Raises:
-        ValueError: if shapes do not fit, or a level is not in (0, 1).
 
     Example:
         >>> import jax.numpy as jnp, fnn

@@ -43,7 +43,7 @@ def dice_loss(
         class_weights: (classes,), factors of the losses of the classes.
         smooth: s; with 0, two empty regions lose 0.
         alpha, beta: weights of false positives and of false negatives.
-        apply_softmax: False if the predictions are probabilities already.
+        apply_softmax: False if the predictions are probabilities already, which sum to 1 over several classes.
         reduction: over the **classes**, as in optax: "mean", "sum" or "none", which keeps one loss per class. The
             examples stay apart.
         ignore_background: leave class 0 out of the average.
@@ -53,9 +53,6 @@ def dice_loss(
 
     Returns:
         One loss per example (batch,), with `reduction="none"` one per example and class.
-
-    Raises:
-        ValueError: if shapes do not fit, or probabilities are not in [0, 1] or of several classes do not sum to 1.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -155,9 +152,6 @@ def binary_dice_loss(
         where: pixels or examples to include.
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Raises:
-        ValueError: if shapes differ, or probabilities are not in [0, 1].
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.losses.binary_dice_loss(jnp.array([[0.0, 0.0]]), jnp.array([[1.0, 0.0]])).tolist()
@@ -165,14 +159,9 @@ def binary_dice_loss(
     """
     checks.same_shape("binary_dice_loss", "predictions", predictions, "targets", targets)
     p = floats("binary_dice_loss", "predictions", predictions)
-    flat = p.ndim < 2 or p.shape[-1] != 1
     mask = full_mask("binary_dice_loss", where, p.shape)
-    losses = dice_loss(
-        _append_axis(predictions) if flat else predictions,
-        _append_axis(targets) if flat else targets,
-        smooth=smooth,
-        apply_softmax=apply_sigmoid,
-        where=mask,
-    )
+    if p.ndim < 2 or p.shape[-1] != 1:
+        predictions, targets = _append_axis(predictions), _append_axis(targets)
+    losses = dice_loss(predictions, targets, smooth=smooth, apply_softmax=apply_sigmoid, where=mask)
     keep = None if mask is None else mask.any(tuple(range(1, mask.ndim)))
     return reduce("binary_dice_loss", losses, predictions, reduction, weights, keep)

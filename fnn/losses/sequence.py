@@ -47,9 +47,6 @@ def ctc_loss(
         where: sequences to include, (batch,).
         weights, reduction: as in every loss, see `fnn.losses`.
 
-    Raises:
-        ValueError: if shapes do not fit.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> logits, labels = jnp.zeros((1, 2, 2)), jnp.array([[1]])  # 3 of 4 paths: 1 1, 1 blank, blank 1

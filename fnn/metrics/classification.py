@@ -1,4 +1,4 @@
-"""Metrics of classes: how many are right, and how sure of them the model is."""
+"""Metrics of classes: how many are right, how sure of them the model is, and how well scores order them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.kernels.broadcasting import of_rank
+from fnn.kernels.mesh_axes import auto_axes
 from fnn.losses import softmax_cross_entropy
 from fnn.losses.labels import of_label, require_classes
 from fnn.losses.reduction import floats, quotient
-from fnn.metrics.protocol import class_numbers, equal, in_order, mean, metric
+from fnn.metrics.protocol import broadcast_weights, class_numbers, equal, in_order, mean, metric
 from fnn.typing import Array, ArrayLike
 
-__all__ = ["accuracy", "perplexity", "top_k_accuracy"]
+__all__ = ["accuracy", "perplexity", "roc_auc", "top_k_accuracy"]
 
 
 @metric("max")
@@ -23,10 +24,6 @@ def accuracy(predictions: ArrayLike, targets: ArrayLike, *, weights: ArrayLike |
         predictions: class numbers (...), or scores (..., classes), of which the largest counts.
         targets: class numbers (...).
         weights: per example, of the shape of `targets` or of its leading axes.
-
-    Raises:
-        ValueError: if shapes do not fit.
-        TypeError: if class numbers are not integers.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -57,12 +54,8 @@ def top_k_accuracy(scores: ArrayLike, targets: ArrayLike, *, k: int = 5, weights
 
     Args:
         scores: (..., classes).
-        targets: class numbers (...).
         k: number of guesses, a Python int.
-        weights: per example, of the shape of `targets` or of its leading axes.
-
-    Raises:
-        ValueError: if shapes do not fit, or a target is out of range.
+        targets, weights: as in `accuracy`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -88,18 +81,12 @@ def top_k_accuracy(scores: ArrayLike, targets: ArrayLike, *, k: int = 5, weights
 def perplexity(logits: ArrayLike, targets: ArrayLike, *, weights: ArrayLike | None = None) -> Array:
     r"""Exponential of the mean cross-entropy: $\exp(-\frac1n \sum_i \log \mathrm{softmax}(x_i)_{y_i})$.
 
-    It is the number of equally likely classes that would be as hard to guess.
+    It is the number of equally likely classes that would be as hard to guess, at least 1.
 
     Args:
         logits: (..., classes).
         targets: class numbers (...).
         weights: per example or token: of the shape of `targets` or of its leading axes.
-
-    Returns:
-        A scalar, at least 1.
-
-    Raises:
-        ValueError, TypeError: on targets, as `fnn.losses.softmax_cross_entropy`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -109,3 +96,43 @@ def perplexity(logits: ArrayLike, targets: ArrayLike, *, weights: ArrayLike | No
     x = floats("perplexity", "logits", logits)
     losses, counts = softmax_cross_entropy(x, targets, weights=weights, reduction="pair")
     return jnp.exp(quotient(losses, counts, jnp.nan))
+
+
+@metric("max")
+def roc_auc(scores: ArrayLike, targets: ArrayLike, *, weights: ArrayLike | None = None) -> Array:
+    r"""Area under the ROC curve: $P(s_+ > s_-) + \frac12 P(s_+ = s_-)$ for a random pair of both classes.
+
+    If only one class occurs it is not defined, NaN.
+
+    Args:
+        scores: of class 1, any increasing function of its probability (logits), (n,).
+        targets: 0 or 1, (n,).
+        weights: per example (n,).
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> float(fnn.metrics.roc_auc(jnp.array([0.1, 0.4, 0.4, 0.8]), jnp.array([0, 0, 1, 1])))
+        0.875
+
+    References:
+        Fawcett, An Introduction to ROC Analysis, 2006.
+    """
+    name = "roc_auc"
+    s = floats(name, "scores", in_order(name, "scores", scores))
+    y = class_numbers(name, "targets", targets)
+    checks.same_shape(name, "scores", s, "targets", y)
+    checks.rank(name, "scores", s, 1, "(n,)")
+    require_classes(name, targets, 2, None, None)
+    return auto_axes(_area)(s, y, broadcast_weights(name, weights, s))
+
+
+def _area(s: Array, y: Array, w: Array) -> Array:
+    w = w / jnp.where(w.max(initial=0) == 0, 1, w.max(initial=0))  # the product of two sums may overflow or vanish
+    order = jnp.argsort(s)
+    s, positive, negative = s[order], jnp.where(y == 1, w, 0)[order], jnp.where(y == 0, w, 0)[order]
+    below = jnp.concatenate([jnp.zeros(1, s.dtype), jnp.cumsum(negative)])
+    wins = below[jnp.searchsorted(s, s, side="left")]
+    ties = below[jnp.searchsorted(s, s, side="right")] - wins
+    pairs = positive.sum() * negative.sum()
+    area = (positive * (wins + ties / 2)).sum() / jnp.where(pairs == 0, 1, pairs)
+    return jnp.where((pairs == 0) | (jnp.isnan(s) & (positive + negative > 0)).any(), jnp.nan, area)

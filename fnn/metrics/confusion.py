@@ -27,18 +27,13 @@ def confusion_matrix(
     r"""How often class i was predicted as class j: $C_{ij} = \#\{y = i, ŷ = j\}$.
 
     Args:
-        predictions: class numbers (n,).
-        targets: class numbers (n,).
+        predictions, targets: class numbers (n,).
         classes: number of classes, a Python int.
         weights: per example (n,).
 
     Returns:
         (classes, classes), true classes in rows, predicted ones in columns; integers, exact up to 2³¹, without weights
         and with whole ones that are not traced, or sums of weights. A traced class number out of range is in no cell.
-
-    Raises:
-        ValueError: if shapes differ, or a class number is out of range.
-        TypeError: if class numbers are not integers.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -141,19 +136,11 @@ def precision(
     r"""Share of the predictions of a class that are right: $TP / (TP + FP)$; 0 for a class never predicted.
 
     Args:
-        predictions: class numbers (n,).
-        targets: class numbers (n,).
+        predictions, targets: class numbers (n,).
         classes: number of classes, a Python int; not needed for "binary".
         average: "binary" is of class 1; "macro" the mean over the classes that occur, "weighted" by how often they are
-            true, "micro" over all predictions together; None is one value per class.
+            true, "micro" over all predictions together; None is one value per class, (classes,).
         weights: per example (n,).
-
-    Returns:
-        A scalar in [0, 1], or (classes,) for `average=None`.
-
-    Raises:
-        ValueError: if shapes differ, a class number is out of range, or `classes` is missing.
-        TypeError: if class numbers are not integers.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -177,9 +164,6 @@ def recall(
     Args:
         predictions, targets, classes, average, weights: as in `precision`.
 
-    Raises:
-        ValueError, TypeError: as `precision`.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> float(fnn.metrics.recall(jnp.array([0, 1, 2, 0]), jnp.array([0, 1, 2, 2]), classes=3, average="micro"))
@@ -201,9 +185,6 @@ def f1(
 
     Args:
         predictions, targets, classes, average, weights: as in `precision`.
-
-    Raises:
-        ValueError, TypeError: as `precision`.
 
     Example:
         >>> import jax.numpy as jnp, fnn

@@ -30,9 +30,6 @@ def metric(mode: Mode) -> Callable[[F], F]:
     Returns:
         A decorator that returns the function itself, with `mode` as an attribute.
 
-    Raises:
-        ValueError: for another word.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> @fnn.metrics.metric("min")

@@ -22,18 +22,12 @@ def _columns(name: str, predictions: ArrayLike, targets: ArrayLike, weights: Arr
 
 @metric("min")
 def mean_squared_error(predictions: ArrayLike, targets: ArrayLike, *, weights: ArrayLike | None = None) -> Array:
-    r"""Mean squared error: $\frac1n \sum_i (ŷ_i - y_i)^2$.
+    r"""Mean squared error over examples and outputs: $\frac1n \sum_i (ŷ_i - y_i)^2$.
 
     Args:
         predictions: (n,) or (n, outputs).
         targets: of the same shape.
         weights: per example (n,).
-
-    Returns:
-        A scalar, the mean over examples and outputs.
-
-    Raises:
-        ValueError: if shapes differ.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -51,9 +45,6 @@ def root_mean_squared_error(predictions: ArrayLike, targets: ArrayLike, *, weigh
     Args:
         predictions, targets, weights: as in `mean_squared_error`.
 
-    Raises:
-        ValueError: if shapes differ.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> float(fnn.metrics.root_mean_squared_error(jnp.array([1.0, 2.0]), jnp.array([4.0, 5.0])))
@@ -70,9 +61,6 @@ def mean_absolute_error(predictions: ArrayLike, targets: ArrayLike, *, weights: 
     Args:
         predictions, targets, weights: as in `mean_squared_error`.
 
-    Raises:
-        ValueError: if shapes differ.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> float(fnn.metrics.mean_absolute_error(jnp.array([1.0, 2.0]), jnp.array([1.0, 4.0])))
@@ -86,17 +74,11 @@ def mean_absolute_error(predictions: ArrayLike, targets: ArrayLike, *, weights: 
 def r2_score(predictions: ArrayLike, targets: ArrayLike, *, weights: ArrayLike | None = None) -> Array:
     r"""Share of the variance that is explained: $1 - \sum_i (y_i - ŷ_i)^2 / \sum_i (y_i - \bar y)^2$.
 
-    Averaged over the outputs. Where the targets are constant it is 1 if the predictions are right, else 0. One example
-    has no variance: there it is not defined, NaN.
+    Averaged over the outputs. Where the targets are constant it is 1 if the predictions are right, else 0. Fewer than
+    two examples that count have no variance: there it is not defined, NaN.
 
     Args:
         predictions, targets, weights: as in `mean_squared_error`.
-
-    Returns:
-        A scalar, at most 1; NaN if fewer than two examples count.
-
-    Raises:
-        ValueError: if shapes differ.
 
     Example:
         >>> import jax.numpy as jnp, fnn

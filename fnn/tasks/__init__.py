@@ -10,7 +10,8 @@
 | `distribution`| `dense(2)` (per output) | negative log-likelihood                | mean              |
 
 A row has one target, or one at every step or pixel: then the outputs are (batch, …, width), every step is a row of its
-own to the loss and the metrics, and the padding of `fnn.Padded` outputs is none.
+own to the loss and the metrics, and the padding of `fnn.Padded` outputs is none. On targets out of range there is a
+`ValueError` that names the row.
 
 A model ends in a plain `dense`: the task applies the output activation itself, in a form that is exact for large
 logits. A model that ends in its own softmax or sigmoid is refused with a message that says what to remove.

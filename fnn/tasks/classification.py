@@ -9,7 +9,7 @@ from fnn.activations import sigmoid, softmax
 from fnn.losses.reduction import Reduction, weighted_mean
 from fnn.metrics.protocol import broadcast_weights
 from fnn.tasks.steps import at_every_step, over_real_steps
-from fnn.tasks.targets import classes_of, like_outputs, numbers, require_class_weights, require_columns, whole_numbers
+from fnn.tasks.targets import classes_of, like_outputs, numbers, require_class_weights, require_width, whole_numbers
 from fnn.tasks.task import Metric, Task, after, builds_a_task
 from fnn.typing import Array, ArrayLike
 
@@ -21,8 +21,6 @@ HINT = "ignore_index={} leaves them out"
 @builds_a_task
 def binary(*, threshold: float = 0.5) -> Task:
     """Two classes, one logit: sigmoid output, binary cross-entropy $-y\\log σ(z)-(1-y)\\log(1-σ(z))$.
-
-    A row has one class, or one at every step or pixel; the padding of `fnn.Padded` outputs does not count.
 
     Args:
         threshold: class 1 is predicted where $σ(z) >$ `threshold`.
@@ -73,9 +71,6 @@ def multiclass(
 ) -> Task:
     """One of several classes: softmax output, cross-entropy $-\\log \\mathrm{softmax}(z)_y$.
 
-    A row has one class, or one at every step or pixel: of those the loss and the accuracy are means over all that
-    count. The padding of `fnn.Padded` outputs does not.
-
     Args:
         classes: number of classes, at least 2.
         label_smoothing: share of the target spread evenly over all classes.
@@ -85,9 +80,6 @@ def multiclass(
     Returns:
         A task whose targets are class numbers 0 … classes-1, shape (batch,) or (batch, …), and outputs
         (batch, …, classes).
-
-    Raises:
-        ValueError: on targets out of range, naming the row.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -137,8 +129,6 @@ def multiclass(
 def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
     """Any number of labels at once: one sigmoid and one binary cross-entropy per label, averaged over the labels.
 
-    A row has its labels, or some at every step or pixel; the padding of `fnn.Padded` outputs does not count.
-
     Args:
         labels: number of labels.
         threshold: a label is predicted where its probability exceeds it.
@@ -157,7 +147,7 @@ def multilabel(labels: int, *, threshold: float = 0.5) -> Task:
 
     def encode(targets: ArrayLike) -> Array:
         array = numbers(name, targets)
-        require_columns(name, array, labels)
+        require_width(name, "targets", array, labels)
         return whole_numbers(name, array, 2)
 
     def loss(outputs: Array, targets: Array) -> Array:

@@ -23,9 +23,6 @@ __all__ = ["distribution", "quantile", "regression"]
 def regression(outputs: int = 1, *, loss: Callable[[Array, Array], Array] = losses.mse) -> Task:
     """Values: identity output, squared error by default.
 
-    A row has its values, or some at every step or pixel, each of which is a row to the loss and the metrics, as in
-    every task of values; the padding of `fnn.Padded` outputs does not count.
-
     Args:
         outputs: values per row.
         loss: `loss(predictions, targets)` per row, for instance `fnn.losses.mae` or `fnn.losses.huber_loss`.

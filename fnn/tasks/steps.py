@@ -12,26 +12,21 @@ import jax.numpy as jnp
 from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes
 from fnn.layer import Padded
-from fnn.layer.padded import zero_padding
+from fnn.layer.padded import values_and_lengths, with_lengths_of, zero_padding
 from fnn.metrics.protocol import broadcast_weights
 from fnn.tasks.targets import ARGMAX, misfit, require_width
-from fnn.tasks.task import Metric, Task, every_step, real_steps
+from fnn.tasks.task import Metric, Task, real_steps
 from fnn.typing import Array
 
 
 def at_every_step(task: Task, width: int, columns: int | None) -> Task:
-    """A task of rows that takes outputs at every step or pixel too, each as a row of its own, and `Padded` ones.
-
-    Args:
-        task: of outputs (rows, width).
-        width: outputs of a row.
-        columns: targets of a row; None for a class number, which has no axis.
-    """
+    """A task of outputs (rows, width) that takes them at every step or pixel too, each a row of its own, and `Padded`
+    ones; a row has so many `columns` of targets, None for a class number, which has no axis."""
     of_row = () if columns is None else (columns,)
 
     def rows_of(outputs: Array) -> Array:
         outputs = outputs[:, None] if outputs.ndim == 1 and columns is None else outputs
-        require_width(task.name, outputs, width)
+        require_width(task.name, "outputs", outputs, width)
         return outputs
 
     def loss(outputs: Array, targets: Array) -> Any:
@@ -89,7 +84,10 @@ def over_real_steps(task: Task) -> Task:
 
         return measure_real
 
-    return _replace(task, loss, every_step, of_real_steps)
+    def of_values(function: Callable[[Array], Array]) -> Callable[[Any], Any]:
+        return functools.wraps(function)(lambda x: with_lengths_of(x, function(values_and_lengths(x)[0])))
+
+    return _replace(task, loss, of_values, of_real_steps)
 
 
 def _replace(

@@ -15,10 +15,11 @@ from fnn.losses.labels import full_width
 from fnn.typing import Array
 
 
-def require_width(name: str, outputs: Array, width: int) -> None:
-    if outputs.ndim < 2 or outputs.shape[-1] != width:
-        came = "outputs", f"(batch, {width}) or (batch, …, {width})", outputs.shape
-        raise checks.wrong_shape(name, *came, f"end the model in dense({width})")
+def require_width(name: str, argument: str, x: Any, width: int) -> None:
+    """Require "outputs" or "targets" with so many columns."""
+    if x.ndim < 2 or x.shape[-1] != width:
+        repair = f"end the model in dense({width})" if argument == "outputs" else ""
+        raise checks.wrong_shape(name, argument, f"(batch, {width}) or (batch, …, {width})", x.shape, repair)
 
 
 def require_class_weights(name: str, weights: Any, classes: int) -> None:
@@ -89,7 +90,7 @@ ARGMAX = "write targets.argmax(axis=-1) for one-hot rows"
 
 def like_outputs(name: str, outputs: Array, targets: Array, classes: int) -> Array:
     """The targets, one for each row of scores, or as many: shares of every class, as mixing makes them."""
-    require_width(name, outputs, classes)
+    require_width(name, "outputs", outputs, classes)
     batch = outputs.shape[:-1]
     if jnp.issubdtype(targets.dtype, jnp.floating):
         if targets.shape == outputs.shape:
@@ -141,18 +142,13 @@ def _are_classes(host: np.ndarray, classes: int) -> bool:
     return host.dtype.kind in "iu" and host.size > 0 and host.min() >= 0 and bool(host.max() < classes)
 
 
-def require_columns(name: str, targets: Any, width: int) -> None:
-    if targets.ndim < 2 or targets.shape[-1] != width:
-        raise checks.wrong_shape(name, "targets", f"(batch, {width}) or (batch, …, {width})", targets.shape)
-
-
 def values_of(name: str, targets: Any, width: int) -> Array:
     """So many values per row, or at every step of it; where it is one, it needs no axis."""
     array = numbers(name, targets)
     if array.ndim == 1 and width == 1:
         array = array[:, None]
     if array.ndim < 2 or width != 1:
-        require_columns(name, array, width)
+        require_width(name, "targets", array, width)
     floating = jnp.issubdtype(array.dtype, jnp.floating)
     return checks.cast(name, "targets", array, array.dtype if floating else float, distinct=True)
 

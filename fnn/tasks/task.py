@@ -91,7 +91,10 @@ def as_task(loss: Task | Callable[[Array, Array], Array]) -> Task:
         return loss
     if not callable(loss) or getattr(checks.bare(loss), "builds_a_task", False):
         raise TypeError(f"expected a task or a loss function, got {_instead_of_a_task(loss)}")
-    function, chosen = _bare(loss)
+    function: Any = loss
+    chosen: set[str] = set()
+    while isinstance(function, functools.partial):
+        chosen, function = chosen | set(function.keywords), function.func
     counted: Any = Counted(loss) if _says_what_counts(function) and "reduction" not in chosen else loss
     name = getattr(function, "__name__", "loss")
     return Task(counted, identity, as_they_are, {}, None, name, getattr(function, "takes", None))
@@ -125,8 +128,9 @@ def check_pairing(model: Layer, task: Task) -> None:
         Traceback (most recent call last):
         ValueError: the model ends in softmax, but multiclass(3) takes logits and applies it in its loss; ...
     """
-    end = model.facts.ends_in
-    if end is None or task.takes is None or _GIVES.get(end) == task.takes:
+    end = model.facts.ends_in or ""
+    gives = "log_probabilities" if end.startswith("log_") else "probabilities"
+    if not end or task.takes in (None, gives):
         return
     if task.takes == "logits":
         raise ValueError(
@@ -137,14 +141,6 @@ def check_pairing(model: Layer, task: Task) -> None:
     raise ValueError(
         f"the model ends in {end}, but {task.name} takes {task.takes.replace('_', ' ')}; end it in fnn.{other}"
     )
-
-
-_GIVES = {
-    "softmax": "probabilities",
-    "sigmoid": "probabilities",
-    "log_softmax": "log_probabilities",
-    "log_sigmoid": "log_probabilities",
-}
 
 
 class Counted(NamedTuple):
@@ -162,25 +158,6 @@ def real_steps(outputs: Padded, ndim: int) -> Array:
     """Which steps are no padding, (batch, time, 1 …)."""
     real = jnp.arange(outputs.values.shape[1], dtype=jnp.int32)[None] < outputs.lengths.astype(jnp.int32)[:, None]
     return real.reshape(*real.shape, *[1] * (ndim - 2))
-
-
-def every_step(function: Callable[[Array], Array]) -> Callable[[Any], Any]:
-    """The function of arrays, and of the values of `Padded` ones."""
-
-    @functools.wraps(function)
-    def of_outputs(outputs: Any) -> Any:
-        values, lengths = outputs if isinstance(outputs, Padded) else (outputs, None)
-        return function(values) if lengths is None else Padded(function(values), lengths)
-
-    return of_outputs
-
-
-def _bare(loss: Any) -> tuple[Any, set[str]]:
-    """The function inside `functools.partial`, and the keywords that are given there."""
-    chosen: set[str] = set()
-    while isinstance(loss, functools.partial):
-        chosen, loss = chosen | set(loss.keywords), loss.func
-    return loss, chosen
 
 
 def _says_what_counts(function: Any) -> bool:
