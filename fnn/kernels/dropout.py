@@ -63,11 +63,8 @@ def dropout(key: Key, x: Array, rate: ArrayLike, *, broadcast_dims: tuple[int, .
     Args:
         key: a random key.
         x: floating-point.
-        rate: $p$ in [0, 1]; 0 returns `x`, 1 returns zeros.
+        rate: $p$ in [0, 1]; 0 returns `x`, 1 returns zeros, and $E[y] = x$ for $p < 1$.
         broadcast_dims: axes along which one draw serves all.
-
-    Returns:
-        `y`, of the shape and dtype of `x`. $E[y] = x$ for $p < 1$.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -91,9 +88,6 @@ def alpha_dropout(key: Key, x: Array, rate: ArrayLike) -> Array:
         key: a random key.
         x: floating-point, of mean 0 and variance 1.
         rate: $p$ in [0, 1]; 0 returns `x`, 1 returns zeros.
-
-    Returns:
-        `y`, of the shape and dtype of `x`.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

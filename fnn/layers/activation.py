@@ -55,9 +55,6 @@ def rrelu(lower: ArrayLike = 1 / 8, upper: ArrayLike = 1 / 3) -> Layer:
     Args:
         lower, upper: $l$ and $u$.
 
-    Raises:
-        ValueError: in training without a key.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.rrelu().apply((), (), jnp.array([-48.0, 1.0]))[0].tolist()

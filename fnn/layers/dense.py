@@ -57,10 +57,6 @@ def dense(
     Returns:
         A layer from (batch, …, in) to (batch, …, features).
 
-    Raises:
-        TypeError: if `features` is not an int, or `x` not floating-point.
-        ValueError: if `x` has not the number of features the layer was initialised with.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> layer = fnn.dense(3)
@@ -112,8 +108,7 @@ def embedding(
         (batch, …, num_embeddings). An index out of range under `jit`, where it cannot raise, gives NaN.
 
     Raises:
-        TypeError: if the layer is initialised for `x` that is not integer.
-        ValueError: for an index out of range, or vectors of another length.
+        ValueError: for an index out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -176,13 +171,9 @@ def _rows_of_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> t
 def flatten() -> Layer:
     """All axes but the batch in one: (batch, …) to (batch, features).
 
-    Returns:
-        A layer without parameters.
-
     Example:
-        >>> import jax, jax.numpy as jnp, fnn
-        >>> layer = fnn.flatten()
-        >>> layer.apply((), (), jnp.ones((8, 4, 4, 3)))[0].shape
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.flatten().apply((), (), jnp.ones((8, 4, 4, 3)))[0].shape
         (8, 48)
     """
 
@@ -200,16 +191,9 @@ def reshape(*shape: int) -> Layer:
     Args:
         *shape: the new shape without the batch axis; one entry may be -1.
 
-    Returns:
-        A layer without parameters.
-
-    Raises:
-        ValueError: if the sizes do not agree.
-
     Example:
-        >>> import jax, jax.numpy as jnp, fnn
-        >>> layer = fnn.reshape(4, -1)
-        >>> layer.apply((), (), jnp.ones((8, 12)))[0].shape
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.reshape(4, -1).apply((), (), jnp.ones((8, 12)))[0].shape
         (8, 4, 3)
     """
     shape = tuple(checks.integer("reshape", "every size", size, low=-1) for size in shape)

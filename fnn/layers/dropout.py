@@ -49,12 +49,6 @@ def dropout(rate: ArrayLike, *, broadcast_dims: tuple[int, ...] = ()) -> Layer:
         rate: $p$ in [0, 1], the fraction dropped; it may be traced.
         broadcast_dims: axes along which one draw serves all.
 
-    Returns:
-        A layer without parameters; in training it needs a key.
-
-    Raises:
-        ValueError: for a rate outside [0, 1], or training without a key or at rate 1.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> layer = fnn.dropout(0.5)
@@ -81,9 +75,6 @@ def spatial_dropout(rate: ArrayLike) -> Layer:
 
     Returns:
         A layer for `x` of shape (batch, positions …, channels).
-
-    Raises:
-        ValueError: for a rate outside [0, 1], `x` without positions, or training without a key or at rate 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -113,9 +104,6 @@ def variational_dropout(rate: ArrayLike) -> Layer:
     Returns:
         A layer for `x` of shape (batch, time, features …).
 
-    Raises:
-        ValueError: for a rate outside [0, 1], `x` without a time axis, or training without a key or at rate 1.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> layer = fnn.variational_dropout(0.5)
@@ -144,12 +132,6 @@ def alpha_dropout(rate: ArrayLike) -> Layer:
     Args:
         rate: $p$ in [0, 1], the fraction dropped; it may be traced.
 
-    Returns:
-        A layer without parameters; in training it needs a key.
-
-    Raises:
-        ValueError: for a rate outside [0, 1], or training without a key or at rate 1.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> layer = fnn.alpha_dropout(0.1)
@@ -169,12 +151,6 @@ def gaussian_noise(stddev: ArrayLike) -> Layer:
 
     Args:
         stddev: $\sigma \ge 0$, in the units of `x`; it may be traced.
-
-    Returns:
-        A layer without parameters; in training it needs a key.
-
-    Raises:
-        ValueError: for a negative `stddev`, or training without a key.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -235,25 +211,18 @@ def mc_dropout(model: Layer) -> Layer:
 
 def _draw_at_inference(layer: Layer) -> Layer:
     """The layer at inference, each layer inside told for itself whether it runs as in training."""
+    shows_parts = layer.rebuild is not None
     if layer.rebuild is not None:
         layer = layer.rebuild(tuple(_draw_at_inference(part) for part in layer.parts))
-        return _with_mode(layer, lambda state: layer.facts.random) if layer.parts else layer
+        if not layer.parts:
+            return layer
 
-    def draws(state: PyTree) -> bool:
-        kept = bool(jax.tree.leaves(state))
-        if kept and not layer.facts.random and any_layer(layer, lambda facts: facts.random):
+    def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
+        draws = layer.facts.random or not (shows_parts or jax.tree.leaves(state))
+        if not draws and not shows_parts and any_layer(layer, lambda facts: facts.random):
             raise ValueError(
                 f"mc_dropout: {layer.name} keeps state and hides a layer that draws; give it parts and rebuild"
             )
-        return layer.facts.random or not kept
-
-    return _with_mode(layer, draws)
-
-
-def _with_mode(layer: Layer, draws: Callable[[PyTree], bool]) -> Layer:
-    def apply(
-        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Any, PyTree]:
-        return layer.apply(params, state, x, key=key, train=draws(state))
+        return layer.apply(params, state, x, **options | {"train": draws})
 
     return layer._replace(apply=apply)

@@ -66,12 +66,6 @@ def lstm(
         unroll: steps per iteration of the compiled loop; None is 1 on a CPU and up to 16 elsewhere.
         remat: for long sequences: steps per segment, of which only the ends are kept for the gradient.
 
-    Returns:
-        A layer for (batch, time, in), or `Padded`, to (batch, features) or (batch, time, features).
-
-    Raises:
-        ValueError: for `x` of another rank, a stateful layer and another batch size, or noise without a key.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> model = fnn.serial(fnn.lstm(16), fnn.dense(10))

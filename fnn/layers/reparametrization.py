@@ -49,12 +49,6 @@ def drop_connect(layer: Layer, rate: ArrayLike, name: str = "kernel") -> Layer:
         rate: $p$ in [0, 1], the fraction of weights dropped; it may be traced.
         name: the parameter, "kernel" or "recurrent_kernel".
 
-    Returns:
-        A layer with the parameters and state of `layer`.
-
-    Raises:
-        ValueError: for a rate outside [0, 1], a layer without that parameter, or training without a key.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> layer = fnn.drop_connect(fnn.dense(3), 0.5)
@@ -97,12 +91,6 @@ def weight_norm(layer: Layer, name: str = "kernel") -> Layer:
         layer: a layer with a parameter `name`.
         name: the parameter, "kernel" or "recurrent_kernel".
 
-    Returns:
-        A layer with the state of `layer`.
-
-    Raises:
-        ValueError: for a layer without that parameter.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> layer = fnn.weight_norm(fnn.dense(3))
@@ -143,12 +131,6 @@ def spectral_norm(layer: Layer, name: str = "kernel", *, steps: int = 1) -> Laye
         layer: a layer with a parameter `name`.
         name: the parameter, "kernel" or "recurrent_kernel".
         steps: power iterations per training step.
-
-    Returns:
-        A layer with the parameters of `layer`.
-
-    Raises:
-        ValueError: for a layer without that parameter.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

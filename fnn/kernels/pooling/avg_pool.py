@@ -33,10 +33,7 @@ def avg_pool(
         window, stride, padding, dilation, count_include_pad: as for `fnn.avg_pool`.
 
     Returns:
-        (batch, *`conv_output_size`, channels); sums are in float32 or better.
-
-    Raises:
-        ValueError: for a window larger than the padded input, or one that would see nothing but padding.
+        (batch, *`conv_output_size`, channels).
 
     Example:
         >>> import jax.numpy as jnp, fnn

@@ -34,10 +34,7 @@ def lp_pool(
         window, p, stride, padding, dilation: as for `fnn.lp_pool`.
 
     Returns:
-        (batch, *`conv_output_size`, channels); sums are in float32 or better and do not overflow.
-
-    Raises:
-        ValueError: for p < 1, or a window larger than the padded input.
+        (batch, *`conv_output_size`, channels); sums do not overflow.
 
     Example:
         >>> import jax.numpy as jnp, fnn

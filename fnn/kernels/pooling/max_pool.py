@@ -30,9 +30,6 @@ def max_pool(
     Returns:
         (batch, *`conv_output_size`, channels). NaN in a window gives NaN.
 
-    Raises:
-        ValueError: for a window larger than the padded input, or one that would see nothing but padding.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.kernels.max_pool(jnp.array([1.0, 3.0, 2.0, 0.0]).reshape(1, 4, 1), 2).ravel().tolist()
