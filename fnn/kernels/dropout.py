@@ -20,7 +20,7 @@ SELU_FLOOR = -1.6732632423543772 * 1.0507009873554805
 
 @compile_for("shape")
 def keep_mask(key: Key, shape: Shape, rate: ArrayLike) -> Array:
-    r"""Independent Bernoulli draws: True with probability $1 - p$.
+    r"""Independent Bernoulli draws, bool: True with probability $1 - p$.
 
     Each draw compares 16 random bits with $2^{16} p$, two draws from one 32-bit word: $p$ holds to
     $2^{-17}$, exactly for multiples of $2^{-16}$, 0 and 1 among them.
@@ -29,9 +29,6 @@ def keep_mask(key: Key, shape: Shape, rate: ArrayLike) -> Array:
         key: a random key.
         shape: shape of the mask.
         rate: $p$, the fraction dropped, in [0, 1].
-
-    Returns:
-        A bool array.
 
     Example:
         >>> import jax, fnn

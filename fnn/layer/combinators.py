@@ -9,7 +9,7 @@ import jax
 
 from fnn import checks
 from fnn.layer.arguments import MISSING, mirror, output_and_state, params_and_state, require_apply, require_init
-from fnn.layer.location import locate_errors
+from fnn.layer.naming import locate_errors
 from fnn.layer.padded import Padded, values_and_lengths, with_lengths_of
 from fnn.layer.parts import join_states, output_shape, states_of
 from fnn.layer.protocol import IDENTITY, Apply, Facts, Init, Layer, LayerLike, as_layer

@@ -7,6 +7,7 @@ meant, a ValueError for a setting out of range and for shapes that do not fit ea
 - Layers that draw (dropout, noise, `drop_connect`) need a key in training, and are what they stand around, or the
   identity, at inference. A rate is in [0, 1] and may be traced; one of 1 is an error in training.
 - Norms keep the shape of `x`; those that know no batch are alike in training and at inference.
+- Convolutions are from (batch, *spatial, channels) to (batch, *outputs, features).
 - Pooling is from (batch, *spatial, channels) to (batch, *fewer, channels). A window is no larger than the padded input,
   and sees more than padding.
 - Recurrent layers are from (batch, time, in), or `Padded`, to (batch, features), or with `return_sequences=True` to

@@ -107,9 +107,6 @@ def conv(
         kernel_init: `initializers.lecun_normal()` unless given: variance 1 / (positions · channels / groups).
         bias_init: `initializers.zeros` unless given.
 
-    Returns:
-        A layer from (batch, *spatial, channels) to (batch, *outputs, features).
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> layer = fnn.conv(16, 3, stride=2)
@@ -154,9 +151,6 @@ def conv_transpose(
         padding: "SAME" ($n s$ outputs), "VALID" ($(n - 1) s + d (k - 1) + 1$ outputs), or how many of these an int,
             or an int or pair (low, high) per spatial axis, cuts off; negative numbers add zeros (torch's
             `output_padding` q with padding p is `(p, p - q)`).
-
-    Returns:
-        A layer from (batch, *spatial, channels) to (batch, *larger, features).
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

@@ -44,7 +44,7 @@ def dense(
     kernel_init: Initializer = LECUN_NORMAL,
     bias_init: Initializer = initializers.zeros,
 ) -> Layer:
-    r"""Every output from every input: $y = x W + b$, over the last axis.
+    r"""Every output from every input: $y = x W + b$, over the last axis of (batch, …, in).
 
     Parameters: `kernel` $W$ (in, features) and `bias` $b$ (features,).
 
@@ -53,9 +53,6 @@ def dense(
         use_bias: whether $b$ is added.
         kernel_init: `initializers.lecun_normal()` by default: $Var[W] = 1/in$, unit variance in and out.
         bias_init: zeros by default.
-
-    Returns:
-        A layer from (batch, …, in) to (batch, …, features).
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -105,10 +102,7 @@ def embedding(
 
     Returns:
         A layer from (batch, …) to (batch, …, features); decoding, from (batch, …, features) to
-        (batch, …, num_embeddings). An index out of range under `jit`, where it cannot raise, gives NaN.
-
-    Raises:
-        ValueError: for an index out of range.
+        (batch, …, num_embeddings). An index out of range is an error, and gives NaN under `jit`, where none can be.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

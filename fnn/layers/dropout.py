@@ -68,13 +68,10 @@ def dropout(rate: ArrayLike, *, broadcast_dims: tuple[int, ...] = ()) -> Layer:
 def spatial_dropout(rate: ArrayLike) -> Layer:
     """Drop whole channels in training: one draw for all positions of a channel.
 
-    $y_{b…c} = x_{b…c} m_{bc} / (1 - p)$.
+    $y_{b…c} = x_{b…c} m_{bc} / (1 - p)$, for `x` of shape (batch, positions …, channels).
 
     Args:
         rate: $p$ in [0, 1], the fraction of channels dropped; it may be traced.
-
-    Returns:
-        A layer for `x` of shape (batch, positions …, channels).
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -96,13 +93,10 @@ def spatial_dropout(rate: ArrayLike) -> Layer:
 
 @constructor
 def variational_dropout(rate: ArrayLike) -> Layer:
-    """Dropout with the same mask at all time steps: $y_{bt} = x_{bt} m_b / (1 - p)$.
+    """Dropout with the same mask at all time steps: $y_{bt} = x_{bt} m_b / (1 - p)$, x (batch, time, features …).
 
     Args:
         rate: $p$ in [0, 1], the fraction dropped; it may be traced.
-
-    Returns:
-        A layer for `x` of shape (batch, time, features …).
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -173,15 +167,13 @@ def gaussian_noise(stddev: ArrayLike) -> Layer:
 def mc_dropout(model: Layer) -> Layer:
     r"""The same model with its dropout on at inference too: each call is a draw from the approximate posterior.
 
+    It needs a key at inference.
     Layers that draw in training (dropout, noise, `drop_connect`, recurrent layers with dropout) and layers without
     state run as in training; all others (batch norm) run as they are told. Parameters and state are those of `model`.
     Over keys $k$, the mean of the outputs is the prediction and their spread its uncertainty.
 
     Args:
         model: a layer. A layer of your own that draws and keeps state says so, `facts=fnn.Facts(random=True)`.
-
-    Returns:
-        A layer whose `apply` needs a key at inference.
 
     Raises:
         ValueError: for a model that hides a layer that draws beside one that keeps state.

@@ -9,14 +9,8 @@ from fnn.kernels.sliding_windows import Padding, PerAxis
 from fnn.layer import Layer, as_layer, constructor
 
 __all__ = [
-    "adaptive_avg_pool",
-    "adaptive_max_pool",
-    "avg_pool",
-    "global_avg_pool",
-    "global_max_pool",
-    "lp_pool",
-    "max_pool",
-]
+    "adaptive_avg_pool", "adaptive_max_pool", "avg_pool", "global_avg_pool", "global_max_pool", "lp_pool", "max_pool",
+]  # fmt: skip
 
 
 @constructor

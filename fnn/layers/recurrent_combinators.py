@@ -27,7 +27,7 @@ def bidirectional(forward: Layer, backward: Layer | None = None, *, merge: Merge
     r"""A recurrent layer run in both directions: $y_t = [\overrightarrow{h}_t, \overleftarrow{h}_t]$.
 
     The backward direction starts at each sequence's own end, and its outputs stand at the steps they belong to. Where
-    the layers return only their last output, both ends are merged.
+    the layers return only their last output, both ends are merged. With `concatenate` there are 2·features.
 
     Parameters: a tuple, those of `forward` and those of `backward`.
 
@@ -35,9 +35,6 @@ def bidirectional(forward: Layer, backward: Layer | None = None, *, merge: Merge
         forward: a recurrent layer.
         backward: another, which sees each sequence reversed; None is a layer like `forward` with parameters of its own.
         merge: pair of outputs -> output; `fnn.concatenate` joins the features, `sum` adds.
-
-    Returns:
-        A layer (batch, time, in) -> (batch, time, 2·features), or (batch, 2·features).
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -122,15 +119,12 @@ def _on_values(layer: Layer) -> Layer:
 
 
 def time_distributed(layer: LayerLike) -> Layer:
-    """One layer at every time step: the time axis joins the batch, and comes back.
+    """One layer at every time step of (batch, time, …): the time axis joins the batch, and comes back.
 
     Of `Padded` sequences the layer sees 0 in the padding, and statistics over the batch (batch norm) count it.
 
     Args:
         layer: a layer for (batch, …), or a bare function.
-
-    Returns:
-        A layer (batch, time, …) -> (batch, time, …), or `Padded` to `Padded`.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

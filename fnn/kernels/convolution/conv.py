@@ -40,9 +40,6 @@ def conv(
         kernel: $w$, (*window, channels / groups, features).
         stride, padding, dilation, input_dilation, groups, flip: as for `fnn.conv`.
 
-    Returns:
-        (batch, *`conv_output_size`, features).
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> x, kernel = jnp.arange(4.0).reshape(1, 4, 1), jnp.array([1.0, 0.0, -1.0]).reshape(3, 1, 1)
@@ -76,9 +73,6 @@ def conv_transpose(
         x: $x$, (batch, *spatial, channels).
         kernel: $w$, (*window, channels / groups, features).
         stride, padding, dilation, groups: as for `fnn.conv_transpose`.
-
-    Returns:
-        (batch, *larger, features).
 
     Example:
         >>> import jax.numpy as jnp, fnn

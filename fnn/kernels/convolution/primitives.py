@@ -43,9 +43,10 @@ PLAIN: dict[Any, Callable[..., Array]] = {}
 """XLA's own form of each primitive."""
 
 
-def _primitive(name: str, shape: Callable[..., Shape], plain: Callable[..., Array], cpu: Callable[..., Array]) -> Any:
-    primitive = Primitive(f"fnn_{name}")
-    _SHAPES[primitive], PLAIN[primitive] = shape, plain
+def _primitive(name: str, shape: Callable[..., Shape]) -> Any:
+    """The primitive of a product that has this name in `plain` and in `forms`."""
+    primitive, plain_form, cpu_form = Primitive(f"fnn_{name}"), getattr(plain, name), getattr(forms, name)
+    _SHAPES[primitive], PLAIN[primitive] = shape, plain_form
 
     def abstract(a: Any, b: Any, **static: Any) -> Any:
         return a.update(shape=shape(a, b, **static), weak_type=False)
@@ -57,8 +58,8 @@ def _primitive(name: str, shape: Callable[..., Shape], plain: Callable[..., Arra
             return _compile(primitive, tuple(sorted(static.items())))(a, b)
 
     primitive.def_impl(eagerly)
-    mlir.register_lowering(primitive, mlir.lower_fun(plain, multiple_results=False))
-    mlir.register_lowering(primitive, mlir.lower_fun(cpu, multiple_results=False), platform="cpu")
+    mlir.register_lowering(primitive, mlir.lower_fun(plain_form, multiple_results=False))
+    mlir.register_lowering(primitive, mlir.lower_fun(cpu_form, multiple_results=False), platform="cpu")
     return primitive
 
 
@@ -68,22 +69,13 @@ def _compile(primitive: Any, static: tuple[tuple[str, Any], ...]) -> Callable[[A
 
 
 convolve_p = _primitive(
-    "convolve",
-    lambda x, w, *, windows, groups: (x.shape[0], *windows.counts(x.shape[1:-1]), w.shape[-1]),
-    plain.convolve,
-    forms.convolve,
+    "convolve", lambda x, w, *, windows, groups: (x.shape[0], *windows.counts(x.shape[1:-1]), w.shape[-1])
 )
 input_gradient_p = _primitive(
-    "input_gradient",
-    lambda g, w, *, windows, groups, spatial: (g.shape[0], *spatial, w.shape[-2] * groups),
-    plain.input_gradient,
-    forms.input_gradient,
+    "input_gradient", lambda g, w, *, windows, groups, spatial: (g.shape[0], *spatial, w.shape[-2] * groups)
 )
 kernel_gradient_p = _primitive(
-    "kernel_gradient",
-    lambda x, g, *, windows, groups: (*windows.size, x.shape[-1] // groups, g.shape[-1]),
-    plain.kernel_gradient,
-    forms.kernel_gradient,
+    "kernel_gradient", lambda x, g, *, windows, groups: (*windows.size, x.shape[-1] // groups, g.shape[-1])
 )
 
 convolve = functools.partial(_bind, convolve_p)
