@@ -12,13 +12,16 @@ from fnn import checks, kernels
 from fnn.layer import Facts, Layer, as_layer, constructor
 from fnn.layer.padded import step_by_step
 from fnn.layer.parts import any_layer
+from fnn.layer.protocol import identity
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
 __all__ = ["alpha_dropout", "dropout", "gaussian_noise", "mc_dropout", "spatial_dropout", "variational_dropout"]
 
 
-def _random_layer(name: str, draw: Callable[[Key, Array], Array], rate: ArrayLike = 0) -> Layer:
-    """A layer without parameters: `draw(key, x)` in training, the identity at inference."""
+def random_layer(
+    name: str, draw: Callable[[Key, Array], Array], rate: ArrayLike = 0, settle: Callable[[Any], Any] = identity
+) -> Layer:
+    """A layer without parameters: `draw(key, x)` in training, `settle(x)` at inference."""
     checks.in_range(name, "rate", rate, 0, 1)
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
@@ -29,7 +32,7 @@ def _random_layer(name: str, draw: Callable[[Key, Array], Array], rate: ArrayLik
         params: PyTree, state: PyTree, x: Array, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Array, PyTree]:
         if not train:
-            return x, state
+            return settle(x), state
         checks.keeps_some(name, rate)
         return draw(checks.require_key(name, key, "train=True"), jnp.asarray(x)), state
 
@@ -51,8 +54,7 @@ def dropout(rate: ArrayLike, *, broadcast_dims: tuple[int, ...] = ()) -> Layer:
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
-        >>> layer = fnn.dropout(0.5)
-        >>> y, _ = layer.apply((), (), jnp.ones((2, 100)), key=jax.random.key(0), train=True)
+        >>> y, _ = fnn.dropout(0.5).apply((), (), jnp.ones((2, 100)), key=jax.random.key(0), train=True)
         >>> sorted(set(y.ravel().tolist()))
         [0.0, 2.0]
 
@@ -61,7 +63,7 @@ def dropout(rate: ArrayLike, *, broadcast_dims: tuple[int, ...] = ()) -> Layer:
     """
     axes = checks.sequence("dropout", "broadcast_dims", broadcast_dims, "axes")
     dims = tuple(checks.integer("dropout", "every axis of broadcast_dims", axis, None) for axis in axes)
-    return _random_layer("dropout", lambda key, x: kernels.dropout(key, x, rate, broadcast_dims=dims), rate)
+    return random_layer("dropout", lambda key, x: kernels.dropout(key, x, rate, broadcast_dims=dims), rate)
 
 
 @constructor
@@ -75,8 +77,7 @@ def spatial_dropout(rate: ArrayLike) -> Layer:
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
-        >>> layer = fnn.spatial_dropout(0.5)
-        >>> y, _ = layer.apply((), (), jnp.ones((1, 5, 5, 8)), key=jax.random.key(0), train=True)
+        >>> y, _ = fnn.spatial_dropout(0.5).apply((), (), jnp.ones((1, 5, 5, 8)), key=jax.random.key(0), train=True)
         >>> sorted(set(y.sum((1, 2)).ravel().tolist()))
         [0.0, 50.0]
 
@@ -88,7 +89,7 @@ def spatial_dropout(rate: ArrayLike) -> Layer:
         checks.least_rank("spatial_dropout", "x", x, 3, "(batch, *spatial, channels)")
         return kernels.dropout(key, x, rate, broadcast_dims=tuple(range(1, x.ndim - 1)))
 
-    return _random_layer("spatial_dropout", draw, rate)
+    return random_layer("spatial_dropout", draw, rate)
 
 
 @constructor
@@ -100,8 +101,7 @@ def variational_dropout(rate: ArrayLike) -> Layer:
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
-        >>> layer = fnn.variational_dropout(0.5)
-        >>> y, _ = layer.apply((), (), jnp.ones((1, 5, 8)), key=jax.random.key(0), train=True)
+        >>> y, _ = fnn.variational_dropout(0.5).apply((), (), jnp.ones((1, 5, 8)), key=jax.random.key(0), train=True)
         >>> bool((y == y[:, :1]).all())
         True
 
@@ -113,7 +113,7 @@ def variational_dropout(rate: ArrayLike) -> Layer:
         checks.least_rank("variational_dropout", "x", x, 3, "(batch, time, features)")
         return kernels.dropout(key, x, rate, broadcast_dims=(1,))
 
-    return _random_layer("variational_dropout", draw, rate)
+    return random_layer("variational_dropout", draw, rate)
 
 
 @constructor
@@ -128,15 +128,14 @@ def alpha_dropout(rate: ArrayLike) -> Layer:
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
-        >>> layer = fnn.alpha_dropout(0.1)
-        >>> y, _ = layer.apply((), (), jnp.zeros((2, 3)), key=jax.random.key(0), train=True)
+        >>> y, _ = fnn.alpha_dropout(0.1).apply((), (), jnp.zeros((2, 3)), key=jax.random.key(0), train=True)
         >>> y.shape
         (2, 3)
 
     References:
         Klambauer et al., Self-Normalizing Neural Networks, 2017.
     """
-    return _random_layer("alpha_dropout", lambda key, x: kernels.alpha_dropout(key, x, rate), rate)
+    return random_layer("alpha_dropout", lambda key, x: kernels.alpha_dropout(key, x, rate), rate)
 
 
 @constructor
@@ -147,9 +146,8 @@ def gaussian_noise(stddev: ArrayLike) -> Layer:
         stddev: $\sigma \ge 0$, in the units of `x`; it may be traced.
 
     Example:
-        >>> import jax, jax.numpy as jnp, fnn
-        >>> layer = fnn.gaussian_noise(0.1)
-        >>> layer.apply((), (), jnp.ones(2))[0].tolist()
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.gaussian_noise(0.1).apply((), (), jnp.ones(2))[0].tolist()
         [1.0, 1.0]
 
     References:
@@ -161,7 +159,7 @@ def gaussian_noise(stddev: ArrayLike) -> Layer:
         checks.floating("gaussian_noise", "x", x)
         return x + jnp.asarray(stddev, x.dtype) * jax.random.normal(key, x.shape, x.dtype)
 
-    return _random_layer("gaussian_noise", draw)
+    return random_layer("gaussian_noise", draw)
 
 
 def mc_dropout(model: Layer) -> Layer:

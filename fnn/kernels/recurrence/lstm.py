@@ -89,9 +89,7 @@ def lstm(
         return_sequences: whether to return $h_t$ for all steps, or for the last that counts.
         reverse: run from the last step to the first (from each sequence's own end); outputs stay in their places.
         time_major: `x`, `mask` and the outputs have time first.
-        unroll: steps per iteration of the compiled loop; None is 1 on a CPU and up to 16 elsewhere.
-        remat: for long sequences, steps per segment: the reverse pass keeps only the states between segments and
-            computes each segment again.
+        unroll, remat: as for `fnn.lstm`.
 
     Returns:
         The outputs, (batch, time, hidden) or (batch, hidden), and the final `LSTMState`. A sequence of length 0 ends
