@@ -1,4 +1,9 @@
-"""The compiled cores: pure functions of arrays, with their own gradients. No parameters, no layers."""
+"""The compiled cores: pure functions of arrays, with their own gradients. No parameters, no layers.
+
+A kernel computes, from given parameters, what the layer of its name does, and has its formula from there. It returns
+an array in the dtype of `x`, of the shape of `x` where nothing else is said; sums and statistics are in float32 or
+better. It raises a ValueError for shapes that do not fit, and a TypeError for values that are not floating-point.
+"""
 # ruff: noqa: F403
 
 from fnn.kernels import convolution, normalization, pooling, recurrence

@@ -20,7 +20,7 @@ SELU_FLOOR = -1.6732632423543772 * 1.0507009873554805
 
 @compile_for("shape")
 def keep_mask(key: Key, shape: Shape, rate: ArrayLike) -> Array:
-    r"""Independent Bernoulli draws: True with probability $1 - p$.
+    r"""Independent Bernoulli draws, bool: True with probability $1 - p$.
 
     Each draw compares 16 random bits with $2^{16} p$, two draws from one 32-bit word: $p$ holds to
     $2^{-17}$, exactly for multiples of $2^{-16}$, 0 and 1 among them.
@@ -29,9 +29,6 @@ def keep_mask(key: Key, shape: Shape, rate: ArrayLike) -> Array:
         key: a random key.
         shape: shape of the mask.
         rate: $p$, the fraction dropped, in [0, 1].
-
-    Returns:
-        A bool array.
 
     Example:
         >>> import jax, fnn
@@ -63,11 +60,8 @@ def dropout(key: Key, x: Array, rate: ArrayLike, *, broadcast_dims: tuple[int, .
     Args:
         key: a random key.
         x: floating-point.
-        rate: $p$ in [0, 1]; 0 returns `x`, 1 returns zeros.
+        rate: $p$ in [0, 1]; 0 returns `x`, 1 returns zeros, and $E[y] = x$ for $p < 1$.
         broadcast_dims: axes along which one draw serves all.
-
-    Returns:
-        `y`, of the shape and dtype of `x`. $E[y] = x$ for $p < 1$.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -91,9 +85,6 @@ def alpha_dropout(key: Key, x: Array, rate: ArrayLike) -> Array:
         key: a random key.
         x: floating-point, of mean 0 and variance 1.
         rate: $p$ in [0, 1]; 0 returns `x`, 1 returns zeros.
-
-    Returns:
-        `y`, of the shape and dtype of `x`.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

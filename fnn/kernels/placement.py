@@ -30,10 +30,7 @@ def platform() -> str:
 
 def devices(platform: str | None = None) -> int:
     """Over how many devices, those of other hosts included, a batch may be spread: 1 means that it is never cut.
-
-    Args:
-        platform: "cpu" for a program lowered for CPUs, whatever this process computes on by default.
-    """
+    "cpu" asks for a program lowered for CPUs, whatever this process computes on by default."""
     try:
         return jax.device_count(platform)
     except RuntimeError:  # the platform was left out when JAX started: such a program is for somebody else

@@ -189,15 +189,12 @@ def conv_output_size(
     The output size of a convolution or of pooling.
 
     Args:
-        size: $n$, length of the axis, or one length per spatial axis.
+        size: $n$, length of the axis, or a length per spatial axis for as many sizes.
         window: $k$, positions in the window.
         stride: $s$, step between windows.
         padding: "SAME" ($\lceil n / s \rceil$ windows), "VALID", an int for both ends, or one int or
             pair $(p_{lo}, p_{hi})$ per axis.
         dilation: $d$, distance between the positions of a window.
-
-    Returns:
-        An int for an int, a tuple for a tuple.
 
     Example:
         >>> import fnn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
 from typing import Any
 
@@ -35,16 +36,6 @@ def require_apply(x: Any) -> None:
         )
 
 
-def params_and_state(found: Any) -> tuple[Any, Any]:
-    """What `init` returned."""
-    return _pair("init", "(params, state)", found)
-
-
-def output_and_state(found: Any) -> tuple[Any, Any]:
-    """What `apply` returned."""
-    return _pair("apply", "(y, state)", found)
-
-
 def _pair(call: str, parts: str, found: Any) -> tuple[Any, Any]:
     """Of somebody's own layer it may be one array, whose rows would come apart in silence."""
     if not isinstance(found, tuple | list) or len(found) != 2:
@@ -55,6 +46,13 @@ def _pair(call: str, parts: str, found: Any) -> tuple[Any, Any]:
     checks.leaves(call, found)
     first, second = found
     return first, second
+
+
+params_and_state = functools.partial(_pair, "init", "(params, state)")
+"""What `init` returned."""
+
+output_and_state = functools.partial(_pair, "apply", "(y, state)")
+"""What `apply` returned."""
 
 
 def mirror(x: Any) -> Any:

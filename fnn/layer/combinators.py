@@ -3,28 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 
 from fnn import checks
 from fnn.layer.arguments import MISSING, mirror, output_and_state, params_and_state, require_apply, require_init
-from fnn.layer.location import locate_errors
+from fnn.layer.naming import locate_errors
 from fnn.layer.padded import Padded, values_and_lengths, with_lengths_of
 from fnn.layer.parts import join_states, output_shape, states_of
-from fnn.layer.protocol import IDENTITY, Facts, Layer, LayerLike, as_layer
+from fnn.layer.protocol import IDENTITY, Apply, Facts, Init, Layer, LayerLike, as_layer
 from fnn.random_bits import split
 from fnn.typing import Key, PyTree
 
 __all__ = ["concatenate", "parallel", "residual", "serial"]
 
-
+Merge: TypeAlias = Callable[[tuple[Any, ...]], Any]
 MERGE = "a function of the tuple of outputs"
 
 
 def _split(key: Key | None, count: int) -> Any:
     """One key per layer. All come from one call, because each of a traced key is a twentieth of a second to compile."""
     return [None] * count if key is None else split(key, count)
+
+
+def _combine(where: str, parts: tuple[Layer, ...], chained: bool, merge: Merge | None = None) -> tuple[Init, Apply]:
+    """`init` and `apply` of layers one after another, or side by side, their outputs merged."""
+
+    def init(key: Key, x: Any = MISSING, /) -> tuple[PyTree, PyTree]:
+        require_init(key, x)
+        built, outputs, x, keys = [], [], mirror(x), _split(key, len(parts))
+        for place, layer in enumerate(parts):
+            with locate_errors(place, layer, x):
+                params, state = params_and_state(layer.init(keys[place], x))
+                built.append((params, state))
+                outputs.append(output_shape(layer, params, state, x))
+            x = outputs[-1] if chained else x
+        if merge is not None:
+            jax.eval_shape(merge, tuple(outputs))
+        return tuple(p for p, _ in built), join_states([s for _, s in built])
+
+    def apply(
+        params: PyTree, state: PyTree, x: Any = MISSING, /, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        require_apply(x)
+        same_length(where, parts, params)
+        outputs: list[Any] = []
+        states, keys = [], _split(key, len(parts))
+        for place, (layer, p, s) in enumerate(zip(parts, params, states_of(parts, state), strict=True)):
+            with locate_errors(place, layer, x):
+                y, s = output_and_state(layer.apply(p, s, x, key=keys[place], train=train))
+            x, outputs = (y, []) if chained else (x, [*outputs, y])
+            states.append(s)
+        y = x if chained else tuple(outputs)
+        return (y if merge is None else merge(y)), join_states(states)
+
+    return init, apply
 
 
 def serial(*layers: LayerLike) -> Layer:
@@ -35,9 +69,6 @@ def serial(*layers: LayerLike) -> Layer:
 
     Args:
         *layers: layers, or bare functions of arrays (`fnn.relu`).
-
-    Returns:
-        The composed layer.
 
     Raises:
         ValueError, TypeError: at `init`, naming the layer by its place and kind, and the shape that came.
@@ -51,28 +82,7 @@ def serial(*layers: LayerLike) -> Layer:
     """
     parts = tuple(as_layer(layer) for layer in layers)
 
-    def init(key: Key, x: Any = MISSING, /) -> tuple[PyTree, PyTree]:
-        require_init(key, x)
-        built, x, keys = [], mirror(x), _split(key, len(parts))
-        for place, layer in enumerate(parts):
-            with locate_errors(place, layer, x):
-                params, state = params_and_state(layer.init(keys[place], x))
-                built.append((params, state))
-                x = output_shape(layer, params, state, x)
-        return tuple(p for p, _ in built), join_states([s for _, s in built])
-
-    def apply(
-        params: PyTree, state: PyTree, x: Any = MISSING, /, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Any, PyTree]:
-        require_apply(x)
-        same_length("serial", parts, params)
-        states, keys = [], _split(key, len(parts))
-        for place, (layer, p, s) in enumerate(zip(parts, params, states_of(parts, state), strict=True)):
-            with locate_errors(place, layer, x):
-                x, s = output_and_state(layer.apply(p, s, x, key=keys[place], train=train))
-            states.append(s)
-        return x, join_states(states)
-
+    init, apply = _combine("serial", parts, chained=True)
     facts = Facts(ends_in=parts[-1].facts.ends_in if parts else None, sequential=True)
     return Layer(init, apply, f"serial({len(parts)} layers)", parts, lambda new: serial(*new), facts)
 
@@ -83,16 +93,13 @@ def same_length(where: str, parts: tuple[Layer, ...], params: PyTree) -> None:
         raise ValueError(f"{where}: expected the parameters of {len(parts)} layers, got {came}; use this model's init")
 
 
-def parallel(*branches: LayerLike, merge: Callable[[tuple[Any, ...]], Any] | None = None) -> Layer:
+def parallel(*branches: LayerLike, merge: Merge | None = None) -> Layer:
     """Layers side by side on the same input: $y = (f_1(x), …, f_n(x))$, or `merge` of that tuple.
 
     Args:
         *branches: layers or bare functions; `params` and `state` are tuples with one entry per branch.
         merge: tuple of outputs -> output; `sum` adds, `fnn.concatenate` joins along the last axis.
             None returns the tuple (several heads on one trunk).
-
-    Returns:
-        The composed layer.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -106,32 +113,7 @@ def parallel(*branches: LayerLike, merge: Callable[[tuple[Any, ...]], Any] | Non
         checks.instance("parallel", "merge", merge, Callable, MERGE, "write fnn.concatenate")
     parts = tuple(as_layer(branch) for branch in branches)
 
-    def init(key: Key, x: Any = MISSING, /) -> tuple[PyTree, PyTree]:
-        require_init(key, x)
-        built, outputs, x, keys = [], [], mirror(x), _split(key, len(parts))
-        for place, layer in enumerate(parts):
-            with locate_errors(place, layer, x):
-                params, state = params_and_state(layer.init(keys[place], x))
-                built.append((params, state))
-                outputs.append(output_shape(layer, params, state, x))
-        if merge is not None:
-            jax.eval_shape(merge, tuple(outputs))
-        return tuple(p for p, _ in built), join_states([s for _, s in built])
-
-    def apply(
-        params: PyTree, state: PyTree, x: Any = MISSING, /, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Any, PyTree]:
-        require_apply(x)
-        same_length("parallel", parts, params)
-        outputs, states, keys = [], [], _split(key, len(parts))
-        for place, (layer, p, s) in enumerate(zip(parts, params, states_of(parts, state), strict=True)):
-            with locate_errors(place, layer, x):
-                y, s = output_and_state(layer.apply(p, s, x, key=keys[place], train=train))
-            outputs.append(y)
-            states.append(s)
-        y = tuple(outputs)
-        return (y if merge is None else merge(y)), join_states(states)
-
+    init, apply = _combine("parallel", parts, chained=False, merge=merge)
     return Layer(init, apply, f"parallel({len(parts)} branches)", parts, lambda new: parallel(*new, merge=merge))
 
 

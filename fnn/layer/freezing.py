@@ -42,9 +42,6 @@ def frozen(layer: LayerLike) -> Layer:
     Args:
         layer: a layer, or a whole model.
 
-    Returns:
-        A layer with the outputs of `layer` at inference.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> model = fnn.serial(fnn.frozen(fnn.dense(4)), fnn.relu, fnn.dense(2))

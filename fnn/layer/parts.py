@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -97,15 +97,6 @@ def put_within(
     for (_, new_params, new_state), (p, s) in zip(parts, model.facts.places, strict=True):
         params, state = put(params, p, new_params), put(state, s, new_state)
     return params, state
-
-
-def layers_within(model: Layer, params: PyTree, state: PyTree) -> Iterator[tuple[Layer, PyTree, PyTree]]:
-    """Every layer of the model that has parameters and state of its own."""
-    inside = within(model, params, state)
-    if inside is None:
-        yield model, params, state
-    for part in inside or ():
-        yield from layers_within(*part)
 
 
 def is_empty(state: PyTree) -> bool:

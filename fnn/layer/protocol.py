@@ -156,15 +156,12 @@ def constructor(build: Callable[P, Layer]) -> Callable[P, Layer]:
 def stateless(
     init: Callable[[Key, Any], PyTree], apply: Callable[[PyTree, Any], Any], *, facts: Facts = NOTHING
 ) -> Layer:
-    """Lift two obvious functions to a `Layer`: `init(key, x) -> params` and `apply(params, x) -> y`.
+    """A `Layer` without state of two obvious functions: `init(key, x) -> params` and `apply(params, x) -> y`.
 
     Args:
         init: makes the parameters from a key and the shape and dtype of `x`.
         apply: computes the output from the parameters and the input.
         facts: what the layer states of itself.
-
-    Returns:
-        A layer without state that behaves alike in training and inference.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -227,9 +224,6 @@ def _adapter_of(given: Any) -> Callable[[Any], Layer] | None:
 
 def as_layer(layer: LayerLike) -> Layer:
     """The layer itself, a bare function of arrays as a layer without parameters, or a module of flax or equinox.
-
-    Raises:
-        TypeError: if it is none of these.
 
     Example:
         >>> import jax, fnn

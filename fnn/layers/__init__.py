@@ -1,4 +1,20 @@
-"""Kernels configured as layers."""
+"""Kernels configured as layers.
+
+What holds for all of them, or for all of a kind, stands here. Settings are looked at when a layer is made, `x` when it
+is used; an error names the layer and the argument: a TypeError for what is no number, or `x` of a dtype that is not
+meant, a ValueError for a setting out of range and for shapes that do not fit each other or those of `init`.
+
+- Layers that draw (dropout, noise, `drop_connect`) need a key in training, and are what they stand around, or the
+  identity, at inference. A rate is in [0, 1] and may be traced; one of 1 is an error in training.
+- Norms keep the shape of `x`; those that know no batch are alike in training and at inference.
+- Convolutions are from (batch, *spatial, channels) to (batch, *outputs, features).
+- Pooling is from (batch, *spatial, channels) to (batch, *fewer, channels). A window is no larger than the padded input,
+  and sees more than padding.
+- Recurrent layers are from (batch, time, in), or `Padded`, to (batch, features), or with `return_sequences=True` to
+  (batch, time, features). A stateful one keeps to one size of the batch; noise in it needs a key in training.
+- A layer around a layer has the parameters and the state of that one, to which it may add. The parameter `name` that it
+  changes, "kernel" or "recurrent_kernel", must be there.
+"""
 # ruff: noqa: F403, F405
 
 from fnn.layers.activation import *

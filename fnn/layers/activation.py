@@ -11,6 +11,7 @@ from fnn.activations.pieces import require_finite
 from fnn.activations.rectifiers import require_slopes
 from fnn.layer import Facts, Layer, Penalty, constructor, stateless
 from fnn.layer.padded import step_by_step
+from fnn.layers.dropout import random_layer
 from fnn.precision import widen
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
@@ -55,9 +56,6 @@ def rrelu(lower: ArrayLike = 1 / 8, upper: ArrayLike = 1 / 3) -> Layer:
     Args:
         lower, upper: $l$ and $u$.
 
-    Raises:
-        ValueError: in training without a key.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.rrelu().apply((), (), jnp.array([-48.0, 1.0]))[0].tolist()
@@ -68,16 +66,10 @@ def rrelu(lower: ArrayLike = 1 / 8, upper: ArrayLike = 1 / 3) -> Layer:
     """
     require_slopes(lower, upper)
 
-    def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
-        checks.floating("rrelu", "x", x)
-        return (), ()
+    def draw(key: Key, x: Array) -> Array:
+        return activations.rrelu(x, key, lower, upper, train=True)
 
-    def apply(
-        params: PyTree, state: PyTree, x: Array, /, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Array, PyTree]:
-        return activations.rrelu(x, key, lower, upper, train=train), state
-
-    return step_by_step("rrelu", Layer(init, apply, facts=Facts(random=True)))
+    return random_layer("rrelu", draw, settle=lambda x: activations.rrelu(x, None, lower, upper))
 
 
 @constructor

@@ -42,22 +42,15 @@ def batch_norm(
         decay: weight of the old running value: torch's `momentum` is `1 - decay`, flax's is `decay`.
         eps: $\varepsilon$.
         eps_inside_sqrt: whether $\varepsilon$ stands inside the root; else $\sqrt{Var[x]} + \varepsilon$.
-        use_scale: whether there is a $\gamma$.
-        use_bias: whether there is a $\beta$.
         unbiased: whether the running variance takes $\frac{n}{n-1} Var[x]$, as torch's does.
         axis_name: mapped axis or axes (of `vmap`, `shard_map`) over which a batch is spread. A batch sharded
             over a mesh by `jit` needs no name: its statistics are global.
-        scale_init: ones by default.
-        bias_init: zeros by default.
-
-    Returns:
-        A layer that keeps the shape of `x`.
+        use_scale, use_bias, scale_init, bias_init: as for `fnn.layer_norm`.
 
     Raises:
-        ValueError: for a decay outside [0, 1], a negative eps, `x` without that axis or number of features, or, in
-            training, one value per feature only: a single example without positions. (`fit` and `trainer` fill a
-            last batch up with other rows, which count in neither the loss nor the statistics; only where a single value
-            is left they are normalized with it, so that only `batch_size=1` meets this.)
+        ValueError: in training, for one value per feature only: a single example without positions. (`fit` and
+            `trainer` fill a last batch up with other rows, which count in neither the loss nor the statistics; only
+            where a single value is left they are normalized with it, so that only `batch_size=1` meets this.)
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

@@ -101,17 +101,11 @@ def conv(
             or an int or pair (low, high) per spatial axis.
         dilation: $d$, distance between the positions of the window.
         input_dilation: distance between the inputs; zeros stand between them.
-        groups: into how many independent parts channels and features are cut.
+        groups: into how many independent parts channels and features are cut, a divisor of both.
         use_bias: whether $b$ is added.
         flip: whether the kernel is reversed along every spatial axis.
         kernel_init: `initializers.lecun_normal()` unless given: variance 1 / (positions · channels / groups).
         bias_init: `initializers.zeros` unless given.
-
-    Returns:
-        A layer from (batch, *spatial, channels) to (batch, *outputs, features).
-
-    Raises:
-        ValueError: if `groups` does not divide channels and features, or the window does not fit.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -157,12 +151,6 @@ def conv_transpose(
         padding: "SAME" ($n s$ outputs), "VALID" ($(n - 1) s + d (k - 1) + 1$ outputs), or how many of these an int,
             or an int or pair (low, high) per spatial axis, cuts off; negative numbers add zeros (torch's
             `output_padding` q with padding p is `(p, p - q)`).
-
-    Returns:
-        A layer from (batch, *spatial, channels) to (batch, *larger, features).
-
-    Raises:
-        ValueError: if `groups` does not divide channels and features.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

@@ -44,7 +44,7 @@ def dense(
     kernel_init: Initializer = LECUN_NORMAL,
     bias_init: Initializer = initializers.zeros,
 ) -> Layer:
-    r"""Every output from every input: $y = x W + b$, over the last axis.
+    r"""Every output from every input: $y = x W + b$, over the last axis of (batch, …, in).
 
     Parameters: `kernel` $W$ (in, features) and `bias` $b$ (features,).
 
@@ -53,13 +53,6 @@ def dense(
         use_bias: whether $b$ is added.
         kernel_init: `initializers.lecun_normal()` by default: $Var[W] = 1/in$, unit variance in and out.
         bias_init: zeros by default.
-
-    Returns:
-        A layer from (batch, …, in) to (batch, …, features).
-
-    Raises:
-        TypeError: if `features` is not an int, or `x` not floating-point.
-        ValueError: if `x` has not the number of features the layer was initialised with.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -109,11 +102,7 @@ def embedding(
 
     Returns:
         A layer from (batch, …) to (batch, …, features); decoding, from (batch, …, features) to
-        (batch, …, num_embeddings). An index out of range under `jit`, where it cannot raise, gives NaN.
-
-    Raises:
-        TypeError: if the layer is initialised for `x` that is not integer.
-        ValueError: for an index out of range, or vectors of another length.
+        (batch, …, num_embeddings). An index out of range is an error, and gives NaN under `jit`, where none can be.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -176,13 +165,9 @@ def _rows_of_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> t
 def flatten() -> Layer:
     """All axes but the batch in one: (batch, …) to (batch, features).
 
-    Returns:
-        A layer without parameters.
-
     Example:
-        >>> import jax, jax.numpy as jnp, fnn
-        >>> layer = fnn.flatten()
-        >>> layer.apply((), (), jnp.ones((8, 4, 4, 3)))[0].shape
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.flatten().apply((), (), jnp.ones((8, 4, 4, 3)))[0].shape
         (8, 48)
     """
 
@@ -200,16 +185,9 @@ def reshape(*shape: int) -> Layer:
     Args:
         *shape: the new shape without the batch axis; one entry may be -1.
 
-    Returns:
-        A layer without parameters.
-
-    Raises:
-        ValueError: if the sizes do not agree.
-
     Example:
-        >>> import jax, jax.numpy as jnp, fnn
-        >>> layer = fnn.reshape(4, -1)
-        >>> layer.apply((), (), jnp.ones((8, 12)))[0].shape
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.reshape(4, -1).apply((), (), jnp.ones((8, 12)))[0].shape
         (8, 4, 3)
     """
     shape = tuple(checks.integer("reshape", "every size", size, low=-1) for size in shape)

@@ -39,9 +39,6 @@ def depthwise_conv(
         multiplier: features per channel.
         kernel_size, stride, padding, dilation, use_bias, flip, kernel_init, bias_init: as for `conv`.
 
-    Returns:
-        A layer from (batch, *spatial, channels) to (batch, *outputs, channels · multiplier).
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> params, state = fnn.depthwise_conv(3).init(jax.random.key(0), jnp.ones((8, 28, 28, 16)))
@@ -81,9 +78,6 @@ def separable_conv(
         multiplier: features per channel between the two.
         stride, padding, dilation: of the depthwise convolution, as for `conv`.
         use_bias: whether the pointwise convolution adds a bias.
-
-    Returns:
-        A layer from (batch, *spatial, channels) to (batch, *outputs, features).
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

@@ -12,13 +12,16 @@ from fnn import checks, kernels
 from fnn.layer import Facts, Layer, as_layer, constructor
 from fnn.layer.padded import step_by_step
 from fnn.layer.parts import any_layer
+from fnn.layer.protocol import identity
 from fnn.typing import Array, ArrayLike, Key, PyTree
 
 __all__ = ["alpha_dropout", "dropout", "gaussian_noise", "mc_dropout", "spatial_dropout", "variational_dropout"]
 
 
-def _random_layer(name: str, draw: Callable[[Key, Array], Array], rate: ArrayLike = 0) -> Layer:
-    """A layer without parameters: `draw(key, x)` in training, the identity at inference."""
+def random_layer(
+    name: str, draw: Callable[[Key, Array], Array], rate: ArrayLike = 0, settle: Callable[[Any], Any] = identity
+) -> Layer:
+    """A layer without parameters: `draw(key, x)` in training, `settle(x)` at inference."""
     checks.in_range(name, "rate", rate, 0, 1)
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
@@ -29,7 +32,7 @@ def _random_layer(name: str, draw: Callable[[Key, Array], Array], rate: ArrayLik
         params: PyTree, state: PyTree, x: Array, /, *, key: Key | None = None, train: bool = False
     ) -> tuple[Array, PyTree]:
         if not train:
-            return x, state
+            return settle(x), state
         checks.keeps_some(name, rate)
         return draw(checks.require_key(name, key, "train=True"), jnp.asarray(x)), state
 
@@ -49,16 +52,9 @@ def dropout(rate: ArrayLike, *, broadcast_dims: tuple[int, ...] = ()) -> Layer:
         rate: $p$ in [0, 1], the fraction dropped; it may be traced.
         broadcast_dims: axes along which one draw serves all.
 
-    Returns:
-        A layer without parameters; in training it needs a key.
-
-    Raises:
-        ValueError: for a rate outside [0, 1], or training without a key or at rate 1.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
-        >>> layer = fnn.dropout(0.5)
-        >>> y, _ = layer.apply((), (), jnp.ones((2, 100)), key=jax.random.key(0), train=True)
+        >>> y, _ = fnn.dropout(0.5).apply((), (), jnp.ones((2, 100)), key=jax.random.key(0), train=True)
         >>> sorted(set(y.ravel().tolist()))
         [0.0, 2.0]
 
@@ -67,28 +63,21 @@ def dropout(rate: ArrayLike, *, broadcast_dims: tuple[int, ...] = ()) -> Layer:
     """
     axes = checks.sequence("dropout", "broadcast_dims", broadcast_dims, "axes")
     dims = tuple(checks.integer("dropout", "every axis of broadcast_dims", axis, None) for axis in axes)
-    return _random_layer("dropout", lambda key, x: kernels.dropout(key, x, rate, broadcast_dims=dims), rate)
+    return random_layer("dropout", lambda key, x: kernels.dropout(key, x, rate, broadcast_dims=dims), rate)
 
 
 @constructor
 def spatial_dropout(rate: ArrayLike) -> Layer:
     """Drop whole channels in training: one draw for all positions of a channel.
 
-    $y_{b…c} = x_{b…c} m_{bc} / (1 - p)$.
+    $y_{b…c} = x_{b…c} m_{bc} / (1 - p)$, for `x` of shape (batch, positions …, channels).
 
     Args:
         rate: $p$ in [0, 1], the fraction of channels dropped; it may be traced.
 
-    Returns:
-        A layer for `x` of shape (batch, positions …, channels).
-
-    Raises:
-        ValueError: for a rate outside [0, 1], `x` without positions, or training without a key or at rate 1.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
-        >>> layer = fnn.spatial_dropout(0.5)
-        >>> y, _ = layer.apply((), (), jnp.ones((1, 5, 5, 8)), key=jax.random.key(0), train=True)
+        >>> y, _ = fnn.spatial_dropout(0.5).apply((), (), jnp.ones((1, 5, 5, 8)), key=jax.random.key(0), train=True)
         >>> sorted(set(y.sum((1, 2)).ravel().tolist()))
         [0.0, 50.0]
 
@@ -100,26 +89,19 @@ def spatial_dropout(rate: ArrayLike) -> Layer:
         checks.least_rank("spatial_dropout", "x", x, 3, "(batch, *spatial, channels)")
         return kernels.dropout(key, x, rate, broadcast_dims=tuple(range(1, x.ndim - 1)))
 
-    return _random_layer("spatial_dropout", draw, rate)
+    return random_layer("spatial_dropout", draw, rate)
 
 
 @constructor
 def variational_dropout(rate: ArrayLike) -> Layer:
-    """Dropout with the same mask at all time steps: $y_{bt} = x_{bt} m_b / (1 - p)$.
+    """Dropout with the same mask at all time steps: $y_{bt} = x_{bt} m_b / (1 - p)$, x (batch, time, features …).
 
     Args:
         rate: $p$ in [0, 1], the fraction dropped; it may be traced.
 
-    Returns:
-        A layer for `x` of shape (batch, time, features …).
-
-    Raises:
-        ValueError: for a rate outside [0, 1], `x` without a time axis, or training without a key or at rate 1.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
-        >>> layer = fnn.variational_dropout(0.5)
-        >>> y, _ = layer.apply((), (), jnp.ones((1, 5, 8)), key=jax.random.key(0), train=True)
+        >>> y, _ = fnn.variational_dropout(0.5).apply((), (), jnp.ones((1, 5, 8)), key=jax.random.key(0), train=True)
         >>> bool((y == y[:, :1]).all())
         True
 
@@ -131,7 +113,7 @@ def variational_dropout(rate: ArrayLike) -> Layer:
         checks.least_rank("variational_dropout", "x", x, 3, "(batch, time, features)")
         return kernels.dropout(key, x, rate, broadcast_dims=(1,))
 
-    return _random_layer("variational_dropout", draw, rate)
+    return random_layer("variational_dropout", draw, rate)
 
 
 @constructor
@@ -144,23 +126,16 @@ def alpha_dropout(rate: ArrayLike) -> Layer:
     Args:
         rate: $p$ in [0, 1], the fraction dropped; it may be traced.
 
-    Returns:
-        A layer without parameters; in training it needs a key.
-
-    Raises:
-        ValueError: for a rate outside [0, 1], or training without a key or at rate 1.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
-        >>> layer = fnn.alpha_dropout(0.1)
-        >>> y, _ = layer.apply((), (), jnp.zeros((2, 3)), key=jax.random.key(0), train=True)
+        >>> y, _ = fnn.alpha_dropout(0.1).apply((), (), jnp.zeros((2, 3)), key=jax.random.key(0), train=True)
         >>> y.shape
         (2, 3)
 
     References:
         Klambauer et al., Self-Normalizing Neural Networks, 2017.
     """
-    return _random_layer("alpha_dropout", lambda key, x: kernels.alpha_dropout(key, x, rate), rate)
+    return random_layer("alpha_dropout", lambda key, x: kernels.alpha_dropout(key, x, rate), rate)
 
 
 @constructor
@@ -170,16 +145,9 @@ def gaussian_noise(stddev: ArrayLike) -> Layer:
     Args:
         stddev: $\sigma \ge 0$, in the units of `x`; it may be traced.
 
-    Returns:
-        A layer without parameters; in training it needs a key.
-
-    Raises:
-        ValueError: for a negative `stddev`, or training without a key.
-
     Example:
-        >>> import jax, jax.numpy as jnp, fnn
-        >>> layer = fnn.gaussian_noise(0.1)
-        >>> layer.apply((), (), jnp.ones(2))[0].tolist()
+        >>> import jax.numpy as jnp, fnn
+        >>> fnn.gaussian_noise(0.1).apply((), (), jnp.ones(2))[0].tolist()
         [1.0, 1.0]
 
     References:
@@ -191,21 +159,19 @@ def gaussian_noise(stddev: ArrayLike) -> Layer:
         checks.floating("gaussian_noise", "x", x)
         return x + jnp.asarray(stddev, x.dtype) * jax.random.normal(key, x.shape, x.dtype)
 
-    return _random_layer("gaussian_noise", draw)
+    return random_layer("gaussian_noise", draw)
 
 
 def mc_dropout(model: Layer) -> Layer:
     r"""The same model with its dropout on at inference too: each call is a draw from the approximate posterior.
 
+    It needs a key at inference.
     Layers that draw in training (dropout, noise, `drop_connect`, recurrent layers with dropout) and layers without
     state run as in training; all others (batch norm) run as they are told. Parameters and state are those of `model`.
     Over keys $k$, the mean of the outputs is the prediction and their spread its uncertainty.
 
     Args:
         model: a layer. A layer of your own that draws and keeps state says so, `facts=fnn.Facts(random=True)`.
-
-    Returns:
-        A layer whose `apply` needs a key at inference.
 
     Raises:
         ValueError: for a model that hides a layer that draws beside one that keeps state.
@@ -235,25 +201,18 @@ def mc_dropout(model: Layer) -> Layer:
 
 def _draw_at_inference(layer: Layer) -> Layer:
     """The layer at inference, each layer inside told for itself whether it runs as in training."""
+    shows_parts = layer.rebuild is not None
     if layer.rebuild is not None:
         layer = layer.rebuild(tuple(_draw_at_inference(part) for part in layer.parts))
-        return _with_mode(layer, lambda state: layer.facts.random) if layer.parts else layer
+        if not layer.parts:
+            return layer
 
-    def draws(state: PyTree) -> bool:
-        kept = bool(jax.tree.leaves(state))
-        if kept and not layer.facts.random and any_layer(layer, lambda facts: facts.random):
+    def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
+        draws = layer.facts.random or not (shows_parts or jax.tree.leaves(state))
+        if not draws and not shows_parts and any_layer(layer, lambda facts: facts.random):
             raise ValueError(
                 f"mc_dropout: {layer.name} keeps state and hides a layer that draws; give it parts and rebuild"
             )
-        return layer.facts.random or not kept
-
-    return _with_mode(layer, draws)
-
-
-def _with_mode(layer: Layer, draws: Callable[[PyTree], bool]) -> Layer:
-    def apply(
-        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Any, PyTree]:
-        return layer.apply(params, state, x, key=key, train=draws(state))
+        return layer.apply(params, state, x, **options | {"train": draws})
 
     return layer._replace(apply=apply)

@@ -38,14 +38,8 @@ def rnn(
     Args:
         features: size of $h$.
         activation: $a$, "tanh" or "relu".
-        return_sequences, reverse, stateful, recurrent_dropout, zoneout, kernel_init, recurrent_init, unroll, remat: as
-            for `fnn.lstm`.
 
-    Returns:
-        A layer for (batch, time, in), or `Padded`, to (batch, features) or (batch, time, features).
-
-    Raises:
-        ValueError: for `x` of another rank, a stateful layer and another batch size, or noise without a key.
+    Arguments that are not listed are those of `lstm`.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

@@ -41,9 +41,6 @@ def fold_batch_norm(model: Layer, params: PyTree, state: PyTree) -> tuple[Layer,
         >>> folded.parts[1], folded.apply(params, state, x)[0].shape
         (identity, (2, 5, 5, 4))
 
-    Raises:
-        ValueError: for the parameters of another model.
-
     References:
         Jacob et al., Quantization and Training of Neural Networks for Efficient Inference, 2018.
     """

@@ -64,13 +64,7 @@ def lstm(
         kernel_init: of each gate's columns of $W$, `initializers.glorot_uniform()` unless given.
         recurrent_init: of each gate's columns of $U$, `initializers.orthogonal()` unless given.
         unroll: steps per iteration of the compiled loop; None is 1 on a CPU and up to 16 elsewhere.
-        remat: for long sequences: steps per segment, of which only the ends are kept for the gradient.
-
-    Returns:
-        A layer for (batch, time, in), or `Padded`, to (batch, features) or (batch, time, features).
-
-    Raises:
-        ValueError: for `x` of another rank, a stateful layer and another batch size, or noise without a key.
+        remat: for long sequences, steps per segment, of which only the ends are kept; the gradient computes it again.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

@@ -65,6 +65,14 @@ def _per_example(where: str, axis: Axes, affine: Affine, eps: ArrayLike, kernel:
     return stateless(init, apply, facts=Facts(eps=static_eps(eps)))
 
 
+def _over_features(kernel: Callable[..., Array], axis: Axes, affine: Affine, eps: ArrayLike) -> Layer:
+    """The norm of a kernel over given axes, for `Padded` too where each step has its own."""
+    where = kernel.__name__
+    axis = checks.static_axes(where, "axis", axis)
+    layer = _per_example(where, axis, affine, eps, functools.partial(kernel, axis=axis))
+    return step_by_step(where, layer) if axis in (-1, (-1,)) else layer
+
+
 @constructor
 def layer_norm(
     *,
@@ -82,16 +90,8 @@ def layer_norm(
     Args:
         axis: the axis, or axes, normalized over.
         eps: $\varepsilon$.
-        use_scale: whether there is a $\gamma$.
-        use_bias: whether there is a $\beta$.
-        scale_init: ones by default.
-        bias_init: zeros by default.
-
-    Returns:
-        A layer that keeps the shape of `x`; training and inference are alike.
-
-    Raises:
-        ValueError: for a negative eps, or `x` without that axis or number of features.
+        use_scale, use_bias: whether there is a $\gamma$, and a $\beta$.
+        scale_init, bias_init: of these; ones and zeros by default.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -103,11 +103,7 @@ def layer_norm(
     References:
         Ba, Kiros and Hinton, Layer Normalization, 2016.
     """
-    axis = checks.static_axes("layer_norm", "axis", axis)
-    affine = affine_init(use_scale, use_bias, scale_init, bias_init)
-    kernel = functools.partial(kernels.layer_norm, axis=axis)
-    layer = _per_example("layer_norm", axis, affine, eps, kernel)
-    return step_by_step("layer_norm", layer) if axis in (-1, (-1,)) else layer
+    return _over_features(kernels.layer_norm, axis, affine_init(use_scale, use_bias, scale_init, bias_init), eps)
 
 
 @constructor
@@ -122,12 +118,6 @@ def rms_norm(
         axis: the axis, or axes, averaged over.
         eps, use_scale, scale_init: as for `fnn.layer_norm`; `eps` is 1e-6 by default.
 
-    Returns:
-        A layer that keeps the shape of `x`; training and inference are alike.
-
-    Raises:
-        ValueError: for a negative eps, or `x` without that axis or number of features.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> layer, x = fnn.rms_norm(), jnp.array([[3.0, -3.0]])
@@ -138,11 +128,7 @@ def rms_norm(
     References:
         Zhang and Sennrich, Root Mean Square Layer Normalization, 2019.
     """
-    axis = checks.static_axes("rms_norm", "axis", axis)
-    affine = affine_init(use_scale, False, scale_init, initializers.zeros)
-    kernel = functools.partial(kernels.rms_norm, axis=axis)
-    layer = _per_example("rms_norm", axis, affine, eps, kernel)
-    return step_by_step("rms_norm", layer) if axis in (-1, (-1,)) else layer
+    return _over_features(kernels.rms_norm, axis, affine_init(use_scale, False, scale_init, initializers.zeros), eps)
 
 
 @constructor
@@ -155,20 +141,14 @@ def group_norm(
     scale_init: Initializer = initializers.ones,
     bias_init: Initializer = initializers.zeros,
 ) -> Layer:
-    r"""Normalize each example over groups of neighboring channels and all positions.
+    r"""Normalize each example, (batch, …, channels), over groups of neighboring channels and all positions.
 
     $y = \gamma\,(x - E_g[x]) / \sqrt{Var_g[x] + \varepsilon} + \beta$. Parameters: `scale` $\gamma$ and
     `bias` $\beta$, (channels,).
 
     Args:
-        num_groups: into how many groups the channels are cut; 1 is layer norm over all but the batch.
+        num_groups: into how many groups the channels are cut, a divisor; 1 is layer norm over all but the batch.
         eps, use_scale, use_bias, scale_init, bias_init: as for `fnn.layer_norm`.
-
-    Returns:
-        A layer for `x` of shape (batch, …, channels); training and inference are alike.
-
-    Raises:
-        ValueError: if `num_groups` does not divide the channels, or for a negative eps.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -195,19 +175,13 @@ def instance_norm(
     scale_init: Initializer = initializers.ones,
     bias_init: Initializer = initializers.zeros,
 ) -> Layer:
-    r"""Normalize each channel of each example over its positions.
+    r"""Normalize each channel of each example, (batch, positions …, channels), over its positions.
 
     $y = \gamma\,(x - E[x]) / \sqrt{Var[x] + \varepsilon} + \beta$. Parameters: `scale` $\gamma$ and
     `bias` $\beta$, (channels,).
 
     Args:
         eps, use_scale, use_bias, scale_init, bias_init: as for `fnn.layer_norm`.
-
-    Returns:
-        A layer for `x` of shape (batch, positions …, channels); training and inference are alike.
-
-    Raises:
-        ValueError: for a negative eps, or `x` without positions.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

@@ -9,14 +9,8 @@ from fnn.kernels.sliding_windows import Padding, PerAxis
 from fnn.layer import Layer, as_layer, constructor
 
 __all__ = [
-    "adaptive_avg_pool",
-    "adaptive_max_pool",
-    "avg_pool",
-    "global_avg_pool",
-    "global_max_pool",
-    "lp_pool",
-    "max_pool",
-]
+    "adaptive_avg_pool", "adaptive_max_pool", "avg_pool", "global_avg_pool", "global_max_pool", "lp_pool", "max_pool",
+]  # fmt: skip
 
 
 @constructor
@@ -32,12 +26,6 @@ def max_pool(
         stride: $s$, step between windows; None is the window.
         padding: "VALID", "SAME", an int, or an int or pair (low, high) per spatial axis.
         dilation: $d$, distance between the positions of a window.
-
-    Returns:
-        A layer from (batch, *spatial, channels) to (batch, *fewer, channels).
-
-    Raises:
-        ValueError: for a window larger than the padded input, or one that would see nothing but padding.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -64,27 +52,13 @@ def avg_pool(
         window, stride, padding, dilation: as for `fnn.max_pool`.
         count_include_pad: whether padding counts as zeros; else the mean is over what is not padding.
 
-    Returns:
-        A layer from (batch, *spatial, channels) to (batch, *fewer, channels).
-
-    Raises:
-        ValueError: for a window larger than the padded input, or one that would see nothing but padding.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> fnn.avg_pool(2).apply((), (), jnp.ones((8, 28, 28, 3)))[0].shape
         (8, 14, 14, 3)
     """
-    return as_layer(
-        functools.partial(
-            pooling.avg_pool,
-            window=window,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            count_include_pad=count_include_pad,
-        )
-    )
+    pool = functools.partial(pooling.avg_pool, count_include_pad=count_include_pad)
+    return as_layer(functools.partial(pool, window=window, stride=stride, padding=padding, dilation=dilation))
 
 
 @constructor
@@ -103,12 +77,6 @@ def lp_pool(
     Args:
         p: order of the norm, a number of at least 1.
         window, stride, padding, dilation: as for `fnn.max_pool`.
-
-    Returns:
-        A layer from (batch, *spatial, channels) to (batch, *fewer, channels).
-
-    Raises:
-        ValueError: for p < 1, or a window larger than the padded input.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

@@ -12,7 +12,7 @@ from fnn import checks
 from fnn.kernels.recurrence.sequences import reverse_sequences
 from fnn.layer import Facts, Layer, as_layer, concatenate, parallel, serial
 from fnn.layer.arguments import output_and_state
-from fnn.layer.combinators import MERGE
+from fnn.layer.combinators import MERGE, Merge
 from fnn.layer.padded import values_and_lengths, with_lengths_of, zero_padding
 from fnn.layer.parts import any_layer, count_rows
 from fnn.layer.protocol import LayerLike
@@ -23,13 +23,11 @@ from fnn.typing import ArrayLike, Key, PyTree
 __all__ = ["bidirectional", "stacked", "time_distributed"]
 
 
-def bidirectional(
-    forward: Layer, backward: Layer | None = None, *, merge: Callable[[tuple[Any, ...]], Any] = concatenate
-) -> Layer:
+def bidirectional(forward: Layer, backward: Layer | None = None, *, merge: Merge = concatenate) -> Layer:
     r"""A recurrent layer run in both directions: $y_t = [\overrightarrow{h}_t, \overleftarrow{h}_t]$.
 
     The backward direction starts at each sequence's own end, and its outputs stand at the steps they belong to. Where
-    the layers return only their last output, both ends are merged.
+    the layers return only their last output, both ends are merged. With `concatenate` there are 2·features.
 
     Parameters: a tuple, those of `forward` and those of `backward`.
 
@@ -37,9 +35,6 @@ def bidirectional(
         forward: a recurrent layer.
         backward: another, which sees each sequence reversed; None is a layer like `forward` with parameters of its own.
         merge: pair of outputs -> output; `fnn.concatenate` joins the features, `sum` adds.
-
-    Returns:
-        A layer (batch, time, in) -> (batch, time, 2·features), or (batch, 2·features).
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -54,16 +49,16 @@ def bidirectional(
     checks.instance("bidirectional", "merge", merge, Callable, MERGE, "write fnn.concatenate")
     forward = as_layer(forward)
     backward = forward if backward is None else as_layer(backward)
-    both = parallel(forward, _backwards(backward), merge=lambda pair: _merge(merge, pair))
+
+    def merge_values(pair: tuple[Any, ...]) -> Any:
+        return with_lengths_of(pair[0], merge(tuple(values_and_lengths(y)[0] for y in pair)))
+
+    both = parallel(forward, _backwards(backward), merge=merge_values)
     return both._replace(
         name=f"bidirectional({forward.name})",
         parts=(forward, backward),
         rebuild=lambda new: bidirectional(*new, merge=merge),
     )
-
-
-def _merge(merge: Callable[[tuple[Any, ...]], Any], pair: tuple[Any, Any]) -> Any:
-    return with_lengths_of(pair[0], merge(tuple(values_and_lengths(y)[0] for y in pair)))
 
 
 def _backwards(layer: Layer) -> Layer:
@@ -73,28 +68,20 @@ def _backwards(layer: Layer) -> Layer:
         values, lengths = values_and_lengths(x)
         return with_lengths_of(x, reverse_sequences(values, lengths))
 
-    def apply(
-        params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
-    ) -> tuple[Any, PyTree]:
-        y, state = output_and_state(layer.apply(params, state, reverse(x), key=key, train=train))
+    def apply(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
+        y, state = output_and_state(layer.apply(params, state, reverse(x), **options))
         return (reverse(y) if jnp.ndim(values_and_lengths(y)[0]) == 3 else y), state
 
     return layer._replace(apply=apply)
 
 
 def stacked(*layers: Layer, dropout: ArrayLike | None = None, variational: bool = False) -> Layer:
-    """Recurrent layers on top of each other, with dropout between them.
+    """`serial` of recurrent layers, with dropout between them.
 
     Args:
         *layers: each but the last with `return_sequences=True`.
         dropout: rate dropped in training from the outputs of each layer but the last; None for none.
         variational: whether one draw serves all steps of a sequence.
-
-    Returns:
-        A layer like `serial` of these.
-
-    Raises:
-        ValueError: at `init`, if a layer but the last returns only its last output.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -132,18 +119,12 @@ def _on_values(layer: Layer) -> Layer:
 
 
 def time_distributed(layer: LayerLike) -> Layer:
-    """One layer at every time step: the time axis joins the batch, and comes back.
+    """One layer at every time step of (batch, time, …): the time axis joins the batch, and comes back.
 
     Of `Padded` sequences the layer sees 0 in the padding, and statistics over the batch (batch norm) count it.
 
     Args:
         layer: a layer for (batch, …), or a bare function.
-
-    Returns:
-        A layer (batch, time, …) -> (batch, time, …), or `Padded` to `Padded`.
-
-    Raises:
-        ValueError: for `x` without a time axis.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -172,13 +153,9 @@ def time_distributed(layer: LayerLike) -> Layer:
         return with_lengths_of(x, jax.tree.map(lambda a: a.reshape(*values.shape[:2], *a.shape[1:]), y)), state
 
     def over_rows(where: Any) -> Layer:
-        def apply_over_rows(
-            params: PyTree, state: PyTree, x: Any, /, *, key: Key | None = None, train: bool = False
-        ) -> tuple[Any, PyTree]:
+        def apply_over_rows(params: PyTree, state: PyTree, x: Any, /, **options: Any) -> tuple[Any, PyTree]:
             steps = values_and_lengths(x)[0].shape[1]
-            return time_distributed(count_rows(layer, jnp.repeat(where, steps))).apply(
-                params, state, x, key=key, train=train
-            )
+            return time_distributed(count_rows(layer, jnp.repeat(where, steps))).apply(params, state, x, **options)
 
         return whole._replace(apply=apply_over_rows)
 

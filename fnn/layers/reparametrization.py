@@ -45,15 +45,8 @@ def drop_connect(layer: Layer, rate: ArrayLike, name: str = "kernel") -> Layer:
     One mask serves the whole batch. At inference `layer` is used as it is.
 
     Args:
-        layer: a layer with a parameter `name`.
+        layer, name: the layer, and which of its parameters.
         rate: $p$ in [0, 1], the fraction of weights dropped; it may be traced.
-        name: the parameter, "kernel" or "recurrent_kernel".
-
-    Returns:
-        A layer with the parameters and state of `layer`.
-
-    Raises:
-        ValueError: for a rate outside [0, 1], a layer without that parameter, or training without a key.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -94,14 +87,7 @@ def weight_norm(layer: Layer, name: str = "kernel") -> Layer:
     $\lVert v \rVert$: at first the layer computes what it did.
 
     Args:
-        layer: a layer with a parameter `name`.
-        name: the parameter, "kernel" or "recurrent_kernel".
-
-    Returns:
-        A layer with the state of `layer`.
-
-    Raises:
-        ValueError: for a layer without that parameter.
+        layer, name: the layer, and which of its parameters.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -140,15 +126,8 @@ def spectral_norm(layer: Layer, name: str = "kernel", *, steps: int = 1) -> Laye
     improve at each training step. It starts after 15 iterations.
 
     Args:
-        layer: a layer with a parameter `name`.
-        name: the parameter, "kernel" or "recurrent_kernel".
+        layer, name: the layer, and which of its parameters.
         steps: power iterations per training step.
-
-    Returns:
-        A layer with the parameters of `layer`.
-
-    Raises:
-        ValueError: for a layer without that parameter.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

@@ -40,12 +40,6 @@ def conv(
         kernel: $w$, (*window, channels / groups, features).
         stride, padding, dilation, input_dilation, groups, flip: as for `fnn.conv`.
 
-    Returns:
-        (batch, *`conv_output_size`, features), in the dtype of `x`; sums are in float32 or better.
-
-    Raises:
-        ValueError: for shapes that do not fit, with the axis to move if the channels seem to come first.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> x, kernel = jnp.arange(4.0).reshape(1, 4, 1), jnp.array([1.0, 0.0, -1.0]).reshape(3, 1, 1)
@@ -67,7 +61,7 @@ def conv(
 @functools.partial(jax.jit, static_argnames=("windows", "groups", "flip"))
 def _conv(x: Array, kernel: Array, windows: Windows, groups: int, flip: bool) -> Array:
     kernel = jnp.flip(kernel, range(kernel.ndim - 2)) if flip else kernel
-    return products().convolve(x, kernel, windows, groups)
+    return products().convolve(x, kernel, windows=windows, groups=groups)
 
 
 def conv_transpose(
@@ -79,12 +73,6 @@ def conv_transpose(
         x: $x$, (batch, *spatial, channels).
         kernel: $w$, (*window, channels / groups, features).
         stride, padding, dilation, groups: as for `fnn.conv_transpose`.
-
-    Returns:
-        (batch, *spatial, features), in the dtype of `x`.
-
-    Raises:
-        ValueError: for shapes that do not fit.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -114,7 +102,8 @@ def conv_transpose(
 @functools.partial(jax.jit, static_argnames=("windows", "groups", "spatial"))
 def _conv_transpose(x: Array, kernel: Array, windows: Windows, groups: int, spatial: Shape) -> Array:
     # conv's kernel from the output back to x has (features / groups, channels) last.
-    return products().input_gradient(x, transpose_kernel(kernel, groups), windows, groups, spatial)
+    kernel = transpose_kernel(kernel, groups)
+    return products().input_gradient(x, kernel, windows=windows, groups=groups, spatial=spatial)
 
 
 def _check(where: str, x: Any, kernel: Any, groups: int) -> int:

@@ -30,22 +30,8 @@ from fnn.kernels.sliding_windows import Windows
 from fnn.typing import Array, Shape
 
 
-def convolve(x: Array, w: Array, windows: Windows, groups: int = 1) -> Array:
-    """Cross-correlation of x (N, *spatial, C) with w (*window, C/groups, F): (N, *windows, F)."""
-    return _bind(convolve_p, x, w, windows=windows, groups=groups)
-
-
-def input_gradient(g: Array, w: Array, windows: Windows, groups: int, spatial: Shape) -> Array:
-    """What `convolve` sends back to x: g (N, *windows, F) and w (*window, C/groups, F) to (N, *spatial, C)."""
-    return _bind(input_gradient_p, g, w, windows=windows, groups=groups, spatial=spatial)
-
-
-def kernel_gradient(x: Array, g: Array, windows: Windows, groups: int) -> Array:
-    """What `convolve` sends back to w: x (N, *spatial, C) and g (N, *windows, F) to (*window, C/groups, F)."""
-    return _bind(kernel_gradient_p, x, g, windows=windows, groups=groups)
-
-
 def _bind(primitive: Any, a: Array, b: Array, **static: Any) -> Array:
+    """As the module `plain` has it, and its arguments by name."""
     if 0 in a.shape or 0 in b.shape:  # sums of nothing, which no form is asked for
         return jnp.zeros(_SHAPES[primitive](a, b, **static), a.dtype)
     return primitive.bind(*alike((a, b)), **static)
@@ -57,9 +43,10 @@ PLAIN: dict[Any, Callable[..., Array]] = {}
 """XLA's own form of each primitive."""
 
 
-def _primitive(name: str, shape: Callable[..., Shape], plain: Callable[..., Array], cpu: Callable[..., Array]) -> Any:
-    primitive = Primitive(f"fnn_{name}")
-    _SHAPES[primitive], PLAIN[primitive] = shape, plain
+def _primitive(name: str, shape: Callable[..., Shape]) -> Any:
+    """The primitive of a product that has this name in `plain` and in `forms`."""
+    primitive, plain_form, cpu_form = Primitive(f"fnn_{name}"), getattr(plain, name), getattr(forms, name)
+    _SHAPES[primitive], PLAIN[primitive] = shape, plain_form
 
     def abstract(a: Any, b: Any, **static: Any) -> Any:
         return a.update(shape=shape(a, b, **static), weak_type=False)
@@ -68,11 +55,11 @@ def _primitive(name: str, shape: Callable[..., Shape], plain: Callable[..., Arra
 
     def eagerly(a: Array, b: Array, **static: Any) -> Array:
         with jax.disable_jit(False):  # compiled on its own even where nothing else is
-            return _compile(primitive, tuple(static.items()))(a, b)
+            return _compile(primitive, tuple(sorted(static.items())))(a, b)
 
     primitive.def_impl(eagerly)
-    mlir.register_lowering(primitive, mlir.lower_fun(plain, multiple_results=False))
-    mlir.register_lowering(primitive, mlir.lower_fun(cpu, multiple_results=False), platform="cpu")
+    mlir.register_lowering(primitive, mlir.lower_fun(plain_form, multiple_results=False))
+    mlir.register_lowering(primitive, mlir.lower_fun(cpu_form, multiple_results=False), platform="cpu")
     return primitive
 
 
@@ -82,38 +69,33 @@ def _compile(primitive: Any, static: tuple[tuple[str, Any], ...]) -> Callable[[A
 
 
 convolve_p = _primitive(
-    "convolve",
-    lambda x, w, *, windows, groups: (x.shape[0], *windows.counts(x.shape[1:-1]), w.shape[-1]),
-    plain.convolve,
-    forms.convolve,
+    "convolve", lambda x, w, *, windows, groups: (x.shape[0], *windows.counts(x.shape[1:-1]), w.shape[-1])
 )
 input_gradient_p = _primitive(
-    "input_gradient",
-    lambda g, w, *, windows, groups, spatial: (g.shape[0], *spatial, w.shape[-2] * groups),
-    plain.input_gradient,
-    forms.input_gradient,
+    "input_gradient", lambda g, w, *, windows, groups, spatial: (g.shape[0], *spatial, w.shape[-2] * groups)
 )
 kernel_gradient_p = _primitive(
-    "kernel_gradient",
-    lambda x, g, *, windows, groups: (*windows.size, x.shape[-1] // groups, g.shape[-1]),
-    plain.kernel_gradient,
-    forms.kernel_gradient,
+    "kernel_gradient", lambda x, g, *, windows, groups: (*windows.size, x.shape[-1] // groups, g.shape[-1])
 )
+
+convolve = functools.partial(_bind, convolve_p)
+input_gradient = functools.partial(_bind, input_gradient_p)
+kernel_gradient = functools.partial(_bind, kernel_gradient_p)
 
 ad.defbilinear(
     convolve_p,
-    lambda g, x, w, *, windows, groups: input_gradient(g, w, windows, groups, x.aval.shape[1:-1]),
-    lambda g, x, w, *, windows, groups: kernel_gradient(x, g, windows, groups),
+    lambda g, x, w, **static: input_gradient(g, w, spatial=x.aval.shape[1:-1], **static),
+    lambda g, x, w, **static: kernel_gradient(x, g, **static),
 )
 ad.defbilinear(
     input_gradient_p,
-    lambda x, g, w, *, windows, groups, spatial: convolve(x, w, windows, groups),
-    lambda x, g, w, *, windows, groups, spatial: kernel_gradient(x, g, windows, groups),
+    lambda x, g, w, *, spatial, **static: convolve(x, w, **static),
+    lambda x, g, w, *, spatial, **static: kernel_gradient(x, g, **static),
 )
 ad.defbilinear(
     kernel_gradient_p,
-    lambda w, x, g, *, windows, groups: input_gradient(g, w, windows, groups, x.aval.shape[1:-1]),
-    lambda w, x, g, *, windows, groups: convolve(x, w, windows, groups),
+    lambda w, x, g, **static: input_gradient(g, w, spatial=x.aval.shape[1:-1], **static),
+    lambda w, x, g, **static: convolve(x, w, **static),
 )
 
 
@@ -142,45 +124,30 @@ def _from_channels(a: Array, members: int, groups: int) -> Array:
     return jnp.moveaxis(a, -2, 0).reshape(members, *a.shape[:-3], -1)
 
 
-def _batch_convolve(operands: Any, axes: Any, *, windows: Windows, groups: int) -> tuple[Array, int]:
-    (x, w), (i, j) = operands, axes
-    if j is None:
-        return _from_rows(convolve(_in_rows(x, i), w, windows, groups), x.shape[i]), 0
-    members = w.shape[j]
-    if i is None:
-        return _from_channels(convolve(x, _in_channels(w, j, groups), windows, groups), members, groups), 0
-    y = convolve(forms.join_groups(x, i), forms.join_groups(w, j), windows, groups * members)
-    return forms.split_groups(y, members), 0
+def _batch(product: Callable[..., Array], rows: bool, channels: bool) -> Callable[..., tuple[Array, int]]:
+    """The rule of a product that takes members of its first operand as more `rows`, of its second as more `channels`;
+    where it does not, the operand that is shared is repeated."""
+
+    def batch(operands: Any, axes: Any, *, groups: int, **static: Any) -> tuple[Array, int]:
+        (a, b), (i, j) = operands, axes
+        members = b.shape[j] if i is None else a.shape[i]
+        if j is None and rows:
+            return _from_rows(product(_in_rows(a, i), b, groups=groups, **static), members), 0
+        if i is None and channels:
+            return _from_channels(product(a, _in_channels(b, j, groups), groups=groups, **static), members, groups), 0
+        if i is None:
+            a, i = jnp.broadcast_to(a, (members, *a.shape)), 0
+        if j is None:
+            b, j = jnp.broadcast_to(b, (members, *b.shape)), 0
+        y = product(forms.join_groups(a, i), forms.join_groups(b, j), groups=groups * members, **static)
+        return forms.split_groups(y, members), 0
+
+    return batch
 
 
-def _batch_input_gradient(
-    operands: Any, axes: Any, *, windows: Windows, groups: int, spatial: Shape
-) -> tuple[Array, int]:
-    (g, w), (i, j) = operands, axes
-    if j is None:
-        return _from_rows(input_gradient(_in_rows(g, i), w, windows, groups, spatial), g.shape[i]), 0
-    members = w.shape[j]
-    if i is None:
-        g, i = jnp.broadcast_to(g, (members, *g.shape)), 0
-    x = input_gradient(forms.join_groups(g, i), forms.join_groups(w, j), windows, groups * members, spatial)
-    return forms.split_groups(x, members), 0
-
-
-def _batch_kernel_gradient(operands: Any, axes: Any, *, windows: Windows, groups: int) -> tuple[Array, int]:
-    (x, g), (i, j) = operands, axes
-    if i is None:
-        members = g.shape[j]
-        return _from_channels(kernel_gradient(x, _in_channels(g, j, groups), windows, groups), members, groups), 0
-    members = x.shape[i]
-    if j is None:
-        g, j = jnp.broadcast_to(g, (members, *g.shape)), 0
-    w = kernel_gradient(forms.join_groups(x, i), forms.join_groups(g, j), windows, groups * members)
-    return forms.split_groups(w, members), 0
-
-
-batching.primitive_batchers[convolve_p] = _batch_convolve
-batching.primitive_batchers[input_gradient_p] = _batch_input_gradient
-batching.primitive_batchers[kernel_gradient_p] = _batch_kernel_gradient
+batching.primitive_batchers[convolve_p] = _batch(convolve, rows=True, channels=True)
+batching.primitive_batchers[input_gradient_p] = _batch(input_gradient, rows=True, channels=False)
+batching.primitive_batchers[kernel_gradient_p] = _batch(kernel_gradient, rows=False, channels=True)
 
 
 def _try() -> None:
@@ -188,7 +155,7 @@ def _try() -> None:
     point = Windows((1,), (1,), ((0, 0),), (1,))
 
     def gradients(x: Array, w: Array) -> Any:
-        y, back = jax.vjp(lambda x, w: convolve(x, w, point), x, w)
+        y, back = jax.vjp(lambda x, w: convolve(x, w, windows=point, groups=1), x, w)
         return back(y)
 
     one = jax.ShapeDtypeStruct((2, 1, 1, 1), jnp.float32)

@@ -54,8 +54,7 @@ def batch_norm(
 
     Args:
         x: floating-point, batch first.
-        scale: $\gamma$, of the shape of `axis` in `x`; None is 1.
-        bias: $\beta$, likewise; None is 0.
+        scale, bias: $\gamma$ and $\beta$, of the shape of `axis` in `x`; None is 1 and 0.
         axis, eps, eps_inside_sqrt: as for `fnn.batch_norm`.
         where: bool, broadcastable to `x`: the values that count (False for padded rows). The others are
             normalized with the same statistics.
@@ -93,16 +92,12 @@ def normalize(
     eps: ArrayLike = 1e-5,
     eps_inside_sqrt: bool = True,
 ) -> Array:
-    r"""Normalize each feature with given statistics: `batch_norm` at inference.
+    r"""`batch_norm` at inference: $y = \gamma\,(x - \mu) / \sqrt{\sigma^2 + \varepsilon} + \beta$.
 
     Args:
         x: floating-point.
-        mean: $\mu$, of the shape of `axis` in `x`.
-        variance: $\sigma^2$, likewise.
+        mean, variance: $\mu$ and $\sigma^2$, of the shape of `axis` in `x`.
         scale, bias, axis, eps, eps_inside_sqrt: as for `batch_norm`.
-
-    Returns:
-        $y = \gamma\,(x - \mu) / \sqrt{\sigma^2 + \varepsilon} + \beta$, of the shape and dtype of `x`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -125,12 +120,8 @@ def layer_norm(
 
     Args:
         x: floating-point.
-        scale: $\gamma$, of the shape of `axis` in `x`; None is 1.
-        bias: $\beta$, likewise; None is 0.
+        scale, bias: $\gamma$ and $\beta$, of the shape of `axis` in `x`; None is 1 and 0.
         axis, eps: as for `fnn.layer_norm`.
-
-    Returns:
-        `y`, of the shape and dtype of `x`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -151,9 +142,6 @@ def rms_norm(x: Array, scale: Array | None = None, *, axis: Axes = -1, eps: Arra
         x: floating-point.
         scale: $\gamma$, of the shape of `axis` in `x`; None is 1.
         axis, eps: as for `fnn.rms_norm`.
-
-    Returns:
-        `y`, of the shape and dtype of `x`.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -192,16 +180,9 @@ def group_norm(
 
     Args:
         x: floating-point, (batch, …, channels).
-        scale: $\gamma$, (channels,); None is 1.
-        bias: $\beta$, (channels,); None is 0.
+        scale, bias: $\gamma$ and $\beta$, (channels,); None is 1 and 0.
         num_groups: as for `fnn.group_norm`, without its default.
         eps: as for `fnn.group_norm`.
-
-    Returns:
-        `y`, of the shape and dtype of `x`.
-
-    Raises:
-        ValueError: if `num_groups` does not divide the channels.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -230,9 +211,6 @@ def instance_norm(x: Array, scale: Array | None = None, bias: Array | None = Non
     Args:
         x: floating-point, (batch, positions …, channels).
         scale, bias, eps: as for `group_norm`.
-
-    Returns:
-        `y`, of the shape and dtype of `x`.
 
     Example:
         >>> import jax.numpy as jnp, fnn

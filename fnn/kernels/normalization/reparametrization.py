@@ -25,14 +25,11 @@ def _unit(x: Array) -> Array:
 
 @jax.jit
 def weight_norm(v: Array, g: Array) -> Array:
-    r"""The kernel of `fnn.weight_norm`, direction and length apart: $w = g\,v / \lVert v \rVert$.
+    r"""The kernel of `fnn.weight_norm`, $w = g\,v / \lVert v \rVert$; a column of zeros stays zero.
 
     Args:
         v: directions, (…, out): a dense, convolution or recurrent kernel.
         g: lengths, (out,).
-
-    Returns:
-        $w$, of the shape and dtype of `v`. A column of zeros stays zero.
 
     Example:
         >>> import jax.numpy as jnp, fnn

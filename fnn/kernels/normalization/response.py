@@ -25,11 +25,8 @@ def local_response_norm(
 
     Args:
         x: (batch, …, channels).
-        size: n.
+        size: n, at least 1.
         alpha, beta, bias: α and k, at least 0, and β.
-
-    Raises:
-        ValueError: for a size below 1, or an α or k below 0.
 
     Example:
         >>> import jax.numpy as jnp, fnn

@@ -2,9 +2,7 @@
 # ruff: noqa: F403, F405
 
 from fnn.kernels.pooling.adaptive import *
-from fnn.kernels.pooling.avg_pool import *
-from fnn.kernels.pooling.lp_pool import *
-from fnn.kernels.pooling.max_pool import *
+from fnn.kernels.pooling.windows import *
 
 __all__ = [
     "adaptive_avg_pool", "adaptive_max_pool", "avg_pool", "global_avg_pool", "global_max_pool", "lp_pool", "max_pool",

@@ -12,7 +12,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.kernels.mesh_axes import auto_axes, rows_and_features
-from fnn.kernels.pooling.max_pool import is_largest
+from fnn.kernels.pooling.windows import is_largest
 from fnn.kernels.sizes import is_static
 from fnn.kernels.sliding_windows import PerAxis, per_axis, spatial_axes
 from fnn.precision import widen

@@ -52,19 +52,11 @@ def rnn(
     """Elman's network of the layer `fnn.rnn`, which has the formula, with given weights: the outputs of all steps.
 
     Args:
-        x: (batch, time, features).
-        kernel: $W$ (features, hidden).
-        recurrent_kernel: $U$ (hidden, hidden).
-        bias: $b$ (hidden,); None is 0.
-        initial_state: $h_0$ (batch, hidden); None is 0.
+        kernel, recurrent_kernel: $W$ (features, hidden) and $U$ (hidden, hidden).
+        bias, initial_state: $b$ (hidden,) and $h_0$ (batch, hidden); None is 0.
         activation: as for `fnn.rnn`.
-        lengths, mask, return_sequences, reverse, time_major, unroll, remat: as for `fnn.kernels.lstm`.
 
-    Returns:
-        The outputs, (batch, time, hidden) or (batch, hidden), and the final state (batch, hidden).
-
-    Raises:
-        ValueError, TypeError: as for `fnn.kernels.lstm`.
+    Arguments that are not listed are those of `lstm`; it returns such outputs, and the final state (batch, hidden).
 
     Example:
         >>> import jax.numpy as jnp, fnn

@@ -99,20 +99,12 @@ def gru(
     """The GRU of the layer `fnn.gru`, which has the formula, with given weights: the outputs of all steps.
 
     Args:
-        x: (batch, time, features).
-        kernel: $W$ (features, 3·hidden).
-        recurrent_kernel: $U$ (hidden, 3·hidden).
-        bias: $b$ (3·hidden,); None is 0.
-        recurrent_bias: $b'$ (hidden,), for `reset="after"`; None is 0.
+        kernel, recurrent_kernel: $W$ (features, 3·hidden) and $U$ (hidden, 3·hidden).
+        bias, recurrent_bias: $b$ (3·hidden,) and $b'$ (hidden,), for `reset="after"`; None is 0.
         initial_state: $h_0$ (batch, hidden); None is 0.
         reset: as for `fnn.gru`.
-        lengths, mask, return_sequences, reverse, time_major, unroll, remat: as for `fnn.kernels.lstm`.
 
-    Returns:
-        The outputs, (batch, time, hidden) or (batch, hidden), and the final state (batch, hidden).
-
-    Raises:
-        ValueError, TypeError: as for `fnn.kernels.lstm`.
+    Arguments that are not listed are those of `lstm`; it returns such outputs, and the final state (batch, hidden).
 
     Example:
         >>> import jax.numpy as jnp, fnn

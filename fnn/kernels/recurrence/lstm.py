@@ -80,27 +80,20 @@ def lstm(
 
     Args:
         x: (batch, time, features).
-        kernel: $W$ (features, 4·hidden).
-        recurrent_kernel: $U$ (hidden, 4·hidden).
+        kernel, recurrent_kernel: $W$ (features, 4·hidden) and $U$ (hidden, 4·hidden).
         bias: $b$ (4·hidden,); None is 0.
         initial_state: $(h_0, c_0)$, each (batch, hidden); None is 0.
-        lengths: (batch,) integers: how many steps of each sequence count. At the others the state stays as it is, the
-            output is 0 and no gradient arises, whatever stands there.
+        lengths: (batch,) integers from 0 to time: how many steps of each sequence count. At the others the state stays
+            as it is, the output is 0 and no gradient arises, whatever stands there.
         mask: (batch, time) bool instead of `lengths`: the steps that count.
         return_sequences: whether to return $h_t$ for all steps, or for the last that counts.
         reverse: run from the last step to the first (from each sequence's own end); outputs stay in their places.
         time_major: `x`, `mask` and the outputs have time first.
-        unroll: steps per iteration of the compiled loop; None is 1 on a CPU and up to 16 elsewhere.
-        remat: for long sequences, steps per segment: the reverse pass keeps only the states between segments and
-            computes each segment again.
+        unroll, remat: as for `fnn.lstm`.
 
     Returns:
         The outputs, (batch, time, hidden) or (batch, hidden), and the final `LSTMState`. A sequence of length 0 ends
         in its initial state.
-
-    Raises:
-        ValueError: for shapes that do not fit, or lengths that are negative or longer than time.
-        TypeError: if `x` is not floating-point, or `lengths` not integer.
 
     Example:
         >>> import jax.numpy as jnp, fnn

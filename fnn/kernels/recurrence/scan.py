@@ -44,10 +44,6 @@ def scan_cell(
     Returns:
         The outputs, a pytree of (batch, time, …), and the final carry.
 
-    Raises:
-        ValueError: for arrays without time, or lengths that are negative or longer than time.
-        TypeError: if `lengths` are not integer.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> def add(total, x):

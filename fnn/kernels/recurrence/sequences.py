@@ -139,13 +139,7 @@ def reverse_sequences(x: Array, lengths: ArrayLike | None = None) -> Array:
 
     Args:
         x: (batch, time, …).
-        lengths: (batch,) integers; None is the whole time axis.
-
-    Returns:
-        An array like `x`.
-
-    Raises:
-        ValueError: for lengths that are negative or longer than time.
+        lengths: (batch,) integers from 0 to time; None is the whole time axis.
 
     Example:
         >>> import jax.numpy as jnp, fnn
