@@ -28,15 +28,8 @@ def random_flip(axis: int = 2, *, rate: ArrayLike = 0.5) -> Augmentation:
     r"""Mirror a fraction of the examples along one axis: $y_i = x_{n-1-i}$ with probability `rate`, else $x_i$.
 
     Args:
-        axis: axis of the batch; in (batch, height, width, channels) 2 swaps left and right, 1 top and bottom.
+        axis: any but the batch's; in (batch, height, width, channels) 2 swaps left and right, 1 top and bottom.
         rate: fraction of the examples mirrored, in [0, 1].
-
-    Returns:
-        `augment(key, x, targets) -> (x, targets)`; targets are unchanged.
-
-    Raises:
-        ValueError: if `rate` is not in [0, 1], `axis` is the batch's or not one of x, or the targets are of
-            pixels, or of steps that move.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -74,12 +67,8 @@ def random_crop(padding: int, mode: str = "constant") -> Augmentation:
         padding: $p \ge 0$ pixels.
         mode: what the padding holds, as in `jnp.pad`: "constant" (zeros), "edge", "reflect", "symmetric" or "wrap".
 
-    Returns:
-        `augment(key, x, targets) -> (x, targets)` for images (batch, height, width, channels) of any dtype.
-
     Raises:
-        ValueError: on another rank, targets of pixels, negative padding, or padding that the mode cannot take from the
-            image.
+        ValueError: on padding that the mode cannot take from the image.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -131,12 +120,6 @@ def random_shift(pixels: ArrayLike) -> Augmentation:
     Args:
         pixels: $s \ge 0$, the largest shift of height and of width.
 
-    Returns:
-        `augment(key, x, targets) -> (x, targets)` for images (batch, height, width, channels); integers are rounded.
-
-    Raises:
-        ValueError: on another rank, targets of pixels, or `pixels` below 0.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> x, _ = fnn.data.random_shift(2.0)(jax.random.key(0), jnp.ones((8, 28, 28, 1)), None)
@@ -165,12 +148,6 @@ def random_rotation(degrees: ArrayLike) -> Augmentation:
     Args:
         degrees: $d \ge 0$.
 
-    Returns:
-        `augment(key, x, targets) -> (x, targets)` for images (batch, height, width, channels); integers are rounded.
-
-    Raises:
-        ValueError: on another rank, targets of pixels, or `degrees` below 0.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> x, _ = fnn.data.random_rotation(10.0)(jax.random.key(0), jnp.ones((8, 28, 28, 1)), None)
@@ -198,13 +175,7 @@ def gaussian_noise(deviation: ArrayLike) -> Augmentation:
     r"""Add independent noise to every value: $y = x + σ ε$, $ε \sim N(0, 1)$; for time series known as jitter.
 
     Args:
-        deviation: $σ \ge 0$, in the units of x.
-
-    Returns:
-        `augment(key, x, targets) -> (x, targets)` for x of any shape; integers are rounded.
-
-    Raises:
-        ValueError: if `deviation` is below 0.
+        deviation: $σ \ge 0$, in the units of x, which has any shape.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -240,13 +211,7 @@ def cutout(size: int) -> Augmentation:
     What sticks out of the image is cut off, as in the paper.
 
     Args:
-        size: side of the square in pixels; 0 leaves the image as it is.
-
-    Returns:
-        `augment(key, x, targets) -> (x, targets)` for images (batch, height, width, channels) of any dtype.
-
-    Raises:
-        ValueError: on another rank, or a square larger than the image.
+        size: side of the square in pixels, at most the image's smaller one; 0 leaves the image as it is.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

@@ -68,12 +68,9 @@ def mixup(alpha: ArrayLike = 0.2, *, classes: int | None = None) -> Augmentation
         classes: number of classes, where targets are class numbers: they become rows of probabilities, which
             `fnn.tasks.multiclass` and `fnn.losses.softmax_cross_entropy` take. None for targets that are values.
 
-    Returns:
-        `augment(key, x, targets) -> (x, targets)` for x of any shape; integer data are rounded.
-
     Raises:
         TypeError: on class numbers without `classes`.
-        ValueError: if `alpha` is below 0, or a class number is out of range (NaN where it is traced).
+        ValueError: on a class number out of range (NaN where it is traced).
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -110,15 +107,7 @@ def cutmix(alpha: ArrayLike = 1.0, *, classes: int | None = None) -> Augmentatio
 
     Args:
         alpha: $α \ge 0$; 0 pastes nothing.
-        classes: number of classes, as in `mixup`.
-
-    Returns:
-        `augment(key, x, targets) -> (x, targets)` for images (batch, height, width, channels) of any dtype.
-
-    Raises:
-        TypeError: on class numbers without `classes`.
-        ValueError: on another rank, `alpha` below 0, targets of pixels, or a class number out of range (NaN where it is
-            traced).
+        classes: number of classes, asked for as in `mixup`.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

@@ -89,12 +89,6 @@ def compose(*augmentations: Augmentation) -> Augmentation:
     Args:
         *augmentations: functions `augment(key, x, targets) -> (x, targets)`.
 
-    Returns:
-        One augmentation.
-
-    Raises:
-        TypeError: if one of them cannot be called.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> augment = fnn.data.compose(fnn.data.random_flip(), fnn.data.random_crop(4))

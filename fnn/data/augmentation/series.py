@@ -18,12 +18,6 @@ def jitter(deviation: ArrayLike = 0.03) -> Augmentation:
     Args:
         deviation: $σ \ge 0$, in the units of x.
 
-    Returns:
-        `augment(key, x, targets) -> (x, targets)`.
-
-    Raises:
-        ValueError: if `deviation` is below 0.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> x, _ = fnn.data.jitter(0.5)(jax.random.key(0), jnp.zeros((100, 50, 2)), None)
@@ -41,13 +35,8 @@ def random_window(length: int) -> Augmentation:
     r"""Cut a random stretch out of every series: $y_t = x_{s+t}$, $t = 0 … l-1$, $s$ uniform in $0 … n-l$.
 
     Args:
-        length: $l$, steps kept. The model must take both lengths, because validation sees whole series.
-
-    Returns:
-        `augment(key, x, targets) -> (x, targets)` from (batch, time, features) to (batch, length, features).
-
-    Raises:
-        ValueError: on another rank, or if the series are shorter than `length`.
+        length: $l$, steps kept of series as long or longer, (batch, time, features) to (batch, length, features). The
+            model must take both lengths, because validation sees whole series.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
