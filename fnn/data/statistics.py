@@ -37,7 +37,6 @@ class StandardStatistics(_Moments):
 
 
 def with_columns(statistics: Statistics, x: Any) -> Statistics:
-    """The statistics, which know the names of the columns of the table `x`."""
     if names := columns_of(x):
         statistics.columns = names  # type: ignore[attr-defined]
     return statistics

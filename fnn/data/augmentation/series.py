@@ -15,9 +15,6 @@ __all__ = ["jitter", "random_window"]
 def jitter(deviation: ArrayLike = 0.03) -> Augmentation:
     r"""Add independent noise to every reading: $y_t = x_t + σ ε_t$; `gaussian_noise` by its name for time series.
 
-    Args:
-        deviation: $σ \ge 0$, in the units of x.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> x, _ = fnn.data.jitter(0.5)(jax.random.key(0), jnp.zeros((100, 50, 2)), None)
