@@ -145,10 +145,7 @@ def guide(question: str | None = None) -> Problem | Table | Guide:
 
     Args:
         question: a problem ("multiclass", "regression", "counts", …) or a choice ("optimizers", "activations",
-            "regularization", …); None for all of them.
-
-    Returns:
-        A `Problem` or a `Table`, or a `Guide` of all; print it.
+            "regularization", …); None for all of them, a `Guide`. Print what comes.
 
     Raises:
         ValueError: for what nothing is said of, naming what there is.
