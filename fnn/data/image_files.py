@@ -80,9 +80,9 @@ def check_shape(where: str, size: Any, channels: int) -> tuple[tuple[int, int] |
     return (checks.integer(where, "the height", pair[0]), checks.integer(where, "the width", pair[1])), channels
 
 
-def size_of(where: str, path: Path) -> tuple[int, int]:
+def size_of(path: Path) -> tuple[int, int]:
     """Height and width of an image that stands upright, from the head of its file."""
-    with _open(where, path) as image:
+    with _open("images", path) as image:
         width, height = image.size
         # Of a TIFF Pillow gives the size that it has upright.
         lies = image.format != "TIFF" and _exif(image).get(ORIENTATION) in TRANSPOSED

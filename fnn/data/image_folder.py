@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -175,7 +174,12 @@ def images(
     asked, channels = check_shape("images", size, channels)
     names = _classes(place, classes)
     found = [_files(place / name) for name in names]
-    _require_images(place, names, [files for files, _ in found], classes is not None)
+    empty = [name for name, (files, _) in zip(names, found, strict=True) if not files]
+    if empty and (len(empty) == len(names) or classes is None):  # where the classes are known, some may lack images
+        raise ValueError(
+            f"images: {place / empty[0]} holds no image ({', '.join(sorted(SUFFIXES))}); remove the folder, or "
+            "name all the classes that there are: classes=[…]"
+        )
     beside = [path for path in place.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
     if others := [path for _, rest in found for path in rest] + sorted(beside):
         checks.warn(
@@ -226,22 +230,12 @@ def _files(folder: Path) -> tuple[list[Path], list[Path]]:
     return sorted(found[0]), sorted(found[1])
 
 
-def _require_images(place: Path, names: Sequence[str], files: Sequence[list[Path]], may_lack: bool) -> None:
-    """Images of every class, or at least some where the classes are known."""
-    empty = [name for name, own in zip(names, files, strict=True) if not own]
-    if empty and (len(empty) == len(names) or not may_lack):
-        raise ValueError(
-            f"images: {place / empty[0]} holds no image ({', '.join(sorted(SUFFIXES))}); remove the folder, or "
-            "name all the classes that there are: classes=[…]"
-        )
-
-
 def _common_size(paths: Sequence[Path]) -> tuple[int, int]:
-    first = size_of("images", paths[0])
+    first = size_of(paths[0])
     with ThreadPoolExecutor(placement.cores(), "fnn-images") as pool:
         for begin in range(1, len(paths), LISTED):
             some = paths[begin : begin + LISTED]
-            for path, size in zip(some, pool.map(functools.partial(size_of, "images"), some), strict=True):
+            for path, size in zip(some, pool.map(size_of, some), strict=True):
                 if size != first:
                     raise ValueError(
                         f"images: {path} is {size[0]}×{size[1]} (height × width), {paths[0]} is {first[0]}×{first[1]}; "

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from fnn import checks
-from fnn.data.statistics import MinMaxStatistics, StandardStatistics, require_same_columns, with_columns
+from fnn.data.statistics import MinMaxStatistics, StandardStatistics, columns_of, require_same_columns
 from fnn.kernels.mesh_axes import auto_axes, rows_of, split_of
 from fnn.kernels.recurrence.sequences import Layout, check_lengths
 from fnn.layer import Padded
@@ -223,7 +223,10 @@ def _build(
 
     def fit(x: Any, *, rows: Any = None, weights: ArrayLike | None = None) -> Any:
         if not isinstance(x, Padded):
-            return with_columns(measure(*_fit_arguments(where, x, rows, weights)), x)
+            statistics = measure(*_fit_arguments(where, x, rows, weights))
+            if names := columns_of(x):
+                statistics.columns = names
+            return statistics
         values: Any = x.values
         counts: Any = _real_steps(where, x)
         if weights is not None:
