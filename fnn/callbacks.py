@@ -31,9 +31,6 @@ def csv_log(path: str | Path) -> Callable[[Told], None]:
     Args:
         path: the file; its directory must exist.
 
-    Returns:
-        A callback.
-
     Raises:
         ValueError: if the file is no log of a run, or where a run goes on one of other columns.
 
@@ -51,7 +48,7 @@ def csv_log(path: str | Path) -> Callable[[Told], None]:
 
     def write(told: Told) -> None:
         nonlocal last
-        row = _place(told) | told.row
+        row = {"epoch": told.epoch} | ({"step": told.step} if isinstance(told, StepEnd) else {}) | told.row
         now = _position(told)
         if jax.process_index() == 0:
             if last is None or now <= last:  # the first row of a run, or of another
@@ -74,12 +71,6 @@ def tensorboard(directory: str | Path) -> Callable[[Told], None]:
 
     Args:
         directory: made if it does not exist; one for each run.
-
-    Returns:
-        A callback.
-
-    Raises:
-        ImportError: without tensorboardX.
 
     Example:
         >>> import tempfile, fnn
@@ -117,10 +108,6 @@ def tensorboard(directory: str | Path) -> Callable[[Told], None]:
         last = now
 
     return write
-
-
-def _place(told: Told) -> dict[str, Any]:
-    return {"epoch": told.epoch, "step": told.step} if isinstance(told, StepEnd) else {"epoch": told.epoch}
 
 
 def _position(told: Told) -> int:

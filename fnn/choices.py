@@ -42,57 +42,32 @@ class Table(NamedTuple):
         return "\n".join([f"{self.name}: {self.question}", *(f"  {a:<{width}}  {b}" for a, b in rows)])
 
 
-PROBLEMS = tuple(
-    Problem(*row)
-    for row in (
-        (
-            "binary", "one of two classes", "fnn.tasks.binary()", "fnn.dense(1)", "sigmoid",
-            "binary cross-entropy of the logit", "accuracy; f1 or roc_auc where one class is rare",
-        ),
-        (
-            "multiclass", "one of many classes", "fnn.tasks.multiclass(classes)", "fnn.dense(classes)", "softmax",
-            "cross-entropy of the class number", "accuracy, and fnn.metrics.confusion_matrix",
-        ),
-        (
-            "steps", "a class at every step or pixel", "fnn.tasks.multiclass(classes, ignore_index=-1)",
-            "fnn.dense(classes)", "softmax", "cross-entropy of the class numbers that are not -1", "accuracy of those",
-        ),
-        (
-            "multilabel", "several labels at once", "fnn.tasks.multilabel(labels)", "fnn.dense(labels)", "sigmoid",
-            "binary cross-entropy of every label", "accuracy; fnn.metrics.f1 where labels are rare",
-        ),
-        (
-            "regression", "a number", "fnn.tasks.regression()", "fnn.dense(1)", "none", "squared error",
-            "rmse, r2",
-        ),
-        (
-            "robust regression", "a number, with outliers among the targets",
+PROBLEMS = (
+    Problem("binary", "one of two classes", "fnn.tasks.binary()", "fnn.dense(1)", "sigmoid",
+            "binary cross-entropy of the logit", "accuracy; f1 or roc_auc where one class is rare"),
+    Problem("multiclass", "one of many classes", "fnn.tasks.multiclass(classes)", "fnn.dense(classes)", "softmax",
+            "cross-entropy of the class number", "accuracy, and fnn.metrics.confusion_matrix"),
+    Problem("steps", "a class at every step or pixel", "fnn.tasks.multiclass(classes, ignore_index=-1)",
+            "fnn.dense(classes)", "softmax", "cross-entropy of the class numbers that are not -1", "accuracy of those"),
+    Problem("multilabel", "several labels at once", "fnn.tasks.multilabel(labels)", "fnn.dense(labels)", "sigmoid",
+            "binary cross-entropy of every label", "accuracy; fnn.metrics.f1 where labels are rare"),
+    Problem("regression", "a number", "fnn.tasks.regression()", "fnn.dense(1)", "none", "squared error",
+            "rmse, r2"),
+    Problem("robust regression", "a number, with outliers among the targets",
             "fnn.tasks.regression(loss=fnn.losses.huber_loss)", "fnn.dense(1)", "none",
-            "Huber's: squares of small errors, absolute values of large ones", "mae",
-        ),
-        (
-            "quantiles", "an interval", "fnn.tasks.quantile((0.05, 0.5, 0.95))", "fnn.dense(3)", "none",
-            "quantile (pinball) loss", "coverage: the share inside, near 0.9 here",
-        ),
-        (
-            "distribution", "a number and its spread", 'fnn.tasks.distribution("gaussian")', "fnn.dense(2)", "none",
-            "negative log-likelihood of mean and log-variance", "negative_log_likelihood of rows not seen",
-        ),
-        (
-            "counts", "a count", "fnn.losses.poisson_negative_log_likelihood", "fnn.dense(1)", "exp",
-            "Poisson's negative log-likelihood of the log-rate; targets (rows, 1)", "the loss of rows not seen",
-        ),
-        (
-            "margin", "one of two classes, -1 or 1, by a line as far from both as it can be",
-            "fnn.losses.hinge_loss", "fnn.dense(1)", "none", "hinge loss; targets (rows, 1)", "the sign's accuracy",
-        ),
-        (
-            "similarity", "what lies near what",
+            "Huber's: squares of small errors, absolute values of large ones", "mae"),
+    Problem("quantiles", "an interval", "fnn.tasks.quantile((0.05, 0.5, 0.95))", "fnn.dense(3)", "none",
+            "quantile (pinball) loss", "coverage: the share inside, near 0.9 here"),
+    Problem("distribution", "a number and its spread", 'fnn.tasks.distribution("gaussian")', "fnn.dense(2)", "none",
+            "negative log-likelihood of mean and log-variance", "negative_log_likelihood of rows not seen"),
+    Problem("counts", "a count", "fnn.losses.poisson_negative_log_likelihood", "fnn.dense(1)", "exp",
+            "Poisson's negative log-likelihood of the log-rate; targets (rows, 1)", "the loss of rows not seen"),
+    Problem("margin", "one of two classes, -1 or 1, by a line as far from both as it can be",
+            "fnn.losses.hinge_loss", "fnn.dense(1)", "none", "hinge loss; targets (rows, 1)", "the sign's accuracy"),
+    Problem("similarity", "what lies near what",
             "lambda y, _: fnn.losses.triplet_margin_loss(y[:, 0], y[:, 1], y[:, 2])", "fnn.dense(size)", "none",
             "triplet margin loss of three embeddings; x (rows, 3, features)",
-            "the share of triplets in the right order",
-        ),
-    )
+            "the share of triplets in the right order"),
 )  # fmt: skip
 """What belongs together, problem by problem."""
 
@@ -170,10 +145,7 @@ def guide(question: str | None = None) -> Problem | Table | Guide:
 
     Args:
         question: a problem ("multiclass", "regression", "counts", …) or a choice ("optimizers", "activations",
-            "regularization", …); None for all of them.
-
-    Returns:
-        A `Problem` or a `Table`, or a `Guide` of all; print it.
+            "regularization", …); None for all of them, a `Guide`. Print what comes.
 
     Raises:
         ValueError: for what nothing is said of, naming what there is.
@@ -212,30 +184,25 @@ class Guide(NamedTuple):
 
 
 _ALSO = {
-    "classification": "multiclass",
-    "tags": "steps",
-    "tagging": "steps",
-    "segmentation": "steps",
-    "binary classification": "binary",
-    "multiclass classification": "multiclass",
-    "quantile": "quantiles",
-    "interval": "quantiles",
-    "count": "counts",
-    "poisson": "counts",
-    "outliers": "robust regression",
-    "uncertainty": "distribution",
-    "embedding": "similarity",
-    "activation": "activations",
-    "initializer": "initializers",
-    "initialization": "initializers",
-    "optimizer": "optimizers",
-    "schedule": "schedules",
-    "learning rate": "schedules",
-    "norm": "normalization",
-    "overfitting": "regularization",
-    "validation": "estimates",
-    "dying relu": "gradients",
-    "vanishing gradients": "gradients",
-    "exploding gradients": "gradients",
+    word: name
+    for name, words in {
+        "binary": ("binary classification",),
+        "multiclass": ("classification", "multiclass classification"),
+        "steps": ("tags", "tagging", "segmentation"),
+        "robust regression": ("outliers",),
+        "quantiles": ("quantile", "interval"),
+        "distribution": ("uncertainty",),
+        "counts": ("count", "poisson"),
+        "similarity": ("embedding",),
+        "activations": ("activation",),
+        "initializers": ("initializer", "initialization"),
+        "optimizers": ("optimizer",),
+        "schedules": ("schedule", "learning rate"),
+        "normalization": ("norm",),
+        "regularization": ("overfitting",),
+        "estimates": ("validation",),
+        "gradients": ("dying relu", "vanishing gradients", "exploding gradients"),
+    }.items()
+    for word in words
 }
 """Other words for the same."""

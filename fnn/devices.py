@@ -34,15 +34,12 @@ HIT = "/jax/compilation_cache/cache_hits"
 
 
 def use_cpu_cores(count: int | None = None) -> int:
-    """Make every CPU core a JAX device. Call it before anything is computed.
+    """Make every CPU core a JAX device, and say how many there are. Call it before anything is computed.
 
     The environment variable `JAX_NUM_CPU_DEVICES` does the same without a line of code.
 
     Args:
         count: devices; by default the cores this process may use.
-
-    Returns:
-        The number of devices.
 
     Raises:
         RuntimeError: if JAX has started with another number of devices.
@@ -71,9 +68,6 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     Args:
         devices: by default all devices of JAX's default platform, of every process.
 
-    Returns:
-        A `jax.sharding.Mesh`.
-
     Example:
         >>> import fnn
         >>> fnn.devices.data_mesh().axis_names
@@ -98,13 +92,7 @@ def cache_programs(directory: str | Path | None = None) -> Path:
     decides what runs.
 
     Args:
-        directory: by default that of `JAX_COMPILATION_CACHE_DIR`, or "fnn" among the caches of this user.
-
-    Returns:
-        The directory.
-
-    Raises:
-        OSError: if nothing can be written there.
+        directory: by default that of `JAX_COMPILATION_CACHE_DIR`, or "fnn" among the caches of this user; returned.
 
     Example:
         >>> import fnn

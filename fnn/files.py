@@ -12,11 +12,7 @@ import numpy as np
 
 
 def write_whole(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file beside its place, then put it there: what stood there is the old file or the new one, never half.
-
-    Raises:
-        OSError: if it cannot be written; what stood there is kept.
-    """
+    """Write a file beside its place, then put it there: what stood there is the old file or the new one, never half."""
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
@@ -34,8 +30,7 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
 def plain_archive(path: Path) -> Iterator[Any]:
     """The parts of a NumPy archive by name; nothing is unpickled, and no part unpacks to more than stands in the file.
 
-    Raises:
-        ValueError: for packed parts; whatever a damaged archive makes of its readers besides.
+    Of a damaged one comes whatever its readers make of it.
     """
     with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
         if any(part.file_size != part.compress_size for part in parts.zip.infolist()):

@@ -56,12 +56,10 @@ def rank(where: str, name: str, x: Any, ranks: int | Collection[int], layout: st
 
 
 def least_rank(where: str, name: str, x: Any, least: int, layout: str, repair: str = "") -> None:
-    """Require `x.ndim` to be `least` or more."""
     rank(where, name, x, range(least, sys.maxsize), layout, repair)
 
 
 def integers(where: str, name: str, x: Any, repair: str = "") -> None:
-    """Require an array of integers."""
     if not (hasattr(x, "dtype") or isinstance(x, numbers.Number)):
         raise not_an_array(where, name, x)
     if not jnp.issubdtype(jnp.result_type(x), jnp.integer):

@@ -7,11 +7,7 @@ from typing import Any
 
 
 def package(module: str, needs: str, name: str, extra: str) -> Any:
-    """A module of a package that one of fnn's extras brings, imported where it is used.
-
-    Raises:
-        ImportError: naming what needs it, and what to install.
-    """
+    """A module of a package that one of fnn's extras brings, imported where it is used."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -29,5 +25,4 @@ def not_as_written(where: str, path: object) -> ValueError:
 
 
 def not_written_by(where: str, path: object, writer: str, why: str) -> ValueError:
-    """The error about a file that something else wrote."""
     return ValueError(f"{where}: {path} was not written by {writer}: {why}")

@@ -16,12 +16,7 @@ from fnn.typing import Array
 
 
 def as_numbers(where: str, name: str, x: Any, repair: str = "encode it as a number first") -> Any:
-    """What was given: a JAX array as it is, anything else as a NumPy array of numbers in the dtype it came in.
-
-    Raises:
-        TypeError: for text, dates and objects, naming the first entry that is no number.
-        ValueError: for an entry without a value, and for rows of several lengths.
-    """
+    """What was given: a JAX array as it is, anything else as a NumPy array of numbers in the dtype it came in."""
     if isinstance(x, jax.Array):
         return x
     if hasattr(x, "toarray"):
@@ -64,18 +59,9 @@ def _table(where: str, name: str, table: Any) -> Any:
 def cast(where: str, name: str, x: Any, dtype: Any = None, *, distinct: bool = False) -> Array:
     """Check, then cast: `x` as a JAX array of `dtype`, by default of the dtype in which JAX computes with it.
 
-    What comes from the host is looked at in its own dtype (int64, float64, …), so that no number wraps around or
-    becomes infinite; JAX arrays, traced or not, pass.
-
-    Args:
-        where, name: of the function and the argument, for messages.
-        x: an array, a table or nested lists of numbers.
-        dtype: of the result.
-        distinct: also require that numbers which differ still do, in every column, to 1e-4 of its range.
-
-    Raises:
-        TypeError: for what is no number.
-        ValueError: for a number that the dtype cannot hold, naming its place.
+    What comes from the host, an array, a table or nested lists, is looked at in its own dtype (int64, float64, …), so
+    that no number wraps around or becomes infinite; JAX arrays, traced or not, pass. With `distinct` numbers that
+    differ must still do so, in every column, to 1e-4 of its range.
     """
     given = as_numbers(where, name, x)
     if isinstance(given, jax.Array):
@@ -119,8 +105,8 @@ def host_cast(
         largest = float(jnp.finfo(target).max)
         if not (jnp.issubdtype(host.dtype, jnp.floating) and float(jnp.finfo(host.dtype).max) <= largest):
             _require_fit(where, name, x, host, -largest, largest, target)
-        if distinct and host.ndim and (found := find_lost_digits(host, target)):
-            raise LostDigits(f"{where}: {describe_lost_digits(name, x, host, target, found)}")
+        if distinct and host.ndim and (lost := loss_of_digits(name, x, host, target)):
+            raise LostDigits(f"{where}: {lost}")
     return host.astype(target)
 
 
@@ -150,8 +136,8 @@ def _require_fit(where: str, name: str, x: Any, host: np.ndarray, low: Any, high
         )
 
 
-def find_lost_digits(host: np.ndarray, target: Any) -> tuple[int, int, int] | None:
-    """The first column of which numbers become equal in `target`, and how many distinct ones were and are left.
+def loss_of_digits(name: str, x: Any, host: np.ndarray, target: Any) -> str | None:
+    """The first column of which numbers become equal in `target`, and what to write; None where there is none.
 
     Columns that are constant up to rounding in float64, and those resolved to 1e-4 of their range, are left alone.
     """
@@ -159,7 +145,11 @@ def find_lost_digits(host: np.ndarray, target: Any) -> tuple[int, int, int] | No
     for column in np.flatnonzero(is_coarse(table.min(axis=0), table.max(axis=0), target)):
         before, after = (len(np.unique(part)) for part in (table[:, column], table[:, column].astype(target)))
         if after < before:
-            return int(column), before, after
+            of = "" if host.ndim == 1 or host[0].size == 1 else f" in {place_of(x, (0, column)).partition(', ')[2]}"
+            return (
+                f"{name} has {before} distinct values{of}, of which {target} keeps {after}; centre and scale it in "
+                f"float64 first, write ({name} - {name}.mean(axis=0)) / {name}.std(axis=0)"
+            )
     return None
 
 
@@ -172,13 +162,3 @@ def is_coarse(low: np.ndarray, high: np.ndarray, target: Any) -> np.ndarray:
     low, high = low.astype(np.float64), high.astype(np.float64)
     size, spread = np.maximum(np.abs(low), np.abs(high)), high - low
     return (size * float(jnp.finfo(target).eps) > 1e-4 * spread) & (spread > 1e-12 * size)
-
-
-def describe_lost_digits(name: str, x: Any, host: np.ndarray, target: Any, found: tuple[int, int, int]) -> str:
-    """What is lost, and what to write."""
-    column, before, after = found
-    of = "" if host.ndim == 1 or host[0].size == 1 else f" in {place_of(x, (0, column)).partition(', ')[2]}"
-    return (
-        f"{name} has {before} distinct values{of}, of which {target} keeps {after}; centre and scale it in float64 "
-        f"first, write ({name} - {name}.mean(axis=0)) / {name}.std(axis=0)"
-    )

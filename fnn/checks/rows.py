@@ -92,13 +92,11 @@ def at_least_one(where: str, things: str, count: int, came: str = "none", repair
 
 
 def one_per_row(where: str, thing: str, rows: int, shape: tuple[int, ...]) -> None:
-    """Require one target, or label, for every row of x."""
     if shape[:1] != (rows,):
         raise ValueError(f"{where}: expected one {thing} per row of x, got {rows} rows and {thing}s of shape {shape}")
 
 
 def one_weight_per_row(where: str, weights: Any, rows: int) -> None:
-    """Require one weight for every row of x."""
     if np.shape(weights) != (rows,):
         raise wrong_shape(where, "weights", (rows,), np.shape(weights))
 

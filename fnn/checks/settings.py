@@ -88,7 +88,6 @@ def floating_dtype(where: str, name: str, value: Any, kind: Any = jnp.floating) 
 
 
 def schedule(where: str, name: str, value: Any) -> None:
-    """Require a function of the step."""
     if not callable(value):
         raise TypeError(
             f"{where}: expected {name} to be a schedule, a function step -> number, got {value!r}; "
@@ -136,7 +135,6 @@ def integer(where: str, name: str, value: Any, low: int | None = 1) -> int:
 
 
 def one_of(where: str, name: str, value: Any, options: Collection[Any], repair: str = "") -> None:
-    """Require `value` to be one of `options`."""
     if isinstance(value, np.ndarray | jax.Array) or value not in tuple(options):
         these = ", ".join(map(repr, options))
         raise ValueError(f"{where}: expected {name} to be one of {these}, got {value!r}{hint_of(repair)}")

@@ -51,5 +51,4 @@ class ArrayFiles:
 
 
 def are_files(data: Any) -> bool:
-    """Whether it is a list of names of files."""
     return isinstance(data, list) and bool(data) and all(isinstance(one, (str, os.PathLike)) for one in data)

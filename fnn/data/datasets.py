@@ -52,15 +52,11 @@ def read_idx(path: Any) -> np.ndarray:
     The format: two zero bytes, a type code, the number of axes; each axis as a big-endian uint32; then the numbers,
     the last axis fastest, most significant byte first.
 
-    Args:
-        path: of the file.
-
     Returns:
         A NumPy array of the file's shape and type (uint8, int8, int16, int32, float32 or float64) in native byte order.
 
     Raises:
         ValueError: if the file is no idx file, has an unknown type code, or is shorter or longer than its header says.
-        FileNotFoundError: if there is no such file.
 
     Example:
         >>> import pathlib, tempfile, fnn
@@ -111,9 +107,6 @@ def load_mnist(directory: Any) -> MnistData:
     Args:
         directory: with `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
             `t10k-labels-idx1-ubyte`, each plain or as `.gz`.
-
-    Returns:
-        `(x_train, y_train, x_test, y_test)`, uint8: images with a channel axis (count, height, width, 1), and labels.
 
     Raises:
         FileNotFoundError: if a file is missing: which one, and where such files come from.

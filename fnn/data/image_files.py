@@ -1,16 +1,22 @@
-"""Pictures in files: decoded, turned upright, brought to one size and one number of channels."""
+"""Pictures in files: decoded, turned upright, brought to one size and one number of channels.
+
+Many are decoded at once by threads: Pillow lets go of Python's lock while it decodes.
+"""
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from fnn import checks
+from fnn.kernels import placement
 
 __all__ = ["read_image"]
 
@@ -28,9 +34,15 @@ TRANSPOSED = (5, 6, 7, 8)
 
 ORIENTATION = 0x0112
 
+PIECE = 16
+"""Files that a thread decodes in one go."""
+
+AHEAD = 2
+"""Batches that are being decoded while another is used."""
+
 
 def read_image(path: str | Path, size: int | tuple[int, int] | None = None, *, channels: int = 3) -> np.ndarray:
-    """The pixels of an image file as float32 numbers from 0 to 1, channels last.
+    """The pixels of an image file as float32 numbers from 0 to 1, (height, width, channels).
 
     It is turned as its EXIF entry says, converted to `channels`, and, if a size is asked for, scaled until it covers
     that size, its aspect kept, and cut to its middle. Scaling down averages (a triangle as wide as two new pixels).
@@ -41,15 +53,10 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None, *, c
         size: height and width, or one number for both; None leaves the image as large as it is.
         channels: 3 for red, green, blue; 1 for gray, the luminance of a colour; 4 with opacity.
 
-    Returns:
-        A NumPy array (height, width, channels).
-
     Raises:
         ImportError: if Pillow is not installed (extra `images`).
-        FileNotFoundError: if there is no such file.
         ValueError: naming the file, if it is damaged, cut off or no image, holds more pixels than
             `PIL.Image.MAX_IMAGE_PIXELS`, or numbers of more than 8 bits.
-        TypeError: for a size or channels that are no integers.
 
     Example:
         >>> import pathlib, tempfile, fnn
@@ -73,9 +80,9 @@ def check_shape(where: str, size: Any, channels: int) -> tuple[tuple[int, int] |
     return (checks.integer(where, "the height", pair[0]), checks.integer(where, "the width", pair[1])), channels
 
 
-def size_of(where: str, path: Path) -> tuple[int, int]:
+def size_of(path: Path) -> tuple[int, int]:
     """Height and width of an image that stands upright, from the head of its file."""
-    with _open(where, path) as image:
+    with _open("images", path) as image:
         width, height = image.size
         # Of a TIFF Pillow gives the size that it has upright.
         lies = image.format != "TIFF" and _exif(image).get(ORIENTATION) in TRANSPOSED
@@ -160,6 +167,47 @@ def _open(where: str, path: Path) -> Iterator[Any]:
         raise ValueError(
             f"{where}: {path} is damaged, cut off or no image: {str(error)[:200]}; fetch it again, or remove it"
         ) from error
+
+
+def batches_of(batches: Iterable[Sequence[Path]], shape: tuple[int, int, int], resized: bool) -> Iterator[np.ndarray]:
+    """One array after another, float32 (count, height, width, channels) from 0 to 1.
+
+    Where files are damaged, the error names the first of them in this order.
+    """
+    waiting: collections.deque[tuple[np.ndarray, list[Future[None]]]] = collections.deque()
+    with ThreadPoolExecutor(placement.cores(), "fnn-images") as pool:
+        try:
+            for paths in batches:
+                x = np.empty((len(paths), *shape), np.float32)
+                places = range(0, len(paths), PIECE)
+                pieces = [(x[place : place + PIECE], paths[place : place + PIECE]) for place in places]
+                waiting.append((x, [pool.submit(_fill, *piece, shape, resized) for piece in pieces]))
+                if len(waiting) > AHEAD:
+                    yield _whole(*waiting.popleft())
+            while waiting:
+                yield _whole(*waiting.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _fill(out: np.ndarray, paths: Sequence[Path], shape: tuple[int, int, int], resized: bool) -> None:
+    for place, path in enumerate(paths):
+        found = pixels("images", path, shape[:2] if resized else None, shape[2])
+        if found.shape != shape:
+            raise ValueError(
+                f"images: {path} is {_size_text(found.shape)}, and was {_size_text(shape)} when it was listed"
+            )
+        np.divide(found, np.float32(255), out=out[place])
+
+
+def _whole(x: np.ndarray, pieces: list[Future[None]]) -> np.ndarray:
+    for piece in pieces:
+        piece.result()
+    return x
+
+
+def _size_text(shape: Sequence[int]) -> str:
+    return f"{shape[0]}×{shape[1]} (height × width)"
 
 
 def _pillow(module: str) -> Any:

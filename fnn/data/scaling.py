@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from fnn import checks
-from fnn.data.statistics import MinMaxStatistics, StandardStatistics, require_same_columns, with_columns
+from fnn.data.statistics import MinMaxStatistics, StandardStatistics, columns_of, require_same_columns
 from fnn.kernels.mesh_axes import auto_axes, rows_of, split_of
 from fnn.kernels.recurrence.sequences import Layout, check_lengths
 from fnn.layer import Padded
@@ -27,15 +27,16 @@ __all__ = ["Scaler", "min_max_scaler", "standard_scaler"]
     "fnn.data.standard_scaler(); fnn.save(path, trained, scaler=(scaler, statistics)) keeps both"
 )
 class Scaler(NamedTuple):
-    """Pure functions around fitted statistics.
+    """Pure functions around fitted statistics, `MinMaxStatistics` or `StandardStatistics`.
 
     `fit(x, *, rows=None, weights=None) -> statistics` looks only at the `rows` (row numbers, a negative one is an empty
     slot) with a weight above 0; `transform(statistics, x)` and `inverse_transform(statistics, x)` take any rows. Under
     `vmap` one call fits every fold.
 
     Columns that come from the host as float64 or wide integers (dates in seconds) are fitted and transformed in
-    float64, in NumPy, before anything is rounded to float32; `inverse_transform` then gives float64 back. The
-    statistics of a pandas table know its columns, and another one with them in another order is an error.
+    float64, in NumPy, before anything is rounded to float32; `inverse_transform` then gives float64 back. Any other
+    dtype of x is kept. The statistics of a pandas table know its columns, and another one with them in another order
+    is an error; so are another number of features than in `fit`, and NaN or inf, whose column is named.
 
     Of `fnn.Padded` sequences every step is a row, the padding is none, and 0 afterwards.
 
@@ -142,28 +143,11 @@ def _nonzero(x: Any) -> Any:
     return (np if isinstance(x, np.ndarray) else jnp).where(x == 0, 1, x)
 
 
-def _constant(value: ArrayLike, like: Any) -> Any:
-    host = isinstance(like, np.ndarray) and checks.is_concrete(value)
-    return np.asarray(value, like.dtype) if host else jnp.asarray(value, like.dtype)
-
-
-def _original(x: Any, dtype: Any) -> Any:
-    """Values in the terms of what was fitted: those of float64 columns stay in float64, on the host."""
-    return x if isinstance(x, np.ndarray) else x.astype(dtype)
-
-
 def min_max_scaler(feature_range: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)) -> Scaler:
     r"""$z = a + (b-a)\frac{x - \min}{\max - \min}$, column by column; a constant column becomes $a$.
 
     Args:
         feature_range: $(a, b)$, $a < b$.
-
-    Returns:
-        A `Scaler` over `MinMaxStatistics`; it keeps the dtype of x.
-
-    Raises:
-        ValueError: if the range is empty, the number of features is another than in `fit`, or x holds NaN or inf
-            (the column is named).
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -179,34 +163,29 @@ def min_max_scaler(feature_range: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)) -> S
     if np.ndim(low) or np.ndim(high) or (known and not np.less(low, high)):
         raise ValueError(f"min_max_scaler: expected feature_range (low, high), low < high, got {feature_range}")
 
-    def fit(x: ArrayLike, *, rows: ArrayLike | None = None, weights: ArrayLike | None = None) -> MinMaxStatistics:
-        kept, _, reduced = _fit_arguments("min_max_scaler", x, rows, weights)
-        return MinMaxStatistics(kept.min(initial=jnp.inf, **reduced), kept.max(initial=-jnp.inf, **reduced))
+    def ends(like: Any) -> tuple[Any, Any]:
+        xp: Any = np if isinstance(like, np.ndarray) and known else jnp
+        return xp.asarray(low, like.dtype), xp.asarray(high, like.dtype)
 
-    def transform(statistics: MinMaxStatistics, x: ArrayLike) -> Array:
-        statistics, x, dtype = _prepare("min_max_scaler", statistics, x)
-        a, b = _constant(low, x), _constant(high, x)
+    def measure(x: Any, _: Any, reduced: dict[str, Any]) -> MinMaxStatistics:
+        return MinMaxStatistics(x.min(initial=jnp.inf, **reduced), x.max(initial=-jnp.inf, **reduced))
+
+    def scale(statistics: MinMaxStatistics, x: Any) -> Any:
+        a, b = ends(x)
         part = (x - statistics.minimum) / _nonzero(statistics.maximum - statistics.minimum)
         # Not a + (b - a) * part, which misses b by rounding.
-        return jnp.asarray((a * (1 - part) + b * part).astype(dtype))
+        return a * (1 - part) + b * part
 
-    def inverse_transform(statistics: MinMaxStatistics, x: ArrayLike) -> Array:
-        statistics, x, dtype = _prepare("min_max_scaler", statistics, x)
-        a, b = _constant(low, x), _constant(high, x)
+    def unscale(statistics: MinMaxStatistics, x: Any) -> Any:
+        a, b = ends(x)
         part = (x - a) / (b - a)
-        return _original(statistics.minimum * (1 - part) + statistics.maximum * part, dtype)
+        return statistics.minimum * (1 - part) + statistics.maximum * part
 
-    return _over_steps("min_max_scaler", Scaler(fit, transform, inverse_transform, ("min_max", (low, high))))
+    return _build(("min_max", (low, high)), measure, scale, unscale)
 
 
 def standard_scaler() -> Scaler:
     r"""$z = (x - \mu)/\sigma$, column by column, $\sigma^2 = \frac1n\sum(x-\mu)^2$; a constant column becomes 0.
-
-    Returns:
-        A `Scaler` over `StandardStatistics`; it keeps the dtype of x.
-
-    Raises:
-        ValueError: if the number of features is another than in `fit`, or x holds NaN or inf (the column is named).
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -216,32 +195,38 @@ def standard_scaler() -> Scaler:
         [[2.0]]
     """
 
-    def fit(x: ArrayLike, *, rows: ArrayLike | None = None, weights: ArrayLike | None = None) -> StandardStatistics:
-        kept, w, reduced = _fit_arguments("standard_scaler", x, rows, weights)
+    def measure(x: Any, w: Any, reduced: dict[str, Any]) -> StandardStatistics:
         # Around a value of the column, so that a constant column has a deviation of exactly 0.
-        reference = kept.min(initial=jnp.inf, **reduced)
+        reference = x.min(initial=jnp.inf, **reduced)
         share = w / w.sum()
-        mean = reference + (share * (kept - reference[None])).sum(**reduced)
-        variance = (share * (kept - mean[None]) ** 2).sum(**reduced)
-        return StandardStatistics(mean, np.sqrt(variance) if isinstance(kept, np.ndarray) else jnp.sqrt(variance))
+        mean = reference + (share * (x - reference[None])).sum(**reduced)
+        variance = (share * (x - mean[None]) ** 2).sum(**reduced)
+        return StandardStatistics(mean, np.sqrt(variance) if isinstance(x, np.ndarray) else jnp.sqrt(variance))
 
-    def transform(statistics: StandardStatistics, x: ArrayLike) -> Array:
-        statistics, x, dtype = _prepare("standard_scaler", statistics, x)
-        return jnp.asarray(((x - statistics.mean) / _nonzero(statistics.deviation)).astype(dtype))
+    def scale(statistics: StandardStatistics, x: Any) -> Any:
+        return (x - statistics.mean) / _nonzero(statistics.deviation)
 
-    def inverse_transform(statistics: StandardStatistics, x: ArrayLike) -> Array:
-        statistics, x, dtype = _prepare("standard_scaler", statistics, x)
-        return _original(x * statistics.deviation + statistics.mean, dtype)
+    def unscale(statistics: StandardStatistics, x: Any) -> Any:
+        return x * statistics.deviation + statistics.mean
 
-    return _over_steps("standard_scaler", Scaler(fit, transform, inverse_transform, ("standard", ())))
+    return _build(("standard", ()), measure, scale, unscale)
 
 
-def _over_steps(where: str, scaler: Scaler) -> Scaler:
+def _build(
+    kind: tuple[str, tuple[Any, ...]],
+    measure: Callable[[Any, Any, dict[str, Any]], Any],
+    scale: Callable[[Any, Any], Any],
+    unscale: Callable[[Any, Any], Any],
+) -> Scaler:
     """The scaler of rows, also of the steps of `Padded` sequences."""
+    where = f"{kind[0]}_scaler"
 
     def fit(x: Any, *, rows: Any = None, weights: ArrayLike | None = None) -> Any:
         if not isinstance(x, Padded):
-            return with_columns(scaler.fit(x, rows=rows, weights=weights), x)
+            statistics = measure(*_fit_arguments(where, x, rows, weights))
+            if names := columns_of(x):
+                statistics.columns = names
+            return statistics
         values: Any = x.values
         counts: Any = _real_steps(where, x)
         if weights is not None:
@@ -254,20 +239,25 @@ def _over_steps(where: str, scaler: Scaler) -> Scaler:
             values, counts = _take(values, rows), _take(counts, rows) * (rows >= 0).astype(counts.dtype)[:, None]
         if checks.is_concrete(counts) and not (counts != 0).any():
             raise ValueError(f"{where}: expected a step that counts, got none: all lengths are 0, or the weights are")
-        return scaler.fit(values.reshape(-1, *values.shape[2:]), weights=counts.reshape(-1))
+        return measure(*_fit_arguments(where, values.reshape(-1, *values.shape[2:]), None, counts.reshape(-1)))
 
-    def of_steps(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def of_steps(compute: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any], Any]:
         def apply(statistics: Any, x: Any) -> Any:
             if not isinstance(x, Padded):
                 require_same_columns(where, getattr(statistics, "columns", ()), x, "x[list(statistics.columns)]")
-                return function(statistics, x)
+                return compute(*_prepare(where, statistics, x))
             real = _real_steps(where, x)[(..., *[None] * (x.values.ndim - 2))] > 0
             clear = lambda values: (np if isinstance(values, np.ndarray) else jnp).where(real, values, 0)  # noqa: E731
-            return Padded(clear(function(statistics, clear(x.values))), x.lengths)
+            return Padded(clear(compute(*_prepare(where, statistics, clear(x.values)))), x.lengths)
 
         return apply
 
-    return Scaler(fit, of_steps(scaler.transform), of_steps(scaler.inverse_transform), scaler.kind)
+    def original(statistics: Any, x: Any, dtype: Any) -> Any:
+        found = unscale(statistics, x)
+        return found if isinstance(found, np.ndarray) else found.astype(dtype)
+
+    transform = of_steps(lambda statistics, x, dtype: jnp.asarray(scale(statistics, x).astype(dtype)))
+    return Scaler(fit, transform, of_steps(original), kind)
 
 
 def _real_steps(where: str, x: Padded) -> Any:

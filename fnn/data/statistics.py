@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fnn.typing import Array
 
 __all__ = ["MinMaxStatistics", "StandardStatistics"]
-
-Statistics = TypeVar("Statistics")
 
 
 class _Range(NamedTuple):
@@ -34,13 +32,6 @@ class StandardStatistics(_Moments):
     """Mean and standard deviation of each column, and of a table fitted by itself the names of its `columns`."""
 
     columns: tuple[str, ...] = ()
-
-
-def with_columns(statistics: Statistics, x: Any) -> Statistics:
-    """The statistics, which know the names of the columns of the table `x`."""
-    if names := columns_of(x):
-        statistics.columns = names  # type: ignore[attr-defined]
-    return statistics
 
 
 def require_same_columns(where: str, fitted: tuple[str, ...], x: Any, instead: str, of: str = "fit") -> None:

@@ -60,8 +60,8 @@ class Checking:
 
     def _narrow_columns(self, x: np.ndarray, named: Any) -> np.ndarray:
         narrow = checks.host_cast(self._name, "X", named, x, float_type())
-        if x.dtype != narrow.dtype and (found := checks.find_lost_digits(x, narrow.dtype)):
-            checks.warn(f"{self._name}: {checks.describe_lost_digits('X', named, x, narrow.dtype, found)}", UserWarning)
+        if x.dtype != narrow.dtype and (lost := checks.loss_of_digits("X", named, x, narrow.dtype)):
+            checks.warn(f"{self._name}: {lost}", UserWarning)
         return narrow
 
     def _validate_both(self, x: Any, y: Any, **options: Any) -> tuple[Any, Any]:

@@ -1,4 +1,9 @@
-"""Weights from and to other libraries."""
+"""Weights from and to other libraries.
+
+Of a whole model convolutions, dense layers and embeddings, batch norms, other norms, recurrent layers: each kind of
+layer takes the modules of that kind in their order, and every shape must fit. What does not is a ValueError that names
+layers and modules, with both shapes; so are arrays whose names are not those of the module that was asked for.
+"""
 # ruff: noqa: F403, F405
 
 from fnn.interop.flax import *

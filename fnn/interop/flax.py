@@ -31,9 +31,8 @@ _TREE = "a tree of arrays by their names"
 def from_flax(variables: Any, model: Layer, x: Any, *, module: Any = None) -> Trained:
     """The parameters and state of a model from those of a flax module that computes the same.
 
-    Convolutions, dense layers and embeddings, batch norms, other norms, recurrent layers: each kind of layer takes the
-    flax modules of that kind in their order, and every shape must fit. Of linen that order is known from `module`, or
-    from the names: as `init` returned them, or, sorted as optimizers and checkpoints leave them, Conv_0, Conv_1, ….
+    Of linen the order of its modules is known from `module`, or from the names: as `init` returned them, or, sorted as
+    optimizers and checkpoints leave them, Conv_0, Conv_1, ….
 
     Args:
         variables: linen's `{"params": …, "batch_stats": …}` or the params alone; or an nnx module.
@@ -42,12 +41,8 @@ def from_flax(variables: Any, model: Layer, x: Any, *, module: Any = None) -> Tr
         module: the linen module, whose calls say in which order its parts come and what its norms add to a variance;
             with it, and with nnx, both are run once, and outputs that differ are warned of.
 
-    Returns:
-        `Trained(params, state)`.
-
     Raises:
-        ValueError: naming the layers and modules that do not fit, with both shapes; or a norm of another `eps`, flax's
-            default being 1e-6 but for batch norm.
+        ValueError: for a norm of another `eps`, flax's default being 1e-6 but for batch norm.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -84,9 +79,6 @@ def to_flax(trained: Trained, model: Layer, x: Any, like: Any, *, module: Any = 
         Of linen, variables like those given, for `module.apply(variables, x)`. Of nnx a dict for
         `nnx.update(module, state)` after `nnx.replace_by_pure_dict(state, found)`, `state` being
         `nnx.state(module, (nnx.Param, nnx.BatchStat))`.
-
-    Raises:
-        ValueError: naming the layers and modules that do not fit.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

@@ -104,11 +104,7 @@ def read(where: str, library: Library, modules: list[Module], model: Layer, x: A
 
 
 def _fill(where: str, library: Library, modules: list[Module], model: Layer, x: Any) -> tuple[Trained, Trained]:
-    """The model's arrays with what the modules hold, each in the dtype that came, and the shapes of the model's own.
-
-    Raises:
-        ValueError: naming every layer and module that do not fit.
-    """
+    """The model's arrays with what the modules hold, each in the dtype that came, and the shapes of the model's own."""
     require_layer(where, model)
     x = example(x)
     like = Trained(*jax.eval_shape(model.init, jax.random.key(0), x))

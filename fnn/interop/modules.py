@@ -24,9 +24,6 @@ def module_layer(module: Any) -> Layer:
     is told so: linen by the argument of its `__call__` that it has for it (`train`, `training`, `deterministic`,
     `use_running_average`), nnx by `train()`, equinox by `inference_mode`; the key of the step goes to "dropout".
 
-    Args:
-        module: the module.
-
     Returns:
         A layer: its parameters are linen's "params", nnx's `Param`s, equinox's floating-point arrays; its state all
         other variables.

@@ -27,11 +27,8 @@ def plain(function: Callable[..., PyTree], *like: PyTree) -> Callable[..., PyTre
 
     Args:
         function: of arrays, for instance a model at inference.
-        *like: its arguments, or `jax.ShapeDtypeStruct`s of them, with sizes of `jax.export.symbolic_shape` where any
-            will do.
-
-    Returns:
-        A function of arguments of these shapes.
+        *like: arguments of the shapes that it will take, or `jax.ShapeDtypeStruct`s of them, with sizes of
+            `jax.export.symbolic_shape` where any will do.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

@@ -32,9 +32,6 @@ def recurrent_from_torch(state_dict: Mapping[str, Any], *, dropout: bool = False
         The parameters of `lstm`, `gru` (reset after) or `rnn`; a pair of them for `bidirectional`; for several layers a
         tuple for `stacked`.
 
-    Raises:
-        ValueError: if the names are not those of a recurrent module.
-
     Example:
         >>> import numpy as np, fnn
         >>> weights = {"weight_ih_l0": np.ones((16, 3)), "weight_hh_l0": np.ones((16, 4))}
@@ -60,7 +57,6 @@ def recurrent_from_torch(state_dict: Mapping[str, Any], *, dropout: bool = False
 
 
 def arrays_of(where: str, given: Any) -> dict[str, np.ndarray]:
-    """Names and arrays of a torch module or a state dict."""
     if hasattr(given, "state_dict") and not isinstance(given, type):
         given = given.state_dict()
     named = isinstance(given, Mapping) and all(isinstance(name, str) for name in given)
@@ -177,12 +173,6 @@ def recurrent_from_flax(params: Mapping[str, Any]) -> dict[str, Array]:
         params: of flax linen's `LSTMCell`, `OptimizedLSTMCell`, `GRUCell` or `SimpleCell` (without the outer
             "params"), or of nnx's as `nnx.to_pure_dict(nnx.state(cell, nnx.Param))`.
 
-    Returns:
-        The parameters.
-
-    Raises:
-        ValueError: if the names are not those of such a cell.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> cell = {"i": {"kernel": jnp.ones((3, 4)), "bias": jnp.zeros(4)}, "h": {"kernel": jnp.ones((4, 4))}}
@@ -212,7 +202,6 @@ def _names(gates: Sequence[str]) -> set[str]:
 
 
 def is_cell(names: Iterable[str]) -> bool:
-    """Whether these are the names of the gates in one of flax's cells."""
     return set(map(_gate, names)) in map(_names, _FLAX_GATES.values())
 
 
@@ -232,9 +221,6 @@ def recurrent_to_flax(params: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
 
     Returns:
         The cell's parameters; `cell.apply({"params": …}, carry, x)` takes them.
-
-    Raises:
-        ValueError: for a layer flax does not have.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

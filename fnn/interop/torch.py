@@ -23,10 +23,9 @@ __all__ = ["from_torch", "to_torch"]
 def from_torch(state_dict: Any, model: Layer, x: Any) -> Trained:
     """The parameters and state of a model from those of a torch module that computes the same.
 
-    Convolutions, dense layers and embeddings, batch norms, other norms, recurrent layers: each kind of layer takes the
-    torch modules of that kind in their order, and every shape must fit. Kernels change from channels first to channels
-    last; so do the rows of a dense layer after `flatten`, which torch counts channel by channel, and the columns of one
-    before `reshape` to an image. In a residual block the body comes before the shortcut, as in torchvision.
+    Kernels change from channels first to channels last; so do the rows of a dense layer after `flatten`, which torch
+    counts channel by channel, and the columns of one before `reshape` to an image. In a residual block the body comes
+    before the shortcut, as in torchvision.
 
     Not in the weights, and so to be written in the model: paddings (torch's `padding=1` is `padding=1`, not "SAME",
     where there is a stride), `batch_norm(decay=1 - momentum, unbiased=True)` to go on training as torch does, and
@@ -38,12 +37,9 @@ def from_torch(state_dict: Any, model: Layer, x: Any) -> Trained:
         model: the model in fnn.
         x: an input of the model, or its shape, channels last.
 
-    Returns:
-        `Trained(params, state)`.
-
     Raises:
-        ValueError: naming the layers and modules that do not fit, with both shapes, or a layer behind branches or a
-            selection through which a flattened image comes: its order is not followed there.
+        ValueError: for a layer behind branches or a selection through which a flattened image comes: its order is not
+            followed there.
 
     Example:
         >>> import numpy as np, fnn
@@ -104,9 +100,6 @@ def to_torch(trained: Trained, model: Layer, x: Any, like: Any) -> dict[str, np.
     Returns:
         Name -> NumPy array: `module.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})`.
         Weights in bfloat16, which `torch.from_numpy` does not know, come as float32, and `load_state_dict` casts them.
-
-    Raises:
-        ValueError: naming the layers and modules that do not fit.
 
     Example:
         >>> import jax, numpy as np, fnn

@@ -49,15 +49,12 @@ def read(code: types.CodeType) -> CodeReading:
             elif line.opname in FREE and line.argval in code.co_freevars:
                 found["free"][Use(line.argval, _attributes(lines, place + 1))] = None
             elif line.opname == "IMPORT_NAME":
-                found["imports"]["." * _level(lines[place - 2]) + line.argval] = None
+                # How many packages up: `from .math import rate` is not Python's `math`.
+                level = lines[place - 2].argval
+                found["imports"]["." * (level if isinstance(level, int) else 1) + line.argval] = None
             elif line.opname in ATTRIBUTE:
                 found["attributes"][line.argval] = None
     return CodeReading(text(code), *map(tuple, found.values()))
-
-
-def _level(line: dis.Instruction) -> int:
-    """Of an import, how many packages up: `from .math import rate` is not Python's `math`."""
-    return line.argval if isinstance(line.argval, int) else 1
 
 
 def _attributes(lines: list[dis.Instruction], place: int) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ import threading
 import warnings
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -47,11 +47,8 @@ def use(directory: Path | None, beside: str = "") -> None:
     _directory, _beside = directory, beside
 
 
-class Lowered(NamedTuple):
-    """A program as it stands in a file: of leaves, and the tree of its results with their numbers as leaves."""
-
-    results: Any
-    program: bytes
+Lowered = tuple[Any, bytes]
+"""A program as it stands in a file: the tree of its results with their numbers as leaves, and what gives the leaves."""
 
 
 class Program:
@@ -89,13 +86,13 @@ class Program:
         counts = [len(jax.tree.leaves(argument)) for argument in arguments]
         donated = [place for which in self.donate for place in range(sum(counts[:which]), sum(counts[: which + 1]))]
         with contextlib.suppress(Exception):  # a file that is not there, or damaged: it is written anew
-            call = _load(Lowered(*pickle.loads(_whole(path.read_bytes()))), self.name[1], donated)
+            call = _load(pickle.loads(_whole(path.read_bytes())), self.name[1], donated)
             read += 1
             return call
         lowered = self._lower(given, arguments)
         if lowered is None:
             return None
-        content = pickle.dumps(tuple(lowered))
+        content = pickle.dumps(lowered)
         with contextlib.suppress(OSError):  # a full disk is no reason to stop a run
             write_whole(path, lambda file: file.write(_digest(content) + content))
         return _load(lowered, self.name[1], donated)
@@ -114,7 +111,7 @@ class Program:
                 exported, in_tree=of_leaves, out_tree=jax.tree.structure(tuple(exported.out_avals))
             )
             pickle.dumps(results)
-            return Lowered(results, bytes(flat.serialize()))
+            return results, bytes(flat.serialize())
         except Exception:  # whatever cannot be written down: callbacks, calls that JAX does not guarantee, own classes
             return None
 
@@ -131,8 +128,9 @@ def _whole(content: bytes) -> bytes:
 
 
 def _load(lowered: Lowered, name: str, donated: list[int]) -> Callable[[list[Any]], Any]:
-    exported = jax.export.deserialize(bytearray(lowered.program))
-    structure = jax.tree.structure(lowered.results)
+    results, program = lowered
+    exported = jax.export.deserialize(bytearray(program))
+    structure = jax.tree.structure(results)
 
     def call(*leaves: Any) -> Any:
         return exported.call(*leaves)

@@ -28,13 +28,10 @@ class Fingerprint(NamedTuple):
 
 
 def fingerprint(value: Any) -> Fingerprint:
-    """What `value` computes, as something that compares and hashes.
+    """What `value` computes, as something that compares and hashes: equal for all descriptions that are built alike.
 
     Args:
         value: layers, transforms, tasks, functions, arrays, numbers, in any nesting.
-
-    Returns:
-        A `Fingerprint`, equal to that of any description that is built alike.
 
     Raises:
         Unknown: if something in it cannot be compared, saying what.

@@ -82,9 +82,6 @@ def compile(
         donate: places among the arguments whose buffers the program may take.
         otherwise: what to run where the description cannot be compared, in place of a new program.
 
-    Returns:
-        A compiled function of the arguments.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> def apply(model, params, x):
@@ -102,11 +99,8 @@ def compile(
 def remember(function: Callable[[Any], Any], description: Any) -> Any:
     """`function(description)`, computed once per description and kept among the programs.
 
-    For plain values: of a function that JAX traces later, `compile` also knows when what it reads has changed.
-
-    Args:
-        function: a function of a module: it is known by its identity.
-        description: as for `compile`.
+    The arguments are those of `compile`. For plain values: of a function that JAX traces later, `compile` also knows
+    when what it reads has changed.
 
     Example:
         >>> import fnn

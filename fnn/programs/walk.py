@@ -36,14 +36,12 @@ SMALL = 2**20
 IMPURE = frozenset({"eval", "exec", "globals", "__import__", "open", "input"})
 NAMESPACES = (types.SimpleNamespace, argparse.Namespace)
 PLAIN = (object, abc.ABC, typing.Generic, typing.Protocol)
-UNREAD = frozenset(
-    {
-        *("__dict__", "__weakref__", "__module__", "__qualname__", "__annotations__", "__annotate__"),
-        *("__annotate_func__", "__annotations_cache__", "__firstlineno__", "__static_attributes__", "__hash__"),
-        *("__orig_bases__", "__parameters__", "__type_params__", "__abstractmethods__", "_abc_impl"),
-        *("__dataclass_fields__", "__dataclass_params__"),
-    }
-)
+UNREAD = frozenset({
+    "__dict__", "__weakref__", "__module__", "__qualname__", "__annotations__", "__annotate__", "__annotate_func__",
+    "__annotations_cache__", "__firstlineno__", "__static_attributes__", "__hash__", "__orig_bases__",
+    "__parameters__", "__type_params__", "__abstractmethods__", "_abc_impl", "__dataclass_fields__",
+    "__dataclass_params__",
+})  # fmt: skip
 """What stands in every class and computes nothing."""
 
 PACKAGE = __name__.partition(".")[0]

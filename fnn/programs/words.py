@@ -24,28 +24,24 @@ from fnn.programs.code import is_library, libraries, text
 from fnn.programs.fingerprint import Fingerprint
 from fnn.programs.walk import Same, Unknown
 
-PURE = frozenset(
-    {
-        *("fnn", "jax", "jaxlib", "numpy", "optax", "chex", "flax", "haiku", "equinox", "ml_dtypes", "opt_einsum"),
-        *("builtins", "math", "cmath", "operator", "functools", "itertools", "collections", "dataclasses", "typing"),
-        *("typing_extensions", "types", "enum", "abc", "numbers", "fractions", "string", "copy"),
-        *("_operator", "_functools", "_collections"),
-    }
-)
+PURE = frozenset({
+    "fnn", "jax", "jaxlib", "numpy", "optax", "chex", "flax", "haiku", "equinox", "ml_dtypes", "opt_einsum",
+    "builtins", "math", "cmath", "operator", "functools", "itertools", "collections", "dataclasses", "typing",
+    "typing_extensions", "types", "enum", "abc", "numbers", "fractions", "string", "copy",
+    "_operator", "_functools", "_collections",
+})  # fmt: skip
 """Packages whose functions give the same for the same arguments, apart from those below."""
 
-IMPURE = frozenset(
-    {
-        *("load", "loadtxt", "genfromtxt", "fromfile", "fromregex", "memmap", "open_memmap", "DataSource", "random"),
-        *("open", "input", "eval", "exec", "globals", "vars", "__import__", "id", "hash", "print"),
-    }
-)
+IMPURE = frozenset({
+    "load", "loadtxt", "genfromtxt", "fromfile", "fromregex", "memmap", "open_memmap", "DataSource", "random",
+    "open", "input", "eval", "exec", "globals", "vars", "__import__", "id", "hash", "print",
+})  # fmt: skip
 """Names of functions, in whatever pure package, that ask something else than their arguments, or say something."""
 
 FILES = (
-    *("numpy.random", "fnn.files", "fnn.interop", "fnn.saving", "fnn.programs", "fnn.devices"),
-    *("fnn.data.array_files", "fnn.data.datasets", "fnn.data.image_files"),
-)
+    "numpy.random", "fnn.files", "fnn.interop", "fnn.saving", "fnn.programs", "fnn.devices",
+    "fnn.data.array_files", "fnn.data.datasets", "fnn.data.image_files",
+)  # fmt: skip
 """Modules of pure packages that are not."""
 
 MARKS = frozenset({"_MISSING_TYPE", "_HAS_DEFAULT_FACTORY_CLASS", "_KW_ONLY_TYPE"})
@@ -53,11 +49,7 @@ MARKS = frozenset({"_MISSING_TYPE", "_HAS_DEFAULT_FACTORY_CLASS", "_KW_ONLY_TYPE
 
 
 def words_of(fingerprint: Fingerprint) -> str:
-    """The fingerprint in words.
-
-    Raises:
-        Unknown: if it names something that only this process has, or whose result another could not know.
-    """
+    """The fingerprint in words; `Unknown` if it names what only this process has, or whose result no other knows."""
     for entry in fingerprint.table:
         _require_pure(entry)
     return "".join(f"{_say(entry)};" for entry in (fingerprint.root, *fingerprint.table))

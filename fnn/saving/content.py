@@ -87,20 +87,16 @@ def read(path: Path) -> tuple[NamedArrays, dict[str, Any]]:
         raise IsADirectoryError(
             f"load: {path} is a directory; fnn.load(directory, like=) reads the checkpoints of a run"
         )
-    with path.open("rb") as file:
-        start = file.read(2)
-        file.seek(0)
-        if start == b"PK":
-            raise ValueError(
-                f"load: {path} is a NumPy archive; of a run's checkpoints give the directory, {path.parent}, and read "
-                "others by numpy.load"
-            )
-        size = int.from_bytes(file.read(8), "little")
-        if size > HEADER_BYTES:
-            why = f"its first 8 bytes announce a header of {size:,} bytes, and fnn.save writes at most {HEADER_BYTES:,}"
-            raise checks.not_readable("load", path, "safetensors file", why)
-        file.seek(0)
-        content = file.read()
+    content = path.read_bytes()
+    if content.startswith(b"PK"):
+        raise ValueError(
+            f"load: {path} is a NumPy archive; of a run's checkpoints give the directory, {path.parent}, and read "
+            "others by numpy.load"
+        )
+    size = int.from_bytes(content[:8], "little")
+    if size > HEADER_BYTES:
+        why = f"its first 8 bytes announce a header of {size:,} bytes, and fnn.save writes at most {HEADER_BYTES:,}"
+        raise checks.not_readable("load", path, "safetensors file", why)
     try:
         header = json.loads(content[8 : 8 + size])
         said = header.get("__metadata__", {})

@@ -127,13 +127,7 @@ def export(
 
 
 def load_exported(path: str | Path) -> Exported:
-    """Read a program that `fnn.export` wrote.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        An `Exported`: call it with inputs.
+    """Read a program that `fnn.export` wrote into this file, to be called with inputs.
 
     Raises:
         ValueError: for a file that is damaged or not of `fnn.export`.

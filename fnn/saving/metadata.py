@@ -32,7 +32,6 @@ def require_outputs(where: str, classes: Sequence[Any], model: Layer, trained: T
 
 
 def classes_as_json(where: str, classes: Sequence[Any] | None) -> list[Any] | None:
-    """Class names as JSON can hold them."""
     if classes is None:
         return None
     given = np.asarray(classes).tolist() if hasattr(classes, "dtype") else classes

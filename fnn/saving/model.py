@@ -17,13 +17,7 @@ from fnn.layer import Layer
 from fnn.layer.arguments import example, params_and_state
 from fnn.layer.naming import key_of, owner_of
 from fnn.saving import content
-from fnn.saving.metadata import (
-    classes_as_json,
-    notes_as_json,
-    require_outputs,
-    scaler_as_json,
-    scaler_from_json,
-)
+from fnn.saving.metadata import classes_as_json, notes_as_json, require_outputs, scaler_as_json, scaler_from_json
 from fnn.saving.run import read_trained
 from fnn.train.sharding import shard
 from fnn.train.trained import Trained, as_trained, fits_shape
@@ -84,7 +78,6 @@ def save(
 
     Raises:
         ValueError, TypeError: for what the format cannot hold, naming it.
-        OSError: if the file cannot be written.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn, os, tempfile
@@ -134,7 +127,6 @@ def load(path: str | Path, like: Any, *, which: str = "best") -> Trained:
 
     Raises:
         ValueError: for a file that is damaged or not of `fnn.save`, or of another model, naming the layers that differ.
-        FileNotFoundError: if there is none.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn, os, tempfile
@@ -144,7 +136,7 @@ def load(path: str | Path, like: Any, *, which: str = "best") -> Trained:
         >>> fnn.predict(model, trained, jnp.ones((5, 3))).shape
         (5, 2)
     """
-    expected = _read_like(like)
+    expected, other, model = _read_like(like)
     if Path(path).is_dir():
         saved, description = read_trained(Path(path), which), ""
         names = {place: place.removeprefix(".") for place in saved}
@@ -152,7 +144,7 @@ def load(path: str | Path, like: Any, *, which: str = "best") -> Trained:
         arrays, about = _read(path)
         saved, description = {place: arrays[name] for name, place in about["paths"].items()}, about["description"]
         names = {place: name for name, place in about["paths"].items()}
-    wrong = _differences(expected, saved, names)
+    wrong = _differences(expected, other, model, saved, names)
     if wrong:
         written = f"\nIt was saved from\n{description}" if description else ""
         raise ValueError(f"load: {path} is of another model: {checks.first_few(wrong)}{written}")
@@ -161,17 +153,11 @@ def load(path: str | Path, like: Any, *, which: str = "best") -> Trained:
         array = jnp.asarray(saved[jax.tree_util.keystr(place)])
         return shard(array, leaf.sharding) if len(getattr(leaf.sharding, "device_set", ())) > 1 else array
 
-    return jax.tree.map_with_path(put_leaf, expected.like)
+    return jax.tree.map_with_path(put_leaf, expected)
 
 
 def read_metadata(path: str | Path) -> Metadata:
     """What a file of `fnn.save` says beside the arrays: description, versions, scaler, class names and notes.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        A `Metadata`.
 
     Raises:
         ValueError: for a file that is damaged or not of `fnn.save`.
@@ -192,14 +178,6 @@ def read_metadata(path: str | Path) -> Metadata:
     return Metadata(about["description"], about["fnn"], about["jax"], scaler, classes, notes)
 
 
-class _Expected(NamedTuple):
-    """What a file must hold: shapes, the same for inputs of another number of rows, and the model, if it is known."""
-
-    like: Trained
-    other: Trained
-    model: Layer | None
-
-
 def _read(path: str | Path) -> tuple[content.NamedArrays, dict[str, Any]]:
     arrays, about = content.read(Path(path))
     described = isinstance(about, dict) and set(about) >= _KEYS and isinstance(about["paths"], dict)
@@ -210,7 +188,8 @@ def _read(path: str | Path) -> tuple[content.NamedArrays, dict[str, Any]]:
     return arrays, about
 
 
-def _read_like(like: Any) -> _Expected:
+def _read_like(like: Any) -> tuple[Trained, Trained, Layer | None]:
+    """What a file must hold: shapes, the same for inputs of another number of rows, and the model, if it is known."""
     if isinstance(like, Layer):
         raise TypeError(f"load: expected like to be (model, x), got {checks.describe(like)} alone; x may be a shape")
     if not (isinstance(like, tuple) and len(like) == 2 and isinstance(like[0], Layer)):
@@ -218,25 +197,27 @@ def _read_like(like: Any) -> _Expected:
         shapes = jax.tree.map(
             lambda a: a if hasattr(a, "sharding") else jax.eval_shape(lambda: jnp.asarray(a)), trained
         )
-        return _Expected(shapes, shapes, None)
+        return shapes, shapes, None
     model, x = like[0], example(like[1])
 
     def shapes_for(more: int) -> Trained:
         rows = jax.tree.map(lambda a: jax.ShapeDtypeStruct((a.shape[0] + more, *a.shape[1:]), a.dtype), x)
         return Trained(*params_and_state(jax.eval_shape(model.init, jax.random.key(0), rows)))
 
-    return _Expected(shapes_for(0), shapes_for(1), model)
+    return shapes_for(0), shapes_for(1), model
 
 
-def _differences(expected: _Expected, saved: content.NamedArrays, names: dict[str, str]) -> list[str]:
+def _differences(
+    expected: Trained, other: Trained, model: Layer | None, saved: content.NamedArrays, names: dict[str, str]
+) -> list[str]:
     """What the file has not, has otherwise and has beyond the model, each with its layer."""
-    leaves = jax.tree.leaves_with_path(expected.like)
+    leaves = jax.tree.leaves_with_path(expected)
     said, known = [], set()
-    for (path, leaf), other in zip(leaves, jax.tree.leaves(expected.other), strict=True):
+    for (path, leaf), varying in zip(leaves, jax.tree.leaves(other), strict=True):
         place = jax.tree_util.keystr(path)
         known.add(place)
-        if complaint := _complaint(leaf, other, saved.get(place)):
-            said.append(f"{_label(expected.model, path)} {complaint}")
+        if complaint := _complaint(leaf, varying, saved.get(place)):
+            said.append(f"{_label(model, path)} {complaint}")
     return said + [
         f"{names[p]} is {checks.describe(saved[p])} there, not in the model" for p in saved if p not in known
     ]

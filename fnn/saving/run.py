@@ -19,11 +19,7 @@ _KEY_WORDS = {"key<fry>": 2, "key<rbg>": 4, "key<urbg>": 4}
 
 
 def read_trained(directory: Path, which: str) -> NamedArrays:
-    """The parameters and state of the best or the last epoch, by their keys in a `Trained`.
-
-    Raises:
-        ValueError: if the directory holds no checkpoint that can be read.
-    """
+    """The parameters and state of the best or the last epoch, by their keys in a `Trained`."""
     checks.one_of("load", "which", which, ("best", "last"))
     paths = sorted(directory.glob("epoch-*.npz"), reverse=True)
     newest = _first_whole(paths)

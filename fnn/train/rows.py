@@ -97,9 +97,7 @@ def require_finite(where: str, x: Any, host: np.ndarray) -> None:
 
 def describe_rounding(x: Any, host: np.ndarray, dtype: Any) -> str:
     """What is lost where float64 is computed in float32, and what to write."""
-    if found := checks.find_lost_digits(host, dtype):
-        return checks.describe_lost_digits("x", x, host, dtype, found)
-    return (
+    return checks.loss_of_digits("x", x, host, dtype) or (
         "x is float64 and is computed in float32; write x.astype(numpy.float32), or "
         f"{checks.IN_FLOAT64} to compute in float64"
     )

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks, random_bits
-from fnn.data.augmentation.images import inside_box
-from fnn.data.augmentation.protocol import IMAGES, Augmentation, narrow, require_one_input, require_targets_of_rows
+from fnn.data.augmentation.protocol import LAYOUTS, Augmentation, narrow, require_one_input, require_targets_of_rows
+from fnn.data.augmentation.single import inside_box
 from fnn.kernels.mesh_axes import auto_axes, rows_of
 from fnn.precision import wide_dtype
 from fnn.typing import Array, ArrayLike, DType, Key
@@ -68,12 +68,9 @@ def mixup(alpha: ArrayLike = 0.2, *, classes: int | None = None) -> Augmentation
         classes: number of classes, where targets are class numbers: they become rows of probabilities, which
             `fnn.tasks.multiclass` and `fnn.losses.softmax_cross_entropy` take. None for targets that are values.
 
-    Returns:
-        `augment(key, x, targets) -> (x, targets)` for x of any shape; integer data are rounded.
-
     Raises:
         TypeError: on class numbers without `classes`.
-        ValueError: if `alpha` is below 0, or a class number is out of range (NaN where it is traced).
+        ValueError: on a class number out of range (NaN where it is traced).
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -110,15 +107,7 @@ def cutmix(alpha: ArrayLike = 1.0, *, classes: int | None = None) -> Augmentatio
 
     Args:
         alpha: $α \ge 0$; 0 pastes nothing.
-        classes: number of classes, as in `mixup`.
-
-    Returns:
-        `augment(key, x, targets) -> (x, targets)` for images (batch, height, width, channels) of any dtype.
-
-    Raises:
-        TypeError: on class numbers without `classes`.
-        ValueError: on another rank, `alpha` below 0, targets of pixels, or a class number out of range (NaN where it is
-            traced).
+        classes: number of classes, asked for as in `mixup`.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -136,7 +125,7 @@ def cutmix(alpha: ArrayLike = 1.0, *, classes: int | None = None) -> Augmentatio
 
     def augment(key: Key, x: Array, targets: Any) -> tuple[Array, Array]:
         require_one_input("cutmix", x)
-        checks.rank("cutmix", "x", x, 4, IMAGES)
+        checks.rank("cutmix", "x", x, 4, LAYOUTS[4])
         require_targets_of_rows("cutmix", x, targets)
         x = jnp.asarray(x)
         targets = _soft("cutmix", targets, classes, wide_dtype(x))

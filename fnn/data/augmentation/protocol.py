@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,25 +14,21 @@ from fnn.typing import Array, Augmentation, DType, Key
 
 __all__ = ["compose"]
 
-IMAGES = "(batch, height, width, channels)"
+LAYOUTS = {3: "(batch, time, features)", 4: "(batch, height, width, channels)"}
 
 
 def each_example(
-    where: str,
-    change: Callable[[Key, Array], Array],
-    ranks: int | Collection[int] | None = None,
-    layout: str = "",
-    moves: bool = False,
+    where: str, change: Callable[[Key, Array], Array], rank: int | None = None, *, moves: bool = False
 ) -> Augmentation:
-    """`change(key, example)` for every example of the batch, each with a key of its own; targets stay.
+    """`change(key, example)` for every example of a batch of this rank, each with a key of its own; targets stay.
 
     One that `moves` pixels refuses targets that belong to pixels.
     """
 
     def augment(key: Key, x: Array, targets: Any) -> tuple[Array, Any]:
         require_one_input(where, x)
-        if ranks is not None:
-            checks.rank(where, "x", x, ranks, layout)
+        if rank is not None:
+            checks.rank(where, "x", x, rank, LAYOUTS[rank])
         if moves:
             require_targets_of_rows(where, x, targets)
         x = jnp.asarray(x)
@@ -88,12 +84,6 @@ def compose(*augmentations: Augmentation) -> Augmentation:
 
     Args:
         *augmentations: functions `augment(key, x, targets) -> (x, targets)`.
-
-    Returns:
-        One augmentation.
-
-    Raises:
-        TypeError: if one of them cannot be called.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

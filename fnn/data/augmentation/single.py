@@ -1,4 +1,4 @@
-"""Augmentations that move or cover pixels."""
+"""Augmentations that change every example by itself: pixels are moved or covered, values disturbed, series cut."""
 
 from __future__ import annotations
 
@@ -8,18 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, random_bits
-from fnn.data.augmentation.protocol import (
-    IMAGES,
-    Augmentation,
-    each_example,
-    narrow,
-    require_one_input,
-    require_targets_of_rows,
-)
+from fnn.data.augmentation.protocol import each_example, narrow, require_one_input, require_targets_of_rows
 from fnn.precision import wide_dtype
-from fnn.typing import Array, ArrayLike, Key
+from fnn.typing import Array, ArrayLike, Augmentation, Key
 
-__all__ = ["cutout", "gaussian_noise", "random_crop", "random_flip", "random_rotation", "random_shift"]
+__all__ = [
+    "cutout", "gaussian_noise", "jitter", "random_crop", "random_flip", "random_rotation", "random_shift",
+    "random_window",
+]  # fmt: skip
 
 MODES = ("constant", "edge", "reflect", "symmetric", "wrap")
 
@@ -28,15 +24,8 @@ def random_flip(axis: int = 2, *, rate: ArrayLike = 0.5) -> Augmentation:
     r"""Mirror a fraction of the examples along one axis: $y_i = x_{n-1-i}$ with probability `rate`, else $x_i$.
 
     Args:
-        axis: axis of the batch; in (batch, height, width, channels) 2 swaps left and right, 1 top and bottom.
+        axis: any but the batch's; in (batch, height, width, channels) 2 swaps left and right, 1 top and bottom.
         rate: fraction of the examples mirrored, in [0, 1].
-
-    Returns:
-        `augment(key, x, targets) -> (x, targets)`; targets are unchanged.
-
-    Raises:
-        ValueError: if `rate` is not in [0, 1], `axis` is the batch's or not one of x, or the targets are of
-            pixels, or of steps that move.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -74,12 +63,8 @@ def random_crop(padding: int, mode: str = "constant") -> Augmentation:
         padding: $p \ge 0$ pixels.
         mode: what the padding holds, as in `jnp.pad`: "constant" (zeros), "edge", "reflect", "symmetric" or "wrap".
 
-    Returns:
-        `augment(key, x, targets) -> (x, targets)` for images (batch, height, width, channels) of any dtype.
-
     Raises:
-        ValueError: on another rank, targets of pixels, negative padding, or padding that the mode cannot take from the
-            image.
+        ValueError: on padding that the mode cannot take from the image.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -102,7 +87,7 @@ def random_crop(padding: int, mode: str = "constant") -> Augmentation:
         top, left = jax.random.randint(key, (2,), 0, 2 * padding + 1)
         return jax.lax.dynamic_slice(padded, (top, left, 0), x.shape)
 
-    return each_example("random_crop", change, 4, IMAGES, moves=True)
+    return each_example("random_crop", change, 4, moves=True)
 
 
 def _sample(x: Array, rows: Array, columns: Array) -> Array:
@@ -131,12 +116,6 @@ def random_shift(pixels: ArrayLike) -> Augmentation:
     Args:
         pixels: $s \ge 0$, the largest shift of height and of width.
 
-    Returns:
-        `augment(key, x, targets) -> (x, targets)` for images (batch, height, width, channels); integers are rounded.
-
-    Raises:
-        ValueError: on another rank, targets of pixels, or `pixels` below 0.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> x, _ = fnn.data.random_shift(2.0)(jax.random.key(0), jnp.ones((8, 28, 28, 1)), None)
@@ -153,7 +132,7 @@ def random_shift(pixels: ArrayLike) -> Augmentation:
         i, j = jnp.indices(x.shape[:2], wide_dtype(x))
         return _sample(x, i - a, j - b)
 
-    return each_example("random_shift", change, 4, IMAGES, moves=True)
+    return each_example("random_shift", change, 4, moves=True)
 
 
 def random_rotation(degrees: ArrayLike) -> Augmentation:
@@ -164,12 +143,6 @@ def random_rotation(degrees: ArrayLike) -> Augmentation:
 
     Args:
         degrees: $d \ge 0$.
-
-    Returns:
-        `augment(key, x, targets) -> (x, targets)` for images (batch, height, width, channels); integers are rounded.
-
-    Raises:
-        ValueError: on another rank, targets of pixels, or `degrees` below 0.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -191,20 +164,14 @@ def random_rotation(degrees: ArrayLike) -> Augmentation:
         cos, sin = jnp.cos(angle), jnp.sin(angle)
         return _sample(x, u * cos + v * sin + middle[0], v * cos - u * sin + middle[1])
 
-    return each_example("random_rotation", change, 4, IMAGES, moves=True)
+    return each_example("random_rotation", change, 4, moves=True)
 
 
 def gaussian_noise(deviation: ArrayLike) -> Augmentation:
     r"""Add independent noise to every value: $y = x + σ ε$, $ε \sim N(0, 1)$; for time series known as jitter.
 
     Args:
-        deviation: $σ \ge 0$, in the units of x.
-
-    Returns:
-        `augment(key, x, targets) -> (x, targets)` for x of any shape; integers are rounded.
-
-    Raises:
-        ValueError: if `deviation` is below 0.
+        deviation: $σ \ge 0$, in the units of x, which has any shape.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -224,6 +191,22 @@ def gaussian_noise(deviation: ArrayLike) -> Augmentation:
     return each_example("gaussian_noise", change)
 
 
+def jitter(deviation: ArrayLike = 0.03) -> Augmentation:
+    r"""Add independent noise to every reading: $y_t = x_t + σ ε_t$; `gaussian_noise` by its name for time series.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> x, _ = fnn.data.jitter(0.5)(jax.random.key(0), jnp.zeros((100, 50, 2)), None)
+        >>> round(x.std().item(), 1)
+        0.5
+
+    References:
+        Um et al., Data Augmentation of Wearable Sensor Data for Parkinson's Disease Monitoring, 2017.
+    """
+    checks.in_range("jitter", "deviation", deviation, 0)
+    return gaussian_noise(deviation)
+
+
 def inside_box(key: Key, shape: tuple[int, ...], sides: tuple[Array | int, Array | int]) -> Array:
     """The pixels of a box whose center is uniform over the image; what sticks out is cut off. (height, width, 1)."""
     inside = []
@@ -240,13 +223,7 @@ def cutout(size: int) -> Augmentation:
     What sticks out of the image is cut off, as in the paper.
 
     Args:
-        size: side of the square in pixels; 0 leaves the image as it is.
-
-    Returns:
-        `augment(key, x, targets) -> (x, targets)` for images (batch, height, width, channels) of any dtype.
-
-    Raises:
-        ValueError: on another rank, or a square larger than the image.
+        size: side of the square in pixels, at most the image's smaller one; 0 leaves the image as it is.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -264,4 +241,31 @@ def cutout(size: int) -> Augmentation:
             raise ValueError(f"cutout: expected size <= {min(x.shape[:2])}, the image's smaller side, got {size}")
         return jnp.where(inside_box(key, x.shape, (size, size)), jnp.zeros((), x.dtype), x)
 
-    return each_example("cutout", change, 4, IMAGES)
+    return each_example("cutout", change, 4)
+
+
+def random_window(length: int) -> Augmentation:
+    r"""Cut a random stretch out of every series: $y_t = x_{s+t}$, $t = 0 … l-1$, $s$ uniform in $0 … n-l$.
+
+    Args:
+        length: $l$, steps kept of series as long or longer, (batch, time, features) to (batch, length, features). The
+            model must take both lengths, because validation sees whole series.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, fnn
+        >>> x, _ = fnn.data.random_window(3)(jax.random.key(0), jnp.arange(10.0).reshape(1, 10, 1), None)
+        >>> (x[0, :, 0] - x[0, 0, 0]).tolist()
+        [0.0, 1.0, 2.0]
+
+    References:
+        Le Guennec et al., Data Augmentation for Time Series Classification using Convolutional Neural Networks, 2016.
+    """
+    length = checks.integer("random_window", "length", length)
+
+    def change(key: Key, x: Array) -> Array:
+        if length > x.shape[0]:
+            raise ValueError(f"random_window: expected length <= {x.shape[0]}, the steps of x, got {length}")
+        start = jax.random.randint(key, (), 0, x.shape[0] - length + 1)
+        return jax.lax.dynamic_slice_in_dim(x, start, length, axis=0)
+
+    return each_example("random_window", change, 3)
