@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fnn import optim
 from fnn.optim import leaves
-from fnn.optim.radam import degrees_of_freedom
+from fnn.optim.adam_variants import degrees_of_freedom
 from fnn.testing import strategies
 
 RULES = {

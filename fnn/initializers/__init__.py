@@ -8,7 +8,6 @@ start from `constant` learns as if each hidden layer had one unit.
 """
 # ruff: noqa: F403
 
-from fnn.initializers.constants import *
 from fnn.initializers.orthogonal import *
 from fnn.initializers.plain import *
 from fnn.initializers.scaled import *

@@ -83,9 +83,7 @@ def delta_orthogonal(scale: ArrayLike = 1.0, column_axis: int = -1, dtype: DType
     """A convolution kernel that is orthogonal at its centre and 0 around it: signals pass without changing length.
 
     Args:
-        scale: factor of the orthogonal matrix.
-        column_axis: the axis of the outputs.
-        dtype: dtype unless the call gives one.
+        scale, column_axis, dtype: as for `orthogonal`.
 
     Raises:
         ValueError: for other than 3 to 5 axes, or more input than output channels.

@@ -28,7 +28,6 @@ __all__ = [
     "xavier_uniform",
 ]
 
-
 Axes: TypeAlias = int | Sequence[int]
 
 
@@ -38,7 +37,6 @@ def _fans(shape: Sequence[int], in_axis: Axes, out_axis: Axes, batch_axis: Axes)
     if len(shape) < 2 and (in_axis, out_axis) == (-2, -1):
         repair = "write in_axis= and out_axis= if its inputs and outputs are elsewhere"
         raise checks.wrong_shape(where, "a kernel", "(..., in, out)", tuple(shape), repair)
-
     given = {"in_axis": in_axis, "out_axis": out_axis, "batch_axis": batch_axis}
     found = [checks.axes(where, name, axes, len(shape), 0) for name, axes in given.items()]
     checks.axes(where, ", ".join(given), sum(found, ()), len(shape), 0)
@@ -116,8 +114,7 @@ def glorot_uniform(
 
     Example:
         >>> import jax, fnn
-        >>> w = fnn.initializers.glorot_uniform()(jax.random.key(0), (3, 3))
-        >>> bool(abs(w).max() <= 1)
+        >>> bool(abs(fnn.initializers.glorot_uniform()(jax.random.key(0), (3, 3))).max() <= 1)
         True
 
     References:
@@ -227,18 +224,10 @@ def he_normal(
 
 
 xavier_uniform, xavier_normal = glorot_uniform, glorot_normal
-
-
 kaiming_uniform, kaiming_normal = he_uniform, he_normal
 
 
-_GAINS = {
-    "identity": 1.0,
-    "sigmoid": 1.0,
-    "tanh": 5 / 3,
-    "relu": math.sqrt(2),
-    "selu": 3 / 4,
-}
+_GAINS = {"identity": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
 
 
 def _name_of(activation: Callable[..., Any]) -> str:

@@ -55,9 +55,7 @@ def skip_large_updates(
     r"""Skip gradients of $\|g\|^2 \ge c$, or of no norm at all (NaN); bind $c$ with `functools.partial`.
 
     Args:
-        updates: the gradients.
-        gradient_step: how many steps were made.
-        params: the parameters, or None.
+        updates, gradient_step, params: as for `skip_not_finite`.
         max_squared_norm: $c$.
 
     Example:
@@ -128,9 +126,7 @@ def multi_steps(
         g = jnp.asarray(g, acc.dtype)
         return acc + (g - acc) / (n + 1).astype(acc.dtype) if use_grad_mean else acc + g
 
-    def update(
-        updates: PyTree, state: MultiStepsState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, MultiStepsState]:
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, PyTree]:
         skip, report = should_skip(updates, state.gradient_step, params)
         if jnp.shape(skip) != () or jnp.result_type(skip) != jnp.bool_:
             came = checks.describe(skip)

@@ -79,9 +79,6 @@ def scale_by_factored_rms(
         epsilon: $\epsilon$, above 0.
         decay_rate_fn: (steps made, $c$) -> decay; by default $1 - t^{-c}$ at $t = 1, 2, …$.
 
-    Raises:
-        ValueError: if `decay_rate` is negative or `epsilon` not positive.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> rule = fnn.optim.scale_by_factored_rms(min_dim_size_to_factor=2)
@@ -142,7 +139,7 @@ def adafactor(
     Args:
         learning_rate: $\alpha$, a scalar or a schedule; None for 1.
         min_dim_size_to_factor: leaves whose second largest axis is shorter keep their whole second moment.
-        decay_rate: $c$ in the decay $1 - t^{-c}$.
+        decay_rate: $c \ge 0$ in the decay $1 - t^{-c}$.
         decay_offset: steps to subtract from the count, for fine-tuning.
         multiply_by_parameter_scale: whether the step is relative to the size of the parameters.
         clipping_threshold: $d$; None does not clip.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import correction, counter, full_like, increment, leafwise, root, square
-from fnn.optim.rules import stateful
+from fnn.optim.leaves import correction, increment, leafwise, root, square
+from fnn.optim.rules import begin, stateful
 from fnn.optim.transform import Transform, chain
 from fnn.optim.wrappers import add_decayed_weights
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
@@ -26,16 +25,13 @@ class ScaleByAdamState(NamedTuple):
     nu: PyTree
 
 
-def check_moments(where: str, b1: Any, b2: Any, **at_least_zero: Any) -> None:
-    """Require decays in [0, 1) and every epsilon at least 0."""
+def check_moments(where: str, b1: Any, b2: Any, mu_dtype: DType | None = None, **at_least_zero: Any) -> None:
+    """Require decays in [0, 1), a floating dtype of the mean and every epsilon at least 0."""
+    checks.floating_dtype(where, "mu_dtype", mu_dtype, jnp.inexact)
     checks.in_range(where, "b1", b1, 0, 1, open="high")
     checks.in_range(where, "b2", b2, 0, 1, open="high")
     for name, value in at_least_zero.items():
         checks.in_range(where, name, value, 0)
-
-
-def no_moments(params: PyTree, mu_dtype: DType | None = None) -> ScaleByAdamState:
-    return ScaleByAdamState(counter(), full_like(params, dtype=mu_dtype), full_like(params))
 
 
 def ratio(m: Array, v: Array, eps: Any, eps_root: Any = 0) -> Array:
@@ -99,13 +95,12 @@ def scale_by_adam(
         >>> rule.update(jnp.array([-4.0]), rule.init(jnp.ones(1)))[0].round(3).tolist()
         [-1.0]
     """
-    check_moments("scale_by_adam", b1, b2, eps=eps, eps_root=eps_root)
-    checks.floating_dtype("scale_by_adam", "mu_dtype", mu_dtype, jnp.inexact)
+    check_moments("scale_by_adam", b1, b2, mu_dtype, eps=eps, eps_root=eps_root)
     checks.flags("scale_by_adam", nesterov=nesterov, bias_correction=bias_correction, eps_hat=eps_hat)
     if (nesterov or eps_hat) and not bias_correction:
         raise ValueError("scale_by_adam: nesterov and eps_hat are forms of the bias correction; leave it on")
     step = leafwise(_adam, b1=b1, b2=b2, eps=eps, eps_root=eps_root, eps_hat=eps_hat)
-    init = functools.partial(no_moments, mu_dtype=mu_dtype)
+    init = begin(ScaleByAdamState, {"mu": mu_dtype})
     return stateful(init, step, lambda count: corrections(count, b1, b2, nesterov) if bias_correction else {})
 
 
@@ -231,8 +226,7 @@ def nadamw(
     Arguments that are not listed are those of `adam`.
 
     Args:
-        weight_decay: $\lambda$, a scalar or a schedule; it is multiplied by the learning rate.
-        mask: which leaves decay: a tree of booleans or a function params -> tree.
+        weight_decay, mask: as for `adamw`.
         nesterov: False is `adamw`.
 
     Example:

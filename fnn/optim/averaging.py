@@ -89,16 +89,13 @@ def ema_params(inner: Transform, decay: ArrayLike, *, debias: bool = False) -> T
 
     $\bar\theta_t = \beta\bar\theta_{t-1} + (1-\beta)\theta_t$.
 
-    The average is `state.ema`; evaluate with it, train on. The updates are those of `inner`: put nothing that changes
-    them after this wrapper.
+    The average is `state.ema`, kept in float32 at least; evaluate with it, train on. The updates, which need the
+    parameters, are those of `inner`: put nothing that changes them after this wrapper.
 
     Args:
         inner: fnn's or optax's complete optimizer.
         decay: $\beta$ in [0, 1], the weight of the old value.
         debias: start from zero and divide by $1-\beta^t$, instead of starting from the initial parameters.
-
-    Returns:
-        A transform whose update needs the parameters. The average is kept in float32 at least.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -165,15 +162,13 @@ def swa_params(inner: Transform, start_step: ArrayLike = 0, every: ArrayLike = 1
 
     $\bar\theta_n = \bar\theta_{n-1} + (\theta - \bar\theta_{n-1})/n$.
 
-    The mean is `state.mean`; before the first average it is the current parameters.
+    The mean is `state.mean`, kept in float32 at least; before the first average it is the current parameters. The
+    updates, which need the parameters, are those of `inner`.
 
     Args:
         inner: fnn's or optax's complete optimizer.
         start_step: updates before averaging begins.
         every: from then on the parameters after every so many updates are averaged.
-
-    Returns:
-        A transform whose update needs the parameters. The mean is kept in float32 at least.
 
     Example:
         >>> import jax.numpy as jnp, fnn

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import correction, counter, full_like, is_zero, leafwise
-from fnn.optim.rules import stateful
+from fnn.optim.leaves import correction, is_zero, leafwise
+from fnn.optim.rules import begin, stateful
 from fnn.optim.transform import Transform, chain, identity
 from fnn.typing import Array, ArrayLike, DType, PyTree, ScalarOrSchedule
 
@@ -55,9 +55,6 @@ def trace(
         dampening: $d$, in [0, 1].
         init_from_first: start with $v_1 = g_1$, undamped. The state then counts steps.
 
-    Raises:
-        ValueError: if `decay` or `dampening` is outside [0, 1].
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> rule = fnn.optim.trace(0.5)
@@ -73,11 +70,7 @@ def trace(
     checks.flags("trace", nesterov=nesterov, init_from_first=init_from_first)
     checks.floating_dtype("trace", "accumulator_dtype", accumulator_dtype, jnp.inexact)
     step = leafwise(_accumulate, decay=decay, dampening=dampening, nesterov=nesterov)
-
-    def init(params: PyTree) -> TraceState | TraceWithCountState:
-        zeros = full_like(params, dtype=accumulator_dtype)
-        return TraceWithCountState(counter(), zeros) if init_from_first else TraceState(zeros)
-
+    init = begin(TraceWithCountState if init_from_first else TraceState, {"trace": accumulator_dtype})
     return stateful(init, step, (lambda count: {"first": count == 1}) if init_from_first else None)
 
 
@@ -137,7 +130,7 @@ def ema(
             return {"rescale": correction(decay, count)}
         return {"first": count == 1} if init_from_first else {}
 
-    return stateful(lambda params: EmaState(counter(), full_like(params, dtype=accumulator_dtype)), step, values)
+    return stateful(begin(EmaState, {"ema": accumulator_dtype}), step, values)
 
 
 def sgd(
@@ -196,13 +189,12 @@ def momentum(
     the past. The second takes the steps of the first at the rate $(1 - \beta) \alpha$.
 
     Args:
-        learning_rate: $\alpha$, a scalar or a schedule.
+        learning_rate, accumulator_dtype: as for `sgd`.
         decay: $\beta$, in [0, 1].
         form: "trace", "average" or "velocity".
         nesterov: look ahead: step along $g + \beta v$, $\beta v + (1 - \beta) g$ or $\beta v - \alpha g$.
         dampening: $d$ of the first form.
         init_from_first: the first step takes $v_1 = g_1$ ($-\alpha g_1$) instead of an average with zero.
-        accumulator_dtype: dtype of $v$; that of the parameters by default.
 
     Raises:
         ValueError: for another form, for dampening outside the form "trace", or `decay` outside [0, 1].

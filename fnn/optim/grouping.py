@@ -73,13 +73,10 @@ _NO_WEIGHTS = frozenset({"bias", "scale", "peephole"})
 
 
 def by_path(function: Callable[[str], Any]) -> Callable[[PyTree], PyTree]:
-    """A mask, or labels, from the names of the parameters.
+    """A mask, or labels, from the names of the parameters: params -> the tree of what the function says of each.
 
     Args:
         function: path -> boolean or label; the path of a leaf is its keys with slashes, "0/kernel".
-
-    Returns:
-        params -> the tree of results.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -163,9 +160,7 @@ def masked(inner: Transform, mask: Mask, *, mask_compatible_extra_args: bool = F
             return MaskedState(inner.init(params))
         return MaskedState(inner.init(_keep(booleans("masked", mask, params), params)))
 
-    def update(
-        updates: PyTree, state: MaskedState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, MaskedState]:
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, PyTree]:
         where = booleans("masked", mask, updates)
         structure: Any = jax.tree.structure(updates)
         for name in extra if mask_compatible_extra_args else extra.keys() & {"grad"}:
@@ -203,7 +198,6 @@ def partition(
         >>> [u.tolist() for u in rule.update(params, rule.init(params), params)[0]]
         [[-1.0], [-0.5]]
     """
-
     checks.flags("partition", mask_compatible_extra_args=mask_compatible_extra_args)
     checks.instance("partition", "transforms", transforms, Mapping, "a dict {label: transform}")
     for name, rule in transforms.items():
@@ -223,9 +217,7 @@ def partition(
             )
         return PartitionState({label: group(t, label, labels).init(params) for label, t in transforms.items()})
 
-    def update(
-        updates: PyTree, state: PartitionState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, PartitionState]:
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, PyTree]:
         labels, states = resolve_mask(param_labels, updates), {}
         for label, transform in transforms.items():
             one = group(transform, label, labels)
@@ -258,10 +250,7 @@ def set_to_zero() -> Transform:
 
 
 def freeze(mask: Mask) -> Transform:
-    """Updates of zero where the mask is True, so that these parameters stay; put it last in a chain.
-
-    Args:
-        mask: as in `masked`.
+    """Updates of zero where the mask, as in `masked`, is True, so that these parameters stay; put it last in a chain.
 
     Example:
         >>> import jax.numpy as jnp, fnn

@@ -40,9 +40,6 @@ def scale_by_trust_ratio(
         trust_coefficient: $\eta$.
         eps: $\epsilon$.
 
-    Raises:
-        ValueError: at the update, without the parameters.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> rule = fnn.optim.scale_by_trust_ratio()
@@ -65,9 +62,6 @@ def scale_by_param_block_rms(min_scale: ArrayLike = 1e-3) -> Transform:
     Args:
         min_scale: $s$.
 
-    Raises:
-        ValueError: at the update, without the parameters.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> rule = fnn.optim.scale_by_param_block_rms()
@@ -80,13 +74,7 @@ def scale_by_param_block_rms(min_scale: ArrayLike = 1e-3) -> Transform:
 
 
 def clip_by_block_rms(threshold: ArrayLike) -> Transform:
-    r"""Shrink each leaf to a root mean square of at most $d$: $u = g/\max(1, \mathrm{rms}(g)/d)$.
-
-    Args:
-        threshold: $d$, above 0.
-
-    Raises:
-        ValueError: if `threshold` is not positive.
+    r"""Shrink each leaf to a root mean square of at most the `threshold` $d > 0$: $u = g/\max(1, \mathrm{rms}(g)/d)$.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -118,8 +106,7 @@ def lamb(
     Arguments that are not listed are those of `adam`; `eps` is 1e-6 by default.
 
     Args:
-        weight_decay: $\lambda$, a scalar or a schedule.
-        mask: which leaves decay: a tree of booleans or a function params -> tree.
+        weight_decay, mask: as for `adamw`.
 
     Example:
         >>> import fnn

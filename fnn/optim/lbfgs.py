@@ -69,9 +69,6 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Tr
         scale_init_precond: $\gamma = \langle y, s\rangle/\langle y, y\rangle$ of the last step, and
             $\min(1, 1/\|g\|)$ where there is none; False takes 1.
 
-    Raises:
-        ValueError: for a memory of no step; at the update, without the parameters.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> rule = fnn.optim.scale_by_lbfgs()
@@ -95,9 +92,7 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Tr
             counter(), full_like(params), full_like(params), remember(params), remember(params), jnp.zeros(size)
         )
 
-    def update(
-        updates: PyTree, state: ScaleByLBFGSState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, ScaleByLBFGSState]:
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, PyTree]:
         params = need_params("scale_by_lbfgs", params)
         dtype, known = real_dtype(params), state.count > 0
         s, y = (

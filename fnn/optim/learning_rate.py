@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.optim.leaves import leafwise, times
-from fnn.optim.rules import scheduled, stateless
+from fnn.optim.rules import begin, stateful, stateless
 from fnn.optim.stated_rate import with_rate
 from fnn.optim.transform import Transform
 from fnn.typing import Array, ArrayLike, ScalarOrSchedule, Schedule
@@ -23,10 +23,7 @@ def require_constructor(where: str, given: Any) -> None:
 
 
 def scale(step_size: ArrayLike) -> Transform:
-    r"""Multiply by a constant: $u = s\,g$.
-
-    Args:
-        step_size: $s$, a number or a traced scalar.
+    r"""Multiply by a constant: $u = s\,g$, where `step_size` is $s$, a number or a traced scalar.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -45,10 +42,7 @@ class ScaleByScheduleState(NamedTuple):
 
 
 def scale_by_schedule(step_size_fn: Schedule) -> Transform:
-    r"""Multiply by a function of the number of updates made before: $u_t = s(t)\,g_t$, $t = 0, 1, …$.
-
-    Args:
-        step_size_fn: $s$, step count -> factor.
+    r"""Multiply by a function $s$, step count -> factor, of the updates made before: $u_t = s(t)\,g_t$, $t = 0, 1, …$.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -58,18 +52,16 @@ def scale_by_schedule(step_size_fn: Schedule) -> Transform:
         [0.5]
     """
     checks.schedule("scale_by_schedule", "step_size_fn", step_size_fn)
-    return scheduled(ScaleByScheduleState, leafwise(times), lambda count: {"factor": step_size_fn(count)})
+    init, step = begin(ScaleByScheduleState), leafwise(times)
+    return stateful(init, step, lambda count: {"factor": step_size_fn(count)}, count_from=0)
 
 
 def scale_by_learning_rate(learning_rate: ScalarOrSchedule, *, flip_sign: bool = True) -> Transform:
     r"""Multiply by minus the learning rate: $u = -\alpha g$.
 
     Args:
-        learning_rate: $\alpha$: a number, a traced scalar, or a schedule step -> rate.
+        learning_rate: $\alpha \ge 0$: a number, a traced scalar, or a schedule step -> rate.
         flip_sign: False multiplies by $+\alpha$.
-
-    Raises:
-        ValueError: if the rate is negative or NaN.
 
     Example:
         >>> import jax.numpy as jnp, fnn

@@ -131,7 +131,6 @@ def full_like(params: PyTree, value: ArrayLike = 0.0, dtype: DType | None = None
 
 
 def counter() -> Array:
-    """A step count of zero."""
     return jnp.zeros([], jnp.int32)
 
 
@@ -146,12 +145,6 @@ def power(decay: ArrayLike, count: Array) -> Array:
     return jnp.asarray(decay, dtype) ** count.astype(dtype)
 
 
-def complement(decay: ArrayLike, count: Array) -> Array:
-    r"""$1 - \beta^t$ in the default precision."""
-    log = log_of(decay)
-    return 1 - power(decay, count) if log is None else -jnp.expm1(count.astype(jnp.float32) * log)
-
-
 def log_of(decay: ArrayLike) -> float | None:
     r"""$\log\beta$ of a number that float32 would round, near 1 to 1; None where it is traced or has its digits."""
     if jnp.result_type(float) != jnp.float32 or not isinstance(decay, (int, float, np.number)) or decay == 0:
@@ -160,8 +153,9 @@ def log_of(decay: ArrayLike) -> float | None:
 
 
 def correction(decay: ArrayLike, count: Array) -> Array:
-    r"""$1/(1-\beta^t)$, what an average started at zero is multiplied with."""
-    return 1 / complement(decay, count)
+    r"""$1/(1-\beta^t)$ in the default precision, what an average started at zero is multiplied with."""
+    log = log_of(decay)
+    return 1 / (1 - power(decay, count) if log is None else -jnp.expm1(count.astype(jnp.float32) * log))
 
 
 def times(g: Array, factor: Any) -> tuple[Array]:
@@ -244,7 +238,6 @@ def is_zero(value: Any) -> bool:
 
 
 def need_params(where: str, params: PyTree | None) -> PyTree:
-    """Require the parameters where the rule depends on them."""
     if params is None:
         raise not_given(where, "parameters", "updates, state, params")
     return params

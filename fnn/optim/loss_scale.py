@@ -73,9 +73,7 @@ def scale_loss(
         count = jnp.zeros((), jnp.int32)
         return ScaleLossState(jnp.asarray(initial, jnp.float32), count, jnp.array(False), inner.init(params))
 
-    def update(
-        updates: PyTree, state: ScaleLossState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, ScaleLossState]:
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, PyTree]:
         finite = all_finite(updates)
         new, inner_state = inner.update(updates, state.inner_state, params, **accepted(extra))
         new = jax.tree.map(lambda u: jnp.where(finite, u, jnp.zeros_like(u)), new)

@@ -85,9 +85,7 @@ def _each(numbers: DimensionNumbers, tree: PyTree) -> list[Any]:
         return node is None or isinstance(node, MuonDimensionNumbers)
 
     given = MuonDimensionNumbers() if numbers is None else resolve_mask(numbers, tree)
-    found: list[Any] = []
-    jax.tree.map(lambda n, part: found.extend([n] * len(jax.tree.leaves(part))), given, tree, is_leaf=is_leaf)
-    return found
+    return jax.tree.leaves(jax.tree.broadcast(given, tree, is_leaf=is_leaf), is_leaf=is_leaf)
 
 
 def _on_matrices(
@@ -96,20 +94,15 @@ def _on_matrices(
     """`step` on the leaves of its trees as matrices; what it returns has the shapes of the leaves again."""
 
     def every(updates: PyTree, *trees: PyTree, **values: Any) -> tuple[PyTree, ...]:
-        structure: Any
-        leaves, structure = jax.tree.flatten(updates)
+        structure: Any = jax.tree.structure(updates)
         own = _each(numbers, updates)
-        backs = [_as_matrices(leaf, n)[1] for leaf, n in zip(leaves, own, strict=True)]
+        rows = [list(map(_as_matrices, structure.flatten_up_to(tree), own)) for tree in (updates, *trees)]
+        done = step(*(structure.unflatten([matrix for matrix, _ in row]) for row in rows), **values)
 
-        def as_matrices(tree: PyTree) -> PyTree:
-            parts = structure.flatten_up_to(tree)
-            return structure.unflatten([_as_matrices(part, n)[0] for part, n in zip(parts, own, strict=True)])
+        def back(tree: PyTree) -> PyTree:
+            return structure.unflatten([undo(x) for (_, undo), x in zip(rows[0], jax.tree.leaves(tree), strict=True)])
 
-        done = step(as_matrices(updates), *map(as_matrices, trees), **values)
-        return tuple(
-            structure.unflatten([back(x) for back, x in zip(backs, jax.tree.leaves(tree), strict=True)])
-            for tree in done
-        )
+        return tuple(map(back, done))
 
     return every
 
@@ -126,9 +119,7 @@ def scale_by_muon(
     preconditioning: str = "frobenius",
     weight_dimension_numbers: DimensionNumbers = None,
 ) -> Transform:
-    r"""Orthogonalized momentum of matrices.
-
-    $m \leftarrow \beta m + (1 - \beta) g$, $u = \mathrm{orthogonalize}(\hat m)$.
+    r"""Orthogonalized momentum: $m \leftarrow \beta m + (1 - \beta) g$, $u = \mathrm{orthogonalize}(\hat m)$.
 
     Arguments that are not listed are those of `muon`.
 
@@ -164,9 +155,7 @@ def scale_by_muon(
         rows = coefficients("scale_by_muon", ns_coeffs, ns_steps)
         return MuonState(counter(), full_like(params, dtype=mu_dtype), rows)
 
-    def update(
-        updates: PyTree, state: MuonState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, MuonState]:
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, PyTree]:
         count = increment(state.count)
         at = {"c1": correction(beta, count), "rows": state.ns_coeffs}
         if nesterov:
@@ -224,10 +213,8 @@ def muon(
         nesterov: look one step ahead.
         adaptive: multiply by the dual norm.
         preconditioning: of `orthogonalize`.
-        adam_b1: Adam's $\beta_1$ for leaves that are not matrices.
-        adam_b2: Adam's $\beta_2$.
-        adam_eps_root: Adam's $\epsilon_r$.
-        adam_weight_decay: Adam's $\lambda$.
+        adam_b1, adam_b2, adam_eps_root, adam_weight_decay: Adam's $\beta_1$, $\beta_2$, $\epsilon_r$ and $\lambda$, for
+            leaves that are not matrices.
         adam_learning_rate: Adam's $\alpha$; that of the matrices by default.
         muon_weight_dimension_numbers: `MuonDimensionNumbers` of the weights that are orthogonalized and None for the
             others, a tree (or a prefix) or a function params -> tree; by default all weights of two axes, (in, out).

@@ -40,11 +40,7 @@ def _condition(x: Array, preconditioning: str, eps: ArrayLike) -> Array:
 
 
 def orthogonalize(
-    x: Array,
-    ns_coeffs: Any = QUINTIC,
-    ns_steps: int = 5,
-    preconditioning: str = "frobenius",
-    eps: ArrayLike = 1e-8,
+    x: Array, ns_coeffs: Any = QUINTIC, ns_steps: int = 5, preconditioning: str = "frobenius", eps: ArrayLike = 1e-8
 ) -> Array:
     r"""A matrix with the singular vectors of `x` and singular values near 1, by Newton and Schulz:
 

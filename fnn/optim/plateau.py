@@ -84,9 +84,6 @@ def reduce_on_plateau(
             epochs, with 1 single batches are compared.
         min_scale: $s_{min}$.
 
-    Raises:
-        ValueError: if a setting is out of range, or an update comes without `value`.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> rule = fnn.optim.reduce_on_plateau(factor=0.5, patience=1)

@@ -13,7 +13,7 @@ from fnn import checks
 from fnn.losses.reduction import absolute
 from fnn.optim.grouping import Mask, booleans, masked, weights_only
 from fnn.optim.leaves import leafwise, norm, widest
-from fnn.optim.rules import scheduled, stateless
+from fnn.optim.rules import begin, stateful, stateless
 from fnn.optim.transform import Transform
 from fnn.typing import Array, ArrayLike, PenaltyFunction, PyTree, ScalarOrSchedule
 
@@ -48,14 +48,11 @@ def _penalty(
 
 
 def l1(strength: ArrayLike, mask: Mask = weights_only) -> PenaltyFunction:
-    r"""$R(w) = \lambda \sum |w|$, with subgradient 0 at 0.
+    r"""$R(w) = \lambda \sum |w|$, with subgradient 0 at 0: params -> scalar, in float32 at least, to add to a loss.
 
     Args:
         strength: $\lambda \ge 0$.
         mask: which parameters are penalised, as in `masked`; weights and not biases by default.
-
-    Returns:
-        params -> scalar, in float32 at least, to be added to a loss.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -70,15 +67,11 @@ def l1(strength: ArrayLike, mask: Mask = weights_only) -> PenaltyFunction:
 
 
 def l2(strength: ArrayLike, mask: Mask = weights_only, *, half: bool = False) -> PenaltyFunction:
-    r"""$R(w) = \lambda \sum w^2$, or $\frac{\lambda}{2}\|w\|^2$.
+    r"""$R(w) = \lambda \sum w^2$, or $\frac{\lambda}{2}\|w\|^2$, as a function like that of `l1`.
 
     Args:
-        strength: $\lambda \ge 0$.
-        mask: which parameters are penalised, as in `masked`; weights and not biases by default.
+        strength, mask: as for `l1`.
         half: with the factor one half, so that the gradient is $\lambda w$.
-
-    Returns:
-        params -> scalar, in float32 at least, to be added to a loss.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -95,16 +88,12 @@ def l2(strength: ArrayLike, mask: Mask = weights_only, *, half: bool = False) ->
 def elastic_net(
     l1_strength: ArrayLike, l2_strength: ArrayLike, mask: Mask = weights_only, *, half: bool = False
 ) -> PenaltyFunction:
-    r"""$R(w) = \lambda_1 \sum |w| + \lambda_2 \sum w^2$.
+    r"""$R(w) = \lambda_1 \sum |w| + \lambda_2 \sum w^2$, as a function like that of `l1`.
 
     Args:
-        l1_strength: $\lambda_1$.
-        l2_strength: $\lambda_2$.
-        mask: which parameters are penalised, as in `masked`; weights and not biases by default.
+        l1_strength, l2_strength: $\lambda_1$ and $\lambda_2$.
+        mask: as for `l1`.
         half: $\frac{\lambda_2}{2}$ in the place of $\lambda_2$.
-
-    Returns:
-        params -> scalar, in float32 at least, to be added to a loss.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -166,9 +155,6 @@ def proximal_l1(learning_rate: ScalarOrSchedule, strength: ArrayLike, mask: Mask
         strength: $\lambda \ge 0$.
         mask: which parameters are thresholded, as in `masked`; weights and not biases by default.
 
-    Raises:
-        ValueError: at `update`, without the parameters.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> rule = fnn.optim.proximal_l1(0.5, 1.0)
@@ -188,7 +174,8 @@ def proximal_l1(learning_rate: ScalarOrSchedule, strength: ArrayLike, mask: Mask
         wide = jnp.result_type(float)
         return {"threshold": jnp.asarray(rate, wide) * jnp.asarray(strength, wide)}
 
-    return masked(scheduled(ProximalL1State, leafwise(_soft_threshold), values, needs_params="proximal_l1"), mask)
+    init, step = begin(ProximalL1State), leafwise(_soft_threshold)
+    return masked(stateful(init, step, values, "proximal_l1", count_from=0), mask)
 
 
 def _project(u: Array, p: Array, bound: Any) -> tuple[Array]:
@@ -199,17 +186,11 @@ def _project(u: Array, p: Array, bound: Any) -> tuple[Array]:
 
 
 def max_norm(bound: ArrayLike, mask: Mask = weights_only) -> Transform:
-    r"""Keep the weights into each unit in a ball after the step: $\|\theta_{:j}\| \le c$.
+    r"""Keep the weights into each unit in a ball after the step: $\|\theta_{:j}\| \le c$. Put it last in a `chain`.
 
     Args:
         bound: $c \ge 0$. The norm is over all axes but the last, the unit's.
         mask: which parameters are held, as in `masked`; weights and not biases by default.
-
-    Returns:
-        A transform that needs the parameters, to be put last in a `chain`.
-
-    Raises:
-        ValueError: at `update`, without the parameters.
 
     Example:
         >>> import jax.numpy as jnp, fnn

@@ -11,8 +11,8 @@ from fnn import checks
 from fnn.optim.adagrad import divide_by_root
 from fnn.optim.gradient_descent import trace
 from fnn.optim.learning_rate import scale_by_learning_rate
-from fnn.optim.leaves import correction, counter, full_like, leafwise, square
-from fnn.optim.rules import stateful
+from fnn.optim.leaves import correction, leafwise, square
+from fnn.optim.rules import begin, stateful
 from fnn.optim.transform import Transform, chain, identity
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
 
@@ -59,34 +59,27 @@ def scale_by_rms(
         eps_in_sqrt: False gives $u = g/(\sqrt s + \epsilon)$.
         bias_correction: divide $s$ by $1 - \beta^t$ first.
 
-    Raises:
-        ValueError: if `decay` is outside [0, 1], or `eps` or `initial_scale` negative.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> rule = fnn.optim.scale_by_rms(0.75, 0.0)
         >>> rule.update(jnp.array([-4.0]), rule.init(jnp.ones(1)))[0].tolist()
         [-2.0]
     """
-    _check_rms("scale_by_rms", decay, eps, initial_scale, eps_in_sqrt=eps_in_sqrt, bias_correction=bias_correction)
-    step = leafwise(_rms, decay=decay, eps=eps, eps_in_sqrt=eps_in_sqrt)
-
-    def init(params: PyTree) -> ScaleByRmsState | ScaleByRmsWithCountState:
-        nu = full_like(params, initial_scale)
-        return ScaleByRmsWithCountState(counter(), nu) if bias_correction else ScaleByRmsState(nu)
-
-    return stateful(init, step, _debias(decay) if bias_correction else None)
+    kinds = ScaleByRmsState, ScaleByRmsWithCountState
+    return _by_moments("scale_by_rms", kinds, _rms, decay, eps, initial_scale, eps_in_sqrt, bias_correction)
 
 
-def _debias(decay: Any) -> Callable[[Array], dict[str, Array]]:
-    return lambda count: {"rescale": correction(decay, count)}
-
-
-def _check_rms(where: str, decay: Any, eps: Any, initial_scale: Any, **switches: bool) -> None:
-    checks.flags(where, **switches)
-    checks.in_range(where, "decay", decay, 0, 1, open="high" if switches["bias_correction"] else "")
+def _by_moments(
+    where: str, kinds: tuple[Any, Any], rule: Callable[..., Any], decay: Any, eps: Any, initial_scale: Any,
+    eps_in_sqrt: bool, bias_correction: bool,
+) -> Transform:  # fmt: skip
+    checks.flags(where, eps_in_sqrt=eps_in_sqrt, bias_correction=bias_correction)
+    checks.in_range(where, "decay", decay, 0, 1, open="high" if bias_correction else "")
     checks.in_range(where, "eps", eps, 0)
     checks.in_range(where, "initial_scale", initial_scale, 0)
+    step = leafwise(rule, decay=decay, eps=eps, eps_in_sqrt=eps_in_sqrt)
+    rescale = (lambda count: {"rescale": correction(decay, count)}) if bias_correction else None
+    return stateful(begin(kinds[bool(bias_correction)], nu=initial_scale), step, rescale)
 
 
 class ScaleByRStdDevState(NamedTuple):
@@ -134,25 +127,14 @@ def scale_by_stddev(
         eps_in_sqrt: False gives $u = g/(\sqrt{\max(s - m^2, 0)} + \epsilon)$.
         bias_correction: divide $s$ and $m$ by $1 - \beta^t$ first.
 
-    Raises:
-        ValueError: if `decay` is outside [0, 1], or `eps` or `initial_scale` negative.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> rule = fnn.optim.scale_by_stddev(0.5, 0.0)
         >>> rule.update(jnp.array([-4.0]), rule.init(jnp.ones(1)))[0].tolist()
         [-2.0]
     """
-    _check_rms("scale_by_stddev", decay, eps, initial_scale, eps_in_sqrt=eps_in_sqrt, bias_correction=bias_correction)
-    step = leafwise(_stddev, decay=decay, eps=eps, eps_in_sqrt=eps_in_sqrt)
-
-    def init(params: PyTree) -> ScaleByRStdDevState | ScaleByRStdDevWithCountState:
-        mu, nu = full_like(params), full_like(params, initial_scale)
-        if bias_correction:
-            return ScaleByRStdDevWithCountState(counter(), mu, nu)
-        return ScaleByRStdDevState(mu, nu)
-
-    return stateful(init, step, _debias(decay) if bias_correction else None)
+    kinds = ScaleByRStdDevState, ScaleByRStdDevWithCountState
+    return _by_moments("scale_by_stddev", kinds, _stddev, decay, eps, initial_scale, eps_in_sqrt, bias_correction)
 
 
 def rmsprop(

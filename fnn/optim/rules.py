@@ -2,61 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from fnn.optim.leaves import counter, increment, need_params
+from fnn.optim.leaves import counter, full_like, increment, need_params
 from fnn.optim.transform import EmptyState, Transform
-from fnn.typing import Array, PyTree
+from fnn.typing import Array, ArrayLike, DType, PyTree
 
 Step = Callable[..., tuple[PyTree, ...]]
 
 
-def stateless(step: Step, needs_params: str | None = None) -> Transform:
-    """A rule that keeps nothing: `step(updates)`, or `step(updates, params)` of the rule of this name."""
+def begin(kind: Any, dtypes: Mapping[str, DType | None] | None = None, **values: ArrayLike) -> Callable[[PyTree], Any]:
+    """The first state, a NamedTuple: a count of no steps, and trees of zeros or these `values`, in these `dtypes`."""
 
-    def update(
-        updates: PyTree, state: EmptyState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, EmptyState]:
-        return step(*_trees(updates, needs_params, params))[0], state
+    def first(name: str, params: PyTree) -> PyTree:
+        return counter() if name == "count" else full_like(params, values.get(name, 0.0), (dtypes or {}).get(name))
 
-    return Transform(lambda params: EmptyState(), update)
-
-
-def scheduled(
-    counted: Callable[[Array], Any],
-    step: Step,
-    values: Callable[[Array], dict[str, Any]],
-    needs_params: str | None = None,
-) -> Transform:
-    """A rule whose state is how many steps were made; `step`, as of `stateless`, is told `values` of them."""
-
-    def update(updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, Any]:
-        updates, *_ = step(*_trees(updates, needs_params, params), **values(state.count))
-        return updates, counted(increment(state.count))
-
-    return Transform(lambda params: counted(counter()), update)
-
-
-def _trees(updates: PyTree, needs_params: str | None, params: PyTree | None) -> tuple[PyTree, ...]:
-    return (updates,) if needs_params is None else (updates, need_params(needs_params, params))
+    return lambda params: kind(*(first(name, params) for name in kind._fields))
 
 
 def stateful(
-    init: Callable[[PyTree], Any], step: Step, values: Callable[[Array], dict[str, Any]] | None = None
+    init: Callable[[PyTree], Any],
+    step: Step,
+    values: Callable[[Array], dict[str, Any]] | None = None,
+    needs_params: str | None = None,
+    *,
+    count_from: int = 1,
 ) -> Transform:
     """A rule whose state is a NamedTuple of the trees that `step(updates, *trees)` changes.
 
-    With `values` the state begins with how many steps were made, and `step` is told `values(count)` besides, this
-    step counted.
+    With `values` the state begins with how many steps were made, and `step` is told `values(count)` besides, of steps
+    that count from 0 or 1. The rule of the name `needs_params` is given the parameters as the last of its trees.
     """
 
-    def update(updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, Any]:
-        if values is None:
-            updates, *trees = step(updates, *state)
-            return updates, type(state)(*trees)
-        count = increment(state.count)
-        updates, *trees = step(updates, *state[1:], **values(count))
-        return updates, type(state)(count, *trees)
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, PyTree]:
+        counts: tuple[Array, ...] = () if values is None else (increment(state.count),)
+        told = {} if values is None else values(counts[0] if count_from else state.count)
+        trees = state[len(counts) :]
+        seen = () if needs_params is None else (need_params(needs_params, params),)
+        updates, *new = step(updates, *trees, *seen, **told)
+        return updates, type(state)(*counts, *new[: len(trees)])
 
     return Transform(init, update)
+
+
+def stateless(step: Step, needs_params: str | None = None) -> Transform:
+    """A rule that keeps nothing: `step(updates)`, or `step(updates, params)` of the rule of this name."""
+    return stateful(begin(EmptyState), step, needs_params=needs_params)

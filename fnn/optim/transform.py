@@ -159,7 +159,7 @@ def as_transform(optimizer: Transform) -> Transform:
 
 
 def eval_params(state: PyTree, params: PyTree) -> PyTree:
-    """The parameters to evaluate with: those that the optimizer's state points at, or else `params` themselves.
+    """The parameters to evaluate with, in the dtypes of `params`: those that the state points at, or else `params`.
 
     States of `ema_params`, `swa_params`, `schedule_free` and `lookahead` point at their averages, and so does any with
     a method `eval_params(params)`, in whatever it is wrapped: `chain`, `partition`, `masked`, `multi_steps`, ….
@@ -169,9 +169,6 @@ def eval_params(state: PyTree, params: PyTree) -> PyTree:
     Args:
         state: the state of fnn's or optax's optimizer.
         params: the parameters that are trained.
-
-    Returns:
-        The parameters to evaluate with, in the dtypes of `params`.
 
     Example:
         >>> import jax.numpy as jnp, fnn

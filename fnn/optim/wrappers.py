@@ -12,7 +12,7 @@ from fnn import checks
 from fnn.optim.acceptance import all_finite, choose
 from fnn.optim.grouping import Mask, masked
 from fnn.optim.leaves import counter, increment, leafwise, widest
-from fnn.optim.rules import scheduled, stateless
+from fnn.optim.rules import begin, stateful, stateless
 from fnn.optim.stated_rate import rate_inside, with_rate
 from fnn.optim.transform import Transform, keep_accepted, require_transform
 from fnn.typing import Array, ArrayLike, PyTree, ScalarOrSchedule
@@ -29,10 +29,7 @@ __all__ = [
 
 
 def clip(max_delta: ArrayLike) -> Transform:
-    r"""Clip by value: $u = \min(\max(g, -c), c)$.
-
-    Args:
-        max_delta: $c \ge 0$.
+    r"""Clip by value: $u = \min(\max(g, -c), c)$, where `max_delta` is $c \ge 0$.
 
     Raises:
         TypeError: at `update`, for complex updates, which have no order.
@@ -53,10 +50,7 @@ def _clip(g: Array, *, bound: Any) -> tuple[Array]:
 
 
 def global_norm(updates: PyTree) -> Array:
-    r"""$\sqrt{\sum_i |x_i|^2}$ over all leaves, in float32 at least; it neither overflows nor vanishes.
-
-    Args:
-        updates: arrays in any structure; no leaves at all have norm 0.
+    r"""$\sqrt{\sum_i |x_i|^2}$ over all leaves, in float32 at least, 0 of none; it neither overflows nor vanishes.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -79,10 +73,7 @@ def _shrink(g: Array, norm: Any, bound: Any) -> tuple[Array]:
 
 
 def clip_by_global_norm(max_norm: ArrayLike) -> Transform:
-    r"""Clip all updates together: $u = g \min(1, c/\|g\|)$, the norm over all leaves.
-
-    Args:
-        max_norm: $c \ge 0$.
+    r"""Clip all updates together: $u = g \min(1, c/\|g\|)$, the norm over all leaves, where `max_norm` is $c \ge 0$.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -95,7 +86,6 @@ def clip_by_global_norm(max_norm: ArrayLike) -> Transform:
     """
     checks.in_range("clip_by_global_norm", "max_norm", max_norm, 0, math.inf)
     shrink = leafwise(_shrink, bound=max_norm)
-
     return stateless(lambda updates: shrink(updates, norm=global_norm(updates)))
 
 
@@ -121,9 +111,6 @@ def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: Mask | None 
         weight_decay: $\lambda$, a number, a traced scalar or a schedule.
         mask: where to decay, as in `masked`; `fnn.optim.weights_only` leaves biases alone.
 
-    Raises:
-        ValueError: at `update`, without the parameters.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> rule = fnn.optim.add_decayed_weights(0.5)
@@ -135,11 +122,10 @@ def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: Mask | None 
     """
     checks.number_or_schedule("add_decayed_weights", "weight_decay", weight_decay)
     if callable(weight_decay):
-        rule = scheduled(
-            WeightDecaySchedule, leafwise(_decay), lambda count: {"decay": weight_decay(count)}, "add_decayed_weights"
-        )
+        init, values = begin(WeightDecaySchedule), lambda count: {"decay": weight_decay(count)}
+        rule = stateful(init, leafwise(_decay), values, "add_decayed_weights", count_from=0)
     else:
-        rule = stateless(leafwise(_decay, decay=weight_decay), needs_params="add_decayed_weights")
+        rule = stateless(leafwise(_decay, decay=weight_decay), "add_decayed_weights")
     return rule if mask is None else masked(rule, mask)
 
 
@@ -176,9 +162,7 @@ def apply_if_finite(inner: Transform, max_consecutive_errors: ArrayLike) -> Tran
     def init(params: PyTree) -> ApplyIfFiniteState:
         return ApplyIfFiniteState(counter(), jnp.array(True), counter(), inner.init(params))
 
-    def update(
-        updates: PyTree, state: ApplyIfFiniteState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, ApplyIfFiniteState]:
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, PyTree]:
         finite = all_finite(updates)
         in_a_row = jnp.where(finite, 0, increment(state.notfinite_count))
         total = jnp.where(finite, state.total_notfinite, increment(state.total_notfinite))

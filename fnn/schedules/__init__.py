@@ -1,4 +1,7 @@
-"""Learning-rate schedules: pure functions of the step, which may be traced."""
+"""Learning-rate schedules: pure functions of the step, which may be traced.
+
+A setting out of its range is a ValueError when the schedule is made.
+"""
 # ruff: noqa: F403
 
 from fnn.schedules import decay, piecewise, warmup

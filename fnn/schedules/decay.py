@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import jax.numpy as jnp
 
 from fnn import checks
-from fnn.schedules.counting import (
-    is_past,
-    portion,
-    power_of,
-    real,
-    require_increasing,
-    require_numbers,
-    same_kind,
-    since,
-)
+from fnn.schedules.counting import portion, power_of, real, require_numbers, same_kind, since
 from fnn.typing import Array, ArrayLike, Schedule
 
 __all__ = [
@@ -25,17 +14,13 @@ __all__ = [
     "exponential_decay",
     "inverse_sqrt_schedule",
     "linear_schedule",
-    "multi_step",
     "polynomial_schedule",
     "step_decay",
 ]
 
 
 def constant_schedule(value: ArrayLike) -> Schedule:
-    r"""$\alpha_t = v$.
-
-    Args:
-        value: $v$.
+    r"""$\alpha_t = v$, the value given.
 
     Example:
         >>> import fnn
@@ -165,34 +150,6 @@ def step_decay(init_value: ArrayLike, step_size: ArrayLike, gamma: ArrayLike = 0
     return schedule
 
 
-def multi_step(init_value: ArrayLike, milestones: Sequence[int], gamma: ArrayLike = 0.1) -> Schedule:
-    r"""$\alpha_t = I\,\gamma^{\#\{m : m \le t\}}$: times $\gamma$ at each milestone.
-
-    Args:
-        init_value: $I$.
-        milestones: the steps $m$, increasing.
-        gamma: $\gamma$.
-
-    Raises:
-        ValueError: if the milestones do not increase.
-
-    Example:
-        >>> import fnn
-        >>> float(fnn.schedules.multi_step(1.0, [50, 125, 160], gamma=0.5)(125))
-        0.25
-    """
-    milestones = checks.sequence("multi_step", "milestones", milestones, "steps")
-    require_numbers("multi_step", init_value=init_value)
-    checks.in_range("multi_step", "gamma", gamma, 0)
-    require_increasing("multi_step", "milestones", milestones)
-
-    def schedule(count: ArrayLike) -> Array:
-        reached = sum((real(is_past(count, m)) for m in milestones), start=real(0))
-        return real(init_value) * real(gamma) ** reached
-
-    return schedule
-
-
 def cosine_decay_schedule(
     init_value: ArrayLike, decay_steps: ArrayLike, alpha: ArrayLike = 0.0, exponent: ArrayLike = 1.0
 ) -> Schedule:
@@ -203,9 +160,6 @@ def cosine_decay_schedule(
         decay_steps: $T$, positive.
         alpha: $a$, what remains of $I$ at the end.
         exponent: $p$.
-
-    Raises:
-        ValueError: if `decay_steps` is not positive.
 
     Example:
         >>> import fnn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -15,6 +16,7 @@ __all__ = [
     "in_epochs",
     "join_schedules",
     "linear_onecycle_schedule",
+    "multi_step",
     "piecewise_constant_schedule",
     "piecewise_interpolate_schedule",
 ]
@@ -44,7 +46,6 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
             f"got {len(schedules)} schedules and {len(boundaries)} boundaries"
         )
     require_increasing("join_schedules", "boundaries", boundaries)
-
     for place, schedule in enumerate(schedules):
         checks.schedule("join_schedules", f"schedule {place}", schedule)
 
@@ -87,6 +88,31 @@ def in_epochs(schedule: Schedule, steps_per_epoch: int) -> Schedule:
     return value_at
 
 
+def multi_step(init_value: ArrayLike, milestones: Sequence[int], gamma: ArrayLike = 0.1) -> Schedule:
+    r"""$\alpha_t = I\,\gamma^{\#\{m : m \le t\}}$: times $\gamma$ at each milestone.
+
+    Args:
+        init_value: $I$.
+        milestones: the steps $m$, increasing.
+        gamma: $\gamma$.
+
+    Example:
+        >>> import fnn
+        >>> float(fnn.schedules.multi_step(1.0, [50, 125, 160], gamma=0.5)(125))
+        0.25
+    """
+    milestones = checks.sequence("multi_step", "milestones", milestones, "steps")
+    require_numbers("multi_step", init_value=init_value)
+    checks.in_range("multi_step", "gamma", gamma, 0)
+    require_increasing("multi_step", "milestones", milestones)
+
+    def schedule(count: ArrayLike) -> Array:
+        reached = sum((real(is_past(count, m)) for m in milestones), start=real(0))
+        return real(init_value) * real(gamma) ** reached
+
+    return schedule
+
+
 def piecewise_constant_schedule(
     init_value: ArrayLike, boundaries_and_scales: Mapping[int, ArrayLike] | None = None
 ) -> Schedule:
@@ -94,10 +120,7 @@ def piecewise_constant_schedule(
 
     Args:
         init_value: $I$.
-        boundaries_and_scales: `{b: f}`; each scale multiplies what came before it.
-
-    Raises:
-        ValueError: if a scale is negative.
+        boundaries_and_scales: `{b: f}`; each scale, at least 0, multiplies what came before it.
 
     Example:
         >>> import fnn
@@ -144,10 +167,7 @@ def piecewise_interpolate_schedule(
     Args:
         interpolate_type: "linear" or "cosine".
         init_value: $I$, the value at step 0.
-        boundaries_and_scales: `{b: f}`; each scale multiplies the value reached before it.
-
-    Raises:
-        ValueError: if the type is unknown or a scale is negative.
+        boundaries_and_scales: `{b: f}`; each scale, at least 0, multiplies the value reached before it.
 
     Example:
         >>> import fnn
@@ -177,10 +197,14 @@ def _interpolation(
     return schedule
 
 
-def _check_cycle(where: str, peak_value: ArrayLike, div_factor: ArrayLike, final_div_factor: ArrayLike) -> None:
+def _cycle(where: str, transition_steps: Any, peak_value: Any, pct_start: Any, div: Any, final_div: Any) -> Any:
+    """How many steps a cycle has, and the step of its peak."""
     require_numbers(where, peak_value=peak_value)
-    checks.in_range(where, "div_factor", div_factor, 0, open="low")
-    checks.in_range(where, "final_div_factor", final_div_factor, 0, open="low")
+    checks.in_range(where, "div_factor", div, 0, open="low")
+    checks.in_range(where, "final_div_factor", final_div, 0, open="low")
+    steps = checks.integer(where, "transition_steps", transition_steps)
+    checks.in_range(where, "pct_start", pct_start, 0, 1)
+    return steps, int(checks.to_host(pct_start) * steps)
 
 
 def linear_onecycle_schedule(
@@ -209,11 +233,10 @@ def linear_onecycle_schedule(
     References:
         Smith and Topin, Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates, 2017.
     """
-    _check_cycle("linear_onecycle_schedule", peak_value, div_factor, final_div_factor)
-    steps = checks.integer("linear_onecycle_schedule", "transition_steps", transition_steps)
-    checks.in_range("linear_onecycle_schedule", "pct_start", pct_start, 0, 1)
-    checks.in_range("linear_onecycle_schedule", "pct_final", pct_final, pct_start, 1)
-    up, down = int(checks.to_host(pct_start) * steps), int(checks.to_host(pct_final) * steps)
+    name = "linear_onecycle_schedule"
+    steps, up = _cycle(name, transition_steps, peak_value, pct_start, div_factor, final_div_factor)
+    checks.in_range(name, "pct_final", pct_final, pct_start, 1)
+    down = int(checks.to_host(pct_final) * steps)
     # Pairs, and no dictionary: in a short cycle two of them stand at one step.
     ends = (up, div_factor), (down, 1 / div_factor), (steps, 1 / final_div_factor)
     return _interpolation(_linear, peak_value / div_factor, ends)
@@ -239,9 +262,7 @@ def cosine_onecycle_schedule(
     References:
         Smith and Topin, Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates, 2017.
     """
-    _check_cycle("cosine_onecycle_schedule", peak_value, div_factor, final_div_factor)
-    steps = checks.integer("cosine_onecycle_schedule", "transition_steps", transition_steps)
-    checks.in_range("cosine_onecycle_schedule", "pct_start", pct_start, 0, 1)
-    up = int(checks.to_host(pct_start) * steps)
+    name = "cosine_onecycle_schedule"
+    steps, up = _cycle(name, transition_steps, peak_value, pct_start, div_factor, final_div_factor)
     ends = (up, div_factor), (steps, 1 / (div_factor * final_div_factor))
     return _interpolation(_cosine, peak_value / div_factor, ends)

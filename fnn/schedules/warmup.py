@@ -27,8 +27,7 @@ def warmup_constant_schedule(init_value: ArrayLike, peak_value: ArrayLike, warmu
     r"""A line from $I$ to $P$ in $W$ steps, then constant.
 
     Args:
-        init_value: $I$.
-        peak_value: $P$.
+        init_value, peak_value: $I$ and $P$.
         warmup_steps: $W$; with 0 or less the value stays $I$.
 
     Example:
@@ -51,9 +50,7 @@ def warmup_cosine_decay_schedule(
     r"""A line from $I$ to $P$ in $W$ steps, then `cosine_decay_schedule` from $P$ to $E$ until step $D$.
 
     Args:
-        init_value: $I$.
-        peak_value: $P$.
-        warmup_steps: $W$.
+        init_value, peak_value, warmup_steps: $I$, $P$ and $W$.
         decay_steps: $D$, the length of the whole, warm-up included.
         end_value: $E$.
         exponent: of the cosine.
@@ -90,9 +87,7 @@ def warmup_exponential_decay_schedule(
     r"""A line from $I$ to $P$ in $W$ steps, then `exponential_decay` from $P$.
 
     Args:
-        init_value: $I$.
-        peak_value: $P$.
-        warmup_steps: $W$.
+        init_value, peak_value, warmup_steps: $I$, $P$ and $W$.
         transition_steps, decay_rate, transition_begin, staircase, end_value: of `exponential_decay`.
 
     Example:
@@ -112,8 +107,7 @@ def warmup_inverse_sqrt_schedule(init_value: ArrayLike, peak_value: ArrayLike, w
     r"""A line from $I$ to $P$ in $W$ steps, then $P\sqrt{W/t}$.
 
     Args:
-        init_value: $I$.
-        peak_value: $P$.
+        init_value, peak_value: $I$ and $P$.
         warmup_steps: $W$, positive.
 
     Example:

@@ -8,21 +8,9 @@ In the equations $\alpha$ is `learning_rate`, a scalar or a schedule, $\mu$ `mom
 
 from __future__ import annotations
 
-from fnn import checks
-from fnn.optim.adadelta import adadelta as _adadelta
-from fnn.optim.adagrad import adagrad as _adagrad
-from fnn.optim.adam import scale_by_adam
-from fnn.optim.adamax import scale_by_adamax
-from fnn.optim.amsgrad import scale_by_amsgrad
-from fnn.optim.gradient_descent import momentum as _momentum
-from fnn.optim.gradient_descent import sgd as _sgd
-from fnn.optim.learning_rate import scale_by_learning_rate
+from fnn import checks, optim
 from fnn.optim.leaves import is_zero
-from fnn.optim.rmsprop import rmsprop as _rmsprop
-from fnn.optim.scheduled_nadam import scale_by_scheduled_nadam
-from fnn.optim.sign import scale_by_lion
-from fnn.optim.transform import Transform, chain
-from fnn.optim.wrappers import add_decayed_weights
+from fnn.optim.transform import Transform
 from fnn.typing import ArrayLike, ScalarOrSchedule
 
 __all__ = ["adadelta", "adagrad", "adam", "adamax", "adamw", "lion", "nadam", "rmsprop", "sgd"]
@@ -39,15 +27,15 @@ def sgd(learning_rate: ScalarOrSchedule = 0.01, momentum: ArrayLike = 0.0, neste
     """
     checks.flags("sgd", nesterov=nesterov)
     if is_zero(momentum):
-        return _sgd(learning_rate)
-    return _momentum(learning_rate, momentum, form="velocity", nesterov=nesterov)
+        return optim.sgd(learning_rate)
+    return optim.momentum(learning_rate, momentum, form="velocity", nesterov=nesterov)
 
 
 def _adam_rule(beta_1: ArrayLike, beta_2: ArrayLike, epsilon: ArrayLike, amsgrad: bool) -> Transform:
     checks.flags("adam", amsgrad=amsgrad)
     if amsgrad:
-        return scale_by_amsgrad(beta_1, beta_2, epsilon, max_over="raw", eps_hat=True)
-    return scale_by_adam(beta_1, beta_2, epsilon, eps_hat=True)
+        return optim.scale_by_amsgrad(beta_1, beta_2, epsilon, max_over="raw", eps_hat=True)
+    return optim.scale_by_adam(beta_1, beta_2, epsilon, eps_hat=True)
 
 
 def adam(
@@ -66,7 +54,7 @@ def adam(
         >>> import fnn
         >>> rule = fnn.optim.presets.keras.adam()
     """
-    return chain(_adam_rule(beta_1, beta_2, epsilon, amsgrad), scale_by_learning_rate(learning_rate))
+    return optim.chain(_adam_rule(beta_1, beta_2, epsilon, amsgrad), optim.scale_by_learning_rate(learning_rate))
 
 
 def adamw(
@@ -84,7 +72,7 @@ def adamw(
         >>> rule = fnn.optim.presets.keras.adamw()
     """
     scaled = _adam_rule(beta_1, beta_2, epsilon, amsgrad)
-    return chain(scaled, add_decayed_weights(weight_decay), scale_by_learning_rate(learning_rate))
+    return optim.chain(scaled, optim.add_decayed_weights(weight_decay), optim.scale_by_learning_rate(learning_rate))
 
 
 def nadam(
@@ -101,8 +89,8 @@ def nadam(
         >>> import fnn
         >>> rule = fnn.optim.presets.keras.nadam()
     """
-    scaled = scale_by_scheduled_nadam(beta_1, beta_2, epsilon, momentum_decay=1.0)
-    return chain(scaled, scale_by_learning_rate(learning_rate))
+    scaled = optim.scale_by_scheduled_nadam(beta_1, beta_2, epsilon, momentum_decay=1.0)
+    return optim.chain(scaled, optim.scale_by_learning_rate(learning_rate))
 
 
 def adamax(
@@ -119,8 +107,8 @@ def adamax(
         >>> import fnn
         >>> rule = fnn.optim.presets.keras.adamax()
     """
-    scaled = scale_by_adamax(beta_1, beta_2, epsilon, eps_in_max=False)
-    return chain(scaled, scale_by_learning_rate(learning_rate))
+    scaled = optim.scale_by_adamax(beta_1, beta_2, epsilon, eps_in_max=False)
+    return optim.chain(scaled, optim.scale_by_learning_rate(learning_rate))
 
 
 def rmsprop(
@@ -140,13 +128,11 @@ def rmsprop(
         >>> rule = fnn.optim.presets.keras.rmsprop()
     """
     past = None if is_zero(momentum) else momentum
-    return _rmsprop(learning_rate, rho, epsilon, centered=centered, momentum=past)
+    return optim.rmsprop(learning_rate, rho, epsilon, centered=centered, momentum=past)
 
 
 def adagrad(
-    learning_rate: ScalarOrSchedule = 0.001,
-    initial_accumulator_value: ArrayLike = 0.1,
-    epsilon: ArrayLike = 1e-7,
+    learning_rate: ScalarOrSchedule = 0.001, initial_accumulator_value: ArrayLike = 0.1, epsilon: ArrayLike = 1e-7
 ) -> Transform:
     r"""`keras.optimizers.Adagrad`: $G \leftarrow G + g^2$, $\theta \leftarrow \theta - \alpha g/\sqrt{G + \epsilon}$.
 
@@ -154,7 +140,7 @@ def adagrad(
         >>> import fnn
         >>> rule = fnn.optim.presets.keras.adagrad()
     """
-    return _adagrad(learning_rate, initial_accumulator_value, epsilon)
+    return optim.adagrad(learning_rate, initial_accumulator_value, epsilon)
 
 
 def adadelta(learning_rate: ScalarOrSchedule = 0.001, rho: ArrayLike = 0.95, epsilon: ArrayLike = 1e-7) -> Transform:
@@ -167,7 +153,7 @@ def adadelta(learning_rate: ScalarOrSchedule = 0.001, rho: ArrayLike = 0.95, eps
         >>> rule = fnn.optim.presets.keras.adadelta()
     """
     checks.number_or_schedule("adadelta", "learning_rate", learning_rate)
-    return _adadelta(learning_rate, rho, epsilon)
+    return optim.adadelta(learning_rate, rho, epsilon)
 
 
 def lion(learning_rate: ScalarOrSchedule = 0.001, beta_1: ArrayLike = 0.9, beta_2: ArrayLike = 0.99) -> Transform:
@@ -177,4 +163,4 @@ def lion(learning_rate: ScalarOrSchedule = 0.001, beta_1: ArrayLike = 0.9, beta_
         >>> import fnn
         >>> rule = fnn.optim.presets.keras.lion()
     """
-    return chain(scale_by_lion(beta_1, beta_2), scale_by_learning_rate(learning_rate))
+    return optim.chain(optim.scale_by_lion(beta_1, beta_2), optim.scale_by_learning_rate(learning_rate))

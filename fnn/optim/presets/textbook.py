@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from fnn.optim.adagrad import adagrad
-from fnn.optim.adam import adam as _adam
-from fnn.optim.gradient_descent import momentum, sgd
-from fnn.optim.rmsprop import rmsprop
+from fnn import optim
 from fnn.optim.transform import Transform
 from fnn.typing import ArrayLike, ScalarOrSchedule
 
@@ -29,23 +26,21 @@ def gradient_descent(learning_rate: ScalarOrSchedule) -> Transform:
         >>> import fnn
         >>> rule = fnn.optim.presets.textbook.gradient_descent(0.1)
     """
-    return sgd(learning_rate)
+    return optim.sgd(learning_rate)
 
 
 def momentum_average(learning_rate: ScalarOrSchedule, decay: ArrayLike = 0.9) -> Transform:
-    r"""The exponentially weighted average.
-
-    $v_0 = 0$, $v \leftarrow \beta v + (1 - \beta) g$, $\theta \leftarrow \theta - \alpha v$.
+    r"""The running average: $v_0 = 0$, $v \leftarrow \beta v + (1 - \beta) g$, $\theta \leftarrow \theta - \alpha v$.
 
     Example:
         >>> import fnn
         >>> rule = fnn.optim.presets.textbook.momentum_average(0.1)
     """
-    return momentum(learning_rate, decay, form="average")
+    return optim.momentum(learning_rate, decay, form="average")
 
 
 def momentum_average_from_first(learning_rate: ScalarOrSchedule, decay: ArrayLike = 0.9) -> Transform:
-    r"""The exponentially weighted average that starts with its first value.
+    r"""The running average from its first value on.
 
     $v_1 = g_1$, $v \leftarrow \beta v + (1 - \beta) g$, $\theta \leftarrow \theta - \alpha v$.
 
@@ -53,43 +48,37 @@ def momentum_average_from_first(learning_rate: ScalarOrSchedule, decay: ArrayLik
         >>> import fnn
         >>> rule = fnn.optim.presets.textbook.momentum_average_from_first(0.1)
     """
-    return momentum(learning_rate, decay, form="average", init_from_first=True)
+    return optim.momentum(learning_rate, decay, form="average", init_from_first=True)
 
 
 def momentum_velocity(learning_rate: ScalarOrSchedule, decay: ArrayLike = 0.9) -> Transform:
-    r"""A velocity with the learning rate inside.
-
-    $v_0 = 0$, $v \leftarrow \beta v - \alpha g$, $\theta \leftarrow \theta + v$.
+    r"""A velocity with the rate inside: $v_0 = 0$, $v \leftarrow \beta v - \alpha g$, $\theta \leftarrow \theta + v$.
 
     Example:
         >>> import fnn
         >>> rule = fnn.optim.presets.textbook.momentum_velocity(0.1)
     """
-    return momentum(learning_rate, decay, form="velocity")
+    return optim.momentum(learning_rate, decay, form="velocity")
 
 
 def adagrad_eps_inside(learning_rate: ScalarOrSchedule = 0.01, eps: ArrayLike = 1e-8) -> Transform:
-    r"""AdaGrad from an accumulator of zero.
-
-    $G_0 = 0$, $G \leftarrow G + g^2$, $\theta \leftarrow \theta - \alpha g/\sqrt{G + \epsilon}$.
+    r"""AdaGrad: $G_0 = 0$, $G \leftarrow G + g^2$, $\theta \leftarrow \theta - \alpha g/\sqrt{G + \epsilon}$.
 
     Example:
         >>> import fnn
         >>> rule = fnn.optim.presets.textbook.adagrad_eps_inside(0.1)
     """
-    return adagrad(learning_rate, 0.0, eps)
+    return optim.adagrad(learning_rate, 0.0, eps)
 
 
 def adagrad_eps_outside(learning_rate: ScalarOrSchedule = 0.01, eps: ArrayLike = 1e-8) -> Transform:
-    r"""AdaGrad from an accumulator of zero.
-
-    $G_0 = 0$, $G \leftarrow G + g^2$, $\theta \leftarrow \theta - \alpha g/(\sqrt G + \epsilon)$.
+    r"""AdaGrad: $G_0 = 0$, $G \leftarrow G + g^2$, $\theta \leftarrow \theta - \alpha g/(\sqrt G + \epsilon)$.
 
     Example:
         >>> import fnn
         >>> rule = fnn.optim.presets.textbook.adagrad_eps_outside(0.1)
     """
-    return adagrad(learning_rate, 0.0, eps, eps_in_sqrt=False)
+    return optim.adagrad(learning_rate, 0.0, eps, eps_in_sqrt=False)
 
 
 def rmsprop_eps_inside(
@@ -103,7 +92,7 @@ def rmsprop_eps_inside(
         >>> import fnn
         >>> rule = fnn.optim.presets.textbook.rmsprop_eps_inside(0.1)
     """
-    return rmsprop(learning_rate, decay, eps)
+    return optim.rmsprop(learning_rate, decay, eps)
 
 
 def rmsprop_eps_outside(
@@ -117,14 +106,11 @@ def rmsprop_eps_outside(
         >>> import fnn
         >>> rule = fnn.optim.presets.textbook.rmsprop_eps_outside(0.1)
     """
-    return rmsprop(learning_rate, decay, eps, eps_in_sqrt=False)
+    return optim.rmsprop(learning_rate, decay, eps, eps_in_sqrt=False)
 
 
 def adam(
-    learning_rate: ScalarOrSchedule = 0.001,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
+    learning_rate: ScalarOrSchedule = 0.001, b1: ArrayLike = 0.9, b2: ArrayLike = 0.999, eps: ArrayLike = 1e-8
 ) -> Transform:
     r"""Adam with both moments corrected for their start at zero.
 
@@ -136,4 +122,4 @@ def adam(
         >>> import fnn
         >>> rule = fnn.optim.presets.textbook.adam()
     """
-    return _adam(learning_rate, b1, b2, eps)
+    return optim.adam(learning_rate, b1, b2, eps)

@@ -11,28 +11,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from fnn import checks
-from fnn.optim.adadelta import scale_by_adadelta
-from fnn.optim.adagrad import scale_by_rss
-from fnn.optim.adam import adamw as _adamw
-from fnn.optim.adam import scale_by_adam
-from fnn.optim.adamax import scale_by_adamax
-from fnn.optim.amsgrad import scale_by_amsgrad
-from fnn.optim.gradient_descent import trace
-from fnn.optim.learning_rate import scale_by_learning_rate
+from fnn import checks, optim
 from fnn.optim.leaves import is_zero
-from fnn.optim.radam import scale_by_radam
-from fnn.optim.rmsprop import rmsprop as _rmsprop
-from fnn.optim.scheduled_nadam import scale_by_scheduled_nadam
-from fnn.optim.transform import Transform, chain, identity
-from fnn.optim.wrappers import add_decayed_weights
+from fnn.optim.transform import Transform
 from fnn.typing import ArrayLike, ScalarOrSchedule
 
 __all__ = ["adadelta", "adagrad", "adam", "adamax", "adamw", "nadam", "radam", "rmsprop", "sgd"]
 
 
-def _couple_decay(weight_decay: ScalarOrSchedule) -> Transform:
-    return identity() if is_zero(weight_decay) else add_decayed_weights(weight_decay)
+def _with_decay(weight_decay: ScalarOrSchedule, *parts: Transform) -> Transform:
+    return optim.chain(optim.identity() if is_zero(weight_decay) else optim.add_decayed_weights(weight_decay), *parts)
 
 
 def sgd(
@@ -54,12 +42,9 @@ def sgd(
         >>> rule = fnn.optim.presets.torch.sgd(0.1, momentum=0.9, dampening=0.5)
     """
     damped = not is_zero(dampening)
-    past = trace(momentum, nesterov, dampening=dampening, init_from_first=damped)
-    return chain(
-        _couple_decay(weight_decay),
-        identity() if is_zero(momentum) else past,
-        scale_by_learning_rate(lr),
-    )
+    past = optim.trace(momentum, nesterov, dampening=dampening, init_from_first=damped)
+    scaled = optim.identity() if is_zero(momentum) else past
+    return _with_decay(weight_decay, scaled, optim.scale_by_learning_rate(lr))
 
 
 def adam(
@@ -78,10 +63,13 @@ def adam(
         >>> import fnn
         >>> rule = fnn.optim.presets.torch.adam(1e-3, amsgrad=True)
     """
-    b1, b2 = checks.pair("adam", "betas", betas, "(b1, b2)")
-    checks.flags("adam", amsgrad=amsgrad)
-    scaled = scale_by_amsgrad(b1, b2, eps, max_over="raw") if amsgrad else scale_by_adam(b1, b2, eps)
-    return chain(_couple_decay(weight_decay), scaled, scale_by_learning_rate(lr))
+    return _with_decay(weight_decay, _adam_rule("adam", betas, eps, amsgrad), optim.scale_by_learning_rate(lr))
+
+
+def _adam_rule(where: str, betas: tuple[ArrayLike, ArrayLike], eps: ArrayLike, amsgrad: bool) -> Transform:
+    b1, b2 = checks.pair(where, "betas", betas, "(b1, b2)")
+    checks.flags(where, amsgrad=amsgrad)
+    return optim.scale_by_amsgrad(b1, b2, eps, max_over="raw") if amsgrad else optim.scale_by_adam(b1, b2, eps)
 
 
 def adamw(
@@ -97,12 +85,8 @@ def adamw(
         >>> import fnn
         >>> rule = fnn.optim.presets.torch.adamw(1e-3)
     """
-    b1, b2 = checks.pair("adamw", "betas", betas, "(b1, b2)")
-    checks.flags("adamw", amsgrad=amsgrad)
-    if not amsgrad:
-        return _adamw(lr, b1, b2, eps, weight_decay=weight_decay)
-    scaled = scale_by_amsgrad(b1, b2, eps, max_over="raw")
-    return chain(scaled, add_decayed_weights(weight_decay), scale_by_learning_rate(lr))
+    scaled = _adam_rule("adamw", betas, eps, amsgrad)
+    return optim.chain(scaled, optim.add_decayed_weights(weight_decay), optim.scale_by_learning_rate(lr))
 
 
 def nadam(
@@ -119,8 +103,8 @@ def nadam(
         >>> rule = fnn.optim.presets.torch.nadam()
     """
     b1, b2 = checks.pair("nadam", "betas", betas, "(b1, b2)")
-    scaled = scale_by_scheduled_nadam(b1, b2, eps, momentum_decay)
-    return chain(_couple_decay(weight_decay), scaled, scale_by_learning_rate(lr))
+    scaled = optim.scale_by_scheduled_nadam(b1, b2, eps, momentum_decay)
+    return _with_decay(weight_decay, scaled, optim.scale_by_learning_rate(lr))
 
 
 def radam(
@@ -139,8 +123,7 @@ def radam(
         >>> rule = fnn.optim.presets.torch.radam()
     """
     b1, b2 = checks.pair("radam", "betas", betas, "(b1, b2)")
-    scaled = scale_by_radam(b1, b2, eps, eps_hat=True)
-    return chain(_couple_decay(weight_decay), scaled, scale_by_learning_rate(lr))
+    return _with_decay(weight_decay, optim.scale_by_radam(b1, b2, eps, eps_hat=True), optim.scale_by_learning_rate(lr))
 
 
 def adamax(
@@ -158,8 +141,7 @@ def adamax(
         >>> rule = fnn.optim.presets.torch.adamax()
     """
     b1, b2 = checks.pair("adamax", "betas", betas, "(b1, b2)")
-    scaled = scale_by_adamax(b1, b2, eps)
-    return chain(_couple_decay(weight_decay), scaled, scale_by_learning_rate(lr))
+    return _with_decay(weight_decay, optim.scale_by_adamax(b1, b2, eps), optim.scale_by_learning_rate(lr))
 
 
 def rmsprop(
@@ -180,8 +162,10 @@ def rmsprop(
         >>> rule = fnn.optim.presets.torch.rmsprop(centered=True)
     """
     past = None if is_zero(momentum) else momentum
-    scaled = _rmsprop(lr, alpha, eps, eps_in_sqrt=False, centered=centered, momentum=past, learning_rate_inside=False)
-    return chain(_couple_decay(weight_decay), scaled)
+    scaled = optim.rmsprop(
+        lr, alpha, eps, eps_in_sqrt=False, centered=centered, momentum=past, learning_rate_inside=False
+    )
+    return _with_decay(weight_decay, scaled)
 
 
 def adagrad(
@@ -206,16 +190,13 @@ def adagrad(
 
     checks.number_or_schedule("adagrad", "lr", lr)
     checks.in_range("adagrad", "lr_decay", lr_decay, 0)
-    scaled = scale_by_rss(initial_accumulator_value, eps, eps_in_sqrt=False)
-    rate = scale_by_learning_rate(lr if is_zero(lr_decay) else rate_at)
-    return chain(_couple_decay(weight_decay), scaled, rate)
+    scaled = optim.scale_by_rss(initial_accumulator_value, eps, eps_in_sqrt=False)
+    rate = optim.scale_by_learning_rate(lr if is_zero(lr_decay) else rate_at)
+    return _with_decay(weight_decay, scaled, rate)
 
 
 def adadelta(
-    lr: ScalarOrSchedule = 1.0,
-    rho: ArrayLike = 0.9,
-    eps: ArrayLike = 1e-6,
-    weight_decay: ScalarOrSchedule = 0.0,
+    lr: ScalarOrSchedule = 1.0, rho: ArrayLike = 0.9, eps: ArrayLike = 1e-6, weight_decay: ScalarOrSchedule = 0.0
 ) -> Transform:
     r"""`torch.optim.Adadelta`: $\theta \leftarrow \theta - \gamma \sqrt{E_x + \epsilon}/\sqrt{E_g + \epsilon}\; g$.
 
@@ -223,5 +204,4 @@ def adadelta(
         >>> import fnn
         >>> rule = fnn.optim.presets.torch.adadelta()
     """
-    scaled = scale_by_adadelta(rho, eps)
-    return chain(_couple_decay(weight_decay), scaled, scale_by_learning_rate(lr))
+    return _with_decay(weight_decay, optim.scale_by_adadelta(rho, eps), optim.scale_by_learning_rate(lr))
