@@ -65,20 +65,15 @@ def ensemble(
     predict together.
 
     Args:
-        model, optimizer, task, epochs, batch_size, penalty, augment, shuffle, training_metrics, compute_dtype: as for
-            `trainer`.
         early_stopping: as for `trainer`, by what is known of the training rows: `fnn.early_stopping("loss")`.
-        data: `(x, targets)` or `(x, targets, weights)`.
         key: random key; member m trains from `split(key, members)[m]`, the samples are drawn from the key as well.
         members: number of networks.
         bootstrap: each member trains on as many rows, drawn with replacement; False: on all rows.
-        together, chunk, mesh, progress: as for `fnn.selection.cross_validate`.
 
-    Returns:
-        An `Ensemble`, with an out-of-bag estimate if members train on bootstrap samples.
+    Arguments that are not listed are those of `cross_validate`; `model` is a layer, `optimizer` a transform.
 
     Raises:
-        ValueError: on data that cannot be trained on, or if every member diverged; a few are left out with a warning.
+        ValueError: if every member diverged; a few are left out with a warning.
         KeyboardInterrupt: after Ctrl-C if no member is finished that did not diverge.
 
     Example:

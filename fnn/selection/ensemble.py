@@ -84,7 +84,9 @@ class Ensemble(NamedTuple):
         checks.one_of("predict", "how", how, ("average", "vote"))
         outputs = self.outputs(x, batch_size=batch_size)
         if how == "average":
-            return self.task.decode(_pool(self.task, outputs))
+            mean = jax.tree.map(lambda leaf: leaf.mean(axis=0), probabilities(self.task, outputs))
+            known = self.task.probabilities is not None
+            return self.task.decode(outputs_for(self.task, mean, outputs.shape[1:]) if known else mean)
         classes = jax.vmap(self.task.decode)(outputs)
         if not all(jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in jax.tree.leaves(classes)):
             raise ValueError(f'predict: members vote on classes, {self.task.name} has none; write how="average"')
@@ -99,12 +101,6 @@ def _outputs(given: tuple[Layer, int], trained: Trained, x: PyTree) -> Array:
 
 def _entropy(p: Array) -> Array:
     return -jax.scipy.special.xlogy(p, p).sum(axis=-1)
-
-
-def _pool(task: Task, outputs: Array) -> Array:
-    """Outputs that decode to what the members' averaged probabilities (or values) say."""
-    mean = jax.tree.map(lambda leaf: leaf.mean(axis=0), probabilities(task, outputs))
-    return mean if task.probabilities is None else outputs_for(task, mean, outputs.shape[1:])
 
 
 def probabilities(task: Task, outputs: Array) -> Array:

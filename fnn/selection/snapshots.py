@@ -56,18 +56,13 @@ def snapshots(
     Called again it compiles nothing; after Ctrl-C the cycles that are finished predict together.
 
     Args:
-        model, task, data, batch_size, penalty, augment, shuffle, training_metrics, compute_dtype: as for `trainer`.
         optimizer: makes a transform from a learning rate, for instance `fnn.optim.adam`; begun anew in each cycle.
         key: random key.
         learning_rate: at the start of each cycle; it falls to 0 along a cosine.
         members: number of cycles.
         epochs: epochs of one cycle.
 
-    Returns:
-        An `Ensemble`.
-
-    Raises:
-        TypeError: if `optimizer` is a transform and not a function that makes one.
+    Arguments that are not listed are those of `cross_validate`; `model` is a layer.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

@@ -65,9 +65,6 @@ def check_layer(layer: LayerLike, x: Any, *, key: Key | None = None, order: int 
         key: a random key; `jax.random.key(0)` unless given.
         order: how many derivatives are checked.
 
-    Raises:
-        AssertionError: naming the layer and what failed.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.testing.check_layer(fnn.dense(3), jnp.array([[1.0, 2.0], [-1.0, 0.5]]))

@@ -42,9 +42,6 @@ def check_swap(
     Returns:
         name -> "equal", or why not, from `differs`.
 
-    Raises:
-        AssertionError: naming every function that differs, and in what.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> table = fnn.testing.check_swap(fnn.activations, jax.nn, names=["relu", "gelu"],

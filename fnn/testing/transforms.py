@@ -65,9 +65,6 @@ def check_transform(
     Returns:
         The largest relative difference seen.
 
-    Raises:
-        AssertionError: naming the leaf, the step and both values.
-
     Example:
         >>> import fnn
         >>> worst = fnn.testing.check_transform(fnn.optim.sgd, fnn.optim.sgd, steps=3, examples=2)
@@ -137,8 +134,8 @@ def _trajectories(transform: Transform | Build, rates: Array, tree: PyTree, grad
     return jax.jit(jax.vmap(run))(rates, tree, gradients)
 
 
-def _leaves(tree: PyTree) -> dict[str, Array]:
-    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+def _leaves(tree: PyTree) -> dict[str, Any]:
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
 def _require_same_leaves(what: str, got: PyTree, expected: PyTree) -> None:
@@ -252,4 +249,4 @@ def _marks(optax: Any, rule: Transform, params: PyTree) -> dict[str, str]:
         return optax.tree.map_params(rule, lambda _: "parameter", state, transform_non_params=lambda _: "other")
 
     with jax.numpy_dtype_promotion("standard"):
-        return {jax.tree_util.keystr(path): mark for path, mark in jax.tree_util.tree_flatten_with_path(mark())[0]}
+        return _leaves(mark())
