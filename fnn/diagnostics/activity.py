@@ -119,9 +119,6 @@ def diagnose(
         optimizer: also measure the step that it would take; needs the key.
         penalty, compute_dtype: as of the run.
 
-    Raises:
-        TypeError: for an optimizer without a key.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> x = jnp.linspace(-1, 1, 8).reshape(8, 1)

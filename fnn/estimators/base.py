@@ -126,10 +126,9 @@ class Estimator(Checking, Curves, BaseEstimator, abc.ABC):
 
     def _description(self, rows: int, epochs: int, rule: EarlyStopping | None) -> Description:
         optimizer = self._optimizer()
-        built = hasattr(optimizer, "update")
-        if not built:
+        if not hasattr(optimizer, "update"):
             require_constructor(self._name, optimizer)
-        if built and self.learning_rate is not None:
+        elif self.learning_rate is not None:
             raise ValueError(
                 f"{self._name}: optimizer is built already and has its own learning rate; give its constructor "
                 f"(optimizer=fnn.optim.adam) with learning_rate={self.learning_rate!r}, or leave learning_rate out"

@@ -177,9 +177,6 @@ def generate(
     Returns:
         Integers (batch, steps), the continuation without the prompt.
 
-    Raises:
-        ValueError: for an empty prompt, a negative temperature or a model that is not stateful.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> model, prompt = fnn.models.language_model(50, (32,), stateful=True), jnp.array([[1, 2, 3]])

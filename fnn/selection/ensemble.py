@@ -31,7 +31,8 @@ class Ensemble(NamedTuple):
     - `out_of_bag_scores`: the task's metrics over the rows that have an estimate; empty without bootstrap samples.
     - `always_in_bag`: number of rows without an estimate.
 
-    Of a model with several outputs, what is said of outputs and values holds of each in its place.
+    Of a model with several outputs, what is said of outputs and values holds of each in its place. Every method takes
+    inputs `x` (rows, …), of which `batch_size` rows are computed at once.
     """
 
     model: Layer
@@ -73,14 +74,8 @@ class Ensemble(NamedTuple):
         return total, jnp.maximum(total - _entropy(each).mean(axis=0), 0)
 
     def predict(self, x: PyTree, how: str = "average", *, batch_size: int = EVALUATION_ROWS) -> Array:
-        """Predictions in the terms of the task, (rows, …).
-
-        Args:
-            x: inputs, (rows, …).
-            how: "average" of probabilities or values, or "vote": the class most members predict, the smallest class
-                among equals.
-            batch_size: rows computed at once.
-        """
+        """Predictions in the terms of the task, (rows, …), by the "average" of probabilities or values, or by "vote":
+        the class most members predict, the smallest class among equals."""
         checks.one_of("predict", "how", how, ("average", "vote"))
         outputs = self.outputs(x, batch_size=batch_size)
         if how == "average":

@@ -68,13 +68,9 @@ class CrossValidation(NamedTuple):
         return standard_error(mean_of(self._scores("standard_error", metric), axis=2))
 
     def best(self, metric: str, mode: Mode | None = None) -> dict[str, Any]:
-        """The setting with the best mean score.
+        """The setting with the best mean score; `mode` is "min" or "max", by default as the metric states it.
 
         Settings that were stopped early, or of which a run diverged, are chosen only where there is no other.
-
-        Args:
-            metric: a name among the scores.
-            mode: "min" or "max"; by default as the metric states it, "min" for the loss.
         """
         means = mean_score(self._scores("best", metric))
         mode = require_mode("best", metric, self.modes) if mode is None else mode

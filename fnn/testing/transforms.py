@@ -186,8 +186,11 @@ def _check_protocol(mine: Transform | Build, params: PyTree, gradient: PyTree, r
         return _build(mine, rate).update(gradient, state, params)
 
     state = rule.init(params)
-    for initialize in (rule.init, jax.jit(rule.init)):
-        _require_own_buffers(initialize(params))
+    for initialize in (rule.init, jax.jit(rule.init)):  # buffers in common could not be donated
+        leaves = [x for x in jax.tree.leaves(initialize(params)) if isinstance(x, jax.Array) and x.size]
+        pointers = [x.unsafe_buffer_pointer() for x in leaves]
+        if len(set(pointers)) < len(pointers):
+            raise AssertionError("init: two leaves of the state share one buffer, which cannot be donated twice")
     predicted, real = mirror(jax.eval_shape(rule.init, params)), mirror(state)
     if predicted != real:
         raise AssertionError(f"init: jax.eval_shape gives {predicted} instead of {real}")
@@ -202,14 +205,6 @@ def _check_protocol(mine: Transform | Build, params: PyTree, gradient: PyTree, r
     empty: dict[str, Any] = {"nothing": ()}
     if rule.update(empty, rule.init(empty), empty)[0] != empty:
         raise AssertionError("update: a tree without leaves does not pass unchanged")
-
-
-def _require_own_buffers(state: PyTree) -> None:
-    """Buffers in common could not be donated."""
-    leaves = [x for x in jax.tree.leaves(state) if isinstance(x, jax.Array) and x.size]
-    pointers = [x.unsafe_buffer_pointer() for x in leaves]
-    if len(set(pointers)) < len(pointers):
-        raise AssertionError("init: two leaves of the state share one buffer, which cannot be donated twice")
 
 
 def _check_place(mine: Transform | Build, reference: Transform | Build, params: PyTree, gradient: PyTree) -> None:
