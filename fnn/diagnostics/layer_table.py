@@ -46,16 +46,10 @@ class Summary(NamedTuple):
 
     def __str__(self) -> str:
         own, outputs = (sum(getattr(row, name) for row in self.rows) for name in ("bytes", "output_bytes"))
-        body = [
-            (
-                str(place), row.name, row.output, row.dtype, f"{row.parameters:,}", of_bytes(row.bytes),
-                of_bytes(row.output_bytes), f"{row.flops:,}",
-            )
-            for place, row in enumerate(self.rows)
-        ]  # fmt: skip
+        total = LayerRow("total", "", self.parameters, own, self.flops, "", outputs)
         head = ("", "layer", "output", "dtype", "parameters", "memory", "of output", "FLOPs")
-        foot = ("", "total", "", "", f"{self.parameters:,}", of_bytes(own), of_bytes(outputs), f"{self.flops:,}")
-        return table([head], body, [foot], left=4)
+        body = [(str(place), *_cells(row)) for place, row in enumerate(self.rows)]
+        return table([head], body, [("", *_cells(total))], left=4)
 
 
 def summary(model: Layer, x: PyTree = None) -> Summary:
@@ -112,6 +106,11 @@ def _row(call: Call) -> LayerRow:
         " ".join(sorted({leaf.dtype.name for leaf in leaves})),
         _bytes(jax.tree.leaves(mirror(call.y))),
     )
+
+
+def _cells(row: LayerRow) -> tuple[str, ...]:
+    memory = of_bytes(row.bytes), of_bytes(row.output_bytes)
+    return row.name, row.output, row.dtype, f"{row.parameters:,}", *memory, f"{row.flops:,}"
 
 
 def _bytes(leaves: list[Any]) -> int:

@@ -181,9 +181,8 @@ def rate_range(found: Any) -> Figure:
         'learning rate'
     """
     steps = found.losses.shape[-1]
-    shown = {
-        f"after {count} steps": _mean_loss(found.losses, count) for count in dict.fromkeys((-(-steps // 5), steps))
-    }
+    early = found._replace(losses=found.losses[..., : -(-steps // 5)])
+    shown = {f"after {each.losses.shape[-1]} steps": each.final for each in (early, found)}
     figure, axes = panel(6.0, 3.8, xlabel="learning rate", ylabel="training loss")
     for (label, losses), color in zip(shown.items(), (PALETTE[5], PALETTE[0]), strict=False):
         mean, spread = losses.mean(axis=1), losses.std(axis=1)
@@ -202,8 +201,3 @@ def rate_range(found: Any) -> Figure:
         axes.set_ylim(0.8 * finite.min() if finite.min() > 0 else None, highest)
     legend_above(axes)
     return figure
-
-
-def _mean_loss(losses: np.ndarray, count: int) -> np.ndarray:
-    """The mean of the last quarter of the first `count` steps, (rates, seeds)."""
-    return losses[..., count - max(1, count // 4) : count].mean(axis=-1)

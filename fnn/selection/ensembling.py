@@ -139,7 +139,6 @@ def member_of(recipe: Recipe) -> Member:
 
 
 def case(recipe: Recipe, one: PyTree, shared: PyTree, prepared: PyTree = ()) -> Case:
-    """What one member trains."""
     return Case(recipe, one["key"], Inputs(shared, one.get("train"), None, None), one.get("start"))
 
 

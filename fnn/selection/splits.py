@@ -228,10 +228,9 @@ def bootstrap(rows: int, samples: int, *, seed: int = 0) -> Folds:
     rng = checks.generator("bootstrap", seed)
     drawn = [rng.integers(0, rows, rows) for _ in range(samples)]
     # A sample that drew every row leaves none to validate on; in small sets it happens, and it is drawn again.
-    for place, sample in enumerate(drawn):
+    for sample in drawn:
         while len(np.unique(sample)) == rows:
-            sample = rng.integers(0, rows, rows)
-        drawn[place] = sample
+            sample[:] = rng.integers(0, rows, rows)
     return folds_from(((sample, np.setdiff1d(np.arange(rows), sample)) for sample in drawn), "bootstrap")
 
 

@@ -161,7 +161,6 @@ def _log(value: int, base: int) -> int:
 
 
 def _draw(over: Mapping[str, Any], how: str, trials: int | None, key: Key) -> Sequence[dict[str, Any]]:
-    """The settings to try."""
     if not isinstance(over, Mapping) or not over:
         raise ValueError(f"sweep: expected over to map names to numbers or distributions, got {over!r}")
     drawn = [name for name, values in over.items() if hasattr(values, "rvs")]
