@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.selection import members, memory
+from fnn.selection import members
 from fnn.selection.chunk import ChunkProgram, advance_chunk, begin_chunk
 from fnn.selection.plan import make_plan, member_of
 from fnn.selection.training import Member, Running
@@ -227,7 +227,7 @@ def test_the_estimate_is_near_enough_to_what_xla_allocates(model, shape):
         scaler=None, groups=None, class_weight=None, together=True, options=Options(1),
     )  # fmt: skip
     rows, zero = plan.arguments(), jnp.zeros((), jnp.int32)
-    estimate = memory.bytes_per_member(member_of, plan.makers, rows, plan.shared)
+    estimate = members.bytes_per_member(member_of, plan.makers, rows, plan.shared)
     given = ChunkProgram(member_of, plan.makers, True, len(rows["fold"]), None)
     state = jax.eval_shape(functools.partial(begin_chunk, given), rows, plan.shared, zero)
     advance = jax.jit(functools.partial(advance_chunk, given), donate_argnums=0)

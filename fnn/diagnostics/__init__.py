@@ -1,4 +1,4 @@
-"""Looking into a model: its layers, what happens in them, and where the first number ceased to be finite."""
+"""Looking into a model: its layers, what happens in them, where a number ceased to be finite. Print what is found."""
 # ruff: noqa: F403, F405
 
 from fnn.diagnostics.activity import *

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from fnn.diagnostics.advice import advice_on
-from fnn.diagnostics.text import table
+from fnn.diagnostics.layer_table import table
 from fnn.kernels.mesh_axes import auto_axes, split_of
 from fnn.layer import Layer, Padded
 from fnn.layer.padded import values_and_lengths
@@ -78,7 +78,7 @@ class Diagnosis:
             (name, *(_text(column, columns[column][place]) for column in _COLUMNS))
             for place, name in enumerate(self.layers)
         ]
-        return "\n".join([table(("layer", *(_HEAD.get(c, c) for c in _COLUMNS)), body, left=1), *self.advice])
+        return "\n".join([table([("layer", *(_HEAD.get(c, c) for c in _COLUMNS))], body, left=1), *self.advice])
 
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Diagnosis) if field.name != "layers")
@@ -118,12 +118,6 @@ def diagnose(
         key: with it the model computes as in training; None as at inference.
         optimizer: also measure the step that it would take; needs the key.
         penalty, compute_dtype: as of the run.
-
-    Returns:
-        A `Diagnosis`; print it.
-
-    Raises:
-        TypeError: for an optimizer without a key.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn

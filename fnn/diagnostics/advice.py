@@ -19,7 +19,7 @@ def advice_on(layers: Sequence[str], seen: Mapping[str, np.ndarray]) -> list[str
     numbers = ~np.isnan(seen["zeros"])  # of a layer that gives integers there is neither mean nor gradient
     if not all(np.isfinite(seen[name][numbers]).all() for name in ("mean", "gradient")):
         return ["some numbers are not finite: fnn.diagnostics.explain_divergence says where they first are not"]
-    return [*_units(layers, seen), *_gradients(layers, seen), *_spreads(layers, seen), *_steps(layers, seen)]
+    return [*_units(layers, seen), *_depths(layers, seen), *_steps(layers, seen)]
 
 
 def _units(layers: Sequence[str], seen: Mapping[str, np.ndarray]) -> Iterator[str]:
@@ -36,7 +36,8 @@ def _units(layers: Sequence[str], seen: Mapping[str, np.ndarray]) -> Iterator[st
             )
 
 
-def _gradients(layers: Sequence[str], seen: Mapping[str, np.ndarray]) -> Iterator[str]:
+def _depths(layers: Sequence[str], seen: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Gradients and outputs, between the first layer that learns and the last."""
     learned = np.flatnonzero(seen["weight"] > 0)
     if len(learned) < 2:
         return
@@ -55,18 +56,13 @@ def _gradients(layers: Sequence[str], seen: Mapping[str, np.ndarray]) -> Iterato
             f"gradients explode, {at_first / at_last:.1g}-fold {way}: try He's or Glorot's (Xavier) initializer, a "
             "norm, optim.clip_by_global_norm"
         )
-
-
-def _spreads(layers: Sequence[str], seen: Mapping[str, np.ndarray]) -> Iterator[str]:
-    learned = np.flatnonzero(seen["weight"] > 0)
     spread = seen["spread"][learned]
-    if len(learned) < 2 or spread[0] == 0:
-        return
-    for place, ratio in zip(learned[1:], spread[1:] / spread[0], strict=True):
+    ratios = spread[1:] / spread[0] if spread[0] else ()
+    for place, ratio in zip(learned[1:], ratios, strict=False):
         if not 1 / SPREAD <= ratio <= SPREAD:
             word = "shrink" if ratio < 1 else "grow"
             yield (
-                f"outputs {word}, {ratio:.1g}-fold from {layers[learned[0]]} to {layers[place]}: try "
+                f"outputs {word}, {ratio:.1g}-fold from {layers[first]} to {layers[place]}: try "
                 "initializers.he_normal before relu, glorot_uniform (Xavier) before tanh, or a norm"
             )
             return

@@ -1,14 +1,15 @@
-"""The table of a model's layers."""
+"""The table of a model's layers, and tables of text."""
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 
 from fnn import checks
-from fnn.diagnostics.text import of_bytes, table
 from fnn.layer import Layer
 from fnn.layer.arguments import example, mirror, params_and_state
 from fnn.layer.protocol import require_no_module
@@ -45,16 +46,10 @@ class Summary(NamedTuple):
 
     def __str__(self) -> str:
         own, outputs = (sum(getattr(row, name) for row in self.rows) for name in ("bytes", "output_bytes"))
-        body = [
-            (
-                str(place), row.name, row.output, row.dtype, f"{row.parameters:,}", of_bytes(row.bytes),
-                of_bytes(row.output_bytes), f"{row.flops:,}",
-            )
-            for place, row in enumerate(self.rows)
-        ]  # fmt: skip
+        total = LayerRow("total", "", self.parameters, own, self.flops, "", outputs)
         head = ("", "layer", "output", "dtype", "parameters", "memory", "of output", "FLOPs")
-        foot = ("", "total", "", "", f"{self.parameters:,}", of_bytes(own), of_bytes(outputs), f"{self.flops:,}")
-        return table(head, body, foot, left=4)
+        body = [(str(place), *_cells(row)) for place, row in enumerate(self.rows)]
+        return table([head], body, [("", *_cells(total))], left=4)
 
 
 def summary(model: Layer, x: PyTree = None) -> Summary:
@@ -66,9 +61,6 @@ def summary(model: Layer, x: PyTree = None) -> Summary:
     Args:
         model: any layer.
         x: an input, a `jax.ShapeDtypeStruct`, or a shape (then float32), batch axis included.
-
-    Returns:
-        A `Summary`; print it.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -116,5 +108,31 @@ def _row(call: Call) -> LayerRow:
     )
 
 
+def _cells(row: LayerRow) -> tuple[str, ...]:
+    memory = of_bytes(row.bytes), of_bytes(row.output_bytes)
+    return row.name, row.output, row.dtype, f"{row.parameters:,}", *memory, f"{row.flops:,}"
+
+
 def _bytes(leaves: list[Any]) -> int:
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+
+
+def table(*blocks: Sequence[Sequence[str]], left: int) -> str:
+    """Aligned columns, the first `left` to the left, with a rule between the blocks of lines."""
+    widths = [max(map(len, column)) for column in zip(*itertools.chain(*blocks), strict=True)]
+    ways = [str.ljust] * left + [str.rjust] * (len(widths) - left)
+
+    def text(line: Sequence[str]) -> str:
+        return "  ".join(way(cell, width) for way, cell, width in zip(ways, line, widths, strict=True)).rstrip()
+
+    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+    return f"\n{rule}\n".join("\n".join(map(text, lines)) for lines in blocks if lines)
+
+
+def of_bytes(count: float) -> str:
+    """A number of bytes in the unit that suits it."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

@@ -2,8 +2,8 @@
 
 A fit is one compiled program, kept by what it computes (see `fnn.programs`). Learning rate, strength of the penalty,
 number of epochs, weights, seed and data are its arguments, and rows are filled up to a multiple of 32 or of the batch:
-the fits of a grid search compile once. Ctrl-C keeps what is trained so far in the estimator, and ends the search around
-it.
+the fits of a grid search compile once. What cannot be used is an error of `fit`. Ctrl-C keeps what is trained so far in
+the estimator, and ends the search around it.
 """
 
 from fnn import checks

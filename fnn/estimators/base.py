@@ -126,10 +126,9 @@ class Estimator(Checking, Curves, BaseEstimator, abc.ABC):
 
     def _description(self, rows: int, epochs: int, rule: EarlyStopping | None) -> Description:
         optimizer = self._optimizer()
-        built = hasattr(optimizer, "update")
-        if not built:
+        if not hasattr(optimizer, "update"):
             require_constructor(self._name, optimizer)
-        if built and self.learning_rate is not None:
+        elif self.learning_rate is not None:
             raise ValueError(
                 f"{self._name}: optimizer is built already and has its own learning rate; give its constructor "
                 f"(optimizer=fnn.optim.adam) with learning_rate={self.learning_rate!r}, or leave learning_rate out"
@@ -171,14 +170,11 @@ class Estimator(Checking, Curves, BaseEstimator, abc.ABC):
         checks.instance(self._name, "early_stopping", self.early_stopping, bool | np.bool_, words, repair)
         return early_stopping() if self.early_stopping else None
 
-    def _draw_seed(self) -> int:
-        """The seed itself where it is a number, so that a run by hand begins with `jax.random.key(random_state)`."""
-        if isinstance(self.random_state, numbers.Integral):
-            return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
-
     def _begin(self) -> None:
-        self._seed, self.n_iter_ = self._draw_seed(), 0
+        """A seed that is a number is taken itself: a run by hand begins with `jax.random.key(random_state)`."""
+        own, given = isinstance(self.random_state, numbers.Integral), self.random_state
+        self._seed = int(given if own else check_random_state(given).randint(2**31 - 1))
+        self.n_iter_ = 0
         self.history_: dict[str, np.ndarray] = {}
 
     @contextlib.contextmanager

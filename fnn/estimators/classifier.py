@@ -60,10 +60,6 @@ class Classifier(Score, ClassifierMixin, Estimator):
         n_iter_: epochs that were run.
         n_features_in_, feature_names_in_: of the columns.
 
-    Raises:
-        ValueError: at `fit`, for data, weights or parameters that cannot be used.
-        TypeError: at `fit`, for a model, optimizer or activation of another kind.
-
     Example:
         >>> import numpy as np
         >>> from fnn.estimators import Classifier

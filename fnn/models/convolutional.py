@@ -8,6 +8,7 @@ from typing import Any
 from fnn import checks
 from fnn.activations import relu, tanh
 from fnn.layer import Layer, constructor, residual, serial
+from fnn.layer.protocol import LayerLike
 from fnn.layers.batch_norm import batch_norm
 from fnn.layers.conv import conv
 from fnn.layers.dense import dense, flatten
@@ -19,8 +20,9 @@ from fnn.typing import ArrayLike, Key, PyTree
 __all__ = ["lenet5", "resnet", "small_cnn", "vgg"]
 
 
-def _of_images(where: str, net: Layer) -> Layer:
-    """The net, which looks at the axes of its input before they are taken for others."""
+def _of_images(where: str, classes: int, *layers: LayerLike) -> Layer:
+    """These layers and one of logits, which look at the axes of the images before they are taken for others."""
+    net = serial(*layers, dense(checks.integer(where, "classes", classes)))
 
     def init(key: Key, x: Any, /) -> tuple[PyTree, PyTree]:
         checks.images(where, x)
@@ -39,13 +41,10 @@ def _of_images(where: str, net: Layer) -> Layer:
 def lenet5(classes: int = 10) -> Layer:
     """LeNet-5: two convolutions with average pooling and three dense layers, with tanh; 61,706 parameters.
 
-    The first convolution pads, so that 28 × 28 images do what 32 × 32 did in the paper.
+    The first convolution pads, so that 28 × 28 images do what 32 × 32 did in the paper; all sizes of at least 12 do.
 
     Args:
         classes: number of outputs.
-
-    Returns:
-        A layer from (batch, 28, 28, channels) to logits (batch, classes); other sizes of at least 12 do too.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -56,13 +55,8 @@ def lenet5(classes: int = 10) -> Layer:
     References:
         LeCun et al., Gradient-based learning applied to document recognition, 1998.
     """
-    checks.integer("lenet5", "classes", classes)
-    net = serial(
-        *(conv(6, 5), tanh, avg_pool(2)),
-        *(conv(16, 5, padding="VALID"), tanh, avg_pool(2)),
-        *(flatten(), dense(120), tanh, dense(84), tanh, dense(classes)),
-    )
-    return _of_images("lenet5", net)
+    convolutions = conv(6, 5), tanh, avg_pool(2), conv(16, 5, padding="VALID"), tanh, avg_pool(2)
+    return _of_images("lenet5", classes, *convolutions, flatten(), dense(120), tanh, dense(84), tanh)
 
 
 def _conv_norm(features: int, kernel_size: int = 3, stride: int = 1) -> tuple[Layer, Layer]:
@@ -78,23 +72,15 @@ def small_cnn(classes: int = 10, *, dropout: ArrayLike = 0.2) -> Layer:
         classes: number of outputs.
         dropout: rate dropped before the last layer.
 
-    Returns:
-        A layer from (batch, height, width, channels) to logits (batch, classes).
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> params, state = fnn.models.small_cnn().init(jax.random.key(0), jnp.ones((1, 28, 28, 1)))
         >>> sum(leaf.size for leaf in jax.tree.leaves(params)) < 100_000
         True
     """
-    checks.integer("small_cnn", "classes", classes)
-    net = serial(
-        *(*_conv_norm(32), relu, *_conv_norm(32), relu, max_pool(2)),
-        *(*_conv_norm(64), relu, *_conv_norm(64), relu, max_pool(2)),
-        *(separable_conv(128, 3, use_bias=False), batch_norm(), relu),
-        *(global_avg_pool(), dropout_layer(dropout), dense(classes)),
-    )
-    return _of_images("small_cnn", net)
+    stages = [(*_conv_norm(width), relu, *_conv_norm(width), relu, max_pool(2)) for width in (32, 64)]
+    last = separable_conv(128, 3, use_bias=False), batch_norm(), relu, global_avg_pool(), dropout_layer(dropout)
+    return _of_images("small_cnn", classes, *stages[0], *stages[1], *last)
 
 
 @constructor
@@ -104,17 +90,13 @@ def vgg(
     stages: Sequence[tuple[int, int]] = ((64, 2), (128, 2), (256, 3)),
     dropout: ArrayLike = 0.5,
 ) -> Layer:
-    """Stages of 3×3 convolutions with batch norm, each ended by a maximum over 2×2.
+    """Stages of 3×3 convolutions with batch norm, each ended by a maximum over 2×2; a mean in place of dense layers.
 
     Args:
         classes: number of outputs.
         stages: (features, number of convolutions) of each stage; VGG-16 has
             ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), for images of at least 32 × 32.
         dropout: rate dropped before the last layer.
-
-    Returns:
-        A layer from (batch, height, width, channels) to logits (batch, classes); a global mean stands in the
-        place of the paper's dense layers.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -126,14 +108,13 @@ def vgg(
     References:
         Simonyan and Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, 2015.
     """
-    checks.integer("vgg", "classes", classes)
     layers: list = []
     for stage in checks.sequence("vgg", "stages", stages, "pairs (features, number of convolutions)"):
         features, depth = checks.pair("vgg", "every stage", stage, "(features, number of convolutions)")
         for _ in range(checks.integer("vgg", "number of convolutions", depth)):
             layers += [*_conv_norm(features), relu]
         layers.append(max_pool(2))
-    return _of_images("vgg", serial(*layers, global_avg_pool(), dropout_layer(dropout), dense(classes)))
+    return _of_images("vgg", classes, *layers, global_avg_pool(), dropout_layer(dropout))
 
 
 def _block(features: int, stride: int, widens: bool) -> Layer:
@@ -153,9 +134,6 @@ def resnet(classes: int = 10, *, blocks: Sequence[int] = (2, 2, 2, 2), width: in
             the features.
         width: features of the first stage.
 
-    Returns:
-        A layer from (batch, height, width, channels) to logits (batch, classes).
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> model = fnn.models.resnet(10)
@@ -166,11 +144,10 @@ def resnet(classes: int = 10, *, blocks: Sequence[int] = (2, 2, 2, 2), width: in
     References:
         He et al., Deep Residual Learning for Image Recognition, 2016.
     """
-    checks.integer("resnet", "classes", classes)
     width = checks.integer("resnet", "width", width)
     layers: list = [*_conv_norm(width), relu]
     for stage, depth in enumerate(checks.sequence("resnet", "blocks", blocks, "numbers of blocks")):
         for place in range(checks.integer("resnet", "number of blocks", depth)):
             first = place == 0 and stage > 0
             layers.append(_block(width * 2**stage, 2 if first else 1, first))
-    return _of_images("resnet", serial(*layers, global_avg_pool(), dense(classes)))
+    return _of_images("resnet", classes, *layers, global_avg_pool())

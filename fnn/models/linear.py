@@ -1,4 +1,4 @@
-"""Linear models solved rather than trained: least squares, ridge, lasso."""
+"""Linear models solved rather than trained: least squares, ridge, lasso, and Rosenblatt's perceptron."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from fnn import checks
-from fnn.typing import Array, ArrayLike
+from fnn import checks, random_bits
+from fnn.typing import Array, ArrayLike, Key
 
-__all__ = ["LassoFit", "lasso", "least_squares"]
+__all__ = ["LassoFit", "PerceptronFit", "lasso", "least_squares", "perceptron"]
+
+
+def _rows(where: str, x: ArrayLike) -> Array:
+    x = checks.cast(where, "x", x, distinct=True)
+    checks.floating(where, "x", x)
+    checks.rank(where, "x", x, 2, "(rows, features)")
+    checks.at_least_one(where, "row", x.shape[0], checks.describe(x))
+    return x
 
 
 def _columns(where: str, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
-    x = checks.cast(where, "x", x, distinct=True)
-    checks.floating(where, "x", x)
+    x = _rows(where, x)
     y = checks.cast(where, "y", y, x.dtype, distinct=True)
-    checks.rank(where, "x", x, 2, "(rows, features)")
     checks.rank(where, "y", y, (1, 2), "(rows,) or (rows, outputs)")
-    checks.at_least_one(where, "row", x.shape[0], checks.describe(x))
     checks.one_per_row(where, "target", x.shape[0], y.shape)
     return x, y.reshape(y.shape[0], -1)
 
@@ -37,9 +43,6 @@ def least_squares(x: ArrayLike, y: ArrayLike, *, ridge: ArrayLike = 0.0) -> dict
 
     Returns:
         The parameters `{"kernel", "bias"}` of `fnn.models.linear_regression(outputs)`.
-
-    Raises:
-        ValueError: on wrong ranks, different numbers of rows, a negative λ.
 
     Example:
         >>> import jax.numpy as jnp, fnn
@@ -83,9 +86,6 @@ def lasso(x: ArrayLike, y: ArrayLike, *, l1: ArrayLike, iterations: int = 10_000
         iterations: at most so many steps.
         tolerance: ends when no weight moves by more than this share of the largest.
 
-    Returns:
-        `LassoFit(params, iterations, converged)`.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> x = jax.random.normal(jax.random.key(0), (100, 3))
@@ -128,3 +128,84 @@ def lasso(x: ArrayLike, y: ArrayLike, *, l1: ArrayLike, iterations: int = 10_000
         (jnp.zeros((), jnp.int32), zero, zero, jnp.ones((), x.dtype), jnp.array(False)),
     )
     return LassoFit({"kernel": kernel, "bias": mean_y - mean_x @ kernel}, count, done)
+
+
+class PerceptronFit(NamedTuple):
+    """The result of `perceptron`: `params` of `dense(1)`, `converged`, `epochs` run, `mistakes` per epoch."""
+
+    params: dict[str, Array]
+    converged: Array
+    epochs: Array
+    mistakes: Array
+
+
+def perceptron(
+    x: ArrayLike, y: ArrayLike, *, epochs: int = 1000, learning_rate: ArrayLike = 1.0, key: Key | None = None
+) -> PerceptronFit:
+    r"""Rosenblatt's rule: after each misclassified example, $w \leftarrow w + η\,y_i x_i$, $b \leftarrow b + η\,y_i$.
+
+    An example is misclassified where $y_i(w^\top x_i + b) \le 0$. On separable data the rule ends after finitely many
+    mistakes; on other data it never does, which is reported. Decide with `fnn.activations.binary_step(x @ w + b)`.
+
+    Args:
+        x: (rows, features).
+        y: (rows,), classes 0 and 1, or -1 and +1.
+        epochs: at most so many passes over the data.
+        learning_rate: η, positive; it scales the weights and changes no decision.
+        key: shuffles the examples each epoch; None keeps their order.
+
+    Example:
+        >>> import jax.numpy as jnp, fnn
+        >>> x = jnp.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+        >>> found = fnn.models.perceptron(x, jnp.array([0, 0, 0, 1]))
+        >>> bool(found.converged), fnn.dense(1).apply(found.params, (), x)[0][:, 0].tolist()
+        (True, [-4.0, -2.0, -1.0, 1.0])
+
+    References:
+        Rosenblatt, The Perceptron, 1958. Novikoff, On convergence proofs on perceptrons, 1962.
+    """
+    x, signs = _rows("perceptron", x), _signs(y)
+    checks.one_per_row("perceptron", "label", x.shape[0], signs.shape)
+    epochs = checks.integer("perceptron", "epochs", epochs)
+    key = None if key is None else checks.random_key("perceptron", key)
+    checks.in_range("perceptron", "learning_rate", learning_rate, 0, open="low")
+    found = _rosenblatt(x, signs.astype(x.dtype), jnp.asarray(learning_rate, x.dtype), key, epochs)
+    if checks.is_concrete(found.converged) and found.converged.ndim == 0 and not found.converged:
+        checks.warn(
+            f"perceptron: {int(found.mistakes[-1])} mistakes in epoch {epochs}, the last; the classes may not be "
+            "linearly separable. Give more epochs, or use fnn.models.logistic_regression",
+        )
+    return found
+
+
+def _signs(y: ArrayLike) -> Array:
+    y = checks.cast("perceptron", "y", y)
+    checks.rank("perceptron", "y", y, 1, "(rows,)")
+    if checks.is_concrete(y):
+        seen = set(np.unique(np.asarray(y)).tolist())
+        if not (seen <= {0, 1} or seen <= {-1, 1}):
+            raise ValueError(f"perceptron: expected labels 0 and 1, or -1 and +1, got {sorted(seen)[:10]}")
+    return jnp.where(y > 0, 1, -1)
+
+
+def _rosenblatt(x: Array, signs: Array, rate: Array, key: Key | None, epochs: int) -> PerceptronFit:
+    def example(w: Array, row: Array) -> tuple[Array, Array]:
+        wrong = signs[row] * (x[row] @ w[:-1] + w[-1]) <= 0
+        correction = rate * signs[row] * jnp.append(x[row], jnp.ones((), x.dtype))
+        return jnp.where(wrong, w + correction, w), wrong
+
+    def epoch(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        number, w, mistakes = carry
+        order = jnp.arange(x.shape[0])
+        if key is not None:
+            order = jax.random.permutation(random_bits.fold_in(key, number), order)
+        w, wrong = jax.lax.scan(example, w, order)
+        return number + 1, w, mistakes.at[number].set(wrong.sum())
+
+    def goes_on(carry: tuple[Array, Array, Array]) -> Array:
+        number, _, mistakes = carry
+        return (number < epochs) & ((number == 0) | (mistakes[number - 1] > 0))
+
+    start = (jnp.zeros((), jnp.int32), jnp.zeros(x.shape[1] + 1, x.dtype), jnp.zeros(epochs, jnp.int32))
+    number, w, mistakes = jax.lax.while_loop(goes_on, epoch, start)
+    return PerceptronFit({"kernel": w[:-1, None], "bias": w[-1:]}, mistakes[number - 1] == 0, number, mistakes)

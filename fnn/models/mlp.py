@@ -38,9 +38,6 @@ def mlp(
     Returns:
         A layer (batch, …) -> (batch, outputs); further axes of the input are flattened.
 
-    Raises:
-        TypeError: if `hidden` is not a sequence of integers.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> model = fnn.models.mlp((64, 32), 10, dropout=0.1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +20,6 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 COLORS = {"training": PALETTE[0], "validation": PALETTE[1]}
 """Of the rows that a score is of."""
 
-DASHES = ("-", "--", ":", "-.")
-STYLES = len(PALETTE) * len(DASHES)
-"""Lines that can be told apart."""
-
 
 def blank(width: float, height: float) -> Figure:
     """A figure of its own, in inches: no global state, no window."""
@@ -40,14 +36,6 @@ def panel(width: float, height: float, **labels: str) -> tuple[Figure, Any]:
     return sheet, axes
 
 
-def write_cells(axes: Any, values: np.ndarray, text: Callable[[Any], str], is_dark: np.ndarray) -> None:
-    """Every finite number in its cell, white where the ground is dark."""
-    for place, value in np.ndenumerate(values):
-        if np.isfinite(value):
-            shade = "white" if is_dark[place] else "black"
-            axes.text(*place[::-1], text(value), ha="center", va="center", color=shade, fontsize=8)
-
-
 def names_of(values: Iterable[Any]) -> list[str]:
     """What stands at ticks: texts and whole numbers as they are, others in as few digits as tell them apart."""
     given = list(values)
@@ -57,13 +45,6 @@ def names_of(values: Iterable[Any]) -> list[str]:
         if len(set(names)) == len(set(whole)):
             return names
     return whole
-
-
-def name_cells(axes: Any, rows: list[str], columns: list[str], room: int) -> None:
-    """Names beside the rows and under the columns, slanted where one has more letters than there is room for."""
-    slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if longest(columns) > room else {}
-    axes.set_xticks(range(len(columns)), columns, **slanted)
-    axes.set_yticks(range(len(rows)), rows)
 
 
 def longest(names: Iterable[str]) -> int:
@@ -91,11 +72,6 @@ def find_alone(values: Any) -> np.ndarray:
     """Places of the finite values between others that are not, or the end."""
     finite = np.pad(np.isfinite(np.asarray(values, float)), 1)
     return np.flatnonzero(finite[1:-1] & ~finite[:-2] & ~finite[2:])
-
-
-def style(place: int) -> dict[str, Any]:
-    """Colour and dashes of one line of several: the colours come again with other dashes."""
-    return {"color": PALETTE[place % len(PALETTE)], "linestyle": DASHES[place // len(PALETTE) % len(DASHES)]}
 
 
 def legend_above(axes: Any) -> None:

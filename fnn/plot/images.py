@@ -14,19 +14,13 @@ __all__ = ["filters", "image_grid", "misclassified"]
 
 
 def image_grid(images: Any, titles: Sequence[str] | None = None, columns: int = 8) -> Figure:
-    """Images side by side, each with a title.
+    """Images side by side, one axes and one title for each.
 
     Args:
         images: (count, height, width) or (count, height, width, channels) with 1 or 3 channels; integers in 0 … 255,
             floats in any range (scaled over all images together, what is not finite apart: NaN stays blank).
         titles: one per image, of one line or several; panels are as wide as the longest line.
         columns: images in a row.
-
-    Returns:
-        A matplotlib figure with one axes per image.
-
-    Raises:
-        ValueError: on no images, another layout, or a number of titles that is not the number of images.
 
     Example:
         >>> import numpy as np, fnn.plot
@@ -84,12 +78,6 @@ def misclassified(
         names: of the classes; their numbers by default.
         count: how many images at most.
 
-    Returns:
-        A matplotlib figure with one axes per image.
-
-    Raises:
-        ValueError: where nothing is wrong, the lengths differ, or class numbers have another shape.
-
     Example:
         >>> import numpy as np, fnn.plot
         >>> figure = fnn.plot.misclassified(np.zeros((2, 8, 8)), [7, 1], [7, 2])
@@ -122,14 +110,10 @@ def misclassified(
 def filters(kernel: Any) -> Figure:
     """The filters of a convolution, each input channel of each of them one panel: blue negative, red positive.
 
+    A row per input channel, or, of a single one, rows of 8 filters.
+
     Args:
         kernel: (height, width, in, out), `trained.params[0]["kernel"]` of a network that begins with a convolution.
-
-    Returns:
-        A matplotlib figure: a row per input channel, or, of a single one, rows of 8 filters; one color bar.
-
-    Raises:
-        ValueError: on another rank or an empty kernel.
 
     Example:
         >>> import numpy as np, fnn.plot

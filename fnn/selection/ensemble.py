@@ -31,7 +31,8 @@ class Ensemble(NamedTuple):
     - `out_of_bag_scores`: the task's metrics over the rows that have an estimate; empty without bootstrap samples.
     - `always_in_bag`: number of rows without an estimate.
 
-    Of a model with several outputs, what is said of outputs and values holds of each in its place.
+    Of a model with several outputs, what is said of outputs and values holds of each in its place. Every method takes
+    inputs `x` (rows, …), of which `batch_size` rows are computed at once.
     """
 
     model: Layer
@@ -73,18 +74,14 @@ class Ensemble(NamedTuple):
         return total, jnp.maximum(total - _entropy(each).mean(axis=0), 0)
 
     def predict(self, x: PyTree, how: str = "average", *, batch_size: int = EVALUATION_ROWS) -> Array:
-        """Predictions in the terms of the task, (rows, …).
-
-        Args:
-            x: inputs, (rows, …).
-            how: "average" of probabilities or values, or "vote": the class most members predict, the smallest class
-                among equals.
-            batch_size: rows computed at once.
-        """
+        """Predictions in the terms of the task, (rows, …), by the "average" of probabilities or values, or by "vote":
+        the class most members predict, the smallest class among equals."""
         checks.one_of("predict", "how", how, ("average", "vote"))
         outputs = self.outputs(x, batch_size=batch_size)
         if how == "average":
-            return self.task.decode(_pool(self.task, outputs))
+            mean = jax.tree.map(lambda leaf: leaf.mean(axis=0), probabilities(self.task, outputs))
+            known = self.task.probabilities is not None
+            return self.task.decode(outputs_for(self.task, mean, outputs.shape[1:]) if known else mean)
         classes = jax.vmap(self.task.decode)(outputs)
         if not all(jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in jax.tree.leaves(classes)):
             raise ValueError(f'predict: members vote on classes, {self.task.name} has none; write how="average"')
@@ -99,12 +96,6 @@ def _outputs(given: tuple[Layer, int], trained: Trained, x: PyTree) -> Array:
 
 def _entropy(p: Array) -> Array:
     return -jax.scipy.special.xlogy(p, p).sum(axis=-1)
-
-
-def _pool(task: Task, outputs: Array) -> Array:
-    """Outputs that decode to what the members' averaged probabilities (or values) say."""
-    mean = jax.tree.map(lambda leaf: leaf.mean(axis=0), probabilities(task, outputs))
-    return mean if task.probabilities is None else outputs_for(task, mean, outputs.shape[1:])
 
 
 def probabilities(task: Task, outputs: Array) -> Array:

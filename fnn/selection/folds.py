@@ -53,8 +53,6 @@ def mean_by_row(parts: np.ndarray, places: np.ndarray, rows: int) -> np.ndarray:
 
 def check_disjoint(where: str, folds: Folds) -> None:
     """No fold validates on a row that it trains on."""
-    if not folds.train.size or not folds.valid.size:
-        return
     trained = np.zeros(max(folds.train.max(), folds.valid.max()) + 2, bool)
     for fold, (train, valid) in enumerate(zip(folds.train, folds.valid, strict=True)):
         trained[train] = True

@@ -22,7 +22,14 @@ def folds_of(where: str, folds: int | Folds | Splitter, data: rows_.Checked, gro
         if groups.shape != (rows,):
             raise checks.wrong_shape(where, "groups", (rows,), groups.shape)
     if isinstance(folds, Folds):
-        _check_given(where, folds, rows)
+        _require_rows(where, folds, rows)
+        unused = np.setdiff1d(np.arange(rows), np.concatenate([folds.train.ravel(), folds.valid.ravel()]))
+        if len(unused):
+            raise ValueError(
+                f"{where}: {len(unused)} of {rows} rows stand in no fold, row {unused[0]} first; "
+                "make the folds for this data set, or leave these rows out of it"
+            )
+        check_disjoint(where, folds)
         if groups is not None:
             check_groups(where, folds, groups)
         return folds
@@ -37,17 +44,6 @@ def folds_of(where: str, folds: int | Folds | Splitter, data: rows_.Checked, gro
     if are_class_numbers(targets):
         return splits.stratified_k_fold(np.asarray(targets), folds, seed=0)
     return splits.k_fold(rows, folds, seed=0)
-
-
-def _check_given(where: str, folds: Folds, rows: int) -> None:
-    _require_rows(where, folds, rows)
-    unused = np.setdiff1d(np.arange(rows), np.concatenate([folds.train.ravel(), folds.valid.ravel()]))
-    if len(unused):
-        raise ValueError(
-            f"{where}: {len(unused)} of {rows} rows stand in no fold, row {unused[0]} first; "
-            "make the folds for this data set, or leave these rows out of it"
-        )
-    check_disjoint(where, folds)
 
 
 def _require_rows(where: str, folds: Folds, rows: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,10 +15,9 @@ from jax.sharding import Mesh
 from fnn import checks, programs
 from fnn.kernels import placement
 from fnn.layer import Layer
-from fnn.layer.arguments import params_and_state
+from fnn.layer.arguments import mirror, params_and_state
 from fnn.layer.parts import any_layer
 from fnn.selection.chunk import ChunkProgram, State, advance_chunk, begin_chunk
-from fnn.selection.memory import bytes_per_member
 from fnn.selection.training import Member
 from fnn.train.console import interruption, progress_bar
 from fnn.train.drive import RESPONSE_SECONDS
@@ -94,20 +94,11 @@ def run_members(
     mesh: Mesh | None = None,
     progress: bool | None = None,
 ) -> tuple[PyTree, np.ndarray]:
-    """Train a member for every row of the arguments; and which of them were finished (Ctrl-C keeps those).
+    """Train `build(description)` for every row of the arguments; and which were finished, as Ctrl-C keeps those.
 
-    The program is compiled once per description: see `fnn.programs`. It runs a fifth of a second at a time.
-
-    Args:
-        build: makes the `Member` from the description; a function of a module.
-        description: everything that is static.
-        arguments: arrays with one row per member.
-        shared: arrays all members read.
-        first, last: epochs to train.
-        together, chunk, mesh, progress: as for `cross_validate`; one after another all are held at once by default.
-
-    Raises:
-        KeyboardInterrupt: after Ctrl-C if no member is finished.
+    One program for a description (see `fnn.programs`), which runs a fifth of a second at a time. `together`, `chunk`,
+    `mesh` and `progress` are as for `cross_validate`; one after another all are held at once by default. After Ctrl-C
+    it is a `KeyboardInterrupt` if no member is finished.
     """
     count = jax.tree.leaves(arguments)[0].shape[0]
     check_mesh("members", mesh)
@@ -218,9 +209,41 @@ def _fill(values: Any, finished: np.ndarray) -> Any:
     """A row for every member, also for those that were not finished."""
     if finished.all():
         return values
-    places = np.flatnonzero(finished)
-    rows = blank(values, len(finished))
-    if isinstance(rows, jax.Array):
-        return rows.at[places].set(values[places])
-    rows[places] = values[places]
-    return rows
+    return _join((values, blank(values, 1)))[np.where(finished, np.arange(len(finished)), -1)]
+
+
+def bytes_per_member(build: Callable[[Any], Member], description: Any, arguments: PyTree, shared: PyTree) -> int:
+    """What one member holds at once: the arrays of the widest loop body of its program, which is traced once."""
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], jnp.result_type(leaf)), arguments)
+    return programs.remember(_count, (build, description, (one, mirror(shared))))
+
+
+def _count(given: tuple[Callable[[Any], Member], Any, PyTree]) -> int:
+    build, description, shapes = given
+    member = build(description)
+
+    def whole(one: PyTree, shared: PyTree) -> PyTree:
+        place = jnp.zeros((), jnp.int32)
+        running = member.begin(one, shared)
+        running = member.advance(one, shared, running, place, place, place + member.steps(one, shared))
+        return member.finish(one, shared, member.close(one, shared, running, place))
+
+    return 2 * _live_bytes(jax.make_jaxpr(whole)(*shapes).jaxpr)
+
+
+def _live_bytes(jaxpr: Any) -> int:
+    own = sum(_size(v.aval) for equation in jaxpr.eqns for v in equation.outvars if len(equation.outvars) > 1)
+    inner = [0]
+    for equation in jaxpr.eqns:
+        for value in equation.params.values():
+            for part in value if isinstance(value, (tuple, list)) else (value,):
+                body = getattr(part, "jaxpr", part)
+                if hasattr(body, "eqns"):
+                    inner.append(_live_bytes(body))
+    widest = max((_size(v.aval) for equation in jaxpr.eqns for v in equation.outvars), default=0)
+    return max(own, widest) + max(inner)
+
+
+def _size(aval: Any) -> int:
+    itemsize = getattr(aval.dtype, "itemsize", 4) if hasattr(aval, "dtype") else 4
+    return math.prod(getattr(aval, "shape", ())) * itemsize

@@ -169,7 +169,6 @@ def member_of(makers: Makers) -> Member:
 
 def resumable_member_of(makers: Makers) -> Member:
     """`member_of`, which gives back what it carried too, and goes on from `one["carry"]` where that is given."""
-
     member = member_of(makers)
     return member._replace(finish=lambda one, shared, running: (running.carry, member.finish(one, shared, running)))
 

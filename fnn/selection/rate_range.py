@@ -83,6 +83,7 @@ def rate_range(
     One run whose rate grows tells of one path and one seed, and the rate it stops at depends on how it got there. Here
     every rate begins anew, from the same seeds, in one compiled program; the spread over the seeds says what the
     suggestion is worth. A rate for a few steps is an upper end for a long run: with a schedule that decays begin there.
+    Print what is found, or draw it with `fnn.plot.rate_range`.
 
     Args:
         model, task, data, penalty, augment: as for `fnn.fit`.
@@ -92,12 +93,6 @@ def rate_range(
         rates, seeds, steps: how many of each.
         batch_size: examples per step; None for all at once.
         chunk: how many runs are computed at once, where memory is short; None for all.
-
-    Returns:
-        A `RateRange`; print it, or draw it with `fnn.plot.rate_range`.
-
-    Raises:
-        ValueError: for a range that is none, or an optimizer that is no function of the rate.
 
     Example:
         >>> import jax, jax.numpy as jnp, fnn
@@ -129,7 +124,12 @@ def rate_range(
     keys = random_bits.split(key, seeds)[np.tile(np.arange(seeds), rates)]
     members = jnp.repeat(jnp.asarray(tried, jnp.float32), seeds), keys
     losses = np.asarray(compiled(_try_rates, (recipe, steps, chunk))(members, inputs)).reshape(rates, seeds, steps)
-    return _warn_at_ends(RateRange(tried, losses))
+    found = RateRange(tried, losses)
+    best = found.suggestion
+    if rates > 1 and best in (tried[0], tried[-1]):  # no minimum
+        end, word = ("low", "smaller") if best == tried[0] else ("high", "larger")
+        checks.warn(f"rate_range: the best rate is the {end} end of the range, {best:.2g}; try a {word} {end}")
+    return found
 
 
 def _try_rates(given: tuple[Any, int, int | None], members: tuple[Array, Key], inputs: Inputs) -> Array:
@@ -162,12 +162,3 @@ def _batches(key: Key, count: int, size: int, steps: int) -> Array:
     """Row numbers (steps, size): one random order of all rows after another."""
     orders = random_bits.split(key, -(-steps * size // count))
     return jax.vmap(lambda key: jax.random.permutation(key, count))(orders).ravel()[: steps * size].reshape(steps, size)
-
-
-def _warn_at_ends(found: RateRange) -> RateRange:
-    """The same; a best rate at an end of the range is no minimum, and it is said."""
-    best = found.suggestion
-    if len(found.rates) > 1 and best in (found.rates[0], found.rates[-1]):
-        end, word = ("low", "smaller") if best == found.rates[0] else ("high", "larger")
-        checks.warn(f"rate_range: the best rate is the {end} end of the range, {best:.2g}; try a {word} {end}")
-    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -68,13 +68,9 @@ class CrossValidation(NamedTuple):
         return standard_error(mean_of(self._scores("standard_error", metric), axis=2))
 
     def best(self, metric: str, mode: Mode | None = None) -> dict[str, Any]:
-        """The setting with the best mean score.
+        """The setting with the best mean score; `mode` is "min" or "max", by default as the metric states it.
 
         Settings that were stopped early, or of which a run diverged, are chosen only where there is no other.
-
-        Args:
-            metric: a name among the scores.
-            mode: "min" or "max"; by default as the metric states it, "min" for the loss.
         """
         means = mean_score(self._scores("best", metric))
         mode = require_mode("best", metric, self.modes) if mode is None else mode
@@ -196,13 +192,14 @@ def _outputs_of_rows(plan: Plan, outputs: PyTree, folds: np.ndarray) -> Any:
         parts = np.moveaxis(leaf[:, folds], (1, 3), (0, 1))
         return np.moveaxis(mean_by_row(parts, plan.split.valid[folds], plan.rows), 0, 2)
 
-    def part(node: Any) -> Any:
-        if not isinstance(node, Padded):
-            return one(node)
-        lengths: Any = np.nan_to_num(one(node.lengths)).round().astype(np.int32)
-        return Padded(one(node.values), lengths)
+    return _map_values(one, lambda leaf: np.nan_to_num(one(leaf)).round().astype(np.int32), outputs)
 
-    return jax.tree.map(part, outputs, is_leaf=lambda node: isinstance(node, Padded))
+
+def _map_values(values: Callable[[Any], Any], lengths: Callable[[Any], Any], outputs: PyTree) -> Any:
+    """What `values` makes of the arrays of outputs, and `lengths` of the lengths where they are `Padded`."""
+    padded = lambda node: isinstance(node, Padded)  # noqa: E731
+    one = lambda node: Padded(values(node.values), lengths(node.lengths)) if padded(node) else values(node)  # noqa: E731
+    return jax.tree.map(one, outputs, is_leaf=padded)
 
 
 def _pool(plan: Plan, name: str, outputs: PyTree, values: np.ndarray, sound: np.ndarray) -> np.ndarray:
@@ -234,10 +231,7 @@ def metrics_of(task: Task, outputs: Any, data: rows_.Checked, known: np.ndarray)
     def one(leaf: Any) -> Array:
         return jnp.asarray(np.where(known.reshape(-1, *[1] * (np.ndim(leaf) - 1)), leaf, 0), dtype)
 
-    def part(node: Any) -> Any:
-        return Padded(one(node.values), jnp.asarray(node.lengths)) if isinstance(node, Padded) else one(node)
-
-    outputs = jax.tree.map(part, outputs, is_leaf=lambda node: isinstance(node, Padded))
+    outputs = _map_values(one, jnp.asarray, outputs)
     counts = known.astype(dtype) * (1 if weights is None else np.asarray(weights))
     found = programs.compile(_metrics, task)(outputs, targets, jnp.asarray(counts, dtype))
     return {name: float(score) for name, score in found.items()}

@@ -40,9 +40,6 @@ def k_fold(rows: int, folds: int = 5, *, seed: int | None = None) -> Folds:
         folds: number of folds, at least 2.
         seed: shuffles the rows first; None keeps their order.
 
-    Raises:
-        ValueError: for more folds than rows.
-
     Example:
         >>> import fnn
         >>> fnn.selection.k_fold(6, 3).valid.tolist()
@@ -54,8 +51,7 @@ def k_fold(rows: int, folds: int = 5, *, seed: int | None = None) -> Folds:
     _require_counts("k_fold", rows, folds)
     order = np.arange(rows) if seed is None else checks.generator("k_fold", seed).permutation(rows)
     labels = np.empty(rows, int)
-    for fold, part in enumerate(np.array_split(order, folds)):
-        labels[part] = fold
+    labels[order] = np.sort(np.arange(rows) % folds)
     return against_the_rest(labels, folds, "k_fold")
 
 
@@ -66,9 +62,6 @@ def stratified_k_fold(targets: Labels, folds: int = 5, *, seed: int | None = Non
         targets: classes, (rows,).
         folds: number of folds, at least 2; at most the rows of the rarest class.
         seed: shuffles the rows of each class first; None keeps their order.
-
-    Raises:
-        ValueError: if a class has fewer rows than there are folds, naming it.
 
     Example:
         >>> import fnn
@@ -235,10 +228,9 @@ def bootstrap(rows: int, samples: int, *, seed: int = 0) -> Folds:
     rng = checks.generator("bootstrap", seed)
     drawn = [rng.integers(0, rows, rows) for _ in range(samples)]
     # A sample that drew every row leaves none to validate on; in small sets it happens, and it is drawn again.
-    for place, sample in enumerate(drawn):
+    for sample in drawn:
         while len(np.unique(sample)) == rows:
-            sample = rng.integers(0, rows, rows)
-        drawn[place] = sample
+            sample[:] = rng.integers(0, rows, rows)
     return folds_from(((sample, np.setdiff1d(np.arange(rows), sample)) for sample in drawn), "bootstrap")
 
 

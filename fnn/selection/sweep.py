@@ -86,7 +86,6 @@ def sweep(
     nothing when it is called again with what says the same: see `fnn.programs`.
 
     Args:
-        model, optimizer, task, data: as for `cross_validate`.
         key: random key, of the trainings and of the draws.
         over: name -> numbers to try, or a distribution of `scipy.stats` (anything with `rvs(size, random_state)`).
         how: the search.
@@ -95,15 +94,9 @@ def sweep(
         metric: what decides, a name among the scores; averaged over folds and seeds.
         mode: "min" or "max"; by default as the metric states it, "min" for the loss.
         factor: $\\eta$, how many settings one survivor stands for.
-        folds, seeds, batch_size, scaler, groups, penalty, augment, shuffle, training_metrics, compute_dtype,
-            class_weight, together, chunk, mesh, progress: as for `cross_validate`.
         early_stopping: as for `cross_validate`; the halving searches stop settings themselves.
 
-    Returns:
-        A `CrossValidation`, its `settings` those tried; `epochs` and `kept` say which were stopped, and when.
-
-    Raises:
-        ValueError: for settings nobody takes, trials that do not fit the search, an unknown metric.
+    Arguments that are not listed are those of `cross_validate`.
 
     Example:
         >>> import jax, jax.numpy as jnp, scipy.stats, fnn
@@ -164,14 +157,10 @@ def _brackets(how: str, trials: int | None, epochs: int, factor: int) -> list[tu
 
 def _log(value: int, base: int) -> int:
     """$\\lfloor\\log_b v\\rfloor$ in whole numbers."""
-    power = 0
-    while base ** (power + 1) <= value:
-        power += 1
-    return power
+    return max(power for power in range(value.bit_length()) if base**power <= value)
 
 
 def _draw(over: Mapping[str, Any], how: str, trials: int | None, key: Key) -> Sequence[dict[str, Any]]:
-    """The settings to try."""
     if not isinstance(over, Mapping) or not over:
         raise ValueError(f"sweep: expected over to map names to numbers or distributions, got {over!r}")
     drawn = [name for name, values in over.items() if hasattr(values, "rvs")]

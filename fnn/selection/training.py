@@ -70,10 +70,7 @@ def member_from(
 ) -> Member:
     """The member that trains `case_of(one, shared, prepared)` and gives back `finish(case, one, shared, carry)`.
 
-    Args:
-        case_of: what is trained; asked again in every piece, so it only arranges arrays.
-        finish: what is kept of the training.
-        prepare: arrays that are computed once, for instance scaled inputs.
+    `case_of` is asked again in every piece, so it only arranges arrays; `prepare` computes once, such as scaled inputs.
     """
 
     def start(one: PyTree, shared: PyTree) -> Running:

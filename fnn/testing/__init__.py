@@ -1,4 +1,7 @@
-"""Checks for your own layers and optimizers: one line each, the ones fnn's own pass."""
+"""Checks for your own layers and optimizers: one line each, the ones fnn's own pass.
+
+A check that fails raises an `AssertionError` that names what failed, where, and by how much.
+"""
 
 from fnn.testing import strategies
 from fnn.testing.gradients import check_gradients

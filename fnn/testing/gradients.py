@@ -44,9 +44,6 @@ def check_gradients(
         rtol: largest difference allowed, relative to the size of the derivative.
         seed: of the directions.
 
-    Raises:
-        AssertionError: naming the mode, the order and the difference.
-
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> fnn.testing.check_gradients(lambda x: x**3, jnp.array([1.0, 2.0]))

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for what transforms and layers are given."""
+"""Strategies of hypothesis, which they need, for what transforms and layers are given."""
 
 from __future__ import annotations
 
@@ -29,9 +29,6 @@ def arrays(dtype: DType = "float32", shapes: tuple[Shape, ...] = SHAPES, size: f
         shapes: what to choose from; scalar and empty ones are among the default.
         size: the largest magnitude.
 
-    Raises:
-        ImportError: without hypothesis.
-
     Example:
         >>> import hypothesis, fnn
         >>> @hypothesis.settings(deadline=None, max_examples=10)
@@ -59,9 +56,6 @@ def pytrees(leaves: Any = None, max_leaves: int = 5) -> Any:
     Args:
         leaves: the strategy of a leaf; `arrays()` by default.
         max_leaves: the largest number of leaves.
-
-    Raises:
-        ImportError: without hypothesis.
 
     Example:
         >>> import hypothesis, jax, fnn
