@@ -29,8 +29,8 @@ __all__ = ["Checkpoints", "checkpoints"]
 
 
 class Record(NamedTuple):
-    """What a run has done: its history, one row per epoch, how many steps it had taken at the end of each, where the
-    streams stood then that it reads, and the steps that it took since."""
+    """What a run has done: a row of the history per epoch, its steps until the end of each, where the streams stood
+    then that it reads, and the steps that it took since."""
 
     table: list[dict[str, float]]
     ends: list[int]
@@ -81,8 +81,7 @@ def checkpoints(
 
 
 class Store:
-    """The checkpoints of the run that has this identity. Of several processes that compute one run process 0 writes and
-    reads them."""
+    """The checkpoints of the run of this identity; of several processes that compute it process 0 writes and reads."""
 
     def __init__(
         self, given: str | Path | Checkpoints, rule: EarlyStopping | None, own: Identity, mesh: Mesh | None = None

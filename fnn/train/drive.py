@@ -99,8 +99,7 @@ class Run:
             self.source.resume(record)
 
     def _take_steps(self) -> tuple[int, bool]:
-        """An epoch's, piece after piece of about the same time: the steps of the run so far, and whether the epoch came
-        to its end."""
+        """An epoch's, piece after piece of about the same time: those of the run so far, and whether it ended."""
         epoch, before, place = len(self.record.table), self.record.steps, self.record.place
         store, saved = self.store, self.store.asked.steps if self.store else None
         periods = [one.steps for one in self.at_steps] + [saved or 2**31 - 1]

@@ -117,8 +117,7 @@ def _warn_of_nan(predictions: PyTree, undefined: Any) -> PyTree:
 
 
 def _inputs_as_stream(x: Any, trained: Any, batch_size: int, mesh: Mesh | None) -> Stream | None:
-    """What is read batch by batch; None for arrays in memory. The targets of a memory map are the numbers of its
-    rows."""
+    """What is read batch by batch, None for arrays; the targets of a memory map are the numbers of its rows."""
     if is_stream(x):
         refuse_what_belongs_to_arrays("predict", batch_size, EVALUATION_ROWS, None)
         return stream_of("predict", x, None, 1)

@@ -198,8 +198,7 @@ def attempt(ask: Callable[[], Any]) -> tuple[Any, BaseException | None]:
 
 
 def raise_in_all(mesh: Mesh | None, error: BaseException | None, what: str) -> None:
-    """The error in the process that has it; in the others one of its kind that says which process, and what `what`
-    of it said."""
+    """The error in the process that has it; in the others one of its kind that says which `what` of which process."""
     if together(mesh):
         _say(None, error, what)
     elif error is not None:

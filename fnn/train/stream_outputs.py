@@ -49,8 +49,7 @@ def collect(
     epoch: int | None = None,
     interrupted: Callable[[], bool] = is_to_end,
 ) -> tuple[PyTree, PyTree, Any]:
-    """Outputs, targets and weights of the rows that this process reads, on the host, for one pass over a stream, as far
-    as it came."""
+    """Outputs, targets and weights of this process's rows, on the host, of a pass over a stream, as far as it came."""
     feed.begin(epoch)
     outputs_of = compiled(_outputs_of_chunk, applied)
     parts: list[Any] = []

@@ -137,8 +137,7 @@ class Reading(Source):
         super().__init__(recipe, key, Inputs(example, None, validation, None), steps, held)
 
     def _read_first(self) -> bool:
-        """The first super-batch, unless the run is interrupted, and what it is known again by; a memory map is known by
-        more."""
+        """The first super-batch, unless interrupted, and what it is known again by; a memory map is known by more."""
         if (chunk := self.feed.next(self.interrupted)) is None:
             return False
         self.now = chunk
