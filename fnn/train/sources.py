@@ -30,7 +30,7 @@ def source_of(
 ) -> Source:
     """Arrays, a stream or memory maps, each with a validation of any kind."""
     require_same_kinds("fit", recipe.mesh, data=data, validation=validation)
-    held = _held(recipe, epochs, validation)
+    held = _scoring_of(recipe, epochs, validation)
     validation = validation if held is None else None
     if is_stream(data):
         validation = _check_stream(recipe, data, rows, validation)
@@ -46,7 +46,7 @@ def source_of(
     return Source(recipe, key, inputs, steps, held)
 
 
-def _held(recipe: Recipe, epochs: int, validation: Any) -> Scoring | None:
+def _scoring_of(recipe: Recipe, epochs: int, validation: Any) -> Scoring | None:
     """A validation that is read."""
     if is_stream(validation):
         return _scoring(recipe, stream_of("fit, validation", validation, recipe.task, epochs))
