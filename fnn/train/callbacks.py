@@ -61,9 +61,6 @@ def every(steps: int, function: Callable[[StepEnd], object]) -> Every:
         steps: how many, counted over the whole run.
         function: takes a `StepEnd`; one that returns True ends the run there.
 
-    Raises:
-        TypeError, ValueError: for a number of steps below 1, or what is no function.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> x, seen = jnp.linspace(-1, 1, 20).reshape(20, 1), []

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,8 +29,8 @@ __all__ = ["Checkpoints", "checkpoints"]
 
 
 class Record(NamedTuple):
-    """What a run has done: its history, one row per epoch, how many steps it had taken at the end of each, where the
-    streams stood then that it reads, and the steps that it took since."""
+    """What a run has done: a row of the history per epoch, its steps until the end of each, where the streams stood
+    then that it reads, and the steps that it took since."""
 
     table: list[dict[str, float]]
     ends: list[int]
@@ -69,9 +68,6 @@ def checkpoints(
             goes on from one reads the batches of its epoch before it again, and does not compute them. None saves
             whole epochs alone.
 
-    Raises:
-        ValueError, TypeError: for numbers below 1.
-
     Example:
         >>> import fnn
         >>> fnn.checkpoints("runs/first", keep=3, every=10, best=True).every
@@ -84,32 +80,21 @@ def checkpoints(
     return Checkpoints(Path(directory), keep, every, best, steps)
 
 
-class Store(NamedTuple):
-    """`save(arrays, record, last=False)`, which writes what is due at the end of an epoch, and what is given within one
-    after every so many `steps`; `restore(like) -> (arrays, record)`, None where nothing is."""
+class Store:
+    """The checkpoints of the run of this identity; of several processes that compute it process 0 writes and reads."""
 
-    save: Callable[..., None]
-    restore: Callable[[PyTree], tuple[PyTree, Record] | None]
-    steps: int | None = None
+    def __init__(
+        self, given: str | Path | Checkpoints, rule: EarlyStopping | None, own: Identity, mesh: Mesh | None = None
+    ) -> None:
+        self.asked = given if isinstance(given, Checkpoints) else checkpoints(given)
+        self.rule, self.own, self.mesh = rule, own, mesh
+        self.processes = placement.hosts() if together(mesh) else 1
+        self.writes = jax.process_index() == 0 or self.processes == 1
 
-
-def store_of(
-    given: str | Path | Checkpoints | None,
-    rule: EarlyStopping | None,
-    identity: Callable[[], Identity],
-    mesh: Mesh | None = None,
-) -> Store:
-    """The checkpoints of the run that has this identity; without a directory nothing is kept. Of several processes that
-    compute one run process 0 writes and reads them."""
-    if given is None:
-        return Store(lambda arrays, record, last=False: None, lambda like: None)
-    asked, own = given if isinstance(given, Checkpoints) else checkpoints(given), identity()
-    processes = placement.hosts() if together(mesh) else 1
-    writes = jax.process_index() == 0 or processes == 1
-
-    def save(arrays: PyTree, record: Record, last: bool = False) -> None:
-        table = record.table
-        best, epochs = _best_epoch(table, rule) if asked.best and table else 0, len(table)
+    def save(self, arrays: PyTree, record: Record, last: bool = False) -> None:
+        """Write what is due at the end of an epoch, or what is given within one."""
+        table, asked = record.table, self.asked
+        best, epochs = _best_epoch(table, self.rule) if asked.best and table else 0, len(table)
         written = epochs % asked.every == 0 or best == epochs
         if not record.place and written == last:  # there already, or not due
             return
@@ -117,21 +102,18 @@ def store_of(
         train_state = arrays.train_state
         if (evaluated := train_state.trained.params) is not train_state.params:
             parts["evaluated"] = _pack(evaluated)  # for those who predict without the optimizer
-        if writes:
-            run = json.dumps({"identity": own, **record._asdict()}).encode()
+        if self.writes:
+            run = json.dumps({"identity": self.own, **record._asdict()}).encode()
             _write(asked, _file(record), best, parts | {"run": np.frombuffer(run, np.uint8)})
 
-    def restore(like: PyTree) -> tuple[PyTree, Record] | None:
-        found = attempt_in_all(
-            mesh, "fit: the checkpoint", lambda: _find(asked.directory, own, processes) if writes else None
-        )
-        record = gather(mesh, found and found[1])[0]
+    def restore(self, like: PyTree) -> tuple[Any, Record] | None:
+        """Arrays where those of `like` are, and record; None where nothing is saved."""
+        find = lambda: _find(self.asked.directory, self.own, self.processes) if self.writes else None  # noqa: E731
+        found = attempt_in_all(self.mesh, "fit: the checkpoint", find)
+        record = gather(self.mesh, found and found[1])[0]
         if record is None:
             return None
-        packed = found[0] if found else _pack(like)
-        return _unpack(tell_all(mesh, packed), like), Record(**record)
-
-    return Store(save, restore, asked.steps)
+        return _unpack(tell_all(self.mesh, found[0] if found else _pack(like)), like), Record(**record)
 
 
 def _best_epoch(table: list[dict[str, float]], rule: EarlyStopping | None) -> int:
@@ -168,15 +150,12 @@ def _find(place: Path, own: Identity, processes: int) -> tuple[np.ndarray, dict[
     """Bytes and record of the newest checkpoint that can be read; an error if it is of another run."""
     place.mkdir(parents=True, exist_ok=True)
     paths = sorted(place.glob("epoch-*.npz"), reverse=True)
-    for path in paths:
-        found = _read(path, own, processes)
-        if found is None:
-            continue
-        for damaged in paths[: paths.index(path)]:
-            checks.warn(
-                f"fit: the checkpoint {damaged} is damaged; the run goes on from {path.name}, the one before it"
-            )
-        return found
+    for number, path in enumerate(paths):
+        if (found := _read(path, own, processes)) is not None:
+            for damaged in paths[:number]:
+                said = f"the run goes on from {path.name}, the one before it"
+                checks.warn(f"fit: the checkpoint {damaged} is damaged; {said}")
+            return found
     if paths:
         raise ValueError(
             f"fit: no checkpoint in {place} can be read, {paths[0].name} is damaged; give another directory, or delete "

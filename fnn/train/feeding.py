@@ -45,12 +45,15 @@ WAIT_SECONDS = 0.2
 class Chunk(NamedTuple):
     """Inputs, targets and weights of shape (slots, room, …); of the slots that are taken, how many rows each has, those
     of this process; whether the stream fails after them; the host's memory of the inputs, which a CPU computes with as
-    it lies."""
+    it lies. In a run the step that is its slot 0, and what its last program says: the carry's `diverged_at`, which is
+    there when that program has ended."""
 
     data: tuple[PyTree, PyTree, Any]
     rows: list[int]
     fails: bool = False
     memory: PyTree = None
+    first: int = 0
+    said: Any = None
 
 
 class Feed:

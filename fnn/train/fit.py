@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,21 +13,19 @@ from jax.sharding import Mesh
 from fnn import checks
 from fnn.layer import Layer
 from fnn.optim.transform import Transform
-from fnn.programs import compile as compiled
 from fnn.tasks import Task, as_task
 from fnn.train.callbacks import Callback, check_callbacks
-from fnn.train.checkpoint import Checkpoints, store_of
+from fnn.train.checkpoint import Checkpoints, Store
 from fnn.train.console import interruption, progress_bar, suggest_cores
-from fnn.train.drive import Setup, drive
-from fnn.train.identity import Identity, identity_of
-from fnn.train.loop import Carry, Recipe, begin, check_recipe, end_epoch, keys_of, outcome_of
+from fnn.train.drive import Run
+from fnn.train.identity import identity_of
+from fnn.train.loop import Recipe, check_recipe
 from fnn.train.options import Options
-from fnn.train.processes import on_a_mesh, pace, require_same_run
-from fnn.train.sharding import replicate
+from fnn.train.processes import on_a_mesh, require_same_run
 from fnn.train.sources import source_of
 from fnn.train.stopping import EarlyStopping
 from fnn.train.trained import Trained, as_trained
-from fnn.typing import Array, Augmentation, Data, DType, History, Key, LossFunction, PenaltyFunction, Rows, Validation
+from fnn.typing import Augmentation, Data, DType, History, Key, LossFunction, PenaltyFunction, Rows, Validation
 
 __all__ = ["fit"]
 
@@ -59,9 +56,6 @@ def fit(
 ) -> tuple[Trained, History]:
     """Train a model and watch it: the numbers of `trainer`, with a progress bar, callbacks and Ctrl-C.
 
-    Called again with a model, an optimizer, a task and options that say the same, also when they were built anew, it
-    compiles nothing for data of the same shapes: see `fnn.programs`.
-
     Args:
         model, optimizer, task, epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics,
             compute_dtype, mesh: as for `trainer`.
@@ -79,9 +73,8 @@ def fit(
             count. Of a memory map each reads its own rows.
         key: random key; the same key gives the same run.
         rows: row numbers to train on, all by default.
-        validation: scored after every epoch: another data tuple, a stream, row numbers of `data`, or a fraction of the
-            rows such as 0.2, drawn by the key and of every class its share. Validation rows are not trained on. Of a
-            stream each of several processes gives its part, and the scores are those of all rows together.
+        validation: scored after every epoch, as for `trainer`; or a stream, of which each of several processes gives
+            its part, and the scores are those of all rows together.
         callbacks: functions of an `EpochEnd`, or `fnn.every(steps, function)`, which is called after every so many
             steps; one that returns True ends the run. What it raises in one of several processes is raised in all.
         progress: show a bar (needs tqdm); by default if tqdm is installed.
@@ -101,7 +94,6 @@ def fit(
         which `json.dumps` takes. After Ctrl-C: what is trained so far.
 
     Raises:
-        ValueError, TypeError: on data that cannot be trained on, saying what to write.
         StreamError: where a stream fails, ends before its `len` or gives a bad batch, naming it; it holds what was
             trained until then.
 
@@ -118,38 +110,22 @@ def fit(
     options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype)
     recipe = check_recipe("fit", Recipe(model, optimizer, as_task(task), options, mesh))
     check_callbacks("fit", callbacks)
+    # The host keeps the history: a run of more epochs is the same program.
+    recipe = recipe._replace(options=recipe.options._replace(epochs=0))
+    rule = recipe.options.early_stopping
     # A copy: the loop gives its buffers away, and the caller's must live on.
     start = None if start is None else jax.tree.map(jnp.copy, as_trained("start", start))
-    with interruption() as interrupted, contextlib.closing(source_of(recipe, key, data, rows, validation)) as source:
+    with (
+        interruption() as interrupted,
+        contextlib.closing(source_of(recipe, epochs, key, data, rows, validation, interrupted)) as source,
+    ):
         suggest_cores(model, progress)
-        require_same_run("fit", recipe, source.inputs, key, start, source.describe, {"checkpoint": bool(checkpoint)})
-        key, inputs, start = replicate(mesh, (key, source.inputs, start))
-        # The host keeps the history: a run of more epochs is the same program.
-        recipe = recipe._replace(options=recipe.options._replace(epochs=0))
-        keys = keys_of(key)
-        carry = compiled(begin, recipe)(keys, inputs, start)
-        score, row, finish = source.score, compiled(end_epoch, recipe), compiled(outcome_of, recipe)
-
-        def columns(carry: Carry) -> list[str]:
-            scores = score and dict.fromkeys(("loss", *recipe.task.metrics), jax.ShapeDtypeStruct((), jnp.float32))
-            return sorted(jax.eval_shape(row, carry, inputs, jnp.zeros((), jnp.int32), scores)[1])
-
-        def identity() -> Identity:
-            return identity_of(recipe, carry, inputs, key, start, columns(carry), source.describe(inputs))
-
-        def close(carry: Carry, epoch: Array) -> tuple[Carry, dict[str, Array] | None]:
-            scores = score and score(carry.train_state.trained, int(epoch), interrupted)
-            return (carry, None) if score and scores is None else row(carry, inputs, epoch, scores)
-
-        store = store_of(checkpoint, recipe.options.early_stopping, identity, mesh)
-        total = None if source.steps is None else epochs * source.steps
-        if recipe.options.early_stopping is not None:
-            columns(carry)  # a score that is not there is said before the first step
-        with progress_bar(progress, total) as show:
-            run = Setup(
-                source.epochs(recipe, keys, inputs, interrupted), source.stands if checkpoint else lambda epochs: None,
-                functools.partial(source.resume, interrupted), close, columns, finish, recipe.options.early_stopping,
-                callbacks, functools.partial(source.explain, recipe, key, inputs), functools.partial(pace, mesh), show,
-                interrupted,
-            )  # fmt: skip
-            return drive(run, carry, epochs, store)
+        beside = {"epochs": epochs, "checkpoint": bool(checkpoint)}
+        require_same_run("fit", recipe, source.inputs, key, start, source.describe, beside)
+        run = Run(source, source.begin(start), callbacks, interrupted)
+        if checkpoint is not None:
+            run.store = Store(checkpoint, rule, identity_of(source, run.carry, start, run.columns()), mesh)
+        if rule is not None:
+            run.columns()  # a score that is not there is said before the first step
+        with progress_bar(progress, None if source.steps is None else epochs * source.steps) as show:
+            return run.drive(epochs, show)

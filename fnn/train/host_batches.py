@@ -18,8 +18,7 @@ from fnn import checks
 from fnn.layer import Padded
 from fnn.tasks.targets import are_several, map_targets
 from fnn.train import rows as rows_
-from fnn.train.plain_form import PlainForm, plain_form
-from fnn.train.stream import Stream, StreamError, length, takes_epoch
+from fnn.train.stream import PlainForm, Stream, StreamError, length, plain_form, takes_epoch
 from fnn.train.stream_state import Accessors, encode_state, own_state
 from fnn.typing import PyTree
 

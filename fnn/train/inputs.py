@@ -35,7 +35,6 @@ class Inputs(NamedTuple):
         return rows_.count(self.data[0]) if self.rows is None else int(self.rows.shape[0])
 
     def training_rows(self) -> Array:
-        """The row numbers themselves."""
         return jnp.arange(self.slots) if self.rows is None else self.rows
 
 

@@ -7,6 +7,8 @@ many runs at once; nothing else trains.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -23,12 +25,10 @@ from fnn.optim.transform import Transform, as_transform, is_skipped
 from fnn.tasks import Task
 from fnn.train import stopping
 from fnn.train.inputs import Inputs
-from fnn.train.means import Means
 from fnn.train.options import Options, check_options
 from fnn.train.outputs import one_number_each, outputs_of, scores_from
-from fnn.train.precision import compute_in
 from fnn.train.sharding import split
-from fnn.train.step import Advance, TrainStep, require_model_and_optimizer, train_step
+from fnn.train.step import Advance, TrainStep, compute_in, require_model_and_optimizer, train_step
 from fnn.train.stopping import Best
 from fnn.train.trained import Trained, TrainState, shapes_of
 from fnn.typing import Array, Key, PyTree
@@ -45,6 +45,30 @@ class Recipe(NamedTuple):
     task: Task
     options: Options
     mesh: Mesh | None = None
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["total", "lost"], meta_fields=["names"])
+@dataclasses.dataclass(frozen=True)
+class Means:
+    """Means over an epoch as they go, by their names: what was summed and what it weighs, `total` (names, 2), and what
+    rounding would lose of both, `lost`, so that millions of rows in float32 add up to all digits. One array has them
+    all: each of its own would be as many kernels."""
+
+    names: tuple[str, ...]
+    total: Array
+    lost: Array
+
+    def plus(self, values: Mapping[str, Array], weights: Mapping[str, Array], counts: Mapping[str, Array]) -> Means:
+        """With one value more of each that counts."""
+        value, weight, counted = (jnp.stack([of[name] for name in self.names]) for of in (values, weights, counts))
+        pair = jnp.stack([value * weight, weight], -1)
+        term = jnp.where(counted[..., None], pair, 0) - self.lost
+        total = self.total + term
+        return Means(self.names, total, (total - self.total) - term)
+
+    def so_far(self) -> dict[str, Array]:
+        """NaN where nothing counted."""
+        return dict(zip(self.names, self.total[..., 0] / self.total[..., 1], strict=True))
 
 
 class Carry(NamedTuple):
@@ -91,7 +115,6 @@ class BatchSource(NamedTuple):
 
 
 def step_of(recipe: Recipe) -> TrainStep:
-    """The training step that a recipe describes."""
     model, optimizer, task, options, _ = recipe
     return train_step(
         model, optimizer, task, penalty=options.penalty, augment=options.augment, compute_dtype=options.compute_dtype

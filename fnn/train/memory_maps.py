@@ -35,7 +35,9 @@ class MappedFiles(NamedTuple):
 
     def stream(self, where: str, order: Callable[[int], np.ndarray], size: int, mesh: Mesh | None) -> Stream:
         """The rows in the order of an epoch, so many at a time or what the mesh divides, of which each of several
-        processes reads those of its own places; targets are encoded already, and read by the numbers of their rows."""
+        processes reads those of its own places; places that the last batch lacks hold rows that do not count. Targets
+        are encoded already, and read by the numbers of their rows. What was read does not stay in memory, and the next
+        batch is written over it."""
         rows_.check_padded(where, self.x)  # lengths lie in memory: a batch would name their places in itself
         size = round_up(mesh, size)
         own = own_places(mesh, size) if mesh is not None and together(mesh) else None
@@ -43,9 +45,19 @@ class MappedFiles(NamedTuple):
 
         def batches(epoch: int) -> Iterator[tuple[Any, ...]]:
             nonlocal last
-            for rows, batch in self.batches(order(epoch), size, own):
-                last = rows
-                yield batch
+            rows, read, leaves = order(epoch), 0, jax.tree.map(_Rows, self.x)
+            for first in range(0, len(rows), size):
+                places = first + (np.arange(min(size, len(rows) - first)) if own is None else own)
+                last = chosen = rows[places % len(rows)]
+                x = jax.tree.map(lambda leaf: leaf.take(chosen), leaves)
+                read += sum(max(leaf.nbytes, AROUND * len(chosen)) for leaf in jax.tree.leaves(x))
+                if read > HELD_BYTES:
+                    jax.tree.map(_let_go, self.x)
+                    read = 0
+                weights = None if self.weights is None else self.weights[chosen]
+                if own is not None:
+                    weights = np.where(places < len(rows), np.float32(1) if weights is None else weights, np.float32(0))
+                yield x, chosen, *(() if weights is None else (weights,))
 
         return Stream(
             where, batches, lambda rows: jax.tree.map(lambda leaf: leaf[rows], self.targets), lambda row: int(last[row])
@@ -63,26 +75,6 @@ class MappedFiles(NamedTuple):
         some = np.linspace(0, total - 1, min(total, 64)).astype(int)
         seen = jax.tree.map(lambda leaf: np.asarray(leaf[some]), self.x)
         return digest_of((seen, self.targets, self.weights, rows))
-
-    def batches(
-        self, rows: np.ndarray, size: int, own: np.ndarray | None = None
-    ) -> Iterator[tuple[np.ndarray, tuple[Any, ...]]]:
-        """The rows in this order, so many at a time, of each batch those at the places `own`, their numbers and
-        themselves, with numbers in place of targets; what was read does not stay in memory, and the next batch is
-        written over it. Places that the last batch lacks hold rows that do not count."""
-        read, leaves = 0, jax.tree.map(_Rows, self.x)
-        for first in range(0, len(rows), size):
-            places = first + np.arange(min(size, len(rows) - first)) if own is None else first + own
-            chosen = rows[places % len(rows)]
-            x = jax.tree.map(lambda leaf: leaf.take(chosen), leaves)
-            read += sum(max(leaf.nbytes, AROUND * len(chosen)) for leaf in jax.tree.leaves(x))
-            if read > HELD_BYTES:
-                jax.tree.map(_let_go, self.x)
-                read = 0
-            weights = None if self.weights is None else self.weights[chosen]
-            if own is not None:
-                weights = np.where(places < len(rows), np.float32(1) if weights is None else weights, np.float32(0))
-            yield chosen, (x, chosen, *(() if weights is None else (weights,)))
 
 
 class _Rows:

@@ -13,8 +13,7 @@ from fnn.typing import Augmentation, DType, PenaltyFunction
 
 
 class Options(NamedTuple):
-    """How a run is trained, the same for `fit`, `trainer`, every search and the estimators: `trainer` says what each
-    option means."""
+    """How a run is trained, the same for every verb, search and estimator: `trainer` says what each option means."""
 
     epochs: int
     batch_size: int | None = 32

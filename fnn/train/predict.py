@@ -21,10 +21,10 @@ from fnn.train.feeding import Feed
 from fnn.train.loop import EVALUATION_ROWS
 from fnn.train.memory_maps import MappedFiles, holds_maps, is_mapped, map_files, require_same_kinds, without_inputs
 from fnn.train.outputs import outputs_of, scores_from
-from fnn.train.precision import compute_in
 from fnn.train.process_batches import gather_rows
 from fnn.train.processes import on_a_mesh, pace, together
 from fnn.train.sharding import check_mesh, replicate
+from fnn.train.step import compute_in
 from fnn.train.stream import Stream, is_stream, refuse_what_belongs_to_arrays, stream_of
 from fnn.train.stream_outputs import Application, Scoring, collect
 from fnn.train.trained import Trained, as_trained, check_trained
@@ -46,9 +46,6 @@ def predict(
 ) -> PyTree:
     """The model's predictions for any number of rows; no row is dropped, every batch has one shape.
 
-    Called again with a model and a task that say the same, also when they were built anew, it compiles nothing for
-    rows of the same shape: see `fnn.programs`.
-
     Args:
         model: the layer that was trained.
         trained: its `Trained(params, state)`, or the `TrainState` of a callback: what its optimizer evaluates with.
@@ -67,7 +64,6 @@ def predict(
         `jax.experimental.multihost_utils.process_allgather(predictions, tiled=True)` where all have as many.
 
     Raises:
-        ValueError: on empty or non-finite inputs.
         StreamError: on a bad batch of a stream or of a memory map, naming it.
 
     Example:
@@ -121,8 +117,7 @@ def _warn_of_nan(predictions: PyTree, undefined: Any) -> PyTree:
 
 
 def _inputs_as_stream(x: Any, trained: Any, batch_size: int, mesh: Mesh | None) -> Stream | None:
-    """What is read batch by batch; None for arrays in memory. The targets of a memory map are the numbers of its
-    rows."""
+    """What is read batch by batch, None for arrays; the targets of a memory map are the numbers of its rows."""
     if is_stream(x):
         refuse_what_belongs_to_arrays("predict", batch_size, EVALUATION_ROWS, None)
         return stream_of("predict", x, None, 1)
@@ -162,19 +157,13 @@ def evaluate(
 ) -> dict[str, float] | dict[str, Array]:
     """Loss and metrics of a trained model over a data set.
 
-    Remembered as `predict` is: a model and a task that say the same compile once.
-
     Args:
-        model: the layer that was trained.
-        trained: its `Trained(params, state)`, or the `TrainState` of a callback: what its optimizer evaluates with.
+        model, trained, batch_size, compute_dtype, mesh: as for `predict`.
         data: `(x, targets)` or `(x, targets, weights)`, where a memory map `x` is read by the rows of a batch, or a
             stream of such batches, as for `fit`, of which each of several processes gives its part. Of streams and
             memory maps the outputs of all rows are held, the inputs are not.
         task: a task, or a bare loss function.
         rows: row numbers to score, all of them by default; a negative number is an empty slot.
-        batch_size: rows computed at once.
-        compute_dtype: what parameters and inputs are cast to, as for `trainer`; outputs are float32 then.
-        mesh: devices to split them over, as for `trainer`.
 
     Returns:
         A dict: "loss" and one entry per metric of the task, floats, or scalar arrays where it is traced. A metric that
@@ -182,7 +171,6 @@ def evaluate(
         given the same numbers, those of all rows of all of them.
 
     Raises:
-        ValueError, TypeError: on data that cannot be scored.
         StreamError: on a bad batch of a stream or of a memory map, naming it.
 
     Example:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh
 
 from fnn.train.processes import attempt, gather, meet, raise_in_all
@@ -49,8 +50,9 @@ class Joined:
         return self._sizes or Sizes(1, 1, 1)
 
     def next(self, feed: Feed, interrupted: Callable[[], bool]) -> tuple[Any, list[int]] | None:
-        """The next super-batch of all and the rows that this process has in it, None at the end of the epoch and where
-        one of them is interrupted."""
+        """The next super-batch of all, their parts side by side, and the rows that this process has in it; None at the
+        end of the epoch and where one of them is interrupted. A process that has ended goes on with rows that do not
+        count."""
         what = f"{feed.reader.stream.where}: the stream"
         if self._sizes is None and not self._agree(feed, what, interrupted):
             return None
@@ -58,17 +60,25 @@ class Joined:
         rows = chunk.rows if chunk else []
         fails = failed is not None or (chunk is not None and chunk.fails)
         own = Part(chunk and chunk.data, len(rows), fails, interrupted(), feed.reader.counts)
-        found, self.room = join(self.mesh, own, feed.first, feed.slots, self.room)
-        self.taken, feed.stopped = self.taken + found.batches, found.stops
-        if found.data is not None:
-            return found.data, (rows + [0] * found.batches)[: found.batches]
-        if found.fails and not found.stops:
+        room = max(self.room, own.data[2].shape[1] if own.data else 0)
+        found = meet(0, room, *own[1:])[:, 1:]
+        batches, failing = found[:, 1], found[:, 2] > 0
+        count = int(batches[failing].min() if failing.any() else batches.max())  # as far as the first one that fails
+        self.room, _, fails, stops, counts = found.max(axis=0).tolist()
+        feed.stopped = bool(stops)
+        if feed.stopped:
+            return None
+        if count:
+            self.taken += count
+            local, sharding = _fill_up(own, feed.first, feed.slots, self.room, count), over_rows(self.mesh, 1)
+            data = jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), local)
+            return data, (rows + [0] * count)[:count]
+        if fails:
             raise_in_all(self.mesh, failed, what)
-        if not (found.counts or found.stops):
+        if not counts:
             reader = feed.reader
             raise StreamError((reader.describe_uncounted if self.taken else reader.describe_end)(feed.epoch))
-        if not found.stops:  # nobody reads any more
-            feed.room = self.room
+        feed.room = self.room  # nobody reads any more
         return None
 
     def _agree(self, feed: Feed, what: str, interrupted: Callable[[], bool]) -> bool:
@@ -104,30 +114,14 @@ class Joined:
 
 
 class Part(NamedTuple):
-    """What a process has of a super-batch, or all have: arrays (slots, room, …), None at its end; the batches in it;
-    whether a stream fails after them; whether a process is to stop; whether a row of the epoch counted so far."""
+    """What a process has of a super-batch: arrays (slots, room, …), None at its end; the batches in it; whether the
+    stream fails after them; whether the process is to stop; whether a row of the epoch counted so far."""
 
     data: PyTree
     batches: int
     fails: bool
     stops: bool
     counts: bool
-
-
-def join(mesh: Mesh, own: Part, first: PyTree, slots: int, room: int) -> tuple[Part, int]:
-    """The parts side by side, as far as the first one that fails, and their room, what it was or more: arrays over the
-    mesh, None at the end of all, where one stops and where one failed. One that has ended goes on with rows that do not
-    count, those of its batch `first`."""
-    room = max(room, 0 if own.data is None else own.data[2].shape[1])
-    found = meet(0, room, own.batches, *own[2:])[:, 1:]
-    batches, failing = found[:, 1], found[:, 2] > 0
-    count = int(batches[failing].min() if failing.any() else batches.max())
-    room, _, fails, stops, counts = found.max(axis=0).tolist()
-    if stops or count == 0:
-        return Part(None, 0, bool(fails), bool(stops), bool(counts)), room
-    local, sharding = _fill_up(own, first, slots, room, count), over_rows(mesh, 1)
-    data = jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), local)
-    return Part(data, count, bool(fails), False, bool(counts)), room
 
 
 def _fill_up(own: Part, first: Any, slots: int, room: int, count: int) -> Any:
@@ -148,8 +142,6 @@ def _fill_up(own: Part, first: Any, slots: int, room: int, count: int) -> Any:
 
 def gather_rows(rows: PyTree) -> PyTree:
     """The rows of all processes, those of process 0 first, however many each has; on the host."""
-    from jax.experimental.multihost_utils import process_allgather
-
     own = len(jax.tree.leaves(rows)[0])
     counts = np.asarray(process_allgather(np.asarray(own)))
 

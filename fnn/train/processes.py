@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental.multihost_utils import broadcast_one_to_all, process_allgather
 from jax.sharding import Mesh
 
 from fnn import checks
@@ -26,8 +27,6 @@ from fnn.typing import Key
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_WORDS = {"x, targets and weights": "data"}
 
 
 def together(mesh: Mesh | None) -> bool:
@@ -119,10 +118,10 @@ def require_same_run(
         return
     like = jax.eval_shape(functools.partial(begin, recipe), keys_of(key), inputs, start).train_state
     settings = describe_settings(recipe, inputs) | {"epochs": recipe.options.epochs} | (beside or {})
+    data = described(inputs)
     everything = {
         "settings": {name: str(value) for name, value in settings.items()},
-        "arrays": {"key": digest_of(key), "start": digest_of(start)}
-        | {_WORDS.get(name, name): found for name, found in described(inputs).items()},
+        "arrays": {"key": digest_of(key), "start": digest_of(start), "data": data.pop("x, targets and weights")} | data,
         "programs": describe_programs(recipe, like, key, inputs),
     }
     require_same(where, recipe.mesh, everything)
@@ -145,7 +144,7 @@ def meet(*numbers: int) -> np.ndarray:
         _say(None)
     found = exchange(*numbers)
     if (least := int(found[:, 0].min())) < 0:
-        _hear(_spell(None, None, meets=True), -least, None)
+        _hear([None, None, True], -least, None)
     return found
 
 
@@ -167,20 +166,14 @@ def _say(own: Any, error: BaseException | None = None, what: str = "") -> list[A
         kind = next((number for number, kind in enumerate(_KINDS) if isinstance(error, kind)), len(_KINDS))
         text = str(error) if kind < len(_KINDS) else f"{type(error).__name__}: {error}"
         failed = [kind, f"{what} of process {jax.process_index()} failed: {text}"]
-    mine = _spell(own, failed)
-    return _hear(mine, -int(exchange(-len(mine))[:, 0].min()), error)
+    mine = [own, failed, False]
+    return _hear(mine, -int(exchange(-len(json.dumps(mine)))[:, 0].min()), error)
 
 
-def _spell(own: Any, failed: Any, meets: bool = False) -> bytes:
-    """What it says, what failed, and whether it has only numbers to say: a process that asks for more is elsewhere."""
-    return json.dumps([own, failed, meets]).encode()
-
-
-def _hear(mine: bytes, longest: int, error: BaseException | None) -> list[Any]:
-    from jax.experimental.multihost_utils import process_allgather
-
+def _hear(mine: list[Any], longest: int, error: BaseException | None) -> list[Any]:
+    """`mine` is what it says, what failed, and whether it meets: has only numbers to say where others ask for more."""
     room = -(-longest // TEXT_BYTES) * TEXT_BYTES
-    texts = process_allgather(np.frombuffer(mine.ljust(room), np.uint8))
+    texts = process_allgather(np.frombuffer(json.dumps(mine).encode().ljust(room), np.uint8))
     said = [json.loads(bytes(text)) for text in np.asarray(texts)]
     failed = next((failed for _, failed, _ in said if failed), None)
     if failed is None and not any(meets for *_, meets in said):
@@ -193,11 +186,7 @@ def _hear(mine: bytes, longest: int, error: BaseException | None) -> list[Any]:
 
 def tell_all(mesh: Mesh | None, told: np.ndarray) -> np.ndarray:
     """What process 0 gives, in all of them; the others give an array of its shape and dtype."""
-    if not together(mesh):
-        return told
-    from jax.experimental.multihost_utils import broadcast_one_to_all
-
-    return np.asarray(broadcast_one_to_all(told))
+    return np.asarray(broadcast_one_to_all(told)) if together(mesh) else told
 
 
 def attempt(ask: Callable[[], Any]) -> tuple[Any, BaseException | None]:
@@ -209,8 +198,7 @@ def attempt(ask: Callable[[], Any]) -> tuple[Any, BaseException | None]:
 
 
 def raise_in_all(mesh: Mesh | None, error: BaseException | None, what: str) -> None:
-    """The error in the process that has it; in the others one of its kind that says which process, and what `what`
-    of it said."""
+    """The error in the process that has it; in the others one of its kind that says which `what` of which process."""
     if together(mesh):
         _say(None, error, what)
     elif error is not None:
@@ -245,7 +233,6 @@ NOT_ASKED = "no such argument"
 
 
 def _differences(first: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """What the other process has, in words."""
     settings, there = other["settings"], first["settings"]
     said = [
         f"{name}={settings.get(name, NOT_ASKED)} where process 0 has {there.get(name, NOT_ASKED)}"

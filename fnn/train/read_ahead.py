@@ -36,7 +36,8 @@ class Ahead:
 
     def _work(self, make: Make, wide: bool, device: Any) -> None:
         try:
-            chunks = contextlib.closing(make(self._is_wanted, self._ended.is_set))
+            wanted = lambda: self._waits.is_set() and self._items.empty()  # noqa: E731
+            chunks = contextlib.closing(make(wanted, self._ended.is_set))
             with jax.enable_x64(wide), jax.default_device(device), chunks as items:
                 for item in items:
                     if not self._put(item):
@@ -44,9 +45,6 @@ class Ahead:
             self._put(_END)
         except BaseException as error:
             self._put(error)
-
-    def _is_wanted(self) -> bool:
-        return self._waits.is_set() and self._items.empty()
 
     def _put(self, item: Any) -> bool:
         while not self._ended.is_set():

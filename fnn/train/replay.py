@@ -11,18 +11,15 @@ import jax.numpy as jnp
 
 from fnn import checks
 from fnn.layer import Layer, Padded
-from fnn.layer.arguments import output_and_state
-from fnn.layer.parts import count_rows
 from fnn.layer.watching import Call, elementary, watch
 from fnn.optim.transform import Transform
 from fnn.programs import compile as compiled
 from fnn.tasks.targets import map_targets
-from fnn.tasks.task import Task, as_task, mean_loss
+from fnn.tasks.task import Task, as_task
 from fnn.train import rows as rows_
 from fnn.train.loop import Recipe, check_recipe, evaluation_model, step_of
 from fnn.train.options import Options
-from fnn.train.precision import compute_in
-from fnn.train.step import augment_batch, penalties
+from fnn.train.step import augment_batch, compute_in, objective_of
 from fnn.train.trained import Trained, TrainState, as_trained
 from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, PenaltyFunction, PyTree
 
@@ -67,17 +64,11 @@ def check_step(where: str, trained: Any, batch: Any) -> tuple[TrainState, tuple[
 def probe_loss(recipe: Recipe, trained: Trained, batch: tuple[Any, ...], key: Key | None) -> Probe:
     """The objective of a step with a probe at every elementary layer; without a key the model is as at inference."""
     model, _, task, options, _ = recipe
-    x, targets, *weights = batch
 
     def run(params: PyTree, see: Callable[[Call], Any]) -> Array:
         seen = watch(model, params, trained.state, see)
-        counted = count_rows(seen, weights[0] != 0) if weights and key is not None else seen
-        cast = compute_in(options.compute_dtype, counted)
-        outputs, state = output_and_state(cast.apply(params, trained.state, x, key=key, train=key is not None))
-        value = mean_loss(task, outputs, targets, weights[0] if weights else None)[0]
-        for term in penalties(options.penalty, params, state):
-            value = value + term.astype(value.dtype)
-        return value
+        objective = objective_of(compute_in(options.compute_dtype, seen), task, options.penalty)
+        return objective(params, trained.state, key, batch, key is None, key is not None)[0]
 
     calls: list[Call] = []
 

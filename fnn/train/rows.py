@@ -266,5 +266,4 @@ def batch_rows(order: Array, real: Array, place: Array, batch_size: int) -> tupl
 
 
 def take(data: PyTree, rows: Array) -> PyTree:
-    """The given rows of every array."""
     return jax.tree.map(lambda leaf: leaf.at[rows].get(mode="clip"), data)

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fnn import checks
@@ -75,20 +76,20 @@ def _on_automatic(leaf: Any) -> Any:
     mesh = _explicit(leaf)
     if mesh is None:
         return leaf
-    if isinstance(leaf, Mesh):
-        return automatic(leaf)
-    if isinstance(mesh, AbstractMesh):
-        return jax.sharding.reshard(leaf, NamedSharding(automatic(mesh), PartitionSpec()))
-    return jax.device_put(leaf, NamedSharding(automatic(mesh), leaf.sharding.spec))
+    return automatic(leaf) if isinstance(leaf, Mesh) else _put(automatic(mesh), leaf)
 
 
 def _on_explicit(mesh: Any, leaf: Any) -> Any:
-    if not isinstance(leaf, jax.Array):
-        return leaf
+    if isinstance(leaf, jax.core.Tracer):
+        return _put(mesh, leaf)
+    lies_there = isinstance(leaf, jax.Array) and getattr(leaf.sharding, "mesh", None) == automatic(mesh)
+    return _put(mesh, leaf) if lies_there else leaf
+
+
+def _put(mesh: Any, leaf: Any) -> Any:
     if isinstance(leaf, jax.core.Tracer):
         return jax.sharding.reshard(leaf, NamedSharding(mesh, PartitionSpec()))
-    lies_there = isinstance(leaf.sharding, NamedSharding) and leaf.sharding.mesh == automatic(mesh)
-    return jax.device_put(leaf, NamedSharding(mesh, leaf.sharding.spec)) if lies_there else leaf  # type: ignore[attr-defined]
+    return jax.device_put(leaf, NamedSharding(mesh, leaf.sharding.spec))
 
 
 @contextmanager
@@ -146,8 +147,6 @@ def fetch(tree: PyTree) -> PyTree:
     """NumPy arrays of everything, also of what other processes computed."""
     if all(leaf.is_fully_addressable for leaf in jax.tree.leaves(tree)):
         return jax.device_get(tree)
-    from jax.experimental.multihost_utils import process_allgather
-
     return process_allgather(tree, tiled=True)
 
 
@@ -193,8 +192,6 @@ WORD = 6
 
 def exchange(*numbers: int) -> np.ndarray:
     """What every process says, (processes, WORD), zeros behind its numbers."""
-    from jax.experimental.multihost_utils import process_allgather
-
     word = np.zeros(WORD, np.int32)
     word[: len(numbers)] = numbers
     return np.asarray(process_allgather(word)).reshape(-1, WORD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from fnn import checks, random_bits
 from fnn.data.augmentation.protocol import require_augmentation
 from fnn.layer import Layer, Padded, Penalty
 from fnn.layer.arguments import output_and_state, params_and_state
-from fnn.layer.parts import count_rows
+from fnn.layer.parts import any_layer, count_rows
 from fnn.layer.protocol import require_layer
 from fnn.optim.leaves import over
 from fnn.optim.loss_scale import loss_scale
@@ -25,7 +26,6 @@ from fnn.optim.transform import (
     require_transform,
 )
 from fnn.tasks.task import Task, as_task, check_pairing, mean_loss
-from fnn.train.precision import compute_in, warn_unless_scaled
 from fnn.train.trained import Trained, TrainState, as_trained, check_trained
 from fnn.typing import Array, Arrays, Augmentation, DType, Key, LossFunction, PenaltyFunction, PyTree
 
@@ -56,7 +56,46 @@ class TrainStep(NamedTuple):
     advance: Callable[..., Advance]
 
 
-def penalties(penalty: PenaltyFunction | None, params: PyTree, state: PyTree) -> list[Array]:
+LEAST = 1e-30
+"""Of a gradient: a dtype whose numbers begin above it loses some that matter."""
+
+
+def warn_unless_scaled(dtype: DType | None, scale: Any) -> None:
+    """Say so where gradients may vanish unseen: in a dtype of a small range, with a loss that nothing scales."""
+    if dtype is not None and scale is None and float(jnp.finfo(dtype).smallest_normal) > LEAST:
+        least = float(jnp.finfo(dtype).smallest_subnormal)
+        checks.warn(
+            f"optimizer: with compute_dtype={jnp.dtype(dtype).name} gradients below {least:.0e} become 0, and nothing "
+            "says so; write fnn.optim.scale_loss(optimizer), or compute_dtype=jnp.bfloat16, whose range is float32's"
+        )
+
+
+def compute_in(dtype: DType | None, model: Layer) -> Layer:
+    """The model with parameters and inputs cast to `dtype` where it is applied, outputs to float32, its new state to
+    the dtypes of the old one; complex numbers and integers stay. The gradient comes back in the parameters' own dtype.
+    """
+    if dtype is None:
+        return model
+
+    def apply(params: PyTree, state: PyTree, x: PyTree, *, key: Key | None = None, train: bool = False) -> Any:
+        found = model.apply(_cast(params, dtype), state, _cast(x, dtype), key=key, train=train)
+        outputs, new_state = output_and_state(found)
+        own = jax.tree.map(lambda new, old: new.astype(jnp.result_type(old)), new_state, state)
+        return _cast(outputs, jnp.float32), own
+
+    over_rows = model.facts.over_rows
+    if over_rows is None and model.rebuild is not None and any_layer(model, lambda facts: facts.over_rows is not None):
+        over_rows = functools.partial(count_rows, model)
+    own = over_rows and (lambda where: compute_in(dtype, over_rows(where)))
+    return model._replace(apply=apply, facts=model.facts._replace(over_rows=own))
+
+
+def _cast(tree: PyTree, dtype: DType) -> PyTree:
+    floats = lambda leaf: jnp.issubdtype(jnp.result_type(leaf), jnp.floating)  # noqa: E731
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if floats(leaf) else leaf, tree)
+
+
+def _penalties(penalty: PenaltyFunction | None, params: PyTree, state: PyTree) -> list[Array]:
     """What is added to the loss: what layers ask for, and the penalty on the parameters."""
     nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Penalty))
     asked = [node.value for node in nodes if isinstance(node, Penalty)]
@@ -94,19 +133,21 @@ def require_functions(where: str, penalty: Any, augment: Any) -> None:
     require_augmentation(where, "augment", augment)
 
 
-def _objective_of(
+def objective_of(
     model: Layer, task: Task, penalty: PenaltyFunction | None
 ) -> Callable[..., tuple[Array, tuple[Any, ...]]]:
-    """`objective(params, state, key, batch, full) -> (value, (state, counted, entries, outputs))`."""
+    """`objective(params, state, key, batch, full, train=True) -> (value, (state, counted, entries, outputs))`."""
 
-    def objective(params: PyTree, state: PyTree, key: Key, batch: Arrays, full: bool) -> tuple[Array, tuple[Any, ...]]:
+    def objective(
+        params: PyTree, state: PyTree, key: Key | None, batch: Arrays, full: bool, train: bool = True
+    ) -> tuple[Array, tuple[Any, ...]]:
         x, targets, *weights = batch
         # Rows of weight 0 are none: a batch is filled up with them.
         given = weights[0] if weights else None
         counted_model = model if given is None or full else count_rows(model, given != 0)
-        outputs, state = output_and_state(counted_model.apply(params, state, x, key=key, train=True))
+        outputs, state = output_and_state(counted_model.apply(params, state, x, key=key, train=train))
         value, counted, entries = mean_loss(task, outputs, targets, given)
-        for term in penalties(penalty, params, state):
+        for term in _penalties(penalty, params, state):
             if jnp.iscomplexobj(term):
                 raise TypeError(f"penalty: expected a real number, got {checks.describe(term)}; write abs(w) ** 2")
             value = value + term.astype(value.dtype)
@@ -147,11 +188,8 @@ def train_step(
             is the conjugate of `jax.grad`'s, the direction in which the loss grows.
         loss: a task, or a function `loss(outputs, targets)` of per-example losses or of pairs `(losses, counts)`.
         penalty: $R$, params -> scalar, for instance `fnn.optim.l2(1e-4)`.
-        augment: `augment(key, x, targets) -> (x, targets)`, a random change of every batch, for instance
-            `fnn.data.random_flip()`. Its key comes from the step's; layers get the key they get without it.
-        compute_dtype: `jnp.bfloat16` or `jnp.float16`: parameters and inputs are cast to it for the forward and
-            backward pass, and stay as they are everywhere else; float16 wants `fnn.optim.scale_loss` around the
-            optimizer, and a warning says so where it is missing.
+        augment: as for `trainer`. Its key comes from the step's; layers get the key they get without it.
+        compute_dtype: as for `trainer`.
 
     Returns:
         `TrainStep(init, update)`. A batch is `(x, targets)` or `(x, targets, weights)`, one weight per example.
@@ -176,7 +214,7 @@ def train_step(
     task = as_task(loss)
     check_pairing(model, task)
     model = compute_in(compute_dtype, model)
-    optimizer, objective = as_transform(optimizer), _objective_of(model, task, penalty)
+    optimizer, objective = as_transform(optimizer), objective_of(model, task, penalty)
 
     def advance(train_state: TrainState, key: Key, batch: Arrays, full: bool = False) -> Advance:
         params, state, opt_state = train_state

@@ -50,9 +50,6 @@ def early_stopping(
     Returns:
         A rule for `trainer` and `fit`.
 
-    Raises:
-        ValueError: for a negative patience or min_delta, or an unknown mode.
-
     Example:
         >>> import fnn
         >>> fnn.early_stopping("validation_accuracy", patience=5)

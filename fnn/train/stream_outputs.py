@@ -24,8 +24,8 @@ from fnn.train.outputs import scores_from
 from fnn.train.process_batches import gather_rows
 from fnn.train.processes import gather
 from fnn.train.sharding import own_rows, replicate, split
-from fnn.train.stream import Stream, describe_list, takes_epoch
-from fnn.train.stream_place import come_to, place_of, warn_of_another
+from fnn.train.stream import Stream, takes_epoch
+from fnn.train.stream_state import come_to, describe_stream, place_of, warn_of_another
 from fnn.train.trained import Trained, apply_trained, check_trained
 from fnn.typing import Array, PyTree
 
@@ -49,8 +49,7 @@ def collect(
     epoch: int | None = None,
     interrupted: Callable[[], bool] = is_to_end,
 ) -> tuple[PyTree, PyTree, Any]:
-    """Outputs, targets and weights of the rows that this process reads, on the host, for one pass over a stream, as far
-    as it came."""
+    """Outputs, targets and weights of this process's rows, on the host, of a pass over a stream, as far as it came."""
     feed.begin(epoch)
     outputs_of = compiled(_outputs_of_chunk, applied)
     parts: list[Any] = []
@@ -68,8 +67,7 @@ def _outputs_of_chunk(given: Application, trained: Trained, x: PyTree, count: Ar
     check_trained(given.where, given.model, trained, jax.tree.map(lambda leaf: leaf[0], x))
 
     def one(place: Array | int) -> PyTree:
-        batch = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, place, keepdims=False), x)
-        return given.decode(apply_trained(given.model, trained, split(given.mesh, batch)))
+        return given.decode(apply_trained(given.model, trained, split(given.mesh, batch_at(x, place))))
 
     slots = jax.tree.leaves(x)[0].shape[0]
     room = jax.tree.map(lambda leaf: jnp.zeros((slots, *leaf.shape), leaf.dtype), jax.eval_shape(one, 0))
@@ -143,13 +141,15 @@ class Scoring:
         self.feed.attempt(lambda: self._look_again(seen or "", epochs) if again else None)
 
     def describe(self) -> dict[str, str]:
-        if self.beside:
-            return {"validation": self.beside}
-        parts = gather(self.feed.mesh, f"a stream{describe_list(self.feed.reader.stream.source)}")
-        return {"validation": " and ".join(dict.fromkeys(parts))}
+        return {"validation": self.beside or describe_stream(self.feed)}
 
     def close(self) -> None:
         self.feed.close()
+
+
+def batch_at(data: PyTree, place: Array | int) -> Any:
+    """The batch in this slot of a super-batch."""
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, place, keepdims=False), data)
 
 
 def first_rows(batch: HostBatch) -> PyTree:

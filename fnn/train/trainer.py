@@ -86,9 +86,6 @@ def trainer(
         divergence. The parameters before a divergence are kept, and a warning says in which layer it began; under
         `jit` or `vmap` nothing can be said: `history["diverged_at"]` tells, and the same run alone says where.
 
-    Raises:
-        ValueError, TypeError: on data that cannot be trained on, saying what to write.
-
     Example:
         >>> import jax, jax.numpy as jnp, fnn
         >>> x = jnp.linspace(-1, 1, 20).reshape(20, 1)
