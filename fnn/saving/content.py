@@ -87,16 +87,19 @@ def read(path: Path) -> tuple[NamedArrays, dict[str, Any]]:
         raise IsADirectoryError(
             f"load: {path} is a directory; fnn.load(directory, like=) reads the checkpoints of a run"
         )
-    content = path.read_bytes()
-    if content.startswith(b"PK"):
-        raise ValueError(
-            f"load: {path} is a NumPy archive; of a run's checkpoints give the directory, {path.parent}, and read "
-            "others by numpy.load"
-        )
-    size = int.from_bytes(content[:8], "little")
-    if size > HEADER_BYTES:
-        why = f"its first 8 bytes announce a header of {size:,} bytes, and fnn.save writes at most {HEADER_BYTES:,}"
-        raise checks.not_readable("load", path, "safetensors file", why)
+    with path.open("rb") as file:  # another kind of file may be too large to be read
+        start = file.read(8)
+        if start.startswith(b"PK"):
+            raise ValueError(
+                f"load: {path} is a NumPy archive; of a run's checkpoints give the directory, {path.parent}, and read "
+                "others by numpy.load"
+            )
+        size = int.from_bytes(start, "little")
+        if size > HEADER_BYTES:
+            why = f"its first 8 bytes announce a header of {size:,} bytes, and fnn.save writes at most {HEADER_BYTES:,}"
+            raise checks.not_readable("load", path, "safetensors file", why)
+        file.seek(0)
+        content = file.read()
     try:
         header = json.loads(content[8 : 8 + size])
         said = header.get("__metadata__", {})
