@@ -27,7 +27,7 @@ __all__ = ["Scaler", "min_max_scaler", "standard_scaler"]
     "fnn.data.standard_scaler(); fnn.save(path, trained, scaler=(scaler, statistics)) keeps both"
 )
 class Scaler(NamedTuple):
-    """Pure functions around fitted statistics, `MinMaxStatistics` or `StandardStatistics`.
+    """Pure functions around fitted statistics.
 
     `fit(x, *, rows=None, weights=None) -> statistics` looks only at the `rows` (row numbers, a negative one is an empty
     slot) with a weight above 0; `transform(statistics, x)` and `inverse_transform(statistics, x)` take any rows. Under
@@ -149,6 +149,9 @@ def min_max_scaler(feature_range: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)) -> S
     Args:
         feature_range: $(a, b)$, $a < b$.
 
+    Returns:
+        A `Scaler` over `MinMaxStatistics`.
+
     Example:
         >>> import jax.numpy as jnp, fnn
         >>> scaler = fnn.data.min_max_scaler((-1.0, 1.0))
@@ -186,6 +189,9 @@ def min_max_scaler(feature_range: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)) -> S
 
 def standard_scaler() -> Scaler:
     r"""$z = (x - \mu)/\sigma$, column by column, $\sigma^2 = \frac1n\sum(x-\mu)^2$; a constant column becomes 0.
+
+    Returns:
+        A `Scaler` over `StandardStatistics`.
 
     Example:
         >>> import jax.numpy as jnp, fnn

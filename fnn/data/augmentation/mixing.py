@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks, random_bits
-from fnn.data.augmentation.protocol import LAYOUTS, Augmentation, narrow, require_one_input, require_targets_of_rows
-from fnn.data.augmentation.single import inside_box
+from fnn.data.augmentation.images import inside_box
+from fnn.data.augmentation.protocol import IMAGES, Augmentation, narrow, require_one_input, require_targets_of_rows
 from fnn.kernels.mesh_axes import auto_axes, rows_of
 from fnn.precision import wide_dtype
 from fnn.typing import Array, ArrayLike, DType, Key
@@ -125,7 +125,7 @@ def cutmix(alpha: ArrayLike = 1.0, *, classes: int | None = None) -> Augmentatio
 
     def augment(key: Key, x: Array, targets: Any) -> tuple[Array, Array]:
         require_one_input("cutmix", x)
-        checks.rank("cutmix", "x", x, 4, LAYOUTS[4])
+        checks.rank("cutmix", "x", x, 4, IMAGES)
         require_targets_of_rows("cutmix", x, targets)
         x = jnp.asarray(x)
         targets = _soft("cutmix", targets, classes, wide_dtype(x))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -14,21 +14,25 @@ from fnn.typing import Array, Augmentation, DType, Key
 
 __all__ = ["compose"]
 
-LAYOUTS = {3: "(batch, time, features)", 4: "(batch, height, width, channels)"}
+IMAGES = "(batch, height, width, channels)"
 
 
 def each_example(
-    where: str, change: Callable[[Key, Array], Array], rank: int | None = None, *, moves: bool = False
+    where: str,
+    change: Callable[[Key, Array], Array],
+    ranks: int | Collection[int] | None = None,
+    layout: str = "",
+    moves: bool = False,
 ) -> Augmentation:
-    """`change(key, example)` for every example of a batch of this rank, each with a key of its own; targets stay.
+    """`change(key, example)` for every example of the batch, each with a key of its own; targets stay.
 
     One that `moves` pixels refuses targets that belong to pixels.
     """
 
     def augment(key: Key, x: Array, targets: Any) -> tuple[Array, Any]:
         require_one_input(where, x)
-        if rank is not None:
-            checks.rank(where, "x", x, rank, LAYOUTS[rank])
+        if ranks is not None:
+            checks.rank(where, "x", x, ranks, layout)
         if moves:
             require_targets_of_rows(where, x, targets)
         x = jnp.asarray(x)

@@ -1,4 +1,4 @@
-"""Augmentations that change every example by itself: pixels are moved or covered, values disturbed, series cut."""
+"""Augmentations that move or cover pixels."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import jax
 import jax.numpy as jnp
 
 from fnn import checks, random_bits
-from fnn.data.augmentation.protocol import each_example, narrow, require_one_input, require_targets_of_rows
+from fnn.data.augmentation.protocol import (
+    IMAGES,
+    Augmentation,
+    each_example,
+    narrow,
+    require_one_input,
+    require_targets_of_rows,
+)
 from fnn.precision import wide_dtype
-from fnn.typing import Array, ArrayLike, Augmentation, Key
+from fnn.typing import Array, ArrayLike, Key
 
-__all__ = [
-    "cutout", "gaussian_noise", "jitter", "random_crop", "random_flip", "random_rotation", "random_shift",
-    "random_window",
-]  # fmt: skip
+__all__ = ["cutout", "gaussian_noise", "random_crop", "random_flip", "random_rotation", "random_shift"]
 
 MODES = ("constant", "edge", "reflect", "symmetric", "wrap")
 
@@ -87,7 +91,7 @@ def random_crop(padding: int, mode: str = "constant") -> Augmentation:
         top, left = jax.random.randint(key, (2,), 0, 2 * padding + 1)
         return jax.lax.dynamic_slice(padded, (top, left, 0), x.shape)
 
-    return each_example("random_crop", change, 4, moves=True)
+    return each_example("random_crop", change, 4, IMAGES, moves=True)
 
 
 def _sample(x: Array, rows: Array, columns: Array) -> Array:
@@ -132,7 +136,7 @@ def random_shift(pixels: ArrayLike) -> Augmentation:
         i, j = jnp.indices(x.shape[:2], wide_dtype(x))
         return _sample(x, i - a, j - b)
 
-    return each_example("random_shift", change, 4, moves=True)
+    return each_example("random_shift", change, 4, IMAGES, moves=True)
 
 
 def random_rotation(degrees: ArrayLike) -> Augmentation:
@@ -164,7 +168,7 @@ def random_rotation(degrees: ArrayLike) -> Augmentation:
         cos, sin = jnp.cos(angle), jnp.sin(angle)
         return _sample(x, u * cos + v * sin + middle[0], v * cos - u * sin + middle[1])
 
-    return each_example("random_rotation", change, 4, moves=True)
+    return each_example("random_rotation", change, 4, IMAGES, moves=True)
 
 
 def gaussian_noise(deviation: ArrayLike) -> Augmentation:
@@ -189,22 +193,6 @@ def gaussian_noise(deviation: ArrayLike) -> Augmentation:
         return narrow(x.astype(noise.dtype) + jnp.asarray(deviation, noise.dtype) * noise, x.dtype)
 
     return each_example("gaussian_noise", change)
-
-
-def jitter(deviation: ArrayLike = 0.03) -> Augmentation:
-    r"""Add independent noise to every reading: $y_t = x_t + σ ε_t$; `gaussian_noise` by its name for time series.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, fnn
-        >>> x, _ = fnn.data.jitter(0.5)(jax.random.key(0), jnp.zeros((100, 50, 2)), None)
-        >>> round(x.std().item(), 1)
-        0.5
-
-    References:
-        Um et al., Data Augmentation of Wearable Sensor Data for Parkinson's Disease Monitoring, 2017.
-    """
-    checks.in_range("jitter", "deviation", deviation, 0)
-    return gaussian_noise(deviation)
 
 
 def inside_box(key: Key, shape: tuple[int, ...], sides: tuple[Array | int, Array | int]) -> Array:
@@ -241,31 +229,4 @@ def cutout(size: int) -> Augmentation:
             raise ValueError(f"cutout: expected size <= {min(x.shape[:2])}, the image's smaller side, got {size}")
         return jnp.where(inside_box(key, x.shape, (size, size)), jnp.zeros((), x.dtype), x)
 
-    return each_example("cutout", change, 4)
-
-
-def random_window(length: int) -> Augmentation:
-    r"""Cut a random stretch out of every series: $y_t = x_{s+t}$, $t = 0 … l-1$, $s$ uniform in $0 … n-l$.
-
-    Args:
-        length: $l$, steps kept of series as long or longer, (batch, time, features) to (batch, length, features). The
-            model must take both lengths, because validation sees whole series.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, fnn
-        >>> x, _ = fnn.data.random_window(3)(jax.random.key(0), jnp.arange(10.0).reshape(1, 10, 1), None)
-        >>> (x[0, :, 0] - x[0, 0, 0]).tolist()
-        [0.0, 1.0, 2.0]
-
-    References:
-        Le Guennec et al., Data Augmentation for Time Series Classification using Convolutional Neural Networks, 2016.
-    """
-    length = checks.integer("random_window", "length", length)
-
-    def change(key: Key, x: Array) -> Array:
-        if length > x.shape[0]:
-            raise ValueError(f"random_window: expected length <= {x.shape[0]}, the steps of x, got {length}")
-        start = jax.random.randint(key, (), 0, x.shape[0] - length + 1)
-        return jax.lax.dynamic_slice_in_dim(x, start, length, axis=0)
-
-    return each_example("random_window", change, 3)
+    return each_example("cutout", change, 4, IMAGES)
