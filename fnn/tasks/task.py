@@ -227,7 +227,7 @@ def mean_loss(task: Task, outputs: Any, targets: Any, weights: Array | None = No
     """The mean loss over what counts, $\\sum_i w_i s_i / \\sum_i w_i c_i$, how much it is, $\\sum_i w_i c_i$, and the
     same by the weights of rows alone, without those of classes: $\\sum_i w_i n_i$ of $n_i$ entries that count."""
     if weights is not None:
-        targets = _known_or_zero(targets, weights)
+        targets = _finite_targets(targets, weights)
     sums, counts, entries = sums_and_counts(task, outputs, targets)
     if weights is not None:
         weights = weights.astype(sums.dtype)
@@ -235,16 +235,16 @@ def mean_loss(task: Task, outputs: Any, targets: Any, weights: Array | None = No
     return quotient(sums, counts), counts.sum(), entries.sum()
 
 
-def _known_or_zero(targets: Any, weights: Array) -> Any:
-    """Targets that are not finite in rows of weight 0 as 0: by the slope of a loss at NaN, 0 times it is NaN."""
+def _finite_targets(targets: Any, weights: Array) -> Any:
+    """Targets with 0 for what is not finite in rows of weight 0: by the slope of a loss at NaN, 0 times it is NaN."""
 
-    def known(leaf: Any) -> Any:
+    def replace(leaf: Any) -> Any:
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) or jnp.shape(leaf)[:1] != weights.shape:
             return leaf
         nothing = jnp.expand_dims(weights == 0, range(1, jnp.ndim(leaf)))
         return jnp.where(nothing & ~jnp.isfinite(leaf), 0, leaf)
 
-    return jax.tree.map(known, targets)
+    return jax.tree.map(replace, targets)
 
 
 def after(decode: Callable[[Array], Any], measure: Metric) -> Metric:
