@@ -12,8 +12,9 @@ from fnn.train.predict import evaluate, predict
 from fnn.train.step import TrainStep, train_step
 from fnn.train.stopping import EarlyStopping, early_stopping
 from fnn.train.stream import StreamError
-from fnn.train.trained import Trained, TrainState, Transfer, transfer
+from fnn.train.trained import Trained, TrainState
 from fnn.train.trainer import trainer
+from fnn.train.transfer import Transfer, transfer
 
 # Written out, because type checkers take the names of `fnn` from here and follow no list that is computed.
 __all__ = [
