@@ -22,10 +22,31 @@ class Regressor(Score, RegressorMixin, Estimator):
     $L = \frac{\sum_i w_i \lVert y_i - \hat y_i\rVert^2}{\sum_i w_i}$ up to the number of columns. The targets are
     taken as they are; `TransformedTargetRegressor` standardizes them.
 
-    Arguments and attributes are those of `Classifier`, but for `class_weight` and `classes_`; rows held out are drawn.
+    Args:
+        model: a layer, or a function from the number of outputs to one; by default `models.mlp(hidden, outputs)`.
+        hidden: widths of the hidden layers.
+        activation: its name in `fnn.activations`, or a function.
+        optimizer: its name in `fnn.optim`, a function of the learning rate, `fnn.optim.adam` by default; or one that is
+            built.
+        learning_rate: a number, 0.001 by default, or a schedule of `fnn.schedules`; not beside an optimizer that is
+            built already.
+        epochs: passes over the data.
+        batch_size: rows per step, None for all of them.
+        l2: $\lambda$ of the penalty $\lambda \sum w^2$ on weights, not on biases.
+        early_stopping: True, or a `fnn.early_stopping(...)`: hold out rows and keep the best epoch.
+        validation_fraction: share of the rows held out for it.
+        random_state: seed of the split, the first parameters, the order of the rows and dropout.
+        warm_start: `fit` goes on from the parameters of the last `fit`, with a new optimizer.
+        verbose: show a bar over the epochs (needs tqdm).
+        compute_dtype: what `fit` and `predict` compute in, `jnp.bfloat16` or its name, as for `fnn.trainer`.
 
     Attributes:
+        trained_, model_: what `fnn.predict(model_, trained_, x)` needs.
+        history_: name -> one number per epoch.
+        loss_curve_, best_loss_, validation_scores_, best_validation_score_: of the history, as lists and numbers.
+        n_iter_: epochs that were run.
         n_outputs_: columns of y.
+        n_features_in_, feature_names_in_: of the columns of X.
 
     Example:
         >>> import numpy as np
@@ -34,10 +55,19 @@ class Regressor(Score, RegressorMixin, Estimator):
         >>> fitted = Regressor(hidden=(16,), learning_rate=0.02, epochs=100, random_state=0).fit(x, 3 * x[:, 0])
         >>> fitted.score(x, 3 * x[:, 0]) > 0.99, fitted.n_iter_
         (True, 100)
+
+    References:
+        Buitinck et al., API design for machine learning software: experiences from the scikit-learn project, 2013.
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Regressor:
-        """Train a new network on what `Classifier.fit` takes, and y of numbers, (rows,) or (rows, outputs)."""
+        """Train a new network.
+
+        Args:
+            X: (rows, columns), array, frame or sparse matrix; or (rows, …) for a model of images or sequences.
+            y: (rows,) or (rows, outputs).
+            sample_weight: (rows,), not negative; a row of weight 0 is left out.
+        """
         with self._as_before_unless_trained():
             x, targets, weights = self._check(X, y, sample_weight, reset=not self._goes_on())
             return self._start(x, targets, weights, None)

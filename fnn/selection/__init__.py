@@ -5,11 +5,13 @@ out of range and data that cannot be trained on are errors that say what to writ
 """
 # ruff: noqa: F403, F405
 
-from fnn.selection.cross_validation import LearningCurve, cross_validate, learning_curve
+from fnn.selection.bagging import ensemble
+from fnn.selection.cross_validation import cross_validate
+from fnn.selection.curves import LearningCurve, learning_curve
 from fnn.selection.ensemble import Ensemble
-from fnn.selection.ensembling import ensemble, snapshots
 from fnn.selection.rate_range import RateRange, rate_range
 from fnn.selection.result import CrossValidation
+from fnn.selection.snapshots import snapshots
 from fnn.selection.splits import *
 from fnn.selection.sweep import sweep
 
