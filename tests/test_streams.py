@@ -23,7 +23,8 @@ from fnn.train.feeding import Feed
 from fnn.train.process_batches import Part, _fill_up
 from fnn.train.stream import Stream
 from fnn.train.stream_outputs import Application, Scoring
-from fnn.train.stream_state import come_to, decode_state, encode_state
+from fnn.train.stream_place import come_to
+from fnn.train.stream_state import decode_state, encode_state
 
 KEY = jax.random.key(0)
 TASK = fnn.tasks.multiclass(2)

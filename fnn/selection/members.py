@@ -19,8 +19,7 @@ from fnn.layer.arguments import mirror, params_and_state
 from fnn.layer.parts import any_layer
 from fnn.selection.chunk import ChunkProgram, State, advance_chunk, begin_chunk
 from fnn.selection.training import Member
-from fnn.train.console import interruption, progress_bar
-from fnn.train.drive import RESPONSE_SECONDS
+from fnn.train.console import RESPONSE_SECONDS, interruption, progress_bar
 from fnn.train.identity import digest_of
 from fnn.train.loop import Carry
 from fnn.train.processes import pace, require_same

@@ -17,6 +17,9 @@ from fnn.kernels import placement
 from fnn.layer import Layer
 from fnn.layer.parts import any_layer
 
+RESPONSE_SECONDS = 0.2
+"""How long the compiled program runs before the host looks up: the bar moves, Ctrl-C is heard."""
+
 
 @contextmanager
 def progress_bar(

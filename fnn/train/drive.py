@@ -6,7 +6,7 @@ import bisect
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,18 +16,14 @@ from fnn.programs import compile as compiled
 from fnn.train import stopping
 from fnn.train.callbacks import Callback, EpochEnd, Every, StepEnd, ends_the_run
 from fnn.train.checkpoint import Record, Store
+from fnn.train.console import RESPONSE_SECONDS
 from fnn.train.divergence import warn_of_divergence
 from fnn.train.loop import Carry, end_epoch, outcome_of
 from fnn.train.processes import pace
 from fnn.train.stream import StreamError
+from fnn.train.stream_run import Source
 from fnn.train.trained import Trained
 from fnn.typing import Array, PyTree
-
-if TYPE_CHECKING:
-    from fnn.train.stream_run import Source
-
-RESPONSE_SECONDS = 0.2
-"""How long the compiled program runs before the host looks up: the bar moves, Ctrl-C is heard."""
 
 
 class Run:

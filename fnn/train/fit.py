@@ -124,7 +124,9 @@ def fit(
         require_same_run("fit", recipe, source.inputs, key, start, source.describe, beside)
         run = Run(source, source.begin(start), callbacks, interrupted)
         if checkpoint is not None:
-            run.store = Store(checkpoint, rule, identity_of(source, run.carry, start, run.columns()), mesh)
+            data = source.describe(source.inputs)
+            own = identity_of(recipe, source.key, source.inputs, data, run.carry, start, run.columns())
+            run.store = Store(checkpoint, rule, own, mesh)
         if rule is not None:
             run.columns()  # a score that is not there is said before the first step
         with progress_bar(progress, None if source.steps is None else epochs * source.steps) as show:

@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,9 +26,6 @@ from fnn.train.step import augment_batch
 from fnn.train.trained import Trained, TrainState, shapes_of
 from fnn.typing import Array, Key, PyTree
 from fnn.versions import __version__
-
-if TYPE_CHECKING:
-    from fnn.train.stream_run import Source
 
 Identity = dict[str, Any]
 """Name of a part -> what JSON can hold."""
@@ -203,9 +200,11 @@ def describe_settings(recipe: Recipe, inputs: Inputs) -> Identity:
     }
 
 
-def identity_of(source: Source, carry: Carry, start: Trained | None, columns: list[str]) -> Identity:
-    """All of it, for what a run carries and the columns of its history."""
-    recipe, key, inputs = source.recipe, source.key, source.inputs
+def identity_of(
+    recipe: Recipe, key: Key, inputs: Inputs, data: dict[str, str], carry: Carry, start: Trained | None,
+    columns: list[str],
+) -> Identity:  # fmt: skip
+    """All of it, for what is said of the data, what a run carries and the columns of its history."""
     return describe_settings(recipe, inputs) | {
         "metrics": columns,
         "key": np.asarray(jax.random.key_data(key)).tolist(),
@@ -220,6 +219,6 @@ def identity_of(source: Source, carry: Carry, start: Trained | None, columns: li
             jax.tree_util.keystr(path).removeprefix("."): checks.describe(leaf)
             for path, leaf in jax.tree.leaves_with_path(carry)
         },
-        "data": source.describe(inputs),
+        "data": data,
         "programs": describe_programs(recipe, carry.train_state, key, inputs),
     }

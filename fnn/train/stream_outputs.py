@@ -25,7 +25,7 @@ from fnn.train.process_batches import gather_rows
 from fnn.train.processes import gather
 from fnn.train.sharding import own_rows, replicate, split
 from fnn.train.stream import Stream, takes_epoch
-from fnn.train.stream_state import come_to, describe_stream, place_of, warn_of_another
+from fnn.train.stream_place import come_to, describe_stream, place_of, warn_of_another
 from fnn.train.trained import Trained, apply_trained, check_trained
 from fnn.typing import Array, PyTree
 

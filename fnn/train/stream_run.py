@@ -16,8 +16,8 @@ from fnn.programs import compile as compiled
 from fnn.random_bits import in_one_pass
 from fnn.train import rows as rows_
 from fnn.train.checkpoint import Record
+from fnn.train.console import RESPONSE_SECONDS
 from fnn.train.divergence import explain, replay_batch, require_possible
-from fnn.train.drive import RESPONSE_SECONDS
 from fnn.train.epochs import Order, order_of, take_steps_of_epoch
 from fnn.train.feeding import Chunk, Feed
 from fnn.train.identity import describe_data, digest_of
@@ -26,7 +26,7 @@ from fnn.train.loop import Batch, BatchSource, Carry, Keys, Recipe, begin, keys_
 from fnn.train.sharding import replicate
 from fnn.train.stream import Stream, StreamError
 from fnn.train.stream_outputs import Scoring, batch_at, first_rows
-from fnn.train.stream_state import come_to, describe_stream, place_of, stands_by_itself, warn_of_another
+from fnn.train.stream_place import come_to, describe_stream, place_of, stands_by_itself, warn_of_another
 from fnn.train.trained import Trained, TrainState
 from fnn.typing import Array, Key, PyTree
 
