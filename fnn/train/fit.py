@@ -124,8 +124,7 @@ def fit(
         require_same_run("fit", recipe, source.inputs, key, start, source.describe, beside)
         run = Run(source, source.begin(start), callbacks, interrupted)
         if checkpoint is not None:
-            data = source.describe(source.inputs)
-            own = identity_of(recipe, source.key, source.inputs, data, run.carry, start, run.columns())
+            own = identity_of(recipe, source.key, source.inputs, source.describe, run.carry, start, run.columns())
             run.store = Store(checkpoint, rule, own, mesh)
         if rule is not None:
             run.columns()  # a score that is not there is said before the first step

@@ -201,8 +201,8 @@ def describe_settings(recipe: Recipe, inputs: Inputs) -> Identity:
 
 
 def identity_of(
-    recipe: Recipe, key: Key, inputs: Inputs, data: dict[str, str], carry: Carry, start: Trained | None,
-    columns: list[str],
+    recipe: Recipe, key: Key, inputs: Inputs, described: Callable[[Inputs], dict[str, str]], carry: Carry,
+    start: Trained | None, columns: list[str],
 ) -> Identity:  # fmt: skip
     """All of it, for what is said of the data, what a run carries and the columns of its history."""
     return describe_settings(recipe, inputs) | {
@@ -219,6 +219,6 @@ def identity_of(
             jax.tree_util.keystr(path).removeprefix("."): checks.describe(leaf)
             for path, leaf in jax.tree.leaves_with_path(carry)
         },
-        "data": data,
+        "data": described(inputs),
         "programs": describe_programs(recipe, carry.train_state, key, inputs),
     }
