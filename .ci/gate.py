@@ -15,7 +15,7 @@ docs         the code of the documentation's pages, beside the libraries they sp
              network, warnings as errors
 
 Every configuration is run though another failed; a Python that is not here is a line of the table. Ends with 1 if any
-failed. Environments are made beside the tests that come before: most of making one is waiting.
+failed.
 """
 
 import glob
@@ -26,7 +26,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,11 +33,11 @@ README = (ROOT / "README.md").read_text()
 DECLARED = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
 NEXT = f"3.{max(int(version[2:]) for version in DECLARED) + 1}"
 TORCH = {"3.11": ["torch==2.13.0"]}  # the optional peer is compared with where its CPU build is at hand
-JAX = {"newest": [], "between": ["jax<0.12"]}  # no suite runs the one between
+BETWEEN = "jax<0.12"  # the version that no suite runs
 CONFIGURATIONS = ("suite", "newest", "two-devices", "end-to-end", "examples", "lint", "docs")
 VERSIONS = "import sys, jax, jaxlib; print('%d.%d.%d' % sys.version_info[:3], jax.__version__, jaxlib.__version__)"
 
-rows, endings, environments = [], [], {}
+rows, endings = [], []
 
 
 def run(*command, **environment):
@@ -86,50 +85,11 @@ def interpreter(version):
     return None
 
 
-def make(name, python, *wanted):
-    """Make a new environment of `python` with `wanted` in it: its interpreter, whether it was made, what was said."""
-    fresh, told = work / name / "bin" / "python", []
-    for command in ([python, "-m", "venv", work / name], [fresh, "-m", "pip", "install", "--quiet", *wanted]):
-        ended = subprocess.run(
-            ["nice", *map(str, command)], cwd=copy, text=True, errors="replace",
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        told += [" ".join(["+", *map(str, command)]), ended.stdout.rstrip()]
-        if ended.returncode:
-            return fresh, False, told
-    return fresh, True, told
-
-
-def others():
-    """The Pythons that no suite runs."""
-    suites = {"suite": machine, "newest": best}
-    return [version for version in [*DECLARED, NEXT] if version not in [suites.get(name) for name in asked]]
-
-
-def prepare(maker):
-    """Start to make every environment that was asked for, in the order of its turn."""
-    newest = ("newest", found.get(best, "python"), "-e", ".[test]", *TORCH.get(best, []))
-    wanted = {
-        "newest": [newest],
-        "two-devices": [newest],
-        "end-to-end": [
-            (f"{version} {which}", found[version], ".[train,data]", *jax)
-            for version in others() if version in found for which, jax in JAX.items()
-        ],
-        "examples": [] if {"suite", "newest", "two-devices"} & set(asked) else [newest],
-        "lint": [("lint", "python", "-e", ".[lint]")],
-        "docs": [("docs", "python", "-e", ".[docs,test,bench]", *TORCH.get(machine, []))],
-    }  # fmt: skip
-    for name, *recipe in [recipe for configuration in asked for recipe in wanted.get(configuration, [])]:
-        if name not in environments:
-            environments[name] = maker.submit(make, name, *recipe)
-
-
-def environment(name):
-    """The interpreter of an environment and whether it could be made."""
-    fresh, done, told = environments[name].result()
-    print(*filter(None, told), sep="\n", flush=True)
-    told.clear()  # once is enough
+def environment(name, python, *wanted):
+    """A new environment of `python` with `wanted` in it; its interpreter."""
+    shutil.rmtree(work / name, ignore_errors=True)
+    fresh = work / name / "bin" / "python"
+    done = run(python, "-m", "venv", work / name)[0] and run(fresh, "-m", "pip", "install", "--quiet", *wanted)[0]
     return fresh, done
 
 
@@ -146,26 +106,34 @@ def suite():
 def newest():
     """Where the machine's Python is the newest, what its suite left out."""
     name, tests = ("thorough", "thorough") if best == machine else ("suite again", "thorough or not thorough")
-    begun, (python, done) = time.time(), environment("newest")
+    base, peers = found.get(best, "python"), TORCH.get(best, [])
+    begun, (python, done) = time.time(), environment("newest", base, "-e", ".[test]", *peers)
     done, told = run(python, "-m", "pytest", "-m", tests, "--durations=40") if done else (False, [])
     report(name, python, begun, done, told)
 
 
 def two_devices():
-    begun, (python, done) = time.time(), environment("newest")
+    begun, python, done = time.time(), work / "newest/bin/python", True
+    if not python.exists():
+        python, done = environment("newest", found.get(best, "python"), "-e", ".[test]")
     done, told = run(python, "-m", "pytest", "-m", "devices", JAX_NUM_CPU_DEVICES="2") if done else (False, [])
     report("two devices", python, begun, done, told, devices=2)
 
 
 def end_to_end():
-    for version in others():
+    suites = {"suite": machine, "newest": best}
+    for version in [*DECLARED, NEXT]:
+        if version in [suites.get(name) for name in asked]:
+            continue
         if version not in found:
             absent("end to end", version, f"no python{version} here" + ", nor declared" * (version == NEXT))
             continue
-        for which in JAX:
-            begun, (python, done) = time.time(), environment(f"{version} {which}")
+        begun, (python, done) = time.time(), environment("other", found[version], ".[train,data]")
+        for jax in ("", BETWEEN):
+            done = done and (not jax or run(python, "-m", "pip", "install", "--quiet", jax)[0])
             done, told = run(python, "-I", copy / ".ci" / "smoke.py") if done else (False, [])
             report("end to end", python, begun, done, told)
+            begun = time.time()
 
 
 def examples():
@@ -173,14 +141,16 @@ def examples():
     begun, first = time.time(), re.search(r"^python3? -m venv .*quickstart\.py$", README, re.M)[0]
     exact, lead = work / "examples", first.replace(".venv", str(work / "examples"))
     done, told = shell(lead)
+    tester = next((path for path in (copy / ".venv/bin/python", work / "newest/bin/python") if path.exists()), None)
+    if done and tester is None:
+        tester, done = environment("tester", "python", "-e", ".[test]")
     if done:
-        tester = copy / ".venv/bin/python" if "suite" in asked else environment("newest")[0]
         done, told = run(tester, "-m", "pytest", "examples/tests", FNN_EXAMPLES_PYTHON=str(exact / "bin/python"))
     report("examples", exact / "bin/python", begun, done, told)
 
 
 def lint():
-    begun, (python, done) = time.time(), environment("lint")
+    begun, (python, done) = time.time(), environment("lint", "python", "-e", ".[lint]")
     bin = python.parent
     checks = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",))
     results = [run(bin / tool, *rest)[0] for tool, *rest in checks] if done else []
@@ -189,7 +159,8 @@ def lint():
 
 
 def docs():
-    begun, (python, done) = time.time(), environment("docs")
+    wanted = ["-e", ".[docs,test,bench]", *TORCH.get(machine, [])]
+    begun, (python, done) = time.time(), environment("docs", "python", *wanted)
     done, told = run(python, "-m", "pytest", "-n", "2", "--dist", "loadfile", "docs/tests") if done else (False, [])
     report("docs", python, begun, done, told)
 
@@ -228,10 +199,8 @@ with tempfile.TemporaryDirectory() as folder:
         if (ROOT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, copy / name)
-    with ThreadPoolExecutor(1) as maker:
-        prepare(maker)
-        for name in asked:
-            print(f"\n== {name}", flush=True)
-            globals()[name.replace("-", "_")]()
+    for name in asked:
+        print(f"\n== {name}", flush=True)
+        globals()[name.replace("-", "_")]()
 show()
 sys.exit(any(row[-1] == "FAILED" for row in rows))

@@ -169,7 +169,7 @@ def test_a_gradient_that_is_infinite_reaches_its_maximum_alone(pool):
     assert jnp.isfinite(gradient).tolist() == [True, pool(x).size == 1, False, True]
 
 
-@pytest.mark.parametrize("stride", [1, 300])
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.thorough), 300])
 def test_three_hundred_equal_maxima_are_counted_in_bfloat16(stride):
     gradient = jax.grad(lambda x: jnp.sum(max_pool(x, 300, stride=stride)))(jnp.ones((1, 300, 1), jnp.bfloat16))
     np.testing.assert_array_equal(gradient, jnp.full_like(gradient, 1 / 300))

@@ -237,16 +237,19 @@ SAID_OF_STOPS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", SAID_OF_STOPS)
 def test_ctrl_c_and_a_wrong_search_in_one_process_end_the_call_of_both(stopped, name):
     require_said(stopped, SAID_OF_STOPS, name)
 
 
+@pytest.mark.thorough
 def test_ctrl_c_in_one_process_leaves_both_with_what_fit_has_trained(stopped):
     assert [told["kept"] for told in stopped] == 2 * [{"first step": 0, "callback": 1}]
     assert [told["nothing"] for told in stopped] == 2 * ["nothing"]
 
 
+@pytest.mark.thorough
 def test_what_no_other_process_takes_part_in_is_searched_alone(stopped):
     assert stopped[0]["alone"] == {}
     assert "rate_range: expected steps >= 1" in stopped[1]["alone"].pop("rate_range, wrong")

@@ -43,7 +43,10 @@ def close(got, want, tolerance=1e-10):
     [
         fnn.lstm(3),
         fnn.gru(3, reset="before", return_sequences=True),
-        fnn.lstm(3, peephole=True, coupled=True, projection=2, layer_norm=True, recurrent_dropout=0.3, zoneout=0.2),
+        pytest.param(
+            fnn.lstm(3, peephole=True, coupled=True, projection=2, layer_norm=True, recurrent_dropout=0.3, zoneout=0.2),
+            marks=pytest.mark.thorough,
+        ),
         fnn.bidirectional(fnn.rnn(3, return_sequences=True, reverse=True)),
         fnn.stacked(fnn.gru(3, return_sequences=True), fnn.rnn(2), dropout=0.3, variational=True),
         fnn.time_distributed(fnn.dense(2)),

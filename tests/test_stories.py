@@ -55,6 +55,7 @@ print(about.classes == photos.classes, fnn.evaluate(model, trained, photos.batch
 """
 
 
+@pytest.mark.thorough
 def test_images_streamed_from_disk_killed_resumed_saved_loaded_exported(tmp_path):
     """A run that is killed and goes on ends with the file of the unbroken run; other processes predict what it does."""
     for package in ("PIL", "sklearn", "flatbuffers"):
