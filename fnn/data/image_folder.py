@@ -39,9 +39,6 @@ class ImageFolder:
     shape: tuple[int, int, int]
     resized: bool
 
-    def __post_init__(self) -> None:
-        self.labels.flags.writeable = False  # nothing in a folder of images changes
-
     def __len__(self) -> int:
         return len(self.paths)
 
@@ -54,10 +51,16 @@ class ImageFolder:
             raise ValueError(f"ImageFolder: expected a slice, row numbers or a mask, got {checks.describe(rows)}")
         if not chosen.size:
             raise ValueError(f"ImageFolder: expected at least one of {len(self)} images, got rows {rows!r}")
-        return dataclasses.replace(self, paths=tuple(self.paths[row] for row in chosen), labels=self.labels[chosen])
+        return dataclasses.replace(
+            self, paths=tuple(self.paths[row] for row in chosen), labels=read_only(self.labels[chosen])
+        )
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """All of them in memory: float32 images from 0 to 1, (count, height, width, channels), and their labels."""
+        """All of them in memory: float32 images from 0 to 1, (count, height, width, channels), and their labels.
+
+        Raises:
+            ValueError: naming the first file that cannot be read, or has another size.
+        """
         return next(batches_of([self.paths], self.shape, self.resized)), self.labels.copy()
 
     def batches(self, batch_size: int = 32, *, key: Key | None = None) -> ImageBatches:
@@ -72,11 +75,14 @@ class ImageFolder:
         return ImageBatches(self, batch_size, None if key is None else checks.random_key("batches", key))
 
     def split(self, fraction: float = 0.2, *, key: Key) -> tuple[ImageFolder, ImageFolder]:
-        """Images to train on and to validate on, some at least: of every class its share, rounded, never all of it.
+        """Images to train on and images to validate on: of every class its share, rounded, never all of it.
 
         Args:
             fraction: of the images that validate, between 0 and 1.
             key: draws which; the same key and files give the same two parts, which have no image in common.
+
+        Raises:
+            ValueError: where none would validate.
         """
         checks.in_range("split", "fraction", fraction, 0, 1, open="both")
         order = random_order(checks.random_key("split", key), len(self))
@@ -121,6 +127,12 @@ class ImageBatches:
             yield x, images.labels[part]
 
 
+def read_only(labels: np.ndarray) -> np.ndarray:
+    """Nothing in a folder of images changes."""
+    labels.flags.writeable = False
+    return labels
+
+
 def random_order(key: Key, count: int) -> np.ndarray:
     """The numbers below `count` in random order, sorted on the host: a device takes longer, and has to compile it."""
     return np.argsort(np.asarray(jax.random.bits(key, (count,), jnp.uint32)), kind="stable")
@@ -152,6 +164,8 @@ def images(
         An `ImageFolder`: `arrays()` for few images, `batches(…)` to stream many from disk, `split(…)`, `classes`.
 
     Raises:
+        ImportError: if Pillow is not installed (extra `images`).
+        FileNotFoundError: if there is no such directory.
         ValueError: if it holds no class, a class no image, or another class than those given; without a size, for the
             first file of another size than the one before it, or that is no image.
 
@@ -174,20 +188,15 @@ def images(
     asked, channels = check_shape("images", size, channels)
     names = _classes(place, classes)
     found = [_files(place / name) for name in names]
-    empty = [name for name, (files, _) in zip(names, found, strict=True) if not files]
-    if empty and (len(empty) == len(names) or classes is None):  # where the classes are known, some may lack images
-        raise ValueError(
-            f"images: {place / empty[0]} holds no image ({', '.join(sorted(SUFFIXES))}); remove the folder, or "
-            "name all the classes that there are: classes=[…]"
-        )
-    beside = [path for path in place.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    _require_images(place, names, [files for files, _ in found], classes is not None)
+    beside = [path for path in place.iterdir() if path.suffix.lower() in SUFFIXES and not _is_hidden(path.name)]
     if others := [path for _, rest in found for path in rest] + sorted(beside):
         checks.warn(
             f"images: {len(others)} files are left out, {others[0]} first: no images by name, or in no class's folder",
             UserWarning,
         )
     paths = tuple(path for files, _ in found for path in files)
-    labels = np.repeat(np.arange(len(names), dtype=np.int32), [len(files) for files, _ in found])
+    labels = read_only(np.repeat(np.arange(len(names), dtype=np.int32), [len(files) for files, _ in found]))
     return ImageFolder(paths, labels, names, (*(asked or _common_size(paths)), channels), asked is not None)
 
 
@@ -195,7 +204,7 @@ def _classes(place: Path, given: Sequence[str] | None) -> tuple[str, ...]:
     """The names of its folders, or those given, which all of them are among."""
     if isinstance(given, str):
         raise checks.not_one("images", "classes", "a list of names", given, f"write [{given!r}]")
-    folders = sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    folders = sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
     if not folders:
         raise ValueError(f"images: {place} has no folders; put the images of each class into a folder of its name")
     if given is None:
@@ -220,14 +229,29 @@ def _files(folder: Path) -> tuple[list[Path], list[Path]]:
 
     for here, folders, names in os.walk(folder, followlinks=True, onerror=stop if folder.is_dir() else None):
         seen.add(os.path.realpath(here))
-        shown = [name for name in folders if not name.startswith(".")]
-        folders[:] = [name for name in shown if os.path.realpath(Path(here, name)) not in seen]
+        folders[:] = [
+            name for name in folders if not _is_hidden(name) and os.path.realpath(Path(here, name)) not in seen
+        ]
         for name in names:
-            if not name.startswith("."):
+            if not _is_hidden(name):
                 path = Path(here, name)
                 odd = path.exists() and not path.is_file()  # a pipe or a device, which may never end
                 found[odd or path.suffix.lower() not in SUFFIXES].append(path)
     return sorted(found[0]), sorted(found[1])
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
+
+
+def _require_images(place: Path, names: Sequence[str], files: Sequence[list[Path]], may_lack: bool) -> None:
+    """Images of every class, or at least some where the classes are known."""
+    empty = [name for name, own in zip(names, files, strict=True) if not own]
+    if empty and (len(empty) == len(names) or not may_lack):
+        raise ValueError(
+            f"images: {place / empty[0]} holds no image ({', '.join(sorted(SUFFIXES))}); remove the folder, or "
+            "name all the classes that there are: classes=[…]"
+        )
 
 
 def _common_size(paths: Sequence[Path]) -> tuple[int, int]:
