@@ -184,6 +184,8 @@ if set(asked) - set(CONFIGURATIONS):
         f"no configuration {', '.join(sorted(set(asked) - set(CONFIGURATIONS)))}; there are {', '.join(CONFIGURATIONS)}"
     )
 os.environ.pop("PYTHONPATH", None)
+# Most modules put in are never imported, and those that are, Python compiles then: half the time of an environment.
+os.environ["PIP_COMPILE"] = "0"
 # Real data beside the checkout is used where it stands; tests that need it skip with a reason where it does not.
 os.environ.setdefault("FNN_DATA", str(ROOT.parent / "shared" / "data"))
 machine = subprocess.check_output(

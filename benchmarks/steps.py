@@ -44,18 +44,18 @@ def on_jax(
             use_cpu_devices(devices)
         xs, ys = map(jnp.asarray, data(quick, shape(quick)))
         kept, step = begin(xs[0])
+        batches = list(zip(xs, ys, strict=True)) if case == ALONE else (xs, ys)
         if devices:
-            kept, xs, ys = _over_devices(kept, xs, ys)
+            kept, batches = _over_devices(kept, batches, ("batch",) if case == ALONE else (None, "batch"))
         if case == ALONE:
-            one = jax.jit(step, donate_argnums=0)
-            batches = cycle([(x, y) for x, y in zip(xs, ys, strict=True)])
-            return Job(_keeping(kept, lambda kept: one(kept, *next(batches))))
+            one, turn = jax.jit(step, donate_argnums=0), cycle(batches)
+            return Job(_keeping(kept, lambda kept: one(kept, *next(turn))))
 
         @jax.jit
-        def program(kept: Any, xs: Any, ys: Any) -> Any:
-            return jax.lax.scan(lambda kept, batch: (step(kept, *batch), None), kept, (xs, ys))[0]
+        def program(kept: Any, batches: Any) -> Any:
+            return jax.lax.scan(lambda kept, batch: (step(kept, *batch), None), kept, batches)[0]
 
-        return Job(_keeping(kept, lambda kept: program(kept, xs, ys)), calls=len(xs))
+        return Job(_keeping(kept, lambda kept: program(kept, batches)), calls=len(xs))
 
     return Contender(build, needs=needs)
 
@@ -68,15 +68,15 @@ def use_cpu_devices(count: int) -> None:
         jax.config.update("jax_num_cpu_devices", count)
 
 
-def _over_devices(kept: Any, xs: Any, ys: Any) -> tuple[Any, Any, Any]:
-    """What is trained on every device, every batch split over them."""
+def _over_devices(kept: Any, batches: Any, axes: tuple[str | None, ...]) -> tuple[Any, Any]:
+    """What is trained on every device, every batch split over them: what is cut out of a split array need not be."""
     import jax
     import numpy as np
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
     mesh = Mesh(np.asarray(jax.devices()), ("batch",))
-    everywhere, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (None, "batch")))
-    return jax.device_put(kept, everywhere), jax.device_put(xs, split), jax.device_put(ys, split)
+    everywhere, split = (NamedSharding(mesh, PartitionSpec(*names)) for names in ((), axes))
+    return jax.device_put(kept, everywhere), jax.device_put(batches, split)
 
 
 def _keeping(kept: Any, advance: Callable[[Any], Any]) -> Callable[[], Any]:

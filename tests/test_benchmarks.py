@@ -12,6 +12,7 @@ from benchmarks.__main__ import WORKLOADS, main
 from benchmarks.compilation import CompileClock
 from benchmarks.contender import Contender, Job, Workload, beside, load
 from benchmarks.harness import Options, participants, run, spread
+from benchmarks.steps import CASES, on_jax
 from benchmarks.worker import Failure, Remote, environment
 
 # Contenders that import no peer, or one that the tests need anyway.
@@ -177,6 +178,16 @@ def test_a_contender_in_a_process_of_its_own():
             remote.start("gemm")
     finally:
         remote.close()
+
+
+@pytest.mark.devices(2)
+@pytest.mark.parametrize("case", CASES)
+def test_each_of_two_devices_is_given_half_of_a_batch(case):
+    def begin(x):  # what is trained is the batch that came last: its parts are where it was computed
+        return x, lambda kept, x, y: x + 0 * kept
+
+    job = on_jax(begin, lambda quick: (8, 3), devices=2).build(case, True)
+    assert [part.data.shape for part in job.run().addressable_shards] == [(4, 3), (4, 3)]
 
 
 def test_a_contender_compiles_what_it_measures_whatever_cache_the_user_keeps():

@@ -284,6 +284,7 @@ def test_coupled_and_decoupled_decay_agree_for_sgd_and_differ_for_adam():
             "or with a prefix of it:",
         ),
         (lambda: grouping.partition({"a": optim.sgd(1.0)}, "b").init(jnp.ones(1)), ValueError, "labels .*'b'"),
+        (lambda: grouping.partition({"a": optim.sgd(1.0)}, np.arange(2)).init(jnp.ones(1)), TypeError, "every label"),
         (lambda: accumulation.multi_steps(optim.sgd(1.0), 0), ValueError, "every_k_schedule >= 1"),
         (lambda: optim.lookahead(optim.sgd(1.0), 0, 0.5), ValueError, "sync_period"),
         (lambda: plateau.reduce_on_plateau(1.5), ValueError, "factor"),

@@ -209,7 +209,10 @@ def partition(
 
     def init(params: PyTree) -> PartitionState:
         labels = resolve_mask(param_labels, params)
-        unknown = set(jax.tree.leaves(labels)) - set(transforms)
+        for label in (found := jax.tree.leaves(labels)):
+            if not isinstance(label, Hashable):
+                raise checks.not_one("partition", "every label", "a key of transforms", label)
+        unknown = set(found) - set(transforms)
         if unknown:
             raise ValueError(
                 f"partition: expected a transform for every label, got labels {sorted(map(repr, unknown))} "
