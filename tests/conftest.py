@@ -37,12 +37,16 @@ hypothesis.settings.load_profile("fnn")
 
 
 def pytest_configure(config):
-    """Workers and the processes that tests start compile the same programs: the first to need one keeps it for all."""
+    """Workers and the processes that tests start compile the same programs: the first to need one keeps it for all.
+
+    What examples leave behind lies in the same folder; `tmp_path` stays, as pytest has it, to be looked at.
+    """
     if jax.config.jax_compilation_cache_dir:
         return
-    folder = tempfile.mkdtemp(prefix="fnn-tests-")
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    folder = os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="fnn-tests-")
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-    set_everywhere("jax_compilation_cache_dir", folder)
+    set_everywhere("jax_compilation_cache_dir", os.path.join(folder, "programs"))
     set_everywhere("jax_persistent_cache_min_compile_time_secs", 0)
     set_everywhere("jax_persistent_cache_min_entry_size_bytes", -1)
 
