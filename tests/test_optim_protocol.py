@@ -345,6 +345,22 @@ def test_axes_of_a_matrix_are_its_own_and_differ(axes):
         rule.update(jnp.ones((2, 3)), rule.init(jnp.ones((2, 3))))
 
 
+def test_muon_beside_what_is_none():
+    """Its axes are those of the matrices that are there, wherever a None stands before or between them."""
+    axes = optim.MuonDimensionNumbers(1, 0)
+    for numbers, params in (
+        (None, {"a": None, "b": jnp.eye(2), "c": jnp.ones((2, 3))}),
+        ({"a": axes, "b": None, "c": None, "d": axes}, {"a": jnp.eye(2), "b": None, "c": jnp.ones(3), "d": jnp.eye(2)}),
+    ):
+        rule = optim.muon(0.1, muon_weight_dimension_numbers=numbers)
+        updates, _ = rule.update(params, rule.init(params), params)
+        chex.assert_trees_all_equal_shapes_and_dtypes(updates, params)
+        there = {name: leaf for name, leaf in params.items() if leaf is not None}
+        rule = optim.muon(0.1, muon_weight_dimension_numbers=numbers and {name: numbers[name] for name in there})
+        alone, _ = rule.update(there, rule.init(there), there)
+        chex.assert_trees_all_equal({name: updates[name] for name in there}, alone)
+
+
 def test_accumulator_dtypes_are_kept():
     params = jnp.ones(2)
     assert optim.adam(0.1, mu_dtype=jnp.bfloat16).init(params)[0].mu.dtype == jnp.bfloat16

@@ -85,7 +85,9 @@ def _each(numbers: DimensionNumbers, tree: PyTree) -> list[Any]:
         return node is None or isinstance(node, MuonDimensionNumbers)
 
     given = MuonDimensionNumbers() if numbers is None else resolve_mask(numbers, tree)
-    return jax.tree.leaves(jax.tree.broadcast(given, tree, is_leaf=is_leaf), is_leaf=is_leaf)
+    found: list[Any] = []  # not a tree: its leaves would be None for what `tree` hides, too
+    jax.tree.map(lambda n, part: found.extend([n] * len(jax.tree.leaves(part))), given, tree, is_leaf=is_leaf)
+    return found
 
 
 def _on_matrices(
