@@ -349,7 +349,7 @@ def test_a_setting_by_which_everything_is_0_or_divided_by_0_is_named(name, setti
         getattr(A, name)(jnp.ones(2), **{setting: 0.0})
 
 
-@pytest.mark.parametrize("name", ["hard_shrink", "soft_shrink", "thresholded_relu", "binary_step"])
+@pytest.mark.parametrize("name", ["hard_shrink", "soft_shrink", "thresholded_relu", "binary_step", "squareplus"])
 def test_nan_stays_nan(name):
     assert np.isnan(getattr(A, name)(jnp.nan))
 

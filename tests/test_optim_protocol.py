@@ -361,6 +361,13 @@ def test_muon_beside_what_is_none():
         chex.assert_trees_all_equal({name: updates[name] for name in there}, alone)
 
 
+def test_muon_of_a_matrix_without_rows():
+    params = {"none": jnp.ones((0, 3)), "some": jnp.ones((2, 3))}
+    rule = optim.muon(0.1)
+    updates, _ = rule.update(params, rule.init(params), params)
+    chex.assert_trees_all_equal_shapes_and_dtypes(updates, params)
+
+
 def test_accumulator_dtypes_are_kept():
     params = jnp.ones(2)
     assert optim.adam(0.1, mu_dtype=jnp.bfloat16).init(params)[0].mu.dtype == jnp.bfloat16

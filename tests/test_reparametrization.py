@@ -45,6 +45,15 @@ def test_directions_of_tiny_and_huge_kernels(size):
     np.testing.assert_allclose(fnn.kernels.spectral_norm(v * size, jnp.ones(3), steps=3)[0], spectral, rtol=1e-5)
 
 
+def test_a_kernel_that_is_nan_is_not_taken_for_one_of_zeros():
+    kernel = jnp.array([[3.0, jnp.nan], [4.0, 1.0]])
+    expected = [[0.6, jnp.nan], [0.8, jnp.nan]]
+    np.testing.assert_allclose(fnn.kernels.weight_norm(kernel, jnp.ones(2)), expected, rtol=1e-6)
+    w, u = fnn.kernels.spectral_norm(kernel, jnp.ones(2))
+    assert np.isnan(w).all()
+    assert np.isnan(u).all()
+
+
 def test_weight_norm_begins_as_the_layer_it_wraps():
     for layer, x in ((fnn.dense(3), X), (image_filter(), jnp.ones((2, 2, 2, 3)))):
         wrapped = fnn.weight_norm(layer)

@@ -214,13 +214,13 @@ def _roots(x: Array, b: Array) -> tuple[Array, Array, Array]:
 def _squareplus_value(x: Array, b: Array) -> Array:
     # For x < 0 by the conjugate, which does not cancel.
     _, _, half = _roots(x, b)
-    return jnp.where(jnp.isinf(x), jnp.maximum(x, 0), jnp.where(x >= 0, half, b / 4 / jnp.where(half > 0, half, 1)))
+    return jnp.where(jnp.isinf(x), jnp.maximum(x, 0), jnp.where(x >= 0, half, b / 4 / jnp.where(half == 0, 1, half)))
 
 
 def _squareplus_slope(x: Array, b: Array) -> Array:
     size, root, half = _roots(x, b)
-    positive = root > 0
-    root, half = jnp.where(positive, root, 1), jnp.where(positive, half, 1)
+    zero = root == 0
+    root, half = jnp.where(zero, 1, root), jnp.where(zero, 1, half)
     return jnp.where(x >= 0, 0.5 + size / root / 2, b / root / half / 4)
 
 

@@ -172,7 +172,7 @@ def _scale_by_shape(consistent_rms: ArrayLike | None, numbers: DimensionNumbers)
     def widen(g: Array, *, rms: Any) -> tuple[Array]:
         inputs, outputs = g.shape[-2:]
         if rms is None:
-            return (max(1, outputs / inputs) ** 0.5 * g,)
+            return (max(1, outputs / max(inputs, 1)) ** 0.5 * g,)
         return (max(inputs, outputs) ** 0.5 * rms * g,)
 
     return stateless(_on_matrices(leafwise(widen, rms=consistent_rms), numbers))

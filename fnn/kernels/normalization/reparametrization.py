@@ -19,7 +19,7 @@ def _unit(x: Array) -> Array:
     """$x / ‖x‖$ over the first axis; a zero column stays zero, and so does its gradient."""
     x = x / magnitude(x, 0, (0,))  # a direction has no unit; in this one no square over- or underflows
     squared = jnp.sum(jnp.square(x), 0, keepdims=True)
-    nonzero = squared > 0
+    nonzero = squared != 0  # NaN is none, and stays
     return jnp.where(nonzero, x * lax.rsqrt(jnp.where(nonzero, squared, 1)), 0)
 
 

@@ -241,7 +241,7 @@ def _lp_pool(x: Array, windows: Windows, p: float) -> Array:
     scale = jax.lax.stop_gradient(functools.reduce(jnp.maximum, map(jnp.abs, seen)))
     scale = jnp.where((scale > 0) & jnp.isfinite(scale), scale, 1)
     total = functools.reduce(jnp.add, [_power(tap / scale, p) for tap in seen])
-    some = total > 0
+    some = total != 0  # NaN is some
     norm = jnp.where(some, jnp.where(some, total, 1) ** (1 / p), 0)
     return (scale * norm).astype(x.dtype)
 
