@@ -83,6 +83,24 @@ def test_perceptron_separates_what_is_separable():
         assert int(found.mistakes.sum()) <= (np.linalg.norm(points, axis=1).max() / margin) ** 2
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_linear_models_of_16_bits_are_those_of_32_rounded(dtype):
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((12, 3)), dtype)
+    y = x[:, 0] * 2 + 1
+    wide, target = x.astype(jnp.float32), y.astype(jnp.float32)
+    for solve in (fnn.models.least_squares, lambda x, y: fnn.models.lasso(x, y, l1=0.1).params):
+        found, exact = solve(x, y), solve(wide, target)
+        assert found["kernel"].dtype == found["bias"].dtype == jnp.dtype(dtype)
+        for name in found:
+            np.testing.assert_array_equal(found[name], exact[name].astype(dtype))
+
+
+def test_perceptron_gets_no_row_right_that_is_nan():
+    with pytest.warns(RuntimeWarning, match="1 mistakes in epoch 2, the last"):
+        found = fnn.models.perceptron(jnp.array([[jnp.nan]]), jnp.array([1]), epochs=2)
+    assert not found.converged
+
+
 def test_perceptron_says_when_it_does_not_converge():
     x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
     with pytest.warns(RuntimeWarning, match="may not be linearly separable"):

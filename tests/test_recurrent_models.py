@@ -157,3 +157,27 @@ def test_a_layer_in_the_place_of_its_constructor_is_named():
         models.forecaster(1, cell=fnn.lstm(3))
     with pytest.raises(TypeError, match=r"mlp: expected norm to be a function \(\) -> layer, got Layer layer_norm"):
         models.mlp((4,), 1, norm=fnn.layer_norm())
+
+
+def test_symbols_that_are_drawn_fit_their_dtype():
+    """A prompt of small integers says nothing of a vocabulary that is larger than they count."""
+    last = fnn.Layer(
+        lambda key, x: ((), {"steps": jnp.zeros(())}),
+        lambda params, state, x, *, key=None, train=False: (
+            jnp.broadcast_to(jnp.arange(200.0), (*x.shape, 200)),
+            state,
+        ),
+    )
+    for dtype, written in (("int8", "int32"), ("uint8", "uint8"), ("int16", "int16")):
+        text = models.generate(last, (), KEY, jnp.ones((1, 1), dtype), 2, temperature=0)
+        assert text.dtype == written
+        assert text.tolist() == [[199, 199]]
+
+
+def test_a_text_is_not_continued_from_a_symbol_outside_the_vocabulary():
+    model = models.language_model(4, (3,), stateful=True)
+    params, _ = filled(model, jnp.zeros((2, 1), jnp.int32))
+    with pytest.raises(
+        ValueError, match="logits after row 1 of the prompt are NaN; expected symbols of the vocabulary"
+    ):
+        models.generate(model, params, KEY, jnp.array([[3], [4]]), 1)

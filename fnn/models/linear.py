@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks, random_bits
-from fnn.typing import Array, ArrayLike, Key
+from fnn.precision import wide_dtype, widen
+from fnn.typing import Array, ArrayLike, DType, Key
 
 __all__ = ["LassoFit", "PerceptronFit", "lasso", "least_squares", "perceptron"]
 
@@ -22,12 +23,18 @@ def _rows(where: str, x: ArrayLike) -> Array:
     return x
 
 
-def _columns(where: str, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
+def _columns(where: str, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array, DType]:
+    """Rows and columns of targets in float32 at least, which a decomposition asks for, and the dtype of the result."""
     x = _rows(where, x)
-    y = checks.cast(where, "y", y, x.dtype, distinct=True)
+    y = checks.cast(where, "y", y, wide_dtype(x), distinct=True)
     checks.rank(where, "y", y, (1, 2), "(rows,) or (rows, outputs)")
     checks.one_per_row(where, "target", x.shape[0], y.shape)
-    return x, y.reshape(y.shape[0], -1)
+    return widen(x), y.reshape(y.shape[0], -1), x.dtype
+
+
+def _parameters(kernel: Array, mean_x: Array, mean_y: Array, dtype: DType) -> dict[str, Array]:
+    """Those of `dense`, by which the mean of the rows gives that of the targets."""
+    return {"kernel": kernel.astype(dtype), "bias": (mean_y - mean_x @ kernel).astype(dtype)}
 
 
 def least_squares(x: ArrayLike, y: ArrayLike, *, ridge: ArrayLike = 0.0) -> dict[str, Array]:
@@ -54,7 +61,7 @@ def least_squares(x: ArrayLike, y: ArrayLike, *, ridge: ArrayLike = 0.0) -> dict
     References:
         Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2009, §3.2 and §3.4.
     """
-    x, y = _columns("least_squares", x, y)
+    x, y, dtype = _columns("least_squares", x, y)
     checks.in_range("least_squares", "ridge", ridge, 0)
     mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
     u, s, vt = jnp.linalg.svd(x - mean_x[None], full_matrices=False)
@@ -63,7 +70,7 @@ def least_squares(x: ArrayLike, y: ArrayLike, *, ridge: ArrayLike = 0.0) -> dict
     safe = jnp.where(kept, s, 1)
     shrink = jnp.where(kept, 1 / (safe + jnp.asarray(ridge, x.dtype) / safe), 0)  # no square, which over- or underflows
     kernel = vt.T @ (shrink[:, None] * (u.T @ (y - mean_y[None])))
-    return {"kernel": kernel, "bias": mean_y - mean_x @ kernel}
+    return _parameters(kernel, mean_x, mean_y, dtype)
 
 
 class LassoFit(NamedTuple):
@@ -97,7 +104,7 @@ def lasso(x: ArrayLike, y: ArrayLike, *, l1: ArrayLike, iterations: int = 10_000
         Tibshirani, Regression shrinkage and selection via the lasso, 1996.
         Beck and Teboulle, A fast iterative shrinkage-thresholding algorithm, 2009.
     """
-    x, y = _columns("lasso", x, y)
+    x, y, dtype = _columns("lasso", x, y)
     checks.in_range("lasso", "l1", l1, 0)
     checks.whole_number("lasso", "iterations", iterations, 1)
     checks.in_range("lasso", "tolerance", tolerance, 0)
@@ -127,7 +134,7 @@ def lasso(x: ArrayLike, y: ArrayLike, *, l1: ArrayLike, iterations: int = 10_000
         one,
         (jnp.zeros((), jnp.int32), zero, zero, jnp.ones((), x.dtype), jnp.array(False)),
     )
-    return LassoFit({"kernel": kernel, "bias": mean_y - mean_x @ kernel}, count, done)
+    return LassoFit(_parameters(kernel, mean_x, mean_y, dtype), count, done)
 
 
 class PerceptronFit(NamedTuple):
@@ -190,7 +197,7 @@ def _signs(y: ArrayLike) -> Array:
 
 def _rosenblatt(x: Array, signs: Array, rate: Array, key: Key | None, epochs: int) -> PerceptronFit:
     def example(w: Array, row: Array) -> tuple[Array, Array]:
-        wrong = signs[row] * (x[row] @ w[:-1] + w[-1]) <= 0
+        wrong = ~(signs[row] * (x[row] @ w[:-1] + w[-1]) > 0)  # NaN is no right answer
         correction = rate * signs[row] * jnp.append(x[row], jnp.ones((), x.dtype))
         return jnp.where(wrong, w + correction, w), wrong
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import checks, random_bits
 from fnn.layer import Layer, constructor, serial
@@ -197,16 +198,25 @@ def generate(
     state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
     heat = jnp.asarray(temperature, jnp.float32)
     top_k = None if top_k is None else checks.integer("generate", "top_k", top_k)
-    return _generate(model, params, state, prompt, random_bits.split(key, steps), heat, top_k)
+    text, lost = _generate(model, params, state, prompt, random_bits.split(key, steps), heat, top_k)
+    if checks.is_concrete(lost) and lost.is_fully_addressable and (rows := np.flatnonzero(lost)).size:
+        raise ValueError(
+            f"generate: the logits after row {rows[0]} of the prompt are NaN; expected symbols of the vocabulary and "
+            "parameters without NaN"
+        )
+    return text
 
 
 @functools.partial(jax.jit, static_argnames=("model", "top_k"))
 def _generate(
     model: Layer, params: PyTree, state: PyTree, prompt: Array, keys: Array, temperature: Array, top_k: int | None
-) -> Array:
+) -> tuple[Array, Array]:
+    """The continuation, and whether there is none for a row: of NaN any symbol would be the most probable one."""
     choose = functools.partial(_choose, temperature=temperature, top_k=top_k)
     logits, state = model.apply(params, state, prompt)
-    first = choose(keys[0], logits[:, -1]).astype(prompt.dtype)
+    dtype = prompt.dtype if logits.shape[-1] - 1 <= jnp.iinfo(prompt.dtype).max else jnp.dtype(jnp.int32)
+    lost = jnp.isnan(logits[:, -1]).any(-1)
+    first = choose(keys[0], logits[:, -1]).astype(dtype)
 
     def step(carry: tuple[Array, PyTree], key: Key) -> tuple[tuple[Array, PyTree], Array]:
         symbol, state = carry
@@ -214,7 +224,7 @@ def _generate(
         return (choose(key, logits[:, 0]).astype(symbol.dtype), state), symbol
 
     (last, _), drawn = jax.lax.scan(step, (first, state), keys[1:])
-    return jnp.concatenate([drawn, last[None]]).T
+    return jnp.concatenate([drawn, last[None]]).T, lost
 
 
 def _choose(key: Key, logits: Array, *, temperature: Array, top_k: int | None) -> Array:
