@@ -361,6 +361,21 @@ def test_muon_beside_what_is_none():
         chex.assert_trees_all_equal({name: updates[name] for name in there}, alone)
 
 
+def test_a_rule_that_keeps_nothing_takes_any_empty_state():
+    for state in (optim.EmptyState(), (), None, {}):
+        updates, new = optim.clip(1.0).update(jnp.array([2.0]), state)
+        assert updates.tolist() == [1.0]
+        assert new == state
+
+
+@pytest.mark.parametrize("state", [None, (), optim.EmptyState(), optim.ScaleByRmsState(jnp.ones(1))], ids=repr)
+def test_the_state_of_another_rule_is_named(state):
+    with pytest.raises(TypeError, match=f"expected a state that counts steps, got {type(state).__name__}; write state"):
+        optim.scale_by_adam().update(jnp.ones(1), state)
+    with pytest.raises(ValueError, match=r"chain: expected the state of 2 transforms, got (0|1|NoneType); call init"):
+        optim.adam(0.1).update(jnp.ones(1), state)
+
+
 def test_muon_of_a_matrix_without_rows():
     params = {"none": jnp.ones((0, 3)), "some": jnp.ones((2, 3))}
     rule = optim.muon(0.1)

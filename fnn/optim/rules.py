@@ -36,9 +36,12 @@ def stateful(
     """
 
     def update(updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, PyTree]:
+        if values is not None and "count" not in getattr(state, "_fields", ()):
+            came = type(state).__name__
+            raise TypeError(f"expected a state that counts steps, got {came}; write state = rule.init(params)")
         counts: tuple[Array, ...] = () if values is None else (increment(state.count),)
         told = {} if values is None else values(counts[0] if count_from else state.count)
-        trees = state[len(counts) :]
+        trees = state[len(counts) :] if state else ()  # of nothing kept it may be any empty one, and None
         seen = () if needs_params is None else (need_params(needs_params, params),)
         updates, *new = step(updates, *trees, *seen, **told)
         return updates, type(state)(*counts, *new[: len(trees)])

@@ -142,8 +142,9 @@ def chain(*transforms: Transform) -> Transform:
         return tuple(transform.init(params) for transform in transforms)
 
     def update(updates: PyTree, state: PyTree, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, PyTree]:
-        if len(state) != len(transforms):
-            raise ValueError(f"chain: expected the state of {len(transforms)} transforms, got {len(state)}; call init")
+        came = len(state) if isinstance(state, tuple | list) else type(state).__name__
+        if came != len(transforms):
+            raise ValueError(f"chain: expected the state of {len(transforms)} transforms, got {came}; call init")
         new_state = []
         for transform, keep, one in zip(transforms, accepted, state, strict=True):
             updates, one = transform.update(updates, one, params, **keep(extra))
