@@ -209,6 +209,10 @@ class OfOtherData:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"folds": S.Folds(np.zeros((2, 0), int), np.zeros((2, 3), int))}, r"\(folds, slots\), got int64\[2,0\] and"),
+        ({"folds": S.Folds(np.zeros((2, 3)), np.zeros((2, 3), int))}, "got float64.* and .*write fnn.selection.using"),
+        ({"folds": S.Folds(np.zeros((2, 3), int), np.zeros((1, 3), int))}, r"got int64\[2,3\] and int64\[1,3\]"),
+        ({"folds": S.Folds([[0, 1], [2]], [[2], [0]])}, "cross_validate: expected folds.train to be one array"),
         ({"folds": 40}, "fewer than 40 folds|at most"),
         ({"folds": S.k_fold(99, 3)}, "name row 98 of 31"),
         ({"folds": S.group_k_fold(np.arange(20) % 4, 2)}, "11 of 31 rows stand in no fold, row 20 first"),
@@ -226,6 +230,45 @@ class OfOtherData:
 def test_misuse(options, message):
     with pytest.raises(ValueError, match=message):
         validate(*data(), **options)
+
+
+def test_pairs_of_row_numbers_are_told_what_makes_folds_of_them():
+    with pytest.raises(TypeError, match=r"cross_validate: expected folds to be .*write fnn.selection.using"):
+        validate(*data(), folds=[(np.arange(20), np.arange(20, 31))])
+
+
+def test_folds_of_lists_are_those_of_arrays():
+    """Any negative number is an empty slot."""
+    found = [
+        validate(*data(), folds=S.Folds(train, np.arange(20, 31)[None]), epochs=1).scores["loss"]
+        for train in ([[*range(20), -7]], np.append(np.arange(20), -1)[None])
+    ]
+    np.testing.assert_array_equal(*found)
+
+
+VERBS = {
+    "fit": lambda key, data: fnn.fit(*DENSE, data, key=key, epochs=1),
+    "cross_validate": lambda key, data: S.cross_validate(*DENSE, data, key=key, epochs=1),
+    "ensemble": lambda key, data: S.ensemble(*DENSE, data, key=key, epochs=1),
+    "rate_range": lambda key, data: S.rate_range(DENSE[0], fnn.optim.sgd, DENSE[2], data, key=key),
+    "snapshots": lambda key, data: S.snapshots(
+        DENSE[0], fnn.optim.sgd, DENSE[2], data, key=key, epochs=1, learning_rate=0.1
+    ),
+}
+DENSE = fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_looks_at_numbers_says_that_it_cannot_be_traced(verb):
+    """It was an error of JAX's, after the training was traced."""
+    x, y = np.ones((6, 1), np.float32), np.arange(6, dtype=np.float32)
+    for traced in (
+        lambda: jax.vmap(lambda key: VERBS[verb](key, (x, y)))(jax.random.split(KEY, 2)),
+        lambda: jax.jit(lambda: VERBS[verb](KEY, (x, y)))(),
+        lambda: jax.grad(lambda x: VERBS[verb](KEY, (x, y)))(jnp.asarray(x)),
+    ):
+        with pytest.raises(TypeError, match=f"{verb}: it looks at .* call it outside of jit, vmap and grad"):
+            traced()
 
 
 @pytest.mark.parametrize("verb", [S.cross_validate, S.sweep, S.learning_curve])

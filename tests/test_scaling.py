@@ -145,6 +145,16 @@ def test_large_offset_does_not_swallow_the_deviation():
     np.testing.assert_allclose(scaling.standard_scaler().fit(x).deviation, np.arange(100).std(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", SCALERS)
+@pytest.mark.parametrize("exponent", [-75, 75])
+def test_the_unit_of_a_column_changes_no_digit(name, exponent):
+    """Squares of 1e-23 are 0 in float32, those of 1e23 are infinite: columns stayed as they were, or became 0."""
+    x, scaler = table(0).astype(np.float32), SCALERS[name]()
+    expected = scaler.transform(scaler.fit(x), x)
+    unit = x * np.float32(2.0**exponent)
+    np.testing.assert_array_equal(scaler.transform(scaler.fit(unit), unit), expected)
+
+
 def test_dataframe_names_its_columns():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"ram": [1, 2, 3], "price": [1.0, np.nan, 3.0]})

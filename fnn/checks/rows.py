@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.checks.arrays import wrong_shape
-from fnn.checks.words import describe, hint_of, is_concrete, to_host
+from fnn.checks.words import are_known, describe, hint_of, is_concrete, is_iterator, to_host
 
 AS_NUMBERS = "encode text columns as numbers first"
 WITHOUT_IT = "remove the row or fill the value in"
@@ -60,6 +60,15 @@ def leaves(where: str, tree: Any, is_leaf: Callable[[Any], bool] | None = None) 
             f"{where}: expected dict keys of one type, which JAX can sort, got {keys[0]!r} and {keys[1]!r} in one "
             f"dict; {instead}"
         ) from None
+
+
+def require_host(where: str, *given: Any) -> None:
+    """Require a verb that looks at numbers between its programs to be called where there are numbers."""
+    if not are_known(*leaves(where, given, is_iterator)):
+        raise TypeError(
+            f"{where}: it looks at what one program gave before it runs the next; call it outside of jit, vmap and "
+            "grad, inside of which fnn.trainer trains"
+        )
 
 
 def _keys_of_two_types(tree: Any) -> tuple[Any, Any] | None:

@@ -31,9 +31,15 @@ def is_concrete(value: Any) -> bool:
     return not isinstance(value, jax.core.Tracer)
 
 
+def is_iterator(node: Any) -> bool:
+    """Of which JAX wants to hear that it is no tree."""
+    return hasattr(node, "__next__")
+
+
 def are_known(*given: Any) -> bool:
     """Whether all can be computed with piece after piece: nothing is traced, and no program is that surrounds them."""
-    return all(map(is_concrete, jax.tree.leaves(given))) and is_concrete(jax.device_put(np.zeros(())))
+    leaves = jax.tree.leaves(given, is_leaf=is_iterator)
+    return all(map(is_concrete, leaves)) and is_concrete(jax.device_put(np.zeros(())))
 
 
 def to_host(value: Any) -> Any:

@@ -143,6 +143,14 @@ def _nonzero(x: Any) -> Any:
     return (np if isinstance(x, np.ndarray) else jnp).where(x == 0, 1, x)
 
 
+def _power_of_two(largest: Any) -> Any:
+    """What a column is divided by before it is squared: the square of 1e-23 or 1e20 is no number in float32, and no
+    digit is lost by it."""
+    xp: Any = np if isinstance(largest, np.ndarray) else jnp
+    largest = xp.where(largest > 0, largest if xp is np else jax.lax.stop_gradient(largest), 1)
+    return largest / (2 * xp.frexp(largest)[0])
+
+
 def min_max_scaler(feature_range: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)) -> Scaler:
     r"""$z = a + (b-a)\frac{x - \min}{\max - \min}$, column by column; a constant column becomes $a$.
 
@@ -206,8 +214,10 @@ def standard_scaler() -> Scaler:
         reference = x.min(initial=jnp.inf, **reduced)
         share = w / w.sum()
         mean = reference + (share * (x - reference[None])).sum(**reduced)
-        variance = (share * (x - mean[None]) ** 2).sum(**reduced)
-        return StandardStatistics(mean, np.sqrt(variance) if isinstance(x, np.ndarray) else jnp.sqrt(variance))
+        apart = x - mean[None]
+        unit = _power_of_two(abs(apart).max(initial=0, **reduced))
+        variance = (share * (apart / unit[None]) ** 2).sum(**reduced)
+        return StandardStatistics(mean, unit * (np if isinstance(x, np.ndarray) else jnp).sqrt(variance))
 
     def scale(statistics: StandardStatistics, x: Any) -> Any:
         return (x - statistics.mean) / _nonzero(statistics.deviation)

@@ -31,6 +31,19 @@ class Folds(NamedTuple):
     valid: np.ndarray
 
 
+def check_form(where: str, given: Folds) -> Folds:
+    """Folds of a user's own: row numbers of as many folds on both sides."""
+    train, valid = (checks.one_array(where, f"folds.{name}", side) for name, side in given._asdict().items())
+    tables = all(side.ndim == 2 and side.size and np.issubdtype(side.dtype, np.integer) for side in (train, valid))
+    if not tables or len(train) != len(valid):
+        raise ValueError(
+            f"{where}: expected train and valid of folds to be row numbers (folds, slots), got "
+            f"{checks.describe(train)} and {checks.describe(valid)}; write fnn.selection.using([(train, valid), …]) of "
+            "the row numbers of each fold"
+        )
+    return Folds(np.maximum(train, -1), np.maximum(valid, -1))
+
+
 LARGEST = np.iinfo(np.int32).max
 """Row numbers are held in int32."""
 

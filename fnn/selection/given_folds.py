@@ -7,7 +7,7 @@ import numpy as np
 from fnn import checks
 from fnn.layer import Padded
 from fnn.selection import splits
-from fnn.selection.folds import Folds, Splitter, check_disjoint, check_groups
+from fnn.selection.folds import Folds, Splitter, check_disjoint, check_form, check_groups
 from fnn.tasks.targets import are_class_numbers, are_several
 from fnn.train import rows as rows_
 from fnn.typing import Array, Labels
@@ -22,6 +22,7 @@ def folds_of(where: str, folds: int | Folds | Splitter, data: rows_.Checked, gro
         if groups.shape != (rows,):
             raise checks.wrong_shape(where, "groups", (rows,), groups.shape)
     if isinstance(folds, Folds):
+        folds = check_form(where, folds)
         _require_rows(where, folds, rows)
         unused = np.setdiff1d(np.arange(rows), np.concatenate([folds.train.ravel(), folds.valid.ravel()]))
         if len(unused):
@@ -39,6 +40,9 @@ def folds_of(where: str, folds: int | Folds | Splitter, data: rows_.Checked, gro
         found = splits.using(folds, np.zeros((rows, 1)), y, groups)
         _require_rows(where, found, rows)
         return found
+    if np.iterable(folds):
+        words = "a number, fnn.selection.Folds or a splitter"
+        raise checks.not_one(where, "folds", words, folds, "of pairs of row numbers write fnn.selection.using(pairs)")
     if groups is not None:
         return splits.group_k_fold(groups, folds)
     if are_class_numbers(targets):

@@ -107,6 +107,7 @@ def rate_range(
         Smith, Cyclical Learning Rates for Training Neural Networks, 2017 (one run of a growing rate).
     """
     where, task = "rate_range", as_task(task)
+    checks.require_host(where, key, data)
     for name, count in (("rates", rates), ("seeds", seeds), ("steps", steps)):
         checks.integer(where, name, count)
     if not 0 < low < high:

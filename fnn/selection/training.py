@@ -23,6 +23,7 @@ def check_training(
     where: str, task: Task | LossFunction, data: Any, key: Key, options: Options
 ) -> tuple[Task, Options, rows_.Checked, Key]:
     """What every training here is given, checked on the host."""
+    checks.require_host(where, key, data)
     task = as_task(task)
     options = check_options(where, task, options)
     checked = rows_.check_data(where, data, task)

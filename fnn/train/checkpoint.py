@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,6 +74,7 @@ def checkpoints(
         >>> fnn.checkpoints("runs/first", keep=3, every=10, best=True).every
         10
     """
+    checks.instance("checkpoints", "directory", directory, str | os.PathLike, "the path of a directory")
     checks.integer("checkpoints", "keep", keep)
     checks.integer("checkpoints", "every", every)
     if steps is not None:

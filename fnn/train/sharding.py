@@ -29,21 +29,16 @@ def on_automatic_axes(run: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(run)
     def enter(*args: P.args, **options: P.kwargs) -> R:
-        leaves = checks.leaves(run.__qualname__.partition(".")[0], (args, options), _is_iterator)
+        leaves = checks.leaves(run.__qualname__.partition(".")[0], (args, options), checks.is_iterator)
         mesh = next(filter(None, map(_explicit, leaves)), None)
         if mesh is None and jax.sharding.get_abstract_mesh().empty:
             return run(*args, **options)
-        args, options = jax.tree.map(_on_automatic, (args, options), is_leaf=_is_iterator)
+        args, options = jax.tree.map(_on_automatic, (args, options), is_leaf=checks.is_iterator)
         with _no_mesh_around():
             result = run(*args, **options)
         return lay_on(mesh, result)
 
     return enter
-
-
-def _is_iterator(node: Any) -> bool:
-    """Of which JAX wants to hear that it is no tree."""
-    return hasattr(node, "__next__")
 
 
 def automatic(mesh: Any) -> Any:
