@@ -320,3 +320,26 @@ def test_tables_to_train_and_to_validate_on_have_their_columns_in_one_order(trai
     with pytest.raises(ValueError, match=r"expected column 'B' at place 1, as in the data, got 'C'; write targets"):
         train((frame, several), model=fnn.dense(3), task=task, validation=(frame, several[list("ACB")]))
     train((frame, Y), model=model, validation=(frame.to_numpy(), Y))
+
+
+@pytest.mark.parametrize(
+    ("data", "validation", "said"),
+    [
+        ([0, 1], None, "fit, batch 2 of epoch 1: .* as in the first batch, got 'c'; write x"),
+        ([0], [1], "fit, validation, batch 1 of epoch 1: .* as in the data, got 'c'; write x"),
+        ([0], 1, "fit, batch 1 of epoch 1: expected column 'c' at place 0, as in the validation, got 'a'"),
+        (0, [1], "fit, validation, batch 1 of epoch 1: .* as in the data, got 'c'"),
+        ([2], [0, 1], "fit, validation, batch 2 of epoch 1: .* as in the first batch, got 'c'"),
+    ],
+    ids=["batches", "streams", "stream and arrays", "arrays and stream", "stream of arrays"],
+)
+def test_tables_of_streams_have_their_columns_in_one_order(data, validation, said):
+    """They were mixed up."""
+    frame = pytest.importorskip("pandas").DataFrame(X[:, :3], columns=list("abc"))
+    parts = (frame, Y), (frame[list("cba")], Y), (frame.to_numpy(), Y)
+    take = lambda which: [parts[one] for one in which] if isinstance(which, list) else parts[which]  # noqa: E731
+    with pytest.raises((ValueError, fnn.StreamError), match=said):
+        fnn.fit(
+            fnn.dense(1), fnn.optim.sgd(0.1), fnn.tasks.regression(), take(data), key=jax.random.key(0), epochs=1,
+            validation=None if validation is None else take(validation), progress=False,
+        )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +42,23 @@ def require_same_columns(where: str, fitted: tuple[str, ...], x: Any, instead: s
         return
     place, (own, came) = next((i, pair) for i, pair in enumerate(zip(fitted, names, strict=True)) if len({*pair}) > 1)
     raise ValueError(f"{where}: expected column {own!r} at place {place}, as in {of}, got {came!r}; write {instead}")
+
+
+Columns = tuple[str, tuple[tuple[str, ...], ...]]
+"""Whose `(x, targets)` they are, and the columns of both."""
+
+
+def columns_of_parts(whose: str, parts: Sequence[Any]) -> Columns | None:
+    """None where neither x nor targets are a table whose columns have names."""
+    names = tuple(map(columns_of, parts[:2]))
+    return (whose, names) if any(names) else None
+
+
+def require_columns(where: str, known: Columns | None, parts: Sequence[Any]) -> None:
+    """`require_same_columns` of x and of targets."""
+    whose, both = known or ("", ())
+    for name, names, came in zip(("x", "targets"), both, parts, strict=False):
+        require_same_columns(where, names, came, f"{name}[{list(names)}]", whose)
 
 
 def columns_of(x: Any) -> tuple[str, ...]:

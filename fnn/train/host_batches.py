@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.data.statistics import columns_of_parts, require_columns
 from fnn.layer import Padded
 from fnn.tasks.targets import are_several, map_targets
 from fnn.train import rows as rows_
@@ -51,6 +52,7 @@ class Reader:
         self.own: Accessors | None = None  # to the state of the source or of the iterator that is read
         self.state: Any = None  # that it had at the end of the epoch that was read last
         self.begun: Any = None  # that the source had before its first epoch, encoded, since the source goes on with it
+        self.columns = stream.columns  # of its tables, those of the first batch unless others are known
         self.counts = False  # whether a row of the epoch has a weight
         self.digits = Digits()
 
@@ -162,6 +164,8 @@ class Reader:
         else:
             checks.parts_of_data(name, batch, "", Padded)
             given = tuple(batch)
+        self.columns = self.columns or (columns_of_parts("the first batch", given) if first else None)
+        require_columns(name, self.columns, given)
         rest = zip(("targets", "weights"), given[1:], strict=False)
         number = lambda leaf: np.asarray(checks.as_numbers(name, "x", leaf, checks.AS_NUMBERS))  # noqa: E731
         x = jax.tree.map(number, rows_.rows_as_array(name, given[0]))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks, random_bits
-from fnn.data.statistics import columns_of, require_same_columns
+from fnn.data.statistics import columns_of_parts, require_columns
 from fnn.tasks import Task
 from fnn.tasks.targets import are_several
 from fnn.train import rows as rows_
@@ -45,10 +45,7 @@ def check_run(where: str, task: Task, data: Any, rows: Any, validation: Any, key
     rows = None if rows is None else rows_.check_rows(where, rows, total)
     held_data, held = None, None
     if _holds_arrays(validation):
-        for name, own, came in zip(("x", "targets"), data, validation, strict=False):
-            columns = columns_of(own)
-            instead = f"{name}[{list(columns)}]"
-            require_same_columns(f"{where}, validation", columns, came, instead, "the data")
+        require_columns(f"{where}, validation", columns_of_parts("the data", data), validation)
         held_data = rows_.check_data(f"{where}, validation", validation, task)
         given, came = (str(jax.tree.structure(part[1])) for part in (checked, held_data))
         if given != came:

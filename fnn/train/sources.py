@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.data.statistics import columns_of_parts
 from fnn.layer import Padded
 from fnn.layer.protocol import identity
 from fnn.programs import compile as compiled
@@ -33,12 +34,15 @@ def source_of(
     held = _scoring_of(recipe, epochs, validation)
     validation = validation if held is None else None
     if is_stream(data):
-        validation = _check_stream(recipe, data, rows, validation)
-        stream = stream_of("fit", data, recipe.task, epochs)
-        return Reading(recipe, key, stream, length(data), validation, held, interrupted)
+        checked = _check_stream(recipe, data, rows, validation)
+        columns = None if checked is None else columns_of_parts("the validation", validation)
+        stream = stream_of("fit", data, recipe.task, epochs)._replace(columns=columns)
+        return Reading(recipe, key, stream, length(data), checked, held, interrupted)
     if is_mapped(data):
         return _of_files(recipe, key, data, rows, validation, held, interrupted)
     checks.parts_of_data("fit", data, "data ", Padded)
+    if held is not None:
+        held.feed.reader.columns = columns_of_parts("the data", data)
     data = (rows_.lend(data[0]), *data[1:])  # all is over when `fit` returns
     inputs = check_run("fit", recipe.task, data, rows, validation, key)
     size, steps = sizes(recipe.options.batch_size, inputs.slots)

@@ -13,6 +13,7 @@ import numpy as np
 
 from fnn import checks
 from fnn.data.array_files import ArrayFiles, are_files
+from fnn.data.statistics import Columns
 from fnn.kernels import placement
 from fnn.tasks import Task
 from fnn.train.rows import first_not_finite
@@ -46,12 +47,13 @@ class StreamError(RuntimeError):
 
 class Stream(NamedTuple):
     """Where batches come from, in whose name errors speak, and what encodes the targets, None where there are none; of
-    memory maps the number that a row of the batch read last has there."""
+    memory maps the number that a row of the batch read last has there; the columns that tables are to have."""
 
     where: str
     source: Any
     encode: Callable[[Any], Any] | None
     number: Callable[[int], int] | None = None
+    columns: Columns | None = None
 
 
 def is_stream(data: Any) -> bool:

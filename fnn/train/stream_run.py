@@ -128,6 +128,8 @@ class Reading(Source):
         try:
             if not self._read_first():  # an epoch without batches is an error
                 raise KeyboardInterrupt("fit: Ctrl-C was pressed before the first batch was read")
+            if held is not None and (columns := self.feed.reader.columns):
+                held.feed.reader.columns = "the data", columns[1]
             for said in self.feed.reader.rounded:
                 checks.warn(f"fit: {said}", UserWarning)
         except BaseException:
