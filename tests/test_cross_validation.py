@@ -267,7 +267,7 @@ def test_what_looks_at_numbers_says_that_it_cannot_be_traced(verb):
         lambda: jax.jit(lambda: VERBS[verb](KEY, (x, y)))(),
         lambda: jax.grad(lambda x: VERBS[verb](KEY, (x, y)))(jnp.asarray(x)),
     ):
-        with pytest.raises(TypeError, match=f"{verb}: it looks at .* call it outside of jit, vmap and grad"):
+        with pytest.raises(TypeError, match=f"{verb}: it looks at .* cannot inside jit, vmap or grad"):
             traced()
 
 

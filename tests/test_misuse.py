@@ -393,6 +393,7 @@ def test_what_is_no_layer_is_named_by_whatever_takes_one(name, given, message):
         (lambda: fnn.tasks.regression(loss="mae"), "loss to be a function .*, got 'mae'; write fnn.losses.mae"),
         (lambda: fnn.tasks.quantile(0.5), r"levels to be a sequence of numbers, got 0.5; write \(0.5,\)"),
         (lambda: fnn.tasks.distribution(np.ones(2)), "family to be one of 'gaussian', 'laplace', got array"),
+        (lambda: fnn.checkpoints(True), "checkpoints: expected directory to be the path of a directory, got True"),
         (lambda: fnn.early_stopping(5), "monitor to be the name of a score, got 5; write"),
         (lambda: fnn.rrelu("a"), "rrelu: expected lower to be a number, got 'a'"),
     ],

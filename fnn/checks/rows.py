@@ -66,8 +66,8 @@ def require_host(where: str, *given: Any) -> None:
     """Require a verb that looks at numbers between its programs to be called where there are numbers."""
     if not are_known(*leaves(where, given, is_iterator)):
         raise TypeError(
-            f"{where}: it looks at what one program gave before it runs the next; call it outside of jit, vmap and "
-            "grad, inside of which fnn.trainer trains"
+            f"{where}: it looks at what one program gave before it runs the next, which it cannot inside jit, "
+            "vmap or grad; there write fnn.trainer, or call it outside"
         )
 
 

@@ -107,7 +107,6 @@ def fit(
         True
     """
     key = checks.random_key("fit", checks.require_key("fit", key, "training"))
-    checks.require_host("fit", key, data, rows, validation, start)
     options = Options(epochs, batch_size, penalty, augment, early_stopping, shuffle, training_metrics, compute_dtype)
     recipe = check_recipe("fit", Recipe(model, optimizer, as_task(task), options, mesh))
     check_callbacks("fit", callbacks)

@@ -30,6 +30,7 @@ def source_of(
     recipe: Recipe, epochs: int, key: Key, data: Any, rows: Any, validation: Any, interrupted: Callable[[], bool]
 ) -> Source:
     """Arrays, a stream or memory maps, each with a validation of any kind."""
+    checks.require_host("fit", key, data, rows, validation)
     require_same_kinds("fit", recipe.mesh, data=data, validation=validation)
     held = _scoring_of(recipe, epochs, validation)
     validation = validation if held is None else None

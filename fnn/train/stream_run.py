@@ -47,6 +47,7 @@ class Source:
 
     def begin(self, start: Trained | None) -> Carry:
         """Bring the arrays of the run to where it computes; how it begins."""
+        checks.require_host("fit", start)
         self.key, self.inputs, start = replicate(self.recipe.mesh, (self.key, self.inputs, start))
         self.keys = keys_of(self.key)
         self.take_steps = compiled(self.program, self.recipe, donate=(0,))
