@@ -69,7 +69,7 @@ def test_a_warm_start_with_other_columns_or_classes_is_refused():
     warm = Classifier(**SMALL, warm_start=True).fit(X[:, :3], Y)
     with pytest.raises(ValueError, match="X has 4 features"):
         warm.fit(X, Y)
-    with pytest.raises(ValueError, match=r"y contains .*7.*none of the classes"):
+    with pytest.raises(ValueError, match="y contains 7, which is none of the classes"):
         warm.fit(X[:, :3], np.where(Y == 0, 7, Y))
 
 

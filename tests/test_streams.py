@@ -1135,3 +1135,22 @@ def test_a_validation_list_of_another_length_and_another_memory_map_are_refused(
     ):
         with pytest.raises(ValueError, match="is of another run: other validation"):
             in_two_pieces(tmp_path / name, before, after)
+
+
+def test_the_error_of_a_run_inside_a_callback_keeps_what_that_run_trained():
+    """It was given what the run around it had trained."""
+    x, y = np.ones((4, 2), np.float32), np.ones((4, 3), np.float32)
+
+    def broken():
+        yield x, y
+        raise OSError("gone")
+
+    def inner(end):
+        fnn.fit(fnn.dense(3), fnn.optim.sgd(0.1), fnn.losses.mse, broken, key=KEY, epochs=1, progress=False)
+
+    with pytest.raises(fnn.StreamError, match="batch 2 of epoch 1 with OSError: gone") as caught:
+        fnn.fit(
+            fnn.dense(1), fnn.optim.sgd(0.1), fnn.losses.mse, (x, y[:, :1]), key=KEY, epochs=1, progress=False,
+            callbacks=[fnn.every(1, inner)],
+        )  # fmt: skip
+    assert caught.value.trained.params["bias"].shape == (3,)

@@ -182,7 +182,9 @@ class Classifier(Score, ClassifierMixin, Estimator):
             raise ValueError(f"Classifier: expected y (rows,) of classes as before, got {y.shape}")
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
-            raise ValueError(f"Classifier: y contains {unknown[0]!r}, which is none of the classes {self.classes_}")
+            raise ValueError(
+                f"Classifier: y contains {unknown.tolist()[0]!r}, which is none of the classes {self.classes_}"
+            )
         return np.searchsorted(self.classes_, y).astype(np.int32)
 
     def _require_two_classes(self, targets: np.ndarray) -> None:

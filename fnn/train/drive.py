@@ -63,7 +63,8 @@ class Run:
                 if not self.pace(whole and not self.interrupted()) or not self._end_epoch(epoch):
                     return self._finish()  # in the middle of an epoch: what was saved before it is kept
             except StreamError as error:
-                error.trained, error.history = self._finish()
+                if error.trained is None:  # a run inside a callback has said what it had trained
+                    error.trained, error.history = self._finish()
                 raise
             self.record.ends.append(taken)
             show(0, table[-1])
