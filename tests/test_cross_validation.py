@@ -71,6 +71,7 @@ def test_scaler_is_fitted_on_training_rows_only():
     np.testing.assert_allclose(found.curves["validation_loss"][1, 1, 0], history["validation_loss"], rtol=1e-3)
 
 
+@pytest.mark.thorough
 def test_sequences_are_scaled_by_the_steps_of_the_training_rows():
     x, y = data()
     steps, lengths = np.stack([x, x[::-1]], 1) * 100 + 7, np.arange(31) % 2 + 1
@@ -123,6 +124,7 @@ def test_early_stopping_members_stop_on_their_own():
     np.testing.assert_allclose(found.scores["loss"][2, 0, 0], history["validation_loss"][best], rtol=1e-4)
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:cross_validate. odd is not defined")
 def test_a_run_without_a_best_epoch_is_scored_where_its_network_is_from_at_its_end():
     odd = lambda outputs, targets, weights=None: jnp.float32(jnp.nan)  # noqa: E731
@@ -239,11 +241,12 @@ def test_pairs_of_row_numbers_are_told_what_makes_folds_of_them():
 
 def test_folds_of_lists_are_those_of_arrays():
     """Any negative number is an empty slot."""
-    found = [
+    first, *others = (
         validate(*data(), folds=S.Folds(train, np.arange(20, 31)[None]), epochs=1).scores["loss"]
-        for train in ([[*range(20), -7]], np.append(np.arange(20), -1)[None])
-    ]
-    np.testing.assert_array_equal(*found)
+        for train in (np.append(np.arange(20), -1)[None], [[*range(20), -7]], np.arange(20, dtype=np.uint8)[None])
+    )
+    for found in others:
+        np.testing.assert_array_equal(found, first)
 
 
 VERBS = {
@@ -302,6 +305,7 @@ def test_a_setting_nobody_takes_is_named():
         S.cross_validate(MODEL, fnn.optim.adam(0.1), TASK, (x, y), key=KEY, over={"width": [1]}, epochs=1)
 
 
+@pytest.mark.thorough
 def test_a_class_without_training_rows_is_said():
     x, y = data(30)
     y = np.sort(y)

@@ -44,6 +44,7 @@ def test_wrong_sizes(sizes):
         S.learning_curve(*PARTS, sizes=sizes, **OPTIONS)
 
 
+@pytest.mark.thorough
 def test_a_hold_out_split_is_scored_at_a_part_of_its_size():
     found = S.learning_curve(*PARTS, folds=S.hold_out(22, 0.25), sizes=[0.25, 0.5], **OPTIONS)
     assert found.sizes.tolist() == [4, 8]
@@ -52,6 +53,7 @@ def test_a_hold_out_split_is_scored_at_a_part_of_its_size():
         S.learning_curve(*PARTS, folds=S.hold_out(20, 0.25), sizes=[1.0], **OPTIONS)
 
 
+@pytest.mark.thorough
 def test_targets_are_encoded_once():
     task = fnn.tasks.regression()
     doubled = task._replace(encode=lambda targets: task.encode(2 * targets))

@@ -120,6 +120,7 @@ def perplexity(outputs, targets, *, weights=None):
     return jnp.exp(jnp.where(weights > 0, weights * losses, 0).sum() / weights.sum())
 
 
+@pytest.mark.thorough
 def test_pooled_outputs_of_exclusive_classes_are_their_log_probabilities():
     x, y = data()
     task = TASK._replace(metrics={"perplexity": perplexity})
@@ -221,6 +222,7 @@ def test_a_run_returns_the_averaged_parameters(rule, how):
     np.testing.assert_allclose(history["validation_loss"][-1], last, rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_members_that_diverge_are_named_and_left_out():
     x = jnp.linspace(-1, 1, 20).reshape(20, 1)
 

@@ -174,6 +174,7 @@ def test_after_a_failed_fit_a_classifier_answers_as_before(wrong):
     assert not hasattr(fresh, "classes_")
 
 
+@pytest.mark.thorough
 def test_after_a_failed_fit_a_regressor_answers_as_before():
     x, y = line()
     fitted = Regressor(**SMALL | {"epochs": 2}).fit(x, y)
@@ -379,6 +380,7 @@ def test_a_network_that_reads_another_width_is_another_network(monkeypatch):
     assert estimator.fit(X, Y).trained_.params[0]["kernel"].shape == (4, 6)
 
 
+@pytest.mark.thorough
 def test_ctrl_c_keeps_what_is_trained_and_ends_the_search(monkeypatch):
     class Pressed:
         def __call__(self):

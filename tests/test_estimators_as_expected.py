@@ -28,7 +28,9 @@ def test_curves_have_the_names_that_scikit_learn_gives_them():
     assert fitted.n_features_in_ == 4
 
 
-@pytest.mark.parametrize(("estimator", "score"), [(Classifier, "accuracy"), (Regressor, "r2")])
+@pytest.mark.parametrize(
+    ("estimator", "score"), [(Classifier, "accuracy"), pytest.param(Regressor, "r2", marks=pytest.mark.thorough)]
+)
 def test_with_early_stopping_scores_are_what_counts(estimator, score):
     fitted = estimator(**SMALL, early_stopping=True).fit(X, Y)
     assert fitted.validation_scores_ == list(fitted.history_[f"validation_{score}"])
@@ -106,7 +108,9 @@ def test_verbose_shows_a_bar_over_the_epochs(capsys):
     assert "loss=" in shown
 
 
-@pytest.mark.parametrize("given", [jax.numpy.bfloat16, "bfloat16"], ids=["dtype", "name"])
+@pytest.mark.parametrize(
+    "given", [pytest.param(jax.numpy.bfloat16, marks=pytest.mark.thorough), "bfloat16"], ids=["dtype", "name"]
+)
 def test_an_estimator_computes_in_the_dtype_that_is_asked_for(given):
     """As `trainer` and `predict`, whose numbers are the casts by hand."""
     low = jax.numpy.bfloat16

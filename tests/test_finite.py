@@ -135,6 +135,7 @@ def test_a_run_that_branches_is_differentiated_in_both_modes():
     np.testing.assert_allclose(forward, (last(0.101) - last(0.099)) / 0.002, rtol=1e-2)
 
 
+@pytest.mark.thorough
 def test_a_run_that_stops_early_is_differentiated_forward():
     x, y = jnp.linspace(-1, 1, 8).reshape(8, 1), jnp.linspace(-1, 1, 8)
 

@@ -132,6 +132,7 @@ def test_folding_refuses_parameters_of_another_model():
         fnn.fold_batch_norm(net(), *init(fnn.serial(fnn.dense(5), fnn.dense(3))))
 
 
+@pytest.mark.thorough
 def test_an_estimator_whose_model_was_exchanged_says_so():
     estimator = fnn.estimators.Regressor(hidden=(4,), epochs=1, random_state=0).fit(X, np.asarray(X[:, 0]))
     estimator.set_params(hidden=(6,))

@@ -50,6 +50,7 @@ def test_chunks_change_nothing():
     np.testing.assert_allclose(found_with().losses[:2], found_with(chunk=4).losses[:2], rtol=1e-4)
 
 
+@pytest.mark.thorough
 def test_rows_of_weight_0_are_in_no_batch():
     counts, y = np.arange(24) % 3 == 0, np.asarray(DATA[1])
     options = {"rates": 2, "steps": 6, "high": 1.0, "batch_size": 4}
