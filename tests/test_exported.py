@@ -150,6 +150,19 @@ def test_a_damaged_program_is_never_run(tmp_path):
             fnn.load_exported(tmp_path / "damaged")
 
 
+def test_every_bit_at_the_end_of_a_program_counts(tmp_path):
+    """There stand the length of what is said of it, which the digest does not hold, and the digest."""
+    dense = fnn.dense(1)
+    fnn.export(dense, trained_of(dense, X[:, 0, 0]), X[:, 0, 0], path=tmp_path / "m")
+    whole = (tmp_path / "m").read_bytes()
+    for bit in range(8 * 64):
+        damaged = bytearray(whole)
+        damaged[-1 - bit // 8] ^= 1 << bit % 8
+        (tmp_path / "damaged").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"is damaged|is cut off or was not written"):
+            fnn.load_exported(tmp_path / "damaged")
+
+
 def test_a_table_with_its_columns_in_another_order_is_refused(tmp_path):
     frame = pytest.importorskip("pandas").DataFrame({"a": [1.0, 2.0], "b": [10.0, 30.0]}, dtype=np.float32)
     scaler, model = fnn.data.standard_scaler(), fnn.dense(1)
