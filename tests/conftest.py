@@ -47,7 +47,7 @@ def pytest_configure(config):
     folder = os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="fnn-tests-")
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     set_everywhere("jax_compilation_cache_dir", os.path.join(folder, "programs"))
-    set_everywhere("jax_traceback_in_locations_limit", 0)  # lines that nobody reads took 5 % of the time
+    set_everywhere("jax_traceback_in_locations_limit", 0)  # lines that nobody reads took time to note
     set_everywhere("jax_persistent_cache_min_compile_time_secs", 0)
     set_everywhere("jax_persistent_cache_min_entry_size_bytes", -1)
 

@@ -215,6 +215,7 @@ class OfOtherData:
         ({"folds": S.Folds(np.zeros((2, 3)), np.zeros((2, 3), int))}, "got float64.* and .*write fnn.selection.using"),
         ({"folds": S.Folds(np.zeros((2, 3), int), np.zeros((1, 3), int))}, r"got int64\[2,3\] and int64\[1,3\]"),
         ({"folds": S.Folds([[0, 1], [2]], [[2], [0]])}, "cross_validate: expected folds.train to be one array"),
+        ({"folds": S.Folds(np.array([[0, 2**64 - 1]], np.uint64), [[1]])}, "name row 18446744073709551615 of 31 rows"),
         ({"folds": 40}, "fewer than 40 folds|at most"),
         ({"folds": S.k_fold(99, 3)}, "name row 98 of 31"),
         ({"folds": S.group_k_fold(np.arange(20) % 4, 2)}, "11 of 31 rows stand in no fold, row 20 first"),

@@ -41,7 +41,7 @@ def check_form(where: str, given: Folds) -> Folds:
             f"{checks.describe(train)} and {checks.describe(valid)}; write fnn.selection.using([(train, valid), …]) of "
             "the row numbers of each fold"
         )
-    return Folds(*(np.maximum(side.astype(np.int64), -1) for side in (train, valid)))
+    return Folds(train, valid)
 
 
 LARGEST = np.iinfo(np.int32).max

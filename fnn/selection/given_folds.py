@@ -23,7 +23,8 @@ def folds_of(where: str, folds: int | Folds | Splitter, data: rows_.Checked, gro
             raise checks.wrong_shape(where, "groups", (rows,), groups.shape)
     if isinstance(folds, Folds):
         folds = check_form(where, folds)
-        _require_rows(where, folds, rows)
+        _require_rows(where, folds, rows)  # before the cast, in which a number of 64 bits may become negative
+        folds = Folds(*(np.maximum(side.astype(np.int64), -1) for side in folds))
         unused = np.setdiff1d(np.arange(rows), np.concatenate([folds.train.ravel(), folds.valid.ravel()]))
         if len(unused):
             raise ValueError(
