@@ -17,7 +17,7 @@ from fnn.kernels import (
     max_pool,
     placement,
 )
-from fnn.kernels.convolution import dense, depthwise, forms, plain
+from fnn.kernels.convolution import dense, depthwise, forms, plain, winograd
 from fnn.kernels.sliding_windows import Windows
 
 # rank, spatial, kernel size, stride, padding, dilation, channels, features, groups
@@ -282,6 +282,94 @@ def test_parts_and_forms_agree(monkeypatch, x64, threaded):
     explicit = ((1, 1), [(1, 1)] * 2, (1, 1), 1)
     ours, theirs = all_of(conv), all_of(lambda x, w: xla(x, w, *explicit))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), ours, theirs)
+
+
+@pytest.mark.parametrize("part_bytes", [33_000, 2**24], ids=["parts", "whole"])
+@pytest.mark.parametrize(
+    ("shape", "features", "padding"),
+    [((4, 7, 9, 3), 5, ((1, 1), (1, 1))), ((6, 8, 6, 4), 2, ((0, 0), (2, 1))), ((20, 5, 4, 2), 3, ((-1, 2), (1, 0)))],
+)
+def test_winograds_form_is_the_convolution(monkeypatch, x64, part_bytes, shape, features, padding):
+    monkeypatch.setattr(winograd, "BYTES", part_bytes)
+    rng, windows = np.random.default_rng(0), Windows((3, 3), (1, 1), padding, (1, 1))
+    x, w = rng.normal(size=shape), rng.normal(size=(3, 3, shape[-1], features))
+    expected = references.conv(x, w, (1, 1), padding, (1, 1), 1)
+    np.testing.assert_allclose(winograd.convolve(jnp.asarray(x), jnp.asarray(w), windows), expected, atol=1e-12)
+
+
+@pytest.fixture
+def winograds(monkeypatch):
+    """Winograd's form wherever it is right, not only where it saves; how often it was taken."""
+    for name in ("MULTIPLICATIONS", "TILES"):
+        monkeypatch.setattr(winograd, name, 0)
+    monkeypatch.setattr(winograd, "CHANNELS", dict.fromkeys(winograd.CHANNELS, 0))
+    taken, form = [], winograd.convolve
+    monkeypatch.setattr(winograd, "convolve", lambda *given, **options: taken.append(1) or form(*given, **options))
+    jax.clear_caches()
+    yield taken
+    jax.clear_caches()
+
+
+def test_winograds_form_is_taken_with_every_derivative(winograds):
+    rng = np.random.default_rng(0)
+    x, dx = rng.normal(size=(2, 3, 7, 6, 5)).astype(np.float32)
+    w, dw = rng.normal(size=(2, 3, 3, 5, 4)).astype(np.float32)
+
+    def derivatives(form):
+        def gradients(x, w):
+            return jax.grad(lambda x, w: jnp.sum(jnp.sin(form(x, w))), (0, 1))(x, w)
+
+        return *gradients(x, w), *jax.jvp(gradients, (x, w), (dx, dw))[1]
+
+    ours = jax.jit(lambda: derivatives(conv))()
+    assert len(winograds) >= 2
+    theirs = derivatives(lambda x, w: xla(x, w, (1, 1), [(1, 1)] * 2, (1, 1), 1))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max()), ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+def test_winograds_form_keeps_the_dtype_and_loses_no_digit(winograds, dtype):
+    rng = np.random.default_rng(0)
+    x, w = (jnp.asarray(rng.normal(size=s), dtype) for s in ((4, 8, 8, 32), (3, 3, 32, 16)))
+    y = jax.jit(conv)(x, w)
+    assert (y.dtype, bool(winograds)) == (dtype, True)
+    exact = references.conv(np.float64(x), np.float64(w), (1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+    np.testing.assert_allclose(np.float64(y), exact, atol=np.abs(exact).max() * max(jnp.finfo(dtype).eps, 1e-6))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_winograds_form_leaves_alone_what_does_not_see_a_number_that_is_not_finite(winograds, wrong, padding):
+    """A tile shares its inputs, and would share this one."""
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(3, 7, 8, 4)).astype(np.float32), rng.normal(size=(3, 3, 4, 4)).astype(np.float32)
+    x[0, 3, 4, 0] = x[1, 0, 0, 3] = x[1, 6, 7, 1] = wrong
+    y = jax.jit(lambda x, w: conv(x, w, padding=padding))(x, w)
+    assert winograds
+    expected = xla(x, w, (1, 1), padding, (1, 1), 1)
+    seen = np.isfinite(expected)
+    np.testing.assert_array_equal(np.isfinite(y), seen)
+    np.testing.assert_allclose(np.where(seen, y, 0), np.where(seen, expected, 0), rtol=1e-4, atol=1e-5)
+
+
+def test_winograds_form_is_taken_where_it_saves(monkeypatch):
+    """By size, kernel, stride, dtype, devices: never for symbols, which may be any size."""
+    monkeypatch.setattr(placement, "devices", lambda platform=None: 1)
+    same, valid = Windows((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)), ((0, 0), (0, 0))
+
+    def saves(batch, places, channels, features, windows=same, dtype=jnp.float32):
+        x = jax.ShapeDtypeStruct((batch, places, places, channels), dtype)
+        return winograd.saves(x, jax.ShapeDtypeStruct((3, 3, channels, features), dtype), windows)
+
+    large = (32, 32, 64, 64)
+    symbol = jax.export.symbolic_shape("n")[0]
+    taken = [large, (32, 32, 64, 64, same._replace(padding=valid)), (128, 14, 32, 64), (32, 4, 512, 512)]
+    not_worth_it = [(1, 8, 64, 64), (128, 28, 1, 512), (*large, same, jnp.float64), (symbol, 32, 64, 64)]
+    others = [same._replace(strides=(2, 2)), same._replace(dilation=(2, 2)), same._replace(size=(5, 5))]
+    assert all(saves(*each) for each in taken)
+    assert not any(saves(*each) for each in (*not_worth_it, *((*large, windows) for windows in others)))
+    monkeypatch.setattr(placement, "devices", lambda platform=None: 2)
+    assert not saves(*large)
 
 
 @pytest.mark.thorough

@@ -2,7 +2,8 @@
 
 XLA's convolution runs at one core's peak if, and only if, it is two-dimensional, channels last, of stride 1 in its
 input and with more than 16 channels on one side; everything else falls to a slower path, and inside a loop any other
-layout to a scalar one. So every product here is brought to that form. CPU milliseconds of one core at 200 GF/s, one
+layout to a scalar one. So every product here is brought to that form, and large ones of 3×3 to matrix products
+(`winograd`). CPU milliseconds of one core at 200 GF/s, one
 product of a batch of 128 (inside a scan; in brackets the peak's):
 
 | product                           | taken                        | measured     | instead of                         |
@@ -85,7 +86,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn.kernels import placement
-from fnn.kernels.convolution import plain
+from fnn.kernels.convolution import plain, winograd
 from fnn.kernels.convolution.dense import in_parts, over_batch, over_rows, patches, widen_axis, with_axis
 from fnn.kernels.convolution.depthwise import convolve_depthwise, kernel_gradient_depthwise
 from fnn.kernels.convolution.phases import interleave, phase_of, transpose_kernel
@@ -114,10 +115,11 @@ def convolve(x: Array, w: Array, *, windows: Windows, groups: int) -> Array:
         return _convolve_dense(x, w, windows)
     if w.shape[-2] == 1:
         return convolve_depthwise(x, w, windows)
-    return _per_group(_convolve_dense, x, w, windows, groups)
+    return _per_group(functools.partial(_convolve_dense, quick=groups > UNROLLED), x, w, windows, groups)
 
 
-def _convolve_dense(x: Array, w: Array, windows: Windows) -> Array:
+def _convolve_dense(x: Array, w: Array, windows: Windows, quick: bool = True) -> Array:
+    """`quick`: also by a form that takes long to compile."""
     channels, features = w.shape[-2:]
     if positions(windows) == 1 or channels * features == 0:
         return patches(x, windows) @ w.reshape(-1, features)
@@ -125,6 +127,8 @@ def _convolve_dense(x: Array, w: Array, windows: Windows) -> Array:
         return _convolve_dense(x[:, None], w[None], with_axis(windows))[:, 0]
     if len(windows.size) > 2:
         return _convolve_planes(x, w, windows)
+    if quick and winograd.saves(x, w, windows):
+        return winograd.convolve(x, w, windows)
     few = channels <= 4 and (features <= 16 or x.shape[1] == 1)
     # XLA exchanges input and kernel where the kernel is the larger of the two, and leaves its fast path.
     if few or less(math.prod(x.shape[1:-1]), positions(windows)):
