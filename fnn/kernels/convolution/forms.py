@@ -3,8 +3,8 @@
 XLA's convolution runs at one core's peak if, and only if, it is two-dimensional, channels last, of stride 1 in its
 input and with more than 16 channels on one side; everything else falls to a slower path, and inside a loop any other
 layout to a scalar one. So every product here is brought to that form, and large ones of 3×3 to matrix products
-(`winograd`). CPU milliseconds of one core at 200 GF/s, one
-product of a batch of 128 (inside a scan; in brackets the peak's):
+(`winograd`). CPU milliseconds of one core at 200 GF/s, one product of a batch of 128 (inside a scan; in brackets the
+peak's):
 
 | product                           | taken                        | measured     | instead of                         |
 |-----------------------------------|------------------------------|--------------|------------------------------------|
