@@ -148,6 +148,12 @@ def test_summary_counts_layers_parameters_and_operations():
     assert len({len(line) for line in lines if "─" not in line}) == 1
 
 
+def test_summary_counts_a_large_convolution_by_the_formula():
+    """Not by the form it takes on a CPU, which has fewer operations."""
+    table = fnn.summary(fnn.conv(64, 3), (32, 32, 32, 64))
+    assert 0.9 < table.flops / (32 * 32**2 * 64 * 9 * 64 * 2) < 1.1
+
+
 @pytest.mark.parametrize("unit", [1e-23, 1e20])
 def test_least_squares_in_any_unit(unit):
     """The squares of its singular values are no numbers of float32."""

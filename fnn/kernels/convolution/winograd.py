@@ -40,9 +40,11 @@ Convolutional Neural Networks.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax.numpy as jnp
 from jax import lax
@@ -72,13 +74,26 @@ TILES = 128
 """So many a part must have: products of fewer rows are slow."""
 
 
+_left_out = contextvars.ContextVar("left_out", default=False)
+
+
+@contextlib.contextmanager
+def left_out() -> Iterator[None]:
+    """What is lowered inside has the direct form: operations are counted by the formula."""
+    token = _left_out.set(True)
+    try:
+        yield
+    finally:
+        _left_out.reset(token)
+
+
 def saves(x: Array, w: Array, windows: Windows) -> bool:
     """Whether this form is quicker: where each number that is laid out is multiplied often enough."""
     outputs, (channels, features) = windows.counts(x.shape[1:-1]), w.shape[-2:]
-    if windows != Windows((3, 3), (1, 1), windows.padding, (1, 1)) or not is_static(*x.shape, *outputs):
+    if windows != Windows((3, 3), (1, 1), windows.padding, (1, 1)) or not is_static(*x.shape, *w.shape, *outputs):
         return False
     # Several devices have a part of the batch each, and a core or two: there it took 1.1 to 1.4 times as long.
-    if x.dtype.itemsize > 4 or placement.devices("cpu") > 1:
+    if _left_out.get() or x.dtype.itemsize > 4 or placement.devices("cpu") > 1:
         return False
     places, least = math.prod(outputs), CHANNELS[placement.threads_convolutions()]
     return (
