@@ -363,11 +363,12 @@ def test_winograds_form_is_taken_where_it_saves(monkeypatch):
 
     large = (32, 32, 64, 64)
     symbol = jax.export.symbolic_shape("n")[0]
-    taken = [large, (32, 32, 64, 64, same._replace(padding=valid)), (128, 14, 32, 64), (32, 4, 512, 512)]
+    taken = [large, (32, 32, 64, 64, same._replace(padding=valid)), (128, 7, 64, 128), (32, 4, 512, 512)]
     not_worth_it = [(1, 8, 64, 64), (128, 28, 1, 512), (*large, same, jnp.float64), (symbol, 32, 64, 64)]
     others = [same._replace(strides=(2, 2)), same._replace(dilation=(2, 2)), same._replace(size=(5, 5))]
     assert all(saves(*each) for each in taken)
     assert not any(saves(*each) for each in (*not_worth_it, *((*large, windows) for windows in others)))
+    assert saves(128, 14, 32, 64) == placement.threads_convolutions()
     monkeypatch.setattr(placement, "devices", lambda platform=None: 2)
     assert not saves(*large)
 

@@ -95,7 +95,7 @@ def summary(model: Layer, x: PyTree = None) -> Summary:
 
 def _row(call: Call) -> LayerRow:
     like = mirror((call.params, call.state, call.x))
-    with winograd.left_out():
+    with winograd.direct_form():
         cost = jax.jit(lambda p, s, v: call.layer.apply(p, s, v)[0]).lower(*like).cost_analysis() or {}
     leaves = jax.tree.leaves(like[0])
     outputs = call.y if not isinstance(call.y, tuple) else list(call.y)

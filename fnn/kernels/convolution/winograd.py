@@ -76,17 +76,17 @@ TILES = 128
 """So many a part must have: products of fewer rows are slow."""
 
 
-_left_out = contextvars.ContextVar("left_out", default=False)
+_direct = contextvars.ContextVar("direct", default=False)
 
 
 @contextlib.contextmanager
-def left_out() -> Iterator[None]:
+def direct_form() -> Iterator[None]:
     """What is lowered inside has the direct form: operations are counted by the formula."""
-    token = _left_out.set(True)
+    token = _direct.set(True)
     try:
         yield
     finally:
-        _left_out.reset(token)
+        _direct.reset(token)
 
 
 def saves(x: Array, w: Array, windows: Windows) -> bool:
@@ -95,7 +95,7 @@ def saves(x: Array, w: Array, windows: Windows) -> bool:
     if windows != Windows((3, 3), (1, 1), windows.padding, (1, 1)) or not is_static(*x.shape, *w.shape, *outputs):
         return False
     # Several devices have a part of the batch each, and a core or two: there it took 1.1 to 1.4 times as long.
-    if _left_out.get() or x.dtype.itemsize > 4 or placement.devices("cpu") > 1:
+    if _direct.get() or x.dtype.itemsize > 4 or placement.devices("cpu") > 1:
         return False
     places, least = math.prod(outputs), CHANNELS[placement.threads_convolutions()]
     return (
