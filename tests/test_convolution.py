@@ -353,6 +353,27 @@ def test_winograds_form_leaves_alone_what_does_not_see_a_number_that_is_not_fini
     np.testing.assert_allclose(np.where(seen, y, 0), np.where(seen, expected, 0), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e35])
+def test_winograds_form_of_the_smallest_and_the_largest_numbers(winograds, scale):
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 6, 6, 4)).astype(np.float32), rng.normal(size=(3, 3, 4, 4)).astype(np.float32)
+    exact = references.conv(np.float64(np.float32(scale) * x), np.float64(w), (1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+    y = jax.jit(conv)(np.float32(scale) * x, w)
+    assert winograds
+    np.testing.assert_allclose(np.float64(y), exact, atol=1e-6 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_groups_that_are_compiled_side_by_side_take_the_direct_form(winograds, groups):
+    """Also in planes: each would be compiled, a third of a second."""
+    for spatial in ((6, 6), (3, 6, 6)):
+        size = (3,) * len(spatial)
+        jax.jit(lambda x, w: conv(x, w, groups=groups)).lower(
+            jnp.ones((2, *spatial, 8)), jnp.ones((*size, 8 // groups, 8))
+        )
+    assert bool(winograds) == (groups == 1)
+
+
 def test_winograds_form_is_taken_where_it_saves(monkeypatch):
     """By size, kernel, stride, dtype, devices: never for symbols, which may be any size."""
     monkeypatch.setattr(placement, "devices", lambda platform=None: 1)

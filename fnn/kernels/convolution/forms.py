@@ -126,7 +126,7 @@ def _convolve_dense(x: Array, w: Array, windows: Windows, quick: bool = True) ->
     if len(windows.size) == 1:
         return _convolve_dense(x[:, None], w[None], with_axis(windows))[:, 0]
     if len(windows.size) > 2:
-        return _convolve_planes(x, w, windows)
+        return _convolve_planes(x, w, windows, quick)
     if quick and winograd.saves(x, w, windows):
         return winograd.convolve(x, w, windows)
     few = channels <= 4 and (features <= 16 or x.shape[1] == 1)
@@ -217,7 +217,7 @@ def _side_by_side(planes: list[Array]) -> Array:
     return lax.optimization_barrier(jnp.concatenate(planes, axis=-1))
 
 
-def _convolve_planes(x: Array, w: Array, windows: Windows) -> Array:
+def _convolve_planes(x: Array, w: Array, windows: Windows, quick: bool) -> Array:
     """One convolution of planes side by side takes 0.75 to 0.83 (in a scan 0.72) of the time of one for each plane of
     the window where these have 16 channels, with jax 0.12; 1.03 to 1.15 with 64 channels, 0.87 to 1.36 with jax 0.10.
     """
@@ -225,9 +225,9 @@ def _convolve_planes(x: Array, w: Array, windows: Windows) -> Array:
     seen, rest = _planes_seen(x, windows, count)
     if placement.threads_convolutions() and w.shape[-2] <= 32:
         w = jnp.moveaxis(w, 0, -3)
-        y = _convolve_dense(_side_by_side(seen), w.reshape(*w.shape[:-3], -1, w.shape[-1]), rest)
+        y = _convolve_dense(_side_by_side(seen), w.reshape(*w.shape[:-3], -1, w.shape[-1]), rest, quick)
     else:
-        y = functools.reduce(jnp.add, [_convolve_dense(planes, w[t], rest) for t, planes in enumerate(seen)])
+        y = functools.reduce(jnp.add, [_convolve_dense(planes, w[t], rest, quick) for t, planes in enumerate(seen)])
     return y.reshape(-1, count, *y.shape[1:])
 
 

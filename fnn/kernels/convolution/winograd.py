@@ -61,7 +61,7 @@ Matrix = Sequence[Sequence[float]]
 Tile = list[list[Array]]
 
 MULTIPLICATIONS = 2**28
-"""So many a direct product must have: for fewer, half a second more of compilation is not worth what a step gains."""
+"""So many a direct product must have: for fewer, 0.2 to 0.5 s more of compilation are not worth what a step gains."""
 
 BYTES = 16 * 2**20
 """What a part of the batch may lay out: it is written and read again, in the cache."""
@@ -94,7 +94,7 @@ def saves(x: Array, w: Array, windows: Windows) -> bool:
     outputs, (channels, features) = windows.counts(x.shape[1:-1]), w.shape[-2:]
     if windows != Windows((3, 3), (1, 1), windows.padding, (1, 1)) or not is_static(*x.shape, *w.shape, *outputs):
         return False
-    # Several devices have a part of the batch each, and a core or two: there it took 1.1 to 1.4 times as long.
+    # Several devices have a part of the batch each, and a core or two: there it took 1.0 to 1.4 times as long.
     if _direct.get() or x.dtype.itemsize > 4 or placement.devices("cpu") > 1:
         return False
     places, least = math.prod(outputs), CHANNELS[placement.threads_convolutions()]
